@@ -99,6 +99,11 @@ def test_unknown_keys_at_every_depth(data: dict[str, Any], place: str, nearest: 
     assert f"unknown key `{place}`. Did you mean '{nearest}'?" in message
 
 
+class Few(Spec):
+    k: list[int] = Field(min_length=1, max_length=2)
+    by_name: dict[str, int] = {}
+
+
 def test_wrong_values_are_named_with_what_was_given() -> None:
     """Protects the user: every wrong field at once, with its place and the value."""
     with pytest.raises(UserError) as caught:
@@ -107,8 +112,21 @@ def test_wrong_values_are_named_with_what_was_given() -> None:
     assert "`model.lora.rank`" in str(caught.value)
     with pytest.raises(UserError, match="samples"):
         parse_spec(Evaluation, {"k": [1, 9], "samples": 8}, where="f")
-    with pytest.raises(UserError, match="dictionary"):
+    with pytest.raises(UserError, match=r"f is empty\. It must contain keys"):
         parse_spec(Deep, None, where="f")
+    with pytest.raises(UserError, match="dictionary"):
+        parse_spec(Deep, [], where="f")
+
+
+def test_reasons_are_said_in_plain_words() -> None:
+    """Protects the user from the validator's words, and from a second line that a key holds."""
+    with pytest.raises(UserError, match=r"`k`: at least 1 needed \(given: \[\]\)"):
+        parse_spec(Few, {"k": []}, where="f")
+    with pytest.raises(UserError, match=r"`k`: at most 2 allowed"):
+        parse_spec(Few, {"k": [1, 2, 3]}, where="f")
+    with pytest.raises(UserError) as refusal:
+        parse_spec(Few, {"k": [1], "by_name": {"a\nb": "x"}}, where="f")
+    assert "\n" not in str(refusal.value)
 
 
 def test_unknown_names_give_the_nearest() -> None:

@@ -32,13 +32,15 @@ def read_data(path: Path) -> Any:
             content = file.read(MOST_BYTES + 1)
     except FileNotFoundError as error:
         raise UserError(f"There is no file {path}.") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(f"{where}: {error.strerror}.") from error
+    except ValueError as error:
         raise UserError(f"{where}: {error}.") from error
     if len(content) > MOST_BYTES:
         raise UserError(f"{where}: it has more than {MOST_BYTES >> 20} MB, the limit for a settings file.")
     text = decode_text(content, where)
     if path.suffix == ".json":
-        data = parse_json(text, where, pairs=_refuse_twice)
+        data = parse_json(text, where, pairs=refuse_repeated_keys)
     elif path.suffix == ".toml":
         data = _parse_toml(text, where)
     else:
@@ -47,14 +49,14 @@ def read_data(path: Path) -> Any:
     return data
 
 
-def decode_text(content: bytes, where: str) -> str:
+def decode_text(content: bytes, where: str, advice: str = " Save the file as UTF-8.") -> str:
     """Decodes UTF-8 bytes and removes a byte order mark. Raises `UserError`, which names the line, for bytes that are
     not UTF-8."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{where}: line {line} is not UTF-8. Save the file as UTF-8.") from error
+        raise UserError(f"{where}: line {line} is not UTF-8.{advice}") from error
 
 
 def parse_json(text: str | bytes, where: str, *, pairs: Any = None) -> Any:
@@ -62,7 +64,7 @@ def parse_json(text: str | bytes, where: str, *, pairs: Any = None) -> Any:
     with thousands of digits, an unpaired surrogate, and brackets nested more deeply than `MOST_NESTED`. `where`: the
     beginning of the error message. `pairs`: the `object_pairs_hook` of `json.loads`."""
     if isinstance(text, bytes):
-        text = decode_text(text, where)
+        text = decode_text(text, where, advice="")
     try:
         data = json.loads(text, object_pairs_hook=pairs)
     except json.JSONDecodeError as error:
@@ -153,7 +155,7 @@ def _name_place(place: Iterable[Any]) -> str:
     return f"`{name}`: " if name else ""
 
 
-def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Makes a JSON object. Raises `UserError` if a key occurs twice in the object, because the first value would be
     lost silently."""
     data = dict(pairs)
@@ -175,6 +177,10 @@ def _parse_toml(text: str, where: str) -> Any:
         raise UserError(f"{where}: {reason}.") from error
 
 
+_OLD_NUMBER = re.compile(r"[-+]?(.*:.*|0[0-7_]+)")
+"""Numbers of YAML 1.1 whose value is not what a reader sees: 1:30 is 90, and 010 is 8."""
+
+
 class _Loader(yaml.SafeLoader):
     """Loads the part of YAML that settings use. Refuses repeated keys, dates, sets and deep nesting, and names the line
     of each fault."""
@@ -192,6 +198,9 @@ class _Loader(yaml.SafeLoader):
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
+        if kind in ("int", "float") and _OLD_NUMBER.fullmatch(str(node.value)):
+            fault = f"YAML reads {node.value[:40]!r} in base 60 or 8; write a plain number, or put text in quotes"
+            raise yaml.constructor.ConstructorError(None, None, fault, node.start_mark)
         written = repr(node.value[:40]) if isinstance(node, yaml.ScalarNode) else "this"
         fault = f"{written} is a {kind}, which settings cannot contain; if you mean text, put it in quotes"
         if kind in ("null", "bool", "int", "float", "str", "seq", "map"):

@@ -19,12 +19,13 @@ from typing import Any, ClassVar, Self, TypeVar, get_args
 
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic_core import ErrorDetails
 
 from preflab.errors import UserError, nearest
 from preflab.meter import Meter
 from preflab.plain import read_data
 from preflab.targets import load_object
-from preflab.text import brief
+from preflab.text import brief, one_line
 
 
 class Spec(BaseModel):
@@ -204,6 +205,8 @@ def read_spec(cls: type[_Model], path: Path) -> _Model:
 
 def parse_spec(cls: type[_Model], data: Any, *, where: str) -> _Model:
     """Makes a spec from plain data. Raises `UserError`, which names `where`, the field and the nearest known name."""
+    if data is None:
+        raise UserError(f"{where} is empty. It must contain keys with values.")
     try:
         return cls.model_validate(data)
     except pydantic.ValidationError as error:
@@ -220,7 +223,7 @@ def explain(cls: type[BaseModel], error: pydantic.ValidationError) -> str:
     items = error.errors(include_url=False)
     parents = {item["loc"][:-1] for item in items}
     for item in items:
-        place = ".".join(str(part)[:60] for part in item["loc"])
+        place = ".".join(one_line(str(part))[:60] for part in item["loc"])
         if item["type"] == "too_short" and item["loc"] in parents:
             continue
         if item["type"] == "extra_forbidden":
@@ -228,11 +231,21 @@ def explain(cls: type[BaseModel], error: pydantic.ValidationError) -> str:
             hint = nearest(str(item["loc"][-1]), known) if known else ""
             lines.append(f"unknown key `{place}`.{hint}")
         else:
-            reason, value = item["msg"].removeprefix("Value error, "), brief(item.get("input"))
+            reason, value = _reason(item), brief(item.get("input"))
             lines.append(f"{f'`{place}`: ' if place else ''}{reason} (given: {value}).")
     if len(lines) > _MOST_LINES:
         lines[_MOST_LINES:] = [f"and {len(lines) - _MOST_LINES} more."]
     return "\n  ".join(lines)
+
+
+def _reason(item: ErrorDetails) -> str:
+    """Returns what is wrong with a value. Pydantic's words for a short or long list are about validation; these are not."""
+    limits = item.get("ctx", {})
+    if item["type"] == "too_short":
+        return f"at least {limits['min_length']} needed"
+    if item["type"] == "too_long":
+        return f"at most {limits['max_length']} allowed"
+    return item["msg"].removeprefix("Value error, ")
 
 
 def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -5,7 +5,9 @@ The model is `tiny` with a context of 40 tokens, in which every word of the data
 
 from __future__ import annotations
 
+import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,31 @@ def test_a_run_stops_before_its_first_step_with_file_and_line(tmp_path: Path) ->
     assert not (directory / "manifest.json").exists() and not (directory / "metrics.jsonl").exists()
     result = execute(run_file(tmp_path, rows, too_long="drop"), directory, keeping=Keeping(progress=False))
     assert [note for note in result["data_notes"] if note.endswith("these rows were left out.")]
+
+
+def test_what_the_chat_template_does_not_take_is_named_or_dropped(lm: LanguageModel) -> None:
+    """A run stopped at such a row in the midst of training, and named it by a hash. It is named by file and line before the
+    first step, also beside rows that are too long, `drop` leaves it out, and `cut` does not pretend to mend it."""
+    tokenizer = copy.deepcopy(lm.tokenizer)
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
+    tokenizer.chat_template = refusing + tokenizer.chat_template
+    strict = replace(lm, tokenizer=tokenizer)
+    system = replace(pair(3), prompt=Prompt("hash", (Turn("system", "w1"), Turn("user", "w2"))))
+    rows = [pair(3), system, pair(100)]
+    for rule in ("stop", "cut"):
+        with pytest.raises(
+            UserError, match=r"^1 of 3 rows of the pairs .* chat template\. The first is a:7\."
+        ) as error:
+            Fitting(strict, rule, 100).fit(rows, "the pairs", lambda prompt: "a:7")
+        assert "no system turn. Drop" in str(error.value) and "--too-long drop" in str(error.value)
+        assert "hash" not in str(error.value)
+    kept, note = Fitting(strict, "drop", 100).fit(rows, "the pairs", str)
+    assert kept == rows[:1]
+    assert note.startswith(
+        "1 of 3 rows of the pairs do not fit the model's chat template; these rows were left out. 1 of 2"
+    )
+    with pytest.raises(UserError, match="No row is left"):
+        Fitting(strict, "drop", 100).fit([system], "the pairs", str)
 
 
 @pytest.mark.parametrize(

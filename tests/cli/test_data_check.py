@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.models.conftest import CHATML, save_chat
+from tests.models.test_template import THINKING
+
+from preflab.models.refusal import REWRITTEN
+from preflab.train.sealed import write_sealed
 
 from .running import run
 
@@ -105,6 +110,25 @@ def test_fix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "3 records written, 8 dropped" in text and f"{path}:4: it stands further up too" in text
 
 
+@pytest.mark.parametrize("name", ["c.csv", "c.jsonl.gz", "c.parquet", "c.json", "c"])
+def test_fix_writes_only_what_its_name_promises(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects the next command, which would read JSON lines in a `.csv` as one broken table."""
+    code, _, err = run("data", "check", write(tmp_path / "a.jsonl", PAIRS), "--fix", tmp_path / name, capsys=capsys)
+    assert code == 2 and "Name a file that ends in `.jsonl`" in err and not (tmp_path / name).exists()
+
+
+def test_an_id_of_two_prompts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects `train`, which refuses an id of two prompts: the check counts it, and `--fix` leaves the later one out."""
+    same = {"id": "a", "prompt": "one", "chosen": "x", "rejected": "y"}
+    records = [same, {**same, "chosen": "z"}, {**same, "prompt": "two"}, {**same, "level": "hard"}]
+    path, out = write(tmp_path / "a.jsonl", records), tmp_path / "b.jsonl"
+    code, record = check(path, "--fix", out, capsys=capsys)
+    fault = "its id stands further up with another prompt, level or tests"
+    assert code == 0 and record["sources"][0]["flawless"] == 2
+    assert record["sources"][0]["faults"][fault] == {"count": 2, "first": [f"{path}:3", f"{path}:4"]}
+    assert [json.loads(line)["chosen"] for line in out.read_text().splitlines()] == ["x", "z"]
+
+
 def test_your_fields_are_renamed_by_fix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Protects `--fields`: the clean file has the names that preflab reads."""
     path = write(tmp_path / "a.jsonl", [{"q": "one", "pair": {"good": "a", "bad": "b"}}])
@@ -141,6 +165,47 @@ def test_in_the_tokens_of_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert source["prompt_lengths"]["largest"] > source["prompt_lengths"]["smallest"]
     _, out, _ = run("data", "check", path, "--model", "tiny", capsys=capsys)
     assert "longer than the model's context: 50.0%" in out and 'prompt: "one<sep>"' in out
+
+
+def test_a_row_that_the_chat_template_does_not_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects data with system turns: where the model's template takes none, the counts come all the same if the first
+    record has one, the first row that is taken is shown, and `--fix` leaves the others out."""
+    model = save_chat(
+        tmp_path / "m", "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML
+    )
+    system: dict[str, Any] = {"system": "Be brief.", "prompt": "q1", "chosen": "a", "rejected": "b"}
+    path = write(tmp_path / "a.jsonl", [system, {**system, "system": None, "prompt": "q2"}, {**system, "prompt": "q3"}])
+    code, out, err = run("data", "check", path, "--model", model, "--fix", tmp_path / "b.jsonl", capsys=capsys)
+    assert (code, err) == (0, "")
+    assert (
+        "3 usable, 1 without a fault" in out
+        and f"2 × the model's chat template does not take it ({path}:1, {path}:3)" in out
+    )
+    assert 'prompt: "<|im_start|>user\\nq2<|im_end|>' in out
+    assert f"1 record written, 2 dropped\n  {path}:1: the model's chat template does not take it" in out
+    thinking = save_chat(tmp_path / "t", THINKING, plain=("<think>", "</think>"))
+    write(
+        path,
+        [{"prompt": "q1", "completion": "<think>\\nhm\\n</think>\\n\\nyes"}, {"prompt": "q2", "completion": "yes"}],
+    )
+    code, out, _ = run("data", "check", path, "--model", thinking, capsys=capsys)
+    assert code == 0 and "2 usable, 1 without a fault" in out and f"1 × {REWRITTEN} ({path}:1)" in out
+    write(path, [system])
+    code, out, err = run("data", "check", path, "--model", model, capsys=capsys)
+    assert code == 2 and "system: Be brief." in out and "the model's chat template does not take it" in err
+
+
+def test_an_altered_model_of_a_run_measures_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects `--model RUN/final`: lengths by a tokenizer that was changed after the run are not given."""
+    path, run_directory = write(tmp_path / "a.jsonl", PAIRS), tmp_path / "run"
+    tokenizer = run_directory / "final" / "tokenizer.json"
+    tokenizer.parent.mkdir(parents=True)
+    tokenizer.write_text("{}")
+    write_sealed(run_directory / "manifest.json", {"format": 1, "spec": {}})
+    files = {"final/tokenizer.json": "0" * 64}
+    write_sealed(run_directory / "result.json", {"diverged": None, "counts": {}, "files": files})
+    code, _, err = run("data", "check", path, "--model", tokenizer.parent, capsys=capsys)
+    assert code == 2 and f"{tokenizer} is missing or was changed after the run" in err
 
 
 @pytest.mark.parametrize(

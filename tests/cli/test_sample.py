@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from preflab.models.load import load_model
 from preflab.models.spec import ModelSpec
+from preflab.train.finished import checksums
+from preflab.train.sealed import write_sealed
 
 from .running import run
 
@@ -58,3 +61,36 @@ def test_chat_ends_at_an_empty_line(
     code, first, _ = run(*words, capsys=capsys)
     assert code == 0
     assert out.startswith(first.rstrip("\n"))
+
+
+@pytest.fixture
+def finished(policy: Path, tmp_path: Path) -> Path:
+    """A finished run, whose `final/` is the policy."""
+    directory = tmp_path / "run"
+    shutil.copytree(policy, directory / "final")
+    write_sealed(directory / "manifest.json", {"format": 1, "spec": {}})
+    write_sealed(directory / "result.json", {"diverged": None, "counts": {}, "files": checksums(directory)})
+    return directory
+
+
+def test_a_finished_run_stands_for_its_model(policy: Path, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects `sample RUN`: the answers are those of the model in `final/`, as `push RUN` sends it."""
+    words = ("--prompt", "x", "--max-new-tokens", "8")
+    expected = run("sample", policy, *words, capsys=capsys)
+    assert expected[0] == 0
+    for place in (finished, finished / "final"):
+        assert run("sample", place, *words, capsys=capsys) == expected
+
+
+@pytest.mark.parametrize("place", ["", "final"])
+def test_an_altered_model_of_a_run_gives_no_answer(
+    finished: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Protects the user from answers of weights that no run has trained: one flipped bit is one line and exit code 2."""
+    weights = finished / "final" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    code, out, err = run("sample", finished / place, "--prompt", "x", "--max-new-tokens", "4", capsys=capsys)
+    assert (code, out) == (2, "")
+    assert f"{weights} is missing or was changed after the run" in err

@@ -23,6 +23,7 @@ from preflab.evaluation.held_out_reward import HeldOutReward
 from preflab.methods import METHODS
 from preflab.spec import Context
 from preflab.testbeds import TESTBEDS
+from preflab.train.sealed import write_sealed
 
 from .running import run
 
@@ -221,3 +222,23 @@ def test_a_fault_of_a_run_file_names_the_file(tmp_path: Path, capsys: pytest.Cap
     path.write_text("name: a\ntestbed: minicode\nmethod: sft\ndevice: abacus\n")
     code, _, err = run("train", "--run", path, "--output", tmp_path / "out", capsys=capsys)
     assert code == 2 and f"{path}: The device 'abacus' cannot be used here" in err
+
+
+def test_a_finished_run_stands_for_its_policy(tmp_path: Path) -> None:
+    """Protects `evaluate RUN`, `--start RUN` and `--init RUN`: each takes the model in `final/`, as `push RUN` sends it; a run
+    that has not finished is refused, and the directory of a model stays as it was typed."""
+    directory = tmp_path / "run"
+    (directory / "final").mkdir(parents=True)
+    (directory / "final" / "config.json").write_text("{}")
+    write_sealed(directory / "manifest.json", {"format": 1, "spec": {}})
+    words = [str(directory), "--start", str(directory), "--testbed", "minicode"]
+    with pytest.raises(UserError, match="has not finished"):
+        evaluation_arm(EVALUATE_COMMAND.parser().parse_args(words))
+    write_sealed(directory / "result.json", {"diverged": None, "counts": {}})
+    arm = evaluation_arm(EVALUATE_COMMAND.parser().parse_args(words))
+    assert arm.policy == arm.init == str(directory / "final")
+    options = TRAIN_COMMAND.parser().parse_args(["sft", "--testbed", "minicode", "--init", str(directory)])
+    assert arm_from_options(options, []).init == str(directory / "final")
+    typed = f"{directory}/final/."
+    arm = evaluation_arm(EVALUATE_COMMAND.parser().parse_args([typed, "--testbed", "minicode"]))
+    assert arm.policy == typed

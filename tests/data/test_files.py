@@ -112,6 +112,24 @@ def test_cells_of_csv_hold_messages_and_lists(tmp_path: Path) -> None:
     assert row.answer is not None and row.answer.text == "b"
 
 
+@pytest.mark.parametrize(
+    ("content", "unread"),
+    [
+        (b",prompt,completion\n0,q,a\n1,r,b\n", "Unnamed: 0"),
+        (b"prompt,completion,\nq,a,x\nr,b,\n", "Unnamed: 2"),
+        (b"prompt,completion,\nq,a,\nr,b,\n", ""),
+    ],
+)
+def test_columns_of_csv_without_a_name(content: bytes, unread: str, tmp_path: Path) -> None:
+    """Protects tables with the index that pandas writes, or with a comma at the end: they are read, and what is not read of
+    them is named."""
+    (tmp_path / "x.csv").write_bytes(content)
+    reading = FileReading()
+    rows = [row for _, row in reading.read_rows(read_source(str(tmp_path / "x.csv")))]
+    assert [row.answer and row.answer.text for row in rows] == ["a", "b"]
+    assert reading.write_notes() == ([f"Fields that are not read: `{unread}`."] if unread else [])
+
+
 def test_a_long_list_is_read_in_pieces(tmp_path: Path) -> None:
     """Protects memory and the seams between pieces: records of every length around the size of a piece come back whole."""
     rows = [{"prompt": f"{n} ", "completion": 'é\\"]}' * (n * 7919 % 90_000)} for n in range(60)]
@@ -163,6 +181,7 @@ def test_what_is_broken_is_named(name: str, content: bytes, complaint: str, tmp_
         ("x.json", b"[]", "is empty"),
         ("x.csv", b"prompt,completion\n", "is empty"),
         ("x.csv", b"prompt,prompt\na,b\n", "must give every column a different name"),
+        ("x.csv", b",\na,b\n", "must give every column a different name"),
         ("x.json", b"not json", "is not JSON"),
         ("x.parquet", b"PAR1nothing more", "cannot be read"),
     ],
@@ -238,6 +257,41 @@ def test_folders_and_their_splits(tmp_path: Path) -> None:
     odd = tmp_path / "a#b.jsonl"
     odd.write_bytes(as_lines(RECORDS))
     assert len(list(read_source(str(odd)))) == 3
+
+
+SPLITS: dict[str, list[str]] = {
+    "default/train/0000.parquet default/train/0001.parquet default/test/0000.parquet": ["test", "train"],
+    "default/train_prefs/0000.parquet default/test_prefs/0000.parquet": ["test_prefs", "train_prefs"],
+    "train/helpful.jsonl train/harmless.jsonl test/helpful.jsonl": ["test", "train"],
+    "train_0.jsonl train_1.jsonl test_0.jsonl": ["test", "train"],
+    "shard-00.jsonl shard-01.jsonl": ["train"],
+    "en/part-00000.parquet en/part-00001.parquet": ["en"],
+    "dataset_infos.json package.json data/train-00000-of-00001.parquet": ["train"],
+    "train.JSONL test.Csv.GZ": ["test", "train"],
+    "data.jsonl gsm8k_train.jsonl": ["data", "gsm8k_train"],
+    "alpaca_1.jsonl alpaca_2.jsonl": ["alpaca_1", "alpaca_2"],
+}
+
+
+@pytest.mark.parametrize("files", SPLITS)
+def test_train_and_test_are_never_joined(files: str, tmp_path: Path) -> None:
+    """Protects test data: a folder's name decides where the file's name is a number, shards belong together, and a file that
+    describes the data set is no split of it."""
+    for file in files.split():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(as_lines(RECORDS[:1]))
+    assert list_splits(str(tmp_path)) == SPLITS[files]
+
+
+def test_capitals_in_a_suffix(tmp_path: Path) -> None:
+    """Protects `.CSV.GZ`, which is the same kind of file as `.csv.gz`."""
+    (tmp_path / "train.CSV.GZ").write_bytes(gzip.compress(as_csv(RECORDS)))
+    for name in (tmp_path, tmp_path / "train.CSV.GZ"):
+        assert [record["prompt"] for _, record in read_source(str(name)) if isinstance(record, dict)] == [
+            'one, "two"\nthree',
+            "ünï",
+            "3",
+        ]
 
 
 def test_what_datasets_saved(tmp_path: Path) -> None:

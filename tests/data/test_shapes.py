@@ -68,6 +68,21 @@ DISLIKED = [
     {"messages": [user("q"), assistant("bad")], "label": -1},
     {"conversations": [says("human", "q"), says("gpt", "bad")], "label": 0},
     {"question": "q", "response": "bad", "desirable": "No"},
+    *(
+        {"prompt": "q", "completion": "bad", name: False}
+        for name in (
+            "is_safe",
+            "is_correct",
+            "correct",
+            "is_good",
+            "liked",
+            "labels",
+            "kto_label",
+            "Label",
+            "LABEL",
+            "Is_Safe",
+        )
+    ),
 ]
 PAIRS: dict[str, Mapping[str, Any]] = {
     "TRL, explicit prompt": {"prompt": "q", "chosen": "good", "rejected": "bad"},
@@ -275,6 +290,18 @@ def test_unclear_labels_are_refused(labels: tuple[Any, ...], complaint: str) -> 
         read(*({"messages": [user("q"), assistant("a")], "label": label} for label in labels))
 
 
+def test_labels_that_disagree_are_refused() -> None:
+    """Protects SFT from an answer that one field calls good and another bad; `fields` says which of them counts."""
+    record = {"prompt": "q", "completion": "bad", "is_correct": True, "is_safe": False}
+    with pytest.raises(UserError, match="f:1: `is_correct` calls the answer good, and `is_safe` calls it bad"):
+        read(record)
+    [(_, row)] = FileReading({"is_correct": None}).read_rows([("f:1", record)])
+    assert describe(row) == ("u:q", None, "bad")
+    assert [row.rated for row in read({**record, "is_correct": 0, "is_safe": -1})] == [True]
+    [(_, row)] = FileReading({"label": None}).read_rows([("f:1", {"prompt": "q", "completion": "good", "Label": "no"})])
+    assert describe(row) == ANSWERED
+
+
 def test_labels_are_read_together_and_file_by_file() -> None:
     """Protects 0 and -1, each of which is bad beside 1 in a file of its own, and mixed spellings that are all clear."""
     for bad in (0, -1, "no", False):
@@ -282,6 +309,28 @@ def test_labels_are_read_together_and_file_by_file() -> None:
             *({"prompt": f"{n}", "completion": "a", "label": label} for n, label in enumerate((1, bad, "yes", True)))
         )
         assert [row.answer is not None for row in rows] == [True, False, True, True]
+
+
+NUMBERED = (
+    ("output_1", "output_2", "label"),
+    ("output_1", "output_2", "preference"),
+    ("response_1", "response_2", "preference"),
+)
+
+
+@pytest.mark.parametrize("fields", NUMBERED, ids=str)
+def test_choices_that_may_count_from_0_are_refused(fields: tuple[str, str, str]) -> None:
+    """Protects from pairs the wrong way round: under 0 and 1 the answers may be counted from 0; beside a 2, 0 is a tie."""
+    first, second, says = fields
+
+    def choose(*numbers: Any) -> list[DialogueRow]:
+        return read(*({"prompt": f"{n}", first: "a", second: "b", says: number} for n, number in enumerate(numbers)))
+
+    for unclear in ((1, 0), (False, True), ("0", "1"), (0.0,)):
+        with pytest.raises(UserError, match=rf"f:\d: `{says}` is 0, and no record that was read has a 2"):
+            choose(*unclear)
+    assert [describe(row)[1:] for row in choose(1, 0, 2)] == [("a", "b"), (None, None), ("b", "a")]
+    assert [describe(row)[1:] for row in choose("1", "tie", 1)] == [("a", "b"), (None, None), ("a", "b")]
 
 
 LONGER: dict[str, tuple[Mapping[str, Any], tuple[str, str | None, str | None]]] = {
@@ -419,6 +468,32 @@ def test_helpsteer2_pairs_answers_to_one_prompt() -> None:
     rows = read(*({"prompt": p, "response": r, "helpfulness": h, "correctness": 1} for p, r, h in scored))
     assert [describe(row) for row in rows] == [PAIR, ("u:r", None, None), ("u:q", None, None)]
     assert rows[0].margin == 2
+
+
+def test_joined_answers_keep_what_stands_beside_them() -> None:
+    """Protects a system turn, a history and an id beside HelpSteer2's answers, and the notes on fields that are not read."""
+    beside = {"prompt": "q", "system": "s", "history": [["q0", "a0"]], "id": "mine", "coherence": 3}
+    reading = FileReading()
+    records = [{**beside, "response": "bad", "helpfulness": 1}, {**beside, "response": "good", "helpfulness": 3}]
+    [(_, row)] = reading.read_rows((f"f:{n}", record) for n, record in enumerate(records, 1))
+    assert describe(row) == ("s:s | u:q0 | a:a0 | u:q", "good", "bad") and row.prompt.id == "mine"
+    assert reading.write_notes() == ["Fields that are not read: `coherence`."]
+
+
+def test_only_answers_to_the_same_prompt_are_joined() -> None:
+    """Protects from pairs of answers under different histories; ids that differ are the records' own and part nothing."""
+    records = [
+        {"prompt": "q", "history": [["q0", "a0"]], "response": "a", "helpfulness": 1},
+        {"prompt": "q", "history": [["q1", "a1"]], "response": "b", "helpfulness": 3},
+    ]
+    assert [describe(row) for row in read(*records)] == [
+        ("u:q0 | a:a0 | u:q", None, None),
+        ("u:q1 | a:a1 | u:q", None, None),
+    ]
+    [row] = read(
+        *({"prompt": "q", "id": text, "response": text, "helpfulness": n} for n, text in enumerate(("bad", "good")))
+    )
+    assert describe(row) == PAIR and row.prompt.id == read({"prompt": "q"})[0].prompt.id
 
 
 REPLIES = [
@@ -613,14 +688,16 @@ def test_a_passage_that_is_no_text_is_refused() -> None:
 
 
 def test_a_missing_label_among_labels_is_said() -> None:
-    """Protects a null label: it counts as absent, and the notes say how many answers that makes good ones."""
+    """Protects a null label, also as pandas and Python write it: it counts as absent, and the notes say how many answers that
+    makes good ones."""
     reading = FileReading()
     records = [
-        {"prompt": f"{n}", "completion": "a", "label": label} for n, label in enumerate((True, None, False, None))
+        {"prompt": f"{n}", "completion": "a", "label": label}
+        for n, label in enumerate((True, None, False, "None", "null", float("nan"), "NaN", " "))
     ]
     rows = [row for _, row in reading.read_rows((f"f:{n}", record) for n, record in enumerate(records))]
-    assert [row.rated for row in rows] == [True, False, True, False]
-    assert reading.write_notes() == ["Taken as good: 2 answers without a label (other answers have one)."]
+    assert [row.rated for row in rows] == [True, False, True, False, False, False, False, False]
+    assert reading.write_notes() == ["Taken as good: 6 answers without a label (other answers have one)."]
 
 
 def test_a_wrong_last_speaker_is_said() -> None:

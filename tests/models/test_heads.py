@@ -228,6 +228,34 @@ def test_a_foreign_reward_model_is_read_where_its_card_reads_it(tail: str, end: 
         torch.testing.assert_close(ours, card, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("tail", ["\\n", ""])
+def test_a_foreign_reward_model_whose_padding_ends_answers(tail: str, tmp_path: Path) -> None:
+    """Protects scores of reward models that were trained with pad_token = eos_token: transformers reads the last token
+    that is not padding, so the answer's last token where nothing stands behind the end token."""
+    chat = CHATML.replace("'<|im_end|>' + '\\n'", f"'<|im_end|>' + '{tail}'")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=272, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_labels=1,
+        pad_token_id=2, eos_token_id=2, initializer_range=0.2,
+    )  # fmt: skip
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path)
+    tokenizer = chat_tokenizer(chat)
+    tokenizer.pad_token = "<|im_end|>"
+    tokenizer.save_pretrained(tmp_path)
+    plain, lm = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval(), load_reward_model(tmp_path)
+    lm.save(tmp_path / "again")
+    for prompt, text in ((PROMPTS[0], "yes"), (PROMPTS[1], "No, it is not.")):
+        turns = [{"role": turn.role, "content": turn.content} for turn in (*prompt.turns, Turn("assistant", text))]
+        rendered = tokenizer(tokenizer.apply_chat_template(turns, tokenize=False), add_special_tokens=False)
+        with torch.no_grad():
+            card = plain(torch.tensor([rendered.input_ids])).logits[0, 0]
+        for scorer in (lm, load_reward_model(tmp_path / "again")):
+            encoded = scorer.encode(prompt, Completion(text), 64)
+            with torch.no_grad():
+                ours = forward.scores(scorer.model, collate([encoded.prompt], [encoded.answer]))[0]
+            torch.testing.assert_close(ours, card, atol=1e-5, rtol=1e-5)
+
+
 def test_our_own_reward_model_reads_the_end_token(saved: dict[str, Path], tmp_path: Path) -> None:
     """Protects reward models that preflab has trained, before and after it wrote down what they read: they were trained to
     score at the end token, and a newline behind it changes nothing."""

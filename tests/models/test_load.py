@@ -97,6 +97,10 @@ def test_no_config(tmp_path: Path) -> None:
     """Protects the user from a traceback when the directory is not a model, or holds adapters that name no base model."""
     with pytest.raises(UserError, match=r"no config\.json"):
         load_directory(tmp_path)
+    (tmp_path / "final").mkdir()
+    (tmp_path / "final" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=f"Did you mean {tmp_path}/final"):
+        load_directory(tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(UserError, match="base_model_name_or_path"):
         load_directory(tmp_path)

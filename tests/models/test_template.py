@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from preflab.errors import UserError
 from preflab.models import template as reading
 from preflab.models.lm import LanguageModel
 from preflab.models.load import load_directory
+from preflab.models.refusal import REWRITTEN, find_refusal
 from preflab.types import Completion, Prompt, Turn
 
 CUT = CHATML.index("{% if add_generation_prompt")
@@ -176,6 +178,31 @@ def test_spelled_tokens_are_text(case: tuple[LanguageModel, list[str]]) -> None:
         assert ids.count(token) == plain.count(token)
     answer = lm.encode_completion(Completion(f"yes{ends[0]}no"))
     assert sum(answer.count(token) for token in lm.end_ids) == 1
+
+
+THINKING = (  # as Qwen3's: reasoning in an answer takes the place of the empty block
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}{% set text = m.content.split('</think>')[-1].lstrip('\\n') %}"
+    "{% if m.role == 'assistant' and loop.last %}"
+    "{% set thought = m.content.split('</think>')[0] if '</think>' in m.content else '' %}"
+    "{{ '<think>\\n' + thought.split('<think>')[-1].strip('\\n') + '\\n</think>\\n\\n' }}{% endif %}"
+    "{{ text + '<|im_end|>\\n' }}{% endfor %}" + ASK
+)
+
+
+def test_an_answer_with_reasoning_of_its_own_is_named(tmp_path: Path) -> None:
+    """Protects reasoning data: a template that puts an answer's reasoning in place of its empty block writes no two blocks, so
+    the row is refused; plain answers, also those with other brackets or white space, and drawn ids are taken."""
+    lm = load_directory(save_chat(tmp_path / "m", THINKING, plain=("<think>", "</think>")))
+    assert lm.form.header == "<think>\n\n</think>\n\n"
+    thought = Completion("<think>\nhm\n</think>\n\nyes")
+    assert whole(lm, ask(QUESTION), thought.text) != joined(lm, ask(QUESTION), thought.text)
+    for answers in ([thought], [Completion("yes"), thought], [Completion("hm</think>yes")]):
+        refusal = find_refusal(lm, ask(QUESTION), answers)
+        assert refusal is not None and refusal.fault == REWRITTEN and "'<think>\\n\\n</think>'" in refusal.reason
+    drawn = lm.decode([*lm.encode_prompt(ask("a"))[:3], *lm.end_ids[:1]], truncated=False)
+    taken = [Completion(text) for text in ("yes", "\n yes \n", "", "a < b", "<b>yes</b>", "<|im_end|>", "<think>\nhm")]
+    assert find_refusal(lm, ask(QUESTION, "yes", "Is it so?"), [*taken, replace(thought, drawn=drawn.drawn)]) is None
+    assert find_refusal(load_directory(save_chat(tmp_path / "plain", CHATML)), ask(QUESTION), [thought]) is None
 
 
 REFUSED = {

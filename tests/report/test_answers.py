@@ -131,7 +131,7 @@ def test_problems_temperatures_and_costs_are_said(results: Results) -> None:
     for form in (page, markdown):
         assert "400 test problems" in form and "at T = 0.2, 0.6" in form
     for form in (page, markdown, terminal):
-        assert "up to 16,384 labels or reward calls per arm" in form
+        assert "up to 16,384 labels or reward calls for each arm" in form
         assert "Spent: 0 labels or reward calls (sft, sft-more, best-of-4) to 16,384 (dpo-iter, ppo)." in form
         assert "Samples drawn for each answer: best-of-4 4; the others 1." in form
         assert "labels, calls" not in form and "carry over" not in form

@@ -165,7 +165,16 @@ def test_a_program_that_dies_once_is_started_again(tmp_path: Path) -> None:
             "import sys\nfor line in sys.stdin: print('NaN', flush=True)",
             "answered 'NaN': the answer to this request must be",
         ),
-        ("import sys\nfor line in sys.stdin: print(0.5, flush=True)", '"request": "1", "score"'),
+        ("import sys\nfor line in sys.stdin: print(0.5, flush=True)", r'"request": "\w{8}", "score"'),
+        (
+            "import json\nfor n in range(1, 9): print(json.dumps({'request': str(n), 'score': 7}), flush=True); input()",
+            "the answer to this request must be|more than one answer",
+        ),
+        (
+            "import json, sys\nfor line in sys.stdin:\n    request = json.loads(line)['request']\n"
+            '    print(f\'{{"request": "{request}", "score": 1, "score": 5}}\', flush=True)',
+            "the key `score` occurs twice",
+        ),
         (ANSWER_ALL % "float('nan')", "must be a finite number, not nan"),
         (ANSWER_ALL % "None", "must be a finite number, not null"),
         ("print('weights loaded', flush=True)\n" + ANSWER_ALL % 1, "'weights loaded.*standard error"),
@@ -236,8 +245,10 @@ def alive(pid: int) -> bool:
 
 
 @contextmanager
-def server(answer: Callable[[dict[str, Any], int], tuple[int, bytes]]) -> Iterator[tuple[str, list[Any]]]:
-    """A local endpoint; yields its address and the requests it has seen."""
+def server(
+    answer: Callable[[dict[str, Any], int], tuple[int, bytes]], missing: int = 0
+) -> Iterator[tuple[str, list[Any]]]:
+    """A local endpoint; yields its address and the requests it has seen. The last `missing` bytes of an answer are lost."""
     seen: list[Any] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -248,7 +259,7 @@ def server(answer: Callable[[dict[str, Any], int], tuple[int, bytes]]) -> Iterat
             self.send_response(status)
             if status == 302:
                 self.send_header("Location", "/elsewhere")
-            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Content-Length", str(len(content) + missing))
             self.end_headers()
             self.wfile.write(content)
 
@@ -263,6 +274,14 @@ def server(answer: Callable[[dict[str, Any], int], tuple[int, bytes]]) -> Iterat
         finally:
             httpd.shutdown()
             thread.join()
+
+
+def test_an_answer_that_was_cut_is_asked_for_again() -> None:
+    """Protects from half an answer that happens to be JSON."""
+    with server(lengths, missing=3) as (url, seen), Http(url=url, retries=1, backoff=0).open(Context()) as reward:
+        with pytest.raises(UserError, match=r"does not answer \(2 tries, the last: IncompleteRead"):
+            reward.score(PROMPTS, ANSWERS)
+        assert len(seen) == 2
 
 
 def lengths(body: dict[str, Any], call: int) -> tuple[int, bytes]:
@@ -307,7 +326,8 @@ def test_what_may_pass_is_tried_again() -> None:
         (302, b"", "refused the request: status 302", 1),
         (500, b"boom", r"does not answer \(3 tries, the last: status 500: boom\)", 3),
         (200, b"<html>", "answered '<html>', which cannot be read: it is not JSON", 1),
-        (200, b"\xff", "line 1 is not UTF-8", 1),
+        (200, b"\xff", "line 1 is not UTF-8.$", 1),
+        (200, b'{"scores": [1, 2], "scores": [2, 1]}', "the key `scores` occurs twice", 1),
         (200, b'{"scores": [1, ' + b"9" * 5000 + b"]}", "a number has too many digits", 1),
         (200, b"[" * 100_000, "nested too deeply", 1),
         (200, b" " * (65 << 20), "sent an answer of more than 64 MB", 1),

@@ -11,8 +11,10 @@ from tests.conftest import require_feature
 
 from preflab.errors import UserError
 from preflab.sandbox.bubblewrap import explain_absence
+from preflab.sandbox.judging import SandboxJudge
 from preflab.spec import Context
 from preflab.testbeds import TESTBEDS
+from preflab.testbeds.base import SPLITS
 from preflab.types import Problem
 
 from .code.records import SUM
@@ -65,3 +67,91 @@ def test_your_own_comparison_and_judge(tmp_path: Path) -> None:
         passes(plain, "1 2", judge="builtins:all", time_limit_s=1.0)
     with pytest.raises(UserError, match="a program in `special` needs `judge: sandbox`"):
         passes(plain | {"special": special}, "2 1", judge="builtins:all")
+
+
+RIGHT, WRONG = "def f(x):\n    return x + 1", "def f(x):\n    return -7"
+DEFINED_ONLY: dict[str, dict[str, Any]] = {
+    "a test function": {"tests": "def test_x():\n    assert f(1) == 2"},
+    "test functions in a list": {"tests": ["def test_x():\n    assert f(1) == 2"]},
+    "check": {"entry_point": "f", "tests": "def check(candidate):\n    assert candidate(1) == 2"},
+    "a class of unittest": {
+        "tests": "import unittest\nclass Base(unittest.TestCase):\n    def setUp(self):\n        self.two = 2\n"
+        "class T(Base):\n    def test_a(self):\n        self.assertEqual(f(1), self.two)"
+    },
+    "a class of pytest": {
+        "tests": "class TestF:\n    def setup_method(self, method):\n        self.two = 2\n"
+        "    def test_a(self):\n        assert f(1) == self.two"
+    },
+    "a main block": {"tests": "if __name__ == '__main__':\n    assert f(1) == 2"},
+    "a main block with a runner": {
+        "tests": "import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n        self.assertEqual(f(1), 2)\n"
+        "if __name__ == '__main__':\n    unittest.main()"
+    },
+    "a helper beside it": {"tests": "def check(got, want):\n    assert got == want\ndef test_x():\n    check(f(1), 2)"},
+}
+
+
+@pytest.mark.parametrize("tests", DEFINED_ONLY.values(), ids=DEFINED_ONLY)
+def test_tests_that_are_only_defined_are_run(tests: dict[str, Any], tmp_path: Path) -> None:
+    """Protects from tests that test nothing: functions, `check`, classes and main blocks are run, so a wrong answer fails."""
+    require_feature("sandbox", not explain_absence(), explain_absence())
+    rows = [{"prompt": f"Add 1, {n}.", **tests} for n in range(40)]
+    spec = TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "mine.jsonl", *rows), "judge": "sandbox"})
+    with spec.open(Context()) as testbed:
+        problem = testbed.prompts("train")[0]
+        assert isinstance(problem, Problem)
+        verdicts = testbed.judge([(RIGHT, problem.hidden_tests), (WRONG, problem.hidden_tests)])
+    assert [verdict.outcome for verdict in verdicts] == ["passed", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("tests", "reason"),
+    [
+        (["f(1) == 2"], "an empty program passes all its tests"),
+        (["print(f(1) == 2)"], "an empty program passes all its tests"),
+        (["assert f(1) is None"], "an empty program passes all its tests"),
+        (["def test_x():\n    return f(1) == 2"], "an empty program passes all its tests"),
+        ([{"input": "1", "output": "\n"}], "an empty program passes all its tests"),
+        (["assert nowhere.isclose(f(1), 2)"], "its tests fail before they call the program"),
+        (["def test_x(tmp_path):\n    assert f(1) == 2"], "its tests need arguments that nothing here gives them"),
+        (["async def test_x():\n    assert f(1) == 2"], "its tests are asynchronous, and nothing here runs such tests"),
+        (["import pytest\nassert f(1) == 2"], "its tests need pytest, which the sandbox lacks"),
+    ],
+)
+def test_problems_whose_tests_do_not_test_are_named(tests: Any, reason: str, tmp_path: Path) -> None:
+    """Protects a reward and a measure from problems that every answer solves, or none: they are counted and named."""
+    require_feature("sandbox", not explain_absence(), explain_absence())
+    rows: list[dict[str, Any]] = [{"prompt": f"Add 1, {n}.", "tests": ["assert f(1) == 2"]} for n in range(40)]
+    rows[6]["tests"] = tests
+    data = write(tmp_path / "mine.jsonl", *rows)
+    with TESTBEDS.parse({"kind": "jsonl", "data": data, "judge": "sandbox"}).open(Context()) as testbed:
+        asked = {prompt.turns[0].content for split in SPLITS for prompt in testbed.prompts(split)}
+        notes = " ".join(testbed.notes)
+    assert "Add 1, 6." not in asked and len(asked) == 39
+    assert f"left out because {reason} (" in notes and f"{data}:7)." in notes
+
+
+def test_a_problem_that_tests_is_not_run_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the time to open a testbed: a stub is not run where an assertion of a value certainly fails."""
+    monkeypatch.setattr(SandboxJudge, "_run", lambda judge, programs: [] if not programs else pytest.fail("it ran"))
+    rows = [{"prompt": f"Add 1, {n}.", "tests": "def test_x():\n    y = 1\n    assert f(y) == 2"} for n in range(40)]
+    data = write(tmp_path / "mine.jsonl", *rows)
+    with TESTBEDS.parse({"kind": "jsonl", "data": data, "judge": "sandbox"}).open(Context()) as testbed:
+        assert not testbed.notes
+
+
+def test_one_broken_test_does_not_refuse_your_file(tmp_path: Path) -> None:
+    """Protects a file of which one problem has a broken test and one tests nothing: both are counted and named."""
+    rows = [{"prompt": f"Add 1, {n}.", "tests": ["assert f(1) == 2"]} for n in range(60)]
+    rows[40]["tests"] = ["assert f(1"]
+    rows[50]["tests"] = ["assert 1 == 1"]
+    data = write(tmp_path / "mine.jsonl", *rows)
+    spec = TESTBEDS.parse({"kind": "jsonl", "data": data, "judge": "sandbox", "backend": "bare"})
+    with spec.open(Context()) as testbed:
+        assert sum(len(testbed.prompts(split)) for split in SPLITS) == 58
+        notes = " ".join(testbed.notes)
+    assert f"1 record left out because its tests are neither JSON nor Python (first: {data}:41)." in notes
+    assert f"1 record left out because no test of it calls a function of the program (first: {data}:51)." in notes
+    broken = write(tmp_path / "broken.jsonl", rows[40])
+    with pytest.raises(UserError, match="`tests` holds text that is neither JSON nor Python"):
+        TESTBEDS.parse({"kind": "jsonl", "data": broken, "judge": "sandbox"}).open(Context()).__enter__()

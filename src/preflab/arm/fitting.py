@@ -1,6 +1,7 @@
-"""Handles rows that are longer than the model's context.
+"""Handles rows that do not fit the model: its chat template does not take them, or they are longer than its context.
 
-The run counts such rows before any training. Depending on `too_long`, it then stops, drops these rows or cuts them.
+The run counts such rows before any training. Depending on `too_long`, it then stops, drops these rows or cuts them. It
+never cuts a row that the chat template does not take.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from preflab.arm.spec import TooLong
 from preflab.data.check import AnyRecord
 from preflab.errors import UserError
 from preflab.models.lm import LanguageModel
+from preflab.models.refusal import find_refusal
 from preflab.testbeds.base import Testbed
 from preflab.text import counted
 from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking, Rated, Split, Test
@@ -40,6 +42,35 @@ class Fitting:
         `where`: a phrase that names the rows in messages. `room`: the number of tokens that must stay free for the
         answer to a row that is only a prompt. Raises `UserError` if a row does not fit and the rule is `stop`, or if
         the rule drops every row."""
+        taken, refused = self._drop_refused(rows, where, locate)
+        kept, too_long = self._fit_lengths(taken, where, locate, room)
+        return kept, " ".join(filter(None, (refused, too_long)))
+
+    def _drop_refused(self, rows: Sequence[Row], where: str, locate: Callable[[Prompt], str]) -> tuple[list[Row], str]:
+        """Drops the rows that the chat template does not take. Returns the other rows, and a note if rows were dropped.
+        Raises `UserError` if there is such a row and the rule is not `drop`, or if no row is left."""
+        refusals = [find_refusal(self.lm, _prompt_of(row), _answers_of(row)) for row in rows]
+        taken = [row for row, refusal in zip(rows, refusals, strict=True) if refusal is None]
+        if len(taken) == len(rows):
+            return taken, ""
+        fault = (
+            f"{len(rows) - len(taken)} of {counted(len(rows), 'row')} of {where} do not fit the model's chat template"
+        )
+        if self.rule == "drop" and taken:
+            return taken, f"{fault}; these rows were left out."
+        row, refusal = next((row, refusal) for row, refusal in zip(rows, refusals, strict=True) if refusal is not None)
+        remedy = (
+            "Drop these rows with `too_long: drop` (`--too-long drop`)" if taken else "No row is left. Change the rows"
+        )
+        raise UserError(
+            f"{fault}. The first is {locate(_prompt_of(row))}. {refusal.reason} {remedy}, or use another model. "
+            "`preflab data check FILE --model MODEL` counts them."
+        )
+
+    def _fit_lengths(
+        self, rows: Sequence[Row], where: str, locate: Callable[[Prompt], str], room: int
+    ) -> tuple[list[Row], str]:
+        """Drops or cuts the rows that are longer than the context. See `fit`."""
         kept: list[Row] = []
         too_long: list[Row] = []
         for row in rows:

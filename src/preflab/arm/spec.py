@@ -70,7 +70,8 @@ class RunSettings(Spec):
 
     `looks`: the number of evaluations on the validation split during training. `token_budget`: the most tokens of a
     micro-batch. `too_long`: what the run does if rows do not fit the model's context. With `stop` it stops before its
-    first step. With `drop` it drops these rows. With `cut` it cuts the prompt's start and the answer's end.
+    first step. With `drop` it drops these rows. With `cut` it cuts the prompt's start and the answer's end. Rows that
+    the model's chat template does not take stop the run too, unless `drop` drops them.
     """
 
     sampler: Annotated[Any, *variant(SAMPLERS)] = "native"

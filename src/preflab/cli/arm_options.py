@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from preflab.arm.saved import find_saved_model
 from preflab.arm.spec import Arm
 from preflab.cli.options import testbed_from_options
 from preflab.cli.spec_options import list_options, method_from_options, part_from_options
@@ -16,6 +17,7 @@ from preflab.paths import user_path
 from preflab.rewards import parse_reward
 from preflab.spec import parse_spec, read_spec
 from preflab.testbeds.base import TestbedSpec
+from preflab.train.directory import read_manifest
 
 
 def arm_from_options(options: argparse.Namespace, method_options: Sequence[str]) -> Arm:
@@ -36,7 +38,7 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
     data = shared_settings(options) | {
         "name": options.method.split(":")[-1],
         "method": method_from_options(options.method, words),
-        "init": options.init,
+        "init": None if options.init is None else _name_product(options.init),
         "preferences": options.preferences,
         "reward": parse_reward(options.reward) if options.reward else None,
     }
@@ -63,11 +65,19 @@ def _take_samples(options: argparse.Namespace) -> list[str]:
 def evaluation_arm(options: argparse.Namespace) -> Arm:
     """Returns an arm that measures a policy without training it."""
     if not user_path(options.policy).is_dir():
-        raise UserError(
-            f"There is no directory {options.policy}. Name a saved policy, such as the folder `final` of a run."
-        )
-    data = shared_settings(options) | {"name": "evaluate", "policy": options.policy, "init": options.start}
+        raise UserError(f"There is no directory {options.policy}. Name a finished run or a saved policy.")
+    policy = _name_product(options.policy)
+    start = None if options.start is None else _name_product(options.start)
+    data = shared_settings(options) | {"name": "evaluate", "policy": policy, "init": start}
     return parse_spec(Arm, data, where="evaluate")
+
+
+def _name_product(name: str) -> str:
+    """Returns the path of the model that a run trained if `name` is the directory of a run; otherwise returns `name`.
+    Raises `UserError` if the run has no model."""
+    directory = user_path(name)
+    is_run = directory.is_dir() and read_manifest(directory) is not None
+    return str(find_saved_model(directory)) if is_run else name
 
 
 def shared_settings(options: argparse.Namespace) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", metavar="NAME|DIR", help="count lengths in this model's tokens, and show its tokens")
     parser.add_argument(
-        "--fix", metavar="OUT", type=user_path, help="write all records without a fault to this new file"
+        "--fix", metavar="OUT", type=user_path, help="write all records without a fault to this new `.jsonl` file"
     )
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
 
@@ -38,11 +38,13 @@ def _run(options: argparse.Namespace) -> int:
     """Checks the sources and returns the exit code: 2 if a source has no record without a fault, otherwise 0."""
     from preflab.cli.data_text import print_checks, print_dropped
     from preflab.data.files import read_source
-    from preflab.data.fix import write_clean
+    from preflab.data.fix import require_json_lines, write_clean
     from preflab.data.source_check import CHARACTERS, check_source, find_leaks
 
     if options.rows is not None and options.rows < 1:
         raise UserError(f"--rows must be 1 or more, not {options.rows}.")
+    if options.fix is not None:
+        require_json_lines(options.fix)
     fields = _parse_fields(options.fields)
     sources = [place for name in options.sources for place in _list_places(name, options.split)]
     if options.fix is not None and len(sources) > 1:
@@ -56,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
         print_checks(checks, leaks, model)
     if options.fix is not None:
         lines = read_source(sources[0], rows=options.rows)
-        written, dropped = write_clean(options.fix, lines, _read(fields), checks[0].contradicted)
+        written, dropped = write_clean(options.fix, lines, _read(fields), checks[0].contradicted, measure.find_refusal)
         record["fix"] = {"out": str(options.fix), "written": written, "dropped": [row._asdict() for row in dropped]}
         if not options.json:
             print_dropped(options.fix, written, dropped)
@@ -114,11 +116,14 @@ def _read(fields: dict[str, str | None]) -> FileReading:
 def _load_model(name: str) -> LanguageModel:
     from preflab.models.load import load_model
     from preflab.models.spec import ModelSpec
+    from preflab.train.finished import check_product
 
+    check_product(user_path(name))
     return load_model(ModelSpec(name=name), seed=0)
 
 
 def _measure_in_tokens(model: LanguageModel) -> Any:
+    from preflab.cli.refusal import name_refusal
     from preflab.data.source_check import LengthMeasure
 
     return LengthMeasure(
@@ -126,6 +131,7 @@ def _measure_in_tokens(model: LanguageModel) -> Any:
         lambda prompt: len(model.encode_prompt(prompt)),
         lambda answer: len(model.encode_completion(answer)),
         model.context,
+        partial(name_refusal, model),
     )
 
 

@@ -51,7 +51,8 @@ def describe_check(check: SourceCheck, model: LanguageModel | None) -> list[str]
     lines += [f"  {fault.count:,} × {name} ({', '.join(fault.first)})" for name, fault in check.faults.items()]
     lines += [f"  note: {note}" for note in check.notes]
     if check.first is not None:
-        lines += ["  the first record:", *_show_fields(check.first.record), "  is read as:"]
+        name = "the first record" if model is None else f"the record {check.first.where}"
+        lines += [f"  {name}:", *_show_fields(check.first.record), "  is read as:"]
         lines += _show_row(check.first.rows[0], model)
     return [visible(line) for line in lines]
 
@@ -90,12 +91,12 @@ def _show_fields(record: Mapping[str, object]) -> list[str]:
 
 def _show_row(row: DialogueRow, model: LanguageModel | None) -> list[str]:
     """Returns lines of text that show a row as a training method gets it. If `model` is given, the texts are decoded
-    from its tokens, so that its special tokens are visible."""
+    from its tokens, so that its special tokens are visible, unless its chat template does not take the row."""
     good, bad = (
         ("good answer", "bad answer") if row.rated else ("chosen", "rejected") if row.rejected else ("answer", "")
     )
     answers = [(name, answer) for name, answer in ((good, row.answer), (bad, row.rejected)) if answer is not None]
-    if model is None:
+    if model is None or not _is_taken(model, row):
         turns = [f"    {turn.role}: {_shorten(turn.content)}" for turn in row.prompt.turns]
         return [*turns, *(f"    {name}: {_shorten(answer.text)}" for name, answer in answers)]
     texts = [("prompt", model.encode_prompt(row.prompt))]
@@ -103,6 +104,12 @@ def _show_row(row: DialogueRow, model: LanguageModel | None) -> list[str]:
     return [
         f"    {name}: {_shorten(json.dumps(model.tokenizer.decode(ids), ensure_ascii=False))}" for name, ids in texts
     ]
+
+
+def _is_taken(model: LanguageModel, row: DialogueRow) -> bool:
+    from preflab.cli.refusal import name_refusal
+
+    return not name_refusal(model, row)
 
 
 def _shorten(text: str) -> str:

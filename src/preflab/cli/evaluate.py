@@ -17,7 +17,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "policy",
         metavar="DIR",
         nargs="?",
-        help="the directory of a trained policy, saved by preflab, TRL or transformers",
+        help="a finished run, or the directory of a policy that preflab, TRL or transformers saved",
     )
     add("-h", "--help", action="store_true", help="show this help and the settings of the testbed and the evaluator")
     add("--start", metavar="DIR", help="the reference model for the KL, usually the SFT model")

@@ -37,7 +37,7 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
         choices=("stop", "drop", "cut"),
         default="stop",
         help="what to do about rows that are longer than the model's context: stop before the first step, drop these "
-        "rows, or cut them (default: stop)",
+        "rows, or cut them (default: stop); `drop` also drops rows that its chat template does not take",
     )
     add("--threads", metavar="N", type=int, default=1, help="threads of the processor (default: 1)")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="fp32 or bf16 (default: fp32)")

@@ -14,7 +14,7 @@ from preflab.types import Prompt, Turn
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", metavar="NAME|DIR", help="smollm2, a directory or a hub name")
+    add("model", metavar="NAME|DIR", help="smollm2, the directory of a model or of a finished run, or a hub name")
     add("--prompt", metavar="TEXT", help="a prompt (without one: a chat)")
     add("-k", metavar="N", type=int, default=1, help="number of answers to the prompt (default: 1)")
     add("--temperature", metavar="T", type=float, default=1.0, help="0 is greedy (default: 1)")
@@ -27,6 +27,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> None:
     from functools import partial
 
+    from preflab.arm.saved import find_saved_model
     from preflab.models.load import load_directory, load_model
     from preflab.models.spec import ModelSpec
     from preflab.sampling import SAMPLERS
@@ -43,7 +44,10 @@ def _run(options: argparse.Namespace) -> None:
     settings = {"max_new_tokens": options.max_new_tokens, "temperature": options.temperature, "top_p": options.top_p}
     decoding = parse_spec(Decoding, settings, where="sample")
     path = user_path(options.model)
-    lm = load_directory(path) if path.is_dir() else load_model(ModelSpec(name=options.model), seed=options.seed)
+    if path.is_dir():
+        lm = load_directory(find_saved_model(path))
+    else:
+        lm = load_model(ModelSpec(name=options.model), seed=options.seed)
     with SAMPLERS.parse("native").open(Context()) as sampler:
         draw = partial(sampler.answer, lm, decoding=decoding)
         if options.prompt is None:

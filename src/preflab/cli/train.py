@@ -30,7 +30,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--fresh", action="store_true", help="delete the earlier run and start again")
     add_arm_options(parser)
     add("--reward", metavar="REWARD", help="tests, a reward model's directory, module:function, command:… or http://…")
-    add("--init", metavar="DIR", help="the directory of the policy to start from")
+    add("--init", metavar="DIR", help="the directory of the policy to start from, or of its finished run")
     add("--preferences", metavar="FILE", help="pairs (JSON lines) to use instead of the testbed's")
     add("--lora", metavar="RANK", type=int, help="train low-rank adapters of this rank")
     add("--push", metavar="USER/NAME", help="upload the trained model to this Hugging Face repository")

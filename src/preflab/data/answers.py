@@ -15,7 +15,6 @@ from preflab.data.numbers import read_margin, read_number, read_probability, req
 from preflab.data.problems import read_tests
 from preflab.data.prompts import (
     explain_unknown,
-    find_field,
     find_question,
     make_prompt,
     read_question,
@@ -36,7 +35,6 @@ from preflab.data.written import parse_messages
 from preflab.errors import UserError
 from preflab.types import Completion, Problem, Test
 
-LABEL_FIELDS = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
 FIRST_BETTER, SECOND_BETTER, EQUAL = "first", "second", "tie"
 Choices = Mapping[str, str]
 """Maps each value of a field, as text, to the better answer: `FIRST_BETTER`, `SECOND_BETTER`, or `EQUAL`."""
@@ -88,10 +86,9 @@ def read_messages(field: str, record: DataRecord, where: str, labels: FileLabels
 
 def _rate(record: DataRecord, turns: Turns, answer: Completion, where: str, labels: FileLabels) -> DialogueRow:
     """Returns a row with one answer. An answer with a bad label becomes `rejected`, so that no method imitates it."""
-    prompt, field = make_prompt(record, turns, where), find_field(record, LABEL_FIELDS)
-    if field is None:
+    prompt, good = make_prompt(record, turns, where), labels.rate(record, where)
+    if good is None:
         return DialogueRow(prompt, answer)
-    good = labels.read(record[field], f"{where}: `{field}`")
     return DialogueRow(prompt, answer, rated=True) if good else DialogueRow(prompt, rejected=answer, rated=True)
 
 
@@ -174,6 +171,15 @@ def read_choice(
     if choice is None:
         raise UserError(f"{where}: `{says}` must be one of {', '.join(choices)}, not {str(value)[:40]!r}.")
     return _choose(record, first, second, choice, None, where)
+
+
+def read_numbered_choice(
+    first: str, second: str, says: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
+) -> list[DialogueRow]:
+    """Reads two answers, and the number of the better answer, 1 or 2. Under 0 the answers are equal, if the file counts
+    from 1."""
+    labels.add_choice(_spell_choice(record[says]), f"{where}: `{says}`")
+    return read_choice(first, second, says, choices, record, where, labels)
 
 
 def read_preference_strength(

@@ -1,14 +1,18 @@
-"""Finds faults of rows: an empty answer, identical answers, or a row that repeats or contradicts an earlier row."""
+"""Finds faults of rows: an empty answer, identical answers, or a row that repeats or contradicts an earlier row.
+
+Also finds an id that names two different prompts.
+"""
 
 from __future__ import annotations
 
 from preflab.data.row import DialogueRow
-from preflab.types import Completion
+from preflab.types import Completion, Problem, Prompt
 
 SAME_ANSWERS = "chosen and rejected are the same"
 EMPTY = "an answer is empty"
 REPEATED = "it stands further up too"
 CONTRADICTED = "another record says the opposite"
+ID_TAKEN = "its id stands further up with another prompt, level or tests"
 
 
 def list_answers(row: DialogueRow) -> list[Completion]:
@@ -26,6 +30,7 @@ class FaultFinder:
     def __init__(self, contradicted: frozenset[int] = frozenset()) -> None:
         self._known = contradicted
         self._rows: set[int] = set()
+        self._prompts: dict[int, int] = {}
         self._said: dict[int, bool] = {}
         self.contradicted: set[int] = set()
 
@@ -41,6 +46,9 @@ class FaultFinder:
         if whole in self._rows:
             faults.append(REPEATED)
         self._rows.add(whole)
+        named = _hash_prompt(row.prompt)
+        if self._prompts.setdefault(hash(row.prompt.id), named) != named:
+            faults.append(ID_TAKEN)
         if (
             (row.rated or (row.answer and row.rejected))
             and len(set(texts)) == len(texts)
@@ -58,3 +66,8 @@ class FaultFinder:
         if self._said.setdefault(key, says) != says:
             self.contradicted.add(key)
         return key in self.contradicted or key in self._known
+
+
+def _hash_prompt(prompt: Prompt) -> int:
+    tests = repr((prompt.public_tests, prompt.hidden_tests)) if isinstance(prompt, Problem) else ""
+    return hash((prompt.turns, prompt.level, tests))

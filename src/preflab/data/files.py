@@ -1,7 +1,7 @@
 """Reads records from a file (JSON lines, JSON, CSV or Parquet, gzipped or not), a folder, or a data set on the hub.
 
 Three kinds of folder can be read: a data set saved by the package `datasets`, the problems of APPS in their official
-form, and a folder of record files. In a folder of record files, each file name without its shard number is a split.
+form, and a folder of record files, whose splits `preflab.data.folders` finds.
 `NAME#SPLIT` names one split of a folder or of a data set on the hub. `NAME:CONFIGURATION` names one configuration of a
 data set on the hub.
 """
@@ -14,14 +14,13 @@ from itertools import islice
 from pathlib import Path
 
 from preflab.data.apps_folder import list_official_folders, read_official_folder
+from preflab.data.folders import SUFFIXES, find_suffix, group_files
 from preflab.data.hub import check_on_hub, list_hub_splits, load_hub_records, load_saved_records
 from preflab.data.lines import READ_ERRORS, ReadLine, open_plain, parse_lines
 from preflab.data.tables import read_csv, read_json_file, read_parquet
 from preflab.errors import UserError, nearest
 from preflab.paths import user_path
 
-_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
-_SHARD = re.compile(r"(-\d+-of-\d+)?(-[0-9a-f]{16})?$")
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(:[\w.-]+)?")
 _PARQUET = b"PAR1"
 _OBJECTS = re.compile(rb"\s*\[\s*[{\]]")
@@ -61,7 +60,7 @@ def list_splits(name: str) -> list[str]:
             return sorted(child.name for child in path.iterdir() if (child / "dataset_info.json").is_file())
         if (path / "dataset_info.json").is_file():
             return ["train"]
-        return sorted({problem.parent.name for problem in list_official_folders(path)} or _group_files(path))
+        return sorted({problem.parent.name for problem in list_official_folders(path)} or group_files(path))
     if path.exists() or not _is_hub_name(name):
         return [""]
     check_on_hub(name)
@@ -83,7 +82,7 @@ def choose_split(name: str, splits: list[str], wanted: str) -> str:
 
 def read_file(path: Path) -> Iterator[ReadLine]:
     """Reads the records of a file. Recognises the file's format by its first bytes, or else by its name."""
-    kind = Path(path.name.removesuffix(".gz")).suffix.lower()
+    kind = find_suffix(path.name)
     try:
         with open_plain(path) as file:
             head = file.peek(4096)
@@ -110,22 +109,9 @@ def _read_split(name: str, split: str) -> Iterator[ReadLine]:
     elif problems := list_official_folders(path):
         yield from ((str(folder), read_official_folder(folder)) for folder in problems if folder.parent.name == split)
     else:
-        for file in _group_files(path)[split]:
+        for file in group_files(path)[split]:
             yield from read_file(file)
 
 
-def _group_files(folder: Path) -> dict[str, list[Path]]:
-    """Groups the files of a folder by split. The split is the file's name without its suffixes and without its shard
-    number."""
-    groups: dict[str, list[Path]] = {}
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        plain = Path(file.name.removesuffix(".gz"))
-        if plain.suffix in _SUFFIXES and not any(part.startswith(".") for part in file.relative_to(folder).parts):
-            groups.setdefault(_SHARD.sub("", plain.stem), []).append(file)
-    if not groups:
-        raise UserError(f"{folder} contains no file of records ({', '.join(_SUFFIXES)}, gzipped or not).")
-    return groups
-
-
 def _is_hub_name(name: str) -> bool:
-    return _HUB_NAME.fullmatch(name) is not None and not name.removesuffix(".gz").endswith(_SUFFIXES)
+    return _HUB_NAME.fullmatch(name) is not None and find_suffix(name) not in SUFFIXES

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from preflab.data.faults import FaultFinder
 from preflab.data.lines import ReadLine
 from preflab.data.reading import FileReading, ReadRecord
+from preflab.data.row import DialogueRow
 from preflab.errors import UserError
+
+_SUFFIXES = (".jsonl", ".ndjson")
 
 
 class Dropped(NamedTuple):
@@ -20,18 +23,30 @@ class Dropped(NamedTuple):
     reason: str
 
 
+def require_json_lines(out: Path) -> None:
+    """Raises `UserError` if the name of a new file promises another format than JSON lines."""
+    if out.suffix.lower() not in _SUFFIXES:
+        raise UserError(f"{out}: the records are written as JSON lines. Name a file that ends in `.jsonl`.")
+
+
 def write_clean(
-    out: Path, lines: Iterable[ReadLine], reading: FileReading, contradicted: frozenset[int]
+    out: Path,
+    lines: Iterable[ReadLine],
+    reading: FileReading,
+    contradicted: frozenset[int],
+    find_refusal: Callable[[DialogueRow], str] = lambda row: "",
 ) -> tuple[int, list[Dropped]]:
     """Writes every record that has at least one row without a fault. Each record becomes one line of JSON with
     preflab's field names.
 
-    `contradicted`: the `SourceCheck.contradicted` that `check_source` returned for the same lines. Returns the number
-    of records written, and the records left out. Raises `UserError` if the file cannot be written or exists already.
+    `contradicted`: the `SourceCheck.contradicted` that `check_source` returned for the same lines. `find_refusal`: see
+    `LengthMeasure`; a row that the model does not take counts as faulty. Returns the number of records written, and the
+    records left out. Raises `UserError` if the file cannot be written, exists already, or is not named as JSON lines.
     """
+    require_json_lines(out)
     try:
         with out.open("x", encoding="utf-8") as file:
-            return _write_records(file, lines, reading, FaultFinder(contradicted))
+            return _write_records(file, lines, reading, FaultFinder(contradicted), find_refusal)
     except FileExistsError as error:
         raise UserError(f"{out} already exists: name a new file.") from error
     except OSError as error:
@@ -39,11 +54,15 @@ def write_clean(
 
 
 def _write_records(
-    file: TextIO, lines: Iterable[ReadLine], reading: FileReading, finder: FaultFinder
+    file: TextIO,
+    lines: Iterable[ReadLine],
+    reading: FileReading,
+    finder: FaultFinder,
+    find_refusal: Callable[[DialogueRow], str],
 ) -> tuple[int, list[Dropped]]:
     written, dropped = 0, list[Dropped]()
     for read in reading.read_all(lines):
-        reason = explain_drop(read, finder)
+        reason = explain_drop(read, finder, find_refusal)
         if reason:
             dropped.append(Dropped(read.where, reason))
         else:
@@ -52,12 +71,14 @@ def _write_records(
     return written, dropped
 
 
-def explain_drop(read: ReadRecord, finder: FaultFinder) -> str:
+def explain_drop(
+    read: ReadRecord, finder: FaultFinder, find_refusal: Callable[[DialogueRow], str] = lambda row: ""
+) -> str:
     """Returns the reason why a record is left out; empty if the record is kept, because at least one of its rows has no
     fault."""
     if read.error is not None:
         return str(read.error)
-    faults = [finder.find(row) for row in read.rows]
+    faults = [[*finder.find(row), *filter(None, [find_refusal(row)])] for row in read.rows]
     if not faults:
         return "it has neither a prompt nor an answer"
     return "" if not all(faults) else ", ".join(dict.fromkeys(fault for of_row in faults for fault in of_row))

@@ -10,10 +10,13 @@ from typing import Any
 
 from preflab.data.lines import ReadLine
 from preflab.data.oasst import join_trees
+from preflab.data.prompts import COMMON_FIELDS, DIALOGUE_FIELDS, QUESTION_FIELDS
+from preflab.data.row import DataRecord
 from preflab.errors import UserError
 
 _MESSAGE_FIELDS = frozenset(("message_id", "message_tree_id", "text", "role"))
 _SCORED_FIELDS = frozenset(("prompt", "response", "helpfulness"))
+_PROMPT_FIELDS = (COMMON_FIELDS | {*QUESTION_FIELDS, *DIALOGUE_FIELDS, "context"}) - {"id"}
 
 
 def gather_records(lines: Iterable[ReadLine]) -> Iterator[ReadLine]:
@@ -28,7 +31,7 @@ def gather_records(lines: Iterable[ReadLine]) -> Iterator[ReadLine]:
             messages.append((where, record))
         else:
             scored = record.keys() >= _SCORED_FIELDS
-            if group and not (scored and record["prompt"] == group[0][1]["prompt"]):
+            if group and not (scored and _ask_the_same(record, group[0][1])):
                 yield _join_answers(group)
                 group = []
             if scored:
@@ -40,10 +43,19 @@ def gather_records(lines: Iterable[ReadLine]) -> Iterator[ReadLine]:
     yield from join_trees(messages)
 
 
+def _ask_the_same(one: DataRecord, other: DataRecord) -> bool:
+    """Checks whether two records with scored answers have the same prompt: its text and whatever else makes it."""
+    return all(one.get(name) == other.get(name) for name in _PROMPT_FIELDS)
+
+
 def _join_answers(group: list[tuple[str, dict[str, Any]]]) -> ReadLine:
-    """Joins answers to one prompt into a ranking by their helpfulness. A single answer is returned unchanged."""
+    """Joins answers to one prompt into a ranking by their helpfulness, beside the other fields of the first record. Ids that
+    differ name the records, not the prompt, and are left out. A single answer is returned unchanged."""
     where, first = group[0]
     if len(group) == 1:
         return where, first
     answers, scores = zip(*((record["response"], record["helpfulness"]) for _, record in group), strict=True)
-    return where, {"prompt": first["prompt"], "completions": list(answers), "scores": list(scores)}
+    same_id = all(record.get("id") == first.get("id") for _, record in group)
+    joined = {"response", "helpfulness"} if same_id else {"response", "helpfulness", "id"}
+    others = {name: value for name, value in first.items() if name not in joined}
+    return where, {**others, "completions": list(answers), "scores": list(scores)}

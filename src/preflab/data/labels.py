@@ -1,10 +1,15 @@
-"""Reads labels that call an answer good or bad, in every spelling with a clear meaning, and refuses other spellings."""
+"""Reads labels that call an answer good or bad, in every spelling with a clear meaning, and refuses other spellings.
+
+Also refuses numbers that choose between two answers where it is not clear from which number they count.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
+from preflab.data.row import DataRecord
 from preflab.errors import UserError
 
 _GOOD_WORDS = (
@@ -17,38 +22,94 @@ _BAD_WORDS = (
 )
 _GOOD, _BAD = frozenset(_GOOD_WORDS.split()), frozenset(_BAD_WORDS.split())
 _NUMBERS_OF_BAD = ("0", "-1")
+_ABSENT = ("", "none", "null", "nan")
+"""Labels that say nothing, as tables and programs write a null."""
+LABEL_FIELDS = (
+    "label",
+    "labels",
+    "kto_tag",
+    "kto_label",
+    "desirable",
+    "is_desirable",
+    "thumbs_up",
+    "liked",
+    "is_good",
+    "is_safe",
+    "is_correct",
+    "correct",
+)
 
 
 class FileLabels:
     """Reads the labels of one file together, because the meaning of 0 depends on the other labels. In a file with 0 and
-    1, the label 0 means bad; in a file that also has -1, the meaning of 0 is not clear."""
+    1, the label 0 means bad; in a file that also has -1, the meaning of 0 is not clear. Keeps the file's choices between
+    two answers for the same reason: beside a 2, the 0 is a tie; without a 2, the file may count its answers from 0."""
 
     def __init__(self) -> None:
-        self._number_of_bad = ""
+        self._numbers_of_bad: dict[str, str] = {}
+        self._first_places: dict[str, str] = {}
 
-    def read(self, value: Any, where: str) -> bool:
-        """Returns whether the label says that the answer is good. Raises `LabelError` if the label's meaning is not
-        clear."""
+    def add_choice(self, choice: str, where: str) -> None:
+        """Keeps the place of the first choice `0`, and of the first `2`, between two answers."""
+        if choice in ("0", "2"):
+            self._first_places.setdefault(choice, where)
+
+    def check_choices(self) -> None:
+        """Raises `LabelError` if the file chooses between two answers by 0 and never by 2. To be called after its last
+        record."""
+        if "0" in self._first_places and "2" not in self._first_places:
+            raise LabelError(
+                f"{self._first_places['0']} is 0, and no record that was read has a 2: it is not clear whether 0 is a tie "
+                "or the first answer. Write 1 for the first answer, 2 for the second, and `tie`."
+            )
+
+    def rate(self, record: DataRecord, where: str) -> bool | None:
+        """Returns whether the labels of a record call its answer good; None if it has no label. Raises `LabelError` if two of
+        its labels say the opposite, or if the meaning of a label is not clear."""
+        fields = [field for field in LABEL_FIELDS if field in record]
+        ratings = {self._read(field, record[field], f"{where}: `{field}`"): field for field in fields}
+        if len(ratings) > 1:
+            raise LabelError(
+                f"{where}: `{ratings[True]}` calls the answer good, and `{ratings[False]}` calls it bad. Ignore one of the "
+                f"fields: `fields: {{{ratings[True]}: null}}`."
+            )
+        return next(iter(ratings), None)
+
+    def _read(self, field: str, value: Any, where: str) -> bool:
+        """Returns whether the label says that the answer is good."""
         text = _spell(value)
         if text in _GOOD:
             return True
         if text not in _BAD:
             raise LabelError(
                 f"{where}: the label {json.dumps(value, default=str, ensure_ascii=False)[:60]} says neither good nor bad. "
-                "Write true or false, or ignore the field: `fields: {label: null}`."
+                f"Write true or false, or ignore the field: `fields: {{{field}: null}}`."
             )
         if text in _NUMBERS_OF_BAD:
-            if self._number_of_bad not in ("", text):
+            number = self._numbers_of_bad.setdefault(field, text)
+            if number != text:
                 raise LabelError(
-                    f"{where}: the label is {text}, and an earlier label is {self._number_of_bad}: it is not clear "
+                    f"{where}: the label is {text}, and an earlier label is {number}: it is not clear "
                     "which of the two means bad. Write true or false."
                 )
-            self._number_of_bad = text
         return False
 
 
 class LabelError(UserError):
-    """Raised for a label whose meaning is not clear. One unclear label is enough to refuse the whole file."""
+    """Raised for a label or a choice whose meaning is not clear. One is enough to refuse the whole file."""
+
+
+def tidy_labels(record: DataRecord, taken: Collection[str]) -> dict[str, Any]:
+    """Returns the record with the names of its label fields in lower case, and without labels that say nothing. Names in
+    `taken` are given to no field."""
+    tidy: dict[str, Any] = {}
+    for name, value in record.items():
+        lower = name.casefold()
+        if lower not in LABEL_FIELDS:
+            tidy[name] = value
+        elif _spell(value) not in _ABSENT:
+            tidy[name if lower in record or lower in tidy or lower in taken else lower] = value
+    return tidy
 
 
 def _spell(value: Any) -> str:

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from preflab.data.lines import check_text
-from preflab.data.row import DataRecord
+from preflab.data.row import DataRecord, UselessRecordError
 from preflab.errors import UserError
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
@@ -31,6 +31,8 @@ PUBLIC_FIELDS = ("public_tests", "public_test_cases")
 HIDDEN_FIELDS = ("tests", "test_cases", "test_list", "input_output", "hidden_tests", "private_test_cases")
 _SETUP_FIELDS = ("test_imports", "test_setup_code")
 """Fields that hold the code to run before tests that are code."""
+_BROKEN = "its tests are neither JSON nor Python"
+_TESTS_NO_FUNCTION = "no test of it calls a function of the program"
 _INPUTS = ("input", "inputs", "stdin")
 _OUTPUTS = ("output", "outputs", "expected_output", "expected", "stdout")
 
@@ -81,17 +83,18 @@ def _read_columns(columns: Mapping[str, Any], where: str) -> list[tuple[Any, Any
 
 def _make_code_tests(sources: Sequence[str], record: DataRecord, where: str) -> tuple[Test, ...]:
     """Makes one test from each piece of code. The field `entry_point` names the tested function. Without `entry_point`,
-    the tests test the functions that they call but do not define."""
+    the tests test the functions that they call but do not define. Raises `UselessRecordError` if a test is broken or tests
+    no function, so that one such problem does not refuse its file."""
     parts = [_list_texts(record.get(field), f"{where}: `{field}`") for field in _SETUP_FIELDS]
     setup = "\n".join(text for texts in parts for text in texts)
     try:
         trees = [ast.parse(source) for source in (setup, *sources)]
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise UserError(f"{where} holds text that is neither JSON nor Python: {error}.") from error
+        raise UselessRecordError(f"{where} holds text that is neither JSON nor Python: {error}.", _BROKEN) from error
     name = check_text(record.get("entry_point", ""), f"{where}: `entry_point`")
     functions = (name,) if name else find_tested_functions(trees)
     if not functions:
-        raise UserError(f"{where}: no test calls a function.")
+        raise UselessRecordError(f"{where}: {_TESTS_NO_FUNCTION}.", _TESTS_NO_FUNCTION)
     prelude = f"{setup}\n"
     recipe = Recipe(
         ProgramTask("check", prelude=prelude, functions={name: name for name in functions}), function=functions[0]

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
-from preflab.data.answers import LABEL_FIELDS
 from preflab.data.gather import gather_records
-from preflab.data.labels import FileLabels, LabelError
+from preflab.data.labels import LABEL_FIELDS, FileLabels, LabelError, tidy_labels
 from preflab.data.lines import ReadLine
 from preflab.data.prompts import explain_unknown
 from preflab.data.row import DataRecord, DialogueRow, UselessRecordError
@@ -64,7 +63,7 @@ class FileReading:
 
     def read_all(self, lines: Iterable[ReadLine]) -> Iterator[ReadRecord]:
         """Yields every record with its rows. A broken or useless record has an error instead of rows. Raises only
-        `LabelError`."""
+        `LabelError`, also behind the last record."""
         for where, record in gather_records((where, self._rename(record)) for where, record in lines):
             if isinstance(record, UserError):
                 yield ReadRecord(where, {}, error=record)
@@ -75,6 +74,7 @@ class FileReading:
                 raise
             except UserError as error:
                 yield ReadRecord(where, record, error=error)
+        self._labels.check_choices()
 
     def read_rows(self, lines: Iterable[ReadLine]) -> Iterator[tuple[str, DialogueRow]]:
         """Yields every row with its place. Skips and counts useless records. Raises `UserError` if a record is broken,
@@ -170,7 +170,7 @@ class FileReading:
         if isinstance(record, UserError):
             return record
         if not self._fields:
-            return {name: value for name, value in record.items() if value is not None}
+            return tidy_labels({name: value for name, value in record.items() if value is not None}, ())
         sources = {path.partition(".")[0] for path in self._fields.values() if path} | self._fields.keys()
         renamed = {name: value for name, value in record.items() if name not in sources and value is not None}
         for name, path in self._fields.items():
@@ -178,7 +178,7 @@ class FileReading:
             if value is not None and path is not None:
                 self._absent.discard(path)
                 renamed[name] = value
-        return renamed
+        return tidy_labels(renamed, self._fields.keys())
 
 
 def look_up(record: DataRecord, path: str) -> Any:

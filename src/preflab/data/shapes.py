@@ -16,13 +16,13 @@ from typing import NamedTuple
 from preflab.data.answers import (
     EQUAL,
     FIRST_BETTER,
-    LABEL_FIELDS,
     SECOND_BETTER,
     read_choice,
     read_first_turn,
     read_ground_truth,
     read_messages,
     read_messages_and_worse,
+    read_numbered_choice,
     read_pair,
     read_preference_strength,
     read_prompt_alone,
@@ -32,7 +32,7 @@ from preflab.data.answers import (
     read_two_scores,
 )
 from preflab.data.kaggle import KAGGLE_CHOICES, read_kaggle
-from preflab.data.labels import FileLabels
+from preflab.data.labels import LABEL_FIELDS, FileLabels
 from preflab.data.messages import ends_in_question
 from preflab.data.oasst import read_tree
 from preflab.data.own import read_own_pair, read_own_ranking
@@ -136,7 +136,7 @@ _ASKED = (*QUESTION_FIELDS, *DIALOGUE_FIELDS, "context")
 _LABELLED = (*_ASKED, *LABEL_FIELDS)
 _LETTERS = {"a": FIRST_BETTER, "b": SECOND_BETTER, "model_a": FIRST_BETTER, "model_b": SECOND_BETTER}
 _TIES = dict.fromkeys(("tie", "tie (bothbad)", "both_bad", "bothbad", "both", "neither", "equal"), EQUAL)
-_NUMBERED = {"1": FIRST_BETTER, "2": SECOND_BETTER, "0": EQUAL}
+_NUMBERED = {"1": FIRST_BETTER, "2": SECOND_BETTER, "0": EQUAL} | _TIES
 
 _PROGRAMS = (
     Shape("HumanEval", ("canonical_solution", "entry_point", "test"), testbed="humaneval"),
@@ -206,7 +206,7 @@ _CHOICES = (
         _ASKED,
     ),
     *(
-        Shape(name, (*texts, says), partial(read_choice, *texts, says, _NUMBERED), _ASKED)
+        Shape(name, (*texts, says), partial(read_numbered_choice, *texts, says, _NUMBERED), _ASKED)
         for name, texts, says in (
             ("LLMBar", ("output_1", "output_2"), "label"),
             ("AlpacaFarm", ("output_1", "output_2"), "preference"),

@@ -15,21 +15,21 @@ from preflab.data.faults import FaultFinder, list_answers
 from preflab.data.lines import ReadLine
 from preflab.data.reading import FileReading, ReadRecord
 from preflab.data.row import DialogueRow, UselessRecordError
-from preflab.errors import UserError
 from preflab.types import Completion, Problem, Prompt
 
-REFUSED = "the model's chat template does not take it"
 _PLACES_SHOWN = 3
 
 
 class LengthMeasure(NamedTuple):
     """The functions that measure prompts and answers in `unit`. `limit`: the greatest length that a prompt and its
-    answer may have together; None if there is no limit."""
+    answer may have together; None if there is no limit. `find_refusal`: returns the name of the fault for which the
+    model does not take a row; '' if it takes it."""
 
     unit: str
     prompt: Callable[[Prompt], int]
     answer: Callable[[Completion], int]
     limit: int | None = None
+    find_refusal: Callable[[DialogueRow], str] = lambda row: ""
 
 
 CHARACTERS = LengthMeasure(
@@ -97,7 +97,8 @@ class SourceCheck(BaseModel):
     unread: dict[str, int]
     notes: list[str]
     first: Any = Field(default=None, exclude=True)
-    """The first record that can be read, with its rows, as a `ReadRecord`."""
+    """The first record that can be read and whose first row the model takes, with its rows, as a `ReadRecord`. If the
+    model takes none, the first record that can be read."""
     prompt_keys: frozenset[int] = Field(default=frozenset(), exclude=True, repr=False)
     contradicted: frozenset[int] = Field(default=frozenset(), exclude=True, repr=False)
 
@@ -140,6 +141,7 @@ class _Tally:
         self.broken_count = 0
         self.first_broken = ""
         self.first: ReadRecord | None = None
+        self.first_taken = False
         self.prompts: set[int] = set()
 
     def add(self, read: ReadRecord) -> None:
@@ -152,10 +154,15 @@ class _Tally:
             self.broken += [read.where] if self.broken_count <= _PLACES_SHOWN else []
         elif read.rows:
             self.usable += 1
-            self.first = self.first or read
+            self._keep_first(read)
             faults = [self._add_row(row) for row in read.rows]
             self.flawless += not all(faults)
             self._blame(read.where, dict.fromkeys(fault for of_row in faults for fault in of_row))
+
+    def _keep_first(self, read: ReadRecord) -> None:
+        if not self.first_taken:
+            self.first_taken = not self.measure.find_refusal(read.rows[0])
+            self.first = read if self.first_taken else self.first or read
 
     def _blame(self, where: str, faults: Iterable[str]) -> None:
         for fault in faults:
@@ -172,10 +179,10 @@ class _Tally:
             self.turns[len(row.prompt.turns)] += 1
         self._count_kinds(row)
         faults = self.finder.find(row)
-        try:
-            self._measure_row(row)
-        except UserError:
-            faults.append(REFUSED)
+        refusal = self.measure.find_refusal(row)
+        if refusal:
+            return [*faults, refusal]
+        self._measure_row(row)
         return faults
 
     def _count_kinds(self, row: DialogueRow) -> None:

@@ -122,13 +122,15 @@ def _read_object(text: bytes, path: Path) -> Iterator[ReadLine]:
 
 
 def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadLine]:
-    """Reads the rows of a table whose first line names the columns. An empty cell counts as an absent field."""
+    """Reads the rows of a table whose first line names the columns. An empty cell counts as an absent field. A column without
+    a name (the index that pandas writes, or what follows a last comma) gets the name that pandas gives it."""
     csv.field_size_limit(_LONGEST_CELL)
     rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), delimiter=delimiter)
     empty = True
     try:
-        names = next(rows, [])
-        if len(set(names)) < len(names) or not all(names):
+        stated = next(rows, [])
+        names = [name or f"Unnamed: {number}" for number, name in enumerate(stated)]
+        if len(set(names)) < len(names) or not any(stated):
             raise UserError(f"{path}:1: the first line must give every column a different name.")
         for cells in rows:
             where = f"{path}:{rows.line_num}"

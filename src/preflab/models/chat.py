@@ -81,17 +81,24 @@ def pin_date(template: str, date: str) -> str:
 
 
 def encode_prompt(tokenizer: Any, form: ChatForm, turns: Sequence[Turn]) -> list[int]:
-    """Returns the prompt's ids up to the beginning of the answer, with a BOS token if the template writes one.
+    """Returns the prompt's ids up to the beginning of the answer, with a BOS token if the template writes one. Raises
+    the exceptions of `render_prompt`."""
+    text = render_prompt(tokenizer, form, turns).removesuffix(form.prefix)
+    return encode_text(tokenizer, text, marked=any(mark_control(form, turn.content) != turn.content for turn in turns))
 
-    Raises `UserError` if the rendered text lacks the content of a user turn or of the system turn. The template itself
-    may raise any exception.
+
+def render_prompt(tokenizer: Any, form: ChatForm, turns: Sequence[Turn]) -> str:
+    """Returns the text of the prompt up to the beginning of the answer, with the names of control tokens marked.
+
+    Raises `UserError` if this text lacks the content of a user turn or of the system turn. The template itself may
+    raise any exception.
     """
     safe = [Turn(turn.role, mark_control(form, turn.content)) for turn in turns]
-    text = (render(tokenizer, form, safe, ask=True) + form.header).removesuffix(form.prefix)
+    text = render(tokenizer, form, safe, ask=True) + form.header
     for turn in safe:
         if turn.role != "assistant" and turn.content.strip() not in text:
             raise UserError(f"it leaves out the text of the {turn.role} turn. Put this text into another turn.")
-    return encode_text(tokenizer, text, marked=safe != list(turns))
+    return text
 
 
 def encode_answer(tokenizer: Any, form: ChatForm, text: str, *, ended: bool) -> list[int]:

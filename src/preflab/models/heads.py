@@ -68,8 +68,8 @@ def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
 def load_reward_model(path: Path, *, date: str = "") -> LanguageModel:
     """Loads a saved reward model. If the directory holds only the adapters of a reward model, loads their base model
     and merges the adapters into it. A reward model trained by preflab computes its score at the end-of-turn token; any
-    other sequence classifier with one label does so at the last token of the whole rendered dialogue. `date`: see
-    `load.load_directory`.
+    other sequence classifier with one label does so at the last token of the whole rendered dialogue that is not its
+    padding token. `date`: see `load.load_directory`.
 
     Raises `UserError` if the directory does not contain a reward model, or is damaged.
     """
@@ -77,8 +77,18 @@ def load_reward_model(path: Path, *, date: str = "") -> LanguageModel:
     if lm.form.closing is not None:
         return lm
     trained_here = (path / TRAINED_ON).exists()  # earlier versions of preflab did not save the closing ids
-    closing = lm.end_ids[:1] if trained_here else template.find_closing(lm.tokenizer, lm.form)
+    closing = lm.end_ids[:1] if trained_here else _find_scored_closing(path, lm)
     return replace(lm, form=replace(lm.form, closing=closing))
+
+
+def _find_scored_closing(path: Path, lm: LanguageModel) -> tuple[int, ...]:
+    """Returns the ids after an answer up to the token at which transformers computes the score: the last token that is
+    not the padding token of config.json. If this padding token ends answers too, the score is computed before it."""
+    closing = template.find_closing(lm.tokenizer, lm.form)
+    pad = read_config(path, trust_remote_code=False).get_text_config().pad_token_id
+    while closing and closing[-1] == pad:
+        closing = closing[:-1]
+    return closing
 
 
 def _load_adapted(path: Path, date: str) -> LanguageModel:

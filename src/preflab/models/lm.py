@@ -66,10 +66,18 @@ class LanguageModel:
         Raises `UserError` if prompt and answer exceed the model's context.
         """
         prompt_ids = self.encode_prompt(prompt)
-        answer_ids = self._drawn_ids(answer) or self.encode_completion(answer) or [self.end_ids[0]]
+        answer_ids = self.drawn_ids(answer) or self.encode_completion(answer) or [self.end_ids[0]]
         kept = answer_ids[:limit]
         self.check_fits(prompt, prompt_ids, len(kept))
         return Encoded(prompt_ids, kept, answer.truncated or len(answer_ids) > limit)
+
+    def drawn_ids(self, answer: Completion) -> list[int]:
+        """Returns the drawn ids of an answer if a policy with this vocabulary drew it; returns an empty list for any
+        other answer."""
+        if answer.drawn is None or answer.drawn.vocabulary != digest_vocabulary(self.tokenizer):
+            return []
+        ids = list(answer.drawn.ids)
+        return ids if answer.truncated or self.form.closing is None else [*ids[:-1], *self.form.closing]
 
     def decode(self, ids: Sequence[int], *, truncated: bool) -> Completion:
         """Returns the answer for drawn ids. The answer has the text without the end-of-turn token, and the ids
@@ -121,11 +129,3 @@ class LanguageModel:
         """Writes the tokenizer, and the facts that preflab needs to load the saved model with the same settings."""
         self.tokenizer.save_pretrained(directory)
         write_facts(directory, SavedFacts(notices=self.notices, date=self.form.date, closing=self.form.closing))
-
-    def _drawn_ids(self, answer: Completion) -> list[int]:
-        """Returns the drawn ids of an answer if a policy with this vocabulary drew it; returns an empty list for any
-        other answer."""
-        if answer.drawn is None or answer.drawn.vocabulary != digest_vocabulary(self.tokenizer):
-            return []
-        ids = list(answer.drawn.ids)
-        return ids if answer.truncated or self.form.closing is None else [*ids[:-1], *self.form.closing]

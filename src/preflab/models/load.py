@@ -164,9 +164,11 @@ def read_config(path: Path, *, trust_remote_code: bool) -> Any:
     from transformers import AutoConfig
 
     if not (path / "config.json").is_file():
+        within = sorted(config.parent for config in path.glob("*/config.json"))
+        hint = f" Did you mean {within[-1]}?" if within else ""
         raise UserError(
             f"{path} is not a model: it has no config.json. Name a directory that `save_pretrained` of transformers "
-            "wrote."
+            f"wrote.{hint}"
         )
     check_sizes(path)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from preflab.errors import UserError
@@ -16,11 +17,13 @@ def create_repository(repository: str) -> None:
     repository."""
     from huggingface_hub import HfApi, constants
 
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", repository) is None:
+        raise UserError(f"{repository!r} is not the name of a repository. Give USER/NAME.")
     error = call_in_time(lambda: HfApi().create_repo(repository, private=True, exist_ok=True), CREATE_SECONDS)
     if error is not None:
         raise UserError(
-            f"The repository {repository!r} cannot be made on {constants.ENDPOINT}: {first_line(error)} Name it "
-            "USER/NAME, and sign in first (`hf auth login`, or the variable HF_TOKEN)."
+            f"The repository {repository!r} cannot be made on {constants.ENDPOINT} ({first_line(error)}). Check the "
+            "network, and sign in first (`hf auth login`, or the variable HF_TOKEN)."
         ) from error
 
 

@@ -125,14 +125,14 @@ def peak_memory(results: Results, arm: ArmResult) -> float | None:
 
 
 def budget_words(results: Results) -> str:
-    """Writes the budget that is equal for all arms: 'up to 16,384 labels or reward calls per arm'."""
+    """Writes the budget of the arms: 'up to 16,384 labels or reward calls for each arm'."""
     amount = results.budget.amount
     if results.budget.binding == "none":
-        return "no budget: every arm ran for its own number of steps"
+        return "no limit, every arm ran for its own number of steps"
     if results.budget.binding == "labels":
         most = "the same number of" if amount is None else f"up to {numbers.format_number(amount)}"
-        return f"{most} labels or reward calls per arm"
-    return f"{'the same' if amount is None else f'up to {numbers.format_scaled(amount)}'} FLOP per arm"
+        return f"{most} labels or reward calls for each arm"
+    return f"{'the same' if amount is None else f'up to {numbers.format_scaled(amount)}'} FLOP for each arm"
 
 
 def spent_words(results: Results) -> str:

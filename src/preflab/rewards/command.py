@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import selectors
 import shlex
 import signal
@@ -17,14 +18,13 @@ import tempfile
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, suppress
-from itertools import count
 from subprocess import PIPE, Popen, TimeoutExpired
 from typing import Any, Literal
 
 from preflab.errors import UserError
 from preflab.fields import Seconds
 from preflab.meter import Meter
-from preflab.plain import parse_json
+from preflab.plain import parse_json, refuse_repeated_keys
 from preflab.rewards.base import Reward, RewardSpec, answer_to_json, check_score
 from preflab.spec import Context
 from preflab.types import Completion, Prompt
@@ -65,7 +65,6 @@ class CommandReward(Reward):
         self._spec = spec
         self._meter = meter
         self._program = RewardProcess(spec.command)
-        self._numbers = count(1)
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """Sends one line for each completion and reads one line back. If the program exits or does not answer in time,
@@ -80,8 +79,8 @@ class CommandReward(Reward):
         self._program.close()
 
     def _ask(self, row: dict[str, Any]) -> float:
-        number = str(next(self._numbers))
-        line = json.dumps({"request": number, **row}).encode() + b"\n"
+        request = secrets.token_hex(4)  # a program that counts its lines instead of repeating this is noticed
+        line = json.dumps({"request": request, **row}).encode() + b"\n"
         try:
             reply = self._program.ask(line, self._spec.timeout)
         except _ProcessFailed:
@@ -93,11 +92,11 @@ class CommandReward(Reward):
                 raise UserError(f"The reward command {self._spec.command!r} {error} (tried twice).") from error
         source = f"The reward command {self._spec.command!r}, on prompt {row['id']!r}"
         quoted = repr(reply[:80].decode(errors="replace").strip())
-        answer = parse_json(reply, f"{source}, answered {quoted}. {_ADVICE}")
-        if not isinstance(answer, dict) or answer.get("request") != number:
+        answer = parse_json(reply, f"{source}, answered {quoted}. {_ADVICE}", pairs=refuse_repeated_keys)
+        if not isinstance(answer, dict) or answer.get("request") != request:
             raise UserError(
                 f"{source}, answered {quoted}: the answer to this request must be "
-                f'{{"request": "{number}", "score": ...}}. {_ADVICE}.'
+                f'{{"request": "{request}", "score": ...}}. {_ADVICE}.'
             )
         return check_score(answer.get("score"), source)
 
@@ -106,6 +105,7 @@ class RewardProcess:
     """The child process of a reward program, in its own process group, with a file for its error output."""
 
     def __init__(self, command: str) -> None:
+        self._command = command
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the program)
         try:
             words = shlex.split(command)
@@ -158,7 +158,7 @@ class RewardProcess:
         if b"\n" in reply[:-1] or len(reply) > _MOST_BYTES:
             quoted = repr(bytes(reply[:80]).decode(errors="replace"))
             raise UserError(
-                f"The reward command {self._process.args} printed {quoted}, more than one answer. {_ADVICE}."
+                f"The reward command {self._command!r} printed {quoted}, which is more than one answer. {_ADVICE}."
             )
 
     def close(self) -> None:

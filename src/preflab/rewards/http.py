@@ -26,7 +26,7 @@ from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter, ValidationErro
 from preflab.errors import UserError
 from preflab.fields import Seconds
 from preflab.meter import Meter
-from preflab.plain import parse_json
+from preflab.plain import parse_json, refuse_repeated_keys
 from preflab.rewards.base import Reward, RewardSpec, answer_to_json, check_scores
 from preflab.spec import Context
 from preflab.types import Completion, Prompt
@@ -151,7 +151,7 @@ class HttpReward(Reward):
         def send() -> None:
             try:
                 with urllib.request.build_opener(_NoRedirects).open(request, timeout=self.spec.timeout) as response:
-                    answer.set_result(response.read(_MOST_BYTES + 1))
+                    answer.set_result(read_body(response))
             except urllib.error.HTTPError as error:
                 words = error.read(200).decode(errors="replace").strip() or error.reason
                 answer.set_exception(urllib.error.HTTPError("", error.code, str(words), error.headers, None))
@@ -165,7 +165,18 @@ class HttpReward(Reward):
         if len(content) > _MOST_BYTES:
             raise UserError(f"{self.spec.label} sent an answer of more than {_MOST_BYTES >> 20} MB.")
         quoted = repr(content[:80].decode(errors="replace"))
-        answer = parse_json(content, f"{self.spec.label} answered {quoted}, which cannot be read")
+        answer = parse_json(
+            content, f"{self.spec.label} answered {quoted}, which cannot be read", pairs=refuse_repeated_keys
+        )
         if not isinstance(answer, dict) or "scores" not in answer:
             raise UserError(f'{self.spec.label} answered {quoted}; it must be {{"scores": [...]}}.')
         return answer
+
+
+def read_body(response: http.client.HTTPResponse) -> bytes:
+    """Returns the body of an answer, cut one byte after the allowed size. Raises `IncompleteRead` if the body is shorter
+    than its `Content-Length`."""
+    body = response.read(_MOST_BYTES + 1)
+    if response.length and len(body) <= _MOST_BYTES:
+        raise http.client.IncompleteRead(body, response.length)
+    return body

@@ -31,6 +31,8 @@ from preflab.types import Test, Verdict
 ProgramOutcome = Literal[
     "passed", "failed", "timeout", "memory", "output-limit", "runtime-error", "compile-error", "forbidden", "error"
 ]
+TESTS_FAIL = "the problem's tests do not run: "
+"""Begins the explanation of the outcome `error` if tests that are code fail before the program has answered."""
 _TRIES = 3
 _PAUSE_SECONDS = 0.1  # the pause before another try after a failure of the machine
 _IDLE_SECONDS = 0.2  # all tests together may wait this long for each test, plus one wall-time limit
@@ -221,7 +223,7 @@ class Worker:
                 elif number and self._runs_alone(task._replace(tests=[task.tests[number]])):
                     yield TestResult("failed", result.got)  # the program's values for earlier tests broke this test
                 else:
-                    raise NotStarted(f"the problem's tests do not run: {result.got}")
+                    raise NotStarted(f"{TESTS_FAIL}{result.got}")
 
     def _runs_alone(self, task: ProgramTask) -> bool:
         """Checks whether the first test runs at least until it calls the program."""

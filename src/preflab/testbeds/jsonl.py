@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+import ast
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,21 +18,26 @@ from preflab.data.row import DialogueRow
 from preflab.errors import UserError
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.compare import OutputComparison
-from preflab.sandbox.judging import Judge, TestedAnswers
+from preflab.sandbox.judging import Judge, SandboxJudge, TestedAnswers
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.verdict import ProgramTask
 from preflab.spec import Context
 from preflab.targets import load_function, where_raised
 from preflab.testbeds.base import SPLITS
+from preflab.testbeds.code.defined_tests import add_calls, explain_unrunnable
 from preflab.testbeds.code.known import read_problem
 from preflab.testbeds.code.sandboxed import Sandboxed
+from preflab.testbeds.code.stub import find_untested
 from preflab.testbeds.dialogues import Dialogues
 from preflab.testbeds.provenance import make_turn_key, place_key, place_split
+from preflab.text import counted
 from preflab.types import Problem, Prompt, Split, Test, Turn, Verdict
 
 NO_LIMITS = Limits()
 """The limits in the recipes of the user's own tests before the testbed's limits replace them."""
 _SANDBOX = "sandbox"
+_NAMED = 5
+"""How many of the problems that are left out are named."""
 
 
 class Jsonl(Sandboxed):
@@ -106,7 +112,10 @@ class Jsonl(Sandboxed):
                 if tests
                 else f"{self.data}: the judge {self.judge!r} has nothing to run: no record has `tests`."
             )
+        untested: dict[str, str] = {}
         if self.judge == _SANDBOX:
+            prompts = {row.prompt.id: row.prompt for split in SPLITS for row in rows[split]}
+            untested = {name: why for name, prompt in prompts.items() if (why := _explain_unrunnable(prompt))}
             for split in SPLITS:
                 rows[split] = [self._complete_recipes(row) for row in rows[split]]
             notes += self.list_caveats()
@@ -118,6 +127,11 @@ class Jsonl(Sandboxed):
         files = [str(name) for name in (self.data, self.validation, self.test) if isinstance(name, str)]
         part = "train" if self.part == "all" else self.part
         with judging as judge:
+            if isinstance(judge, SandboxJudge):
+                problems = [row.prompt for split in SPLITS for row in rows[split] if isinstance(row.prompt, Problem)]
+                untested |= find_untested([each for each in problems if each.id not in untested], judge)
+                rows, more = self._drop_untested(rows, untested)
+                notes += more
             yield Dialogues("jsonl", rows, part=part, identity={"source": files}, notes=notes, judge=judge)
 
     def _complete_recipes(self, row: DialogueRow) -> DialogueRow:
@@ -132,12 +146,46 @@ class Jsonl(Sandboxed):
             own = [recipe.task.limits == NO_LIMITS for recipe in recipes]
             tasks = [recipe.task._replace(limits=limits, compare=self.compare) for recipe in recipes]
             completed = [recipe._replace(task=task) for recipe, task in zip(recipes, tasks, strict=True)]
-            return tuple(replace(test, how=completed[n]) if own[n] else test for n, test in enumerate(tests))
+            called = [_call_tests(test) for test in tests]
+            return tuple(replace(called[n], how=completed[n]) if own[n] else test for n, test in enumerate(tests))
 
         public, hidden = complete(problem.public_tests), complete(problem.hidden_tests)
         problem = replace(problem, public_tests=public, hidden_tests=hidden)
         _check_tests_are_text(problem)
         return replace(row, prompt=problem)
+
+    def _drop_untested(
+        self, rows: dict[Split, list[DialogueRow]], reasons: Mapping[str, str]
+    ) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
+        """Leaves out the problems for which there is a reason by their id, and returns notes that count and name them.
+        Raises `UserError` if a split is then empty."""
+        if not reasons:
+            return rows, []
+        places = self._find_places(reasons)
+        notes: list[str] = []
+        for reason in dict.fromkeys(reasons.values()):
+            named = [places[name] for name, why in reasons.items() if why == reason]
+            shown = ", ".join([*named[:_NAMED], "..."] if len(named) > _NAMED else named)
+            notes.append(f"{counted(len(named), 'problem')} left out because {reason} ({shown}).")
+        kept: dict[Split, list[DialogueRow]] = {
+            split: [row for row in rows[split] if row.prompt.id not in reasons] for split in SPLITS
+        }
+        for split in SPLITS:
+            if not kept[split]:
+                raise UserError(
+                    f"{self.data}: no problem of the {split} split is left. {' '.join(notes)} Mend their tests."
+                )
+        return kept, notes
+
+    def _find_places(self, names: Mapping[str, str]) -> dict[str, str]:
+        """Reads the sources again, and returns the file and line of each prompt that `names` holds by its id."""
+        sources = [source for source in (self.data, self.validation, self.test) if isinstance(source, str)]
+        places: dict[str, str] = {}
+        for source in sources:
+            for where, row in self._reading().read_rows(read_source(source, split=self.split, rows=self.rows)):
+                if row.prompt.id in names:
+                    places.setdefault(row.prompt.id, where)
+        return places
 
     def _read_splits(self) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
         """Returns the rows of each split, and notes on how the records were read. The share and the part into which a
@@ -248,6 +296,19 @@ def _check_tests_are_text(problem: Problem) -> None:
                     f"Problem {problem.id!r}: under `judge: sandbox`, a test's `input` (standard input) and `output` "
                     "(what the program must print) must be text."
                 )
+
+
+def _call_tests(test: Test) -> Test:
+    """Returns the test with calls of what it only defines, if it is code."""
+    code = isinstance(test.how, Recipe) and test.how.task.mode == "check"
+    return replace(test, input=add_calls(test.input, test.how.function)) if code else test
+
+
+def _explain_unrunnable(prompt: Prompt) -> str:
+    """Returns the reason why the sandbox cannot run the user's own tests of a problem; empty if it can."""
+    recipes = [(test.input, test.how) for test in _all_tests(prompt) if isinstance(test.how, Recipe)]
+    own = [(code, how) for code, how in recipes if how.task.mode == "check" and how.task.limits == NO_LIMITS]
+    return next(filter(None, (explain_unrunnable(ast.parse(code).body, how.function) for code, how in own)), "")
 
 
 def _all_tests(prompt: Prompt) -> tuple[Test, ...]:

@@ -202,6 +202,21 @@ def test_tests_that_need_pytest_are_marked(tmp_path: Path) -> None:
     assert "pytest" in exercise.unjudged
 
 
+def test_classes_of_tests_are_run(tmp_path: Path) -> None:
+    """Protects from a dropped class of tests beside a function: its methods are tests too, and a wrong answer fails them."""
+    require_feature("sandbox", not explain_absence(), explain_absence())
+    tests = (
+        "from solution import add_all\n\ndef test_a():\n    pass\n\nclass TestB:\n    def test_b(self):\n"
+        "        assert add_all([1]) == 1\n"
+    )
+    spec = TESTBEDS.parse({"kind": "kodcode", "data": write(tmp_path / "x.jsonl", [{**KODCODE, "test": tests}])})
+    [exercise] = spec.read_exercises()
+    assert len(exercise.hidden) == 2 and not exercise.unjudged
+    with spec.open_judge() as judge:
+        verdicts = judge([(KODCODE["solution"], exercise.hidden), ("def add_all(xs):\n    return 3", exercise.hidden)])
+    assert [verdict.outcome for verdict in verdicts] == ["passed", "failed"]
+
+
 def test_a_program_too_deep_for_python_is_named(tmp_path: Path) -> None:
     """Protects from tests that Python's parser cannot hold: the record is broken, like others."""
     deep = f"from solution import f\n\ndef test_f():\n    assert {'-' * 50_000}1 == f()\n"

@@ -48,9 +48,11 @@ class Exercise:
 def split_checks(source: str) -> tuple[str, ...]:
     """Splits the source of tests into single tests. If the function `check` contains only assertions, each assertion
     becomes a test that begins with the code outside `check`. Otherwise the whole source is one test that ends with a
-    call of `check`."""
+    call of `check`. Raises `ValueError` if there is no function `check`."""
     top = ast.parse(source).body
     checks = [node for node in top if isinstance(node, ast.FunctionDef) and node.name == "check"]
+    if not checks:
+        raise ValueError("`test` defines no function `check`")
     body = [node for node in checks[0].body if not isinstance(node, ast.Pass)] if len(checks) == 1 else []
     if not body or not all(isinstance(node, ast.Assert) for node in body):
         return (f"{source}\ncheck(candidate)",)

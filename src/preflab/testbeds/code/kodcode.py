@@ -11,6 +11,7 @@ from preflab.data.problems import find_tested_functions
 from preflab.data.row import make_prompt_id
 from preflab.sandbox.answer import Recipe, parses
 from preflab.sandbox.verdict import ProgramTask
+from preflab.testbeds.code.defined_tests import explain_unrunnable, list_calls, list_test_functions
 from preflab.testbeds.code.exercise import TESTLESS, Exercise, make_code_tests
 from preflab.testbeds.code.several import explain_several
 from preflab.testbeds.code.testbed import Code
@@ -18,11 +19,11 @@ from preflab.types import Turn
 
 _PROGRAM = "solution"
 """The module from which the tests import the program."""
-_PYTEST = "its tests need pytest, which the sandbox lacks"
 
 
 class KodCode(Code):
-    """`data`: a file or folder of JSON lines, or the hub's name. Each function whose name begins with `test` is a test."""
+    """`data`: a file or folder of JSON lines, or the hub's name. Each function whose name begins with `test` is a test. A
+    class of tests counts too."""
 
     kind: Literal["kodcode"] = "kodcode"
     data: str = "KodCode/KodCode-V1"
@@ -32,14 +33,14 @@ class KodCode(Code):
         if not parses(source):
             raise ValueError("`test` is not Python")
         body, functions = split_program(ast.parse(source))
-        tests = [node for node in body if isinstance(node, ast.FunctionDef) and node.name.startswith("test")]
-        beside = "".join(f"{ast.unparse(node)}\n" for node in body if node not in tests)
+        defined = list_test_functions(body)
+        beside = "".join(f"{ast.unparse(node)}\n" for node in body if node not in defined)
+        tests = {node.name: f"{ast.unparse(node)}\n" for node in defined}
         task = ProgramTask(
             "check", limits=self.make_limits(), prelude=beside, functions={name: name for name in functions}
         )
         recipe = Recipe(task, function=functions[0] if functions else "")
-        sources = [f"{ast.unparse(node)}\n{node.name}()" for node in tests]
-        pytest = any(isinstance(node, ast.Name) and node.id == "pytest" for test in body for node in ast.walk(test))
+        sources = [tests.get(call.partition("(")[0], "") + call for call in list_calls(body, "")]
         turns = (Turn("user", question),)
         return Exercise(
             name=str(record.get("question_id") or make_prompt_id(turns)),
@@ -48,7 +49,7 @@ class KodCode(Code):
             hidden=make_code_tests(sources, recipe),
             right=(solution,),
             level=str(record.get("gpt_difficulty") or ""),
-            unjudged=_PYTEST if pytest else explain_several(question) if tests and functions else TESTLESS,
+            unjudged=explain_unrunnable(body, "") or (explain_several(question) if sources and functions else TESTLESS),
         )
 
 

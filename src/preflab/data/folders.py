@@ -1,0 +1,63 @@
+"""Groups the files of a folder by split. The name of a file decides its split, or else the name of a folder above it.
+
+A file belongs to a split whose word stands in its name (`train_0.jsonl`, `test_prefs.parquet`), or else in the name of the
+nearest folder (`train/helpful.jsonl`). A file whose name is only a number of a shard takes the name of its folder, as the
+hub writes them (`default/train_prefs/0000.parquet`). Any other file is a split of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+
+from preflab.errors import UserError
+
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+_SHARD = re.compile(r"(-\d+-of-\d+)?(-[0-9a-f]{16})?$")
+_NUMBER = re.compile(r"[-_.]\d+$")
+_NAMELESS = re.compile(r"(data[-_.])?\d+|(shard|part|chunk)([-_.]?\d+)?|part-\d+-.*", re.IGNORECASE)
+"""Matches a file's name that says nothing but the number of a shard."""
+_SPLIT_WORD = re.compile(
+    r"(^|[-_.])(train|training|validation|valid|val|dev|test|testing|eval|evaluation)([-_.]|$)", re.IGNORECASE
+)
+_DESCRIPTIONS = frozenset(
+    ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "package.json", "package-lock.json")
+)
+"""Files that describe a data set and hold no records."""
+_DEFAULT = "train"
+
+
+def find_suffix(name: str) -> str:
+    """Returns the suffix of a file name in lower case, without that of gzip."""
+    return PurePath(name.lower().removesuffix(".gz")).suffix
+
+
+def group_files(folder: Path) -> dict[str, list[Path]]:
+    """Groups the files of records in a folder by split. Raises `UserError` if there is none."""
+    groups: dict[str, list[Path]] = {}
+    for file in _list_files(folder):
+        groups.setdefault(name_split(file.relative_to(folder)), []).append(file)
+    if not groups:
+        raise UserError(f"{folder} contains no file of records ({', '.join(SUFFIXES)}, gzipped or not).")
+    return groups
+
+
+def name_split(file: PurePath) -> str:
+    """Returns the split of a file. `file`: its path inside the folder that is read."""
+    stem = _SHARD.sub("", file.name[: file.name.lower().rindex(find_suffix(file.name))])
+    if _SPLIT_WORD.search(stem):
+        return _NUMBER.sub("", stem)
+    folders = [part for part in file.parts[-2::-1] if _SPLIT_WORD.search(part)]
+    if folders:
+        return folders[0]
+    if _NAMELESS.fullmatch(stem):
+        return file.parent.name or _DEFAULT
+    return stem
+
+
+def _list_files(folder: Path) -> Iterator[Path]:
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        if find_suffix(file.name) in SUFFIXES and file.name not in _DESCRIPTIONS and not hidden:
+            yield file
