@@ -74,6 +74,25 @@ def test_every_form_holds_the_same_records(form: str, zipped: bool, tmp_path: Pa
     assert len(list(read_source(str(path), rows=2))) == 2
 
 
+def test_an_answer_in_a_cell_may_be_json(tmp_path: Path) -> None:
+    """Protects answers that are JSON themselves: they stay text, as they are in JSON lines."""
+    answers = ('{"name": "x"}', '[{"value": 3}]', "{'name': 'x'}", "[1, 2]")
+    (tmp_path / "x.csv").write_bytes(as_csv([{"prompt": f"{n}", "completion": a} for n, a in enumerate(answers)]))
+    rows = [row for _, row in FileReading().read_rows(read_source(str(tmp_path / "x.csv")))]
+    assert [row.answer and row.answer.text for row in rows] == list(answers)
+
+
+def test_a_list_without_commas_is_refused(tmp_path: Path) -> None:
+    """Protects from numpy's lists of texts, which Python would read as one long text."""
+    ranked = [{"prompt": "q", "completions": "['good'\n 'bad']", "scores": "[2, 1]"}]
+    (tmp_path / "x.csv").write_bytes(as_csv(ranked))
+    with pytest.raises(UserError, match="`completions` and `scores` must be two lists"):
+        list(FileReading().read_rows(read_source(str(tmp_path / "x.csv"))))
+    (tmp_path / "x.csv").write_bytes(as_csv([{"question_id": "1", "turns": "['q' 'then?']"}]))
+    with pytest.raises(UserError, match="`turns` must be a list of questions"):
+        list(FileReading().read_rows(read_source(str(tmp_path / "x.csv"))))
+
+
 def test_cells_of_csv_hold_messages_and_lists(tmp_path: Path) -> None:
     """Protects tables of dialogues, written as JSON or as Python writes them, from being read as one long text."""
     messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "it's"}]

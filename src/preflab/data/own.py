@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from preflab.data.labels import FileLabels
 from preflab.data.lines import check_text
-from preflab.data.prompts import read_number, read_probability, require_finite
+from preflab.data.numbers import read_number, read_probability, require_finite
 from preflab.data.row import DataRecord, DialogueRow
 from preflab.data.turns import read_turns, require_question
 from preflab.errors import UserError

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
+from preflab.data.exchanges import read_dialogue, read_exchanges
 from preflab.data.lines import check_text
+from preflab.data.numbers import SCORE_FIELDS, read_level
 from preflab.data.problems import HIDDEN_FIELDS, PUBLIC_FIELDS, read_tests
-from preflab.data.row import DataRecord, UselessRecordError, make_prompt_id
+from preflab.data.row import DataRecord, make_prompt_id
 from preflab.data.turns import (
     Turns,
     drop_system,
     get_system,
-    read_dialogue,
-    read_exchanges,
     read_prompt_turns,
     require_question,
 )
@@ -30,13 +29,6 @@ PROMPT_FIELDS = frozenset((*QUESTION_FIELDS, *DIALOGUE_FIELDS, *_SYSTEM_FIELDS, 
 """Every field from which a prompt may be made. `name_prompt_fields` says which of them are read in a record."""
 _MORE_FIELDS = ("input", "context")
 """Fields that may hold the text to which a question applies (Alpaca, Dolly, SQuAD)."""
-_SCORE_FIELDS = (
-    ("score_chosen", "score_rejected"),
-    ("chosen_score", "rejected_score"),
-    ("chosen_rating", "rejected_rating"),
-    ("chosen-rating", "rejected-rating"),
-    ("chosen_avg_rating", "rejected_avg_rating"),
-)
 _STATED = (
     "id",
     "level",
@@ -55,7 +47,7 @@ COMMON_FIELDS = frozenset(
         "history",
         *PUBLIC_FIELDS,
         *HIDDEN_FIELDS,
-        *(name for pair in _SCORE_FIELDS for name in pair),
+        *(name for pair in SCORE_FIELDS for name in pair),
     )
 )
 """Fields that are read in records of every shape, in addition to the shape's own fields."""
@@ -102,6 +94,8 @@ def read_question(record: DataRecord, where: str) -> Turns:
     value = record[field]
     if isinstance(value, dict) and "messages" in value:  # OpenAI's preference format
         value = cast(DataRecord, value)["messages"]
+    elif isinstance(value, dict) and "full_text" in value:  # WebGPT
+        value = cast(DataRecord, value)["full_text"]
     turns = read_prompt_turns(value, place)
     for name in _MORE_FIELDS:
         if name in record and name != field:
@@ -153,63 +147,6 @@ def make_prompt(record: DataRecord, turns: Turns, where: str) -> Prompt:
     level = read_level(record, f"{where}: `level`")
     public, hidden = (read_tests(record, fields, where) for fields in (PUBLIC_FIELDS, HIDDEN_FIELDS))
     return Problem(name, turns, level, public, hidden) if public or hidden else Prompt(name, turns, level)
-
-
-def read_level(record: DataRecord, where: str) -> str:
-    """Returns the level of a record as text; '' if the record has no level. The numbers 2 and 2.0 are the level "2".
-    Raises `UserError` if the level is neither text nor a finite number."""
-    level = record.get("level", "")
-    if isinstance(level, bool) or not isinstance(level, int | float):
-        return check_text(level, where)
-    number = require_finite(level, where)
-    return str(int(number)) if number.is_integer() else str(number)
-
-
-def read_margin(record: DataRecord, where: str) -> float | None:
-    """Returns by how much the chosen answer is better, if the record states a margin or scores both answers; otherwise
-    None."""
-    margin = read_number(record, "margin", where)
-    if margin is not None and margin < 0:
-        raise UserError(
-            f"{where}: `margin`, by how much the chosen answer is better, must be at least 0, not {margin:g}."
-        )
-    if margin is not None:
-        return margin
-    for pair in _SCORE_FIELDS:
-        if pair[0] in record and pair[1] in record:
-            high, low = (require_finite(record[field], f"{where}: `{field}`") for field in pair)
-            if high < low:
-                raise UselessRecordError(
-                    f"{where}: `{pair[0]}` is {high:g} and `{pair[1]}` is {low:g}; the better answer scores lower.",
-                    "its scores contradict the order of its answers",
-                )
-            return high - low
-    return None
-
-
-def read_probability(record: DataRecord, where: str) -> float | None:
-    """Returns the probability that the chosen answer is better, if the record states it; otherwise None."""
-    probability = read_number(record, "probability", where)
-    if probability is not None and not 0 <= probability <= 1:
-        raise UserError(f"{where}: `probability` must lie between 0 and 1, not {probability:g}.")
-    return probability
-
-
-def read_number(record: DataRecord, field: str, where: str) -> float | None:
-    """Returns the number in a field; None if the field is absent."""
-    return None if field not in record else require_finite(record[field], f"{where}: `{field}`")
-
-
-def require_finite(value: Any, where: str) -> float:
-    """Returns a value that must be a finite number. Also accepts a number written as text, because CSV has only
-    text."""
-    try:
-        number = math.nan if isinstance(value, bool) or not isinstance(value, int | float | str) else float(value)
-    except (ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise UserError(f"{where} must be a finite number, not {json.dumps(value, default=str)[:40]}.")
-    return number
 
 
 def explain_unknown(record: DataRecord, where: str) -> str:

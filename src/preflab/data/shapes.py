@@ -23,18 +23,17 @@ from preflab.data.answers import (
     read_messages,
     read_messages_and_worse,
     read_numbered_choice,
-    read_ordered,
     read_pair,
     read_preference_strength,
     read_prompt_alone,
-    read_ranked_answers,
-    read_ranking,
     read_reply,
     read_scored,
     read_single,
     read_two_scores,
 )
+from preflab.data.kaggle import KAGGLE_CHOICES, read_kaggle
 from preflab.data.labels import LABEL_FIELDS, FileLabels
+from preflab.data.messages import ends_in_question
 from preflab.data.oasst import read_tree
 from preflab.data.own import read_own_pair, read_own_ranking
 from preflab.data.prompts import (
@@ -46,8 +45,8 @@ from preflab.data.prompts import (
     find_question,
     name_prompt_fields,
 )
+from preflab.data.rankings import read_ordered, read_ranked_answers, read_ranking
 from preflab.data.row import DataRecord, DialogueRow
-from preflab.data.turns import ends_in_question
 
 ORDERED = "answers in order, the best one first"
 SCORED = "HelpSteer2"
@@ -107,6 +106,17 @@ def _holds_mappings(field: str, key: str) -> Callable[[DataRecord], bool]:
     )
 
 
+def _holds_scored(field: str, key: str) -> Callable[[DataRecord], bool]:
+    """Checks for a list of several answers, all of which have the same score, beside no better and worse answer."""
+    holds, lacks = _holds_mappings(field, key), _lacks("chosen", "rejected")
+    return lambda record: (
+        lacks(record)
+        and holds(record)
+        and len(record[field]) > 1
+        and any(all(item.get(name) is not None for item in record[field]) for name in _SCORES)
+    )
+
+
 def _is_list_of_several(field: str) -> Callable[[DataRecord], bool]:
     return lambda record: isinstance(record[field], list) and len(record[field]) > 1
 
@@ -120,6 +130,8 @@ def _asks(field: str) -> Callable[[DataRecord], bool]:
 
 
 _ANSWERS = ("completion", "response", "output", "answer", "target", "targets", "solution")
+_ANSWER_LISTS = ("completions", "responses", "generations", "answers", "candidates", "outputs")
+_SCORES = ("score", "pm_score", "rank", "rating", "reward", "overall_score")
 _ASKED = (*QUESTION_FIELDS, *DIALOGUE_FIELDS, "context")
 _LABELLED = (*_ASKED, *LABEL_FIELDS)
 _LETTERS = {"a": FIRST_BETTER, "b": SECOND_BETTER, "model_a": FIRST_BETTER, "model_b": SECOND_BETTER}
@@ -166,8 +178,19 @@ _RANKINGS = (
     ),
     *(
         Shape("ranking", (texts, scores), partial(read_ranking, texts, scores), _ASKED, _lacks("chosen", "rejected"))
-        for texts in ("completions", "responses", "generations", "answers", "candidates", "outputs")
-        for scores in ("scores", "ratings", "rewards", "ranks", "rank")
+        for texts in _ANSWER_LISTS
+        for scores in ("scores", "ratings", "rating", "rewards", "ranks", "rank")
+    ),
+    *(
+        Shape(
+            "ranking",
+            (texts,),
+            partial(read_ranked_answers, texts, key, _SCORES),
+            _ASKED,
+            _holds_scored(texts, key),
+        )
+        for texts in _ANSWER_LISTS
+        for key in ("text", "response", "answer", "content")
     ),
 )
 _CHOICES = (
@@ -205,6 +228,7 @@ _CHOICES = (
             ("two answers and a choice", ("response_a", "response_b"), "preference"),
         )
     ),
+    Shape("LMSYS, Kaggle", ("prompt", "response_a", "response_b", *KAGGLE_CHOICES), read_kaggle),
     *(
         Shape("two answers and their scores", (*texts, *scores), partial(read_two_scores, *texts, scores), _ASKED)
         for texts, scores in (
@@ -222,6 +246,8 @@ _PAIRS = (
             ("preference", "chosen_response", "rejected_response"),
             ("preference", "response", "rejected_response"),
             ("preference", "preferred_output", "non_preferred_output"),
+            ("preference", "response_chosen", "response_rejected"),
+            ("StackExchange, paired", "response_j", "response_k"),
         )
     ),
     *(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 import gzip
 import io
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from preflab.data.lines import READ_ERRORS, ReadLine, check_record, parse_lines
+from preflab.data.written import is_message, parse_literal
 from preflab.errors import UserError
 from preflab.models.hub import first_line
 
@@ -30,7 +30,17 @@ _LIST_NAMES = (
     "tests public_tests test_cases test_list test_imports history"
 )
 _LIST_COLUMNS = frozenset(_LIST_NAMES.split())
-"""CSV columns whose cells may hold lists. In any other column, a cell is text unless it holds messages."""
+"""CSV columns whose cells may hold lists. In any other column, a list is text unless it holds mappings."""
+_TEXT_NAMES = (
+    "prompt question query instruction problem input inputs chosen rejected chosen_response rejected_response "
+    "preferred_output non_preferred_output completion response output answer target targets solution response_0 "
+    "response_1 response_2 response_a response_b response1 response2 output_1 output_2 answer_0 answer_1 human_ref_A "
+    "human_ref_B"
+)
+_TEXT_COLUMNS = frozenset(_TEXT_NAMES.split())
+"""CSV columns whose cells are text, or messages. A cell that holds other JSON is a question or answer in JSON."""
+_STRUCTURES = ("messages", "message_id")
+"""Keys that tell a dialogue (OpenAI, OpenAssistant) from a text that is JSON itself."""
 
 
 def read_json_file(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
@@ -147,15 +157,19 @@ def _read_cell(name: str, cell: str) -> Any:
     literal. Returns None if the cell is empty."""
     if cell[:1] not in ("[", "{"):
         return cell or None
-    value = _parse(cell.encode(errors="surrogatepass"))
-    if value is None:
-        try:
-            value = ast.literal_eval(cell)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            return cell
-    messages = cast(list[Any], value) if isinstance(value, list) else [value]
-    structured = all(isinstance(message, dict) for message in messages)
-    return value if messages and (structured or name in _LIST_COLUMNS) else cell
+    value = parse_literal(cell)
+    parts = cast(list[Any], value) if isinstance(value, list) else [value]
+    if isinstance(value, list) and name in _LIST_COLUMNS:
+        return value or cell
+    structured = all(_is_structure(part, name) for part in parts)
+    return value if parts and structured else cell
+
+
+def _is_structure(value: Any, column: str) -> bool:
+    """Checks whether a value in a cell is a mapping that is meant as one, and not a text that is JSON."""
+    if not isinstance(value, dict):
+        return False
+    return column not in _TEXT_COLUMNS or is_message(value) or any(name in value for name in _STRUCTURES)
 
 
 def read_parquet(file: BufferedReader, path: Path) -> Iterator[ReadLine]:

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any, cast
 
 from preflab.data.lines import check_text
-from preflab.data.row import NO_TEXT, NOT_ASKED, PROMPTS_DIFFER, UNTRAINED, DataRecord, UselessRecordError
+from preflab.data.messages import is_untrained, read_message
+from preflab.data.row import NOT_ASKED, PROMPTS_DIFFER, UNTRAINED, UselessRecordError
 from preflab.data.written import parse_messages
 from preflab.errors import UserError
 from preflab.types import Completion, Role, Turn
 
 Turns = tuple[Turn, ...]
-_SPEAKERS: dict[str, Role] = {
-    **dict.fromkeys(("system", "developer"), "system"),
-    **dict.fromkeys(("user", "human", "prompter"), "user"),
-    **dict.fromkeys(
-        ("assistant", "gpt", "chatgpt", "bing", "bard", "bot", "chatbot", "model", "ai"),
-        "assistant",
-    ),
-}
-"""Maps each speaker that a message may name, in lower case, to a role."""
-_PAIRS = (("from", "value"), ("role", "content"), ("role", "value"), ("from", "content"))
-"""The two fields of a message that name the speaker and what is said."""
-_CALLS = ("tool_calls", "function_call")
-_WEIGHTS = ("weight", "loss", "train")
-"""Fields that say, by 0 or false, that a turn is not to be learned from (OpenAI, ms-swift, axolotl)."""
-_TOOLS = ("tool", "function", "function_call", "observation", "ipython")
 _MARKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 _DIALOGUE = re.compile(r"(?:\n\n)?Human:.*\n\nAssistant:", re.DOTALL)
 
@@ -41,27 +26,14 @@ def read_turns(value: Any, role: Role, where: str) -> Turns:
     if isinstance(value, str):
         return (Turn(role, check_text(value, where)),)
     if isinstance(value, dict):
-        return (_read_message(value, where),)
+        return (read_message(value, where),)
     messages = cast(list[Any], value) if isinstance(value, list) else [check_text(value, where)]
-    turns = tuple(_read_message(message, f"{where}[{number}]") for number, message in enumerate(messages))
+    turns = tuple(read_message(message, f"{where}[{number}]") for number, message in enumerate(messages))
     if not turns:
         raise UserError(f"{where} is an empty list.")
-    if turns[-1].role == "assistant" and _is_untrained(messages[-1]):
+    if turns[-1].role == "assistant" and is_untrained(messages[-1]):
         raise UselessRecordError(f"{where}: {UNTRAINED}.", UNTRAINED)
     return turns
-
-
-def read_dialogue(value: Any, where: str) -> Turns:
-    """Reads a dialogue: messages, or text that marks who speaks. Raises `UserError` for other text, which would become
-    one turn."""
-    if is_dialogue(value):
-        return join_turns(parse_dialogue(check_text(value, where), where))
-    if isinstance(value, str) and parse_messages(value, where) is None:
-        raise UserError(
-            f"{where} must be a list of messages, or text with `Human:` and `Assistant:` after blank lines, not "
-            f"{value[:40]!r}. If it is one question, name it so: `fields: {{prompt: ...}}`."
-        )
-    return read_turns(value, "user", where)
 
 
 def read_prompt_turns(value: Any, where: str) -> Turns:
@@ -124,18 +96,6 @@ def drop_system(turns: Turns) -> Turns:
     return turns[len(get_system(turns)) :]
 
 
-def read_exchanges(value: Any, where: str) -> Turns:
-    """Reads the earlier exchanges of a dialogue as turns. `value` is a list `[[question, answer], ...]`, or a list of
-    messages."""
-    pairs = cast(list[Any], value) if isinstance(value, list) else [value]
-    if not all(isinstance(pair, list) and len(cast(list[Any], pair)) == 2 for pair in pairs):
-        return read_turns(pairs, "user", where) if pairs else ()
-    roles: tuple[Role, Role] = ("user", "assistant")
-    return tuple(
-        Turn(role, check_text(text, where)) for pair in pairs for role, text in zip(roles, pair, strict=True) if text
-    )
-
-
 def require_question(turns: Turns, where: str) -> Turns:
     """Returns the turns. Raises `UselessRecordError` if the last turn is not the user's."""
     if not turns or turns[-1].role != "user":
@@ -169,60 +129,3 @@ def join_turns(turns: Sequence[Turn]) -> Turns:
         else:
             joined.append(turn)
     return tuple(joined)
-
-
-def ends_in_question(value: Any) -> bool:
-    """Checks whether the value is a list of messages, the last of which is the user's."""
-    last: Any = cast(list[Any], value)[-1] if isinstance(value, list) and value else None
-    if not isinstance(last, dict):
-        return False
-    fields = cast(DataRecord, last)
-    pair = _find_pair(fields)
-    return pair is not None and _SPEAKERS.get(_spell_speaker(fields[pair[0]])) == "user"
-
-
-def _read_message(message: Any, where: str) -> Turn:
-    """Reads a message, which names a speaker (`role` or `from`) and what is said (`content` or `value`)."""
-    fields = cast(DataRecord, message) if isinstance(message, dict) else {}
-    if any(fields.get(name) for name in _CALLS):
-        raise UselessRecordError(f"{where} holds a tool call, which preflab does not train on.", NO_TEXT)
-    pair = _find_pair(fields)
-    if pair is None:
-        raise UserError(
-            f'{where} must be {{"role": ..., "content": ...}}, not {json.dumps(message, default=str)[:60]}.'
-        )
-    name = _spell_speaker(fields[pair[0]])
-    if name in _TOOLS:
-        raise UselessRecordError(f"{where} is a turn of `{name}`, which preflab does not train on.", NO_TEXT)
-    if name not in _SPEAKERS:
-        raise UserError(f"{where}: the role must be one of system, user, assistant, not {name!r}.")
-    return Turn(_SPEAKERS[name], _read_content(fields[pair[1]], f"{where}.{pair[1]}"))
-
-
-def _find_pair(fields: DataRecord) -> tuple[str, str] | None:
-    """Returns the fields that name the speaker of a message and what is said; None if it has no such fields. What is
-    said may be null."""
-    said = (pair for pair in _PAIRS if fields.get(pair[0]) is not None and fields.get(pair[1]) is not None)
-    empty = (pair for pair in _PAIRS if fields.get(pair[0]) is not None and pair[1] in fields)
-    return next(said, None) or next(empty, None)
-
-
-def _spell_speaker(value: Any) -> str:
-    return value.strip().casefold() if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _is_untrained(message: Any) -> bool:
-    """Checks whether a message says that it is not to be learned from."""
-    return isinstance(message, dict) and any(cast(DataRecord, message).get(name) in (0,) for name in _WEIGHTS)
-
-
-def _read_content(value: Any, where: str) -> str:
-    """Reads the content of a message: text, or a list of parts that are all text."""
-    parts = cast(list[Any], value) if isinstance(value, list) else []
-    if value is None or any(isinstance(part, dict) and part.get("text") is None for part in parts):
-        raise UselessRecordError(
-            f"{where} contains something other than text (an image, a sound or a tool call).", NO_TEXT
-        )
-    if parts and all(isinstance(part, dict) for part in parts):
-        return "".join(check_text(part["text"], where) for part in parts)
-    return check_text(value, where)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import re
+import tokenize
+from itertools import pairwise
 from typing import Any, cast
 
 from preflab.errors import UserError
@@ -28,15 +31,24 @@ def parse_messages(text: str, where: str) -> list[Any] | None:
 
 
 def parse_literal(text: str) -> Any:
-    """Returns the value of a text in JSON or in Python's form; None if it has neither."""
+    """Returns the value of a text in JSON or in Python's form; None if it has neither. numpy writes a list of texts
+    without commas, which Python would join into one text; such a list has neither form."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
     try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        value = ast.literal_eval(text.strip())
+        return None if _joins_texts(text) else value
+    except (ValueError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):
         return None
+
+
+def _joins_texts(text: str) -> bool:
+    """Checks whether two quoted texts stand side by side, without a comma between them."""
+    tokens = tokenize.generate_tokens(io.StringIO(text.strip()).readline)
+    kinds = [token.type for token in tokens if token.type != tokenize.NL]
+    return any(kind == other == tokenize.STRING for kind, other in pairwise(kinds))
 
 
 def holds_messages(value: Any) -> bool:

@@ -1,0 +1,58 @@
+"""Reads whole dialogues in every usual form: messages, HH-RLHF's text, or questions with their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from preflab.data.lines import check_text
+from preflab.data.turns import Turns, is_dialogue, join_turns, parse_dialogue, read_turns
+from preflab.data.written import parse_messages
+from preflab.errors import UserError
+from preflab.types import Role, Turn
+
+
+def read_dialogue(value: Any, where: str) -> Turns:
+    """Reads a dialogue: messages, text that marks who speaks, or questions with answers. Raises `UserError` for other
+    text, which would become one turn."""
+    exchanges = _list_exchanges(value)
+    if exchanges is not None:
+        texts = [text for exchange in exchanges for text in exchange]
+        return _alternate(texts if texts[-1] is not None else texts[:-1], where)
+    if is_dialogue(value):
+        return join_turns(parse_dialogue(check_text(value, where), where))
+    if isinstance(value, str) and parse_messages(value, where) is None:
+        raise UserError(
+            f"{where} must be a list of messages, or text with `Human:` and `Assistant:` after blank lines, not "
+            f"{value[:40]!r}. If it is one question, name it so: `fields: {{prompt: ...}}`."
+        )
+    return read_turns(value, "user", where)
+
+
+def _list_exchanges(value: Any) -> list[list[Any]] | None:
+    """Returns the texts of a dialogue that names no speakers: `[question, answer, ...]` (LIMA), or
+    `[{"input": question, "output": answer}, ...]` (Capybara). Returns None for any other value."""
+    items = cast(list[Any], value) if isinstance(value, list) else []
+    if items and all(isinstance(item, str) for item in items):
+        return [items]
+    if items and all(isinstance(item, dict) and {"input", "output"} <= item.keys() for item in items):
+        return [[item["input"], item["output"]] for item in items]
+    return None
+
+
+def _alternate(texts: Sequence[Any], where: str) -> Turns:
+    """Returns texts as turns, the first of which is the user's, the second the assistant's, and so on."""
+    roles: tuple[Role, Role] = ("user", "assistant")
+    return tuple(Turn(roles[place % 2], check_text(text, f"{where}[{place}]")) for place, text in enumerate(texts))
+
+
+def read_exchanges(value: Any, where: str) -> Turns:
+    """Reads the earlier exchanges of a dialogue as turns. `value` is a list `[[question, answer], ...]`, or a list of
+    messages."""
+    pairs = cast(list[Any], value) if isinstance(value, list) else [value]
+    if not all(isinstance(pair, list) and len(cast(list[Any], pair)) == 2 for pair in pairs):
+        return read_turns(pairs, "user", where) if pairs else ()
+    roles: tuple[Role, Role] = ("user", "assistant")
+    return tuple(
+        Turn(role, check_text(text, where)) for pair in pairs for role, text in zip(roles, pair, strict=True) if text
+    )

@@ -1,0 +1,76 @@
+"""Reads the numbers of a record: its level, and by how much and how surely an answer is better."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from preflab.data.lines import check_text
+from preflab.data.row import DataRecord, UselessRecordError
+from preflab.errors import UserError
+
+SCORE_FIELDS = (
+    ("score_chosen", "score_rejected"),
+    ("chosen_score", "rejected_score"),
+    ("chosen_rating", "rejected_rating"),
+    ("chosen-rating", "rejected-rating"),
+    ("chosen_avg_rating", "rejected_avg_rating"),
+)
+
+
+def read_level(record: DataRecord, where: str) -> str:
+    """Returns the level of a record as text; '' if the record has no level. The numbers 2 and 2.0 are the level "2".
+    Raises `UserError` if the level is neither text nor a finite number."""
+    level = record.get("level", "")
+    if isinstance(level, bool) or not isinstance(level, int | float):
+        return check_text(level, where)
+    number = require_finite(level, where)
+    return str(int(number)) if number.is_integer() else str(number)
+
+
+def read_margin(record: DataRecord, where: str) -> float | None:
+    """Returns by how much the chosen answer is better, if the record states a margin or scores both answers; otherwise
+    None."""
+    margin = read_number(record, "margin", where)
+    if margin is not None and margin < 0:
+        raise UserError(
+            f"{where}: `margin`, by how much the chosen answer is better, must be at least 0, not {margin:g}."
+        )
+    if margin is not None:
+        return margin
+    for pair in SCORE_FIELDS:
+        if pair[0] in record and pair[1] in record:
+            high, low = (require_finite(record[field], f"{where}: `{field}`") for field in pair)
+            if high < low:
+                raise UselessRecordError(
+                    f"{where}: `{pair[0]}` is {high:g} and `{pair[1]}` is {low:g}; the better answer scores lower.",
+                    "its scores contradict the order of its answers",
+                )
+            return high - low
+    return None
+
+
+def read_probability(record: DataRecord, where: str) -> float | None:
+    """Returns the probability that the chosen answer is better, if the record states it; otherwise None."""
+    probability = read_number(record, "probability", where)
+    if probability is not None and not 0 <= probability <= 1:
+        raise UserError(f"{where}: `probability` must lie between 0 and 1, not {probability:g}.")
+    return probability
+
+
+def read_number(record: DataRecord, field: str, where: str) -> float | None:
+    """Returns the number in a field; None if the field is absent."""
+    return None if field not in record else require_finite(record[field], f"{where}: `{field}`")
+
+
+def require_finite(value: Any, where: str) -> float:
+    """Returns a value that must be a finite number. Also accepts a number written as text, because CSV has only
+    text."""
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, int | float | str) else float(value)
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"{where} must be a finite number, not {json.dumps(value, default=str)[:40]}.")
+    return number
