@@ -76,7 +76,7 @@ def test_faults_of_a_row() -> None:
     assert find(good, bad) == [[], [CONTRADICTED]]
     assert find(DialogueRow(prompt(), a), good, DialogueRow(prompt(), a)) == [[], [], [REPEATED]]
     assert find(DialogueRow(prompt(), Completion(" \n"), b)) == [[EMPTY]]
-    assert find(DialogueRow(prompt(" \n"), a)) == [[EMPTY_PROMPT]]
+    assert find(DialogueRow(prompt(" \n"), a), DialogueRow(Prompt("none", ()), a)) == [[EMPTY_PROMPT], [EMPTY_PROMPT]]
     finder = FaultFinder()
     for row in (better, worse):
         finder.find(row)

@@ -40,7 +40,7 @@ class FaultFinder:
         texts = [answer.text for answer in list_answers(row)]
         prompt = row.prompt.turns
         faults = [EMPTY] if any(not text.strip() for text in texts) else []
-        if not prompt[-1].content.strip():
+        if not any(turn.content.strip() for turn in prompt[-1:]):
             faults.append(EMPTY_PROMPT)
         if len(texts) > 1 and len(set(texts)) == 1:
             faults.append(SAME_ANSWERS)
