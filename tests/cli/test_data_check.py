@@ -92,6 +92,13 @@ def test_what_people_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         assert words in out
 
 
+def test_one_is_not_plural(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects the words: one record holds 1 prompt."""
+    path = write(tmp_path / "a.jsonl", [{"prompt": "one", "chosen": "a", "rejected": "b"}])
+    _, out, _ = run("data", "check", path, capsys=capsys)
+    assert "holds: 1 prompt, 1 demonstration, 1 pair\n" in out
+
+
 def test_fix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Protects `--fix`: what it writes has no fault when it is checked again, contradictions go with both of their sides, what
     went is listed with its reason, and no file is overwritten."""

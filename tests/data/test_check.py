@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from preflab.data.check import AnyRecord, LengthBias, check_rows
-from preflab.data.faults import CONTRADICTED, EMPTY, REPEATED, SAME_ANSWERS, FaultFinder
+from preflab.data.faults import CONTRADICTED, EMPTY, EMPTY_PROMPT, REPEATED, SAME_ANSWERS, FaultFinder
 from preflab.data.row import DialogueRow
 from preflab.errors import UserError
 from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking, Rated, Turn
@@ -76,6 +76,7 @@ def test_faults_of_a_row() -> None:
     assert find(good, bad) == [[], [CONTRADICTED]]
     assert find(DialogueRow(prompt(), a), good, DialogueRow(prompt(), a)) == [[], [], [REPEATED]]
     assert find(DialogueRow(prompt(), Completion(" \n"), b)) == [[EMPTY]]
+    assert find(DialogueRow(prompt(" \n"), a), DialogueRow(Prompt("none", ()), a)) == [[EMPTY_PROMPT], [EMPTY_PROMPT]]
     finder = FaultFinder()
     for row in (better, worse):
         finder.find(row)

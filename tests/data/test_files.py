@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -151,6 +153,12 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
         r"x\.json:2 is not JSON.*what follows cannot be read",
     ),
     "an item of another kind": ("x.json", b'[{"prompt": "q"}, 3]', r"x\.json:2 is a JSON int"),
+    "what follows a list": (
+        "x.json",
+        b'[{"prompt": "q"}]\n \n xx',
+        r"x\.json:2: the JSON list ends, and text follows it",
+    ),
+    "a second list": ("x.jsonl", b'[{"prompt": "q"}]\n[{"prompt": "r"}]', r"x\.jsonl:2: the JSON list ends"),
     "a list that does not end": ("x.json", b'[{"prompt": "q"},', r"x\.json:2 is not JSON"),
     "a cell too many": (
         "x.csv",
@@ -191,6 +199,24 @@ def test_a_file_of_no_use_is_refused(name: str, content: bytes, complaint: str, 
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=complaint):
         list(FileReading().read_rows(read_source(str(tmp_path / name))))
+
+
+FOREIGN = {
+    "x.zip": b"PK\x03\x04\x14\x00",
+    "x.jsonl.bz2": bz2.compress(as_lines(RECORDS)),
+    "x.jsonl.xz": lzma.compress(as_lines(RECORDS)),
+    "x.jsonl.zst": b"\x28\xb5\x2f\xfd\x04",
+    "x.arrow": b"\xff\xff\xff\xff\x10\x01",
+    "y.arrow": b"ARROW1\x00\x00",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_format_that_is_not_read_is_named(name: str, tmp_path: Path) -> None:
+    """Protects from "not UTF-8" about a file that is whole, but in another format."""
+    (tmp_path / name).write_bytes(FOREIGN[name])
+    with pytest.raises(UserError, match=r"has the format .*, which is not read\. Unpack it, or save"):
+        list(read_source(str(tmp_path / name)))
 
 
 def damage(content: bytes, rng: random.Random) -> bytes:

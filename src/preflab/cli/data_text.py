@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 _BAR = 30
 _SHOWN = 600
 _DROPPED_SHOWN = 20
+_ONE = {
+    "prompts": "prompt",
+    "demonstrations": "demonstration",
+    "pairs": "pair",
+    "rankings": "ranking",
+    "good answers": "good answer",
+    "bad answers": "bad answer",
+    "problems with tests": "problem with tests",
+}
+"""The words for a single example of each kind of `SourceCheck.kinds`."""
 
 
 def print_checks(
@@ -35,7 +45,9 @@ def describe_check(check: SourceCheck, model: LanguageModel | None) -> list[str]
         f"{check.source}: {counted(check.records, 'record')}, {check.usable:,} usable, {check.flawless:,} without a fault"
     ]
     lines += [f"  shape: {_join_counts(check.shapes) or 'none is recognised'}"]
-    lines += [f"  holds: {_join_counts(check.kinds)}"]
+    lines += [
+        f"  holds: {_join_counts({_ONE[kind] if count == 1 else kind: count for kind, count in check.kinds.items()})}"
+    ]
     lines += [f"  turns of a prompt: {', '.join(f'{turns}: {count:,}' for turns, count in check.turns.items())}"]
     for name, lengths in (("prompts", check.prompt_lengths), ("answers", check.answer_lengths)):
         lines += _draw_lengths(name, check.unit, lengths)

@@ -1,4 +1,4 @@
-"""Finds faults of rows: an empty answer, identical answers, or a row that repeats or contradicts an earlier row.
+"""Finds faults of rows: an empty prompt or answer, identical answers, or a row that repeats or contradicts an earlier row.
 
 Also finds an id that names two different prompts.
 """
@@ -10,6 +10,7 @@ from preflab.types import Completion, Problem, Prompt
 
 SAME_ANSWERS = "chosen and rejected are the same"
 EMPTY = "an answer is empty"
+EMPTY_PROMPT = "the last turn of the prompt is empty"
 REPEATED = "it stands further up too"
 CONTRADICTED = "another record says the opposite"
 ID_TAKEN = "its id stands further up with another prompt, level or tests"
@@ -39,6 +40,8 @@ class FaultFinder:
         texts = [answer.text for answer in list_answers(row)]
         prompt = row.prompt.turns
         faults = [EMPTY] if any(not text.strip() for text in texts) else []
+        if not any(turn.content.strip() for turn in prompt[-1:]):
+            faults.append(EMPTY_PROMPT)
         if len(texts) > 1 and len(set(texts)) == 1:
             faults.append(SAME_ANSWERS)
         scores = tuple(score for _, score in row.ranked)

@@ -77,6 +77,12 @@ def _read_list(text: io.TextIOWrapper, path: Path) -> Iterator[ReadLine]:
         while True:
             place = _BETWEEN.match(buffer, place).end()  # pyright: ignore[reportOptionalMemberAccess] # always matches
             if buffer[place : place + 1] == "]":
+                if _holds_more(buffer[place + 1 :], text):
+                    where = _place(path, number + 1)
+                    yield (
+                        where,
+                        UserError(f"{where}: the JSON list ends, and text follows it. Mend the file: it is not read."),
+                    )
                 break
             try:
                 record, place = decode(buffer, place)
@@ -99,6 +105,15 @@ def _read_list(text: io.TextIOWrapper, path: Path) -> Iterator[ReadLine]:
         return
     if not number:
         raise UserError(f"{path} is empty: it holds no record.")
+
+
+def _holds_more(text: str, rest: io.TextIOWrapper) -> bool:
+    """Checks whether a text, or what can still be read behind it, holds anything but blanks."""
+    while not text.strip():
+        text = rest.read(_CHUNK)
+        if not text:
+            return False
+    return True
 
 
 def _place(path: Path, number: int) -> str:

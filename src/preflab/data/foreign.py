@@ -1,0 +1,26 @@
+"""Recognises files in formats that preflab does not read, by their first bytes, and says what to do with them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from preflab.errors import UserError
+
+_FORMATS = {
+    "zip (or a spreadsheet)": re.compile(rb"PK\x03\x04"),
+    "bzip2": re.compile(rb"BZh[1-9]1AY&SY"),
+    "xz": re.compile(rb"\xfd7zXZ\x00"),
+    "Zstandard": re.compile(rb"\x28\xb5\x2f\xfd"),
+    "Arrow": re.compile(rb"ARROW1|\xff\xff\xff\xff"),
+}
+
+
+def refuse_foreign(head: bytes, path: Path) -> None:
+    """Raises `UserError` if a file is in a known format that is not read. `head`: the first bytes of the file."""
+    name = next((name for name, beginning in _FORMATS.items() if beginning.match(head)), None)
+    if name is not None:
+        raise UserError(
+            f"{path} has the format {name}, which is not read. Unpack it, or save its records as JSON lines, JSON, CSV or "
+            "Parquet (each may be gzipped)."
+        )
