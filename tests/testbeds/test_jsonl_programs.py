@@ -69,6 +69,8 @@ def test_your_own_comparison_and_judge(tmp_path: Path) -> None:
         passes(plain | {"special": special}, "2 1", judge="builtins:all")
 
 
+_RAISES = "its tests expect exceptions, which do not reach the tests"
+_OBJECTS = "its tests use objects of the program's classes, which do not reach the tests"
 RIGHT, WRONG = "def f(x):\n    return x + 1", "def f(x):\n    return -7"
 DEFINED_ONLY: dict[str, dict[str, Any]] = {
     "a test function": {"tests": "def test_x():\n    assert f(1) == 2"},
@@ -86,6 +88,14 @@ DEFINED_ONLY: dict[str, dict[str, Any]] = {
     "a main block with a runner": {
         "tests": "import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n        self.assertEqual(f(1), 2)\n"
         "if __name__ == '__main__':\n    unittest.main()"
+    },
+    "a check that is called": {"tests": "def check(c):\n    assert c(1) == 2\ncheck(f)"},
+    "a function that is given": {"tests": ["assert list(map(f, [1, 2])) == [2, 3]"]},
+    "another name": {"tests": ["from solution import f as g\nassert g(1) == 2"]},
+    "the name of the tests": {"entry_point": "f", "tests": ["assert candidate(1) == 2"]},
+    "an import in the test": {"tests": ["def test_x():\n    from solution import f\n    assert f(1) == 2"]},
+    "an exception that fails the test": {
+        "tests": ["try:\n    assert f(1) == 2\nexcept Exception as error:\n    raise AssertionError from error"]
     },
     "a helper beside it": {"tests": "def check(got, want):\n    assert got == want\ndef test_x():\n    check(f(1), 2)"},
 }
@@ -115,6 +125,16 @@ def test_tests_that_are_only_defined_are_run(tests: dict[str, Any], tmp_path: Pa
         (["assert nowhere.isclose(f(1), 2)"], "its tests fail before they call the program"),
         (["def test_x(tmp_path):\n    assert f(1) == 2"], "its tests need arguments that nothing here gives them"),
         (["async def test_x():\n    assert f(1) == 2"], "its tests are asynchronous, and nothing here runs such tests"),
+        (["try:\n    f('a')\n    assert False\nexcept TypeError:\n    pass"], _RAISES),
+        (
+            [
+                "import unittest\nclass T(unittest.TestCase):\n def test_a(self):\n  self.assertRaises(TypeError, f, 'a')"
+            ],
+            _RAISES,
+        ),
+        (["s = Stack()\ns.push(1)\nassert s.pop() == 1"], _OBJECTS),
+        (["assert Stack(1).top() == 1"], _OBJECTS),
+        (["import solution\nassert solution.f(1) == 2"], "its tests import the program as a module"),
         (["import pytest\nassert f(1) == 2"], "its tests need pytest, which the sandbox lacks"),
     ],
 )
@@ -128,7 +148,9 @@ def test_problems_whose_tests_do_not_test_are_named(tests: Any, reason: str, tmp
         asked = {prompt.turns[0].content for split in SPLITS for prompt in testbed.prompts(split)}
         notes = " ".join(testbed.notes)
     assert "Add 1, 6." not in asked and len(asked) == 39
-    assert f"left out because {reason} (" in notes and f"{data}:7)." in notes
+    assert f"1 problem left out because {reason} ({data}:7)." in notes.replace("(first: ", "(").replace(
+        "record", "problem"
+    )
 
 
 def test_a_problem_that_tests_is_not_run_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

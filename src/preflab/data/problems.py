@@ -15,13 +15,13 @@ The field may also hold one of these forms as JSON text.
 from __future__ import annotations
 
 import ast
-import builtins
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from preflab.data.lines import check_text
 from preflab.data.row import DataRecord, UselessRecordError
+from preflab.data.tested_functions import IMPORTS_WHOLE, PROGRAM_MODULE, ProgramImports, find_tested_functions
 from preflab.errors import UserError
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
@@ -33,6 +33,8 @@ _SETUP_FIELDS = ("test_imports", "test_setup_code")
 """Fields that hold the code to run before tests that are code."""
 _BROKEN = "its tests are neither JSON nor Python"
 _TESTS_NO_FUNCTION = "no test of it calls a function of the program"
+_CANDIDATE = "candidate"
+"""The name by which tests may call the function that `entry_point` names, as HumanEval's do."""
 _INPUTS = ("input", "inputs", "stdin")
 _OUTPUTS = ("output", "outputs", "expected_output", "expected", "stdout")
 
@@ -83,22 +85,29 @@ def _read_columns(columns: Mapping[str, Any], where: str) -> list[tuple[Any, Any
 
 def _make_code_tests(sources: Sequence[str], record: DataRecord, where: str) -> tuple[Test, ...]:
     """Makes one test from each piece of code. The field `entry_point` names the tested function. Without `entry_point`,
-    the tests test the functions that they call but do not define. Raises `UselessRecordError` if a test is broken or tests
-    no function, so that one such problem does not refuse its file."""
+    the tests test the functions that they import from the program, or else those that they call but do not define.
+    Raises `UselessRecordError` if a test is broken or tests no function, so that one such problem does not refuse its
+    file."""
     parts = [_list_texts(record.get(field), f"{where}: `{field}`") for field in _SETUP_FIELDS]
     setup = "\n".join(text for texts in parts for text in texts)
     try:
         trees = [ast.parse(source) for source in (setup, *sources)]
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UselessRecordError(f"{where} holds text that is neither JSON nor Python: {error}.", _BROKEN) from error
+    imports = ProgramImports()
+    setup, *sources = [
+        ast.unparse(imports.visit(tree)) if PROGRAM_MODULE in source else source
+        for tree, source in zip(trees, (setup, *sources), strict=True)
+    ]
+    if imports.whole:
+        raise UselessRecordError(f"{where}: {IMPORTS_WHOLE}.", IMPORTS_WHOLE)
     name = check_text(record.get("entry_point", ""), f"{where}: `entry_point`")
-    functions = (name,) if name else find_tested_functions(trees)
+    functions = ({name: name, _CANDIDATE: name} if name else {}) | imports.functions
+    functions = functions or {each: each for each in find_tested_functions((setup, *sources))}
     if not functions:
         raise UselessRecordError(f"{where}: {_TESTS_NO_FUNCTION}.", _TESTS_NO_FUNCTION)
     prelude = f"{setup}\n"
-    recipe = Recipe(
-        ProgramTask("check", prelude=prelude, functions={name: name for name in functions}), function=functions[0]
-    )
+    recipe = Recipe(ProgramTask("check", prelude=prelude, functions=functions), function=next(iter(functions.values())))
     return tuple(Test(source, None, recipe) for source in sources)
 
 
@@ -106,24 +115,6 @@ def _list_texts(value: Any, where: str) -> list[str]:
     """Returns a text, or a list of texts, as a list. If the value is absent, the list contains one empty text."""
     texts = cast(list[Any], value) if isinstance(value, list) else [value or ""]
     return [check_text(text, where) for text in texts]
-
-
-def find_tested_functions(trees: Sequence[ast.AST]) -> tuple[str, ...]:
-    """Returns the functions that the tests call, without those that the tests define and without Python's builtins. If
-    all called functions are builtins (`assert sum(1, 2) == 3`), returns the function that is called first, because the
-    program must redefine it."""
-    nodes = [node for tree in trees for node in ast.walk(tree)]
-    made = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    made |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    made |= {
-        (alias.asname or alias.name).partition(".")[0]
-        for node in nodes
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-    }
-    called = [node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    called = [name for name in dict.fromkeys(called) if name not in made]
-    return tuple(name for name in called if name not in dir(builtins)) or tuple(called[:1])
 
 
 def _parse_json(value: Any) -> Any:

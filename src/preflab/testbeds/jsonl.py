@@ -24,6 +24,7 @@ from preflab.sandbox.verdict import ProgramTask
 from preflab.spec import Context
 from preflab.targets import load_function, where_raised
 from preflab.testbeds.base import SPLITS
+from preflab.testbeds.code.beyond_values import explain_beyond_values
 from preflab.testbeds.code.defined_tests import add_calls, explain_unrunnable
 from preflab.testbeds.code.known import read_problem
 from preflab.testbeds.code.sandboxed import Sandboxed
@@ -308,7 +309,10 @@ def _explain_unrunnable(prompt: Prompt) -> str:
     """Returns the reason why the sandbox cannot run the user's own tests of a problem; empty if it can."""
     recipes = [(test.input, test.how) for test in _all_tests(prompt) if isinstance(test.how, Recipe)]
     own = [(code, how) for code, how in recipes if how.task.mode == "check" and how.task.limits == NO_LIMITS]
-    return next(filter(None, (explain_unrunnable(ast.parse(code).body, how.function) for code, how in own)), "")
+    bodies = [(ast.parse(code).body, how) for code, how in own]
+    reasons = [explain_unrunnable(body, how.function) for body, how in bodies]
+    reasons += [explain_beyond_values(body, how.task.functions) for body, how in bodies]
+    return next(filter(None, reasons), "")
 
 
 def _all_tests(prompt: Prompt) -> tuple[Test, ...]:

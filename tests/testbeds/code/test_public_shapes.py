@@ -217,6 +217,48 @@ def test_classes_of_tests_are_run(tmp_path: Path) -> None:
     assert [verdict.outcome for verdict in verdicts] == ["passed", "failed"]
 
 
+KODCODE_MARKED = {
+    "from solution import add_all\ndef test_a(tmp_path):\n    assert add_all([]) == 0": "need arguments",
+    "from solution import add_all\nasync def test_a():\n    assert add_all([]) == 0": "asynchronous",
+    "import solution\ndef test_a():\n    assert solution.add_all([]) == 0": "import the program as a module",
+    "from solution import Sums\ndef test_a():\n    assert Sums().add([1]) == 1": "objects of the program's classes",
+    "from solution import add_all\ndef test_a():\n    try:\n        add_all(1)\n        assert False\n    except TypeError:\n"
+    "        pass": "expect exceptions",
+}
+
+
+@pytest.mark.parametrize(("tests", "reason"), KODCODE_MARKED.items(), ids=KODCODE_MARKED.values())
+def test_tests_that_right_programs_fail_are_marked(tests: str, reason: str, tmp_path: Path) -> None:
+    """Protects right answers: problems whose tests they cannot pass are marked with the true reason."""
+    record = {**KODCODE, "test": tests, "solution": f"{KODCODE['solution']}\nclass Sums:\n    add = staticmethod(sum)"}
+    spec = TESTBEDS.parse({"kind": "kodcode", "data": write(tmp_path / "x.jsonl", [record])})
+    [exercise] = spec.read_exercises()
+    assert reason in exercise.unjudged
+
+
+def test_mbpp_that_expects_an_exception_is_marked(tmp_path: Path) -> None:
+    """Protects right answers to MBPP: an exception of the program does not reach the tests."""
+    tests = ["assert f(1) == 2", "try:\n    f('a')\n    assert False\nexcept TypeError:\n    pass"]
+    record = {"task_id": 2, "text": "Add 1.", "code": "def f(x):\n    return x + 1", "test_list": tests}
+    spec = TESTBEDS.parse({"kind": "mbpp", "data": write(tmp_path / "x.jsonl", [record])})
+    [exercise] = spec.read_exercises()
+    assert "expect exceptions" in exercise.unjudged
+
+
+def test_kodcode_renames_what_it_imports(tmp_path: Path) -> None:
+    """Protects right answers from tests that call the program by another name, or import it inside a test."""
+    require_feature("sandbox", not explain_absence(), explain_absence())
+    for tests in (
+        "from solution import add_all as g\ndef test_a():\n    assert g([1]) == 1\n",
+        "def test_a():\n    from solution import add_all\n    assert add_all([1]) == 1\n",
+    ):
+        spec = TESTBEDS.parse({"kind": "kodcode", "data": write(tmp_path / "x.jsonl", [{**KODCODE, "test": tests}])})
+        [exercise] = spec.read_exercises()
+        with spec.open_judge() as judge:
+            [verdict] = judge([(KODCODE["solution"], exercise.hidden)])
+        assert verdict.correct and "`add_all`" in exercise.statement and not exercise.unjudged
+
+
 def test_a_program_too_deep_for_python_is_named(tmp_path: Path) -> None:
     """Protects from tests that Python's parser cannot hold: the record is broken, like others."""
     deep = f"from solution import f\n\ndef test_f():\n    assert {'-' * 50_000}1 == f()\n"

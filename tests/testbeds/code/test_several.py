@@ -33,6 +33,15 @@ from preflab.testbeds.code.several import MANY, UNSAID, choose_comparison, expla
         "You may print the edges in whatever order.",
         "The order that the days are returned in does not matter.",
         "The combinations may be returned in any order.",
+        "Find any peak element and return the length 2 array of its row and column.",
+        "This problem has a special judge.",
+        "A special checker is used for this problem.",
+        "Multiple valid outputs are possible; the checker accepts all of them.",
+        "Your program will be judged by a validator that accepts every optimal plan.",
+        "You are free to print the vertices as you like.",
+        "Output the list of friends (their order is up to you).",
+        "When ties occur, choose at random.",
+        "Output should contain such a string of length n, that has no repeated letters adjacent.",
     ],
 )
 def test_a_choice_is_left(text: str) -> None:
@@ -61,7 +70,11 @@ OPERATIONS = (
 )
 
 
-@pytest.mark.parametrize("text", [LABELS, PAIRING, TRIANGLE, OPERATIONS])
+GRAPH = "You are given n. Construct a graph with n vertices such that every degree is odd. Print its edges."
+SUMMANDS = "Find a and b whose sum is n.\n\nOutput\n\nPrint a and b."
+
+
+@pytest.mark.parametrize("text", [LABELS, PAIRING, TRIANGLE, OPERATIONS, GRAPH, SUMMANDS])
 def test_a_thing_that_only_fulfils_conditions(text: str) -> None:
     """Protects right answers where the statement asks for *a* thing (1325_c, 1391_e, 407_a, 1521_d), and for nothing else."""
     assert explain_several(text) == UNSAID
@@ -88,6 +101,16 @@ def test_a_thing_that_only_fulfils_conditions(text: str) -> None:
         "The lock displays any of these codes and stops. Print the number of turns.",
         "It can be shown that any order leads to the same result. Print it.",
         "Find the shortest path such that its length is at most k.\n\nOutput\n\nPrint the length of the path.",
+        "Output\n\nFind any subsequence with maximal sum and print the sum.",
+        "Output\n\nThe vertices are numbered in arbitrary order. Print the diameter.",
+        "Output\n\nPrint the answer modulo 7. The order of subsets does not matter when counting.",
+        "Find a pair of indices such that both values are equal. Return true if such a pair exists.",
+        "Pick a card at random. Print the expected value.",
+        "Print the largest sum if you may take as many coins as you like.",
+        "Multiple answers are possible: print the smallest one.",
+        "Print YES if such a sequence exists.",
+        "There is no special judge for this problem. Print the sum.",
+        "Numbers a and b are given. Print a and b after the swap.",
         "Output\n\nPrint the number of fixed points. Then print their indices in increasing order.",
     ],
 )
@@ -114,6 +137,11 @@ def test_one_answer_is_right(text: str) -> None:
         "Print the answer regardless of letter case.",
         "Each letter of the answer can be either uppercase or lowercase.",
         "Output\n\nEach letter may be in any case.",
+        "Output is not case sensitive.",
+        "Letter case is ignored in the answer.",
+        "You can output YES/NO in capitals or small letters.",
+        "You may use any mix of upper- and lowercase in the output.",
+        "Answers are compared without regard to case.",
     ],
 )
 def test_letters_of_either_case(text: str) -> None:
@@ -132,6 +160,8 @@ def test_letters_of_either_case(text: str) -> None:
         "Ignore case when comparing the words. Print the most frequent word in lower case.",
         "The string consists of lowercase or uppercase letters. Return the longest palindrome.",
         'Print "Yes" or "No".',
+        'Output\n\nThe words "Cat" and "cat" are different. Print the count.',
+        "The output is case sensitive.",
     ],
 )
 def test_letters_of_one_case(text: str) -> None:

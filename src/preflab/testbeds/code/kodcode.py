@@ -7,18 +7,16 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from preflab.data.lines import read_text_field
-from preflab.data.problems import find_tested_functions
 from preflab.data.row import make_prompt_id
+from preflab.data.tested_functions import IMPORTS_WHOLE, ProgramImports, find_tested_functions
 from preflab.sandbox.answer import Recipe, parses
 from preflab.sandbox.verdict import ProgramTask
+from preflab.testbeds.code.beyond_values import USES_OBJECTS, explain_beyond_values
 from preflab.testbeds.code.defined_tests import explain_unrunnable, list_calls, list_test_functions
 from preflab.testbeds.code.exercise import TESTLESS, Exercise, make_code_tests
 from preflab.testbeds.code.several import explain_several
 from preflab.testbeds.code.testbed import Code
 from preflab.types import Turn
-
-_PROGRAM = "solution"
-"""The module from which the tests import the program."""
 
 
 class KodCode(Code):
@@ -32,31 +30,34 @@ class KodCode(Code):
         question, solution, source = (read_text_field(record, name, where) for name in ("question", "solution", "test"))
         if not parses(source):
             raise ValueError("`test` is not Python")
-        body, functions = split_program(ast.parse(source))
+        imports = ProgramImports()
+        body = imports.visit(ast.parse(source)).body
+        functions = imports.functions or {
+            name: name for name in find_tested_functions([ast.unparse(ast.Module(body, []))])
+        }
         defined = list_test_functions(body)
         beside = "".join(f"{ast.unparse(node)}\n" for node in body if node not in defined)
         tests = {node.name: f"{ast.unparse(node)}\n" for node in defined}
-        task = ProgramTask(
-            "check", limits=self.make_limits(), prelude=beside, functions={name: name for name in functions}
-        )
-        recipe = Recipe(task, function=functions[0] if functions else "")
+        task = ProgramTask("check", limits=self.make_limits(), prelude=beside, functions=functions)
+        recipe = Recipe(task, function=next(iter(functions.values()), ""))
         sources = [tests.get(call.partition("(")[0], "") + call for call in list_calls(body, "")]
         turns = (Turn("user", question),)
         return Exercise(
             name=str(record.get("question_id") or make_prompt_id(turns)),
-            statement=f"{question}\n\nThe program must define {', '.join(f'`{name}`' for name in functions)}.\n",
+            statement=f"{question}\n\nThe program must define {', '.join(f'`{name}`' for name in functions.values())}.\n",
             recipe=recipe,
             hidden=make_code_tests(sources, recipe),
             right=(solution,),
             level=str(record.get("gpt_difficulty") or ""),
-            unjudged=explain_unrunnable(body, "") or (explain_several(question) if sources and functions else TESTLESS),
+            unjudged=(IMPORTS_WHOLE if imports.whole else "")
+            or explain_unrunnable(body, "")
+            or explain_beyond_values(body, functions)
+            or (USES_OBJECTS if _list_classes(solution) & {*functions.values()} else "")
+            or (explain_several(question) if sources and functions else TESTLESS),
         )
 
 
-def split_program(tree: ast.Module) -> tuple[list[ast.stmt], tuple[str, ...]]:
-    """Returns the statements of the tests without the import of the program, and the names of the program's functions.
-    The names are those that the tests import from the program, or else those that the tests call but do not define."""
-    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == _PROGRAM]
-    body = [node for node in tree.body if node not in imports]
-    names = tuple(alias.name for node in imports for alias in node.names if alias.name != "*")
-    return body, names or find_tested_functions([ast.Module(body, [])])
+def _list_classes(program: str) -> set[str]:
+    """Returns the names of the classes that a program defines; empty if the program is not Python."""
+    body = ast.parse(program).body if parses(program) else []
+    return {node.name for node in body if isinstance(node, ast.ClassDef)}

@@ -15,6 +15,7 @@ from preflab.data.lines import read_text_field
 from preflab.errors import UserError
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
+from preflab.testbeds.code.beyond_values import EXPECTS_EXCEPTION, expects_exception
 from preflab.testbeds.code.exercise import Exercise, make_code_tests
 from preflab.testbeds.code.testbed import Code
 from preflab.types import Split
@@ -52,8 +53,11 @@ class MBPP(Code):
         asserted = [f"{setup}\n{test}" if setup.strip() else test for test in tests]
         public = tests[: self.public_first or len(record["test_list"])]
         statement = _STATEMENT.format(text, "\n".join(public))
+        unjudged = EXPECTS_EXCEPTION if any(expects_exception(ast.parse(test), functions) for test in asserted) else ""
         tests, split = make_code_tests(asserted, recipe), _official_split(number)
-        return Exercise(f"mbpp/{number}", statement, recipe, hidden=tests, right=(code,), split=split)
+        return Exercise(
+            f"mbpp/{number}", statement, recipe, hidden=tests, right=(code,), split=split, unjudged=unjudged
+        )
 
 
 def _official_split(number: int) -> Split:

@@ -34,6 +34,7 @@ _KIND = (
 )
 _THEM = r"(?:them|these|those)"
 _ACCEPTED = r"(?:accept\w*|allow\w*|correct|right|fine|ok|okay|permitted|acceptable|enough|suffices?|sufficient)"
+_JUDGE = r"(?:checker|validator|judge|grader)"
 _INTERACTIVE_WORDS = _compile(r"\binteractive (?:problem|task)\b|\b(?:problem|task) is interactive\b")
 _NEGATION = _compile(r"(?:\bnot|n't|\bnever|\bno|\bwithout|\bcannot)\s+(?:\w+\s+)?$")
 _TOLERANCE = _compile(r"\b(?:error|tolerance|precision|relative|absolute|rounded)\b")
@@ -58,6 +59,9 @@ _CHOICES = tuple(
             rf"(?:answer|solution|output|variant|option)s? (?:\w+ )?(?:be|is|are) (?:\w+ )?{_ACCEPTED}\b",
             rf"\b(?:accept\w*|satisf\w+|happy|content|fine|ok) (?:by|with) any\b|\b(?:accepts?|allows?) any (?:\w+ )?{_KIND}\b",
             r"\bany(?: one)?(?: of (?:them|these|those))? (?:will|would) (?:do|suffice)\b",
+            rf"\b(?:special|custom) {_JUDGE}\b|\b{_JUDGE}\b[^,;]*\baccepts? (?:all|any|every|each)\b",
+            rf"{_PRINT}(?:(?!\bas (?:many|much|often|long)\b)[^,;])*\b(?:as|however) you (?:like|want|prefer|wish|choose)\b",
+            r"\bties?\b.*\b(?:at random|randomly|arbitrar\w+)\b",
         ),
     )
 )
@@ -66,12 +70,24 @@ _ORDERLESS = _compile(
     r"\bin (?:any|an arbitrary|arbitrary|a random|random|no particular|whatever|whichever)(?: \w+)? order\b"
     r"|\border\b[^,;]{0,60}(?:\bnot|n't) (?:matter|important|relevant|significant|specified)"
     r"|\border\b[^,;]{0,60}\b(?:is|are|can be|may be) (?:arbitrary|irrelevant|unimportant|insignificant|any|free)\b"
+    r"|\border\b[^,;]{0,60}\bis (?:up|left) to you\b"
     r"|\b(?:regardless|irrespective) of (?:the |their )?order\b"
     r"|\bno (?:requirement|restriction|constraint|condition|limit)s?\b[^,;]{0,60}\border\b"
 )
 _OF_OUTPUT = _compile(rf"{_PRINT}|\b(?:answer|output|response|checker|verdict)s?\b")
-_OF_ACTIONS = _compile(r"\bby \w+ing\b|\b(?:formed|obtained|perform\w*|applied)\b")
-_OF_INPUT = _compile(r"\b(?:given|input)\b")
+_OF_ACTIONS = _compile(r"\bby \w+ing\b|\b(?:formed|obtained|perform\w*|applied)\b|\bwhen counting\b|\bcounted\b")
+_OF_INPUT = _compile(r"\b(?:given|input)\b|\b(?:is|are|were) (?:numbered|labell?ed|indexed)\b")
+_FINDS = _compile(r"find\b")
+_PRINTS_RESULT = _compile(
+    rf"{_PRINT} (?:only |just )?(?:the|its|their) (?:\w+ )?"
+    r"(?:sum|number|count|length|size|total|cost|value|area|probability|product|weight)(?: of|\W*$)"
+)
+"""Matches a request for a result that is the same for all objects that the program may find."""
+_POSSIBLE = _compile(
+    r"\b(?:multiple|several|many|various) (?:\w+ )?(?:answers?|solutions?|outputs?) (?:are|is|may be|can be) (?:\w+ )?"
+    rf"(?:possible|valid|correct|right|allowed)\b|{_PRINT} (?:(?:should|must) (?:contain|be|have) )?such an? {_KIND}\b"
+)
+"""Matches a sentence that several answers fulfil, unless a sentence says which of them to give."""
 _SEVERAL = _compile(
     r"\b(?:if|in case|when|should|where|since|as|there (?:can|may|might|could) be)\b.*"
     rf"\b(?:several|multiple|many|various|two or more|more than one|more)\b(?: \w+){{0,3}}? (?:{_KIND}|such|{_THEM})\b"
@@ -97,8 +113,10 @@ _ORDER = _compile(r"\border\b")
 _THING = _compile(
     r"\b(?:path|route|cycle|permutation|arrangement|pairing|partition|colou?ring|labels?|colou?rs|coordinates|vertices|vertexes|"
     r"nodes|edges?|indices|indexes|schedule|plan|moves|operations?|swaps?|matrix|construction|configuration|assignment|matching|"
-    r"pairs?|them)\b"
+    r"pairs?|them|[a-z] and [a-z])\b"
 )
+_PRINTS_PARTS = _compile(rf"{_PRINT} (?:its|their|them|[a-z] and [a-z])\b")
+"""Matches a request, outside the section about the output, to print an object by its parts."""
 _FOLLOWS = _compile(
     r"\b(?:number|amount|count|sum|length|size|total|probability|cost|value|area|minimum|maximum|minimal|maximal|expected|"
     r"distance|resulting|final|remaining|after|answers?|how many|whether) (?!on\b|written|assigned)"
@@ -110,17 +128,22 @@ _REQUEST = _compile(
     r"(?:an?|some|any|such|labels?|colou?rs?|numbers?)\b|\bpossible to \w+"
 )
 _CONDITIONS = _compile(
-    r"\b(?:such that|so that|satisf\w+|conditions?|such a way|consisting of|valid|(?:in which|of) at (?:least|most)|"
+    r"\b(?:such that|so that|whose|satisf\w+|conditions?|such a way|consisting of|valid|(?:in which|of) at (?:least|most)|"
     r"as possible)\b"
 )
 _CASE = r"(?:case|register|capitali[sz]ation)\b"
+_EITHER_OF = r"\b(?:in|be|either|both|combination of|mix of|mixture of)"
 _EITHER_CASE = _compile(
     rf"\b(?<!^in )(?:any|either|arbitrary|whatever|whichever|mixed|random) (?:\w+ ){{0,2}}{_CASE}"
     r"|\bcase[- ]?insensitiv|\binsensitive to (?:the )?case\b"
-    r"|\b(?:in|be|either|both|combination of) (?:upper|lower)(?:[- ]?case)? (?:or|and) (?:in )?(?:upper|lower)"
+    rf"|{_EITHER_OF} (?:upper|lower)(?:[- ]?case|-)? (?:or|and) (?:in )?(?:upper|lower)"
+    rf"|{_EITHER_OF} (?:capitals?|small)(?: letters?)? (?:or|and) (?:in )?(?:capital|small)"
+    r"|\b(?:not|n't) case[- ]?sensitive\b"
     rf"|\b{_CASE}[^,;]{{0,40}}(?:\bnot|n't) (?:matter|important|relevant|significant|considered|checked)"
-    rf"|\b(?:ignor\w+|regardless of|irrespective of|independent of|disregard\w*) (?:the )?(?:letter )?{_CASE}"
+    rf"|\b{_CASE} (?:is|are|will be) (?:ignored|irrelevant|disregarded)\b"
+    rf"|\b(?:ignor\w+|regardless of|irrespective of|independent of|disregard\w*|without regard to) (?:the )?(?:letter )?{_CASE}"
 )
+_DIFFERENT = _compile(r"\b(?:differ\w*|distinct|distinguish\w*)\b|(?<!not )\bcase[- ]?sensitive\b")
 _QUOTED = re.compile(r"[\"'“‘`]+(\w+)[\"'”’`]+")
 
 
@@ -165,7 +188,12 @@ def _leaves_a_choice(sentence: str) -> bool:
     if _TOLERANCE.search(sentence):
         return False
     matches = (match for pattern in _CHOICES for match in pattern.finditer(sentence))
-    return any(not _NEGATION.search(sentence[: match.start()]) for match in matches)
+    return any(not _NEGATION.search(sentence[: match.start()]) and not _is_only_found(match) for match in matches)
+
+
+def _is_only_found(choice: re.Match[str]) -> bool:
+    """Checks whether the program may choose what it finds, but prints only a result that does not depend on the choice."""
+    return bool(_FINDS.match(choice[0]) and _PRINTS_RESULT.search(choice.string, choice.end()))
 
 
 def _leaves_the_order(sentence: str, of_output: bool) -> bool:
@@ -176,7 +204,8 @@ def _leaves_the_order(sentence: str, of_output: bool) -> bool:
 
 def _names_several(sentence: str, following: str) -> bool:
     both = f"{sentence} {following}"
-    return bool(_SEVERAL.search(sentence) and _LEFT_OPEN.search(both) and not _TIE_BREAK.search(both))
+    open_choice = _POSSIBLE.search(sentence) or (_SEVERAL.search(sentence) and _LEFT_OPEN.search(both))
+    return bool(open_choice and not _TIE_BREAK.search(both))
 
 
 def _lists_without_order(sentences: Sequence[str]) -> bool:
@@ -192,8 +221,9 @@ def _lists_without_order(sentences: Sequence[str]) -> bool:
 def _asks_for_a_thing(story: Sequence[str], output: Sequence[str]) -> bool:
     """Checks whether the program must print an object that has to fulfil conditions but is not determined by the
     input."""
-    printed = any(_THING.search(each) and not _FOLLOWS.search(each) for each in output)
-    requested = any(_REQUEST.search(each) and _CONDITIONS.search(each) for each in story)
+    of_output = [*output, *filter(_PRINTS_PARTS.match, story)]
+    printed = any(_THING.search(each) and not _FOLLOWS.search(each) for each in of_output)
+    requested = any(_REQUEST.search(each) and _CONDITIONS.search(each) for each in [*story, *output])
     return printed and requested and not any(map(_ONE_RIGHT.search, [*story, *output]))
 
 
@@ -201,4 +231,5 @@ def _takes_either_case(sentence: str) -> bool:
     """Checks whether a sentence allows letters of either case. A sentence allows this if it says so, or if it quotes
     one word in several cases ("YES", "Yes")."""
     quoted = set(_QUOTED.findall(sentence))
-    return bool(_EITHER_CASE.search(sentence)) or len({word.casefold() for word in quoted}) < len(quoted)
+    varied = len({word.casefold() for word in quoted}) < len(quoted) and not _DIFFERENT.search(sentence)
+    return bool(_EITHER_CASE.search(sentence)) or varied

@@ -1,0 +1,79 @@
+"""Finds the functions of a program that tests, which are Python code, call.
+
+Tests may import these functions from the module `solution`. Otherwise they are the names that the tests use but do not
+define.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import symtable
+from collections.abc import Iterator, Sequence
+
+PROGRAM_MODULE = "solution"
+"""The module from which tests import the program."""
+IMPORTS_WHOLE = "its tests import the program as a module"
+
+
+class ProgramImports(ast.NodeTransformer):
+    """Removes the imports from the program. `functions`: maps the imported names, as the tests call them, to the program's
+    names. `whole`: whether a test imports the module itself."""
+
+    def __init__(self) -> None:
+        self.functions: dict[str, str] = {}
+        self.whole = False
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        if node.module != PROGRAM_MODULE:
+            return node
+        self.functions |= {alias.asname or alias.name: alias.name for alias in node.names if alias.name != "*"}
+        return ast.copy_location(ast.Pass(), node)
+
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        self.whole |= any(alias.name == PROGRAM_MODULE for alias in node.names)
+        return node
+
+
+def find_tested_functions(sources: Sequence[str]) -> tuple[str, ...]:
+    """Returns the functions that the tests call, or give to functions that are not the program's. Leaves out those that the
+    tests define, and Python's builtins. If no function is left (`assert sum(1, 2) == 3`), returns the builtin that is
+    called first, because the program must redefine it."""
+    free = _find_free_names(sources)
+    nodes = [node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    called = [node.func.id for node in nodes if isinstance(node.func, ast.Name) and node.func.id in free]
+    own = [name for name in called if name not in dir(builtins)]
+    given = [name for node in nodes for name in _list_given(node) if name in free and name not in dir(builtins)]
+    inner = {
+        name for node in nodes if isinstance(node.func, ast.Name) and node.func.id in own for name in _list_given(node)
+    }
+    found = [*own, *(name for name in given if name not in inner or name in own)]
+    return tuple(dict.fromkeys(found)) or tuple(called[:1])
+
+
+def _find_free_names(sources: Sequence[str]) -> set[str]:
+    """Returns the names that the sources read in any scope, and that none of them defines for the whole module."""
+    tops = [symtable.symtable(source, "tests", "exec") for source in sources]
+    defined = {
+        each.get_name() for top in tops for each in top.get_symbols() if each.is_assigned() or each.is_imported()
+    }
+    read: set[str] = set()
+    for top in tops:
+        read |= {each.get_name() for each in top.get_symbols() if each.is_referenced()}
+        for table in _walk_tables(top):
+            symbols = [each for each in table.get_symbols() if each.is_global()]
+            read |= {each.get_name() for each in symbols if each.is_referenced()}
+            defined |= {each.get_name() for each in symbols if each.is_assigned()}
+    return read - defined
+
+
+def _walk_tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+    for child in table.get_children():
+        yield child
+        yield from _walk_tables(child)
+
+
+def _list_given(call: ast.Call) -> list[str]:
+    """Returns the names that a call gives to its function as arguments."""
+    values = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return [value.id for value in values if isinstance(value, ast.Name)]

@@ -1,0 +1,70 @@
+"""Finds tests that need more of a program than values.
+
+Only calls and plain values pass between the tests and the program, so an object of the program's own classes and an
+exception never reach the tests. A right program would fail such tests.
+"""
+
+from __future__ import annotations
+
+import ast
+import collections
+import datetime
+from collections.abc import Collection, Sequence
+from decimal import Decimal
+from fractions import Fraction
+
+EXPECTS_EXCEPTION = "its tests expect exceptions, which do not reach the tests"
+USES_OBJECTS = "its tests use objects of the program's classes, which do not reach the tests"
+_PLAIN_TYPES = (int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict, range, Decimal, Fraction)
+_LIBRARY_TYPES = (collections.deque, collections.Counter, collections.OrderedDict, collections.defaultdict)
+_DATES = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta)
+_KNOWN = {name for each in (*_PLAIN_TYPES, *_LIBRARY_TYPES, *_DATES) for name in dir(each)}
+"""The attributes of the values that may pass."""
+
+
+def explain_beyond_values(body: Sequence[ast.stmt], functions: Collection[str]) -> str:
+    """Returns the reason why right programs would fail the tests in these statements; empty if they may pass.
+    `functions`: the names by which the tests call the program."""
+    nodes = [node for statement in body for node in ast.walk(statement)]
+    if any(expects_exception(statement, functions) for statement in body):
+        return EXPECTS_EXCEPTION
+    assigned = {
+        target.id
+        for node in nodes
+        if isinstance(node, ast.Assign) and _calls_program(node.value, functions)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    objects = (node.value for node in nodes if isinstance(node, ast.Attribute) and node.attr not in _KNOWN)
+    used = any(
+        _calls_program(value, functions) or (isinstance(value, ast.Name) and value.id in assigned) for value in objects
+    )
+    return USES_OBJECTS if used else ""
+
+
+def _calls_program(node: ast.AST, functions: Collection[str]) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in functions
+
+
+def expects_exception(tree: ast.AST, functions: Collection[str]) -> bool:
+    """Checks whether tests expect the program to raise an exception: by `assertRaises`, by `suppress`, or by a `try` around
+    a call of the program with a handler that accepts the exception."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and (node.attr.startswith("assertRaises") or node.attr == "suppress"):
+            return True
+        if isinstance(node, ast.Try) and any(map(_accepts, node.handlers)):
+            return any(_calls_program(each, functions) for part in node.body for each in ast.walk(part))
+    return False
+
+
+def _accepts(handler: ast.ExceptHandler) -> bool:
+    """Checks whether a handler takes other exceptions than failed assertions, and does not itself fail the test."""
+    if handler.type is not None and ast.unparse(handler.type) == "AssertionError":
+        return False
+    return not any(map(_fails, handler.body))
+
+
+def _fails(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Assert):
+        return isinstance(node.test, ast.Constant) and not node.test.value
+    return isinstance(node, ast.Raise) or (isinstance(node, ast.Expr) and ".fail(" in ast.unparse(node))
