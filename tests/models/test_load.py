@@ -134,6 +134,15 @@ def test_damaged_weights(saved: dict[str, Path], tmp_path: Path) -> None:
         load_directory(path)
 
 
+def test_weights_that_are_not_finite(saved: dict[str, Path], tmp_path: Path) -> None:
+    """Protects from NaN weights, which were a traceback: the model is named, with what to do."""
+    model = AutoModelForCausalLM.from_pretrained(copied(saved["gpt2"], tmp_path / "m"))
+    next(model.parameters()).data.fill_(float("nan"))
+    model.save_pretrained(tmp_path / "m")
+    with pytest.raises(UserError, match=r"not finite numbers .* weights are damaged"):
+        load_directory(tmp_path / "m")
+
+
 def test_missing_weights(saved: dict[str, Path], tmp_path: Path) -> None:
     """Protects from weights that are silently drawn at random: a third layer, and a shape, that the file lacks."""
     with pytest.raises(UserError, match="lacks weights"):
