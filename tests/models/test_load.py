@@ -118,6 +118,22 @@ def test_no_end_token(saved: dict[str, Path], tmp_path: Path) -> None:
         load_directory(path)
 
 
+@pytest.mark.parametrize("value", ["x", [0, "x"], 1.5, True])
+def test_end_ids_that_are_no_whole_numbers(saved: dict[str, Path], tmp_path: Path, value: object) -> None:
+    """Protects `sample` from a traceback: the file is named, with what must stand there."""
+    path = copied(saved["qwen2"], tmp_path / "m")
+    (path / "generation_config.json").write_text(json.dumps({"eos_token_id": value}))
+    with pytest.raises(UserError, match=r"generation_config\.json: eos_token_id is .* whole number"):
+        load_directory(path)
+
+
+def test_end_ids_without_a_row_end_nothing(saved: dict[str, Path], tmp_path: Path) -> None:
+    """Protects the list of end ids: an id that the model can never write is not in it, and a model with no other has none."""
+    path = copied(saved["qwen2"], tmp_path / "m")
+    (path / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 2, 99999, -1]}))
+    assert load_directory(path).end_ids == (2, 0)
+
+
 def test_not_causal(tmp_path: Path) -> None:
     """Protects from an encoder or encoder-decoder, whose states look to the right."""
     bert = BertConfig(vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
@@ -136,6 +152,15 @@ def test_damaged_weights(saved: dict[str, Path], tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"model\.safetensors is damaged"):
         load_directory(path)
+
+
+def test_weights_that_are_not_finite(saved: dict[str, Path], tmp_path: Path) -> None:
+    """Protects from NaN weights, which were a traceback: the model is named, with what to do."""
+    model = AutoModelForCausalLM.from_pretrained(copied(saved["gpt2"], tmp_path / "m"))
+    next(model.parameters()).data.fill_(float("nan"))
+    model.save_pretrained(tmp_path / "m")
+    with pytest.raises(UserError, match=r"not finite numbers .* weights are damaged"):
+        load_directory(tmp_path / "m")
 
 
 def test_missing_weights(saved: dict[str, Path], tmp_path: Path) -> None:

@@ -57,9 +57,9 @@ def check_causal(path: Path, config: Any) -> None:
 
 
 def check_reads_left_to_right(path: Path, model: Any) -> None:
-    """Raises `UserError` if a token changes the logits of earlier tokens, as in a bidirectional encoder, or if the
-    model does not run. The check runs the model, since not every configuration says whether the model is causal
-    (`is_decoder`)."""
+    """Raises `UserError` if a token changes the logits of earlier tokens, as in a bidirectional encoder, if a logit is
+    not finite, or if the model does not run. The check runs the model, since not every configuration says whether the
+    model is causal (`is_decoder`)."""
     import torch
 
     try:
@@ -69,6 +69,11 @@ def check_reads_left_to_right(path: Path, model: Any) -> None:
             )
     except Exception as error:  # a contradictory configuration may raise any exception
         raise UserError(f"The model in {path} does not run: {first_line(error)} Correct its config.json.") from error
+    if not (first.isfinite().all() and second.isfinite().all()):
+        raise UserError(
+            f"The model in {path} computes logits that are not finite numbers (NaN or infinity). Its weights are damaged. "
+            "Download or save it again."
+        )
     if not torch.allclose(first, second, rtol=1e-3, atol=1e-3 * float(first.abs().max())):
         raise _not_causal(path, type(model).__name__, " Its logits depend on later tokens.")
 

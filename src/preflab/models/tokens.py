@@ -14,19 +14,36 @@ PADDING_NAMES = (r"pad", r"unk", r"reserved|unused|extra", r"sep|empty", r"fim|r
 def end_ids(tokenizer: Any, model: Any, written: Sequence[int], *, where: str) -> tuple[int, ...]:
     """Returns every id that ends a turn: first the ids with which the chat template ends answers (`written`).
 
-    The end ids of the tokenizer, of the generation settings and of the model's configuration follow. Raises `UserError`
-    if there is no end id.
+    The end ids of the tokenizer, of the generation settings and of the model's configuration follow, without those for
+    which the model has no row, since it can never write them. Raises `UserError` if there is no end id, or if one of
+    the settings is not a whole number or a list of whole numbers.
     """
-    ids = list(written)
     generation = getattr(model, "generation_config", None)
-    for source in (tokenizer.eos_token_id, getattr(generation, "eos_token_id", None), model.config.eos_token_id):
-        ids += [] if source is None else source if isinstance(source, list) else [source]
+    named = {
+        "tokenizer_config.json": tokenizer.eos_token_id,
+        "generation_config.json": getattr(generation, "eos_token_id", None),
+        "config.json": model.config.eos_token_id,
+    }
+    rows = model.get_input_embeddings().weight.shape[0]
+    listed = [index for file, value in named.items() for index in _list_ids(value, f"{where}/{file}")]
+    ids = [*written, *(index for index in listed if 0 <= index < rows)]
     if not ids:
         raise UserError(
             f"The tokenizer of {where} has no end token, so that no answer could end. Set `eos_token` in its "
             "tokenizer_config.json to the token that ends a turn."
         )
     return tuple(dict.fromkeys(ids))
+
+
+def _list_ids(value: Any, file: str) -> list[int]:
+    """Returns the ids in the `eos_token_id` of a file: a whole number, a list of them, or None for no id."""
+    ids = [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+    if any(not isinstance(index, int) or isinstance(index, bool) for index in ids):
+        raise UserError(
+            f"{file}: eos_token_id is {value!r}. It must be a whole number or a list of whole numbers: the ids of the tokens "
+            "that end a text."
+        )
+    return ids
 
 
 def check_embedding(tokenizer: Any, used: Iterable[int], *, rows: int, where: str) -> None:
