@@ -53,4 +53,4 @@ class Meter:
         return dict(self.counts)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.counts = {name: float(count) for name, count in state.items()}
+        self.counts = {name: float(state[name]) for name in self.counts}

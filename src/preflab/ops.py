@@ -252,4 +252,5 @@ class RunningMoments:
         return {"mean_sum": self.mean_sum, "square_sum": self.square_sum, "weight": self.weight}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.mean_sum, self.square_sum, self.weight = state["mean_sum"], state["square_sum"], state["weight"]
+        self.mean_sum, self.square_sum = float(state["mean_sum"]), float(state["square_sum"])
+        self.weight = float(state["weight"])

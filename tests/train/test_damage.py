@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from preflab.arm.origin import code_of
 from preflab.errors import UserError
+from preflab.train.checkpoint import TENSORS, VALUES
 from preflab.train.directory import claim, clear, has_begun, locked
 from preflab.train.files import naming_failures
 from preflab.train.finished import check_product
@@ -138,6 +141,77 @@ def test_a_checkpoint_of_another_form(
     assert forks.run(arm("sft"), directory) == 0, log(directory)
     assert "resumes after step 1" in log(directory) + (directory / "run.log").read_text()
     assert outcome(directory) == undisturbed("sft")
+
+
+def rewrite(checkpoint: Path, change: Callable[[dict[str, Any], dict[str, Any]], Any]) -> None:
+    """Changes the tensors and the values of a checkpoint, with checksums that match. What `change` returns, if anything, is
+    written in the place of all values."""
+    tensors, values = load_file(checkpoint / TENSORS), json.loads((checkpoint / VALUES).read_text())
+    other = change(tensors, values)
+    save_file(tensors, checkpoint / TENSORS)
+    (checkpoint / VALUES).write_text(json.dumps(values if other is None else other))
+    reseal(checkpoint)
+
+
+def reseal(checkpoint: Path) -> None:
+    sums = {name: hashlib.sha256((checkpoint / name).read_bytes()).hexdigest() for name in (TENSORS, VALUES)}
+    (checkpoint / "checksums.json").write_text(json.dumps(sums))
+
+
+def first_of(tensors: dict[str, Any], words: str) -> str:
+    return next(name for name in sorted(tensors) if words in name)
+
+
+OTHER_STATES: dict[str, Callable[[dict[str, Any], dict[str, Any]], Any]] = {
+    "list": lambda tensors, values: [1, 2],
+    "no weights": lambda tensors, values: [tensors.pop(name) for name in list(tensors) if "/weights/" in name] and None,
+    "shape": lambda tensors, values: tensors.update({first_of(tensors, "policy/weights"): torch.zeros(3)}),
+    "repeated": lambda tensors, values: tensors.update({first_of(tensors, "policy/weights"): torch.zeros(1)}),
+    "moment": lambda tensors, values: tensors.update({first_of(tensors, "exp_avg"): torch.zeros(1)}),
+    "best": lambda tensors, values: tensors.update({first_of(tensors, "best/"): torch.zeros(1)}),
+    "leaf and folder": lambda tensors, values: values.update({"policy": 5}),
+    "below a value": lambda tensors, values: values.update({"policy/position/x": 5}),
+    **{
+        f"{name} {value!r}": lambda tensors, values, name=name, value=value: values.update({name: value})
+        for name, value in (
+            ("policy/position", "abc"),
+            ("policy/updates", None),
+            ("selection/done", []),
+            ("journal/last", None),
+            ("meter/flops", None),
+        )
+    },
+    "mark": lambda tensors, values: values.update({"record/metrics/bytes": "abc"}),
+    "mark beyond": lambda tensors, values: values.update({"record/metrics/bytes": 10**9}),
+}
+
+
+def test_a_checkpoint_of_another_state(forks: Forks, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """Checksums that match a state that does not fit: where every checkpoint is such, one line and exit code 2; otherwise the
+    run goes on from the intact one, and ends with its bits. A small tensor is not repeated over a large one in silence."""
+    start = tmp_path / "start"
+    assert forks.run(arm("sft"), start, fault="update.after:3") == -signal.SIGKILL
+    steps = sorted(path.name for path in (start / "checkpoints").iterdir())
+    assert len(steps) == 2
+    for number, (name, change) in enumerate(OTHER_STATES.items()):
+        if name == "best":  # only the second checkpoint has best weights
+            continue
+        directory = tmp_path / f"run-{number}"
+        shutil.copytree(start, directory)
+        for step in steps:
+            rewrite(directory / "checkpoints" / step, change)
+        assert forks.run(arm("sft"), directory) == 2, (name, log(directory))
+        assert "Traceback" not in log(directory) and "is intact" in log(directory).splitlines()[-1], name
+    for name in ("list", "shape", "moment", "best", "policy/updates None"):
+        directory = tmp_path / f"before {name.replace('/', '-')}"
+        shutil.copytree(start, directory)
+        rewrite(directory / "checkpoints" / steps[-1], OTHER_STATES[name])
+        assert forks.run(arm("sft"), directory) == 0, (name, log(directory))
+        assert outcome(directory) == undisturbed("sft"), name
+    (start / "checkpoints" / steps[-1] / TENSORS).write_bytes(b"\xff" * 64)
+    reseal(start / "checkpoints" / steps[-1])
+    assert forks.run(arm("sft"), start) == 0, log(start)
+    assert outcome(start) == undisturbed("sft")
 
 
 def test_checkpoints_that_changed_places(forks: Forks, tmp_path: Path) -> None:

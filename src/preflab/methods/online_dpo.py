@@ -24,7 +24,7 @@ from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
 from preflab.sampling.base import Decoding
 from preflab.train.learner import Optim
-from preflab.train.loop import Stateful
+from preflab.train.state import Stateful
 from preflab.types import Preference
 
 

@@ -50,6 +50,8 @@ class Reference:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         for name, tensor in self.tensors.items():
+            if state[name].shape != tensor.shape:  # `copy_` would repeat a smaller tensor silently
+                raise ValueError(f"{name} has the shape {tuple(state[name].shape)}, not {tuple(tensor.shape)}")
             tensor.copy_(state[name])
 
     def _swap(self) -> None:

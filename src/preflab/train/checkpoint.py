@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from preflab.errors import UserError
+from preflab.text import one_line
 from preflab.train import faults
 from preflab.train.files import new_directory, read_json, remove, sha256, write_json
 from preflab.train.log import logger
@@ -77,13 +79,19 @@ def read_newest_checkpoint(directory: Path, *checks: Check) -> dict[str, Any] | 
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint and returns its tree. Raises `UserError` if a checksum is wrong, or if the tree belongs to
-    another step than the name of the checkpoint says."""
+    """Reads a checkpoint and returns its tree. Raises `UserError` if a checksum is wrong, if a file has another form
+    than `write_checkpoint` gives it, or if the tree belongs to another step than the name of the checkpoint says."""
     checksums = read_json(path / "checksums.json")
     for name in (TENSORS, VALUES):
         if not (path / name).is_file() or not isinstance(checksums, dict) or checksums.get(name) != sha256(path / name):
             raise UserError(f"The checksum of {path / name} is wrong or missing.")
-    tree = unflatten(load_file(path / TENSORS), read_json(path / VALUES))
+    values = read_json(path / VALUES)
+    if not isinstance(values, dict):
+        raise UserError(f"{path / VALUES} is damaged: it is not a JSON object.")
+    try:
+        tree = unflatten(load_file(path / TENSORS), values)
+    except SafetensorError as error:
+        raise UserError(f"{path / TENSORS} is damaged: {one_line(str(error))}.") from error
     step = tree.get("step")
     if not isinstance(step, int) or path.name != checkpoint_name(step):
         raise UserError(f"{path} holds the checkpoint of step {step}, which does not match its name.")
@@ -114,12 +122,17 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def unflatten(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the tree from which `flatten` made these dictionaries, but without the tree's empty dictionaries."""
+    """Returns the tree from which `flatten` made these dictionaries, but without the tree's empty dictionaries. Raises
+    `UserError` if one name is that of a leaf and of a dictionary."""
     tree: dict[str, Any] = {}
     for path, item in {**tensors, **values}.items():
         *parents, leaf = path.split("/")
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise UserError(f"The checkpoint is damaged: {path} lies below a value.")
+        if leaf in node:
+            raise UserError(f"The checkpoint is damaged: it has {path} twice.")
         node[leaf] = item
     return tree

@@ -158,7 +158,10 @@ class Lines:
 
     def holds(self, mark: FileStart) -> bool:
         """Returns True if the bytes before the mark have not changed since the mark was made."""
-        return self._digest_start(mark["bytes"]).hexdigest() == mark["sha256"]
+        size = mark["bytes"]
+        if not isinstance(size, int) or not 0 <= size <= self.path.stat().st_size:
+            return False
+        return self._digest_start(size).hexdigest() == mark["sha256"]
 
     def cut(self, size: int) -> None:
         """Removes everything after the first `size` bytes of the file."""

@@ -68,7 +68,10 @@ class Journal:
         return {"seals": dict(self.seals), "last": self.last}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.seals, self.last = dict(state.get("seals", {})), state["last"]  # a checkpoint loses empty dictionaries
+        seals = dict(state.get("seals", {}))  # a checkpoint loses empty dictionaries
+        if not all(isinstance(seal, str) for seal in (*seals.values(), state["last"])):
+            raise ValueError("a seal is not a text")
+        self.seals, self.last = seals, state["last"]
 
     def _can_read(self, key: str) -> bool:
         """Returns True if the run has used this entry, or if it follows the last entry that the run has used. Removes

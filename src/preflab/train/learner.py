@@ -21,6 +21,7 @@ from preflab.batch import micro_batches
 from preflab.meter import Meter
 from preflab.models.reference import trainable
 from preflab.spec import Spec
+from preflab.train.state import read_count, read_number, read_tensor
 
 
 class Optim(Spec):
@@ -142,11 +143,17 @@ class Learner:
         return {"weights": weights, "adam": adam, **schedule, "skipped": self.skipped, "updates": self.updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Loads the tree that `state_dict` returned. Raises `ValueError` or `KeyError` if it is that of another
+        model."""
         with torch.no_grad():
             for name, parameter in self.parameters.items():
-                parameter.copy_(state["weights"][name])
+                parameter.copy_(read_tensor(state["weights"], name, parameter.shape))
+        self.optimizer.state.clear()
         for name, moments in state.get("adam", {}).items():
             parameter = self.parameters[name]
-            self.optimizer.state[parameter] = {key: tensor.to(parameter.device) for key, tensor in moments.items()}
-        self.position, self.progress = state["position"], state["progress"]
-        self.skipped, self.updates = state["skipped"], state["updates"]
+            shapes = {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+            self.optimizer.state[parameter] = {
+                key: read_tensor(moments, key, shape).to(parameter.device) for key, shape in shapes.items()
+            }
+        self.position, self.progress = read_number(state, "position"), read_number(state, "progress")
+        self.skipped, self.updates = read_count(state, "skipped"), read_count(state, "updates")

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -35,11 +35,7 @@ from preflab.train.replacing import drop_replaced, replacing
 from preflab.train.seeds import Seeds
 from preflab.train.selection import Selection
 from preflab.train.settings import Budget, Keeping
-
-
-class Stateful(Protocol):
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+from preflab.train.state import Stateful, load_state, read_tensor, refused_unless_it_fits
 
 
 class Run:
@@ -93,7 +89,7 @@ class Run:
         share = total if callable(total) else lambda step: step / total
         state = {"journal": self.journal, **state, "meter": self.meter, "selection": self.selection}
         need_space(self.directory, self._disk_need(state, policy))
-        step = self._restore(state)
+        step = self._restore(state, policy)
         self._advance(step, share)
         with self._stopping_between_steps():
             while self.progress < 1.0 and self.stop_signal is None:
@@ -114,29 +110,41 @@ class Run:
 
     # -- inside the loop --------------------------------------------------------------------------------------------
 
-    def _restore(self, state: Mapping[str, Stateful]) -> int:
-        def check_needed(tree: Mapping[str, Any]) -> None:
+    def _restore(self, state: Mapping[str, Stateful], policy: LanguageModel) -> int:
+        def load_needed(tree: Mapping[str, Any]) -> None:
             absent = [name for name in (*state, "record") if name not in tree]
             if absent:
                 raise UserError(f"The checkpoint has no {', '.join(absent)}: an older preflab wrote it.")
-            self.record.check(tree["record"])
+            with refused_unless_it_fits("record"):
+                self.record.check(tree["record"])
+            load_state(state, tree)
+            self._check_best(tree, policy)
 
-        def check_all(tree: Mapping[str, Any]) -> None:
-            check_needed(tree)
-            self.journal.check(tree["journal"])  # not in `check_needed`: the run may not need a damaged entry
+        def load_all(tree: Mapping[str, Any]) -> None:
+            with refused_unless_it_fits("journal"):
+                self.journal.check(
+                    tree.get("journal", {})
+                )  # not in `load_needed`: the run may not need a damaged entry
+            load_needed(tree)
 
-        tree = checkpoint.read_newest_checkpoint(self.directory / "checkpoints", check_all, check_needed)
+        tree = checkpoint.read_newest_checkpoint(self.directory / "checkpoints", load_all, load_needed)
         if tree is None:
             self.record.cut({})
             return 0
         if "best" in tree:
             self._write_best(tree["best"])
-        for name, part in state.items():
-            part.load_state_dict(tree[name])
         self.record.cut(tree["record"])
         logger.info("%s resumes after step %d", self.directory, tree["step"])
         self.record.say(f"resumes after step {tree['step']}")
         return int(tree["step"])
+
+    def _check_best(self, tree: Mapping[str, Any], policy: LanguageModel) -> None:
+        """Raises `UserError` if the checkpoint lacks the best weights, or if they are those of another model."""
+        if not self.selection.best_step:
+            return
+        with refused_unless_it_fits("best"):
+            for name, parameter in trainable(policy.model).items():
+                read_tensor(tree["best"], name, parameter.shape)
 
     def _disk_need(self, state: Mapping[str, Stateful], policy: LanguageModel) -> int:
         """Returns the largest number of bytes that the run will need on the disk at a time. The sum has the kept

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from preflab.train.state import read_count, read_number
+
 
 class Selection:
     """Selects the checkpoint with the best validation score, by the same rule for every method. The policy is evaluated
@@ -43,5 +45,5 @@ class Selection:
         return {"done": self.done, "best_score": best, "best_step": self.best_step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.done, self.best_step = state["done"], state["best_step"]
-        self.best_score = -math.inf if state["best_score"] is None else state["best_score"]
+        self.done, self.best_step = read_count(state, "done"), read_count(state, "best_step")
+        self.best_score = -math.inf if state["best_score"] is None else read_number(state, "best_score")

@@ -22,7 +22,7 @@ from preflab.methods.shared.rollout import Rollout, cut_mini_batches, draw_rollo
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
 from preflab.train.learner import Terms
-from preflab.train.loop import Stateful
+from preflab.train.state import Stateful
 from preflab.types import Prompt
 
 

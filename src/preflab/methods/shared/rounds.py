@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from preflab.errors import UserError
 from preflab.train.loop import Run
+from preflab.train.state import read_count, read_number
 
 
 class Rows(Protocol):
@@ -97,6 +98,7 @@ class Rounds(Generic[Data]):
         return {"number": self.number, "update": self.update, "fruitful": self.fruitful}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.number, self.update, self.fruitful = state["number"], state["update"], state["fruitful"]
+        self.number, self.update = int(read_number(state, "number")), read_count(state, "update")
+        self.fruitful = bool(state["fruitful"])
         if self.number >= 0:
             self._load()

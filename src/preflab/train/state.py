@@ -1,0 +1,62 @@
+"""Loads the state of a run's parts from a checkpoint, and refuses a state that does not fit these parts."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from preflab.errors import UserError
+from preflab.text import one_line
+
+
+class Stateful(Protocol):
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+def load_state(parts: Mapping[str, Stateful], tree: Mapping[str, Any]) -> None:
+    """Loads each part's state from the tree of a checkpoint. Raises `UserError` if a state does not fit its part."""
+    for name, part in parts.items():
+        with refused_unless_it_fits(name):
+            part.load_state_dict(tree[name])
+
+
+@contextmanager
+def refused_unless_it_fits(name: str) -> Generator[None]:
+    """Turns the errors that a state of another form causes into a `UserError`, which names the part of the run."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = one_line(f"{type(error).__name__}: {error}")[:200]
+        raise UserError(f"The checkpoint holds the state of another run: `{name}` does not fit ({reason}).") from error
+
+
+def read_number(state: Mapping[str, Any], name: str) -> float:
+    """Returns a number of a part's state, an integer as an integer. Raises `ValueError` if it is not a number."""
+    number = state[name]
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise ValueError(f"{name} is {number!r}, not a number")
+    return number
+
+
+def read_count(state: Mapping[str, Any], name: str) -> int:
+    """Returns a count of a part's state. Raises `ValueError` if it is not a whole number, 0 or more."""
+    count = read_number(state, name)
+    if not isinstance(count, int) or count < 0:
+        raise ValueError(f"{name} is {count!r}, not a count")
+    return count
+
+
+def read_tensor(state: Mapping[str, Any], name: str, shape: torch.Size) -> Tensor:
+    """Returns a tensor of a part's state. Raises `ValueError` if it has another shape, since `copy_` would repeat a
+    smaller tensor silently."""
+    tensor = state[name]
+    if not isinstance(tensor, Tensor) or tensor.shape != shape:
+        raise ValueError(f"{name} is not a tensor of shape {tuple(shape)}")
+    return tensor
