@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -24,21 +23,17 @@ from preflab.sandbox.verdict import ProgramTask
 from preflab.spec import Context
 from preflab.targets import load_function, where_raised
 from preflab.testbeds.base import SPLITS
-from preflab.testbeds.code.beyond_values import explain_beyond_values
-from preflab.testbeds.code.defined_tests import add_calls, explain_unrunnable
 from preflab.testbeds.code.known import read_problem
+from preflab.testbeds.code.own_tests import call_tests, describe_untested, explain_own_tests
 from preflab.testbeds.code.sandboxed import Sandboxed
 from preflab.testbeds.code.stub import find_untested
 from preflab.testbeds.dialogues import Dialogues
 from preflab.testbeds.provenance import make_turn_key, place_key, place_split
-from preflab.text import counted
 from preflab.types import Problem, Prompt, Split, Test, Turn, Verdict
 
 NO_LIMITS = Limits()
 """The limits in the recipes of the user's own tests before the testbed's limits replace them."""
 _SANDBOX = "sandbox"
-_NAMED = 5
-"""How many of the problems that are left out are named."""
 
 
 class Jsonl(Sandboxed):
@@ -116,7 +111,7 @@ class Jsonl(Sandboxed):
         untested: dict[str, str] = {}
         if self.judge == _SANDBOX:
             prompts = {row.prompt.id: row.prompt for split in SPLITS for row in rows[split]}
-            untested = {name: why for name, prompt in prompts.items() if (why := _explain_unrunnable(prompt))}
+            untested = {name: why for name, prompt in prompts.items() if (why := explain_own_tests(_all_tests(prompt)))}
             for split in SPLITS:
                 rows[split] = [self._complete_recipes(row) for row in rows[split]]
             notes += self.list_caveats()
@@ -147,7 +142,7 @@ class Jsonl(Sandboxed):
             own = [recipe.task.limits == NO_LIMITS for recipe in recipes]
             tasks = [recipe.task._replace(limits=limits, compare=self.compare) for recipe in recipes]
             completed = [recipe._replace(task=task) for recipe, task in zip(recipes, tasks, strict=True)]
-            called = [_call_tests(test) for test in tests]
+            called = [call_tests(test) for test in tests]
             return tuple(replace(called[n], how=completed[n]) if own[n] else test for n, test in enumerate(tests))
 
         public, hidden = complete(problem.public_tests), complete(problem.hidden_tests)
@@ -163,11 +158,7 @@ class Jsonl(Sandboxed):
         if not reasons:
             return rows, []
         places = self._find_places(reasons)
-        notes: list[str] = []
-        for reason in dict.fromkeys(reasons.values()):
-            named = [places[name] for name, why in reasons.items() if why == reason]
-            shown = ", ".join([*named[:_NAMED], "..."] if len(named) > _NAMED else named)
-            notes.append(f"{counted(len(named), 'problem')} left out because {reason} ({shown}).")
+        notes = describe_untested(reasons, places)
         kept: dict[Split, list[DialogueRow]] = {
             split: [row for row in rows[split] if row.prompt.id not in reasons] for split in SPLITS
         }
@@ -297,22 +288,6 @@ def _check_tests_are_text(problem: Problem) -> None:
                     f"Problem {problem.id!r}: under `judge: sandbox`, a test's `input` (standard input) and `output` "
                     "(what the program must print) must be text."
                 )
-
-
-def _call_tests(test: Test) -> Test:
-    """Returns the test with calls of what it only defines, if it is code."""
-    code = isinstance(test.how, Recipe) and test.how.task.mode == "check"
-    return replace(test, input=add_calls(test.input, test.how.function)) if code else test
-
-
-def _explain_unrunnable(prompt: Prompt) -> str:
-    """Returns the reason why the sandbox cannot run the user's own tests of a problem; empty if it can."""
-    recipes = [(test.input, test.how) for test in _all_tests(prompt) if isinstance(test.how, Recipe)]
-    own = [(code, how) for code, how in recipes if how.task.mode == "check" and how.task.limits == NO_LIMITS]
-    bodies = [(ast.parse(code).body, how) for code, how in own]
-    reasons = [explain_unrunnable(body, how.function) for body, how in bodies]
-    reasons += [explain_beyond_values(body, how.task.functions) for body, how in bodies]
-    return next(filter(None, reasons), "")
 
 
 def _all_tests(prompt: Prompt) -> tuple[Test, ...]:

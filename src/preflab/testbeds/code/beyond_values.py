@@ -53,7 +53,9 @@ def expects_exception(tree: ast.AST, functions: Collection[str]) -> bool:
         if isinstance(node, ast.Attribute) and (node.attr.startswith("assertRaises") or node.attr == "suppress"):
             return True
         if isinstance(node, ast.Try) and any(map(_accepts, node.handlers)):
-            return any(_calls_program(each, functions) for part in node.body for each in ast.walk(part))
+            inside = (each for part in node.body for each in ast.walk(part))
+            if any(_calls_program(each, functions) for each in inside):
+                return True
     return False
 
 

@@ -1,0 +1,45 @@
+"""Prepares the user's own tests that are Python code for the sandbox, and describes those that cannot be used."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from preflab.sandbox.answer import Recipe
+from preflab.sandbox.limits import Limits
+from preflab.testbeds.code.beyond_values import explain_beyond_values
+from preflab.testbeds.code.defined_tests import add_calls, explain_unrunnable
+from preflab.text import counted
+from preflab.types import Test
+
+_NAMED = 5
+"""How many of the problems that are left out are named."""
+
+
+def call_tests(test: Test) -> Test:
+    """Returns the test with calls of what it only defines, if it is code."""
+    code = isinstance(test.how, Recipe) and test.how.task.mode == "check"
+    return replace(test, input=add_calls(test.input, test.how.function)) if code else test
+
+
+def explain_own_tests(tests: Sequence[Test]) -> str:
+    """Returns the reason why the sandbox cannot run the user's own tests of a problem; empty if it can. Own tests have no
+    limits yet."""
+    recipes = [(test.input, test.how) for test in tests if isinstance(test.how, Recipe)]
+    own = [(code, how) for code, how in recipes if how.task.mode == "check" and how.task.limits == Limits()]
+    bodies = [(ast.parse(code).body, how) for code, how in own]
+    reasons = [explain_unrunnable(body, how.function) for body, how in bodies]
+    reasons += [explain_beyond_values(body, how.task.functions) for body, how in bodies]
+    return next(filter(None, reasons), "")
+
+
+def describe_untested(reasons: Mapping[str, str], places: Mapping[str, str]) -> list[str]:
+    """Returns one note for each reason, which counts the problems that are left out and names their places. `reasons`,
+    `places`: the reason and the place of each problem."""
+    notes: list[str] = []
+    for reason in dict.fromkeys(reasons.values()):
+        named = [places[name] for name, why in reasons.items() if why == reason]
+        shown = ", ".join([*named[:_NAMED], "..."] if len(named) > _NAMED else named)
+        notes.append(f"{counted(len(named), 'problem')} left out because {reason} ({shown}).")
+    return notes
