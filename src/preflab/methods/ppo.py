@@ -30,7 +30,7 @@ from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
 from preflab.sampling.base import Decoding
 from preflab.train.learner import Optim, Terms
-from preflab.train.state import Stateful, read_number
+from preflab.train.state import Stateful, require_number
 
 
 class PPO(Method):
@@ -149,7 +149,7 @@ class KlController:
         return {"coefficient": self.coefficient}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.coefficient = read_number(state, "coefficient")
+        self.coefficient = require_number(state, "coefficient")
 
 
 def open_critic(spec: PPO, parts: Parts) -> Critic:

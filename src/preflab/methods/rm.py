@@ -27,7 +27,7 @@ from preflab.models import forward
 from preflab.models.heads import make_reward_model
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
-from preflab.train.state import read_number
+from preflab.train.state import require_number
 
 
 class RM(Method):
@@ -133,7 +133,7 @@ class LengthWeight:
         return {"weight": self.weight}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.weight = read_number(state, "weight")
+        self.weight = require_number(state, "weight")
 
 
 def bradley_terry_terms(

@@ -158,7 +158,7 @@ class Lines:
 
     def holds(self, mark: FileStart) -> bool:
         """Returns True if the bytes before the mark have not changed since the mark was made."""
-        size = mark["bytes"]
+        size: Any = mark["bytes"]
         if not isinstance(size, int) or not 0 <= size <= self.path.stat().st_size:
             return False
         return self._digest_start(size).hexdigest() == mark["sha256"]

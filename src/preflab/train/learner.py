@@ -21,7 +21,7 @@ from preflab.batch import micro_batches
 from preflab.meter import Meter
 from preflab.models.reference import trainable
 from preflab.spec import Spec
-from preflab.train.state import read_count, read_number, read_tensor
+from preflab.train.state import require_count, require_number, require_tensor
 
 
 class Optim(Spec):
@@ -147,13 +147,13 @@ class Learner:
         model."""
         with torch.no_grad():
             for name, parameter in self.parameters.items():
-                parameter.copy_(read_tensor(state["weights"], name, parameter.shape))
+                parameter.copy_(require_tensor(state["weights"], name, parameter.shape))
         self.optimizer.state.clear()
         for name, moments in state.get("adam", {}).items():
             parameter = self.parameters[name]
             shapes = {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
             self.optimizer.state[parameter] = {
-                key: read_tensor(moments, key, shape).to(parameter.device) for key, shape in shapes.items()
+                key: require_tensor(moments, key, shape).to(parameter.device) for key, shape in shapes.items()
             }
-        self.position, self.progress = read_number(state, "position"), read_number(state, "progress")
-        self.skipped, self.updates = read_count(state, "skipped"), read_count(state, "updates")
+        self.position, self.progress = require_number(state, "position"), require_number(state, "progress")
+        self.skipped, self.updates = require_count(state, "skipped"), require_count(state, "updates")

@@ -35,7 +35,7 @@ from preflab.train.replacing import drop_replaced, replacing
 from preflab.train.seeds import Seeds
 from preflab.train.selection import Selection
 from preflab.train.settings import Budget, Keeping
-from preflab.train.state import Stateful, load_state, read_tensor, refused_unless_it_fits
+from preflab.train.state import Stateful, load_state, refused_unless_it_fits, require_tensor
 
 
 class Run:
@@ -144,7 +144,7 @@ class Run:
             return
         with refused_unless_it_fits("best"):
             for name, parameter in trainable(policy.model).items():
-                read_tensor(tree["best"], name, parameter.shape)
+                require_tensor(tree["best"], name, parameter.shape)
 
     def _disk_need(self, state: Mapping[str, Stateful], policy: LanguageModel) -> int:
         """Returns the largest number of bytes that the run will need on the disk at a time. The sum has the kept

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from preflab.train.state import read_count, read_number
+from preflab.train.state import require_count, require_number
 
 
 class Selection:
@@ -45,5 +45,5 @@ class Selection:
         return {"done": self.done, "best_score": best, "best_step": self.best_step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.done, self.best_step = read_count(state, "done"), read_count(state, "best_step")
-        self.best_score = -math.inf if state["best_score"] is None else read_number(state, "best_score")
+        self.done, self.best_step = require_count(state, "done"), require_count(state, "best_step")
+        self.best_score = -math.inf if state["best_score"] is None else require_number(state, "best_score")

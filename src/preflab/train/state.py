@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -22,7 +22,10 @@ def load_state(parts: Mapping[str, Stateful], tree: Mapping[str, Any]) -> None:
     """Loads each part's state from the tree of a checkpoint. Raises `UserError` if a state does not fit its part."""
     for name, part in parts.items():
         with refused_unless_it_fits(name):
-            part.load_state_dict(tree[name])
+            state: Any = tree[name]
+            if not isinstance(state, Mapping):
+                raise ValueError(f"its state is a {type(state).__name__}")
+            part.load_state_dict(cast(Mapping[str, Any], state))
 
 
 @contextmanager
@@ -32,12 +35,12 @@ def refused_unless_it_fits(name: str) -> Generator[None]:
         yield
     except torch.OutOfMemoryError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = one_line(f"{type(error).__name__}: {error}")[:200]
         raise UserError(f"The checkpoint holds the state of another run: `{name}` does not fit ({reason}).") from error
 
 
-def read_number(state: Mapping[str, Any], name: str) -> float:
+def require_number(state: Mapping[str, Any], name: str) -> float:
     """Returns a number of a part's state, an integer as an integer. Raises `ValueError` if it is not a number."""
     number = state[name]
     if isinstance(number, bool) or not isinstance(number, int | float):
@@ -45,15 +48,15 @@ def read_number(state: Mapping[str, Any], name: str) -> float:
     return number
 
 
-def read_count(state: Mapping[str, Any], name: str) -> int:
+def require_count(state: Mapping[str, Any], name: str) -> int:
     """Returns a count of a part's state. Raises `ValueError` if it is not a whole number, 0 or more."""
-    count = read_number(state, name)
+    count = require_number(state, name)
     if not isinstance(count, int) or count < 0:
         raise ValueError(f"{name} is {count!r}, not a count")
     return count
 
 
-def read_tensor(state: Mapping[str, Any], name: str, shape: torch.Size) -> Tensor:
+def require_tensor(state: Mapping[str, Any], name: str, shape: torch.Size) -> Tensor:
     """Returns a tensor of a part's state. Raises `ValueError` if it has another shape, since `copy_` would repeat a
     smaller tensor silently."""
     tensor = state[name]

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from preflab.errors import UserError
 from preflab.train.loop import Run
-from preflab.train.state import read_count, read_number
+from preflab.train.state import require_count, require_number
 
 
 class Rows(Protocol):
@@ -98,7 +98,7 @@ class Rounds(Generic[Data]):
         return {"number": self.number, "update": self.update, "fruitful": self.fruitful}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.number, self.update = int(read_number(state, "number")), read_count(state, "update")
+        self.number, self.update = int(require_number(state, "number")), require_count(state, "update")
         self.fruitful = bool(state["fruitful"])
         if self.number >= 0:
             self._load()
