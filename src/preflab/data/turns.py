@@ -82,7 +82,9 @@ def agree_on_prompt(prompts: Sequence[Turns], where: str) -> Turns:
     system turn may be missing from some."""
     longest = max(prompts, key=len)
     if any(turns not in (longest, drop_system(longest)) for turns in prompts):
-        raise UselessRecordError(f"{where}: the answers reply to different prompts.", PROMPTS_DIFFER)
+        raise UselessRecordError(
+            f"{where}: the answers reply to different prompts; the turns before them must be the same.", PROMPTS_DIFFER
+        )
     return longest
 
 
