@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import os
+import resource
+import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -233,6 +236,36 @@ def test_a_template_that_does_not_end_is_given_up(tmp_path: Path, monkeypatch: p
     loops = "{% for i in range(3000) %}{% for j in range(3000) %}{% endfor %}{% endfor %}"
     with pytest.raises(UserError, match="more than"):
         load_directory(save_chat(tmp_path / "m", loops + CHATML))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ 'a' * 10**10 }}",
+        "{% set x = 'a' * 400000000 %}",
+        "{{ 'a'.center(10**10) }}",
+        "{{ '%10000000000d' % 1 }}",
+        "{% set n = namespace(x='ab') %}{% for i in range(40) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+    ],
+)
+def test_a_template_that_takes_gigabytes_is_given_up(text: str, tmp_path: Path) -> None:
+    """Protects the memory of the machine: a text of gigabytes, however it is made, is refused before it is made here."""
+    path, peak = save_chat(tmp_path / "m", text + CHATML), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match=r"takes more than 256 MB of memory\. Set another `chat_template`"):
+        load_directory(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < peak + 200_000  # in kB
+
+
+def test_nothing_of_a_template_that_does_not_end_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the processor: what renders a template that was given up has ended."""
+    monkeypatch.setattr(reading, "PATIENCE", 0.3)
+    loops = "{% for i in range(99999) %}" * 2 + "{% endfor %}" * 2
+    path, threads = save_chat(tmp_path / "m", loops + CHATML), threading.active_count()
+    with pytest.raises(UserError, match="more than"):
+        load_directory(path)
+    assert threading.active_count() <= threads
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_a_turn_that_the_template_leaves_out_is_named(tmp_path: Path) -> None:

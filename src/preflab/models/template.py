@@ -24,6 +24,7 @@ from preflab.models.chat import (
     render,
 )
 from preflab.models.hub import call_in_time, first_line
+from preflab.models.trial import try_call
 from preflab.types import Turn
 
 QUESTION, ANSWER = Turn("user", "Is it so?"), Turn("assistant", "yes")
@@ -31,6 +32,7 @@ SECOND, REPLY = Turn("user", "And that?"), Turn("assistant", "No, it is not.")
 TEXTS = ("yes", " yes", "    yes", "yes  yes ")
 """Texts that encoding and decoding must not change."""
 PATIENCE = 10.0  # the number of seconds that a template may take for all test dialogues
+MEMORY = 256  # the number of megabytes that a template may take for a test dialogue
 LONGEST = 1_000_000
 """The largest number of characters that a template may write for a test dialogue."""
 
@@ -63,19 +65,19 @@ def read_form(tokenizer: Any, *, rows: int, date: str, where: str) -> TemplateRe
     """Finds the form of the tokenizer's chat template. `rows`: the number of rows of the model's embedding. `date`: the
     date (ISO) that the template writes if it writes a date. `where`: the name of the model in messages.
 
-    Raises `UserError` if rendering takes too long, if the template leaves out the question or the answer, or if no form
-    gives the ids of the template's own rendering.
+    Raises `UserError` if rendering takes too much time or memory, if the template leaves out the question or the
+    answer, or if no form gives the ids of the template's own rendering.
     """
+    excess = try_call(lambda: _render_all(tokenizer, _dated_form(tokenizer, date)), seconds=PATIENCE, megabytes=MEMORY)
+    if excess:
+        raise _not_readable(where, excess)
     readings: list[TemplateReading] = []
     error = call_in_time(lambda: readings.append(_read_form(tokenizer, rows, date)), PATIENCE)
     if error is not None:
         what = (
             f"it takes more than {PATIENCE:g} s" if isinstance(error, TimeoutError) else first_line(error).rstrip(".")
         )
-        raise UserError(
-            f"{where}: preflab cannot encode prompts and answers as the model's chat template writes them: {what}. "
-            "Set another `chat_template` in its tokenizer_config.json (or its chat_template.jinja)."
-        ) from error
+        raise _not_readable(where, what) from error
     return readings[0]
 
 
@@ -86,8 +88,32 @@ def find_closing(tokenizer: Any, form: ChatForm) -> tuple[int, ...]:
     return tuple(whole[len(before) :])
 
 
+def _not_readable(where: str, what: str) -> UserError:
+    return UserError(
+        f"{where}: preflab cannot encode prompts and answers as the model's chat template writes them: {what}. "
+        "Set another `chat_template` in its tokenizer_config.json (or its chat_template.jinja)."
+    )
+
+
+def _dated_form(tokenizer: Any, date: str) -> ChatForm:
+    return ChatForm(date=date if CLOCK in tokenizer.get_chat_template() else "")
+
+
+def _render_all(tokenizer: Any, form: ChatForm) -> None:
+    """Renders every test dialogue, with contents as strings and as parts. Raises `MemoryError` if the memory does not
+    suffice."""
+    dialogues = ([QUESTION], [QUESTION, ANSWER], [QUESTION, ANSWER, SECOND], [QUESTION, ANSWER, SECOND, REPLY])
+    for parts, turns in product((False, True), dialogues):
+        try:
+            render(tokenizer, replace(form, parts=parts), turns, ask=turns[-1].role == "user")
+        except MemoryError:
+            raise
+        except Exception:  # a template may refuse a dialogue with any exception
+            continue
+
+
 def _read_form(tokenizer: Any, rows: int, date: str) -> TemplateReading:
-    form = ChatForm(date=date if CLOCK in tokenizer.get_chat_template() else "")
+    form = _dated_form(tokenizer, date)
     form = replace(form, parts=_needs_parts(tokenizer, form))
     probe = _probe(tokenizer, form, [QUESTION, ANSWER])
     if not probe.before.startswith(probe.asked):
