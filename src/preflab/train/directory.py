@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import time
 from collections.abc import Generator, Mapping
@@ -13,12 +14,12 @@ from typing import Any
 from preflab.errors import UserError
 from preflab.train.files import remove
 from preflab.train.log import logger
+from preflab.train.own import RESULT, foreign_files, refuse_foreign
 from preflab.train.sealed import read_sealed, write_sealed
 
 RUN_FORMAT = 1
 RUN_MANIFEST = "manifest.json"
 STUDY_MANIFEST = "study.json"
-RESULT = "result.json"
 RUN_FILES = ("metrics.jsonl", "samples.jsonl", "answers.jsonl", "timing.jsonl", RESULT, "wandb.json")
 RUN_DIRECTORIES = ("checkpoints", "best", "final", "journal", "tensorboard")
 
@@ -50,15 +51,19 @@ def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
 
 def clear(directory: Path) -> None:
     """Removes only the files that a run wrote. Removes nothing if the directory has no manifest of a run. Raises
-    `UserError` if the manifest is damaged.
+    `UserError`, and removes nothing, if the manifest is damaged or if a folder of the run holds a file that the run did
+    not write. Also raises `UserError` if a file cannot be removed.
 
     The manifest is removed last. If a crash interrupts the removal, the manifest still shows that a run wrote the
     files.
     """
     if read_manifest(directory) is None:
         return
+    refuse_foreign(directory)
     for name in (*RUN_DIRECTORIES, *RUN_FILES, RUN_MANIFEST):
         remove(directory / name)
+        if os.path.lexists(directory / name):
+            raise UserError(f"{directory / name} cannot be deleted. Delete it yourself, or choose another --output.")
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
@@ -81,7 +86,7 @@ def withdrawn_when_refused(directory: Path) -> Generator[None]:
     try:
         yield
     except UserError:
-        if not has_begun(directory):
+        if not has_begun(directory) and not foreign_files(directory):
             clear(directory)
         raise
 

@@ -156,7 +156,7 @@ class Lines:
         os.fsync(self.file.fileno())
         return {"bytes": self.file.tell(), "sha256": self.digest.hexdigest()}
 
-    def holds(self, mark: FileStart) -> bool:
+    def holds(self, mark: Mapping[str, object]) -> bool:
         """Returns True if the bytes before the mark have not changed since the mark was made."""
         size = mark["bytes"]
         if not isinstance(size, int) or not 0 <= size <= self.path.stat().st_size:
