@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from preflab.train import checkpoint, files
 from preflab.train.checkpoint import flatten, list_checkpoints, read_newest_checkpoint, unflatten, write_checkpoint
 from preflab.train.directory import claim, clear, locked, read_manifest
 from preflab.train.files import Lines, new_directory, read_json, read_lines, write_json
+from preflab.train.log import logged
 from preflab.train.own import remove_own
 from preflab.train.replacing import set_aside, settle
 from preflab.train.sealed import write_sealed
@@ -159,6 +161,32 @@ def test_json_is_replaced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(KeyboardInterrupt):
         write_json(path, {"a": 2})
     assert read_json(path) == {"a": 1}
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    """Protects a command from waiting for ever: whatever a run opens is refused in one line if it is a pipe."""
+
+    def log_into(directory: Path) -> None:
+        with logged(directory):
+            pass
+
+    def lock(directory: Path) -> None:
+        with locked(directory, patience=0.0):
+            pass
+
+    opened: dict[str, Callable[[], Any]] = {
+        "manifest.json": lambda: read_manifest(tmp_path),
+        "a.json": lambda: read_json(tmp_path / "a.json"),
+        "b.json.tmp": lambda: write_json(tmp_path / "b.json", {}),
+        "metrics.jsonl": lambda: Lines(tmp_path / "metrics.jsonl"),
+        "answers.jsonl": lambda: read_lines(tmp_path / "answers.jsonl"),
+        "run.log": lambda: log_into(tmp_path),
+        "lock": lambda: lock(tmp_path),
+    }
+    for name, act in opened.items():
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(UserError, match=f"{name} is not a regular file"):
+            act()
 
 
 def test_damaged_json_is_named(tmp_path: Path) -> None:

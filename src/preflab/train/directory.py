@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import UserError
-from preflab.train.files import remove
+from preflab.train.files import refuse_special, remove
 from preflab.train.log import logger
 from preflab.train.own import RESULT, foreign_files, refuse_foreign
 from preflab.train.sealed import read_sealed, write_sealed
@@ -31,6 +31,7 @@ def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
     after this time."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        refuse_special(directory / "lock")
         file = (directory / "lock").open("w")
     except OSError as error:
         raise UserError(f"{directory} cannot be written: {error.strerror}. Choose another --output.") from error
