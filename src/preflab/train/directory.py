@@ -15,7 +15,7 @@ from preflab.errors import UserError
 from preflab.train.files import refuse_special, remove
 from preflab.train.log import logger
 from preflab.train.own import RESULT, foreign_files, refuse_foreign
-from preflab.train.sealed import read_sealed, write_sealed
+from preflab.train.sealed import Form, read_sealed, write_sealed
 
 RUN_FORMAT = 1
 RUN_MANIFEST = "manifest.json"
@@ -71,13 +71,16 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     """Returns the manifest of the run in a directory. Returns None if there is no `manifest.json`, or if another
     program wrote this file. Raises `UserError` if the manifest is damaged."""
     path = directory / RUN_MANIFEST
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     advice = f"Restore it, choose another --output, or remove {directory} yourself."
     data = read_sealed(path, {}, advice=advice)
     if not ("format" in data and "spec" in data):
         return None
-    return read_sealed(path, {"format": int, "spec": dict}, advice=advice)
+    form: Form = {"format": int, "spec": dict}
+    optional: Form = {"date": str, "versions": dict, "code": dict}  # an older preflab did not write them
+    form = {**form, **{name: kind for name, kind in optional.items() if name in data}}
+    return read_sealed(path, form, advice=advice)
 
 
 @contextmanager
