@@ -110,6 +110,22 @@ def test_fresh_in_a_directory_without_a_study(tmp_path: Path) -> None:
     assert not (tmp_path / "study.json").exists()
 
 
+def test_fresh_names_a_foreign_file_in_a_run_first(tmp_path: Path) -> None:
+    """Protects notes beside a model of a study: no run is deleted before they are named."""
+    runs = [tmp_path / "seed-0/a", tmp_path / "seed-0/b"]
+    claim_study(study(), tmp_path, runs)
+    for place in runs:
+        make_run(place)
+        (place / "checkpoints").mkdir()
+    for place in runs:
+        (place / "checkpoints/mine.txt").write_text("mine")
+        before = files(tmp_path)
+        with pytest.raises(UserError, match=r"checkpoints/mine\.txt was not written by a run"):
+            remove_study(tmp_path, [])
+        assert files(tmp_path) == before
+        (place / "checkpoints/mine.txt").unlink()
+
+
 def test_fresh_stays_in_its_directory(tmp_path: Path) -> None:
     """Protects from a manifest that lists what lies outside, by a relative and by an absolute path."""
     outside = tmp_path / "elsewhere"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ from preflab.train import checkpoint, files
 from preflab.train.checkpoint import flatten, list_checkpoints, read_newest_checkpoint, unflatten, write_checkpoint
 from preflab.train.directory import claim, clear, locked, read_manifest
 from preflab.train.files import Lines, new_directory, read_json, read_lines, write_json
+from preflab.train.log import logged
+from preflab.train.own import remove_own
+from preflab.train.replacing import set_aside, settle
+from preflab.train.sealed import write_sealed
 
 KEYS = st.text("ab.0_-", min_size=1, max_size=4)
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(2**60), 2**60), st.text(max_size=3), st.floats(-1e9, 1e9))
@@ -158,6 +163,32 @@ def test_json_is_replaced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert read_json(path) == {"a": 1}
 
 
+def test_a_pipe_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    """Protects a command from waiting for ever: whatever a run opens is refused in one line if it is a pipe."""
+
+    def log_into(directory: Path) -> None:
+        with logged(directory):
+            pass
+
+    def lock(directory: Path) -> None:
+        with locked(directory, patience=0.0):
+            pass
+
+    opened: dict[str, Callable[[], Any]] = {
+        "manifest.json": lambda: read_manifest(tmp_path),
+        "a.json": lambda: read_json(tmp_path / "a.json"),
+        "b.json.tmp": lambda: write_json(tmp_path / "b.json", {}),
+        "metrics.jsonl": lambda: Lines(tmp_path / "metrics.jsonl"),
+        "answers.jsonl": lambda: read_lines(tmp_path / "answers.jsonl"),
+        "run.log": lambda: log_into(tmp_path),
+        "lock": lambda: lock(tmp_path),
+    }
+    for name, act in opened.items():
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(UserError, match=f"{name} is not a regular file"):
+            act()
+
+
 def test_damaged_json_is_named(tmp_path: Path) -> None:
     """Protects the user from a traceback: the file and what is wrong; a file that is not there is said to be missing."""
     path = tmp_path / "data.json"
@@ -269,6 +300,48 @@ def test_what_a_run_would_overwrite_is_refused(tmp_path: Path, name: str) -> Non
     with pytest.raises(UserError, match=f"{name} was not written by a run"):
         claim(tmp_path, MANIFEST)
     assert path.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["final/notes.md", "checkpoints/mine.txt", "journal/mine.txt", "tensorboard/a", "best/a", "checkpoints/step-1/a"],
+)
+def test_foreign_files_in_a_runs_folders_are_never_deleted(tmp_path: Path, name: str) -> None:
+    """Protects notes that a user keeps beside a model: `--fresh` names them and deletes nothing; a finished run that takes
+    its checkpoints away leaves them."""
+    own = (
+        "final/config.json",
+        "checkpoints/step-00000001/values.json",
+        "best/weights.safetensors",
+        "journal/round-0.json",
+    )
+    claim(tmp_path, MANIFEST)
+    for path in (*own, name):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("x")
+    write_sealed(tmp_path / "result.json", {"files": {"final/config.json": ""}})
+    before = sorted(tmp_path.rglob("*"))
+    for delete in (clear, set_aside):
+        with pytest.raises(UserError, match=f"{name} was not written by a run"):
+            delete(tmp_path)
+        assert sorted(tmp_path.rglob("*")) == before
+    for folder in ("checkpoints", "best"):
+        remove_own(tmp_path, folder)
+    assert (tmp_path / name).exists() and not any((tmp_path / path).exists() for path in own[1:3])
+    (tmp_path / name).unlink()
+    clear(tmp_path)
+    assert not any((tmp_path / path).exists() for path in own)
+
+
+@pytest.mark.parametrize("name", ["replaced/mine.txt", "replaced.tmp/mine.txt", "replaced", "replaced.tmp"])
+def test_a_foreign_folder_of_replaced_files_is_refused(tmp_path: Path, name: str) -> None:
+    """Protects what a user keeps under the name that `--fresh` uses: it is named and stays, with and without `--fresh`."""
+    claim(tmp_path, MANIFEST)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=f"{name} was not written by a run"):
+        settle(tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_clearing_that_was_cut_short_can_be_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -441,6 +441,23 @@ def test_a_damaged_manifest_deletes_nothing(tmp_path: Path, content: str) -> Non
 # -- places that cannot be written ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("field", ["date", "versions", "code"])
+def test_a_manifest_with_a_field_of_another_type_is_refused(tmp_path: Path, field: str) -> None:
+    """Protects from a manifest that was changed by hand and has no seal: the file and the field are named."""
+    (tmp_path / "manifest.json").write_text(json.dumps({**MANIFEST, field: 5}))
+    with pytest.raises(UserError, match=rf"manifest\.json is damaged: fields .*: {field}\."):
+        claim(tmp_path, MANIFEST)
+
+
+@pytest.mark.parametrize("target", ["nowhere", "manifest.json"])
+def test_a_manifest_that_is_a_broken_link_is_named(tmp_path: Path, target: str) -> None:
+    """Protects from blaming the wrong file: a dangling or looping link is what is broken, not the metrics."""
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    (tmp_path / "manifest.json").symlink_to(target)
+    with pytest.raises(UserError, match=r"manifest\.json\b.*Restore it"):
+        claim(tmp_path, MANIFEST)
+
+
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     """For root too: below a file, in `/proc`, under a name that is too long."""
     (tmp_path / "file").write_text("")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -42,6 +41,7 @@ from preflab.train.files import new_directory, read_lines, write_json
 from preflab.train.finished import FINAL, altered_files, checksums, has_product, read_result
 from preflab.train.log import logger
 from preflab.train.loop import Run, open_run
+from preflab.train.own import remove_own
 from preflab.train.sealed import write_sealed
 from preflab.train.settings import Keeping
 from preflab.types import Preference, Ranking, Split, from_preference, from_ranking
@@ -77,7 +77,7 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
             run.record.write_timing({"wall_seconds": seconds, "peak_memory": peak})
         for name in ("checkpoints", "best"):  # a finished arm does not need its optimizer's state
-            shutil.rmtree(directory / name, ignore_errors=True)
+            remove_own(directory, name)
     return result
 
 

@@ -15,6 +15,7 @@ from preflab.study.own_evaluators import OwnEvaluators, record_own_evaluators, w
 from preflab.study.spec import Study
 from preflab.train.directory import RUN_FORMAT, RUN_MANIFEST, STUDY_MANIFEST, clear
 from preflab.train.files import remove
+from preflab.train.own import refuse_foreign
 from preflab.train.sealed import read_sealed, write_sealed
 
 REPORT_FILES = ("report.html", "report.md", "results.json", "results.csv")
@@ -145,7 +146,8 @@ def withdrawn_unless_begun(directory: Path) -> Generator[None]:
 def remove_study(directory: Path, planned: Iterable[Path]) -> None:
     """Removes only the study's runs, its report and its manifest. The removed runs are those that the manifest lists
     and those in `planned`. `planned`: the directories of the runs that the study will start, since an older manifest
-    lists no runs. Raises `UserError` if one of these directories holds a run but the study has no manifest."""
+    lists no runs. Raises `UserError`, and removes nothing, if one of these directories holds a run but the study has no
+    manifest, or if a folder of a run holds a file that the run did not write."""
     home = directory.resolve()
     places = set(planned)
     if (directory / STUDY_MANIFEST).exists():
@@ -157,9 +159,12 @@ def remove_study(directory: Path, planned: Iterable[Path]) -> None:
         )
     else:
         return
-    for place in places:
-        if place.resolve().is_relative_to(home):
-            remove_run(place, home)
+    inside = [place for place in places if place.resolve().is_relative_to(home)]
+    for place in inside:
+        if (place / RUN_MANIFEST).exists():
+            refuse_foreign(place)
+    for place in inside:
+        remove_run(place, home)
     for name in (*REPORT_FILES, STUDY_MANIFEST):
         remove(directory / name)
 

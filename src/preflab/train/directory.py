@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import time
 from collections.abc import Generator, Mapping
@@ -11,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import UserError
-from preflab.train.files import remove
+from preflab.train.files import refuse_special, remove
 from preflab.train.log import logger
-from preflab.train.sealed import read_sealed, write_sealed
+from preflab.train.own import RESULT, foreign_files, refuse_foreign
+from preflab.train.sealed import Form, read_sealed, write_sealed
 
 RUN_FORMAT = 1
 RUN_MANIFEST = "manifest.json"
 STUDY_MANIFEST = "study.json"
-RESULT = "result.json"
 RUN_FILES = ("metrics.jsonl", "samples.jsonl", "answers.jsonl", "timing.jsonl", RESULT, "wandb.json")
 RUN_DIRECTORIES = ("checkpoints", "best", "final", "journal", "tensorboard")
 
@@ -30,6 +31,7 @@ def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
     after this time."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        refuse_special(directory / "lock")
         file = (directory / "lock").open("w")
     except OSError as error:
         raise UserError(f"{directory} cannot be written: {error.strerror}. Choose another --output.") from error
@@ -50,28 +52,35 @@ def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
 
 def clear(directory: Path) -> None:
     """Removes only the files that a run wrote. Removes nothing if the directory has no manifest of a run. Raises
-    `UserError` if the manifest is damaged.
+    `UserError`, and removes nothing, if the manifest is damaged or if a folder of the run holds a file that the run did
+    not write. Also raises `UserError` if a file cannot be removed.
 
     The manifest is removed last. If a crash interrupts the removal, the manifest still shows that a run wrote the
     files.
     """
     if read_manifest(directory) is None:
         return
+    refuse_foreign(directory)
     for name in (*RUN_DIRECTORIES, *RUN_FILES, RUN_MANIFEST):
         remove(directory / name)
+        if os.path.lexists(directory / name):
+            raise UserError(f"{directory / name} cannot be deleted. Delete it yourself, or choose another --output.")
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
     """Returns the manifest of the run in a directory. Returns None if there is no `manifest.json`, or if another
     program wrote this file. Raises `UserError` if the manifest is damaged."""
     path = directory / RUN_MANIFEST
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     advice = f"Restore it, choose another --output, or remove {directory} yourself."
     data = read_sealed(path, {}, advice=advice)
     if not ("format" in data and "spec" in data):
         return None
-    return read_sealed(path, {"format": int, "spec": dict}, advice=advice)
+    form: Form = {"format": int, "spec": dict}
+    optional: Form = {"date": str, "versions": dict, "code": dict}  # an older preflab did not write them
+    form = {**form, **{name: kind for name, kind in optional.items() if name in data}}
+    return read_sealed(path, form, advice=advice)
 
 
 @contextmanager
@@ -81,7 +90,7 @@ def withdrawn_when_refused(directory: Path) -> Generator[None]:
     try:
         yield
     except UserError:
-        if not has_begun(directory):
+        if not has_begun(directory) and not foreign_files(directory):
             clear(directory)
         raise
 

@@ -23,6 +23,7 @@ from preflab.plain import parse_json
 def write_json(path: Path, data: Any) -> None:
     """Replaces a JSON file in one step: writes a temporary file, syncs it to the disk and renames it."""
     aside = path.with_name(path.name + ".tmp")
+    refuse_special(aside)
     aside.write_text(json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
     sync(aside)
     os.replace(aside, path)
@@ -31,12 +32,20 @@ def write_json(path: Path, data: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Returns the data of a JSON file. Raises `UserError` if the file is missing or damaged."""
+    refuse_special(path)
     try:
         return parse_json(path.read_bytes(), f"{path} is damaged")
     except FileNotFoundError as error:
         raise UserError(f"There is no file {path}.") from error
     except OSError as error:
         raise UserError(f"{path} is damaged: {error}") from error
+
+
+def refuse_special(path: Path) -> None:
+    """Raises `UserError` if the path is a pipe, a socket or a device, since opening one can wait for ever. A directory
+    in the place of a file fails when it is opened."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"{path} is not a regular file but a pipe, a socket or a device. Remove it.")
 
 
 @contextmanager
@@ -112,6 +121,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
+    refuse_special(path)
     records: list[dict[str, Any]] = []
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -141,6 +151,7 @@ class Lines:
     the run resumes, the file is cut back to the mark."""
 
     def __init__(self, path: Path) -> None:
+        refuse_special(path)
         self.path = path
         self.file = path.open("ab")
         self.digest = hashlib.sha256()  # of the whole file; valid after `cut`
@@ -156,7 +167,7 @@ class Lines:
         os.fsync(self.file.fileno())
         return {"bytes": self.file.tell(), "sha256": self.digest.hexdigest()}
 
-    def holds(self, mark: FileStart) -> bool:
+    def holds(self, mark: Mapping[str, object]) -> bool:
         """Returns True if the bytes before the mark have not changed since the mark was made."""
         size: Any = mark["bytes"]
         if not isinstance(size, int) or not 0 <= size <= self.path.stat().st_size:

@@ -9,6 +9,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from preflab.train.files import refuse_special
+
 logger = logging.getLogger("preflab")
 RUN_LOG = "run.log"
 
@@ -22,6 +24,7 @@ def logged(directory: Path) -> Generator[None]:
     message is written only once.
     """
     path = directory / RUN_LOG
+    refuse_special(path)
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setLevel(logging.INFO if is_stderr(path) else logging.WARNING)
     handlers: list[logging.Handler] = [] if logger.hasHandlers() else [terminal]

@@ -12,8 +12,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from preflab.errors import UserError
 from preflab.train.directory import RUN_DIRECTORIES, RUN_FILES, RUN_MANIFEST, clear, has_begun, read_manifest
 from preflab.train.files import remove
+from preflab.train.own import refuse_foreign
 
 REPLACED = "replaced"
 """The folder of a run directory to which the old run is moved."""
@@ -38,6 +40,7 @@ def set_aside(directory: Path) -> None:
     `settle` restores all files."""
     if read_manifest(directory) is None:
         return
+    refuse_foreign(directory)
     aside = directory / REPLACED
     aside.mkdir()
     for name in (*RUN_DIRECTORIES, *RUN_FILES, RUN_MANIFEST):
@@ -49,6 +52,7 @@ def settle(directory: Path) -> None:
     """Deletes a run that was moved aside if the new run has begun, and otherwise restores it. The run may have been
     moved by a command that was killed. The manifest is restored first, so that while it is in the folder, all other
     files of the old run are there too."""
+    refuse_foreign_copy(directory)
     drop_replaced(directory)
     aside = directory / REPLACED
     if not aside.exists():
@@ -59,6 +63,21 @@ def settle(directory: Path) -> None:
         if (aside / name).exists():
             os.replace(aside / name, directory / name)
     remove(aside)
+
+
+def refuse_foreign_copy(directory: Path) -> None:
+    """Raises `UserError` if a folder in which an old run is kept aside is not one, or holds other files too."""
+    known = {*RUN_DIRECTORIES, *RUN_FILES, RUN_MANIFEST}
+    for folder in (directory / REPLACED, directory / f"{REPLACED}.tmp"):
+        if not os.path.lexists(folder):
+            continue
+        is_folder = folder.is_dir() and not folder.is_symlink()
+        foreign = [path for path in folder.iterdir() if path.name not in known] if is_folder else [folder]
+        if foreign:
+            raise UserError(
+                f"{foreign[0]} was not written by a run, and a run would delete it. Move it to another place, or choose "
+                "another --output."
+            )
 
 
 def drop_replaced(directory: Path) -> None:
