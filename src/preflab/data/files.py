@@ -15,7 +15,7 @@ from pathlib import Path
 
 from preflab.data.apps_folder import list_official_folders, read_official_folder
 from preflab.data.folders import SUFFIXES, find_suffix, group_files
-from preflab.data.foreign import refuse_foreign
+from preflab.data.foreign import refuse_other_format
 from preflab.data.hub import check_on_hub, list_hub_splits, load_hub_records, load_saved_records
 from preflab.data.lines import READ_ERRORS, ReadLine, open_plain, parse_lines
 from preflab.data.tables import read_csv, read_json_file, read_parquet
@@ -87,7 +87,7 @@ def read_file(path: Path) -> Iterator[ReadLine]:
     try:
         with open_plain(path) as file:
             head = file.peek(4096)
-            refuse_foreign(head, path)
+            refuse_other_format(head, path)
             if head[:4] == _PARQUET:
                 yield from read_parquet(file, path)
             elif kind in (".csv", ".tsv"):

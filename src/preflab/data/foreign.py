@@ -16,7 +16,7 @@ _FORMATS = {
 }
 
 
-def refuse_foreign(head: bytes, path: Path) -> None:
+def refuse_other_format(head: bytes, path: Path) -> None:
     """Raises `UserError` if a file is in a known format that is not read. `head`: the first bytes of the file."""
     name = next((name for name, beginning in _FORMATS.items() if beginning.match(head)), None)
     if name is not None:
