@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from pydantic import BaseModel
 
@@ -89,34 +89,33 @@ def _replace_pairing(name: str, pairing: Any, own: OwnEvaluators) -> Any:
     return {**pairing, "evaluator": _pairwise_stand_in(own.pairwise[name])}
 
 
-def _stand_in(record: EvaluatorRecord) -> EvaluatorSpec:
-    class Recorded(EvaluatorSpec):
+class _ReadForReport:
+    """What the stand-ins of both kinds of evaluators share: they know their models, and cannot be opened."""
+
+    record: ClassVar[EvaluatorRecord]
+
+    def saved_models(self) -> tuple[str, ...]:
+        return self.record.models
+
+    def open(self, context: Context) -> NoReturn:
+        raise UserError("This study was read only for its report and cannot measure. To measure, give the study file.")
+
+
+def _stand_in(evaluator: EvaluatorRecord) -> EvaluatorSpec:
+    class Recorded(_ReadForReport, EvaluatorSpec):
+        record: ClassVar[EvaluatorRecord] = evaluator
+
         def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
-            return record.measures
+            return evaluator.measures
 
-        def saved_models(self) -> tuple[str, ...]:
-            return record.models
-
-        def open(self, context: Context) -> NoReturn:
-            raise _refusal()
-
-    Recorded.__doc__ = record.words
+    Recorded.__doc__ = evaluator.words
     return Recorded()
 
 
-def _pairwise_stand_in(record: EvaluatorRecord) -> PairwiseEvaluatorSpec:
-    class Recorded(PairwiseEvaluatorSpec):
-        measure = record.measures[0]
+def _pairwise_stand_in(evaluator: EvaluatorRecord) -> PairwiseEvaluatorSpec:
+    class Recorded(_ReadForReport, PairwiseEvaluatorSpec):
+        record: ClassVar[EvaluatorRecord] = evaluator
+        measure = evaluator.measures[0]
 
-        def saved_models(self) -> tuple[str, ...]:
-            return record.models
-
-        def open(self, context: Context) -> NoReturn:
-            raise _refusal()
-
-    Recorded.__doc__ = record.words
+    Recorded.__doc__ = evaluator.words
     return Recorded()
-
-
-def _refusal() -> UserError:
-    return UserError("This study was read only for its report and cannot measure. To measure, give the study file.")
