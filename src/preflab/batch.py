@@ -111,6 +111,17 @@ class TokenBatch(Batch):
         completion_ids = self.completion_ids[index, : int(completion_lengths.max())]
         return TokenBatch(prompt_ids, prompt_lengths, completion_ids, completion_lengths, self.truncated[index])
 
+    @staticmethod
+    def join(batches: Sequence[TokenBatch]) -> TokenBatch:
+        """Joins several batches into one, in their order."""
+        return TokenBatch(
+            prompt_ids=stack([batch.prompt_ids.flip(1) for batch in batches]).flip(1),  # padded on the left
+            prompt_lengths=torch.cat([batch.prompt_lengths for batch in batches]),
+            completion_ids=stack([batch.completion_ids for batch in batches]),
+            completion_lengths=torch.cat([batch.completion_lengths for batch in batches]),
+            truncated=torch.cat([batch.truncated for batch in batches]),
+        )
+
 
 @dataclass(frozen=True)
 class AnswerBatch(Batch):
@@ -171,6 +182,12 @@ class PairBatch(Batch):
     def lengths(self) -> Tensor:
         """Int[B]: the number of tokens of both answers, each with its prompt."""
         return self.chosen.lengths + self.rejected.lengths
+
+    @property
+    def answers(self) -> TokenBatch:
+        """All answers in one batch of 2B rows: first the B chosen answers, then the B rejected ones. A forward pass over
+        this batch can read the prompt of a pair once for both answers."""
+        return TokenBatch.join([self.chosen, self.rejected])
 
     def select(self, rows: Sequence[int] | Tensor) -> PairBatch:
         index = torch.as_tensor(rows)
@@ -310,6 +327,18 @@ def _label_column(values: Sequence[float | None], *, otherwise: float) -> Tensor
 
 def _columns(rows: Sequence[Encoded]) -> tuple[list[list[int]], list[list[int]], list[bool]]:
     return [row.prompt for row in rows], [row.answer for row in rows], [row.truncated for row in rows]
+
+
+def stack(tensors: Sequence[Tensor]) -> Tensor:
+    """Joins tensors along their first axis. Along each other axis, every tensor is padded with 0 at its end to the
+    largest size."""
+    shape = [max(tensor.shape[axis] for tensor in tensors) for axis in range(1, tensors[0].dim())]
+    out = tensors[0].new_zeros(sum(len(tensor) for tensor in tensors), *shape)
+    start = 0
+    for tensor in tensors:
+        out[(slice(start, start + len(tensor)), *(slice(size) for size in tensor.shape[1:]))] = tensor
+        start += len(tensor)
+    return out
 
 
 def micro_batches(lengths: Tensor | Sequence[int], budget: int) -> list[list[int]]:

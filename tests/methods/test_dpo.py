@@ -27,7 +27,7 @@ from preflab.losses.preference import (
     preference_loss,
 )
 from preflab.methods import dpo
-from preflab.methods.dpo import DPO, add_reference, pair_terms
+from preflab.methods.dpo import DPO, pair_terms, reference_logprobs, with_reference
 from preflab.models import forward, lora
 from preflab.models.lm import LanguageModel
 from preflab.models.spec import LoRA
@@ -65,7 +65,8 @@ def test_terms_to_the_bit(tmp_path: Path) -> None:
     policy = untrained()
     toy = Toy()
     with opened(tmp_path, policy, token_budget=10_000) as parts:
-        data = add_reference(parts, pairs_of(policy, toy))
+        data = pairs_of(policy, toy)
+        data = with_reference(data, reference_logprobs(parts, data))
     order = sorted(range(8), key=lambda row: -int(data.chosen.lengths[row]))
     assert order == list(range(8))  # one length: the reference saw these rows in this order
     with torch.no_grad():
@@ -215,7 +216,8 @@ def test_beta_multiplies_the_gradient(tmp_path: Path) -> None:
     policy = untrained()
     toy = Toy()
     with opened(tmp_path, policy) as parts:
-        data = add_reference(parts, pairs_of(policy, toy))
+        data = pairs_of(policy, toy)
+        data = with_reference(data, reference_logprobs(parts, data))
     norms = []
     for beta in (0.1, 0.2):
         policy.model.zero_grad()

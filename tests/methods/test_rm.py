@@ -14,7 +14,7 @@ from torch import Tensor
 
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
-from preflab.methods.rm import RM, LengthWeight, bradley_terry_terms
+from preflab.methods.rm import RM, LengthWeight, bradley_terry_terms, length_differences
 from preflab.methods.shared.held_out import measure_held_out, score_pairs
 from preflab.models import forward
 from preflab.models.heads import make_reward_model
@@ -157,7 +157,7 @@ def test_the_lengths_weight_follows_the_gradient() -> None:
     scorer = make_reward_model(policy, seed=0)
     pairs = collate_pairs(Long().preferences("train"), scorer.encode, limit=16)
     pairs = replace(pairs, margins=torch.full((len(pairs),), 0.5), probabilities=torch.full((len(pairs),), 0.8))
-    length, losses = LengthWeight(pairs, on=True), []
+    length, losses = LengthWeight(length_differences(pairs)), []
     for weight in (0.699, 0.7, 0.701):
         length.load_state_dict({"weight": weight})
         losses.append(bradley_terry_terms(scorer, pairs, length=length, smoothing=0.1))

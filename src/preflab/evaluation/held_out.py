@@ -90,7 +90,10 @@ class HeldOut:
         return {"pair_accuracy": float(right.mean()), "pair_margin": float(margin.mean())}
 
     def _both(self, lm: LanguageModel, pairs: PairBatch) -> tuple[Tensor, Tensor]:
-        return self._logprobs(lm, pairs.chosen), self._logprobs(lm, pairs.rejected)
+        """Returns log pi(y|x) of the chosen and of the rejected answer of each pair, [B] each, without gradient."""
+        logprobs = partial(forward.pair_logprobs, lm.model)
+        both = forward.by_micro_batch(lm.model, logprobs, pairs, self.token_budget)
+        return both[:, 0], both[:, 1]
 
     def _logprobs(self, lm: LanguageModel, batch: TokenBatch) -> Tensor:
         """Returns log pi(y|x) of each answer, [B], without gradient."""

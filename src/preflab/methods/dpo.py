@@ -10,9 +10,11 @@ from functools import partial
 from typing import Literal, Protocol, TypeVar
 
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from preflab import ops
 from preflab.batch import PairBatch, collate_pairs
+from preflab.encoded import EncodedRows
 from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll, Positive
 from preflab.losses.preference import REFERENCE_FREE, PairLogprobs, PreferenceLoss, preference_loss
@@ -21,6 +23,7 @@ from preflab.methods.cost import Cost, DataSize
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
+from preflab.types import Preference
 
 
 class PairLoss(Protocol):
@@ -81,17 +84,17 @@ class DPO(Method):
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
-        # 1. Encode the pairs and add their log-probabilities under the reference, the policy before its first update.
+        # 1. Take the pairs. The reference of their log-probabilities is the policy before its first update.
         pairs = parts.buy(parts.preferences(), self.pairs)
-        data = collate_pairs(pairs, policy.encode, limit=self.max_completion_tokens)
-        if self.loss not in REFERENCE_FREE:
-            data = add_reference(parts, data)
+        data = EncodedRows(pairs, collate_pairs, policy.encode, limit=self.max_completion_tokens)
+        reference = None if self.loss in REFERENCE_FREE else reference_logprobs(parts, data)
         learner = parts.learner(policy.model, self.optim)
         terms = partial(pair_terms, policy, make_pair_loss(self), self.sft_coefficient)
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
             # 2. Make one update on the pairs of this step.
-            batch = data.select(run.seeds.take_batch(step, len(data), self.batch_size))
+            rows = run.seeds.take_batch(step, len(data), self.batch_size)
+            batch = with_reference(data.select(rows), None if reference is None else reference[rows])
             run.record.log(learner.step(batch, terms, count=len(batch), progress=run.progress))
         return policy
 
@@ -102,14 +105,19 @@ class DPO(Method):
         return Cost(trained=self.epochs * answers, forward=0 if self.loss in REFERENCE_FREE else answers)
 
 
-def add_reference(parts: Parts, data: PairBatch) -> PairBatch:
-    """Returns the pairs with the reference log-probabilities of both answers, computed with the current policy. Charges
-    the two forward passes to the run's meter."""
-    model, sides = parts.policy.model, (data.chosen, data.rejected)
-    ask = partial(forward.sequence_logprobs, model)
-    chosen, rejected = (forward.by_micro_batch(model, ask, side, parts.token_budget) for side in sides)
+def reference_logprobs(parts: Parts, data: PairBatch | EncodedRows[Preference, PairBatch]) -> Tensor:
+    """Returns the log-probabilities of the chosen and of the rejected answer of each pair under the current policy:
+    [B,2]. Charges the forward passes over both answers to the run's meter."""
+    model = parts.policy.model
     parts.run.meter.forward(parts.policy.size, data.tokens)
-    return replace(data, reference_chosen=chosen, reference_rejected=rejected)
+    return forward.by_micro_batch(model, partial(forward.pair_logprobs, model), data, parts.token_budget)
+
+
+def with_reference(pairs: PairBatch, logprobs: Tensor | None) -> PairBatch:
+    """Returns the pairs with the result of `reference_logprobs` for them, or unchanged if that is None."""
+    if logprobs is None:
+        return pairs
+    return replace(pairs, reference_chosen=logprobs[:, 0], reference_rejected=logprobs[:, 1])
 
 
 def pair_terms(policy: LanguageModel, loss: PreferenceLoss, sft_coefficient: float, pairs: PairBatch) -> Terms:
@@ -117,9 +125,10 @@ def pair_terms(policy: LanguageModel, loss: PreferenceLoss, sft_coefficient: flo
     counts one half). If the pairs have reference log-probabilities, the margin is the difference of the log-ratios. In
     this case `chosen_fall` is logged too: the chosen answer's log-probability under the reference minus that under the
     policy."""
+    chosen, rejected = forward.pair_logprobs(policy.model, pairs).unbind(dim=1)
     logprobs = PairLogprobs(
-        chosen=forward.sequence_logprobs(policy.model, pairs.chosen),
-        rejected=forward.sequence_logprobs(policy.model, pairs.rejected),
+        chosen=chosen,
+        rejected=rejected,
         reference_chosen=pairs.reference_chosen,
         reference_rejected=pairs.reference_rejected,
         chosen_lengths=pairs.chosen.completion_lengths,

@@ -7,7 +7,6 @@ becomes the chosen answer (Section 6).
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from preflab.fields import Count, CountOrAll, Positive
 from preflab.losses.preference import REFERENCE_FREE
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
-from preflab.methods.dpo import add_reference, make_pair_loss, pair_terms, require_pair_loss
+from preflab.methods.dpo import make_pair_loss, pair_terms, reference_logprobs, require_pair_loss, with_reference
 from preflab.methods.pairs import PairDraw, draw_pairs
 from preflab.methods.shared.rollout import take_prompts
 from preflab.methods.shared.rounds import Rounds
@@ -106,9 +105,9 @@ def draw_round_of_pairs(spec: DPOIter, parts: Parts, prompts: list[Prompt], coun
     drawn: dict[str, Any] = {"pairs": [from_preference(pair) for pair in pairs]}
     if not pairs or spec.loss in REFERENCE_FREE:
         return drawn
-    data = add_reference(parts, collate_pairs(pairs, parts.policy.encode, limit=spec.max_completion_tokens))
-    columns = {"reference_chosen": data.reference_chosen, "reference_rejected": data.reference_rejected}
-    return drawn | {name: column.tolist() for name, column in columns.items() if column is not None}
+    data = collate_pairs(pairs, parts.policy.encode, limit=spec.max_completion_tokens)
+    chosen, rejected = reference_logprobs(parts, data).T.tolist()
+    return drawn | {"reference_chosen": chosen, "reference_rejected": rejected}
 
 
 def read_round_of_pairs(spec: DPOIter, policy: LanguageModel, drawn: dict[str, Any]) -> PairBatch | None:
@@ -120,5 +119,5 @@ def read_round_of_pairs(spec: DPOIter, policy: LanguageModel, drawn: dict[str, A
     data = collate_pairs(pairs, policy.encode, limit=spec.max_completion_tokens)
     if spec.loss in REFERENCE_FREE:
         return data
-    chosen, rejected = torch.tensor(drawn["reference_chosen"]), torch.tensor(drawn["reference_rejected"])
-    return replace(data, reference_chosen=chosen, reference_rejected=rejected)
+    columns = [drawn["reference_chosen"], drawn["reference_rejected"]]
+    return with_reference(data, torch.tensor(columns).T)

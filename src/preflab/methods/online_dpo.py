@@ -17,7 +17,7 @@ from preflab.fields import Count, Positive, Share
 from preflab.losses.preference import REFERENCE_FREE
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
-from preflab.methods.dpo import add_reference, make_pair_loss, pair_terms, require_pair_loss
+from preflab.methods.dpo import make_pair_loss, pair_terms, reference_logprobs, require_pair_loss, with_reference
 from preflab.methods.pairs import PairDraw, draw_pairs
 from preflab.methods.shared.rollout import require_updates, take_prompts
 from preflab.models.lm import LanguageModel
@@ -103,7 +103,7 @@ class OnlineDPO(Method):
         if self.loss in REFERENCE_FREE:
             return data
         with reference.active():
-            return add_reference(parts, data)
+            return with_reference(data, reference_logprobs(parts, data))
 
     def cost(self, size: DataSize) -> Cost:
         """Counts one pair for each prompt. The rule `all` may make more pairs of a prompt's samples; these are not

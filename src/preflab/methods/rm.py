@@ -7,16 +7,17 @@ calibration on held-out pairs. Margins, soft labels, label smoothing and a lengt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
-from preflab import ops
 from preflab.batch import PairBatch, collate_pairs
+from preflab.encoded import EncodedRows
 from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll
 from preflab.losses.reward import bradley_terry_loss, doubts, length_covariate
@@ -28,6 +29,7 @@ from preflab.models.heads import make_reward_model
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
 from preflab.train.state import require_number
+from preflab.types import Preference
 
 
 class RM(Method):
@@ -67,31 +69,40 @@ class RM(Method):
         # 1. Make the model: the policy's weights with a scalar head.
         own_head = (self.member,) if self.member and not self.shared_head else ()
         scorer = make_reward_model(parts.policy, seed=run.seeds.derive("head", *own_head))
-        # 2. Encode the training pairs, in the order of this ensemble member, and the held-out pairs.
+        # 2. Take the training pairs, in the order of this ensemble member, and the held-out pairs.
         limit = self.max_completion_tokens
         pairs = parts.buy(parts.preferences(), self.pairs)
+        self.require_labels(pairs)
         if self.member:
             pairs = [pairs[row] for row in run.seeds.permute(len(pairs), "member", self.member)]
-        data = self.add_labels(collate_pairs(pairs, scorer.encode, limit=limit))
+        data = EncodedRows(pairs, collate_pairs, scorer.encode, limit=limit)
         held_out = collate_pairs(parts.testbed.preferences("validation"), scorer.encode, limit=limit)
-        learner, length = parts.learner(scorer.model, self.optim), LengthWeight(data, on=self.length_debias)
+        differences = data.measure(length_differences) if self.length_debias else None
+        learner, length = parts.learner(scorer.model, self.optim), LengthWeight(differences)
         total = self.epochs * -(-len(data) // self.batch_size)
         state = {"reward_model": learner, "length": length}
         validate = partial(measure_held_out, pairs=held_out, token_budget=parts.token_budget)
         for step in run.steps(total, state, policy=scorer, validate=validate):
             # 3. Update the model and the length weight on the pairs of this step.
-            batch = data.select(run.seeds.take_batch(step, len(data), self.batch_size))
+            batch = self.add_labels(data.select(run.seeds.take_batch(step, len(data), self.batch_size)))
             terms = partial(bradley_terry_terms, scorer, length=length, smoothing=self.label_smoothing)
             run.record.log(length.follow(learner.step(batch, terms, count=len(batch), progress=run.progress)))
         return scorer
 
+    def require_labels(self, pairs: Sequence[Preference]) -> None:
+        """Raises `UserError` if the settings use margins or probabilities, but the pairs have none."""
+        used = {"margin": self.margin, "probability": self.soft_labels}
+        given = {
+            "margin": any(pair.margin is not None for pair in pairs),
+            "probability": any(pair.probability is not None for pair in pairs),
+        }
+        for name, setting in used.items():
+            if setting and not given[name]:
+                raise UserError(f"No preference pair has a {name}: add it to the data, or turn off the setting.")
+
     def add_labels(self, data: PairBatch) -> PairBatch:
         """Returns the pairs with scaled margins and with probabilities, or without these columns if the settings do not
-        use them. Raises `UserError` if the settings use margins or probabilities, but the pairs have none."""
-        columns = {"margin": (self.margin, data.margins), "probability": (self.soft_labels, data.probabilities)}
-        for name, (setting, column) in columns.items():
-            if setting and column is None:
-                raise UserError(f"No preference pair has a {name}: add it to the data, or turn off the setting.")
+        use them."""
         margins = self.margin * data.margins if self.margin and data.margins is not None else None
         return replace(data, margins=margins, probabilities=data.probabilities if self.soft_labels else None)
 
@@ -105,19 +116,19 @@ class LengthWeight:
     `length_covariate`.
 
     phi is trained together with the model, by plain gradient descent with a larger learning rate, so that phi learns
-    the effect of length before the model does. phi is not saved with the model. If `on` is False, phi stays 0 and is
-    not logged.
+    the effect of length before the model does. phi is not saved with the model. `differences`: those of the
+    lengths of all training pairs (see `length_differences`); if they are None, phi stays 0 and is not logged.
     """
 
     RATE = 1.0  # the learning rate of phi; it is stable, since the curvature is at most E[x^2] / 4
 
-    def __init__(self, data: PairBatch, *, on: bool) -> None:
-        self.on = on
-        difference = (data.chosen.completion_lengths - data.rejected.completion_lengths).double()
-        self.spread = float(difference.std(correction=0)) or 1.0  # 1 if all differences are equal
+    def __init__(self, differences: Tensor | None) -> None:
+        self.on = differences is not None
         self.weight = 0.0
+        spread = 1.0 if differences is None else float(differences.double().std(correction=0))
+        self.spread = spread or 1.0  # 1 if all differences are equal
 
-    def covariate(self, pairs: PairBatch) -> torch.Tensor:
+    def covariate(self, pairs: PairBatch) -> Tensor:
         return length_covariate(pairs.chosen.completion_lengths, pairs.rejected.completion_lengths, self.spread)
 
     def follow(self, stats: Mapping[str, float]) -> dict[str, float]:
@@ -136,14 +147,18 @@ class LengthWeight:
         self.weight = require_number(state, "weight")
 
 
+def length_differences(pairs: PairBatch) -> Tensor:
+    """Returns the number of tokens of the chosen answer minus that of the rejected answer, for each pair: [B]."""
+    return pairs.chosen.completion_lengths - pairs.rejected.completion_lengths
+
+
 def bradley_terry_terms(
     scorer: LanguageModel, pairs: PairBatch, *, length: LengthWeight | None = None, smoothing: float = 0.0
 ) -> Terms:
     """Returns the unreduced loss of each pair: [B]. Logs the accuracy and the margin of the model's scores, without the
     length covariate."""
-    chosen = forward.scores(scorer.model, pairs.chosen)
-    rejected = forward.scores(scorer.model, pairs.rejected)
-    stats = {"accuracy": ops.order_accuracy(chosen - rejected), "margin": chosen - rejected}
+    chosen, rejected = forward.pair_scores(scorer.model, pairs).unbind(dim=1)
+    stats = {"accuracy": forward.order_of_scores(chosen, rejected), "margin": chosen - rejected}
     shift = None if pairs.margins is None else -pairs.margins
     if length is not None and length.on:
         x = length.covariate(pairs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from preflab.batch import TokenBatch, collate_demonstrations
+from preflab.encoded import EncodedRows
 from preflab.fields import Count, CountOrAll
 from preflab.losses.policy import sft_loss
 from preflab.methods.base import Method, Parts, Records
@@ -38,9 +39,9 @@ class SFT(Method):
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
-        # 1. Encode the answers.
+        # 1. Take the answers; each is encoded when it is first selected.
         rows = self.answers(parts)
-        data = collate_demonstrations(rows, policy.encode, limit=self.max_completion_tokens)
+        data = EncodedRows(rows, collate_demonstrations, policy.encode, limit=self.max_completion_tokens)
         learner = parts.learner(policy.model, self.optim)
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):

@@ -1,14 +1,14 @@
 """Computes log-probabilities, values and scores of a batch; only this module runs a model on a batch or slices logits.
 
-Each row is first shifted to the left: a prompt of p tokens and its completion are at positions 0..n-1 of n tokens, and
-all padding is on the right. In a causal model, no token attends to later tokens. Therefore the model needs neither an
-attention mask nor position ids, and the padding of a batch does not change the results. The state *before* response
-token t is at position p + t - 1.
+`layout` arranges the rows of a batch for a forward pass. The padding of a batch does not change the results. Where
+completions share a prompt and the model allows it, the prompt's tokens are computed once.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -17,12 +17,18 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from preflab import ops
-from preflab.batch import KeptTokens, TokenBatch, micro_batches
+from preflab.batch import KeptTokens, PairBatch, TokenBatch, micro_batches
 from preflab.errors import UserError
+from preflab.models.layout import plain_layout, shared_layout
+from preflab.models.sharing import run_layout, sharing_limit
 
+log = logging.getLogger("preflab")
 LOGITS_BUDGET = 4096 * 512  # the largest number of logits in memory at a time; they take 8 MiB in fp32
 LOGPROB_ROUNDING = 4 * torch.finfo(torch.float32).eps
 """The relative difference that rounding may cause between two computations of the log-probability of a sequence."""
+
+SCORE_ROUNDING = 1e-6
+"""The difference that rounding may cause between two computations of a reward model's score, for scores of about 1."""
 
 
 class TokenScores(NamedTuple):
@@ -63,8 +69,21 @@ def in_bf16(model: Any) -> bool:
 
 
 def use_bf16(model: Any) -> None:
-    """Makes the functions of this module run this model, and later copies of it, in bf16; the weights stay in fp32."""
+    """Makes the functions of this module run this model, and later copies of it, in bf16; the weights stay in fp32.
+    Logs a warning if this processor has no fast arithmetic in bf16."""
     backbone(model).mixed_precision = True
+    if unwrap(model).device.type == "cpu":
+        warn_of_slow_bf16()
+
+
+@lru_cache(maxsize=1)
+def warn_of_slow_bf16() -> None:
+    """Logs a warning, once in a process, if this processor has no fast arithmetic in bf16. PyTorch then computes in bf16
+    by loops that are several times slower than those in fp32, and less exact."""
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        log.warning(
+            "This processor has no arithmetic in bf16, which is slower than fp32 here. Set the precision to fp32."
+        )
 
 
 @torch.no_grad()
@@ -85,18 +104,11 @@ def by_micro_batch(model: Any, function: Callable[[Any], Tensor], batch: Any, bu
 def states(model: Any, batch: TokenBatch) -> Tensor:
     """Returns the last-layer hidden states before each response token and after the last response token: [B, T+1,
     D]."""
-    width = int(batch.lengths.max())
-    columns = torch.arange(width, device=batch.prompt_ids.device)[None, :]
-    prompt = batch.prompt_lengths[:, None]
-    shift = batch.prompt_ids.shape[1] - prompt
-    joined = torch.cat([batch.prompt_ids, batch.completion_ids], dim=1)
-    source = (columns + shift).clamp(max=joined.shape[1] - 1)
-    ids = joined.gather(1, source)
+    network = backbone(model)
+    layout = shared_layout(batch, sharing_limit(network)) or plain_layout(batch)
     with precision(model):
-        hidden = backbone(model)(input_ids=ids, use_cache=False).last_hidden_state
-    steps = torch.arange(batch.completion_ids.shape[1] + 1, device=ids.device)[None, :]
-    places = (prompt - 1 + steps).clamp(max=width - 1)
-    return hidden.gather(1, places[:, :, None].expand(-1, -1, hidden.shape[-1]))
+        hidden = run_layout(network, layout)
+    return layout.gather(hidden)
 
 
 def token_logprobs(
@@ -131,6 +143,11 @@ def sequence_logprobs(model: Any, batch: TokenBatch) -> Tensor:
     return ops.sequence_sum(token_logprobs(model, batch).logprobs, batch.mask)
 
 
+def pair_logprobs(model: Any, pairs: PairBatch) -> Tensor:
+    """Returns log pi(y|x) of the chosen and of the rejected answer of each pair: [B,2]."""
+    return sequence_logprobs(model, pairs.answers).view(2, -1).T
+
+
 def full_logprobs(model: Any, batch: TokenBatch) -> Tensor:
     """Returns log pi of every vocabulary entry at each counted token, [N,V] fp32. It is used for the exact KL of small
     models."""
@@ -150,6 +167,18 @@ def scores(reward_model: Any, batch: TokenBatch) -> Tensor:
     last = batch.completion_lengths[:, None, None].expand(-1, 1, hidden.shape[-1])
     head = unwrap(reward_model).score
     return head(hidden.gather(1, last).to(head.weight.dtype)).float().flatten()
+
+
+def pair_scores(reward_model: Any, pairs: PairBatch) -> Tensor:
+    """Returns a reward model's scores of the chosen and of the rejected answer of each pair: [B,2] fp32."""
+    return scores(reward_model, pairs.answers).view(2, -1).T
+
+
+def order_of_scores(chosen: Tensor, rejected: Tensor) -> Tensor:
+    """Returns 1 where the chosen answer scores higher, 1/2 where the scores are equal up to rounding, and 0 otherwise.
+    Equal answers to one prompt may differ by rounding, since they are at different places of a shared row."""
+    rounding = SCORE_ROUNDING * (1.0 + chosen.abs() + rejected.abs())
+    return ops.order_accuracy(chosen - rejected, rounding=rounding)
 
 
 class Head:

@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from preflab.meter import Meter
-from preflab.models.forward import Head, in_bf16, unwrap
+from preflab.models.forward import Head, in_bf16, unwrap, warn_of_slow_bf16
 from preflab.models.lm import LanguageModel
 from preflab.sampling import fallback
 from preflab.sampling.base import Decoding, Sampler, Samples
@@ -78,6 +78,8 @@ class NativeSampler(Sampler):
         results = DrawnRows(lm, prompts, decoding.max_new_tokens)
         stream = uniforms(seeds, decoding.max_new_tokens).to(results.device)
         base = unwrap(lm.model)
+        if self.spec.precision == "bf16" and base.device.type == "cpu":
+            warn_of_slow_bf16()
         with _evaluating(base), _weights_in(base, torch.bfloat16 if self.spec.precision == "bf16" else None):
             if base not in self._support:
                 self._support[base] = examine(base)

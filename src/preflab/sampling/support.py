@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from preflab.models.forward import backbone
+from preflab.models.sharing import named_windows
 from preflab.sampling.cache import InPlaceCache
 from preflab.sampling.decode import DecodeBatch
 
 PROBE = ([1, 2, 3], [4])  # a long and a short prompt, so that the trial includes a masked gap
 PROBE_TOKENS = [[5, 6], [7, 0]]
-WINDOW_NAME = re.compile("(window|window_size|attention_chunk_size)$")
-"""Matches the names of configuration fields that limit to how many earlier columns a token attends. Some families apply
-such a window to columns, not to tokens. The local layers of GPT-Neo, for example, also count the masked gap between a
-short prompt and its new tokens."""
 PROBE_COLUMNS = len(PROBE[0]) + len(PROBE_TOKENS[0])
 
 
@@ -52,7 +48,7 @@ def examine(base: Any) -> Support:
     if len(layers) != config.num_hidden_layers:
         return Support("not every layer stores keys and values.")
     windows = [layer.sliding_window for layer in layers if isinstance(layer, DynamicSlidingWindowLayer)]
-    windows += [size for name, size in config.to_dict().items() if WINDOW_NAME.search(name) and size]
+    windows += named_windows(config)
     window = min(windows, default=None)
     if window is not None and window < PROBE_COLUMNS:
         return Support(f"its attention window is {window} tokens.")

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from preflab import ops
 from preflab.batch import PairBatch
 from preflab.losses.reward import bradley_terry_loss
 from preflab.models import forward
@@ -33,13 +32,13 @@ class PairScores(NamedTuple):
     @property
     def right(self) -> Tensor:
         """For each pair, 1 if the chosen answer scores higher, 1/2 if the scores are equal, and 0 otherwise."""
-        return ops.order_accuracy(self.margin).double()
+        return forward.order_of_scores(self.chosen, self.rejected).double()
 
 
 def score_pairs(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> PairScores:
     """Returns the reward model's scores of both answers of each pair."""
-    score, sides = partial(forward.scores, scorer.model), (pairs.chosen, pairs.rejected)
-    return PairScores(*(forward.by_micro_batch(scorer.model, score, side, token_budget) for side in sides))
+    score = partial(forward.pair_scores, scorer.model)
+    return PairScores(*forward.by_micro_batch(scorer.model, score, pairs, token_budget).unbind(dim=1))
 
 
 def measure_held_out(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> dict[str, float]:

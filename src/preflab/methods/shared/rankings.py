@@ -10,6 +10,7 @@ from torch import Tensor
 
 from preflab import ops
 from preflab.batch import RankedBatch, collate_rankings
+from preflab.encoded import EncodedRows
 from preflab.losses.ranking import RankedLogprobs
 from preflab.methods.base import Parts
 from preflab.models import forward
@@ -37,9 +38,9 @@ def imitate_rankings(spec: LearnsRankings, parts: Parts) -> LanguageModel:
     """Trains the policy. A labels budget limits the number of rankings; `count_comparisons` says what a ranking
     costs."""
     run, policy = parts.run, parts.policy
-    # 1. Encode the answers of every ranking, with their scores.
+    # 1. Take the rankings; the answers of each are encoded when it is first selected.
     rows = parts.buy(parts.rankings(), spec.rankings, price=count_comparisons)
-    data = collate_rankings(rows, policy.encode, limit=spec.max_completion_tokens)
+    data = EncodedRows(rows, collate_rankings, policy.encode, limit=spec.max_completion_tokens)
     learner, terms = parts.learner(policy.model, spec.optim), partial(ranking_terms, policy, spec.loss)
     total = spec.epochs * -(-len(data) // spec.batch_size)
     for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from preflab.batch import KeptTokens, TokenBatch
+from preflab.batch import KeptTokens, TokenBatch, stack
 from preflab.errors import UserError
 from preflab.methods.base import Parts
 from preflab.sampling.base import Decoding, Samples
@@ -81,19 +81,13 @@ class Rollout:
     def join(rollouts: Sequence[Rollout]) -> Rollout:
         """Joins several rollouts into one, in their order. All rollouts must have the same policy and the same group
         size."""
-        batches, samples = [rollout.batch for rollout in rollouts], [rollout.samples for rollout in rollouts]
+        samples = [rollout.samples for rollout in rollouts]
         kept = [sample.kept for sample in samples if sample.kept is not None]
-        batch = TokenBatch(
-            prompt_ids=_stack([batch.prompt_ids.flip(1) for batch in batches]).flip(1),  # padded on the left
-            prompt_lengths=torch.cat([batch.prompt_lengths for batch in batches]),
-            completion_ids=_stack([batch.completion_ids for batch in batches]),
-            completion_lengths=torch.cat([batch.completion_lengths for batch in batches]),
-            truncated=torch.cat([batch.truncated for batch in batches]),
-        )
+        batch = TokenBatch.join([rollout.batch for rollout in rollouts])
         together = Samples(
             batch,
-            _stack([sample.logprobs for sample in samples]),
-            KeptTokens(_stack([each.ids for each in kept]), _stack([each.counts for each in kept])) if kept else None,
+            stack([sample.logprobs for sample in samples]),
+            KeptTokens(stack([each.ids for each in kept]), stack([each.counts for each in kept])) if kept else None,
             all(sample.exact for sample in samples),
         )
         return Rollout(
@@ -205,15 +199,3 @@ def score_answers(
     if own:
         record.show(prompts, completions, scores)
     return scores
-
-
-def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Joins tensors along their first axis. Along each other axis, every tensor is padded with 0 at its end to the
-    largest size."""
-    shape = [max(tensor.shape[axis] for tensor in tensors) for axis in range(1, tensors[0].dim())]
-    out = tensors[0].new_zeros(sum(len(tensor) for tensor in tensors), *shape)
-    start = 0
-    for tensor in tensors:
-        out[(slice(start, start + len(tensor)), *(slice(size) for size in tensor.shape[1:]))] = tensor
-        start += len(tensor)
-    return out

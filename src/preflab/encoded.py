@@ -1,0 +1,77 @@
+"""Training rows that become token ids when they are first selected.
+
+A run on many rows therefore begins at once. The ids are stored without padding, so that the memory does not depend on
+the longest row.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from preflab.batch import Batch, Encode, Encoded
+from preflab.types import Completion, Prompt
+
+CHUNK = 1024
+"""The number of rows that are padded together where every row is read once."""
+Row = TypeVar("Row")
+Made = TypeVar("Made", bound=Batch, covariant=True)
+
+
+class Collate(Protocol[Row, Made]):
+    """A function that makes a batch from rows, such as `batch.collate_pairs`."""
+
+    def __call__(self, rows: Sequence[Row], encode: Encode, *, limit: int) -> Made: ...
+
+
+class EncodedRows(Generic[Row, Made]):
+    """Rows of training data. `select` returns a batch of some of them.
+
+    `collate` makes a batch from rows. `encode` and `limit` are its arguments; see `batch.collate_pairs`. Each answer is
+    encoded once.
+    """
+
+    def __init__(self, rows: Sequence[Row], collate: Collate[Row, Made], encode: Encode, *, limit: int) -> None:
+        self.rows = rows
+        self._collate = collate
+        self._encode = encode
+        self._limit = limit
+        self._stored: dict[tuple[int, int], tuple[array[int], array[int], bool]] = {}
+        if not rows:
+            collate(rows, encode, limit=limit)  # raises the error that says which rows are missing
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def select(self, rows: Sequence[int] | Tensor) -> Made:
+        """Returns a batch of these rows, padded to their longest prompt and their longest completion."""
+        return self._collate([self.rows[int(row)] for row in rows], self._encode_once, limit=self._limit)
+
+    @property
+    def lengths(self) -> Tensor:
+        """Int[B]: the number of tokens of each row, as in the batch. All rows are encoded for this."""
+        return self.measure(lambda batch: batch.lengths)
+
+    @property
+    def tokens(self) -> int:
+        """The number of tokens of all rows, without padding. All rows are encoded for this."""
+        return int(self.lengths.sum())
+
+    def measure(self, function: Any) -> Tensor:
+        """Returns the results [B] of a function of a batch, which is called for a part of the rows at a time."""
+        parts = [range(start, min(start + CHUNK, len(self))) for start in range(0, len(self), CHUNK)]
+        return torch.cat([function(self.select(part)) for part in parts])
+
+    def _encode_once(self, prompt: Prompt, answer: Completion, limit: int) -> Encoded:
+        """Encodes an answer, or returns its stored ids. `rows` keeps the objects alive, so that their addresses name
+        them."""
+        key = (id(prompt), id(answer))
+        if key not in self._stored:
+            encoded = self._encode(prompt, answer, limit)
+            self._stored[key] = (array("i", encoded.prompt), array("i", encoded.answer), encoded.truncated)
+        stored = self._stored[key]
+        return Encoded(list(stored[0]), list(stored[1]), stored[2])
