@@ -26,7 +26,7 @@ from preflab.testbeds.base import SPLITS
 from preflab.testbeds.code.known import read_problem
 from preflab.testbeds.code.own_tests import call_tests, describe_untested, explain_own_tests
 from preflab.testbeds.code.sandboxed import Sandboxed
-from preflab.testbeds.code.stub import find_untested
+from preflab.testbeds.code.stub import find_untested, list_deciding
 from preflab.testbeds.dialogues import Dialogues
 from preflab.testbeds.provenance import make_turn_key, place_key, place_split
 from preflab.types import Problem, Prompt, Split, Test, Turn, Verdict
@@ -125,9 +125,10 @@ class Jsonl(Sandboxed):
         with judging as judge:
             if isinstance(judge, SandboxJudge):
                 problems = [row.prompt for split in SPLITS for row in rows[split] if isinstance(row.prompt, Problem)]
-                untested |= find_untested([each for each in problems if each.id not in untested], judge)
-                rows, more = self._drop_untested(rows, untested)
-                notes += more
+                deciding = {each.id: list_deciding(each.public_tests, each.hidden_tests) for each in problems}
+                found = find_untested({name: deciding[name] for name in deciding if name not in untested}, judge)
+                rows, more = self._drop_untested(rows, untested | found.reasons)
+                notes += [*found.notes, *more]
             yield Dialogues("jsonl", rows, part=part, identity={"source": files}, notes=notes, judge=judge)
 
     def _complete_recipes(self, row: DialogueRow) -> DialogueRow:
