@@ -33,8 +33,9 @@ def says(who: str, text: str) -> dict[str, str]:
 
 
 def read(*records: Mapping[str, Any]) -> list[DialogueRow]:
-    """The rows of a file that holds the records; raises its errors."""
-    return [row for _, row in FileReading().read_rows((f"f:{n}", dict(record)) for n, record in enumerate(records, 1))]
+    """The rows of a file that holds the records and that a judge will test; raises its errors."""
+    lines = [(f"f:{n}", dict(record)) for n, record in enumerate(records, 1)]
+    return [row for _, row in FileReading(tested=True).read_rows(lines)]
 
 
 def describe(row: DialogueRow) -> tuple[str, str | None, str | None]:
@@ -533,7 +534,7 @@ def test_the_gap_of_scores_is_the_margin() -> None:
 def test_verl_keeps_the_ground_truth_for_a_judge() -> None:
     """Protects verl's records: prompts for PPO as they are; where a judge is named, the ground truth is a hidden test."""
     record = {"data_source": "gsm8k", "prompt": [user("q")], "reward_model": {"style": "rule", "ground_truth": "42"}}
-    [row] = read(record)
+    [(_, row)] = FileReading().read_rows([("f:1", record)])
     assert not isinstance(row.prompt, Problem)
     [(_, tested)] = FileReading(tested=True).read_rows([("f:1", record)])
     assert isinstance(tested.prompt, Problem) and tested.prompt.hidden_tests == (Test(None, "42"),)

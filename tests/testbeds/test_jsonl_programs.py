@@ -162,6 +162,23 @@ def test_a_problem_that_tests_is_not_run_beforehand(tmp_path: Path, monkeypatch:
         assert not testbed.notes
 
 
+def test_tests_without_a_judge_are_not_read(tmp_path: Path) -> None:
+    """Protects SFT on answers that have tests beside them: broken tests refuse nothing, and a note says that none is run.
+    Where there is nothing but tests to learn from, the judge is missing, and its absence is refused."""
+    tests: list[Any] = [["assert f(1"], "{", [{"input": 1}], {"inputs": [1], "outputs": []}, 7]
+    rows = [{"prompt": f"{n}", "completion": "a", "tests": tests[n % 5], "test_imports": 3} for n in range(60)]
+    with TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "a.jsonl", *rows)}).open(Context()) as testbed:
+        assert sum(len(testbed.demonstrations(split)) for split in SPLITS) == 60 and not testbed.tested
+    assert testbed.notes == ("The tests of 60 records are not run: the testbed names no `judge`.",)
+    truths = [{"prompt": f"{n}", "reward_model": {"ground_truth": "[{"}} for n in range(60)]
+    with TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "v.jsonl", *truths)}).open(Context()) as testbed:
+        assert len(testbed.notes) == 1
+    for row in rows:
+        del row["completion"]
+    with pytest.raises(UserError, match="there are tests, but no `judge` to run them"):
+        TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "b.jsonl", *rows)}).open(Context()).__enter__()
+
+
 def test_one_broken_test_does_not_refuse_your_file(tmp_path: Path) -> None:
     """Protects a file of which one problem has a broken test and one tests nothing: both are counted and named."""
     rows = [{"prompt": f"Add 1, {n}.", "tests": ["assert f(1) == 2"]} for n in range(60)]

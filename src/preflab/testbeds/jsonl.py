@@ -102,12 +102,8 @@ class Jsonl(Sandboxed):
         rows, more = self._part_splits(rows)
         notes += more
         tests = [test for split in SPLITS for row in rows[split] for test in _all_tests(row.prompt)]
-        if bool(tests) != bool(self.judge):
-            raise UserError(
-                f"{self.data}: there are tests, but no `judge` to run them. Name a function: `judge: module:function`."
-                if tests
-                else f"{self.data}: the judge {self.judge!r} has nothing to run: no record has `tests`."
-            )
+        if self.judge and not tests:
+            raise UserError(f"{self.data}: the judge {self.judge!r} has nothing to run: no record has `tests`.")
         untested: dict[str, str] = {}
         if self.judge == _SANDBOX:
             prompts = {row.prompt.id: row.prompt for split in SPLITS for row in rows[split]}
@@ -240,14 +236,20 @@ class Jsonl(Sandboxed):
 
     def _read_rows(self, source: str, notes: list[str]) -> Iterator[DialogueRow]:
         """Yields the rows of a source, and appends notes on how they were read to `notes`. Raises `UserError` if two
-        different prompts have the same id."""
+        different prompts have the same id, or if nothing but tests could teach anything and no judge runs them."""
         reading = self._reading()
+        answered = False
         known: dict[str, Prompt] = {}
         for where, row in reading.read_rows(read_source(source, split=self.split, rows=self.rows)):
             prompt = row.prompt
             if known.setdefault(prompt.id, prompt) != prompt:
                 raise UserError(f"{where}: the prompt {prompt.id!r} occurs earlier with other text, tests or level.")
+            answered = answered or row.answer is not None or row.rejected is not None
             yield row
+        if reading.untried and not answered:
+            raise UserError(
+                f"{source}: there are tests, but no `judge` to run them. Name a function: `judge: module:function`."
+            )
         notes += reading.write_notes()
 
 
