@@ -89,6 +89,9 @@ PAIRS: dict[str, Mapping[str, Any]] = {
     "TRL, explicit prompt": {"prompt": "q", "chosen": "good", "rejected": "bad"},
     "TRL, messages": {"prompt": [user("q")], "chosen": [assistant("good")], "rejected": [assistant("bad")]},
     "TRL, implicit prompt": {"chosen": [user("q"), assistant("good")], "rejected": [user("q"), assistant("bad")]},
+    "TRL, implicit prompt as texts": {"chosen": "q good", "rejected": "q bad"},
+    "winner and loser": {"prompt": "q", "winner": "good", "loser": "bad"},
+    "winner and loser as dialogues": {"winner": [user("q"), assistant("good")], "loser": [user("q"), assistant("bad")]},
     "HH-RLHF": {"chosen": "\n\nHuman: q\n\nAssistant: good", "rejected": "\n\nHuman: q\n\nAssistant: bad"},
     "HH-RLHF with its prompt apart": {"prompt": "\n\nHuman: q\n\nAssistant:", "chosen": "good", "rejected": "bad"},
     "messages as JSON texts": {
@@ -621,6 +624,54 @@ def test_useless_records_are_left_out_and_counted(record: Mapping[str, Any], rea
     assert note.startswith("1 record left out because") and reason in note
     with pytest.raises(UselessRecordError):
         read(record)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "row"),
+    [
+        ("The sky is blue.", "The sky is brown.", ("u:The sky is", "blue.", "brown.")),
+        ("Q: 2+2?\nA: 4\n", "Q: 2+2?\nA: 45\n", ("u:Q: 2+2?\nA:", "4", "45")),
+        ("Say it\nyes", "Say it no", ("u:Say it", "yes", "no")),
+    ],
+)
+def test_texts_without_a_prompt_part_where_words_part(chosen: str, rejected: str, row: tuple[str, str, str]) -> None:
+    """Protects TRL's implicit prompt as texts: no word is cut, a system turn stands before, and a note says how it is read."""
+    reading = FileReading()
+    [(_, found)] = reading.read_rows([("f:1", {"chosen": chosen, "rejected": rejected, "system": "s"})])
+    assert describe(found) == (f"s:s | {row[0]}", *row[1:])
+    assert reading.write_notes() == [
+        "1 pair without a prompt: the words with which both texts begin are read as the prompt, and the rest as the answers."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "complaint"),
+    [
+        ("Yes", "Yet", "`prompt` is missing"),
+        ("", "b", "`prompt` is missing"),
+        ("Is it so? Yes", "Is it so? Yes indeed", "one of its texts is the beginning of the other"),
+        ("the same text", "the same text", "one of its texts is the beginning of the other"),
+        ("User: hi\nAssistant: yes", "User: hi\nAssistant: no", "look like dialogues with marks of their own"),
+        ("<|im_start|>user\nhi ok yes", "<|im_start|>user\nhi ok no", "look like dialogues with marks of their own"),
+    ],
+)
+def test_texts_whose_prompt_is_not_clear_are_refused(chosen: str, rejected: str, complaint: str) -> None:
+    """Protects from a prompt that is guessed: half a word, a whole answer, or turns of a dialogue that nobody parts."""
+    with pytest.raises(UserError, match=complaint):
+        read({"chosen": chosen, "rejected": rejected})
+
+
+def test_winner_and_loser_may_be_names_of_models() -> None:
+    """Protects from names of models that are read as answers: other fields hold the answers then."""
+    [row] = read({"prompt": "q", "winner": "gpt", "loser": "llama", "response_gpt": "a", "response_llama": "b"})
+    assert describe(row) == ("u:q", None, None)
+
+
+def test_acecode_nests_its_dialogue() -> None:
+    """Protects AceCode: a prompt in a list of one dialogue, with tests that are assertions."""
+    [row] = read({"question": "q", "context_messages": [[user("q")]], "test_cases": ["assert f(1) == 2"]})
+    assert describe(row) == ("u:q", None, None)
+    assert isinstance(row.prompt, Problem) and len(row.prompt.hidden_tests) == 1
 
 
 def test_an_answer_may_quote_a_dialogue() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from preflab.data.labels import FileLabels
+from preflab.data.lines import check_text
 from preflab.data.numbers import read_margin, read_number, read_probability, require_finite
 from preflab.data.problems import read_tests
 from preflab.data.prompts import (
@@ -22,6 +23,7 @@ from preflab.data.prompts import (
     surround,
 )
 from preflab.data.row import NOT_ASKED, PROMPTS_DIFFER, USER_LAST, DataRecord, DialogueRow, UselessRecordError
+from preflab.data.shared_beginning import part_texts
 from preflab.data.turns import (
     Turns,
     agree_on_prompt,
@@ -33,7 +35,7 @@ from preflab.data.turns import (
 )
 from preflab.data.written import parse_messages
 from preflab.errors import UserError
-from preflab.types import Completion, Problem, Test
+from preflab.types import Completion, Problem, Test, Turn
 
 FIRST_BETTER, SECOND_BETTER, EQUAL = "first", "second", "tie"
 Choices = Mapping[str, str]
@@ -105,6 +107,14 @@ def read_pair(chosen: str, rejected: str, record: DataRecord, where: str, labels
     others, worse = read_answer(record[rejected], prompt, f"{where}: `{rejected}`")
     asked = agree_on_prompt((turns, others), f"{where}: `{chosen}` and `{rejected}`")
     return [_make_pair(record, asked, better, worse, where)]
+
+
+def read_texts_alone(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
+    """Reads a better and a worse text without a prompt. The words with which both begin are the prompt."""
+    texts = [check_text(record[field], f"{where}: `{field}`") for field in ("chosen", "rejected")]
+    asked, better, worse = part_texts(*texts, record, where)
+    turns = surround(record, (Turn("user", asked),), where)
+    return [_make_pair(record, turns, Completion(better), Completion(worse), where)]
 
 
 def read_messages_and_worse(

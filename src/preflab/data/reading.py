@@ -18,7 +18,7 @@ from preflab.data.lines import ReadLine
 from preflab.data.problems import drop_tests
 from preflab.data.prompts import explain_unknown
 from preflab.data.row import DataRecord, DialogueRow, UselessRecordError
-from preflab.data.shapes import DIALOGUES, ORDERED, SCORED, SHAPES, VERL, Shape, name_unread, recognise
+from preflab.data.shapes import DIALOGUES, ORDERED, SCORED, SHAPES, TEXTS_ALONE, VERL, Shape, name_unread, recognise
 from preflab.errors import UserError, nearest
 from preflab.text import counted
 from preflab.types import Prompt
@@ -146,6 +146,11 @@ class FileReading:
         if self.shapes[SCORED]:
             notes.append(
                 f"`response` is not read in {counted(self.shapes[SCORED], 'record')}: only one answer has a score."
+            )
+        if self.shapes[TEXTS_ALONE]:
+            notes.append(
+                f"{counted(self.shapes[TEXTS_ALONE], 'pair')} without a prompt: the words with which both texts begin are read "
+                "as the prompt, and the rest as the answers."
             )
         if self.shapes[ORDERED]:
             notes.append("In lists of answers without scores, the first answer is taken as the best.")

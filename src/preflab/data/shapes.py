@@ -29,6 +29,7 @@ from preflab.data.answers import (
     read_reply,
     read_scored,
     read_single,
+    read_texts_alone,
     read_two_scores,
 )
 from preflab.data.kaggle import KAGGLE_CHOICES, read_kaggle
@@ -47,9 +48,11 @@ from preflab.data.prompts import (
 )
 from preflab.data.rankings import read_ordered, read_ranked_answers, read_ranking
 from preflab.data.row import DataRecord, DialogueRow
+from preflab.data.shared_beginning import holds_texts_alone
 
 ORDERED = "answers in order, the best one first"
 SCORED = "HelpSteer2"
+TEXTS_ALONE = "preference, its prompt at the beginning of both texts"
 DIALOGUES = ("messages", "ShareGPT")
 VERL = "verl"
 TACO_LEVELS = ("UNKNOWN_DIFFICULTY", "EASY", "MEDIUM", "MEDIUM_HARD", "HARD", "VERY_HARD")
@@ -129,6 +132,13 @@ def _asks(field: str) -> Callable[[DataRecord], bool]:
     return lambda record: ends_in_question(record[field])
 
 
+def _names_no_answer_elsewhere(record: DataRecord) -> bool:
+    """Checks that no other field may hold the answers, whose models `winner` and `loser` would then name."""
+    return not any(
+        name.startswith(("response", "answer", "completion", "output", "model", "conversation_")) for name in record
+    )
+
+
 _ANSWERS = ("completion", "response", "output", "answer", "target", "targets", "solution")
 _ANSWER_LISTS = ("completions", "responses", "generations", "answers", "candidates", "outputs")
 _SCORES = ("score", "pm_score", "rank", "rating", "reward", "overall_score")
@@ -139,6 +149,7 @@ _TIES = dict.fromkeys(("tie", "tie (bothbad)", "both_bad", "bothbad", "both", "n
 _NUMBERED = {"1": FIRST_BETTER, "2": SECOND_BETTER, "0": EQUAL} | _TIES
 
 _PROGRAMS = (
+    Shape("EvalPlus", ("base_input", "canonical_solution", "entry_point", "plus_input"), testbed="humaneval"),
     Shape("HumanEval", ("canonical_solution", "entry_point", "test"), testbed="humaneval"),
     Shape("MBPP", ("test_list", "code"), testbed="mbpp"),
     Shape("LeetCode", ("completion", "entry_point", "query", "test"), testbed="leetcode"),
@@ -239,6 +250,7 @@ _CHOICES = (
     ),
 )
 _PAIRS = (
+    Shape(TEXTS_ALONE, ("chosen", "rejected"), read_texts_alone, when=holds_texts_alone),
     *(
         Shape(name, (chosen, rejected), partial(read_pair, chosen, rejected), _ASKED)
         for name, chosen, rejected in (
@@ -250,6 +262,7 @@ _PAIRS = (
             ("StackExchange, paired", "response_j", "response_k"),
         )
     ),
+    Shape("preference", ("winner", "loser"), partial(read_pair, "winner", "loser"), _ASKED, _names_no_answer_elsewhere),
     *(
         Shape("ms-swift", (field, rejected), partial(read_messages_and_worse, field, rejected), ("system",))
         for field in DIALOGUE_FIELDS

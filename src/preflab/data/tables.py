@@ -14,6 +14,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, cast
 
+from preflab.data.json_objects import read_object
 from preflab.data.lines import READ_ERRORS, ReadLine, check_record, parse_lines
 from preflab.data.written import is_message, parse_literal
 from preflab.errors import UserError
@@ -43,9 +44,8 @@ _STRUCTURES = ("messages", "message_id")
 """Keys that tell a dialogue (OpenAI, OpenAssistant) from a text that is JSON itself."""
 
 
-def read_json_file(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
-    """Reads a JSON file. It may be a list of records, a single record, an object that holds one list of records, or JSON
-    lines."""
+def read_json_file(file: BufferedReader, path: Path, split: str) -> Iterator[ReadLine]:
+    """Reads a JSON file. It may be a list of records, an object (see `json_objects`), or JSON lines."""
     first = file.readline(_CHUNK)
     while first and not first.removeprefix(b"\xef\xbb\xbf").strip():
         first = file.readline(_CHUNK)
@@ -56,7 +56,7 @@ def read_json_file(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
     elif several:
         yield from parse_lines(file, path)
     else:
-        yield from _read_object(file.read(), path)
+        yield from read_object(file.read(), path, split)
 
 
 def _parse(text: bytes) -> Any:
@@ -118,22 +118,6 @@ def _holds_more(text: str, rest: io.TextIOWrapper) -> bool:
 
 def _place(path: Path, number: int) -> str:
     return f"{path}:{number}"
-
-
-def _read_object(text: bytes, path: Path) -> Iterator[ReadLine]:
-    try:
-        value: Any = json.loads(text.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {error}.") from error
-    record = check_record(value, str(path))
-    lists = [item for item in value.values() if isinstance(item, list)] if isinstance(record, dict) else []
-    if isinstance(record, dict) and len(lists) == 1 and all(isinstance(item, dict) for item in lists[0]):
-        messages = all("role" in item or "from" in item for item in lists[0])
-        if not messages:
-            for number, item in enumerate(cast(list[Any], lists[0]), start=1):
-                yield _place(path, number), item
-            return
-    yield _place(path, 1), record
 
 
 def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadLine]:
