@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+from preflab.data.hh_strings import is_dialogue, join_turns, parse_dialogue
 from preflab.data.lines import check_text
-from preflab.data.turns import Turns, is_dialogue, join_turns, parse_dialogue, read_turns
+from preflab.data.row import Turns
+from preflab.data.turns import read_turns
 from preflab.data.written import holds_messages, parse_messages
 from preflab.errors import UserError
 from preflab.types import Role, Turn

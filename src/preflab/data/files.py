@@ -14,12 +14,15 @@ from itertools import islice
 from pathlib import Path
 
 from preflab.data.apps_folder import list_official_folders, read_official_folder
+from preflab.data.csv_files import read_csv
 from preflab.data.folders import SUFFIXES, find_suffix, group_files
 from preflab.data.foreign import refuse_other_format
-from preflab.data.hub import check_on_hub, list_hub_splits, load_hub_records, load_saved_records
+from preflab.data.hub import check_on_hub, list_hub_splits, load_hub_records
+from preflab.data.json_files import read_json_file
 from preflab.data.json_objects import list_object_splits
 from preflab.data.lines import READ_ERRORS, ReadLine, open_plain, parse_lines
-from preflab.data.tables import read_csv, read_json_file, read_parquet
+from preflab.data.parquet_files import read_parquet
+from preflab.data.saved_folder import load_saved_records
 from preflab.errors import UserError, nearest
 from preflab.paths import user_path
 

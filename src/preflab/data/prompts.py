@@ -10,14 +10,8 @@ from preflab.data.exchanges import read_dialogue, read_exchanges
 from preflab.data.lines import check_text
 from preflab.data.numbers import SCORE_FIELDS, read_level
 from preflab.data.problems import HIDDEN_FIELDS, PUBLIC_FIELDS, read_tests
-from preflab.data.row import DataRecord, make_prompt_id
-from preflab.data.turns import (
-    Turns,
-    drop_system,
-    get_system,
-    read_prompt_turns,
-    require_question,
-)
+from preflab.data.row import DataRecord, Turns, make_prompt_id
+from preflab.data.turns import drop_system, get_system, read_prompt_turns, require_question
 from preflab.errors import UserError
 from preflab.types import Problem, Prompt, Turn
 

@@ -12,6 +12,7 @@ from preflab.errors import UserError
 from preflab.types import Completion, Prompt, Turn
 
 DataRecord = Mapping[str, Any]
+Turns = tuple[Turn, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,22 +14,21 @@ from itertools import chain
 from typing import NamedTuple
 
 from preflab.data.answers import (
-    EQUAL,
-    FIRST_BETTER,
-    SECOND_BETTER,
-    read_choice,
     read_first_turn,
     read_ground_truth,
     read_messages,
-    read_messages_and_worse,
-    read_numbered_choice,
-    read_pair,
-    read_preference_strength,
     read_prompt_alone,
     read_reply,
     read_scored,
     read_single,
-    read_texts_alone,
+)
+from preflab.data.choices import (
+    EQUAL,
+    FIRST_BETTER,
+    SECOND_BETTER,
+    read_choice,
+    read_numbered_choice,
+    read_preference_strength,
     read_two_scores,
 )
 from preflab.data.kaggle import KAGGLE_CHOICES, read_kaggle
@@ -37,6 +36,7 @@ from preflab.data.labels import LABEL_FIELDS, FileLabels
 from preflab.data.messages import ends_in_question
 from preflab.data.oasst import read_tree
 from preflab.data.own import read_own_pair, read_own_ranking
+from preflab.data.pairs import read_messages_and_worse, read_pair, read_texts_alone
 from preflab.data.prompts import (
     COMMON_FIELDS,
     DIALOGUE_FIELDS,

@@ -6,9 +6,9 @@ import re
 from itertools import takewhile
 from typing import Any
 
+from preflab.data.hh_strings import is_dialogue
 from preflab.data.prompts import explain_unknown, find_question
 from preflab.data.row import PROMPT_UNCLEAR, DataRecord, UselessRecordError
-from preflab.data.turns import is_dialogue
 from preflab.data.written import begins_like_messages
 from preflab.errors import UserError
 

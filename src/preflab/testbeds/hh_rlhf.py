@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
-from preflab.data.answers import read_dialogue_pair
+from preflab.data.hh_strings import read_dialogue_pair
 from preflab.data.hub import check_on_hub, load_hub_records
 from preflab.data.lines import read_records, read_text_field
 from preflab.data.row import DialogueRow, UselessRecordError, make_prompt_id
