@@ -6,7 +6,7 @@ import base64
 import json
 import pickle
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ PROGRAMS: dict[str, tuple[str, Mapping[str, Any], str, str]] = {
 }
 
 
-def write(path: Path, records: list[Mapping[str, Any]]) -> str:
+def write(path: Path, records: Sequence[Mapping[str, Any]]) -> str:
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return str(path)
 
@@ -284,6 +284,23 @@ def test_evalplus_inputs_have_one_test_each(tmp_path: Path) -> None:
     assert row.answer is not None and row.answer.text == marked.right[0]
     with pytest.raises(UselessRecordError, match="without their Python types"):
         list(FileReading(None, partial(read_problem, {}, True), tested=True).read_rows([("f:1", mbpp)]))
+
+
+def test_mbpp_plus_on_the_hub_has_more_tests(tmp_path: Path) -> None:
+    """Protects MBPP+ from a measure of MBPP: its field `test`, which holds the further inputs, judges the answers too."""
+    require_feature("sandbox", not explain_absence(), explain_absence())
+    more = (
+        "import numpy as np\ndef assertion(got, expected, atol):\n    assert got == expected\n"
+        "for n, (given, expected) in enumerate(zip([[1], [7]], [2, 8])):\n    assertion(f(*given), expected, 0)\n"
+    )
+    record = {"task_id": 2, "prompt": "Add 1.", "code": "def f(x):\n    return x + 1", "test_imports": [], "test": more}
+    data = write(tmp_path / "x.jsonl", [{**record, "test_list": ["assert f(1) == 2"]}])
+    spec = TESTBEDS.parse({"kind": "mbpp", "data": data})
+    [exercise] = spec.read_exercises()
+    with spec.open_judge() as judge:
+        verdicts = judge([(record["code"], exercise.hidden), ("def f(x):\n    return 2", exercise.hidden)])
+    assert [verdict.passed for verdict in verdicts] == [(True, True), (True, False)]
+    assert "numpy" not in exercise.statement and "`test`" not in exercise.unjudged
 
 
 def test_kodcode_renames_what_it_imports(tmp_path: Path) -> None:
