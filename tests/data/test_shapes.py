@@ -721,6 +721,11 @@ def test_unread_fields_are_named_once() -> None:
         ({"prompt": "q", "history": "they spoke", "response": "a"}, "history"),
         ({"messages": [user("q"), assistant("a")], "context": "x"}, "context"),
         ({"messages": [user("q")], "label": False}, "label"),
+        (
+            {"messages": [user("q"), {**assistant("a"), "reasoning_content": "hm", "name": None}]},
+            "messages.reasoning_content",
+        ),
+        ({"prompt": "q", "completion": [{**assistant("a"), "thinking": "hm", "weight": 1}]}, "completion.thinking"),
         ({"prompt": "q", "completion": "a", "label": True, "kto_tag": True}, "kto_tag"),
         ({"prompt": "q", "instruction": "r", "completion": "a"}, "instruction"),
         ({"prompt": "q", "messages": [user("r"), assistant("b")], "chosen": "a", "rejected": "b"}, "messages"),

@@ -33,7 +33,7 @@ from preflab.data.choices import (
 )
 from preflab.data.kaggle import KAGGLE_CHOICES, read_kaggle
 from preflab.data.labels import LABEL_FIELDS, FileLabels
-from preflab.data.messages import ends_in_question
+from preflab.data.messages import ends_in_question, list_unread_keys
 from preflab.data.oasst import read_tree
 from preflab.data.own import read_own_pair, read_own_ranking
 from preflab.data.pairs import read_messages_and_worse, read_pair, read_texts_alone
@@ -89,10 +89,15 @@ def recognise(record: DataRecord) -> Shape | None:
 
 
 def name_unread(shape: Shape, record: DataRecord) -> list[str]:
-    """Returns the fields of a record that are not read when it is read by the shape."""
+    """Returns the fields of a record that are not read when it is read by the shape, also those inside of its messages
+    (`messages.reasoning_content`)."""
     dialogue = find_field(record, (name for name in shape.needs if name in DIALOGUE_FIELDS))
     asked = name_prompt_fields(record, dialogue or find_question(record))
-    return [name for name in record if name not in asked and (name in PROMPT_FIELDS or name not in shape.fields)]
+    unread = [name for name in record if name not in asked and (name in PROMPT_FIELDS or name not in shape.fields)]
+    inside = (
+        f"{name}.{key}" for name in record if name not in unread for key in sorted(list_unread_keys(record[name]))
+    )
+    return [*unread, *inside]
 
 
 @lru_cache(maxsize=512)
