@@ -209,7 +209,7 @@ def test_where_nobody_solves_anything_nobody_leads(tmp_path: Path) -> None:
         tmp_path,
         command="",
     )
-    assert outcome.verdict.sentence == "Not decided under equal compute: no arm solved a problem (pass@1 0.0%)."
+    assert outcome.verdict.sentence == "Not decided under equal compute: no arm solved any problem (pass@1 0.0%)."
     assert outcome.verdict.tied == ()  # none is the best
 
 
@@ -226,7 +226,7 @@ def test_a_headline_counts_many(tmp_path: Path) -> None:
     runs(tmp_path, dict.fromkeys(arms, 0.3))
     outcome = study_results(study(arms=arms, comparisons=[]), tmp_path, command="")
     assert (
-        outcome.verdict.sentence.endswith("cannot be told apart from any of the 6 others.")
+        outcome.verdict.sentence.endswith("does not differ significantly from any of the 6 others.")
         and len(outcome.verdict.tied) == 6
     )
 
@@ -323,9 +323,11 @@ def test_an_arm_that_never_saw_a_reward_is_said_first(tmp_path: Path) -> None:
         rows = [json.loads(line) | shares for line in path.read_text().splitlines()]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     outcome = study_results(study(caveats=["another"]), tmp_path, command="c")
-    assert outcome.unrewarded == ("ppo never saw a reward: in 4 of 5 runs no sample passed its tests while training.",)
+    assert outcome.unrewarded == (
+        "ppo never received a reward: in 4 of 5 runs no sample passed its tests during training.",
+    )
     assert "another" in outcome.caveats
-    assert "What the judge said" in write_reports_of(tmp_path)
+    assert "The judge's verdicts on the samples" in write_reports_of(tmp_path)
 
 
 def write_reports_of(directory: Path) -> str:
