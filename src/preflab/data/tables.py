@@ -40,7 +40,7 @@ _TEXT_NAMES = (
 _TEXT_COLUMNS = frozenset(_TEXT_NAMES.split())
 """CSV columns whose cells are text, or messages. A cell that holds other JSON is a question or answer in JSON."""
 _STRUCTURES = ("messages", "message_id")
-"""Keys that tell a dialogue (OpenAI, OpenAssistant) from a text that is JSON itself."""
+"""Keys by which a dialogue (OpenAI, OpenAssistant) differs from a text that happens to be JSON."""
 
 
 def read_json_file(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
@@ -81,7 +81,9 @@ def _read_list(text: io.TextIOWrapper, path: Path) -> Iterator[ReadLine]:
                     where = _place(path, number + 1)
                     yield (
                         where,
-                        UserError(f"{where}: the JSON list ends, and text follows it. Mend the file: it is not read."),
+                        UserError(
+                            f"{where}: text follows the end of the JSON list, and it is not read. Repair the file."
+                        ),
                     )
                 break
             try:
@@ -92,7 +94,7 @@ def _read_list(text: io.TextIOWrapper, path: Path) -> Iterator[ReadLine]:
                     yield (
                         _place(path, number + 1),
                         UserError(
-                            f"{_place(path, number + 1)} is not JSON: {error.msg}. Mend the file: what follows cannot be read."
+                            f"{_place(path, number + 1)} is not JSON: {error.msg}. The rest cannot be read. Repair the file."
                         ),
                     )
                     return
@@ -108,7 +110,7 @@ def _read_list(text: io.TextIOWrapper, path: Path) -> Iterator[ReadLine]:
 
 
 def _holds_more(text: str, rest: io.TextIOWrapper) -> bool:
-    """Checks whether a text, or what can still be read behind it, holds anything but blanks."""
+    """Checks whether the text, or the rest of the file after it, contains anything but white space."""
     while not text.strip():
         text = rest.read(_CHUNK)
         if not text:
@@ -181,7 +183,7 @@ def _read_cell(name: str, cell: str) -> Any:
 
 
 def _is_structure(value: Any, column: str) -> bool:
-    """Checks whether a value in a cell is a mapping that is meant as one, and not a text that is JSON."""
+    """Checks whether the value of a cell is meant as a mapping, and not as a text that happens to be JSON."""
     if not isinstance(value, dict):
         return False
     return column not in _TEXT_COLUMNS or is_message(value) or any(name in value for name in _STRUCTURES)

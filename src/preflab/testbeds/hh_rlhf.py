@@ -90,7 +90,7 @@ class HH(TestbedSpec):
                 "Give it more data or other `fractions`."
             )
         notes = [f"HH-RLHF: {count} of {total} pairs dropped because {why}." for why, count in dropped.most_common()]
-        notes.append("HH-RLHF: the official test pairs are pooled with the rest and split anew by first human turn.")
+        notes.append("HH-RLHF: all pairs, including the official test pairs, were split again by the first human turn.")
         identity = {"source": self.data, "subsets": list(self.subsets)}
         yield Dialogues("hh_rlhf", rows, part=self.part, identity=identity, notes=notes)
 

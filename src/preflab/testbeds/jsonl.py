@@ -165,7 +165,7 @@ class Jsonl(Sandboxed):
         for split in SPLITS:
             if not kept[split]:
                 raise UserError(
-                    f"{self.data}: no problem of the {split} split is left. {' '.join(notes)} Mend their tests."
+                    f"{self.data}: no problem of the {split} split is left. {' '.join(notes)} Repair their tests."
                 )
         return kept, notes
 
