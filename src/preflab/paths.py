@@ -1,4 +1,4 @@
-"""Makes a path of what a user wrote."""
+"""Turns a text that the user wrote into a path."""
 
 from __future__ import annotations
 
