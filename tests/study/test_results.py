@@ -12,16 +12,18 @@ from preflab.analysis.gather import gather, mean_used
 from preflab.analysis.record import Results, Spent
 from preflab.analysis.reward_models import wilson_interval
 from preflab.api import report_study
+from preflab.evaluation import EVALUATORS, PAIRWISE_EVALUATORS
 from preflab.evaluation.base import EvaluatorSpec
 from preflab.evaluation.measure import Measure
 from preflab.evaluation.measures import pass_at_k
 from preflab.evaluation.settings import Evaluation
 from preflab.report import views
-from preflab.spec import parse_spec
+from preflab.spec import Registry, parse_spec
 from preflab.study.plan import planned_runs
-from preflab.study.results import failure_words, setting_differences, study_results
+from preflab.study.results import failure_words, first_paragraph, setting_differences, study_results
 from preflab.study.runner import is_done
 from preflab.study.spec import Study
+from preflab.testbeds import TESTBEDS
 from preflab.train.files import write_json
 
 SEEDS, PROBLEMS = 5, 12
@@ -417,3 +419,13 @@ class Brief(EvaluatorSpec):
 
     def open(self, context: Any) -> Any:
         raise NotImplementedError("only its measures are read")
+
+
+@pytest.mark.parametrize("registry", [TESTBEDS, EVALUATORS, PAIRWISE_EVALUATORS])
+def test_a_report_describes_its_testbed_and_evaluator(registry: Registry) -> None:
+    """Protects a reader who does not know them: the words that the report prints of a testbed or an evaluator are a sentence
+    about it, and not the list of its settings."""
+    for name in registry.known:
+        words = first_paragraph(registry.load(name))
+        assert words and not words.startswith("`") and words.endswith("."), name
+        assert "settings of" not in words, name

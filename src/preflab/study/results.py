@@ -60,7 +60,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         question=study.question,
         model=model_subject(study, every_run[0].result),
         testbed=record.Subject(
-            name=study.testbed.kind, description=first_paragraph(study.testbed), language=study.testbed.language
+            name=study.testbed.kind, description=first_paragraph(type(study.testbed)), language=study.testbed.language
         ),
         evaluators=tuple(evaluators.values()),
         budget=shared_budget(study),
@@ -270,7 +270,7 @@ def pairwise_results(study: Study, directory: Path) -> Iterator[record.PairwiseR
 def evaluator_result(study: Study, name: str, spec: HoldsModels, directory: Path) -> record.EvaluatorResult:
     """Describes an evaluator. For a learned evaluator, adds its accuracy on held-out pairs, with a Wilson interval over
     the pairs of all seeds. `can_rank` then says whether this interval lies above one half."""
-    plain = record.EvaluatorResult(name=name, description=first_paragraph(spec))
+    plain = record.EvaluatorResult(name=name, description=first_paragraph(type(spec)))
     stages = model_stages(spec)
     rows = [result["held_out"] for stage in stages[:1] for result in stage_results(directory, stage, study.seeds)]
     accuracy = pooled_accuracy(rows) if all(rows) else None
@@ -361,6 +361,6 @@ def unfinished_words(study: Study, arms: Arms, command: str) -> str:
     return f"Unfinished: {count} of {runs} are missing: {'; '.join(missing)}. {way}"
 
 
-def first_paragraph(spec: Spec) -> str:
-    """Returns the first paragraph of the docstring of a spec's class, on one line."""
-    return " ".join((type(spec).__doc__ or "").split("\n\n")[0].split())
+def first_paragraph(spec_class: type[Spec]) -> str:
+    """Returns the first paragraph of the docstring of a spec class, on one line. Reports print it as a description."""
+    return " ".join((spec_class.__doc__ or "").split("\n\n")[0].split())
