@@ -191,15 +191,19 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "an item": (
         "x.json",
         b'[{"prompt": "q"}, {"prompt": }, {}]',
-        r"x\.json:2 is not JSON.*what follows cannot be read",
+        r"x\.json:2 is not JSON.*The rest cannot be read",
     ),
     "an item of another kind": ("x.json", b'[{"prompt": "q"}, 3]', r"x\.json:2 is a JSON int"),
     "what follows a list": (
         "x.json",
         b'[{"prompt": "q"}]\n \n xx',
-        r"x\.json:2: the JSON list ends, and text follows it",
+        r"x\.json:2: text follows the end of the JSON list",
     ),
-    "a second list": ("x.jsonl", b'[{"prompt": "q"}]\n[{"prompt": "r"}]', r"x\.jsonl:2: the JSON list ends"),
+    "a second list": (
+        "x.jsonl",
+        b'[{"prompt": "q"}]\n[{"prompt": "r"}]',
+        r"x\.jsonl:2: text follows the end of the JSON list",
+    ),
     "a list that does not end": ("x.json", b'[{"prompt": "q"},', r"x\.json:2 is not JSON"),
     "a cell too many": (
         "x.csv",

@@ -740,7 +740,7 @@ def test_an_unread_part_of_the_prompt_is_named(record: Mapping[str, Any], field:
 
 def test_a_passage_that_is_no_text_is_refused() -> None:
     """Protects from a question whose passages are dropped because nobody can read their form."""
-    with pytest.raises(UserError, match=r"f:1: `context` stands beside the question and must be text"):
+    with pytest.raises(UserError, match=r"f:1: `context` belongs to the question, so it must be text"):
         read({"question": "q", "context": {"title": ["x"]}, "answer": "a"})
 
 
@@ -754,18 +754,18 @@ def test_a_missing_label_among_labels_is_said() -> None:
     ]
     rows = [row for _, row in reading.read_rows((f"f:{n}", record) for n, record in enumerate(records))]
     assert [row.rated for row in rows] == [True, False, True, False, False, False, False, False]
-    assert reading.write_notes() == ["Taken as good: 6 answers without a label (other answers have one)."]
+    assert reading.write_notes() == ["6 answers without a label taken as good, because others have a label."]
 
 
 def test_a_wrong_last_speaker_is_said() -> None:
     """Protects SFT data of which some dialogues lack their answer; where all do, they are meant as prompts."""
     asked, answered = {"messages": [user("q")]}, {"messages": [user("q"), assistant("a")]}
     for records, notes in (
-        ((asked, answered, asked), ["Taken as prompts: 2 dialogues whose last turn is a human's."]),
+        ((asked, answered, asked), ["2 dialogues taken as prompts, because the last turn is a human's."]),
         ((asked, asked), []),
         (
             (answered, {**answered, "label": 0}),
-            ["Taken as good: 1 answer without a label (other answers have one)."],
+            ["1 answer without a label taken as good, because others have a label."],
         ),
     ):
         reading = FileReading()

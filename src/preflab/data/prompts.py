@@ -102,8 +102,8 @@ def _read_more(value: Any, where: str) -> str:
     passages = cast(list[Any], value) if isinstance(value, list) else [value]
     if not all(isinstance(passage, str) for passage in passages):
         raise UserError(
-            f"{where} stands beside the question and must be text or a list of texts, not "
-            f"{json.dumps(value, default=str)[:60]}. To leave it unread, name it in `fields` with the place `null`."
+            f"{where} belongs to the question, so it must be text or a list of texts, not "
+            f"{json.dumps(value, default=str)[:60]}. To ignore this field, map it to null in `fields`."
         )
     return "\n\n".join(check_text(passage, where) for passage in passages if passage)
 

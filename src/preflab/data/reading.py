@@ -65,7 +65,7 @@ class FileReading:
 
     def read_all(self, lines: Iterable[ReadLine]) -> Iterator[ReadRecord]:
         """Yields every record with its rows. A broken or useless record has an error instead of rows. Raises only
-        `LabelError`, also behind the last record."""
+        `LabelError`, possibly after the last record."""
         for where, record in gather_records((where, self._rename(record)) for where, record in lines):
             if isinstance(record, UserError):
                 yield ReadRecord(where, {}, error=record)
@@ -139,13 +139,15 @@ class FileReading:
             notes.append(f"Fields that are not read: {', '.join(names[:_NAMES_SHOWN])}{more}.")
         if self._labelled[True] and self._labelled[False]:
             notes.append(
-                f"Taken as good: {counted(self._labelled[False], 'answer')} without a label (other answers have one)."
+                f"{counted(self._labelled[False], 'answer')} without a label taken as good, because others have a label."
             )
         if 0 < self._unanswered < sum(self.shapes[name] for name in DIALOGUES):
-            notes.append(f"Taken as prompts: {counted(self._unanswered, 'dialogue')} whose last turn is a human's.")
+            notes.append(
+                f"{counted(self._unanswered, 'dialogue')} taken as prompts, because the last turn is a human's."
+            )
         if self.shapes[SCORED]:
             notes.append(
-                f"`response` is not read in {counted(self.shapes[SCORED], 'record')}: only one answer has a score."
+                f"`response` is not read in {counted(self.shapes[SCORED], 'record')} with only one scored answer."
             )
         if self.shapes[TEXTS_ALONE]:
             notes.append(

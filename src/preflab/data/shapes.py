@@ -115,7 +115,8 @@ def _holds_mappings(field: str, key: str) -> Callable[[DataRecord], bool]:
 
 
 def _holds_scored(field: str, key: str) -> Callable[[DataRecord], bool]:
-    """Checks for a list of several answers, all of which have the same score, beside no better and worse answer."""
+    """Returns a check of records: whether `field` has several answers that all have a score of the same name. A record with
+    `chosen` or `rejected` does not pass."""
     holds, lacks = _holds_mappings(field, key), _lacks("chosen", "rejected")
     return lambda record: (
         lacks(record)

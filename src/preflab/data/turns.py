@@ -44,7 +44,8 @@ def read_prompt_turns(value: Any, where: str) -> Turns:
 def read_answer(value: Any, prompt: Turns, where: str) -> tuple[Turns, Completion]:
     """Returns the turns before an answer, and the answer. `value` is the answer as text, or a dialogue whose last turn
     is the answer: a list of messages, or a string in HH-RLHF's form. If turns come before the answer, they must agree
-    with `prompt`, and they are returned; otherwise `prompt` is returned. A system turn may stand in one of the two."""
+    with `prompt`, and they are returned; otherwise `prompt` is returned. The system
+    turn may be missing from one of the two."""
     turns = _split_answer(value, prompt, where)
     before, last = turns[:-1], turns[-1]
     if last.role != "assistant" or (before and not _agrees(before, prompt)):
@@ -67,7 +68,7 @@ def _split_answer(value: Any, prompt: Turns, where: str) -> Turns:
 
 
 def _agrees(before: Turns, prompt: Turns) -> bool:
-    """Checks whether the turns before an answer begin or end with the prompt. A system turn may stand in one of them."""
+    """Checks whether the turns before an answer begin or end with the prompt. One of the two may lack the system turn."""
     turns, asked = drop_system(before), drop_system(prompt)
     one, other = get_system(before), get_system(prompt)
     return (not one or not other or one == other) and asked in (turns[: len(asked)], turns[-len(asked) :])

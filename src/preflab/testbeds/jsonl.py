@@ -37,7 +37,9 @@ _SANDBOX = "sandbox"
 
 
 class Jsonl(Sandboxed):
-    """`data`: a file, a folder or a hub name. `validation`, `test`: another file, folder or hub name, or a share of
+    """The user's own data: prompts, answers, preferences, or problems with tests.
+
+    `data`: a file, a folder or a hub name. `validation`, `test`: another file, folder or hub name, or a share of
     `data`. A share is split off by first user turn, so that dialogues with the same first user turn fall into the same
     split. `split`: the split to read from a source that has several, unless the source's name states one
     (`org/name#test`). `rows`: how many records of each source are read. `fields`: maps preflab's field names to the
@@ -162,7 +164,7 @@ class Jsonl(Sandboxed):
         for split in SPLITS:
             if not kept[split]:
                 raise UserError(
-                    f"{self.data}: no problem of the {split} split is left. {' '.join(notes)} Mend their tests."
+                    f"{self.data}: no problem of the {split} split is left. {' '.join(notes)} Repair their tests."
                 )
         return kept, notes
 

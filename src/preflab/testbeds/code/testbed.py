@@ -210,13 +210,11 @@ class Code(Sandboxed):
         ]
         notes += self.list_caveats()
         if kept:
-            notes.append(
-                f"{title}: {_count_problems(kept)} with several right answers judged by the one that is there."
-            )
+            notes.append(f"{title}: {_count_problems(kept)} with several right answers judged by the one in the data.")
         if self.public_first:
-            notes.append(f"{title}: where no test was public, the first {self.public_first} counted as public.")
+            notes.append(f"{title}: if no test was public, the first {self.public_first} tests became public.")
         if self.max_tests:
-            notes.append(f"{title}: of a problem's hidden tests the first {self.max_tests} decide.")
+            notes.append(f"{title}: only the first {self.max_tests} hidden tests of each problem decide.")
         return notes
 
 
