@@ -1,4 +1,4 @@
-"""Makes a path of what a user wrote, and names the folder in which preflab keeps what it can make again."""
+"""Turns a text that the user wrote into a path, and names the folder of the files that preflab can make again."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _TEXT_NAMES = (
 _TEXT_COLUMNS = frozenset(_TEXT_NAMES.split())
 """CSV columns whose cells are text, or messages. A cell that holds other JSON is a question or answer in JSON."""
 _STRUCTURES = ("messages", "message_id")
-"""Keys that tell a dialogue (OpenAI, OpenAssistant) from a text that is JSON itself."""
+"""Keys by which a dialogue (OpenAI, OpenAssistant) differs from a text that happens to be JSON."""
 
 
 def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadLine]:
@@ -77,7 +77,7 @@ def _read_cell(name: str, cell: str) -> Any:
 
 
 def _is_structure(value: Any, column: str) -> bool:
-    """Checks whether a value in a cell is a mapping that is meant as one, and not a text that is JSON."""
+    """Checks whether the value of a cell is meant as a mapping, and not as a text that happens to be JSON."""
     if not isinstance(value, dict):
         return False
     return column not in _TEXT_COLUMNS or is_message(value) or any(name in value for name in _STRUCTURES)

@@ -57,7 +57,9 @@ def _read_list(text: io.TextIOWrapper, path: Path) -> Iterator[ReadLine]:
                     where = f"{path}:{number + 1}"
                     yield (
                         where,
-                        UserError(f"{where}: the JSON list ends, and text follows it. Mend the file: it is not read."),
+                        UserError(
+                            f"{where}: text follows the end of the JSON list, and it is not read. Repair the file."
+                        ),
                     )
                 break
             try:
@@ -68,7 +70,7 @@ def _read_list(text: io.TextIOWrapper, path: Path) -> Iterator[ReadLine]:
                     yield (
                         f"{path}:{number + 1}",
                         UserError(
-                            f"{path}:{number + 1} is not JSON: {error.msg}. Mend the file: what follows cannot be read."
+                            f"{path}:{number + 1} is not JSON: {error.msg}. The rest cannot be read. Repair the file."
                         ),
                     )
                     return
@@ -84,7 +86,7 @@ def _read_list(text: io.TextIOWrapper, path: Path) -> Iterator[ReadLine]:
 
 
 def _holds_more(text: str, rest: io.TextIOWrapper) -> bool:
-    """Checks whether a text, or what can still be read behind it, holds anything but blanks."""
+    """Checks whether the text, or the rest of the file after it, contains anything but white space."""
     while not text.strip():
         text = rest.read(_CHUNK)
         if not text:

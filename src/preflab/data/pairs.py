@@ -59,8 +59,8 @@ def read_messages_and_worse(
 def read_whole_dialogues(
     record: DataRecord, chosen: str, rejected: str, where: str
 ) -> tuple[Turns, Completion, Completion]:
-    """Reads two whole dialogues. The last turn of each is an answer; the turns before it are the prompt, behind the
-    record's own system message and history."""
+    """Reads two whole dialogues. The last turn of each is an answer; the turns before it are the prompt. The
+    record's own system message and history come before this prompt."""
     place = f"{where}: `{chosen}` and `{rejected}`"
     values: list[Any] = [record[chosen], record[rejected]]
     if all(is_dialogue(value) for value in values):
