@@ -1,17 +1,17 @@
-"""Direct preference optimisation (DPO, Rafailov et al. 2023) in one file, to be read from top to bottom.
+"""Direct preference optimisation (DPO, Rafailov et al. 2023) in one file. Read it from top to bottom.
 
     python examples/dpo_from_scratch.py               # some fifteen seconds on one core; nothing is downloaded
-    python examples/dpo_from_scratch.py --beta 0.1    # holds the policy less (--help: the other options)
+    python examples/dpo_from_scratch.py --beta 0.1    # keeps the policy less close (--help lists the other options)
 
-The task: a prompt is three digits. The demonstrations repeat them or reverse them, half and half, so that the SFT model
-does either. The preference pairs say which is better: reversed. DPO makes the policy reverse, without a reward model.
+The task: a prompt is three digits. Half of the demonstrations repeat the digits and half reverse them, so the SFT model
+does both. In the preference pairs, the reversed answer is better. DPO teaches the policy to reverse, without a reward model.
 
-Look at the last number that is printed. The loss sees the two answers of a pair alone, so that it is content when both become
-unlikely, and some of their probability goes to answers that are in no pair: with beta .1 most of it (the paper, Section 4.1).
+Look at the last number that is printed. The loss depends only on the two answers of a pair. So it can fall even if both become
+less likely, and answers in no pair gain probability: with beta .1 they gain most of it (the paper, Section 4.1).
 
-Left out, with the place where preflab has it: ten other losses (`losses/preference.py`), real data (`testbeds/`),
-micro-batches, the learning rate's schedule and bf16 (`train/learner.py`), checkpoints and a compute budget (`train/`),
-LoRA and models of your own (`models/`), evaluators, seeds and intervals (a study). With all of it: `preflab train dpo`.
+This file leaves out ten other losses (`losses/preference.py`), real data (`testbeds/`), micro-batches, the learning rate's
+schedule and bf16 (`train/learner.py`), checkpoints and a compute budget (`train/`), LoRA and models of your own
+(`models/`), and evaluators, seeds and intervals (a study). `preflab train dpo` has all of these.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from preflab.spec import Context
 from preflab.types import Completion, Prompt, Turn
 
 SHAPE = TinyShape(width=32, inner=64, layers=2, heads=4, context=16)  # 35,000 parameters; a digit is one token
-UNSEEN = 200  # of the 720 prompts; the others are trained on
+UNSEEN = 200  # prompts of the 720; the policy is trained on the others
 
 
 class Measures(NamedTuple):
-    """On the unseen prompts: the pairs' mean margin (nats) and the share of pairs in the right order; the shares of
-    sampled answers that are the chosen one of the pair, the rejected one, and neither."""
+    """Measures on the unseen prompts: the mean margin of the pairs (nats), the share of pairs in the right order, and the
+    shares of sampled answers that equal the pair's chosen answer, its rejected answer, and neither."""
 
     margin: float
     accuracy: float
@@ -61,7 +61,7 @@ def main(
     seed: int = 0,
 ) -> tuple[Measures, Measures]:
     """Trains, prints what the policy learned, and returns the measures before and after DPO."""
-    # 1. The data as ids: both answers to each prompt, in two batches whose rows belong together.
+    # 1. Encode both answers to each prompt, in two batches: row i of each batch belongs to pair i.
     policy = make_tiny(SHAPE, seed=seed)
     prompts = [" ".join(map(str, digits)) for digits in itertools.permutations(range(10), 3)]
     random.Random(seed).shuffle(prompts)
@@ -80,12 +80,12 @@ def main(
         optimizer.step()
         optimizer.zero_grad()
 
-    # 3. The reference is the SFT model. What it says of the pairs never changes: it is asked once, before training.
+    # 3. The reference is the SFT model. Its log-probabilities never change, so compute them once, before training.
     seen, unseen = with_reference(policy, seen), with_reference(policy, unseen)
     before = measure(policy, unseen)
     print(f"SFT model: {describe(before)}")
 
-    # 4. DPO: log pi(y|x) of both answers, the loss against the reference, an update.
+    # 4. DPO: compute log pi(y|x) of both answers and the loss against the reference, then make an update.
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=learning_rate)
     for step in range(steps):
         batch = seen.select(torch.randint(len(seen), (batch_size,), generator=draw))
@@ -96,20 +96,20 @@ def main(
         if step % 10 == 0:  # at step 0 the policy is the reference, and the loss ln 2 = 0.693
             print(f"  step {step:3}: loss {loss.item():.3f}")
 
-    # 5. What it learned, on prompts that it has not seen.
+    # 5. Measure the policy on prompts that it has not seen.
     after = measure(policy, unseen)
     print(f"after DPO: {describe(after)}")
     return before, after
 
 
 def encode(policy: LanguageModel, prompts: list[str], answers: list[str]) -> TokenBatch:
-    """Prompts padded on the left, answers on the right, each answer with its end-of-turn token."""
+    """Encodes prompts, padded on the left, and answers, padded on the right, each with its end-of-turn token."""
     prompt_ids = [policy.encode_prompt(Prompt(prompt, (Turn("user", prompt),))) for prompt in prompts]
     return collate(prompt_ids, [policy.encode_completion(Completion(answer)) for answer in answers])
 
 
 def with_reference(policy: LanguageModel, pairs: PairBatch) -> PairBatch:
-    """The pairs with the log-probabilities that the policy gives to both answers now."""
+    """Returns the pairs with the current log-probabilities of both answers under the policy."""
     with torch.no_grad():
         chosen = forward.sequence_logprobs(policy.model, pairs.chosen)
         rejected = forward.sequence_logprobs(policy.model, pairs.rejected)
@@ -117,7 +117,7 @@ def with_reference(policy: LanguageModel, pairs: PairBatch) -> PairBatch:
 
 
 def logprobs(policy: LanguageModel, pairs: PairBatch) -> PairLogprobs:
-    """log pi(y|x) of both answers, summed over their tokens, beside the reference's."""
+    """Returns log pi(y|x) of both answers, summed over their tokens, and the same under the reference."""
     return PairLogprobs(
         chosen=forward.sequence_logprobs(policy.model, pairs.chosen),
         rejected=forward.sequence_logprobs(policy.model, pairs.rejected),
@@ -130,7 +130,7 @@ def logprobs(policy: LanguageModel, pairs: PairBatch) -> PairLogprobs:
 
 @torch.no_grad()
 def measure(policy: LanguageModel, pairs: PairBatch) -> Measures:
-    """Margin and accuracy of the pairs; one answer sampled to each prompt, always with the same random numbers."""
+    """Measures the pairs and one sampled answer to each prompt, always with the same random numbers."""
     margin = logprobs(policy, pairs).margin
     rows = zip(pairs.chosen.prompt_ids.tolist(), pairs.chosen.prompt_lengths.tolist(), strict=True)
     prompts = [ids[-length:] for ids, length in rows]

@@ -1,16 +1,16 @@
-"""Proximal policy optimisation (PPO, Schulman et al. 2017) with a critic, in one file, to be read from top to bottom.
+"""Proximal policy optimisation (PPO, Schulman et al. 2017) with a critic, in one file. Read it from top to bottom.
 
     python examples/ppo_from_scratch.py                       # some twenty seconds on one core; nothing is downloaded
-    python examples/ppo_from_scratch.py --kl-coefficient 0.5  # holds the policy closer to its reference (--help: the rest)
+    python examples/ppo_from_scratch.py --kl-coefficient 0.5  # keeps the policy closer to its reference (see --help)
 
-The task: a prompt is three digits. The demonstrations repeat them or reverse them, half and half, so that the SFT model
-does either. The reward is 1 for an answer that reverses them and 0 for any other. PPO makes the policy reverse: it samples,
-so that an answer which is in no data set gets its reward too.
+The task: a prompt is three digits. Half of the demonstrations repeat the digits and half reverse them, so the SFT model
+does both. The reward is 1 for an answer that reverses the digits and 0 for any other answer. PPO teaches the policy to
+reverse. It samples answers, so even an answer that is in no data set gets its reward.
 
-Left out, with the place where preflab has it: a learned reward, tests, programs and endpoints (`rewards/`); top-k and
-top-p, whose kept ids the log-probabilities must respect (`sampling/`); a reference that follows the policy, a KL target
-and the critic's running units (`methods/ppo.py`); micro-batches, schedule and bf16 (`train/learner.py`); checkpoints and
-a compute budget (`train/`); evaluators, seeds and intervals (a study). With all of it: `preflab train ppo`.
+This file leaves out a learned reward, tests, programs and endpoints (`rewards/`); top-k and top-p, whose kept ids the
+log-probabilities must use (`sampling/`); a reference that follows the policy, a KL target and the critic's running scale
+(`methods/ppo.py`); micro-batches, schedule and bf16 (`train/learner.py`); checkpoints and a compute budget (`train/`);
+and evaluators, seeds and intervals (a study). `preflab train ppo` has all of these.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from preflab.spec import Context
 from preflab.types import Completion, Prompt, Turn
 
 SHAPE = TinyShape(width=32, inner=64, layers=2, heads=4, context=16)  # 35,000 parameters; a digit is one token
-UNSEEN = 200  # of the 720 prompts; the others are trained on
+UNSEEN = 200  # prompts of the 720; the policy is trained on the others
 
 
 def main(
@@ -56,7 +56,7 @@ def main(
     seed: int = 0,
 ) -> tuple[float, float]:
     """Trains, prints what the policy learned, and returns the mean reward on unseen prompts before and after PPO."""
-    # 1. The data as ids: each prompt with both answers.
+    # 1. Encode each prompt with both answers.
     policy = make_tiny(SHAPE, seed=seed)
     prompts = [" ".join(map(str, digits)) for digits in itertools.permutations(range(10), 3)]
     random.Random(seed).shuffle(prompts)
@@ -76,21 +76,21 @@ def main(
     before = mean_reward(policy, unseen)
     print(f"SFT model: mean reward {before:.2f}")
 
-    # 3. The reference is the SFT model. The critic is a copy of it with a head that says 0 of every state.
+    # 3. The reference is the SFT model. The critic is a copy of it with a head whose value is 0 for every state.
     reference, critic = Reference(policy.model), make_critic(policy, seed=seed)
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=learning_rate)
     critic_optimizer = torch.optim.AdamW(critic.parameters(), lr=critic_learning_rate)
     for step in range(steps):
-        # 4. Roll out: one answer to each prompt of the step, and its score.
+        # 4. Roll out: sample one answer to each prompt of the step, and score it.
         step_prompts = [seen[row] for row in torch.randint(len(seen), (rollouts,), generator=draw).tolist()]
         samples = sample(policy, step_prompts, first_seed=(1 + step) * 1_000_000)
         scores = reward(policy, step_prompts, samples.batch)
 
-        # 5. Per-token rewards: minus the KL penalty, plus the score on the last token. Advantages by GAE, whitened.
+        # 5. Compute per-token rewards (minus the KL penalty, plus the score on the last token) and whitened advantages (GAE).
         experience = assess(samples, scores, reference, critic, kl_coefficient=kl_coefficient, gamma=gamma, lam=lam)
 
-        # 6. Both learn from the experience in shuffled mini-batches: the policy by the clipped surrogate, the critic by its
-        #    distance from the returns. Each term is averaged over the mini-batch's tokens.
+        # 6. Train both on the experience in shuffled mini-batches: the policy by the clipped surrogate loss, the critic by
+        #    its squared distance from the returns. Each term is averaged over the mini-batch's tokens.
         for _ in range(passes):
             for rows in torch.randperm(rollouts, generator=draw).split(batch_size):
                 batch = experience.select(rows)
@@ -109,14 +109,14 @@ def main(
         kl = ops.sequence_sum(experience.logprobs - experience.reference_logprobs, samples.batch.mask).mean().item()
         print(f"  step {step:2}: mean reward {scores.mean().item():.2f}, KL to the SFT model {kl:5.2f} nats")
 
-    # 7. What it learned, on prompts that it has not seen.
+    # 7. Measure the policy on prompts that it has not seen.
     after = mean_reward(policy, unseen)
     print(f"after PPO: mean reward {after:.2f}")
     return before, after
 
 
 def encode(policy: LanguageModel, prompts: list[str], answers: list[str]) -> TokenBatch:
-    """Prompts padded on the left, answers on the right, each answer with its end-of-turn token."""
+    """Encodes prompts, padded on the left, and answers, padded on the right, each with its end-of-turn token."""
     completions = [policy.encode_completion(Completion(answer)) for answer in answers]
     return collate([prompt_ids(policy, prompt) for prompt in prompts], completions)
 
@@ -126,7 +126,7 @@ def prompt_ids(policy: LanguageModel, prompt: str) -> list[int]:
 
 
 def sample(policy: LanguageModel, prompts: list[str], *, first_seed: int) -> Samples:
-    """One answer to each prompt at temperature 1, with the log-probabilities of its tokens; a seed a row."""
+    """Samples one answer to each prompt at temperature 1, with its tokens' log-probabilities. Each row has a seed."""
     ids = [prompt_ids(policy, prompt) for prompt in prompts]
     with Native().open(Context()) as sampler:
         seeds = range(first_seed, first_seed + len(ids))
@@ -134,14 +134,14 @@ def sample(policy: LanguageModel, prompts: list[str], *, first_seed: int) -> Sam
 
 
 def reward(policy: LanguageModel, prompts: list[str], batch: TokenBatch) -> Tensor:
-    """1 for an answer that reverses its prompt and ends, else 0: [B]."""
+    """Returns 1 for an answer that reverses its prompt and ends, and 0 for any other: [B]."""
     answers = policy.completions(batch)
     rights = [Completion(prompt[::-1]) == answer for prompt, answer in zip(prompts, answers, strict=True)]
     return torch.tensor(rights, dtype=torch.float32)
 
 
 def mean_reward(policy: LanguageModel, prompts: list[str]) -> float:
-    """The mean reward of one answer to each prompt, always with the same random numbers."""
+    """Returns the mean reward of one answer to each prompt, always sampled with the same random numbers."""
     return reward(policy, prompts, sample(policy, prompts, first_seed=0).batch).mean().item()
 
 
@@ -156,8 +156,8 @@ def assess(
     gamma: float,
     lam: float,
 ) -> Experience:
-    """What reference and critic say of the samples; advantages and returns. The state after an answer that was cut off
-    keeps its value (`truncated`); after an answer that ended there is nothing more to gain."""
+    """Returns the samples with reference log-probabilities, values, advantages and returns. The state after a truncated
+    answer keeps its value (`truncated`). The state after an answer that ended has the value 0."""
     batch, mask = samples.batch, samples.batch.mask
     with reference.active() as model:
         reference_logprobs = forward.token_logprobs(model, batch).logprobs

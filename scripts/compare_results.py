@@ -1,8 +1,8 @@
 """Compares the numbers and decisions of two `results.json`: `python scripts/compare_results.py BEFORE AFTER`.
 
-`BEFORE` may have the first schema: `to_current` is the map of its fields to those of today. Every number, decision and text of
-the old file must stand in the new one, at its new place and with the same value; what only the new file holds is an addition
-and is counted. Clocks, versions and the command are left out. Exit code 1 where something differs.
+`BEFORE` may have the first schema: `to_current` maps its fields to today's. Every number, decision and text of the old file
+must be in the new file, at its new place and with the same value. Fields that only the new file has are ignored. Times,
+versions and the command are left out. The exit code is 1 if something differs.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 
 LEFT_OUT = {"timing", "versions", "command", "schema_version"}
 DECISIONS = ("verdict", "outcome", "winner", "tied", "holds_under_other_budget", "headline")
-"""Fields whose texts are decisions; other texts are words, which may be written better."""
+"""The fields whose texts are decisions. The wording of other texts may change."""
 VERDICTS = {"a": "better", "b": "worse", "undecided": "not decided"}
 
 
 def to_current(results: dict[str, Any]) -> dict[str, Any]:
-    """The content of a `results.json` under today's field names."""
+    """Returns the content of a `results.json` under today's field names."""
     if results["schema_version"] != 1:
         return results
     verdict = results["verdict"]
@@ -35,13 +35,13 @@ def to_current(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def comparison_to_current(row: dict[str, Any]) -> dict[str, Any]:
-    """`a`, `b` are `first`, `second`; the interval of `difference` stands in the comparison itself."""
+    """Renames `a` and `b` to `first` and `second`, and moves the interval of `difference` into the comparison itself."""
     kept = without(row, "a", "b", "difference", "outcome", "preliminary")
     return kept | row["difference"] | {"first": row["a"], "second": row["b"], "verdict": VERDICTS[row["outcome"]]}
 
 
 def claim_to_current(row: dict[str, Any]) -> dict[str, Any]:
-    """What was claimed stands under `claim`, with its contrast as a mapping; seeds and diverged runs belong to the value."""
+    """Moves the claimed statement under `claim`, its contrast into a mapping, and seeds and diverged runs into the value."""
     claimed = {name: row[name] for name in ("id", "part", "text", "margin", "rule", "paper")}
     contrast = {part["arm"]: part["weight"] for part in row["contrast"]}
     value = row["value"] | {"seeds": row["seeds"], "diverged": row["diverged"]}
@@ -62,7 +62,7 @@ def without(row: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Every number and text of plain data, with its place: `arms[0].runs[2].seed`."""
+    """Yields every number and text of plain data, with its place: `arms[0].runs[2].seed`."""
     if isinstance(value, dict):
         for name, item in value.items():
             yield from leaves(item, f"{place}.{name}" if place else name)
@@ -86,8 +86,8 @@ def is_decision(place: str) -> bool:
 def compare(
     before: dict[str, Any], after: dict[str, Any], *, tolerance: float = 0.0, words: bool = True
 ) -> tuple[list[str], int]:
-    """What differs, a line each, and how many numbers and texts are the same. A number may differ by the tolerance. Without
-    `words`, of the texts only decisions are compared."""
+    """Returns one line for each difference, and how many numbers and texts are the same. A number may differ by the
+    tolerance. If `words` is False, the only compared texts are decisions."""
     places = dict(leaves(without(to_current(after), *LEFT_OUT)))
     differences: list[str] = []
     equal = 0

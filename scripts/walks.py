@@ -67,12 +67,12 @@ WALKS = (
             data/lines.py: parse_lines, _parse_line
             data/reading.py: FileReading.read_rows, FileReading.read_all, FileReading.read
             data/shapes.py: recognise, _shapes_with
-            data/answers.py: read_pair
+            data/pairs.py: read_pair
             data/prompts.py: read_question
             data/turns.py: read_prompt_turns, read_turns
             data/lines.py: check_text
             data/turns.py: read_answer
-            data/answers.py: _make_pair
+            data/pairs.py: _make_pair
             data/prompts.py: make_prompt
             data/row.py: make_prompt_id
             testbeds/provenance.py: make_turn_key, place_split

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from preflab.errors import UserError
-from preflab.paths import user_path
+from preflab.paths import cache_directory, user_path
 from preflab.rewards import parse_reward
 
 
@@ -29,3 +29,15 @@ def test_texts_that_no_path_can_be(text: str, reason: str) -> None:
         with pytest.raises(UserError, match=says) as refusal:
             read(text)
         assert len(str(refusal.value)) < 400
+
+
+def test_cache_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Protects users with little disk space at home: PREFLAB_CACHE, else XDG_CACHE_HOME, else ~/.cache."""
+    monkeypatch.delenv("PREFLAB_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_directory() == tmp_path / ".cache" / "preflab"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert cache_directory() == Path("/xdg/preflab")
+    monkeypatch.setenv("PREFLAB_CACHE", "/own")
+    assert cache_directory() == Path("/own")

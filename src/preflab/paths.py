@@ -1,4 +1,4 @@
-"""Makes a path of what a user wrote."""
+"""Turns a text that the user wrote into a path, and names the folder of the files that preflab can make again."""
 
 from __future__ import annotations
 
@@ -23,3 +23,11 @@ def user_path(text: str) -> Path:
     except ValueError as error:
         raise UserError(f"The path {brief(text)} cannot be used: {error}.") from error
     return path
+
+
+def cache_directory() -> Path:
+    """Returns the directory that the variable `PREFLAB_CACHE` names, or else the folder `preflab` in `XDG_CACHE_HOME`
+    or ~/.cache."""
+    if own := os.environ.get("PREFLAB_CACHE"):
+        return user_path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "preflab"

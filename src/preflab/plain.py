@@ -178,7 +178,7 @@ def _parse_toml(text: str, where: str) -> Any:
 
 
 _OLD_NUMBER = re.compile(r"[-+]?(.*:.*|0[0-7_]+)")
-"""Numbers of YAML 1.1 whose value is not what a reader sees: 1:30 is 90, and 010 is 8."""
+"""Numbers whose value in YAML 1.1 surprises a reader: 1:30 is 90, and 010 is 8."""
 
 
 class _Loader(yaml.SafeLoader):

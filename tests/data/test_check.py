@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from preflab.data.check import AnyRecord, LengthBias, check_rows
+from preflab.data.check import AnyRecord, check_rows
 from preflab.data.faults import CONTRADICTED, EMPTY, EMPTY_PROMPT, REPEATED, SAME_ANSWERS, FaultFinder
+from preflab.data.length_bias import LengthBias
 from preflab.data.row import DialogueRow
 from preflab.errors import UserError
 from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking, Rated, Turn

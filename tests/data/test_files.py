@@ -56,6 +56,13 @@ FORMS: dict[str, tuple[str, Callable[[list[dict[str, Any]]], bytes]]] = {
     "an indented list": ("x.json", lambda rows: json.dumps(rows, indent=2).encode()),
     "a list named jsonl": ("x.jsonl", lambda rows: json.dumps(rows).encode()),
     "an object that holds a list": ("x.json", lambda rows: json.dumps({"version": 1, "data": rows}, indent=1).encode()),
+    "columns": ("x.json", lambda rows: json.dumps({name: [row[name] for row in rows] for name in rows[0]}).encode()),
+    "columns as pandas writes them": (
+        "x.json",
+        lambda rows: json.dumps({name: {n: row[name] for n, row in enumerate(rows)} for name in rows[0]}).encode(),
+    ),
+    "records by number": ("x.json", lambda rows: json.dumps(dict(enumerate(rows))).encode()),
+    "splits": ("x.json", lambda rows: json.dumps({"train": rows, "test": rows[:1]}, indent=1).encode()),
     "csv": ("x.csv", as_csv),
     "parquet": ("x.parquet", as_parquet),
     "parquet without a name": ("x", as_parquet),
@@ -74,6 +81,40 @@ def test_every_form_holds_the_same_records(form: str, zipped: bool, tmp_path: Pa
     assert found == [(record["prompt"], record["chosen"], record["margin"]) for record in RECORDS]
     assert len({where for where, _ in rows}) == 3 and all(where.startswith(f"{path}:") for where, _ in rows)
     assert len(list(read_source(str(path), rows=2))) == 2
+
+
+def test_splits_inside_a_json_file(tmp_path: Path) -> None:
+    """Protects from train and test as one: each split of an object is read by its name, and without `train` one is chosen."""
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"train": RECORDS, "test": RECORDS[:1], "version": 1}))
+    assert list_splits(str(path)) == ["test", "train"]
+    assert [record for _, record in read_source(f"{path}#test")] == RECORDS[:1]
+    assert [record for _, record in read_source(str(path), split="test")] == RECORDS[:1]
+    with pytest.raises(UserError, match=r"has no split 'tset'.*test"):
+        list(read_source(str(path), split="tset"))
+    path.write_text(json.dumps({"test": RECORDS, "validation": RECORDS[:1]}))
+    with pytest.raises(UserError, match="has several splits: choose one"):
+        list(read_source(str(path)))
+    path.write_text(json.dumps({"train": RECORDS, "test": []}))
+    with pytest.raises(UserError, match="is empty: it holds no record"):
+        list(read_source(f"{path}#test"))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"prompt": [{"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": "a"}]},
+        {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
+        {"conversations": ["q", "a"]},
+        {"prompt": "q", "completion": "a", "tags": []},
+        {"prompt": ["q"], "completion": ["a", "b"]},
+        {"chosen": {"role": "assistant", "content": "a"}, "rejected": {"role": "assistant", "content": "b"}},
+    ],
+)
+def test_a_json_object_may_be_one_record(record: dict[str, Any], tmp_path: Path) -> None:
+    """Protects a single record whose fields are lists from being taken for a table."""
+    (tmp_path / "x.json").write_text(json.dumps(record))
+    assert [found for _, found in read_source(str(tmp_path / "x.json"))] == [record]
 
 
 def test_an_answer_in_a_cell_may_be_json(tmp_path: Path) -> None:
@@ -150,15 +191,19 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "an item": (
         "x.json",
         b'[{"prompt": "q"}, {"prompt": }, {}]',
-        r"x\.json:2 is not JSON.*what follows cannot be read",
+        r"x\.json:2 is not JSON.*The rest cannot be read",
     ),
     "an item of another kind": ("x.json", b'[{"prompt": "q"}, 3]', r"x\.json:2 is a JSON int"),
     "what follows a list": (
         "x.json",
         b'[{"prompt": "q"}]\n \n xx',
-        r"x\.json:2: the JSON list ends, and text follows it",
+        r"x\.json:2: text follows the end of the JSON list",
     ),
-    "a second list": ("x.jsonl", b'[{"prompt": "q"}]\n[{"prompt": "r"}]', r"x\.jsonl:2: the JSON list ends"),
+    "a second list": (
+        "x.jsonl",
+        b'[{"prompt": "q"}]\n[{"prompt": "r"}]',
+        r"x\.jsonl:2: text follows the end of the JSON list",
+    ),
     "a list that does not end": ("x.json", b'[{"prompt": "q"},', r"x\.json:2 is not JSON"),
     "a cell too many": (
         "x.csv",

@@ -33,8 +33,9 @@ def says(who: str, text: str) -> dict[str, str]:
 
 
 def read(*records: Mapping[str, Any]) -> list[DialogueRow]:
-    """The rows of a file that holds the records; raises its errors."""
-    return [row for _, row in FileReading().read_rows((f"f:{n}", dict(record)) for n, record in enumerate(records, 1))]
+    """The rows of a file that holds the records and that a judge will test; raises its errors."""
+    lines = [(f"f:{n}", dict(record)) for n, record in enumerate(records, 1)]
+    return [row for _, row in FileReading(tested=True).read_rows(lines)]
 
 
 def describe(row: DialogueRow) -> tuple[str, str | None, str | None]:
@@ -88,6 +89,9 @@ PAIRS: dict[str, Mapping[str, Any]] = {
     "TRL, explicit prompt": {"prompt": "q", "chosen": "good", "rejected": "bad"},
     "TRL, messages": {"prompt": [user("q")], "chosen": [assistant("good")], "rejected": [assistant("bad")]},
     "TRL, implicit prompt": {"chosen": [user("q"), assistant("good")], "rejected": [user("q"), assistant("bad")]},
+    "TRL, implicit prompt as texts": {"chosen": "q good", "rejected": "q bad"},
+    "winner and loser": {"prompt": "q", "winner": "good", "loser": "bad"},
+    "winner and loser as dialogues": {"winner": [user("q"), assistant("good")], "loser": [user("q"), assistant("bad")]},
     "HH-RLHF": {"chosen": "\n\nHuman: q\n\nAssistant: good", "rejected": "\n\nHuman: q\n\nAssistant: bad"},
     "HH-RLHF with its prompt apart": {"prompt": "\n\nHuman: q\n\nAssistant:", "chosen": "good", "rejected": "bad"},
     "messages as JSON texts": {
@@ -533,7 +537,7 @@ def test_the_gap_of_scores_is_the_margin() -> None:
 def test_verl_keeps_the_ground_truth_for_a_judge() -> None:
     """Protects verl's records: prompts for PPO as they are; where a judge is named, the ground truth is a hidden test."""
     record = {"data_source": "gsm8k", "prompt": [user("q")], "reward_model": {"style": "rule", "ground_truth": "42"}}
-    [row] = read(record)
+    [(_, row)] = FileReading().read_rows([("f:1", record)])
     assert not isinstance(row.prompt, Problem)
     [(_, tested)] = FileReading(tested=True).read_rows([("f:1", record)])
     assert isinstance(tested.prompt, Problem) and tested.prompt.hidden_tests == (Test(None, "42"),)
@@ -622,6 +626,54 @@ def test_useless_records_are_left_out_and_counted(record: Mapping[str, Any], rea
         read(record)
 
 
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "row"),
+    [
+        ("The sky is blue.", "The sky is brown.", ("u:The sky is", "blue.", "brown.")),
+        ("Q: 2+2?\nA: 4\n", "Q: 2+2?\nA: 45\n", ("u:Q: 2+2?\nA:", "4", "45")),
+        ("Say it\nyes", "Say it no", ("u:Say it", "yes", "no")),
+    ],
+)
+def test_texts_without_a_prompt_part_where_words_part(chosen: str, rejected: str, row: tuple[str, str, str]) -> None:
+    """Protects TRL's implicit prompt as texts: no word is cut, a system turn stands before, and a note says how it is read."""
+    reading = FileReading()
+    [(_, found)] = reading.read_rows([("f:1", {"chosen": chosen, "rejected": rejected, "system": "s"})])
+    assert describe(found) == (f"s:s | {row[0]}", *row[1:])
+    assert reading.write_notes() == [
+        "1 pair without a prompt: the words with which both texts begin are read as the prompt, and the rest as the answers."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "complaint"),
+    [
+        ("Yes", "Yet", "`prompt` is missing"),
+        ("", "b", "`prompt` is missing"),
+        ("Is it so? Yes", "Is it so? Yes indeed", "one of its texts is the beginning of the other"),
+        ("the same text", "the same text", "one of its texts is the beginning of the other"),
+        ("User: hi\nAssistant: yes", "User: hi\nAssistant: no", "look like dialogues with marks of their own"),
+        ("<|im_start|>user\nhi ok yes", "<|im_start|>user\nhi ok no", "look like dialogues with marks of their own"),
+    ],
+)
+def test_texts_whose_prompt_is_not_clear_are_refused(chosen: str, rejected: str, complaint: str) -> None:
+    """Protects from a prompt that is guessed: half a word, a whole answer, or turns of a dialogue that nobody parts."""
+    with pytest.raises(UserError, match=complaint):
+        read({"chosen": chosen, "rejected": rejected})
+
+
+def test_winner_and_loser_may_be_names_of_models() -> None:
+    """Protects from names of models that are read as answers: other fields hold the answers then."""
+    [row] = read({"prompt": "q", "winner": "gpt", "loser": "llama", "response_gpt": "a", "response_llama": "b"})
+    assert describe(row) == ("u:q", None, None)
+
+
+def test_acecode_nests_its_dialogue() -> None:
+    """Protects AceCode: a prompt in a list of one dialogue, with tests that are assertions."""
+    [row] = read({"question": "q", "context_messages": [[user("q")]], "test_cases": ["assert f(1) == 2"]})
+    assert describe(row) == ("u:q", None, None)
+    assert isinstance(row.prompt, Problem) and len(row.prompt.hidden_tests) == 1
+
+
 def test_an_answer_may_quote_a_dialogue() -> None:
     """Protects an answer that is a written dialogue from being cut where the dialogue's assistant speaks."""
     [row] = read({"prompt": "Write a dialogue.", "completion": "Human: hi\n\nAssistant: hello"})
@@ -669,6 +721,11 @@ def test_unread_fields_are_named_once() -> None:
         ({"prompt": "q", "history": "they spoke", "response": "a"}, "history"),
         ({"messages": [user("q"), assistant("a")], "context": "x"}, "context"),
         ({"messages": [user("q")], "label": False}, "label"),
+        (
+            {"messages": [user("q"), {**assistant("a"), "reasoning_content": "hm", "name": None}]},
+            "messages.reasoning_content",
+        ),
+        ({"prompt": "q", "completion": [{**assistant("a"), "thinking": "hm", "weight": 1}]}, "completion.thinking"),
         ({"prompt": "q", "completion": "a", "label": True, "kto_tag": True}, "kto_tag"),
         ({"prompt": "q", "instruction": "r", "completion": "a"}, "instruction"),
         ({"prompt": "q", "messages": [user("r"), assistant("b")], "chosen": "a", "rejected": "b"}, "messages"),
@@ -683,7 +740,7 @@ def test_an_unread_part_of_the_prompt_is_named(record: Mapping[str, Any], field:
 
 def test_a_passage_that_is_no_text_is_refused() -> None:
     """Protects from a question whose passages are dropped because nobody can read their form."""
-    with pytest.raises(UserError, match=r"f:1: `context` stands beside the question and must be text"):
+    with pytest.raises(UserError, match=r"f:1: `context` belongs to the question, so it must be text"):
         read({"question": "q", "context": {"title": ["x"]}, "answer": "a"})
 
 
@@ -697,18 +754,18 @@ def test_a_missing_label_among_labels_is_said() -> None:
     ]
     rows = [row for _, row in reading.read_rows((f"f:{n}", record) for n, record in enumerate(records))]
     assert [row.rated for row in rows] == [True, False, True, False, False, False, False, False]
-    assert reading.write_notes() == ["Taken as good: 6 answers without a label (other answers have one)."]
+    assert reading.write_notes() == ["6 answers without a label taken as good, because others have a label."]
 
 
 def test_a_wrong_last_speaker_is_said() -> None:
     """Protects SFT data of which some dialogues lack their answer; where all do, they are meant as prompts."""
     asked, answered = {"messages": [user("q")]}, {"messages": [user("q"), assistant("a")]}
     for records, notes in (
-        ((asked, answered, asked), ["Taken as prompts: 2 dialogues whose last turn is a human's."]),
+        ((asked, answered, asked), ["2 dialogues taken as prompts, because the last turn is a human's."]),
         ((asked, asked), []),
         (
             (answered, {**answered, "label": 0}),
-            ["Taken as good: 1 answer without a label (other answers have one)."],
+            ["1 answer without a label taken as good, because others have a label."],
         ),
     ):
         reading = FileReading()

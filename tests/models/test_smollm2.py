@@ -21,18 +21,6 @@ from preflab.models.spec import ModelSpec
 from preflab.types import Completion, Prompt, Turn
 
 
-def test_cache_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Protects users with little disk space at home: PREFLAB_CACHE, else XDG_CACHE_HOME, else ~/.cache."""
-    monkeypatch.delenv("PREFLAB_CACHE", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert smollm2.cache_directory() == tmp_path / ".cache" / "preflab"
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert smollm2.cache_directory() == Path("/xdg/preflab")
-    monkeypatch.setenv("PREFLAB_CACHE", "/own")
-    assert smollm2.cache_directory() == Path("/own")
-
-
 def test_cached_model_is_used_with_its_notice(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, saved: dict[str, Path]
 ) -> None:

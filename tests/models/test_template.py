@@ -302,6 +302,28 @@ def test_the_date_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert load_directory(path).form.date == datetime.date.today().isoformat()
 
 
+@pytest.mark.parametrize(
+    ("day", "asked", "written"),
+    [
+        ("2025-03-04", "%s %V %u %h %l %C %R", "1741046400 10 2 Mar 12 20 00:00"),
+        ("2025-03-04", "%-d. %B %Y, %e %^a %_d %Ey %Od", "4. March 2025,  4 TUE  4 25 04"),
+        ("2025-02-02", "%b %h %j %G %g", "Feb Feb 033 2025 25"),
+        ("2025-03-04", "100%% %%d %%%d%Z|%f", "100% %d %04|000000"),
+    ],
+)
+def test_a_date_is_written_as_strftime_writes_it(day: str, asked: str, written: str, tmp_path: Path) -> None:
+    """Protects prompts from directives that stay as they are, or that an earlier replacement changes."""
+    lm = load_directory(save_chat(tmp_path / "m", f"{{{{ strftime_now('{asked}') + '\\n' }}}}" + CHATML), date=day)
+    assert lm.tokenizer.decode(lm.encode_prompt(ask(QUESTION))).startswith(f"{written}\n")
+
+
+@pytest.mark.parametrize("asked", ["%q", "%05d", "%"])
+def test_a_part_of_a_date_that_nothing_knows_is_refused(asked: str, tmp_path: Path) -> None:
+    """Protects from a prompt that no clock would write: one line that names the directive."""
+    with pytest.raises(UserError, match=rf"it writes the date by {asked[:3]}.*Set another `chat_template`"):
+        load_directory(save_chat(tmp_path / "m", f"{{{{ strftime_now('{asked}') }}}}" + CHATML), date="2025-03-04")
+
+
 def test_a_token_that_no_dialogue_holds_needs_no_row(tmp_path: Path) -> None:
     """Protects Gemma 3, whose tokenizer has an image token that its text model does not: it opens, and the token is text;
     without a row for a token that the template writes it is refused."""

@@ -26,8 +26,9 @@ COMPARISONS = (
         ("dpo/ipo",),
         "losses.preference.ipo_loss",
         of.ipo_of_means,
-        "DPOTrainer divides each log-ratio by its answer's length; preflab keeps the sums of eq. 17, as OnlineDPOTrainer "
-        "does. Compared on means. A beta is not to be carried over: TRL's target 1/(2 beta) is a margin a token.",
+        "TRL's DPOTrainer divides each log-ratio by the length of its answer. preflab keeps the sums of eq. 17, as "
+        "OnlineDPOTrainer does. The two are compared on means. Do not use the same beta in both: TRL's target 1/(2 "
+        "beta) is a margin for each token.",
     ),
     Comparison(
         "robust (rDPO)", ("dpo/robust",), "losses.preference.robust_loss", of.pair(preference.robust_loss, **SMOOTHED)
@@ -37,16 +38,17 @@ COMPARISONS = (
         ("dpo/aot", "cpo/label_smoothing"),
         "losses.preference.conservative_loss",
         of.pair(preference.conservative_loss, **SMOOTHED),
-        "TRL's `sigmoid` no longer reads `label_smoothing`. The same function is left in AOT (of one pair, where its sorting "
-        "changes nothing) and in CPO (with no reference): both compared.",
+        "TRL's `sigmoid` no longer reads `label_smoothing`. TRL has the same function in AOT (for one pair, where "
+        "AOT's sorting changes nothing) and in CPO (without a reference). Both are compared.",
     ),
     Comparison(
         "SFT term",
         ("dpo/sft",),
         "losses.policy.sft_loss",
         of.sft_term,
-        "TRL: mean over the tokens of all chosen answers in the micro-batch. preflab: each answer's mean, then the mean over "
-        "answers, so that no cut into micro-batches changes it. The same for one pair, which is compared.",
+        "TRL takes the mean over the tokens of all chosen answers in the micro-batch. preflab takes the mean of each "
+        "answer and then the mean over answers, so that the division into micro-batches does not change it. For one "
+        "pair the two are the same, and one pair is compared.",
     ),
     Comparison(
         "DPO with the SFT term",
@@ -59,8 +61,8 @@ COMPARISONS = (
         ("dpo/alpha_divergence",),
         "losses.preference.chi_po_loss",
         of.chi_po,
-        "Not in TRL. Its link is rho + log rho; TRL has both halves, as the divergences alpha = 2 and reverse KL. The first is "
-        "compared with preflab's logit less the second's.",
+        "TRL does not have this loss. The loss applies rho + log rho to the ratio rho. TRL has both terms, as the "
+        "divergences alpha = 2 and reverse KL. The first is compared with preflab's logit minus the second.",
     ),
     Comparison(
         "SimPO",
@@ -74,22 +76,23 @@ COMPARISONS = (
         ("cpo/sigmoid",),
         "losses.preference.cpo_loss",
         of.cpo,
-        "`nll` is TRL's `cpo_alpha`. Likelihood term over a batch: as for the SFT term.",
+        "`nll` is TRL's `cpo_alpha`. The likelihood term over a batch differs in the same way as the SFT term.",
     ),
     Comparison(
         "ORPO",
         ("orpo",),
         "losses.preference.orpo_loss",
         of.orpo,
-        "`lam` is TRL's `beta`. TRL's likelihood term covers the prompt too; preflab's covers the answer, as eq. 6 has it. The "
-        "preference term is compared.",
+        "`lam` is TRL's `beta`. TRL's likelihood term also covers the prompt. preflab's covers only the answer, as in "
+        "eq. 6. The preference term is compared.",
     ),
     Comparison(
         "KTO",
         ("kto", "kto/kl_clamped"),
         "losses.kto.kto_loss, losses.kto.kto_reference_point",
         of.kahneman_tversky,
-        "TRL estimates the KL in each micro-batch; preflab over the whole batch, before it is cut.",
+        "TRL estimates the KL in each micro-batch. preflab estimates it over the whole batch, before the batch is "
+        "divided.",
     ),
     Comparison("SFT", ("sft",), "losses.policy.sft_loss", of.sft),
     Comparison(
@@ -97,14 +100,14 @@ COMPARISONS = (
         ("reward", "reward/margin"),
         "losses.reward.bradley_terry_loss",
         of.bradley_terry,
-        "`shift` is TRL's `margin` with its sign turned.",
+        "`shift` is TRL's `margin` with the opposite sign.",
     ),
     Comparison(
         "online DPO",
         ("online_dpo/sigmoid",),
         "losses.preference.dpo_loss",
         of.online(preference.dpo_loss),
-        "TRL takes the first of two equal answers as chosen; preflab makes no pair of them.",
+        "If two answers are equal, TRL takes the first as chosen. preflab does not make a pair of them.",
     ),
     Comparison(
         "online DPO with IPO", ("online_dpo/ipo",), "losses.preference.ipo_loss", of.online(preference.ipo_loss)
@@ -120,22 +123,23 @@ COMPARISONS = (
         ("grpo/loss", "grpo/loss_kl"),
         "losses.policy.ppo_policy_loss, ops.kl_estimate, ops.average_weights",
         rollouts.group_loss,
-        "`loss_average` sequence. TRL 1.16 multiplies the KL term by the importance ratio unless `use_bias_correction_kl` is "
-        "false; preflab has the published objective (Shao et al. 2024, eq. 3). Compared with false.",
+        "`loss_average` is sequence. TRL 1.16 multiplies the KL term by the importance ratio unless "
+        "`use_bias_correction_kl` is false. preflab has the published objective (Shao et al. 2024, eq. 3). The two "
+        "are compared with the value false.",
     ),
     Comparison(
         "Dr. GRPO loss",
         ("grpo/dr_grpo",),
         "losses.policy.ppo_policy_loss, ops.average_weights",
         rollouts.group_loss,
-        "`loss_average` constant; TRL's `max_completion_length` is `decoding.max_new_tokens`.",
+        "`loss_average` is constant. TRL's `max_completion_length` is `decoding.max_new_tokens`.",
     ),
     Comparison(
         "DAPO loss, clip-higher",
         ("grpo/dapo_clip_higher",),
         "losses.policy.ppo_policy_loss, ops.average_weights",
         rollouts.group_loss,
-        "`loss_average` token. TRL counts tokens over the batch that was generated, preflab over the mini-batch.",
+        "`loss_average` is token. TRL counts tokens over the generated batch, preflab over the mini-batch.",
     ),
     Comparison("DAPO overlong penalty", ("grpo/overlong",), "ops.overlong", rollouts.overlong),
     Comparison(
@@ -149,8 +153,9 @@ COMPARISONS = (
         ("rloo/loss",),
         "losses.policy.ppo_policy_loss, ops.average_weights",
         rollouts.leave_one_out_loss,
-        "TRL clips the ratio of whole answers, preflab each token's. On the policy's own answers nothing is clipped and the "
-        "gradients agree up to the constant that preflab divides by: these are compared.",
+        "TRL clips the ratio of whole answers, preflab the ratio of each token. On the policy's own answers nothing "
+        "is clipped, and the gradients agree up to the constant by which preflab divides. These gradients are "
+        "compared.",
     ),
     Comparison("KL estimators k1, k3", ("ppo/kl_k1", "ppo/kl_k3"), "ops.kl_estimate", rollouts.kl),
     Comparison(
@@ -158,23 +163,25 @@ COMPARISONS = (
         ("ppo/rewards",),
         "ops.token_rewards",
         rollouts.token_rewards,
-        "TRL puts the score one position *after* the last token, where there is room; preflab on the last token (the end of "
-        "turn). Compared with TRL's mask.",
+        "TRL puts the score one position *after* the last token, if there is room. preflab puts it on the last token "
+        "(the end of turn). The two are compared with TRL's mask.",
     ),
     Comparison(
         "GAE",
         ("ppo/gae",),
         "ops.gae",
         rollouts.gae,
-        "TRL's episode has that one step more, and a truncated answer ends with value 0. In preflab it ends with its last "
-        "token and a truncated answer bootstraps. Compared with TRL's mask and no truncation.",
+        "In TRL an episode has this one step more, and a truncated answer ends with value 0. In preflab an episode "
+        "ends with its last token, and a truncated answer bootstraps from its last value. The two are compared with "
+        "TRL's mask and without truncation.",
     ),
     Comparison(
         "advantage whitening",
         ("ppo/whiten",),
         "ops.whiten",
         rollouts.whiten,
-        "TRL: variance with n - 1; preflab: with n, over all ranks. Compared after the factor sqrt((n - 1) / n).",
+        "TRL computes the variance with n - 1, preflab with n, over all ranks. The two are compared after "
+        "multiplication by sqrt((n - 1) / n).",
     ),
     Comparison("PPO policy loss", ("ppo/policy_loss",), "losses.policy.ppo_policy_loss", rollouts.clipped_policy),
     Comparison(
@@ -182,7 +189,7 @@ COMPARISONS = (
         ("ppo/value_loss",),
         "losses.policy.ppo_value_loss",
         rollouts.clipped_value,
-        "TRL's mean counts the position after the last token too. Compared with TRL's mask.",
+        "TRL's mean also counts the position after the last token. The two are compared with TRL's mask.",
     ),
 )
 

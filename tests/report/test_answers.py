@@ -64,7 +64,7 @@ def test_the_evidence_stands_under_the_headline(answered: Results) -> None:
 @pytest.mark.parametrize(
     ("families", "words"),
     [
-        ([1.0], "of each comparison alone: not adjusted"),
+        ([1.0], "one comparison alone, so they are not adjusted"),
         ([4.0, 4.0], "adjusted for 4 comparisons"),
         ([3.5], "for 3.5 comp"),
     ],

@@ -304,7 +304,7 @@ def test_claims_in_every_form(results: Results, page: str) -> None:
             "below the margin, 3",
         ):
             assert part in words
-    assert all("excludes a gain of the margin or more" in words for words in forms[:2])
+    assert all("a gain of the margin or more is excluded" in words for words in forms[:2])
     rows = [row for row in csv.DictReader(io.StringIO(render_csv(results))) if row["method"] == "claim"]
     assert [row["outcome"] for row in rows] == ["confirmed", "refuted", "not decided", "not measured"]
     assert (rows[0]["arm"], rows[0]["quantity"], rows[0]["value"]) == ("ppo − ppo-rm", "C6, tests", "0.06")
@@ -313,7 +313,7 @@ def test_claims_in_every_form(results: Results, page: str) -> None:
 def test_the_papers_figures_are_called_so(page: str, results: Results) -> None:
     """Protects from confusion: the paper's table says that it is of other models, and an absent cell is a dash."""
     for words in (" ".join(" ".join(Page(page).texts).split()), render_markdown(results)):
-        assert "as the paper prints it: other models, other data" in words
+        assert "as printed in the paper, for other models and other data" in words
         assert ".706" in words and "38.6/10.1/3.9" in words
 
 
@@ -329,7 +329,7 @@ def test_reward_models_are_shown(page: str, results: Results) -> None:
     words = " ".join(" ".join(Page(page).texts).split())
     for part in ("71.0% [64.3, 76.9]", "0.573", "0.048", "accuracy by margin", "91.0%"):
         assert part in words
-    assert "orders rightly against the probability that it states" in page
+    assert "orders correctly against the probability that it predicts" in page
     assert "71.0% [64.3, 76.9]" in render_markdown(results).replace("\\", "")
 
 

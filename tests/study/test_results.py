@@ -12,16 +12,18 @@ from preflab.analysis.gather import gather, mean_used
 from preflab.analysis.record import Results, Spent
 from preflab.analysis.reward_models import wilson_interval
 from preflab.api import report_study
+from preflab.evaluation import EVALUATORS, PAIRWISE_EVALUATORS
 from preflab.evaluation.base import EvaluatorSpec
 from preflab.evaluation.measure import Measure
 from preflab.evaluation.measures import pass_at_k
 from preflab.evaluation.settings import Evaluation
 from preflab.report import views
-from preflab.spec import parse_spec
+from preflab.spec import Registry, parse_spec
 from preflab.study.plan import planned_runs
-from preflab.study.results import failure_words, setting_differences, study_results
+from preflab.study.results import failure_words, first_paragraph, setting_differences, study_results
 from preflab.study.runner import is_done
 from preflab.study.spec import Study
+from preflab.testbeds import TESTBEDS
 from preflab.train.files import write_json
 
 SEEDS, PROBLEMS = 5, 12
@@ -209,7 +211,7 @@ def test_where_nobody_solves_anything_nobody_leads(tmp_path: Path) -> None:
         tmp_path,
         command="",
     )
-    assert outcome.verdict.sentence == "Not decided under equal compute: no arm solved a problem (pass@1 0.0%)."
+    assert outcome.verdict.sentence == "Not decided under equal compute: no arm solved any problem (pass@1 0.0%)."
     assert outcome.verdict.tied == ()  # none is the best
 
 
@@ -226,7 +228,7 @@ def test_a_headline_counts_many(tmp_path: Path) -> None:
     runs(tmp_path, dict.fromkeys(arms, 0.3))
     outcome = study_results(study(arms=arms, comparisons=[]), tmp_path, command="")
     assert (
-        outcome.verdict.sentence.endswith("cannot be told apart from any of the 6 others.")
+        outcome.verdict.sentence.endswith("does not differ significantly from any of the 6 others.")
         and len(outcome.verdict.tied) == 6
     )
 
@@ -323,9 +325,11 @@ def test_an_arm_that_never_saw_a_reward_is_said_first(tmp_path: Path) -> None:
         rows = [json.loads(line) | shares for line in path.read_text().splitlines()]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     outcome = study_results(study(caveats=["another"]), tmp_path, command="c")
-    assert outcome.unrewarded == ("ppo never saw a reward: in 4 of 5 runs no sample passed its tests while training.",)
+    assert outcome.unrewarded == (
+        "ppo never received a reward: in 4 of 5 runs no sample passed its tests during training.",
+    )
     assert "another" in outcome.caveats
-    assert "What the judge said" in write_reports_of(tmp_path)
+    assert "The judge's verdicts on the samples" in write_reports_of(tmp_path)
 
 
 def write_reports_of(directory: Path) -> str:
@@ -415,3 +419,13 @@ class Brief(EvaluatorSpec):
 
     def open(self, context: Any) -> Any:
         raise NotImplementedError("only its measures are read")
+
+
+@pytest.mark.parametrize("registry", [TESTBEDS, EVALUATORS, PAIRWISE_EVALUATORS])
+def test_a_report_describes_its_testbed_and_evaluator(registry: Registry) -> None:
+    """Protects a reader who does not know them: the words that the report prints of a testbed or an evaluator are a sentence
+    about it, and not the list of its settings."""
+    for name in registry.known:
+        words = first_paragraph(registry.load(name))
+        assert words and not words.startswith("`") and words.endswith("."), name
+        assert "settings of" not in words, name

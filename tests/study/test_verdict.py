@@ -26,11 +26,11 @@ def answer(directory: Path, shares: dict[str, float], arms: dict[str, Any], **ch
     ("share", "winner", "sentence"),
     [
         (0.8, "dpo", "dpo won: pass@1 85.0%, ahead of its baseline sft by 50.0 points (95% interval "),
-        (0.3, None, "Not decided: dpo, at pass@1 35.0%, cannot be told apart from its baseline sft (35.0%)."),
+        (0.3, None, "Not decided: dpo, at pass@1 35.0%, does not differ significantly from its baseline sft (35.0%)."),
         (
             0.0,
             None,
-            "No arm beats the baseline sft, at pass@1 35.0%: dpo, the best of them, at 5.0%, is behind by 30.0 points",
+            "No arm beats the baseline sft, at pass@1 35.0%: the best arm, dpo, at 5.0%, is behind by 30.0 points",
         ),
     ],
 )
@@ -57,7 +57,7 @@ def test_nobody_wins_who_does_not_beat_the_start(tmp_path: Path) -> None:
     """Protects from a winner that training made no better: ppo beats dpo by far, and SFT is as good as ppo."""
     outcome = answer(tmp_path, {"ppo": 0.6, "dpo": 0.1, "sft": 0.6}, {"ppo": PPO, "dpo": DPO, "sft": BASELINE})
     assert outcome.verdict.winner is None and outcome.verdict.tied == ("sft",)
-    assert outcome.verdict.sentence.endswith("cannot be told apart from its baseline sft (65.0%).")
+    assert outcome.verdict.sentence.endswith("does not differ significantly from its baseline sft (65.0%).")
     assert outcome.verdict.other_budget.startswith("No arm won")
 
 
@@ -88,7 +88,7 @@ def test_an_arm_from_elsewhere_does_not_spend_what_the_baseline_spent(tmp_path: 
     outcome = answer(tmp_path, {"theirs": 0.8, "dpo": 0.3}, arms)
     theirs = next(arm for arm in outcome.arms if arm.name == "theirs")
     assert theirs.runs[0].spent == Spent() and theirs.origin == "elsewhere"
-    assert "theirs used is not known" in outcome.verdict.other_budget
+    assert "is not known for arms that were trained elsewhere: theirs" in outcome.verdict.other_budget
 
 
 def test_where_every_run_diverged_there_is_a_report(tmp_path: Path) -> None:
@@ -147,4 +147,4 @@ def test_a_tuned_value_at_the_edge_is_remarked(tmp_path: Path) -> None:
         "dpo: lr = 0.002 is the largest of 0.0001, 0.001, 0.002",
         "dpo: beta = 0.1 is the smallest of 0.1, 0.3",
     )
-    assert any(caveat.endswith("a better one may lie beyond: dpo (lr, beta).") for caveat in outcome.caveats)
+    assert any(caveat.endswith("may be outside the tried range: dpo (lr, beta).") for caveat in outcome.caveats)

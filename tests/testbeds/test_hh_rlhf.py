@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preflab.data.turns import join_turns, parse_dialogue
+from preflab.data.hh_strings import join_turns, parse_dialogue
 from preflab.errors import UserError
 from preflab.spec import Context
 from preflab.testbeds import TESTBEDS

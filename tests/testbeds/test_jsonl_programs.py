@@ -117,11 +117,11 @@ def test_tests_that_are_only_defined_are_run(tests: dict[str, Any], tmp_path: Pa
 @pytest.mark.parametrize(
     ("tests", "reason"),
     [
-        (["f(1) == 2"], "an empty program passes all its tests"),
-        (["print(f(1) == 2)"], "an empty program passes all its tests"),
-        (["assert f(1) is None"], "an empty program passes all its tests"),
-        (["def test_x():\n    return f(1) == 2"], "an empty program passes all its tests"),
-        ([{"input": "1", "output": "\n"}], "an empty program passes all its tests"),
+        (["f(1) == 2"], "an empty program passes all tests that decide"),
+        (["print(f(1) == 2)"], "an empty program passes all tests that decide"),
+        (["assert f(1) is None"], "an empty program passes all tests that decide"),
+        (["def test_x():\n    return f(1) == 2"], "an empty program passes all tests that decide"),
+        ([{"input": "1", "output": "\n"}], "an empty program passes all tests that decide"),
         (["assert nowhere.isclose(f(1), 2)"], "its tests fail before they call the program"),
         (["def test_x(tmp_path):\n    assert f(1) == 2"], "its tests need arguments that nothing here gives them"),
         (["async def test_x():\n    assert f(1) == 2"], "its tests are asynchronous, and nothing here runs such tests"),
@@ -160,6 +160,23 @@ def test_a_problem_that_tests_is_not_run_beforehand(tmp_path: Path, monkeypatch:
     data = write(tmp_path / "mine.jsonl", *rows)
     with TESTBEDS.parse({"kind": "jsonl", "data": data, "judge": "sandbox"}).open(Context()) as testbed:
         assert not testbed.notes
+
+
+def test_tests_without_a_judge_are_not_read(tmp_path: Path) -> None:
+    """Protects SFT on answers that have tests beside them: broken tests refuse nothing, and a note says that none is run.
+    Where there is nothing but tests to learn from, the judge is missing, and its absence is refused."""
+    tests: list[Any] = [["assert f(1"], "{", [{"input": 1}], {"inputs": [1], "outputs": []}, 7]
+    rows = [{"prompt": f"{n}", "completion": "a", "tests": tests[n % 5], "test_imports": 3} for n in range(60)]
+    with TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "a.jsonl", *rows)}).open(Context()) as testbed:
+        assert sum(len(testbed.demonstrations(split)) for split in SPLITS) == 60 and not testbed.tested
+    assert testbed.notes == ("The tests of 60 records are not run: the testbed names no `judge`.",)
+    truths = [{"prompt": f"{n}", "reward_model": {"ground_truth": "[{"}} for n in range(60)]
+    with TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "v.jsonl", *truths)}).open(Context()) as testbed:
+        assert len(testbed.notes) == 1
+    for row in rows:
+        del row["completion"]
+    with pytest.raises(UserError, match="there are tests, but no `judge` to run them"):
+        TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "b.jsonl", *rows)}).open(Context()).__enter__()
 
 
 def test_one_broken_test_does_not_refuse_your_file(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def reward_model_result(name: str, results: Sequence[Mapping[str, Any]]) -> Rewa
     rows, place = [result.get("held_out") for result in results], "the test split's pairs"
     if not all(rows):
         rows = [result.get("validation") for result in results]
-        place = "the validation split's pairs, which chose its checkpoint too"
+        place = "the validation split's pairs, which also chose its checkpoint"
     return pooled_result(name, place, [row for row in rows if row]) if rows and all(rows) else None
 
 

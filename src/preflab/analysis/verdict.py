@@ -14,8 +14,8 @@ from preflab.meter import Unit
 MOST_NAMES = 5
 """The largest number of arm names in one sentence."""
 RULE = (
-    "Paired differences over seeds and problems, both taken as samples. The intervals of all comparisons with the leader "
-    "hold at once with 95% (family-wise); their coverage was checked by simulation."
+    "Differences are paired by seed and problem. Both seeds and problems are treated as random samples. The intervals of "
+    "all comparisons with the leader hold at once with 95% (family-wise). Their coverage was checked by simulation."
 )
 Used = Mapping[str, Mapping[Unit, float] | None]
 """The compute and the labels that each arm used; None if they are unknown."""
@@ -87,7 +87,7 @@ def study_verdict(
     if not evaluator.can_rank and evaluator.accuracy is not None:
         sentence = coin_words(evaluator, evidence.leader, headline.name, at)
     elif is_unsolved and not is_decided:
-        sentence = f"Not decided{under}: no arm solved a problem ({headline.name} {at})."
+        sentence = f"Not decided{under}: no arm solved any problem ({headline.name} {at})."
     else:
         sentence = answer_words(evidence, levels, headline, at=at, under=under)
     holds, why = holds_under_other_budget(evidence, budget, used)
@@ -117,7 +117,7 @@ def answer_words(evidence: Evidence, levels: Mapping[str, float], headline: Meas
         behind = difference_words(best, share, sign=-1)
         return (
             f"No arm beats the baseline {best.second}{under}, at {metric} {level_words(levels[best.second], share)}: "
-            f"{leader}, the best of them, at {at}, is behind by {behind}."
+            f"the best arm, {leader}, at {at}, is behind by {behind}."
         )
     if evidence.decided:
         nearest = min(evidence.pairs, key=lambda pair: pair.difference)
@@ -125,10 +125,10 @@ def answer_words(evidence: Evidence, levels: Mapping[str, float], headline: Meas
         return f"{leader} won{under}: {metric} {at}, ahead of {next_one} by {difference_words(nearest, share)}."
     if evidence.winner.contenders:
         apart = contender_words(evidence.winner)
-        return f"Not decided{under}: {leader} has the highest {metric}, {at}, and cannot be told apart from {apart}."
+        return f"Not decided{under}: {leader} has the highest {metric}, {at}, but does not differ significantly from {apart}."
     apart = " and ".join(f"{name} ({level_words(levels[name], share)})" for name in evidence.unbeaten)
     noun = "baseline" if len(evidence.unbeaten) == 1 else "baselines"
-    return f"Not decided{under}: {leader}, at {metric} {at}, cannot be told apart from its {noun} {apart}."
+    return f"Not decided{under}: {leader}, at {metric} {at}, does not differ significantly from its {noun} {apart}."
 
 
 def level_words(level: float, share: bool) -> str:
@@ -140,8 +140,9 @@ def coin_words(evaluator: EvaluatorResult, leader: str, metric: str, at: str) ->
     accuracy = evaluator.accuracy
     assert accuracy is not None
     return (
-        f"Cannot rank: the evaluator orders {accuracy.estimate:.1%} of held-out pairs rightly (95% interval "
-        f"{accuracy.low:.1%} to {accuracy.high:.1%}), which does not exclude a coin. {leader} has the highest {metric}, {at}."
+        f"Cannot rank: the evaluator orders {accuracy.estimate:.1%} of held-out pairs correctly (95% interval "
+        f"{accuracy.low:.1%} to {accuracy.high:.1%}), so it may be no better than chance. {leader} has the highest {metric}, "
+        f"{at}."
     )
 
 
@@ -167,14 +168,17 @@ def holds_under_other_budget(
     if not evidence.decided:
         return "unknown", "No arm won, so there is no winner to check under another budget."
     if budget is None:
-        return "unknown", "No budget was equalised."
+        return "unknown", "The arms had no common budget."
     if not beaten:
-        return "unknown", "The winner was compared with a baseline alone, which has no budget of its own."
+        return "unknown", "The winner was compared only with a baseline, and a baseline has no budget."
     other: Unit = "labels" if budget == "compute" else "compute"
     amounts = {arm: each[other] for arm, each in used.items() if each is not None}
     elsewhere = [arm for arm in (evidence.leader, *beaten) if arm not in amounts]
     if elsewhere:
-        return "unknown", f"What {', '.join(elsewhere)} used is not known: trained elsewhere."
+        return (
+            "unknown",
+            f"The use of {other} is not known for arms that were trained elsewhere: {', '.join(elsewhere)}.",
+        )
     own = amounts[evidence.leader]
     less = {arm: amounts[arm] for arm in beaten if amounts[arm] < own}
     if not less:

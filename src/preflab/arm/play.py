@@ -57,7 +57,7 @@ def execute_match(match: Match, directory: Path) -> dict[str, Any]:
 
 def clear_other_match(directory: Path, manifest: Mapping[str, Any]) -> None:
     """Removes an earlier match from the directory if its settings or its code were different, so that the match runs
-    again. If the directory contains anything else than a match, nothing is removed, and a later check raises
+    again. If the directory contains anything other than a match, nothing is removed, and a later check raises
     `UserError`."""
     known = read_manifest(directory)
     if known is None or known["spec"].get("kind") != manifest["spec"]["kind"]:

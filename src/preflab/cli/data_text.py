@@ -55,8 +55,8 @@ def describe_check(check: SourceCheck, model: LanguageModel | None) -> list[str]
         lines.append(f"  longer than the model's context: {check.truncated:.1%}")
     if check.longer_wins is not None:
         lines.append(
-            f"  length: the longer answer is chosen in {check.longer_wins:.1%}; a rule that looks at the length alone is right "
-            f"in {check.length_only_accuracy:.1%}"
+            f"  length: the longer answer is chosen in {check.longer_wins:.1%}; a rule that uses only the length is right in "
+            f"{check.length_only_accuracy:.1%}"
         )
     if check.broken.count:
         lines.append(f"  broken: {check.broken.count:,}, the first: {check.first_broken}")

@@ -1,1 +1,17 @@
-"""Reads the user's records: `files` opens a source, `shapes` recognises a record's form, `check` finds faults."""
+"""Reads the user's records as rows (`row.DialogueRow`), and finds their faults.
+
+From a file to rows:
+
+- `files` opens a source: `folders`, `apps_folder`, `saved_folder` and `hub` find its parts; `lines`, `json_files` (with
+  `json_objects`), `csv_files` and `parquet_files` read records; `foreign` refuses other formats.
+- `reading` turns the records of a file into rows: `gather` joins records that belong together, and `shapes` is the table
+  that says which fields make which shape, and which function reads it.
+- `answers`, `pairs`, `choices`, `rankings`, `oasst`, `kaggle` and `own` hold these functions. `labels` and `numbers` read
+  what beside an answer says how good it is.
+- `prompts` reads a prompt from the field that holds it, and `turns` an answer with the turns to which it replies.
+- `exchanges`, `messages`, `hh_strings`, `written` and `shared_beginning` read texts and dialogues in every form.
+- `problems` and `tested_functions` read the user's own tests.
+
+With rows: `check` counts them before training, `source_check` describes a source, `faults` and `length_bias` find what is
+wrong with them, and `fix` writes the rest to a new file.
+"""

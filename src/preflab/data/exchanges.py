@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+from preflab.data.hh_strings import is_dialogue, join_turns, parse_dialogue
 from preflab.data.lines import check_text
-from preflab.data.turns import Turns, is_dialogue, join_turns, parse_dialogue, read_turns
-from preflab.data.written import parse_messages
+from preflab.data.row import Turns
+from preflab.data.turns import read_turns
+from preflab.data.written import holds_messages, parse_messages
 from preflab.errors import UserError
 from preflab.types import Role, Turn
 
@@ -15,6 +17,7 @@ from preflab.types import Role, Turn
 def read_dialogue(value: Any, where: str) -> Turns:
     """Reads a dialogue: messages, text that marks who speaks, or questions with answers. Raises `UserError` for other
     text, which would become one turn."""
+    value = _unwrap(value)
     exchanges = _list_exchanges(value)
     if exchanges is not None:
         texts = [text for exchange in exchanges for text in exchange]
@@ -27,6 +30,12 @@ def read_dialogue(value: Any, where: str) -> Turns:
             f"{value[:40]!r}. If it is one question, name it so: `fields: {{prompt: ...}}`."
         )
     return read_turns(value, "user", where)
+
+
+def _unwrap(value: Any) -> Any:
+    """Returns the only dialogue of a list (AceCode). Returns any other value unchanged."""
+    items = cast(list[Any], value) if isinstance(value, list) else []
+    return items[0] if len(items) == 1 and holds_messages(items[0]) else value
 
 
 def _list_exchanges(value: Any) -> list[list[Any]] | None:

@@ -14,11 +14,15 @@ from itertools import islice
 from pathlib import Path
 
 from preflab.data.apps_folder import list_official_folders, read_official_folder
+from preflab.data.csv_files import read_csv
 from preflab.data.folders import SUFFIXES, find_suffix, group_files
 from preflab.data.foreign import refuse_other_format
-from preflab.data.hub import check_on_hub, list_hub_splits, load_hub_records, load_saved_records
+from preflab.data.hub import check_on_hub, list_hub_splits, load_hub_records
+from preflab.data.json_files import read_json_file
+from preflab.data.json_objects import list_object_splits
 from preflab.data.lines import READ_ERRORS, ReadLine, open_plain, parse_lines
-from preflab.data.tables import read_csv, read_json_file, read_parquet
+from preflab.data.parquet_files import read_parquet
+from preflab.data.saved_folder import load_saved_records
 from preflab.errors import UserError, nearest
 from preflab.paths import user_path
 
@@ -36,14 +40,7 @@ def read_source(name: str, *, split: str = "", rows: int | None = None) -> Itera
     is no source or no split of the given name.
     """
     name, split = part_split(name, split)
-    path = user_path(name)
-    if path.is_dir() or (not path.exists() and _is_hub_name(name)):
-        splits = list_splits(name)
-        lines = _read_split(name, choose_split(name, splits, split))
-    else:
-        choose_split(name, [""], split)
-        lines = read_file(path)
-    return islice(lines, rows)
+    return islice(_read_split(name, choose_split(name, list_splits(name), split)), rows)
 
 
 def part_split(name: str, split: str = "") -> tuple[str, str]:
@@ -54,7 +51,8 @@ def part_split(name: str, split: str = "") -> tuple[str, str]:
 
 
 def list_splits(name: str) -> list[str]:
-    """Lists the splits of a folder or of a data set on the hub. For a file, which has no splits, the list is [""]."""
+    """Lists the splits of a folder, of a data set on the hub, or of a JSON file with a list for each split. For any other
+    file, which has no splits, the list is [""]."""
     path = user_path(name)
     if path.is_dir():
         if (path / "dataset_dict.json").is_file():
@@ -63,7 +61,7 @@ def list_splits(name: str) -> list[str]:
             return ["train"]
         return sorted({problem.parent.name for problem in list_official_folders(path)} or group_files(path))
     if path.exists() or not _is_hub_name(name):
-        return [""]
+        return (list_object_splits(path) if path.is_file() and find_suffix(path.name) == ".json" else []) or [""]
     check_on_hub(name)
     return list_hub_splits(name)
 
@@ -81,8 +79,9 @@ def choose_split(name: str, splits: list[str], wanted: str) -> str:
     return wanted or ("train" if "train" in splits else splits[0])
 
 
-def read_file(path: Path) -> Iterator[ReadLine]:
-    """Reads the records of a file. Recognises the file's format by its first bytes, or else by its name."""
+def read_file(path: Path, split: str = "") -> Iterator[ReadLine]:
+    """Reads the records of a file. Recognises the file's format by its first bytes, or else by its name. `split`: the
+    split to read from a file that has several; empty otherwise."""
     kind = find_suffix(path.name)
     try:
         with open_plain(path) as file:
@@ -93,7 +92,7 @@ def read_file(path: Path) -> Iterator[ReadLine]:
             elif kind in (".csv", ".tsv"):
                 yield from read_csv(file, path, "\t" if kind == ".tsv" else ",")
             elif kind == ".json" or _OBJECTS.match(head):
-                yield from read_json_file(file, path)
+                yield from read_json_file(file, path, split)
             else:
                 yield from parse_lines(file, path)
     except FileNotFoundError as error:
@@ -104,7 +103,11 @@ def read_file(path: Path) -> Iterator[ReadLine]:
 
 def _read_split(name: str, split: str) -> Iterator[ReadLine]:
     path = user_path(name)
-    if not path.is_dir():
+    if path.exists() and not path.is_dir():
+        yield from read_file(path, split)
+    elif not path.exists() and not _is_hub_name(name):
+        raise UserError(f"There is no file {path}.")
+    elif not path.is_dir():
         yield from ((where, dict(record)) for where, record in load_hub_records(name, None, split))
     elif (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         yield from load_saved_records(path / split if (path / "dataset_dict.json").is_file() else path)

@@ -46,14 +46,19 @@ def group_files(folder: Path) -> dict[str, list[Path]]:
 def name_split(file: PurePath) -> str:
     """Returns the split of a file. `file`: its path inside the folder that is read."""
     stem = _SHARD.sub("", file.name[: file.name.lower().rindex(find_suffix(file.name))])
-    if _SPLIT_WORD.search(stem):
+    if names_split(stem):
         return _NUMBER.sub("", stem)
-    folders = [part for part in file.parts[-2::-1] if _SPLIT_WORD.search(part)]
+    folders = [part for part in file.parts[-2::-1] if names_split(part)]
     if folders:
         return folders[0]
     if _NAMELESS.fullmatch(stem):
         return file.parent.name or _DEFAULT
     return stem
+
+
+def names_split(name: str) -> bool:
+    """Checks whether a name has the word of a split in it."""
+    return _SPLIT_WORD.search(name) is not None
 
 
 def _list_files(folder: Path) -> Iterator[Path]:

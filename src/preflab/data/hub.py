@@ -71,16 +71,3 @@ def check_on_hub(name: str) -> None:
             "name and the network. If the data were fetched before, set HF_HUB_OFFLINE=1. Or fetch the files and name "
             "their folder."
         ) from error
-
-
-def load_saved_records(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Loads the records of a data set that `datasets` saved in a folder, each with its place. Raises `UserError` if the data
-    set does not load."""
-    import datasets
-
-    try:
-        rows: Any = datasets.load_from_disk(str(folder))
-        for number, record in enumerate(rows, start=1):
-            yield f"{folder}:{number}", dict(record)
-    except Exception as error:
-        raise UserError(f"{folder} does not load: {first_line(error)}") from error

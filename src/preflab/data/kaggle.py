@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
-from preflab.data.answers import EQUAL, FIRST_BETTER, SECOND_BETTER, read_choice
+from preflab.data.choices import EQUAL, FIRST_BETTER, SECOND_BETTER, read_choice
 from preflab.data.labels import FileLabels
 from preflab.data.numbers import require_finite
 from preflab.data.row import NO_TEXT, PROMPTS_DIFFER, DataRecord, DialogueRow, UselessRecordError

@@ -83,9 +83,9 @@ def _parse_line(line: bytes, where: str, *, first: bool) -> dict[str, Any] | Use
     except UnicodeDecodeError as error:
         return UserError(f"{where} is not UTF-8: {error.reason} at byte {error.start} of the line.")
     except json.JSONDecodeError as error:
-        return UserError(f"{where} is not JSON: {error.msg} at column {error.colno}. Mend or remove the line.")
+        return UserError(f"{where} is not JSON: {error.msg} at column {error.colno}. Repair or remove the line.")
     except (ValueError, RecursionError) as error:  # Python limits the digits of a number and the depth of lists
-        return UserError(f"{where} cannot be read: {error}. Mend or remove the line.")
+        return UserError(f"{where} cannot be read: {error}. Repair or remove the line.")
     return check_record(record, where)
 
 

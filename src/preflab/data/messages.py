@@ -24,6 +24,7 @@ _PAIRS = (("from", "value"), ("role", "content"), ("role", "value"), ("from", "c
 _CALLS = ("tool_calls", "function_call")
 _WEIGHTS = ("weight", "loss", "train")
 """Fields that say, by 0 or false, that a turn is not to be learned from (OpenAI, ms-swift, axolotl)."""
+_READ_KEYS = frozenset((*(name for pair in _PAIRS for name in pair), *_CALLS, *_WEIGHTS))
 _TOOLS = ("tool", "function", "function_call", "observation", "ipython")
 
 
@@ -68,6 +69,19 @@ def _spell_speaker(value: Any) -> str:
 def is_untrained(message: Any) -> bool:
     """Checks whether a message says that it is not to be learned from."""
     return isinstance(message, dict) and any(cast(DataRecord, message).get(name) in (0,) for name in _WEIGHTS)
+
+
+def list_unread_keys(value: Any) -> set[str]:
+    """Returns the keys of messages, in a list or alone, that hold something and that nothing reads, such as the reasoning
+    before an answer."""
+    messages = cast(list[Any], value) if isinstance(value, list) else [value]
+    return {
+        name
+        for message in messages
+        if isinstance(message, dict) and _find_pair(cast(DataRecord, message)) is not None
+        for name, held in cast(DataRecord, message).items()
+        if name not in _READ_KEYS and held not in (None, "", [], {})
+    }
 
 
 def _read_content(value: Any, where: str) -> str:

@@ -35,7 +35,7 @@ def read_margin(record: DataRecord, where: str) -> float | None:
     margin = read_number(record, "margin", where)
     if margin is not None and margin < 0:
         raise UserError(
-            f"{where}: `margin`, by how much the chosen answer is better, must be at least 0, not {margin:g}."
+            f"{where}: `margin` says by how much the chosen answer is better, so it must be at least 0, not {margin:g}."
         )
     if margin is not None:
         return margin

@@ -8,8 +8,7 @@ from typing import Any, cast
 from preflab.data.labels import FileLabels
 from preflab.data.lines import PlacedRecord, ReadLine, check_text
 from preflab.data.numbers import require_finite
-from preflab.data.row import DataRecord, DialogueRow, make_prompt_id
-from preflab.data.turns import Turns
+from preflab.data.row import DataRecord, DialogueRow, Turns, make_prompt_id
 from preflab.errors import UserError
 from preflab.types import Completion, Prompt, Turn
 

@@ -42,7 +42,7 @@ _OUTPUTS = ("output", "outputs", "expected_output", "expected", "stdout")
 def read_tests(record: DataRecord, fields: Sequence[str], where: str) -> tuple[Test, ...]:
     """Reads the tests from the first of `fields` that is present and not empty. Returns an empty tuple if there is no
     such field. Raises `UserError` if the field does not hold tests."""
-    field = next((name for name in fields if record.get(name) not in (None, "", [])), None)
+    field = _find_tests(record, fields)
     if field is None:
         return ()
     value = _parse_json(record[field])
@@ -61,6 +61,18 @@ def read_tests(record: DataRecord, fields: Sequence[str], where: str) -> tuple[T
         tests = cast(list[Any], value) if isinstance(value, list) else [value]
         pairs = [_read_pair(test, f"{place}[{number}]") for number, test in enumerate(tests)]
     return tuple(Test(case, output, how) for case, output in pairs)
+
+
+def drop_tests(record: DataRecord) -> DataRecord:
+    """Returns the record without the tests of its own; the same record if it has none."""
+    if _find_tests(record, (*PUBLIC_FIELDS, *HIDDEN_FIELDS)) is None:
+        return record
+    return {name: value for name, value in record.items() if name not in PUBLIC_FIELDS and name not in HIDDEN_FIELDS}
+
+
+def _find_tests(record: DataRecord, fields: Sequence[str]) -> str | None:
+    """Returns the first of the fields that is present and not empty."""
+    return next((name for name in fields if record.get(name) not in (None, "", [])), None)
 
 
 def _read_pair(test: Any, where: str) -> tuple[Any, Any]:

@@ -10,14 +10,8 @@ from preflab.data.exchanges import read_dialogue, read_exchanges
 from preflab.data.lines import check_text
 from preflab.data.numbers import SCORE_FIELDS, read_level
 from preflab.data.problems import HIDDEN_FIELDS, PUBLIC_FIELDS, read_tests
-from preflab.data.row import DataRecord, make_prompt_id
-from preflab.data.turns import (
-    Turns,
-    drop_system,
-    get_system,
-    read_prompt_turns,
-    require_question,
-)
+from preflab.data.row import DataRecord, Turns, make_prompt_id
+from preflab.data.turns import drop_system, get_system, read_prompt_turns, require_question
 from preflab.errors import UserError
 from preflab.types import Problem, Prompt, Turn
 
@@ -108,8 +102,8 @@ def _read_more(value: Any, where: str) -> str:
     passages = cast(list[Any], value) if isinstance(value, list) else [value]
     if not all(isinstance(passage, str) for passage in passages):
         raise UserError(
-            f"{where} stands beside the question and must be text or a list of texts, not "
-            f"{json.dumps(value, default=str)[:60]}. To leave it unread, name it in `fields` with the place `null`."
+            f"{where} belongs to the question, so it must be text or a list of texts, not "
+            f"{json.dumps(value, default=str)[:60]}. To ignore this field, map it to null in `fields`."
         )
     return "\n\n".join(check_text(passage, where) for passage in passages if passage)
 

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
+from preflab.data.answers import read_prompt_alone
 from preflab.data.gather import gather_records
 from preflab.data.labels import LABEL_FIELDS, FileLabels, LabelError, tidy_labels
 from preflab.data.lines import ReadLine
+from preflab.data.problems import drop_tests
 from preflab.data.prompts import explain_unknown
 from preflab.data.row import DataRecord, DialogueRow, UselessRecordError
-from preflab.data.shapes import DIALOGUES, ORDERED, SCORED, SHAPES, VERL, Shape, name_unread, recognise
+from preflab.data.shapes import DIALOGUES, ORDERED, SCORED, SHAPES, TEXTS_ALONE, VERL, Shape, name_unread, recognise
 from preflab.errors import UserError, nearest
 from preflab.text import counted
 from preflab.types import Prompt
@@ -42,9 +44,9 @@ class ReadRecord(NamedTuple):
 
 class FileReading:
     """Reads one file, and counts what it reads. `shapes`: how many records have each shape. `unread`: for each field
-    that is not read, how many records have it. `useless`: for each reason, how many records were left out. `tested`:
-    whether a judge will run the tests. If it is false, the tests are dropped from
-    records of programming data sets and from records in verl's format."""
+    that is not read, how many records have it. `useless`: for each reason, how many records were left out.
+    `untried`: how many records have tests of their own that no judge will run. `tested`: whether a judge will run the
+    tests. If it is false, tests are not read, so that a broken test refuses nothing that is used without it."""
 
     def __init__(
         self, fields: FieldNames | None = None, read_problem: ReadProblem | None = None, *, tested: bool = False
@@ -57,13 +59,13 @@ class FileReading:
         self._absent = {name for name in self._fields.values() if name}
         self._read_problem = read_problem
         self._tested = tested
-        self._laid_aside = self._unanswered = 0
+        self.untried = self._laid_aside = self._unanswered = 0
         self._labels = FileLabels()
         self._labelled = Counter[bool]()
 
     def read_all(self, lines: Iterable[ReadLine]) -> Iterator[ReadRecord]:
         """Yields every record with its rows. A broken or useless record has an error instead of rows. Raises only
-        `LabelError`, also behind the last record."""
+        `LabelError`, possibly after the last record."""
         for where, record in gather_records((where, self._rename(record)) for where, record in lines):
             if isinstance(record, UserError):
                 yield ReadRecord(where, {}, error=record)
@@ -137,13 +139,20 @@ class FileReading:
             notes.append(f"Fields that are not read: {', '.join(names[:_NAMES_SHOWN])}{more}.")
         if self._labelled[True] and self._labelled[False]:
             notes.append(
-                f"Taken as good: {counted(self._labelled[False], 'answer')} without a label (other answers have one)."
+                f"{counted(self._labelled[False], 'answer')} without a label taken as good, because others have a label."
             )
         if 0 < self._unanswered < sum(self.shapes[name] for name in DIALOGUES):
-            notes.append(f"Taken as prompts: {counted(self._unanswered, 'dialogue')} whose last turn is a human's.")
+            notes.append(
+                f"{counted(self._unanswered, 'dialogue')} taken as prompts, because the last turn is a human's."
+            )
         if self.shapes[SCORED]:
             notes.append(
-                f"`response` is not read in {counted(self.shapes[SCORED], 'record')}: only one answer has a score."
+                f"`response` is not read in {counted(self.shapes[SCORED], 'record')} with only one scored answer."
+            )
+        if self.shapes[TEXTS_ALONE]:
+            notes.append(
+                f"{counted(self.shapes[TEXTS_ALONE], 'pair')} without a prompt: the words with which both texts begin are read "
+                "as the prompt, and the rest as the answers."
             )
         if self.shapes[ORDERED]:
             notes.append("In lists of answers without scores, the first answer is taken as the best.")
@@ -154,15 +163,24 @@ class FileReading:
         return notes
 
     def _read_by(self, shape: Shape, record: DataRecord, where: str) -> Sequence[DialogueRow]:
+        if not shape.testbed and self._tested:
+            return list(shape.read(record, where, self._labels))
         if not shape.testbed:
-            rows = list(shape.read(record, where, self._labels))
-        elif self._read_problem is None:
+            return self._read_without_tests(shape, record, where)
+        if self._read_problem is None:
             raise UserError(f"{where} is a programming problem of {shape.name}, and nothing here can run programs.")
-        else:
-            rows = self._read_problem(shape.testbed, record, where)
-        if (shape.testbed or shape.name == VERL) and not self._tested:
-            self._laid_aside += 1
-            rows = [replace(row, prompt=Prompt(row.prompt.id, row.prompt.turns, row.prompt.level)) for row in rows]
+        rows = self._read_problem(shape.testbed, record, where)
+        if self._tested:
+            return rows
+        self._laid_aside += 1
+        return [replace(row, prompt=Prompt(row.prompt.id, row.prompt.turns, row.prompt.level)) for row in rows]
+
+    def _read_without_tests(self, shape: Shape, record: DataRecord, where: str) -> Sequence[DialogueRow]:
+        plain = drop_tests(record)
+        read = read_prompt_alone if shape.name == VERL else shape.read
+        rows = list(read(plain, where, self._labels))
+        self.untried += plain is not record
+        self._laid_aside += plain is not record or shape.name == VERL
         return rows
 
     def _rename(self, record: DataRecord | UserError) -> dict[str, Any] | UserError:
@@ -210,7 +228,7 @@ def parse_record(record: DataRecord, where: str) -> DialogueRow:
     """Returns the row of a record. Raises `UserError` if the record is broken (the message names file, line and field),
     or if it makes no row or several rows."""
     present = {name: value for name, value in record.items() if value is not None}
-    rows = FileReading().read(present, where)
+    rows = FileReading(tested=True).read(present, where)
     if len(rows) != 1:
         raise UserError(f"{where} holds {len(rows)} dialogues, but exactly one is allowed here.")
     return rows[0]

@@ -12,6 +12,7 @@ from preflab.errors import UserError
 from preflab.types import Completion, Prompt, Turn
 
 DataRecord = Mapping[str, Any]
+Turns = tuple[Turn, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class UselessRecordError(UserError):
 
 
 PROMPTS_DIFFER = "the two prompts differ"
+PROMPT_UNCLEAR = "one of its texts is the beginning of the other, so that it is not clear where the prompt ends"
 USER_LAST = "a dialogue ends in a human turn"
 NOT_ASKED = "the prompt does not end in a human turn"
 UNTRAINED = "its last turn is marked as not to be learned from"

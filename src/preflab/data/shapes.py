@@ -14,28 +14,29 @@ from itertools import chain
 from typing import NamedTuple
 
 from preflab.data.answers import (
-    EQUAL,
-    FIRST_BETTER,
-    SECOND_BETTER,
-    read_choice,
     read_first_turn,
     read_ground_truth,
     read_messages,
-    read_messages_and_worse,
-    read_numbered_choice,
-    read_pair,
-    read_preference_strength,
     read_prompt_alone,
     read_reply,
     read_scored,
     read_single,
+)
+from preflab.data.choices import (
+    EQUAL,
+    FIRST_BETTER,
+    SECOND_BETTER,
+    read_choice,
+    read_numbered_choice,
+    read_preference_strength,
     read_two_scores,
 )
 from preflab.data.kaggle import KAGGLE_CHOICES, read_kaggle
 from preflab.data.labels import LABEL_FIELDS, FileLabels
-from preflab.data.messages import ends_in_question
+from preflab.data.messages import ends_in_question, list_unread_keys
 from preflab.data.oasst import read_tree
 from preflab.data.own import read_own_pair, read_own_ranking
+from preflab.data.pairs import read_messages_and_worse, read_pair, read_texts_alone
 from preflab.data.prompts import (
     COMMON_FIELDS,
     DIALOGUE_FIELDS,
@@ -47,9 +48,11 @@ from preflab.data.prompts import (
 )
 from preflab.data.rankings import read_ordered, read_ranked_answers, read_ranking
 from preflab.data.row import DataRecord, DialogueRow
+from preflab.data.shared_beginning import holds_texts_alone
 
 ORDERED = "answers in order, the best one first"
 SCORED = "HelpSteer2"
+TEXTS_ALONE = "preference, its prompt at the beginning of both texts"
 DIALOGUES = ("messages", "ShareGPT")
 VERL = "verl"
 TACO_LEVELS = ("UNKNOWN_DIFFICULTY", "EASY", "MEDIUM", "MEDIUM_HARD", "HARD", "VERY_HARD")
@@ -86,10 +89,15 @@ def recognise(record: DataRecord) -> Shape | None:
 
 
 def name_unread(shape: Shape, record: DataRecord) -> list[str]:
-    """Returns the fields of a record that are not read when it is read by the shape."""
+    """Returns the fields of a record that are not read when it is read by the shape, also those inside of its messages
+    (`messages.reasoning_content`)."""
     dialogue = find_field(record, (name for name in shape.needs if name in DIALOGUE_FIELDS))
     asked = name_prompt_fields(record, dialogue or find_question(record))
-    return [name for name in record if name not in asked and (name in PROMPT_FIELDS or name not in shape.fields)]
+    unread = [name for name in record if name not in asked and (name in PROMPT_FIELDS or name not in shape.fields)]
+    inside = (
+        f"{name}.{key}" for name in record if name not in unread for key in sorted(list_unread_keys(record[name]))
+    )
+    return [*unread, *inside]
 
 
 @lru_cache(maxsize=512)
@@ -107,7 +115,8 @@ def _holds_mappings(field: str, key: str) -> Callable[[DataRecord], bool]:
 
 
 def _holds_scored(field: str, key: str) -> Callable[[DataRecord], bool]:
-    """Checks for a list of several answers, all of which have the same score, beside no better and worse answer."""
+    """Returns a check of records: whether `field` has several answers that all have a score of the same name. A record with
+    `chosen` or `rejected` does not pass."""
     holds, lacks = _holds_mappings(field, key), _lacks("chosen", "rejected")
     return lambda record: (
         lacks(record)
@@ -129,6 +138,13 @@ def _asks(field: str) -> Callable[[DataRecord], bool]:
     return lambda record: ends_in_question(record[field])
 
 
+def _names_no_answer_elsewhere(record: DataRecord) -> bool:
+    """Checks that no other field may hold the answers, whose models `winner` and `loser` would then name."""
+    return not any(
+        name.startswith(("response", "answer", "completion", "output", "model", "conversation_")) for name in record
+    )
+
+
 _ANSWERS = ("completion", "response", "output", "answer", "target", "targets", "solution")
 _ANSWER_LISTS = ("completions", "responses", "generations", "answers", "candidates", "outputs")
 _SCORES = ("score", "pm_score", "rank", "rating", "reward", "overall_score")
@@ -139,6 +155,7 @@ _TIES = dict.fromkeys(("tie", "tie (bothbad)", "both_bad", "bothbad", "both", "n
 _NUMBERED = {"1": FIRST_BETTER, "2": SECOND_BETTER, "0": EQUAL} | _TIES
 
 _PROGRAMS = (
+    Shape("EvalPlus", ("base_input", "canonical_solution", "entry_point", "plus_input"), testbed="humaneval"),
     Shape("HumanEval", ("canonical_solution", "entry_point", "test"), testbed="humaneval"),
     Shape("MBPP", ("test_list", "code"), testbed="mbpp"),
     Shape("LeetCode", ("completion", "entry_point", "query", "test"), testbed="leetcode"),
@@ -239,6 +256,7 @@ _CHOICES = (
     ),
 )
 _PAIRS = (
+    Shape(TEXTS_ALONE, ("chosen", "rejected"), read_texts_alone, when=holds_texts_alone),
     *(
         Shape(name, (chosen, rejected), partial(read_pair, chosen, rejected), _ASKED)
         for name, chosen, rejected in (
@@ -250,6 +268,7 @@ _PAIRS = (
             ("StackExchange, paired", "response_j", "response_k"),
         )
     ),
+    Shape("preference", ("winner", "loser"), partial(read_pair, "winner", "loser"), _ASKED, _names_no_answer_elsewhere),
     *(
         Shape("ms-swift", (field, rejected), partial(read_messages_and_worse, field, rejected), ("system",))
         for field in DIALOGUE_FIELDS

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from preflab.data.check import LengthBias
 from preflab.data.faults import FaultFinder, list_answers
+from preflab.data.length_bias import LengthBias
 from preflab.data.lines import ReadLine
 from preflab.data.reading import FileReading, ReadRecord
 from preflab.data.row import DialogueRow, UselessRecordError

@@ -1,21 +1,17 @@
-"""Reads dialogues from text, lists of messages, strings in HH-RLHF's form, or lists of questions with answers."""
+"""Reads the turns of a prompt from text or messages, and an answer with the turns to which it replies."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, cast
 
+from preflab.data.hh_strings import is_dialogue, join_turns, parse_dialogue
 from preflab.data.lines import check_text
 from preflab.data.messages import is_untrained, read_message
-from preflab.data.row import NOT_ASKED, PROMPTS_DIFFER, UNTRAINED, UselessRecordError
+from preflab.data.row import NOT_ASKED, PROMPTS_DIFFER, UNTRAINED, Turns, UselessRecordError
 from preflab.data.written import parse_messages
 from preflab.errors import UserError
 from preflab.types import Completion, Role, Turn
-
-Turns = tuple[Turn, ...]
-_MARKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
-_DIALOGUE = re.compile(r"(?:\n\n)?Human:.*\n\nAssistant:", re.DOTALL)
 
 
 def read_turns(value: Any, role: Role, where: str) -> Turns:
@@ -39,7 +35,7 @@ def read_turns(value: Any, role: Role, where: str) -> Turns:
 def read_prompt_turns(value: Any, where: str) -> Turns:
     """Reads the turns of a prompt. The prompt may also be a string in HH-RLHF's form that ends where the answer
     begins."""
-    if not (isinstance(value, str) and _DIALOGUE.match(value)):
+    if not is_dialogue(value):
         return read_turns(value, "user", where)
     turns = parse_dialogue(check_text(value, where), where)
     return join_turns(turns if turns[-1].content else turns[:-1])
@@ -48,7 +44,8 @@ def read_prompt_turns(value: Any, where: str) -> Turns:
 def read_answer(value: Any, prompt: Turns, where: str) -> tuple[Turns, Completion]:
     """Returns the turns before an answer, and the answer. `value` is the answer as text, or a dialogue whose last turn
     is the answer: a list of messages, or a string in HH-RLHF's form. If turns come before the answer, they must agree
-    with `prompt`, and they are returned; otherwise `prompt` is returned. A system turn may stand in one of the two."""
+    with `prompt`, and they are returned; otherwise `prompt` is returned. The system
+    turn may be missing from one of the two."""
     turns = _split_answer(value, prompt, where)
     before, last = turns[:-1], turns[-1]
     if last.role != "assistant" or (before and not _agrees(before, prompt)):
@@ -71,7 +68,7 @@ def _split_answer(value: Any, prompt: Turns, where: str) -> Turns:
 
 
 def _agrees(before: Turns, prompt: Turns) -> bool:
-    """Checks whether the turns before an answer begin or end with the prompt. A system turn may stand in one of them."""
+    """Checks whether the turns before an answer begin or end with the prompt. One of the two may lack the system turn."""
     turns, asked = drop_system(before), drop_system(prompt)
     one, other = get_system(before), get_system(prompt)
     return (not one or not other or one == other) and asked in (turns[: len(asked)], turns[-len(asked) :])
@@ -105,29 +102,3 @@ def require_question(turns: Turns, where: str) -> Turns:
             f"{where}: the prompt must end in a turn of the user, to which the answer replies.", NOT_ASKED
         )
     return turns
-
-
-def is_dialogue(value: Any) -> bool:
-    """Checks whether the value is a dialogue as one string, in HH-RLHF's form."""
-    return isinstance(value, str) and _DIALOGUE.match(value) is not None
-
-
-def parse_dialogue(text: str, where: str) -> Turns:
-    """Returns the turns of a string in HH-RLHF's form. Only `Human:` or `Assistant:` at the start of a paragraph begins
-    a turn."""
-    head, *pieces = _MARKER.split(text)
-    if head.strip() or not pieces:
-        raise UserError(f"{where} is not a dialogue: it must begin with a blank line and `Human:`, not {text[:40]!r}.")
-    pairs = zip(pieces[::2], pieces[1::2], strict=True)
-    return tuple(Turn("user" if speaker == "Human" else "assistant", content.strip()) for speaker, content in pairs)
-
-
-def join_turns(turns: Sequence[Turn]) -> Turns:
-    """Joins consecutive turns of the same role, because chat templates need roles that alternate."""
-    joined: list[Turn] = []
-    for turn in turns:
-        if joined and joined[-1].role == turn.role:
-            joined[-1] = Turn(turn.role, f"{joined[-1].content}\n\n{turn.content}".strip())
-        else:
-            joined.append(turn)
-    return tuple(joined)

@@ -19,7 +19,7 @@ _SPEAKERS, _TEXTS = ("role", "from"), ("content", "value")
 def parse_messages(text: str, where: str) -> list[Any] | None:
     """Returns the messages of a text that is a list of messages, in JSON or as Python writes it; None for other text.
     Raises `UserError` if the text begins like messages and cannot be read."""
-    if _LISTED.match(text) is None:
+    if not begins_like_messages(text):
         return None
     value = parse_literal(text)
     if value is None:
@@ -28,6 +28,11 @@ def parse_messages(text: str, where: str) -> list[Any] | None:
             "pandas and numpy write such lists to CSV without commas; write Parquet or JSON lines instead."
         )
     return cast(list[Any], value) if holds_messages(value) else None
+
+
+def begins_like_messages(text: str) -> bool:
+    """Checks whether a text begins like a list of messages."""
+    return _LISTED.match(text) is not None
 
 
 def parse_literal(text: str) -> Any:

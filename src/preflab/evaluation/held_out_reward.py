@@ -14,7 +14,10 @@ from preflab.types import Completion, Prompt, Split
 
 
 class HeldOutReward(EvaluatorSpec):
-    """`model`: the evaluator's reward model and the normalisation of its scores."""
+    """A reward model scores each answer. No arm was trained on the data of this reward model.
+
+    `model`: the evaluator's reward model and the normalisation of its scores.
+    """
 
     kind: Literal["reward-model"] = "reward-model"
     model: Learned

@@ -18,6 +18,8 @@ from preflab.types import Completion, Prompt, Split, Test
 
 
 class HiddenTests(EvaluatorSpec):
+    """The hidden tests of the testbed judge each answer. No method is trained on the tests of the test problems."""
+
     kind: Literal["hidden-tests"] = "hidden-tests"
 
     def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:

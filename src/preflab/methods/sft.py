@@ -45,7 +45,7 @@ class SFT(Method):
         learner = parts.learner(policy.model, self.optim)
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
-            # 2. Select the rows of this step; every epoch shuffles the rows anew.
+            # 2. Select the rows of this step; every epoch shuffles the rows again.
             batch = data.select(run.seeds.take_batch(step, len(data), self.batch_size))
             # 3. Make one update.
             count = float(batch.completion_lengths.sum())

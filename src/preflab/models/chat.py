@@ -13,13 +13,13 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from transformers.utils.chat_template_utils import mark_control_tokens
 
 from preflab.errors import UserError
+from preflab.models.pinned_date import pin_date
 from preflab.types import Turn
 
 PLAIN_TEMPLATE = (
@@ -27,10 +27,6 @@ PLAIN_TEMPLATE = (
     "{{ '\\n\\nAssistant: ' if m.role == 'assistant' else '\\n\\nHuman: ' }}{{ m.content }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
 )
-CLOCK = "strftime_now"
-"""The name of the function by which a template reads the date."""
-DATE_PARTS = "aAbBdmyYHIMSpjUWwcxXDFTeG"
-"""The `strftime` directives that `pin_date` replaces by parts of the date."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +66,6 @@ def render(tokenizer: Any, form: ChatForm, turns: Sequence[Turn], *, ask: bool) 
     ]
     template = pin_date(tokenizer.get_chat_template(), form.date) if form.date else None
     return tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, add_generation_prompt=ask)
-
-
-def pin_date(template: str, date: str) -> str:
-    """Returns the template with a macro that replaces its clock function and always writes `date` (ISO)."""
-    day = datetime.fromisoformat(date)
-    directives = [f"%{flag}{part}" for part in DATE_PARTS for flag in ("-", "")]
-    replaced = "".join(f"|replace({name!r}, {day.strftime(name)!r})" for name in directives)
-    return f"{{% macro {CLOCK}(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}{{{{ '' }}}}{template}"
 
 
 def encode_prompt(tokenizer: Any, form: ChatForm, turns: Sequence[Turn]) -> list[int]:

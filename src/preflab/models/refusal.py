@@ -25,8 +25,8 @@ class Refusal(NamedTuple):
 def find_refusal(lm: LanguageModel, prompt: Prompt, answers: Sequence[Completion]) -> Refusal | None:
     """Returns why the model's chat template does not take the prompt with these answers; None if it takes them.
 
-    The prompt's ids hold the form's header, such as an empty block of reasoning. A template that moves the reasoning of
-    an answer into this block writes another text than the header and the answer, so that the row cannot be encoded.
+    The prompt's ids contain the form's header, such as an empty block of reasoning. If a template moves the reasoning of
+    an answer into this block, its text is not the header followed by the answer, so the row cannot be encoded.
     """
     try:
         render_prompt(lm.tokenizer, lm.form, prompt.turns)
@@ -38,14 +38,14 @@ def find_refusal(lm: LanguageModel, prompt: Prompt, answers: Sequence[Completion
         return None
     return Refusal(
         REWRITTEN,
-        f"The model's chat template writes {written!r} before an answer, but this answer, such as one with reasoning of its "
-        "own, in another way. Take the reasoning out of the answers.",
+        f"The model's chat template writes {written!r} before an answer, but it writes something else for this answer, which "
+        "may contain reasoning. Remove the reasoning from the answers.",
     )
 
 
 def _is_rewritten(lm: LanguageModel, prompt: Prompt, answer: Completion) -> bool:
-    """Returns whether the template writes another text than its header and the answer after the prompt. White space
-    around the answer does not count, since some templates trim it."""
+    """Returns whether the template's text after the prompt differs from its header and the answer. White space around
+    the answer is ignored, since some templates trim it."""
     whole = render(lm.tokenizer, lm.form, [*prompt.turns, Turn("assistant", answer.text)], ask=False)
     asked = render(lm.tokenizer, lm.form, prompt.turns, ask=True) + lm.form.header
     return not (whole.startswith(asked) and whole[len(asked) :].lstrip().startswith(answer.text.strip()))

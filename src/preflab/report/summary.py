@@ -17,10 +17,11 @@ def print_summary(results: Results, console: Terminal) -> None:
     effect."""
     console.print(Text(text.one_line(results.verdict.sentence), style="bold"))
     weak = [evaluator.name for evaluator in results.evaluators if not evaluator.can_rank]
-    warnings = [results.unfinished, *results.unrewarded, *(f"The evaluator {name} cannot rank." for name in weak)]
+    doubts = [f"The evaluator {name} cannot rank: it may be no better than chance." for name in weak]
+    warnings = [results.unfinished, *results.unrewarded, *doubts]
     for warning in filter(None, warnings):
         console.print(Text(text.one_line(warning), style="yellow"))
-    other = f"At equal {views.other_budget(results)} instead: {views.holds_words(results).lower()}."
+    other = f"With equal {views.other_budget(results)} instead: {views.holds_words(results).lower()}."
     console.print(Text(f"{views.certainty_words(results)}. Budget: {views.budget_words(results)}. {other}"))
     console.print(Text(text.one_line(views.spent_words(results))))
     metric = views.measure_of(results, results.headline)

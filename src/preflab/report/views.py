@@ -128,7 +128,7 @@ def budget_words(results: Results) -> str:
     """Writes the budget of the arms: 'up to 16,384 labels or reward calls for each arm'."""
     amount = results.budget.amount
     if results.budget.binding == "none":
-        return "no limit, every arm ran for its own number of steps"
+        return "no limit; every arm ran for its own number of steps"
     if results.budget.binding == "labels":
         most = "the same number of" if amount is None else f"up to {numbers.format_number(amount)}"
         return f"{most} labels or reward calls for each arm"
@@ -161,11 +161,11 @@ def adjustment_words(pairs: Sequence[record.Comparison | record.PairwiseResult])
     """Says how the p-values of the comparisons are adjusted."""
     families = list(dict.fromkeys(pair.family for pair in pairs))
     if families in ([], [1.0]):
-        return "p: two-sided, of each comparison alone: not adjusted."
+        return "The p-values are two-sided. Each is for one comparison alone, so they are not adjusted."
     sizes = " or ".join(numbers.format_tick(family) for family in families)
     return (
-        f"p: two-sided and adjusted for {sizes} comparisons (Bonferroni), so that it agrees with the interval: all intervals "
-        "of the family hold at once with 95%."
+        f"The p-values are two-sided and adjusted for {sizes} comparisons (Bonferroni). They agree with the intervals: all "
+        "intervals of the family hold at once with 95%."
     )
 
 
@@ -183,7 +183,7 @@ def certainty_words(results: Results) -> str:
     seeds = text.counted(len(results.seeds), "seed")
     if not results.verdict.preliminary:
         return f"{seeds}, paired"
-    few = "fewer than five" if len(results.seeds) < 5 else "of which some arms share fewer than five"
+    few = "fewer than five" if len(results.seeds) < 5 else "but some arms have fewer than five in common"
     return f"Preliminary: {seeds}, {few}"
 
 
@@ -258,8 +258,8 @@ def family_words(results: Results) -> str:
         return "One claim, written down before the study ran; its interval holds with 95%."
     return (
         f"{len(results.claims)} claims, written down before the study ran. They are one family: their intervals hold at "
-        "once with 95%. “Refuted” excludes a gain of the margin or more; a smaller one stays possible. Of “does not improve” "
-        "it says that there is a gain."
+        "once with 95%. If a claim “X improves” is refuted, a gain of the margin or more is excluded, but a smaller gain "
+        "is still possible. If a claim “X does not improve” is refuted, there is a gain."
     )
 
 

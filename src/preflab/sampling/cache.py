@@ -30,7 +30,7 @@ class Place:
 
 
 class InPlaceLayer(CacheLayerMixin):
-    """The keys and values of one layer, [rows, heads, columns, width]. They are allocated anew when they are too small
+    """The keys and values of one layer, [rows, heads, columns, width]. They are allocated again if they are too small
     for a batch."""
 
     is_sliding = False

@@ -138,7 +138,7 @@ class Box:
             self.selector.unregister(self._stdin)
 
     def _read(self, stream: IO[bytes]) -> int:
-        """Reads what a stream holds, and returns the number of bytes."""
+        """Reads the available bytes of a stream, and returns their number."""
         try:
             data = os.read(stream.fileno(), MEGABYTE)
         except BlockingIOError:

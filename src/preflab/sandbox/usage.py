@@ -1,4 +1,4 @@
-"""Measures from outside what a sandbox uses, as a sum over its processes; `groups` measures exactly where it can."""
+"""Measures the time and memory of a sandbox from outside, as sums over its processes. `groups` measures them exactly."""
 
 from __future__ import annotations
 

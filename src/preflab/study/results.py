@@ -36,8 +36,8 @@ DECODINGS: tuple[DecodingChoice, ...] = ("chosen", "unit")
 LONGEST_DETAIL = 600
 """The most characters that a report shows of each part of a failing test."""
 BUDGET_NOTES: Mapping[Unit, str] = {
-    "compute": "2N FLOP per forward or sampled token, 6N per trained token; critic, reference, reward model, the "
-    "sampling of pairs and the stages that an arm needs are charged to it. Measuring is not.",
+    "compute": "A token in a forward pass or a sampled token costs 2N FLOP, and a trained token 6N. An arm is charged for "
+    "its critic, reference and reward model, the sampling of pairs, and the stages that it needs. Measuring is not charged.",
     "labels": "Preference labels, or calls of the reward, each counted once.",
 }
 
@@ -60,7 +60,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         question=study.question,
         model=model_subject(study, every_run[0].result),
         testbed=record.Subject(
-            name=study.testbed.kind, description=first_paragraph(study.testbed), language=study.testbed.language
+            name=study.testbed.kind, description=first_paragraph(type(study.testbed)), language=study.testbed.language
         ),
         evaluators=tuple(evaluators.values()),
         budget=shared_budget(study),
@@ -270,7 +270,7 @@ def pairwise_results(study: Study, directory: Path) -> Iterator[record.PairwiseR
 def evaluator_result(study: Study, name: str, spec: HoldsModels, directory: Path) -> record.EvaluatorResult:
     """Describes an evaluator. For a learned evaluator, adds its accuracy on held-out pairs, with a Wilson interval over
     the pairs of all seeds. `can_rank` then says whether this interval lies above one half."""
-    plain = record.EvaluatorResult(name=name, description=first_paragraph(spec))
+    plain = record.EvaluatorResult(name=name, description=first_paragraph(type(spec)))
     stages = model_stages(spec)
     rows = [result["held_out"] for stage in stages[:1] for result in stage_results(directory, stage, study.seeds)]
     accuracy = pooled_accuracy(rows) if all(rows) else None
@@ -288,10 +288,13 @@ def shared_budget(study: Study) -> record.SharedBudget:
 
 def tuning_result(study: Study) -> record.TuningResult:
     if study.tuning is None:
-        return record.TuningResult(note="Nothing was tuned for this study: every arm has the settings shown.")
+        return record.TuningResult(
+            note="Nothing was tuned for this study. Every arm has the settings that this report shows."
+        )
     count, seeds = study.tuning.trials, ", ".join(map(str, study.tuning.seeds))
     return record.TuningResult(
-        note=f"Up to {count} trials an arm, chosen on the validation split with seed {seeds}, which the report does not use.",
+        note=f"Up to {count} trials for each arm, chosen on the validation split. Seeds of the tuning, which the report "
+        f"does not use: {seeds}.",
         metric="validation score at the best temperature",
         trials=study.tuning.shipped,
         at_edge=tuple(edge.words for edge in values_at_edge(study.tuning)),
@@ -305,32 +308,38 @@ def unrewarded(arms: Arms) -> Iterator[str]:
         count = sum(run.never_rewarded for run in runs)
         if count:
             where = "" if len(runs) == 1 else f"in {count} of {len(runs)} runs "
-            yield f"{name} never saw a reward: {where}no sample passed its tests while training."
+            yield f"{name} never received a reward: {where}no sample passed its tests during training."
 
 
 def automatic_caveats(study: Study, arms: Arms) -> Iterator[str]:
     """Yields reasons to doubt the study's verdict that follow from its results and settings, such as too few seeds."""
     if saved_models(study.evaluators[study.main_evaluator]):
-        yield "Checkpoints and temperatures are chosen by the evaluator too, on the validation split, for every arm alike."
+        yield (
+            "The evaluator also chose the checkpoints and temperatures, on the validation split and by the same rule for "
+            "every arm."
+        )
     count = len({run.seed for runs in arms.values() for run in runs})
     if count < record.ENOUGH_SEEDS:
         few = counted(count, "seed")
-        yield f"Preliminary: {few}. So few seeds show poorly how much runs differ; 5 or more decide more."
+        yield f"Preliminary: {few}. With so few seeds the differences between runs are poorly known. Use 5 seeds or more."
     edges: dict[str, list[str]] = {}
     for edge in values_at_edge(study.tuning) if study.tuning else ():
         edges.setdefault(edge.arm, []).append(edge.field)
     if edges:
         fields = "; ".join(f"{arm} ({', '.join(names)})" for arm, names in edges.items())
-        yield f"Tuned values at the edge of what was tried, so that a better one may lie beyond: {fields}."
+        yield (
+            f"Some tuned values are the smallest or largest that were tried, so a better value may be outside the tried "
+            f"range: {fields}."
+        )
     for name, runs in arms.items():
         count = sum(run.diverged for run in runs)
         if count:
             yield (
-                f"{name}: {count} of {len(runs)} runs diverged. Each counts as solving nothing; if the scores have no "
-                "zero, each gets the worst score of any run."
+                f"{name}: {count} of {len(runs)} runs diverged. A diverged run counts as if it solved nothing. If the "
+                "scores have no zero, it gets the worst score of any run."
             )
         if len(runs) < study.seeds:
-            yield f"{name}: {len(runs)} of {study.seeds} seeds are there; comparisons use the seeds that both arms have."
+            yield f"{name} has finished {len(runs)} of {study.seeds} seeds. Comparisons use the seeds that both arms have."
 
 
 def unfinished_words(study: Study, arms: Arms, command: str) -> str:
@@ -348,10 +357,10 @@ def unfinished_words(study: Study, arms: Arms, command: str) -> str:
     if not missing:
         return ""
     runs = counted(len(study.arms) * study.seeds, "run")
-    way = f"To go on: {command}" if command else "To go on, give the study's command once more, with the same --output."
-    return f"Unfinished: {count} of {runs} are missing, of {'; '.join(missing)}. {way}"
+    way = f"To continue: {command}" if command else "To continue, repeat the study's command with the same --output."
+    return f"Unfinished: {count} of {runs} are missing: {'; '.join(missing)}. {way}"
 
 
-def first_paragraph(spec: Spec) -> str:
-    """Returns the first paragraph of the docstring of a spec's class, on one line."""
-    return " ".join((type(spec).__doc__ or "").split("\n\n")[0].split())
+def first_paragraph(spec_class: type[Spec]) -> str:
+    """Returns the first paragraph of the docstring of a spec class, on one line. Reports print it as a description."""
+    return " ".join((spec_class.__doc__ or "").split("\n\n")[0].split())

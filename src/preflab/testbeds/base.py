@@ -76,8 +76,8 @@ class Testbed(ABC):
         return ()
 
     def provenance(self) -> dict[str, Any] | None:
-        """Returns the record of what a model trained on this testbed has seen, as `describe_provenance` makes it; None
-        if the testbed keeps no such record."""
+        """Describes the data that a model trained on this testbed has seen, as `describe_provenance` does; None if the
+        testbed cannot say this."""
         return None
 
     def lacks(self, records: str, split: Split) -> UserError:

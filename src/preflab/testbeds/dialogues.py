@@ -82,8 +82,8 @@ class Dialogues(Testbed):
         return self._hidden[split] if any(self._hidden[split].values()) else super().hidden_tests(split)
 
     def provenance(self) -> dict[str, Any]:
-        """Returns the record of what a model trained on these data has seen: the training data, and the validation
-        data, which select the model."""
+        """Describes the data that a model trained on this testbed has seen: the training data, and the validation data,
+        which select the model."""
         keys = [make_turn_key(row.prompt) for split in ("train", "validation") for row in self._rows[split]]
         return describe_provenance(self.name, self._part, keys, **self._identity)
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
-from preflab.data.answers import read_dialogue_pair
+from preflab.data.hh_strings import read_dialogue_pair
 from preflab.data.hub import check_on_hub, load_hub_records
 from preflab.data.lines import read_records, read_text_field
 from preflab.data.row import DialogueRow, UselessRecordError, make_prompt_id
@@ -55,12 +55,13 @@ _SHARE = _refuse(lambda share: not 0 < share < 1, "the share of validation must 
 
 
 class HH(TestbedSpec):
-    """`data`: a folder that holds `<subset>/{train,test}.jsonl[.gz]`, or the hub name `Anthropic/hh-rlhf`.
+    """Human preferences between two answers in a dialogue, from Anthropic's HH-RLHF.
 
-    `part`: the part from which training and validation are drawn, "policy" (A) or "evaluator" (B). In both cases the
-    test split is C. `fractions`: the shares of first turns in A, B and C. `validation`: the share of A, and of B, that
-    is kept for validation. A pair is dropped if its prompt has more than `max_prompt_chars` characters or an answer has
-    more than `max_answer_chars`. The testbed's notes give the number of dropped pairs for each reason.
+    `data`: a folder that holds `<subset>/{train,test}.jsonl[.gz]`, or the hub name `Anthropic/hh-rlhf`. `part`: the
+    part from which training and validation are drawn, "policy" (A) or "evaluator" (B). In both cases the test split is
+    C. `fractions`: the shares of first turns in A, B and C. `validation`: the share of A, and of B, that is kept for
+    validation. A pair is dropped if its prompt has more than `max_prompt_chars` characters or an answer has more than
+    `max_answer_chars`. The testbed's notes give the number of dropped pairs for each reason.
     """
 
     kind: Literal["hh_rlhf"] = "hh_rlhf"
@@ -90,7 +91,7 @@ class HH(TestbedSpec):
                 "Give it more data or other `fractions`."
             )
         notes = [f"HH-RLHF: {count} of {total} pairs dropped because {why}." for why, count in dropped.most_common()]
-        notes.append("HH-RLHF: the official test pairs are pooled with the rest and split anew by first human turn.")
+        notes.append("HH-RLHF: all pairs, including the official test pairs, were split again by the first human turn.")
         identity = {"source": self.data, "subsets": list(self.subsets)}
         yield Dialogues("hh_rlhf", rows, part=self.part, identity=identity, notes=notes)
 

@@ -26,7 +26,7 @@ from preflab.testbeds.base import SPLITS
 from preflab.testbeds.code.known import read_problem
 from preflab.testbeds.code.own_tests import call_tests, describe_untested, explain_own_tests
 from preflab.testbeds.code.sandboxed import Sandboxed
-from preflab.testbeds.code.stub import find_untested
+from preflab.testbeds.code.stub import find_untested, list_deciding
 from preflab.testbeds.dialogues import Dialogues
 from preflab.testbeds.provenance import make_turn_key, place_key, place_split
 from preflab.types import Problem, Prompt, Split, Test, Turn, Verdict
@@ -37,7 +37,9 @@ _SANDBOX = "sandbox"
 
 
 class Jsonl(Sandboxed):
-    """`data`: a file, a folder or a hub name. `validation`, `test`: another file, folder or hub name, or a share of
+    """The user's own data: prompts, answers, preferences, or problems with tests.
+
+    `data`: a file, a folder or a hub name. `validation`, `test`: another file, folder or hub name, or a share of
     `data`. A share is split off by first user turn, so that dialogues with the same first user turn fall into the same
     split. `split`: the split to read from a source that has several, unless the source's name states one
     (`org/name#test`). `rows`: how many records of each source are read. `fields`: maps preflab's field names to the
@@ -102,12 +104,8 @@ class Jsonl(Sandboxed):
         rows, more = self._part_splits(rows)
         notes += more
         tests = [test for split in SPLITS for row in rows[split] for test in _all_tests(row.prompt)]
-        if bool(tests) != bool(self.judge):
-            raise UserError(
-                f"{self.data}: there are tests, but no `judge` to run them. Name a function: `judge: module:function`."
-                if tests
-                else f"{self.data}: the judge {self.judge!r} has nothing to run: no record has `tests`."
-            )
+        if self.judge and not tests:
+            raise UserError(f"{self.data}: the judge {self.judge!r} has nothing to run: no record has `tests`.")
         untested: dict[str, str] = {}
         if self.judge == _SANDBOX:
             prompts = {row.prompt.id: row.prompt for split in SPLITS for row in rows[split]}
@@ -125,9 +123,10 @@ class Jsonl(Sandboxed):
         with judging as judge:
             if isinstance(judge, SandboxJudge):
                 problems = [row.prompt for split in SPLITS for row in rows[split] if isinstance(row.prompt, Problem)]
-                untested |= find_untested([each for each in problems if each.id not in untested], judge)
-                rows, more = self._drop_untested(rows, untested)
-                notes += more
+                deciding = {each.id: list_deciding(each.public_tests, each.hidden_tests) for each in problems}
+                found = find_untested({name: deciding[name] for name in deciding if name not in untested}, judge)
+                rows, more = self._drop_untested(rows, untested | found.reasons)
+                notes += [*found.notes, *more]
             yield Dialogues("jsonl", rows, part=part, identity={"source": files}, notes=notes, judge=judge)
 
     def _complete_recipes(self, row: DialogueRow) -> DialogueRow:
@@ -165,7 +164,7 @@ class Jsonl(Sandboxed):
         for split in SPLITS:
             if not kept[split]:
                 raise UserError(
-                    f"{self.data}: no problem of the {split} split is left. {' '.join(notes)} Mend their tests."
+                    f"{self.data}: no problem of the {split} split is left. {' '.join(notes)} Repair their tests."
                 )
         return kept, notes
 
@@ -239,14 +238,20 @@ class Jsonl(Sandboxed):
 
     def _read_rows(self, source: str, notes: list[str]) -> Iterator[DialogueRow]:
         """Yields the rows of a source, and appends notes on how they were read to `notes`. Raises `UserError` if two
-        different prompts have the same id."""
+        different prompts have the same id, or if nothing but tests could teach anything and no judge runs them."""
         reading = self._reading()
+        answered = False
         known: dict[str, Prompt] = {}
         for where, row in reading.read_rows(read_source(source, split=self.split, rows=self.rows)):
             prompt = row.prompt
             if known.setdefault(prompt.id, prompt) != prompt:
                 raise UserError(f"{where}: the prompt {prompt.id!r} occurs earlier with other text, tests or level.")
+            answered = answered or row.answer is not None or row.rejected is not None
             yield row
+        if reading.untried and not answered:
+            raise UserError(
+                f"{source}: there are tests, but no `judge` to run them. Name a function: `judge: module:function`."
+            )
         notes += reading.write_notes()
 
 

@@ -123,7 +123,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def unflatten(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the tree from which `flatten` made these dictionaries, but without the tree's empty dictionaries. Raises
-    `UserError` if one name is that of a leaf and of a dictionary."""
+    `UserError` if a leaf and a dictionary have the same name."""
     tree: dict[str, Any] = {}
     for path, item in {**tensors, **values}.items():
         *parents, leaf = path.split("/")
@@ -131,7 +131,7 @@ def unflatten(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> dict[
         for parent in parents:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
-                raise UserError(f"The checkpoint is damaged: {path} lies below a value.")
+                raise UserError(f"The checkpoint is damaged: {path} is inside {parent!r}, which has no parts.")
         if leaf in node:
             raise UserError(f"The checkpoint is damaged: it has {path} twice.")
         node[leaf] = item

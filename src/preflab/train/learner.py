@@ -143,7 +143,7 @@ class Learner:
         return {"weights": weights, "adam": adam, **schedule, "skipped": self.skipped, "updates": self.updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Loads the tree that `state_dict` returned. Raises `ValueError` or `KeyError` if it is that of another
+        """Loads the tree that `state_dict` returned. Raises `ValueError` or `KeyError` if it belongs to another
         model."""
         with torch.no_grad():
             for name, parameter in self.parameters.items():

@@ -139,7 +139,7 @@ class Run:
         return int(tree["step"])
 
     def _check_best(self, tree: Mapping[str, Any], policy: LanguageModel) -> None:
-        """Raises `UserError` if the checkpoint lacks the best weights, or if they are those of another model."""
+        """Raises `UserError` if the checkpoint lacks the best weights, or if they belong to another model."""
         if not self.selection.best_step:
             return
         with refused_unless_it_fits("best"):

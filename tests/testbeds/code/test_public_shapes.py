@@ -6,16 +6,21 @@ import base64
 import json
 import pickle
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.conftest import require_feature
 
+from preflab.data.reading import FileReading
+from preflab.data.row import UselessRecordError
 from preflab.sandbox.bubblewrap import explain_absence
 from preflab.spec import Context
 from preflab.testbeds import TESTBEDS
+from preflab.testbeds.code.evalplus import UNTYPED
+from preflab.testbeds.code.known import read_problem
 from preflab.testbeds.code.testbed import Code
 from preflab.types import Problem
 
@@ -62,6 +67,13 @@ HUMANEVAL_PLUS = {
     "    results = [3, 0]\n    for i, (inp, exp) in enumerate(zip(inputs, results)):\n"
     "        assertion(candidate(*inp), exp, 0)\n",
 }
+EVALPLUS: dict[str, Any] = {
+    **{name: value for name, value in HUMANEVAL.items() if name != "test"},
+    "base_input": [[[1, 2]], [[]]],
+    "plus_input": [[[0.1, 0.2]], [[float("inf")]]],
+    "atol": 0,
+    "contract": "\n    assert type(xs) == list\n",
+}
 KODCODE: dict[str, Any] = {
     "question_id": "Prefill_1_I",
     "question": "Write a function `add_all(xs)` that adds.",
@@ -84,11 +96,12 @@ PROGRAMS: dict[str, tuple[str, Mapping[str, Any], str, str]] = {
     "LiveCodeBench, called": ("livecodebench", LCB_CALL, TOTAL, TOTAL.replace("+ y", "- y")),
     "MBPP sanitized": ("mbpp", SANITIZED, SANITIZED["code"], "def up(x):\n    return int(x)"),
     "HumanEval+": ("humaneval", HUMANEVAL_PLUS, "    return sum(xs)\n", "    return len(xs)\n"),
+    "HumanEval+ of EvalPlus": ("humaneval", EVALPLUS, "    return sum(reversed(xs))\n", "    return sum(xs) + 1e-5\n"),
     "KodCode": ("kodcode", KODCODE, KODCODE["solution"], "def add_all(xs):\n    return 3"),
 }
 
 
-def write(path: Path, records: list[Mapping[str, Any]]) -> str:
+def write(path: Path, records: Sequence[Mapping[str, Any]]) -> str:
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return str(path)
 
@@ -243,6 +256,51 @@ def test_mbpp_that_expects_an_exception_is_marked(tmp_path: Path) -> None:
     spec = TESTBEDS.parse({"kind": "mbpp", "data": write(tmp_path / "x.jsonl", [record])})
     [exercise] = spec.read_exercises()
     assert "expect exceptions" in exercise.unjudged
+
+
+def test_evalplus_inputs_have_one_test_each(tmp_path: Path) -> None:
+    """Protects HumanEval+ from EvalPlus' own file: every input counts, any zero of `find_zero` is right, and MBPP+, whose
+    inputs JSON has made lists of, is marked and gives its solutions all the same."""
+    require_feature("sandbox", not explain_absence(), explain_absence())
+    zero = {
+        **EVALPLUS,
+        "task_id": "HumanEval/32",
+        "prompt": 'def find_zero(xs: list):\n    """Returns a zero."""\n',
+        "entry_point": "find_zero",
+        "canonical_solution": "    return 1.0\n",
+        "base_input": [[[-1, 0, 1]]],
+        "plus_input": [],
+        "atol": 1e-4,
+    }
+    mbpp = {**EVALPLUS, "task_id": "Mbpp/2", "canonical_solution": "def total(xs):\n    return sum(xs)\n"}
+    spec = TESTBEDS.parse({"kind": "humaneval", "data": write(tmp_path / "x.jsonl", [EVALPLUS, zero, mbpp])})
+    plus, root, marked = spec.read_exercises()
+    assert (len(plus.hidden), plus.unjudged, root.unjudged, marked.unjudged) == (4, "", "", UNTYPED)
+    assert marked.right == ("def total(xs):\n    return sum(xs)\n",)
+    with spec.open_judge() as judge:
+        verdicts = judge([(f"    return {value}\n", root.hidden) for value in ("-1.0", "1.0", "0.5")])
+    assert [verdict.outcome for verdict in verdicts] == ["passed", "passed", "failed"]
+    [(_, row)] = FileReading(None, partial(read_problem, {}, False)).read_rows([("f:1", mbpp)])
+    assert row.answer is not None and row.answer.text == marked.right[0]
+    with pytest.raises(UselessRecordError, match="without their Python types"):
+        list(FileReading(None, partial(read_problem, {}, True), tested=True).read_rows([("f:1", mbpp)]))
+
+
+def test_mbpp_plus_on_the_hub_has_more_tests(tmp_path: Path) -> None:
+    """Protects MBPP+ from a measure of MBPP: its field `test`, which holds the further inputs, judges the answers too."""
+    require_feature("sandbox", not explain_absence(), explain_absence())
+    more = (
+        "import numpy as np\ndef assertion(got, expected, atol):\n    assert got == expected\n"
+        "for n, (given, expected) in enumerate(zip([[1], [7]], [2, 8])):\n    assertion(f(*given), expected, 0)\n"
+    )
+    record = {"task_id": 2, "prompt": "Add 1.", "code": "def f(x):\n    return x + 1", "test_imports": [], "test": more}
+    data = write(tmp_path / "x.jsonl", [{**record, "test_list": ["assert f(1) == 2"]}])
+    spec = TESTBEDS.parse({"kind": "mbpp", "data": data})
+    [exercise] = spec.read_exercises()
+    with spec.open_judge() as judge:
+        verdicts = judge([(record["code"], exercise.hidden), ("def f(x):\n    return 2", exercise.hidden)])
+    assert [verdict.passed for verdict in verdicts] == [(True, True), (True, False)]
+    assert "numpy" not in exercise.statement and "`test`" not in exercise.unjudged
 
 
 def test_kodcode_renames_what_it_imports(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The reward `brevity`: an answer of at most `target` words scores 0, each word more costs `penalty`."""
+"""The reward `brevity`: an answer of at most `target` words scores 0, and each further word subtracts `penalty`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from preflab.types import Completion, Prompt
 
 
 class Brevity(RewardSpec):
-    """The settings. They are checked when a run file is read, shown in its report, and repeated by its command."""
+    """The settings. preflab checks them when it reads a run file, and shows them in the report."""
 
     kind: Literal["brevity"] = "brevity"
     target: int = Field(default=20, ge=0)
@@ -24,18 +24,18 @@ class Brevity(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[OpenBrevity]:
-        """Whatever must be loaded and closed again would be handled here."""
+        """Yields the open reward. Load files here before `yield`, and close them after it."""
         yield OpenBrevity(self, context.meter)
 
 
 @dataclass(frozen=True)
 class OpenBrevity(Reward):
-    """The live reward, deterministic as the base says. `meter`: where its labels are charged."""
+    """The open reward. It is deterministic, which is the default of the base class. Its labels are charged to `meter`."""
 
     spec: Brevity
     meter: Meter
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """-penalty x max(0, words - target) for each answer."""
+        """Returns -penalty x max(0, words - target) for each answer."""
         self.meter.labelled(len(completions))
         return [-self.spec.penalty * max(0, len(answer.text.split()) - self.spec.target) for answer in completions]

@@ -1,7 +1,7 @@
-"""The testbed `sums`: "What is 17 + 25 ?", an answer to imitate, a pair, and a test that decides.
+"""The testbed `sums`: questions such as "What is 17 + 25 ?", each with a demonstration, a pair and a test.
 
-Train, validation and test share no pair of summands. The judge is an object beside the testbed, so that a reward that holds
-it cannot reach the data of evaluation through it.
+Train, validation and test have no pair of summands in common. The judge is an object separate from the testbed, so that a
+reward that has the judge cannot reach the data of the evaluation through it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 class Sums(TestbedSpec):
-    """`largest`: the largest summand. `shares`: of train, validation and test among all sums."""
+    """`largest`: the largest summand. `shares`: the shares of train, validation and test among all sums."""
 
     evaluator: ClassVar[str | None] = "hidden-tests"
     kind: Literal["sums"] = "sums"
@@ -32,7 +32,7 @@ class Sums(TestbedSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[OpenSums]:
-        """The same sums in the same splits whatever the context's seed."""
+        """Yields the open testbed. The sums and splits do not depend on the seed of `context`."""
         sums = [(a, b) for a in range(self.largest + 1) for b in range(self.largest + 1)]
         random.Random(0).shuffle(sums)
         first, second = (int(len(sums) * share) for share in (self.shares[0], sum(self.shares[:2])))
@@ -40,7 +40,7 @@ class Sums(TestbedSpec):
 
 
 class SumsJudge(Judge):
-    """An answer passes when it is the number that its test expects."""
+    """Judges that an answer passes if it is the number that its test expects."""
 
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         verdicts: list[Verdict] = []
@@ -52,7 +52,7 @@ class SumsJudge(Judge):
 
 
 class OpenSums(Testbed):
-    """The live testbed. What it leaves out, such as rankings, has a default in the base."""
+    """The open testbed. Methods that it does not define, such as `rankings`, have defaults in the base class."""
 
     name = "sums"
     tested = True
@@ -62,24 +62,24 @@ class OpenSums(Testbed):
         self._problems = {split: [problem(*pair) for pair in sums[split]] for split in SPLITS}
 
     def prompts(self, split: Split) -> list[Problem]:
-        """The problems; outside training without their tests."""
+        """Returns the problems. Only training problems have their tests."""
         problems = self._problems[split]
         return problems if split == "train" else [Problem(item.id, item.turns) for item in problems]
 
     def demonstrations(self, split: Split) -> list[Demonstration]:
-        """Each problem with its sum."""
+        """Returns each problem with its sum."""
         return [Demonstration(prompt, answer(item)) for prompt, item in self._pairs(split)]
 
     def preferences(self, split: Split) -> list[Preference]:
-        """The sum, preferred to the number after it."""
+        """Returns a pair for each problem: the sum is preferred to the sum plus 1."""
         return [Preference(prompt, answer(item), answer(item, 1)) for prompt, item in self._pairs(split)]
 
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
-        """The tests, for evaluation alone."""
+        """Returns the tests of each problem, for the evaluation alone."""
         return {item.id: item.hidden_tests for item in self._problems[split]}
 
     def provenance(self) -> dict[str, Any]:
-        """What a model trained here has seen, so that an evaluator trained on the same can be refused."""
+        """Describes the training data, so that preflab can refuse an evaluator that was trained on the same data."""
         keys = [make_turn_key(item) for split in ("train", "validation") for item in self._problems[split]]
         return describe_provenance(self.name, "train", keys)
 
@@ -88,10 +88,10 @@ class OpenSums(Testbed):
 
 
 def problem(a: int, b: int) -> Problem:
-    """What is a + b?"""
+    """Makes the problem "What is a + b ?"."""
     return Problem(f"{a}+{b}", (Turn("user", f"What is {a} + {b} ?"),), hidden_tests=(Test(None, a + b),))
 
 
 def answer(item: Problem, off: int = 0) -> Completion:
-    """The sum, or a number that is `off` by so much."""
+    """Returns the sum plus `off`."""
     return Completion(str(item.hidden_tests[0].output + off))

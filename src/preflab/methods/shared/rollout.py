@@ -144,7 +144,7 @@ def take_prompts(parts: Parts, prompts: Sequence[Prompt], step: int, count: int,
 
 
 def cut_mini_batches(run: Run, step: int, size: int, *, count: int, epochs: int) -> Iterator[Sequence[int]]:
-    """Yields the rows of each mini-batch. Every epoch shuffles the rows anew and cuts them into `count` mini-batches,
+    """Yields the rows of each mini-batch. Every epoch shuffles the rows again and cuts them into `count` mini-batches,
     whose sizes differ by one row at most."""
     count = min(count, size)
     for epoch in range(epochs):

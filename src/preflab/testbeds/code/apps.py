@@ -47,7 +47,10 @@ _UNLISTED = "an input is not a list of arguments"
 
 
 class APPS(Code):
-    """`data`: the official folder, a file or folder of JSON lines, or the hub's name."""
+    """Programming problems of three levels (APPS), answered in Python and judged by hidden tests in the sandbox.
+
+    `data`: the official folder, a file or folder of JSON lines, or the hub's name.
+    """
 
     kind: Literal["apps"] = "apps"
     data: str = _OFFICIAL_NAME

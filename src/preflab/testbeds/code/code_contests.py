@@ -26,7 +26,10 @@ _OTHER_LEVELS = ("easy", "medium", "hard", "harder", "hardest", "external")
 
 
 class CodeContests(Code):
-    """`data`: a file or folder of JSON lines, or the hub's name. Only programs in Python 3 are used."""
+    """Problems of programming contests (CodeContests), answered in Python and judged by hidden tests in the sandbox.
+
+    `data`: a file or folder of JSON lines, or the hub's name. Only programs in Python 3 are used.
+    """
 
     kind: Literal["code_contests"] = "code_contests"
     data: str = "deepmind/code_contests"

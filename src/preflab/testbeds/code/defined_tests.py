@@ -1,4 +1,4 @@
-"""Makes tests that are Python code run: calls what the code only defines.
+"""Adds calls to test code in Python that only defines its tests, so that these tests run.
 
 Test code often only defines its tests: functions whose names begin with `test`, a function `check` that gets the tested
 function, classes of `unittest` and of pytest, and a block for `__name__ == "__main__"`. Such code, run as it stands,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from preflab.data.lines import read_text_field
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
+from preflab.testbeds.code.evalplus import UNTYPED, holds_inputs, write_plus_comparison, write_plus_tests
 from preflab.testbeds.code.exercise import Exercise, make_code_tests, split_checks
 from preflab.testbeds.code.testbed import Code
 
@@ -16,22 +17,29 @@ _STATEMENT = "Complete this Python function.\n\n```python\n{}```"
 
 
 class HumanEval(Code):
-    """`data`: `HumanEval.jsonl[.gz]`, the folder that holds this file, or the hub's name. `completion`: if true, the
-    statement is only the beginning of the function, which a base model continues; otherwise the statement asks for the
-    function in words."""
+    """`data`: `HumanEval.jsonl[.gz]`, EvalPlus' `HumanEvalPlus.jsonl[.gz]`, the folder that holds this file, or the hub's
+    name. `completion`: if true, the statement is only the beginning of the function, which a base model continues;
+    otherwise the statement asks for the function in words."""
 
     kind: Literal["humaneval"] = "humaneval"
     data: str = "openai/openai_humaneval"
     completion: bool = False
 
     def parse_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
-        fields = ("prompt", "test", "entry_point", "task_id", "canonical_solution")
-        prompt, test, name, problem, solution = (read_text_field(record, field, where) for field in fields)
+        fields = ("prompt", "entry_point", "task_id", "canonical_solution")
+        prompt, name, problem, solution = (read_text_field(record, field, where) for field in fields)
+        plus = holds_inputs(record)
+        if plus and problem.startswith("Mbpp/"):
+            return Exercise(
+                problem, prompt, Recipe(ProgramTask("check")), right=(solution,), split="test", unjudged=UNTYPED
+            )
         functions = {"candidate": name, name: name}
-        task = ProgramTask("check", limits=self.make_limits(), prelude=prompt, functions=functions)
+        prelude = write_plus_comparison(prompt + solution, name, record.get("atol", 0)) if plus else prompt
+        task = ProgramTask("check", limits=self.make_limits(), prelude=prelude, functions=functions)
         recipe = Recipe(task, prefix=_cut_helpers(prompt, name), opening=prompt, function=name)
         statement = prompt if self.completion else _STATEMENT.format(prompt)
-        tests = make_code_tests(split_checks(test), recipe)
+        sources = write_plus_tests(record, where) if plus else split_checks(read_text_field(record, "test", where))
+        tests = make_code_tests(sources, recipe)
         return Exercise(problem, statement, recipe, hidden=tests, right=(solution,), split="test")
 
 

@@ -20,8 +20,11 @@ from preflab.types import Turn
 
 
 class KodCode(Code):
-    """`data`: a file or folder of JSON lines, or the hub's name. Each function whose name begins with `test` is a test. A
-    class of tests counts too."""
+    """Programming questions (KodCode), answered in Python and judged by test functions in the sandbox.
+
+    `data`: a file or folder of JSON lines, or the hub's name. Each function whose name begins with `test` is a test. A
+    class of tests counts too.
+    """
 
     kind: Literal["kodcode"] = "kodcode"
     data: str = "KodCode/KodCode-V1"

@@ -18,7 +18,10 @@ _NODES = ("ListNode", "TreeNode", "Node")
 
 
 class LeetCode(Code):
-    """`data`: `train.jsonl[.gz]` and perhaps `test.jsonl`, the folder that holds them, or the hub's name."""
+    """Programming problems (LeetCode), answered in Python and judged by assertions in the sandbox.
+
+    `data`: `train.jsonl[.gz]` and perhaps `test.jsonl`, the folder that holds them, or the hub's name.
+    """
 
     kind: Literal["leetcode"] = "leetcode"
     data: str = "newfacade/LeetCodeDataset"

@@ -28,7 +28,10 @@ _MOST_BYTES = 1 << 28
 
 
 class LiveCodeBench(Code):
-    """`data`: a file or folder of JSON lines, or the hub's name. All problems are in `test`."""
+    """Recent problems of programming contests (LiveCodeBench), answered in Python and judged by tests in the sandbox.
+
+    `data`: a file or folder of JSON lines, or the hub's name. All problems are in `test`.
+    """
 
     kind: Literal["livecodebench"] = "livecodebench"
     data: str = "livecodebench/code_generation_lite"

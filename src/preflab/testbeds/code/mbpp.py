@@ -24,9 +24,10 @@ _STATEMENT = "You are an expert Python programmer, and here is your task: {} You
 
 
 class MBPP(Code):
-    """`data`: `mbpp.jsonl[.gz]` or `sanitized-mbpp.json`, the folder that holds it, or the hub's name. The statement
-    lists every assertion of `test_list`, as the official statement does, although these assertions also judge the
-    answer. If `public_first` is set, the statement lists only the public assertions."""
+    """`data`: `mbpp.jsonl[.gz]` or `sanitized-mbpp.json`, the folder that holds it, or the hub's name; also MBPP+ on the
+    hub, whose field `test` is one more test. The statement lists every assertion of `test_list`, as the official
+    statement does, although these assertions also judge the answer. If `public_first` is set, the statement lists only
+    the public assertions."""
 
     kind: Literal["mbpp"] = "mbpp"
     data: str = "google-research-datasets/mbpp"
@@ -50,7 +51,8 @@ class MBPP(Code):
             raise UserError(f"{where}: no assertion calls a function of the program.")
         task = ProgramTask("check", limits=self.make_limits(), prelude=imports, functions=functions, nodes=nodes)
         recipe = Recipe(task, function=next(iter(functions)))
-        asserted = [f"{setup}\n{test}" if setup.strip() else test for test in tests]
+        more = [read_text_field(record, "test", where)] if record.get("test") else []
+        asserted = [f"{setup}\n{test}" if setup.strip() else test for test in (*tests, *more)]
         public = tests[: self.public_first or len(record["test_list"])]
         statement = _STATEMENT.format(text, "\n".join(public))
         unjudged = EXPECTS_EXCEPTION if any(expects_exception(ast.parse(test), functions) for test in asserted) else ""

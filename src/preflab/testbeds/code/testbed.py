@@ -19,6 +19,7 @@ from preflab.data.row import DialogueRow
 from preflab.errors import UserError
 from preflab.paths import user_path
 from preflab.sandbox.answer import Recipe
+from preflab.sandbox.judging import SandboxJudge
 from preflab.sandbox.verdict import ProgramTask
 from preflab.spec import Context
 from preflab.testbeds.base import SPLITS
@@ -26,6 +27,7 @@ from preflab.testbeds.code.evidence import SHOWN, apply_evidence, read_evidence
 from preflab.testbeds.code.exercise import Exercise
 from preflab.testbeds.code.sandboxed import Sandboxed
 from preflab.testbeds.code.several import MANY, UNSAID
+from preflab.testbeds.code.stub import find_untested, list_deciding
 from preflab.testbeds.dialogues import Dialogues
 from preflab.testbeds.provenance import place_key, place_split
 from preflab.types import Completion, Problem, Split, Turn
@@ -143,30 +145,49 @@ class Code(Sandboxed):
     @contextmanager
     def open(self, context: Context) -> Generator[Dialogues]:
         """Opens the testbed. Raises `UserError` if data are missing, damaged or empty."""
-        rows: dict[Split, list[DialogueRow]] = {split: [] for split in SPLITS}
+        with self.open_judge() as judge:
+            exercises, notes = self._choose_exercises(judge)
+            rows = self._split_rows(exercises)
+            yield Dialogues(self.title, rows, part="train", identity={"source": self.data}, notes=notes, judge=judge)
+
+    def _choose_exercises(self, judge: SandboxJudge) -> tuple[list[Exercise], list[str]]:
+        """Returns the problems whose answers can be judged by tests that test, and the notes that every report must
+        print. Raises `UserError` if no problem is left."""
         dropped: dict[str, list[str]] = {}
-        kept = 0
+        kept: list[Exercise] = []
         for exercise in self.read_exercises():
-            one_of_several = exercise.unjudged in (MANY, UNSAID, SHOWN) and self.several == "keep"
-            if exercise.unjudged and not one_of_several:
+            if exercise.unjudged and not self._is_one_of_several(exercise):
                 dropped.setdefault(exercise.unjudged, []).append(exercise.name)
             else:
-                kept += one_of_several
-                rows[exercise.split or "train"] += self.make_rows(exercise)
+                kept.append(exercise)
+        untested = find_untested({each.name: list_deciding(each.public, each.hidden) for each in kept}, judge)
+        for name, reason in untested.reasons.items():
+            dropped.setdefault(reason, []).append(name)
+        chosen = [each for each in kept if each.name not in untested.reasons]
+        notes = [*self.write_notes(dropped, sum(map(self._is_one_of_several, chosen))), *untested.notes]
+        if not chosen:
+            raise UserError(f"{self.data}: no problem is left. {' '.join(notes)}")
+        return chosen, notes
+
+    def _is_one_of_several(self, exercise: Exercise) -> bool:
+        """Checks whether a problem has several right answers and is judged by one of them, as `several` says."""
+        return self.several == "keep" and exercise.unjudged in (MANY, UNSAID, SHOWN)
+
+    def _split_rows(self, exercises: Sequence[Exercise]) -> dict[Split, list[DialogueRow]]:
+        """Returns the rows of each split, in an order that mixes the levels, with the examples before them. If the data
+        lack a split, it gets a share of train."""
+        rows: dict[Split, list[DialogueRow]] = {split: [] for split in SPLITS}
+        for exercise in exercises:
+            rows[exercise.split or "train"] += self.make_rows(exercise)
         present = {split for split in SPLITS if rows[split]}
         train, rows["train"] = rows["train"], []
-        for row in train:  # if the data lack a split, it gets a share of train
+        for row in train:
             split = place_split(row.prompt.id, self.validation, self.test)
             rows["train" if split in present else split].append(row)
-        notes = self.write_notes(dropped, kept)
-        if not any(rows.values()):
-            raise UserError(f"{self.data}: no problem is left. {' '.join(notes)}")
-        for split_rows in rows.values():  # data are sorted by level; mix the levels
+        for split_rows in rows.values():  # data are sorted by level
             split_rows.sort(key=lambda row: place_key(row.prompt.id, "order"))
         examples = _choose_examples(rows["train"], self.shots)
-        rows = {split: [_prepend_examples(examples, row) for row in rows[split]] for split in SPLITS}
-        with self.open_judge() as judge:
-            yield Dialogues(self.title, rows, part="train", identity={"source": self.data}, notes=notes, judge=judge)
+        return {split: [_prepend_examples(examples, row) for row in rows[split]] for split in SPLITS}
 
     def make_rows(self, exercise: Exercise) -> Iterator[DialogueRow]:
         """Yields the rows of a problem. Each right program forms a pair with a wrong program, as long as wrong programs
@@ -189,13 +210,11 @@ class Code(Sandboxed):
         ]
         notes += self.list_caveats()
         if kept:
-            notes.append(
-                f"{title}: {_count_problems(kept)} with several right answers judged by the one that is there."
-            )
+            notes.append(f"{title}: {_count_problems(kept)} with several right answers judged by the one in the data.")
         if self.public_first:
-            notes.append(f"{title}: where no test was public, the first {self.public_first} counted as public.")
+            notes.append(f"{title}: if no test was public, the first {self.public_first} tests became public.")
         if self.max_tests:
-            notes.append(f"{title}: of a problem's hidden tests the first {self.max_tests} decide.")
+            notes.append(f"{title}: only the first {self.max_tests} hidden tests of each problem decide.")
         return notes
 
 

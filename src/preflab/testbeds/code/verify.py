@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +16,12 @@ from typing import Any, Literal
 from preflab.errors import UserError
 from preflab.plain import parse_json
 from preflab.sandbox.answer import build_program
-from preflab.sandbox.judging import Pool, Program, open_pool
+from preflab.sandbox.judging import Pool, Program, SandboxJudge, open_pool
 from preflab.testbeds.code.evidence import EITHER_CASE, EVIDENCE_FIELD, SHOWN, ignore_case
 from preflab.testbeds.code.exercise import Exercise
 from preflab.testbeds.code.judge_file import Track
 from preflab.testbeds.code.several import MANY, UNSAID
+from preflab.testbeds.code.stub import find_untested, list_deciding
 from preflab.testbeds.code.testbed import Code
 
 OutcomeByName = dict[str, str]  # the outcomes of programs, which are named `problem#number`
@@ -31,7 +32,7 @@ class Verification:
     """`right`, `wrong`: the outcomes of programs that the data call right or wrong. `bare`: the outcomes of right
     programs that are judged again with the backend `bare`. `exceptions`: the right programs that do not pass, each with
     its outcome and the reason (empty if the reason is not known). `shown`: what right programs reveal about their
-    problems (see `evidence`)."""
+    problems (see `evidence`). `untested`: the problems whose tests do not test, each with the reason (see `stub`)."""
 
     exercises: Sequence[Exercise]
     right: OutcomeByName
@@ -39,6 +40,7 @@ class Verification:
     bare: OutcomeByName
     exceptions: dict[str, tuple[str, str]]
     shown: dict[str, str]
+    untested: dict[str, str]
 
     @property
     def differences(self) -> dict[str, tuple[str, str]]:
@@ -60,6 +62,7 @@ class Verification:
             "right programs": dict(Counter(self.right.values())),
             "wrong programs": dict(Counter(self.wrong.values())),
             "wrong programs that pass": [name for name, outcome in self.wrong.items() if outcome == "passed"],
+            "tests that do not test": self.untested,
             EVIDENCE_FIELD: self.shown,
             "exceptions": self.exceptions,
             "compared without walls": len(self.bare),
@@ -82,6 +85,7 @@ def verify_testbed(
     not pass. `compare`: whether right programs are judged again with the backend `bare`. Raises `UserError` if the data
     cannot be read."""
     exercises = list(testbed.read_exercises())
+    untested = _find_untested(exercises, SandboxJudge(workers, backend, packages, every=False))
     right = judge_programs(exercises, "right", programs, open_pool(workers, backend, packages), track)
     wrong = judge_programs(exercises, "wrong", programs, open_pool(workers, backend, packages), track)
     bare = judge_programs(exercises, "right", programs, open_pool(workers, "bare", packages), track) if compare else {}
@@ -90,13 +94,22 @@ def verify_testbed(
     for name, outcome in right.items():
         if outcome != "passed":
             problem = name.rpartition("#")[0]
-            exceptions[name] = outcome, reasons.get(problem) or explain_failure(problems[problem], outcome)
+            reason = reasons.get(problem) or explain_failure(problems[problem], outcome)
+            exceptions[name] = outcome, reason or untested.get(problem, "")
     doubtful = [each for each in exercises if not each.unjudged and "failed" in _list_outcomes(each, right)]
     caseless = [ignore_case(each) for each in doubtful if each.recipe.task.compare == "tokens"]
     pool = open_pool(workers, backend, packages)
     loose = judge_programs(caseless, "right", programs, pool, track) if caseless else {}
     shown = {each.name: _explain_doubt(_list_outcomes(each, right), _list_outcomes(each, loose)) for each in doubtful}
-    return Verification(exercises, right, wrong, bare, exceptions, {name: why for name, why in shown.items() if why})
+    shown = {name: why for name, why in shown.items() if why}
+    return Verification(exercises, right, wrong, bare, exceptions, shown, untested)
+
+
+def _find_untested(exercises: Sequence[Exercise], judge: SandboxJudge) -> dict[str, str]:
+    """Returns the problems that can be judged and whose tests do not test, each with the reason."""
+    problems = {each.name: list_deciding(each.public, each.hidden) for each in exercises if not each.unjudged}
+    with closing(judge):
+        return find_untested(problems, judge).reasons
 
 
 def _list_outcomes(problem: Exercise, outcomes: OutcomeByName) -> list[str]:

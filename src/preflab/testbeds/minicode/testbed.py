@@ -26,8 +26,10 @@ _HeldSize = Annotated[int, Field(ge=1, le=1500)]
 
 
 class Minicode(TestbedSpec):
-    """The settings of minicode: sizes, the share of wrong demonstrations, and how statements are worded. See
-    docs/minicode.md for each."""
+    """Small programs on lists of integers, written from short statements and judged by hidden tests.
+
+    The settings are sizes, the share of wrong demonstrations, and how statements are worded. See docs/minicode.md.
+    """
 
     evaluator: ClassVar[str | None] = "hidden-tests"
     kind: Literal["minicode"] = "minicode"

@@ -25,7 +25,10 @@ from preflab.types import Completion, Demonstration, Preference, Problem, Split,
 
 
 class MinicodePy(Sandboxed, Minicode):
-    """The settings of `minicode-py`, which are those of `minicode` and those of the sandbox."""
+    """The problems of minicode, answered in Python and judged by hidden tests in the sandbox.
+
+    The settings are those of `minicode` and those of the sandbox.
+    """
 
     kind: Literal["minicode-py"] = "minicode-py"  # type: ignore[assignment]  # a tag of its own
     time_limit_s: Annotated[float, Field(gt=0)] = 1.0

@@ -1,0 +1,83 @@
+"""Reads tables in CSV, whose cells may hold lists and messages as text."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, cast
+
+from preflab.data.lines import READ_ERRORS, ReadLine
+from preflab.data.written import is_message, parse_literal
+from preflab.errors import UserError
+
+_LONGEST_CELL = 1 << 27
+_LIST_NAMES = (
+    "completions responses generations answers candidates outputs scores ratings rewards ranks turns "
+    "tests public_tests test_cases test_list test_imports history"
+)
+_LIST_COLUMNS = frozenset(_LIST_NAMES.split())
+"""CSV columns whose cells may hold lists. In any other column, a list is text unless it holds mappings."""
+_TEXT_NAMES = (
+    "prompt question query instruction problem input inputs chosen rejected chosen_response rejected_response "
+    "preferred_output non_preferred_output completion response output answer target targets solution response_0 "
+    "response_1 response_2 response_a response_b response1 response2 output_1 output_2 answer_0 answer_1 human_ref_A "
+    "human_ref_B"
+)
+_TEXT_COLUMNS = frozenset(_TEXT_NAMES.split())
+"""CSV columns whose cells are text, or messages. A cell that holds other JSON is a question or answer in JSON."""
+_STRUCTURES = ("messages", "message_id")
+"""Keys by which a dialogue (OpenAI, OpenAssistant) differs from a text that happens to be JSON."""
+
+
+def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadLine]:
+    """Reads the rows of a table whose first line names the columns. An empty cell counts as an absent field. A column without
+    a name (the index that pandas writes, or what follows a last comma) gets the name that pandas gives it."""
+    csv.field_size_limit(_LONGEST_CELL)
+    rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), delimiter=delimiter)
+    empty = True
+    try:
+        stated = next(rows, [])
+        names = [name or f"Unnamed: {number}" for number, name in enumerate(stated)]
+        if len(set(names)) < len(names) or not any(stated):
+            raise UserError(f"{path}:1: the first line must give every column a different name.")
+        for cells in rows:
+            where = f"{path}:{rows.line_num}"
+            if not cells:
+                continue
+            empty = False
+            if len(cells) != len(names):
+                yield (
+                    where,
+                    UserError(f"{where} has {len(cells)} cells, but the first line names {len(names)} columns."),
+                )
+            else:
+                yield where, {name: _read_cell(name, cell) for name, cell in zip(names, cells, strict=True)}
+    except (*READ_ERRORS, csv.Error, UnicodeDecodeError) as error:
+        where = f"{path}:{rows.line_num + 1}"
+        yield where, UserError(f"{where} cannot be read: {error}.")
+        return
+    if empty:
+        raise UserError(f"{path} is empty: it needs a line of column names, and one line for each record.")
+
+
+def _read_cell(name: str, cell: str) -> Any:
+    """Returns the value of a cell: its text, or the messages or list that the cell holds as JSON or as a Python
+    literal. Returns None if the cell is empty."""
+    if cell[:1] not in ("[", "{"):
+        return cell or None
+    value = parse_literal(cell)
+    parts = cast(list[Any], value) if isinstance(value, list) else [value]
+    if isinstance(value, list) and name in _LIST_COLUMNS:
+        return value or cell
+    structured = all(_is_structure(part, name) for part in parts)
+    return value if parts and structured else cell
+
+
+def _is_structure(value: Any, column: str) -> bool:
+    """Checks whether the value of a cell is meant as a mapping, and not as a text that happens to be JSON."""
+    if not isinstance(value, dict):
+        return False
+    return column not in _TEXT_COLUMNS or is_message(value) or any(name in value for name in _STRUCTURES)

@@ -1,0 +1,54 @@
+"""Reads dialogues that are one string, in HH-RLHF's form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from preflab.data.row import NOT_ASKED, PROMPTS_DIFFER, USER_LAST, Turns, UselessRecordError
+from preflab.errors import UserError
+from preflab.types import Completion, Turn
+
+_MARKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+_DIALOGUE = re.compile(r"(?:\n\n)?Human:.*\n\nAssistant:", re.DOTALL)
+
+
+def is_dialogue(value: Any) -> bool:
+    """Checks whether the value is a dialogue as one string, in HH-RLHF's form."""
+    return isinstance(value, str) and _DIALOGUE.match(value) is not None
+
+
+def parse_dialogue(text: str, where: str) -> Turns:
+    """Returns the turns of a string in HH-RLHF's form. Only `Human:` or `Assistant:` at the start of a paragraph begins
+    a turn."""
+    head, *pieces = _MARKER.split(text)
+    if head.strip() or not pieces:
+        raise UserError(f"{where} is not a dialogue: it must begin with a blank line and `Human:`, not {text[:40]!r}.")
+    pairs = zip(pieces[::2], pieces[1::2], strict=True)
+    return tuple(Turn("user" if speaker == "Human" else "assistant", content.strip()) for speaker, content in pairs)
+
+
+def join_turns(turns: Sequence[Turn]) -> Turns:
+    """Joins consecutive turns of the same role, because chat templates need roles that alternate."""
+    joined: list[Turn] = []
+    for turn in turns:
+        if joined and joined[-1].role == turn.role:
+            joined[-1] = Turn(turn.role, f"{joined[-1].content}\n\n{turn.content}".strip())
+        else:
+            joined.append(turn)
+    return tuple(joined)
+
+
+def read_dialogue_pair(chosen: str, rejected: str, where: str) -> tuple[Turns, Completion, Completion]:
+    """Reads two whole dialogues in HH-RLHF's text form. The last turn of each is an answer; the turns before it are the
+    prompt."""
+    better, worse = parse_dialogue(chosen, where), parse_dialogue(rejected, where)
+    if "user" in (better[-1].role, worse[-1].role):
+        raise UselessRecordError(f"{where}: {USER_LAST}.", USER_LAST)
+    if better[:-1] != worse[:-1]:
+        raise UselessRecordError(f"{where}: {PROMPTS_DIFFER}.", PROMPTS_DIFFER)
+    turns = join_turns(better[:-1])
+    if not turns or turns[-1].role != "user":
+        raise UselessRecordError(f"{where}: {NOT_ASKED}.", NOT_ASKED)
+    return turns, Completion(better[-1].content), Completion(worse[-1].content)

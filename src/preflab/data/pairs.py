@@ -1,0 +1,83 @@
+"""Reads a better and a worse answer to one prompt.
+
+The arguments of the functions are those that `answers` describes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from preflab.data.hh_strings import is_dialogue, read_dialogue_pair
+from preflab.data.labels import FileLabels
+from preflab.data.lines import check_text
+from preflab.data.numbers import read_margin, read_probability
+from preflab.data.prompts import explain_unknown, find_question, make_prompt, read_question, read_whole, surround
+from preflab.data.row import PROMPTS_DIFFER, USER_LAST, DataRecord, DialogueRow, Turns, UselessRecordError
+from preflab.data.shared_beginning import part_texts
+from preflab.data.turns import agree_on_prompt, read_answer, read_turns
+from preflab.data.written import parse_messages
+from preflab.errors import UserError
+from preflab.types import Completion, Turn
+
+
+def read_pair(chosen: str, rejected: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
+    """Reads a better and a worse answer from the fields `chosen` and `rejected`. The prompt is in another field, or at
+    the beginning of both dialogues."""
+    if isinstance(record.get("completions"), list) and "scores" in record:
+        raise UserError(f"{where}: a record with `completions` and `scores` is a ranking; remove its other answers.")
+    if find_question(record) is None:
+        turns, better, worse = read_whole_dialogues(record, chosen, rejected, where)
+        return [_make_pair(record, turns, better, worse, where)]
+    prompt = read_question(record, where)
+    turns, better = read_answer(record[chosen], prompt, f"{where}: `{chosen}`")
+    others, worse = read_answer(record[rejected], prompt, f"{where}: `{rejected}`")
+    asked = agree_on_prompt((turns, others), f"{where}: `{chosen}` and `{rejected}`")
+    return [_make_pair(record, asked, better, worse, where)]
+
+
+def read_texts_alone(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
+    """Reads a better and a worse text without a prompt. The words with which both begin are the prompt."""
+    chosen, rejected = (check_text(record[field], f"{where}: `{field}`") for field in ("chosen", "rejected"))
+    asked, better, worse = part_texts(chosen, rejected, record, where)
+    turns = surround(record, (Turn("user", asked),), where)
+    return [_make_pair(record, turns, Completion(better), Completion(worse), where)]
+
+
+def read_messages_and_worse(
+    field: str, rejected: str, record: DataRecord, where: str, labels: FileLabels
+) -> list[DialogueRow]:
+    """Reads a record of ms-swift: a dialogue whose last turn is the better answer, and the worse answer in another field.
+    The worse answer is text, or a whole dialogue."""
+    turns = read_whole(record, field, where)
+    if turns[-1].role != "assistant":
+        raise UselessRecordError(f"{where}: `{field}` must end in a turn of the assistant.", USER_LAST)
+    before, worse = read_answer(record[rejected], turns[:-1], f"{where}: `{rejected}`")
+    asked = agree_on_prompt((turns[:-1], before), f"{where}: `{field}` and `{rejected}`")
+    return [_make_pair(record, asked, Completion(turns[-1].content), worse, where)]
+
+
+def read_whole_dialogues(
+    record: DataRecord, chosen: str, rejected: str, where: str
+) -> tuple[Turns, Completion, Completion]:
+    """Reads two whole dialogues. The last turn of each is an answer; the turns before it are the prompt. The
+    record's own system message and history come before this prompt."""
+    place = f"{where}: `{chosen}` and `{rejected}`"
+    values: list[Any] = [record[chosen], record[rejected]]
+    if all(is_dialogue(value) for value in values):
+        turns, better, worse = read_dialogue_pair(values[0], values[1], place)
+        return surround(record, turns, where), better, worse
+    if any(isinstance(value, str) and parse_messages(value, place) is None for value in values):
+        raise UserError(explain_unknown(record, where))
+    (*turns, good), (*others, bad) = (read_turns(value, "user", place) for value in values)
+    if {good.role, bad.role} != {"assistant"}:
+        raise UselessRecordError(
+            f"{place} must be the same dialogue, except for the last turn, which must be the assistant's.",
+            USER_LAST if "user" in (good.role, bad.role) else PROMPTS_DIFFER,
+        )
+    asked = surround(record, agree_on_prompt((tuple(turns), tuple(others)), place), where)
+    return asked, Completion(good.content), Completion(bad.content)
+
+
+def _make_pair(record: DataRecord, turns: Turns, better: Completion, worse: Completion, where: str) -> DialogueRow:
+    prompt, margin = make_prompt(record, turns, where), read_margin(record, where)
+    return DialogueRow(prompt, better, worse, margin, read_probability(record, where))

@@ -1,0 +1,40 @@
+"""Reads the rows of Parquet files."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tempfile
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+from preflab.data.lines import READ_ERRORS, ReadLine
+from preflab.errors import UserError
+from preflab.models.hub import first_line
+
+_BATCH = 512
+
+
+def read_parquet(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
+    """Reads the rows of a Parquet file."""
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        with tempfile.TemporaryFile() as plain:
+            # A Parquet reader must seek to the end of the file.
+            if not file.seekable() or isinstance(file, gzip.GzipFile):
+                shutil.copyfileobj(file, plain)
+            source: Any = plain if plain.tell() else file
+            for batch in pyarrow.parquet.ParquetFile(source).iter_batches(_BATCH):
+                for record in batch.to_pylist():
+                    number += 1
+                    yield f"{path}:{number}", record
+    except (*READ_ERRORS, pyarrow.ArrowException, ValueError) as error:
+        yield f"{path}:{number + 1}", UserError(f"{path} cannot be read after row {number}: {first_line(error)}.")
+        return
+    if not number:
+        raise UserError(f"{path} is empty: it holds no row.")

@@ -1,0 +1,40 @@
+"""Makes a chat template write a fixed date, so that what was trained keeps its prompts on any later day."""
+
+from __future__ import annotations
+
+import string
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import product
+
+CLOCK = "strftime_now"
+"""The name of the function by which a template reads the date."""
+_FLAGS = ("", "-", "_", "0", "^", "#", "E", "O")
+"""What may stand between the percent sign and the letter of a directive."""
+_MACRO = (
+    "{% macro {clock}(format) %}{% set texts = {texts} %}"
+    "{% for part in format.replace('%%', '\\x00').split('%') %}{% set part = part.replace('\\x00', '%') %}"
+    "{% if loop.first %}{{ part }}"
+    "{% elif part[:1] in texts %}{{ texts[part[:1]] ~ part[1:] }}"
+    "{% elif part[:2] in texts %}{{ texts[part[:2]] ~ part[2:] }}"
+    "{% else %}{{ raise_exception('it writes the date by %' ~ part[:2] ~ ', and no date is known for that') }}"
+    "{% endif %}{% endfor %}{% endmacro %}{{ '' }}"
+)
+"""The macro takes the place of the clock. Templates may call no function that is given to them, so it holds a table."""
+
+
+@lru_cache(maxsize=8)
+def pin_date(template: str, date: str) -> str:
+    """Returns the template with a macro that replaces its clock function and always writes `date` (ISO), at midnight. The
+    template fails if it asks for a part of the date that `strftime` does not know."""
+    texts = _list_texts(datetime.fromisoformat(date))
+    return _MACRO.replace("{clock}", CLOCK).replace("{texts}", repr(texts)) + template
+
+
+def _list_texts(day: datetime) -> dict[str, str]:
+    """Returns what `strftime` writes for each directive, without its percent sign. What it does not know is left out. The
+    seconds since 1970 are those of midnight in UTC, because the machine's own zone is not part of the date."""
+    letters = string.ascii_letters.replace("s", "")
+    texts = {flag + letter: day.strftime(f"%{flag}{letter}") for flag, letter in product(_FLAGS, letters)}
+    known = {name: text for name, text in texts.items() if text not in (name, f"%{name}")}
+    return known | {"s": str(int(day.replace(tzinfo=UTC).timestamp()))}

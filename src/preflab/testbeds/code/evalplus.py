@@ -1,0 +1,63 @@
+"""EvalPlus' own files (Liu et al. 2023): HumanEval+ as inputs, for which the reference solution gives the right values.
+
+The values that the reference solution returns are computed where the tests run, apart from the judged program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from preflab.errors import UserError
+
+UNTYPED = "its inputs are written without their Python types, which MBPP+ needs"
+_INPUTS = ("base_input", "plus_input")
+_COMPARISON = """
+import copy
+import math
+import numpy
+from math import inf, nan
+
+_SPACE = {{}}
+exec({program!r}, _SPACE)
+_REFERENCE = _SPACE[{name!r}]
+
+
+def _is_of_floats(value):
+    return isinstance(value, float) or (isinstance(value, (list, tuple)) and all(isinstance(each, float) for each in value))
+
+
+def check_input(candidate, arguments):
+    expected = _REFERENCE(*copy.deepcopy(arguments))
+    got = candidate(*copy.deepcopy(arguments))
+    if {name!r} == "find_zero":
+        assert abs(sum(factor * math.pow(got, power) for power, factor in enumerate(arguments[0]))) <= {tolerance!r}
+        return
+    tolerance = {tolerance!r} or (1e-6 if _is_of_floats(expected) else 0)
+    if tolerance and not got == expected:
+        numpy.testing.assert_allclose(got, expected, atol=tolerance)
+    else:
+        assert got == expected
+"""
+"""What runs before the tests. A value near the expected one is right where EvalPlus says so (`atol`), or where it is a
+float. The problem `find_zero` has several right answers: each is a zero of the polynomial."""
+
+
+def holds_inputs(record: Mapping[str, Any]) -> bool:
+    """Checks whether a record has the form of EvalPlus' own files."""
+    return all(name in record for name in _INPUTS)
+
+
+def write_plus_comparison(program: str, name: str, tolerance: Any) -> str:
+    """Returns the code that compares a function with the function `name` of the reference solution `program`."""
+    if not isinstance(tolerance, int | float):
+        raise ValueError("`atol` must be a number")
+    return _COMPARISON.format(program=program, name=name, tolerance=tolerance)
+
+
+def write_plus_tests(record: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """Returns one test for each input. Raises `UserError` if an input is not a list of arguments."""
+    inputs = [arguments for name in _INPUTS for arguments in record[name]]
+    if not inputs or not all(isinstance(arguments, list) for arguments in inputs):
+        raise UserError(f"{where}: `base_input` and `plus_input` must be lists of lists of arguments.")
+    return tuple(f"check_input(candidate, {arguments!r})" for arguments in inputs)

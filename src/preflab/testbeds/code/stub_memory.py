@@ -1,0 +1,60 @@
+"""Remembers on disk, by the content of tests, whether a program that does nothing passes them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from preflab.paths import cache_directory
+from preflab.sandbox.answer import Recipe
+from preflab.sandbox.judging import SandboxJudge
+from preflab.types import Test
+
+_FILE = "empty-programs.txt"
+_LINE = re.compile(r"([0-9a-f]{64}) ([01])")
+_FORM = 1  # a change of the judge that changes verdicts on the empty program raises this number
+
+
+class StubMemory:
+    """What the runs of this user have shown. `passed`: maps the digests of tests to whether the empty program passes them.
+    Each new result is a line at the end of a file, so that several runs may write at once. A file that cannot be read or
+    written costs time and changes nothing."""
+
+    def __init__(self) -> None:
+        self._path: Path = cache_directory() / _FILE
+        self.passed: dict[str, bool] = {}
+        with contextlib.suppress(OSError):
+            lines = self._path.read_text(encoding="ascii", errors="replace").splitlines()
+            self.passed = {match[1]: match[2] == "1" for match in map(_LINE.fullmatch, lines) if match}
+
+    def add(self, passed: Mapping[str, bool]) -> None:
+        """Remembers new results."""
+        self.passed |= passed
+        if not passed:
+            return
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="ascii") as file:
+                file.write("".join(f"{digest} {int(passes)}\n" for digest, passes in passed.items()))
+
+
+def digest_tests(stub: str, tests: Sequence[Test], judge: SandboxJudge) -> str:
+    """Returns a digest of the empty program, of its tests, and of what runs them. The limits do not count, because they
+    depend on the machine."""
+    recipe: Recipe = tests[0].how
+    task = recipe.task
+    runs = (
+        _FORM,
+        judge.backend,
+        sorted(judge.packages),
+        stub,
+        recipe.prefix,
+        task.prelude,
+        sorted(task.functions.items()),
+    )
+    cases = [(test.input, test.output) for test in tests]
+    whole = repr((runs, task.mode, task.compare, task.special, task.compare_values, tuple(task.nodes), cases))
+    return hashlib.sha256(whole.encode(errors="surrogatepass")).hexdigest()
