@@ -85,14 +85,17 @@ WALKS = (
             methods/base.py: Parts.buy
             train/seeds.py: Seeds.draw
             train/labels.py: Labels.buy
+            methods/dpo.py: reference_logprobs
+            models/forward.py: by_micro_batch
+            encoded.py: EncodedRows.select
             batch.py: collate_pairs
             models/lm.py: LanguageModel.encode, LanguageModel.encode_prompt, LanguageModel.encode_completion
             models/chat.py: encode_prompt, render, encode_text, encode_answer
-            batch.py: collate
-            methods/dpo.py: add_reference
-            models/forward.py: by_micro_batch
-            batch.py: micro_batches
-            models/forward.py: sequence_logprobs, token_logprobs, states, _chunk
+            batch.py: collate, micro_batches
+            models/forward.py: pair_logprobs, sequence_logprobs, token_logprobs, states
+            models/layout.py: shared_layout
+            models/sharing.py: run_layout
+            models/forward.py: _chunk
             ops.py: sequence_sum
             methods/base.py: Parts.learner
             train/learner.py: Learner.__init__

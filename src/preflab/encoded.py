@@ -18,24 +18,24 @@ from preflab.types import Completion, Prompt
 
 CHUNK = 1024
 """The number of rows that are padded together where every row is read once."""
-Row = TypeVar("Row")
+Source = TypeVar("Source")
 Made = TypeVar("Made", bound=Batch, covariant=True)
 
 
-class Collate(Protocol[Row, Made]):
+class Collate(Protocol[Source, Made]):
     """A function that makes a batch from rows, such as `batch.collate_pairs`."""
 
-    def __call__(self, rows: Sequence[Row], encode: Encode, *, limit: int) -> Made: ...
+    def __call__(self, rows: Sequence[Source], encode: Encode, *, limit: int) -> Made: ...
 
 
-class EncodedRows(Generic[Row, Made]):
+class EncodedRows(Generic[Source, Made]):
     """Rows of training data. `select` returns a batch of some of them.
 
     `collate` makes a batch from rows. `encode` and `limit` are its arguments; see `batch.collate_pairs`. Each answer is
     encoded once.
     """
 
-    def __init__(self, rows: Sequence[Row], collate: Collate[Row, Made], encode: Encode, *, limit: int) -> None:
+    def __init__(self, rows: Sequence[Source], collate: Collate[Source, Made], encode: Encode, *, limit: int) -> None:
         self.rows = rows
         self._collate = collate
         self._encode = encode

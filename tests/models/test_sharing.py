@@ -25,7 +25,7 @@ from transformers import (
 from preflab.batch import PairBatch, TokenBatch, collate
 from preflab.models import forward, layout, sharing
 
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "vocab_size": 37,
     "hidden_size": 32,
     "intermediate_size": 24,

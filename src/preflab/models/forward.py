@@ -22,7 +22,6 @@ from preflab.errors import UserError
 from preflab.models.layout import plain_layout, shared_layout
 from preflab.models.sharing import run_layout, sharing_limit
 
-log = logging.getLogger("preflab")
 LOGITS_BUDGET = 4096 * 512  # the largest number of logits in memory at a time; they take 8 MiB in fp32
 LOGPROB_ROUNDING = 4 * torch.finfo(torch.float32).eps
 """The relative difference that rounding may cause between two computations of the log-probability of a sequence."""
@@ -81,7 +80,7 @@ def warn_of_slow_bf16() -> None:
     """Logs a warning, once in a process, if this processor has no fast arithmetic in bf16. PyTorch then computes in bf16
     by loops that are several times slower than those in fp32, and less exact."""
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        log.warning(
+        logging.getLogger("preflab").warning(
             "This processor has no arithmetic in bf16, which is slower than fp32 here. Set the precision to fp32."
         )
 

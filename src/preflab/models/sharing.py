@@ -19,7 +19,7 @@ WIDTHS = 2
 """A shared row has at most this many times as many positions as the model is wide. For a row of L positions and a width
 of D, attention needs 4 L D operations per position and layer, and the matrix products about 24 D^2. With L = 2 D,
 attention is a quarter of the work, and the part of it that the mask hides is less than the prompt's second reading."""
-PROBE = (([1, 2, 3], [1, 2, 3], [4]), ([5, 6], [7], [2, 3, 5]))  # two completions to one prompt, and one to another
+TRIAL = (([1, 2, 3], [1, 2, 3], [4]), ([5, 6], [7], [2, 3, 5]))  # two completions to one prompt, and one to another
 
 
 def named_windows(config: Any) -> list[int]:
@@ -44,9 +44,10 @@ def run_layout(network: Any, layout: Layout) -> Tensor:
 def sharing_limit(network: Any) -> int:
     """Returns the largest number of positions of a row that completions share; 0 if the model does not support shared
     rows. The first call for a network compares its states in both layouts."""
-    if not hasattr(network, "sharing_limit"):
-        network.sharing_limit = _examine(network)
-    return network.sharing_limit
+    limit: int | None = getattr(network, "sharing_limit", None)
+    if limit is None:
+        limit = network.sharing_limit = _examine(network)
+    return limit
 
 
 def _examine(network: Any) -> int:
@@ -62,7 +63,7 @@ def _layouts_agree(network: Any) -> bool:
     """Returns whether the network computes the same states in both layouts. Any error means that this architecture does
     not take the mask or the position ids of the shared layout."""
     device, dtype = network.device, network.dtype
-    batch: TokenBatch = collate(*PROBE).to(device)
+    batch: TokenBatch = collate(*TRIAL).to(device)
     shared = shared_layout(batch, longest=8)
     assert shared is not None
     with torch.autocast(device.type, enabled=False):
