@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from preflab.arm.data import read_answers
 from preflab.arm.match import Match
 from preflab.arm.planned import PlannedRun
 from preflab.arm.spec import STAGE, Arm, saved_models
+from preflab.errors import UserError
 from preflab.evaluation.evaluate import KEPT_ANSWERS
 from preflab.evaluation.programs import check_public
 from preflab.methods.cost import Cost, DataSize
@@ -18,8 +20,8 @@ from preflab.spec import Context
 from preflab.study.plan import plan_run
 from preflab.study.spec import Study
 from preflab.study.speed import Examples, Speed, judging_seconds, measure_speed
-from preflab.testbeds.base import SPLITS, count_rows, require_testbed
-from preflab.types import Split
+from preflab.testbeds.base import SPLITS, Testbed, count_rows, require_testbed
+from preflab.types import Ranking, Rated, Split
 
 FORK_SECONDS = 0.5
 """The seconds between the start of an arm's process and its work, plus those between its result and its exit."""
@@ -59,10 +61,9 @@ class Estimate:
             for arm in arms:
                 check_public(arm.evaluation, testbed)
             prompts: dict[Split, int] = {split: len(testbed.prompts(split)) for split in SPLITS}
-            demonstrations = count_rows(testbed.demonstrations, "train") or 0
+            size = size_of(testbed)
             opening = time.perf_counter() - started
-            size = DataSize(prompts["train"], demonstrations, count_rows(testbed.preferences, "train") or 0)
-            examples = Examples.of(testbed, with_answers=demonstrations > 0)
+            examples = Examples.of(testbed, with_answers=size.demonstrations > 0)
             judging = judging_seconds(testbed, examples)
         models = [arm.model for arm in arms]
         speeds = {model: measure_speed(model, examples, study) for model in set(models)}
@@ -123,7 +124,7 @@ class Estimate:
             return size
         stage = self.study.stages.get(source.removeprefix(STAGE)) if source.startswith(STAGE) else None
         if stage is None:
-            return DataSize(size.prompts, size.demonstrations, count_lines(Path(source)))
+            return size_with_file(size, Path(source))
         cost = stage.method.cost(size)
         answers = round(cost.scored / size.prompts) if stage.method.product == "rankings" and size.prompts else 2
         return DataSize(size.prompts, size.demonstrations, size.prompts, answers)
@@ -167,11 +168,21 @@ class Estimate:
         return [speed.forward if saved_models(evaluator) else judging for evaluator in evaluators]
 
 
-def count_lines(path: Path) -> int:
-    """Returns the number of records in a file, or in the files of a directory. Returns 0 if a file cannot be read,
-    since the run itself reports this error."""
-    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+def size_of(testbed: Testbed) -> DataSize:
+    """Returns the size of a testbed's training data."""
+    reads = (testbed.demonstrations, testbed.preferences, testbed.rated)
+    demonstrations, pairs, rated = (count_rows(read, "train") or 0 for read in reads)
+    return DataSize(len(testbed.prompts("train")), demonstrations, pairs, rated=rated)
+
+
+def size_with_file(size: DataSize, path: Path) -> DataSize:
+    """Returns the size of the data in which the answers of a file, or of the files of a directory, replace the
+    testbed's. Counts no answers if a file cannot be read, since the run itself reports this error."""
     try:
-        return sum(1 for file in files for line in file.open("rb") if line.strip())
-    except OSError:
-        return 0
+        rows = read_answers(path)
+    except (OSError, UserError):
+        rows = []
+    rated = sum(1 for row in rows if isinstance(row, Rated))
+    ranked = [len(row.completions) for row in rows if isinstance(row, Ranking)]
+    answers = round(sum(ranked) / len(ranked)) if ranked else 2
+    return DataSize(size.prompts, size.demonstrations, len(rows) - rated, answers, rated)
