@@ -132,7 +132,9 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
     provenance = provenance_of(arm, parts.testbed, parts.stages)
     refuse_shared_data(arm, provenance, parts.stages)
     if method is None:
-        product: Product = load_policy(arm, run, arm.policy, parts.context, parts.testbed)
+        product: Product = (
+            parts.start if arm.init is None else load_policy(arm, run, arm.policy, parts.context, parts.testbed)
+        )
     else:
         try:
             product = method.train(method_parts(parts))
