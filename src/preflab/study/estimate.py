@@ -18,6 +18,7 @@ from preflab.methods.cost import Cost, DataSize
 from preflab.models.spec import ModelSpec
 from preflab.spec import Context
 from preflab.study.plan import plan_run
+from preflab.study.say import Say, keep_silent
 from preflab.study.spec import Study
 from preflab.study.speed import Examples, Speed, judging_seconds, measure_speed
 from preflab.testbeds.base import SPLITS, Testbed, count_rows, require_testbed
@@ -52,9 +53,11 @@ class Estimate:
     sharing: float
 
     @classmethod
-    def measured(cls, study: Study, arms: Sequence[Arm], at_once: int) -> Estimate:
+    def measured(cls, study: Study, arms: Sequence[Arm], at_once: int, say: Say = keep_silent) -> Estimate:
         """Times the study's models, data and judge on this machine. `at_once`: the number of runs that share the
-        machine. Raises `UserError` if an arm's evaluation needs public tests that the testbed does not have."""
+        machine. `say`: takes a line about what is timed next. Raises `UserError` if an arm's evaluation needs public
+        tests that the testbed does not have."""
+        say("Plan: measures how long the data take to open, and the judge")
         started = time.perf_counter()
         with study.testbed.open(Context()) as opened:
             testbed = require_testbed(opened)
@@ -65,8 +68,12 @@ class Estimate:
             opening = time.perf_counter() - started
             examples = Examples.of(testbed, with_answers=size.demonstrations > 0)
             judging = judging_seconds(testbed, examples)
-        models = [arm.model for arm in arms]
-        speeds = {model: measure_speed(model, examples, study) for model in set(models)}
+        models = list(dict.fromkeys(arm.model for arm in arms))
+        speeds: dict[ModelSpec, Speed] = {}
+        for number, model in enumerate(models, 1):
+            lora = "" if model.lora is None else f" with LoRA of rank {model.lora.rank}"
+            say(f"Plan: measures the speed of the model {model.name}{lora} ({number} of {len(models)})")
+            speeds[model] = measure_speed(model, examples, study)
         return cls(study, speeds, prompts, size, opening, judging, SHARING if at_once > 1 else 1.0)
 
     def seconds(self, run: PlannedRun) -> float:
