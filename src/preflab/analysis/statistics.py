@@ -17,7 +17,7 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from preflab.analysis.intervals import Crossed, Floats, analyse, half_width, p_value
+from preflab.analysis.intervals import Crossed, Floats, analyse, half_width, no_spread, p_value
 from preflab.analysis.record import Comparison, ComparisonVerdict, Interval
 from preflab.analysis.scores import Scores, combined, share_seeds
 from preflab.errors import UserError, nearest
@@ -210,4 +210,5 @@ def _interval(cells: Floats, table: Crossed | None, family: float, diverged: int
         seeds=seeds,
         problems=problems,
         diverged=diverged,
+        reason=no_spread(cells, width, "seeds or problems"),
     )

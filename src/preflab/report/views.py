@@ -255,6 +255,7 @@ def doubt_words(decided: record.DecidedClaim) -> str:
 def family_words(results: Results) -> str:
     """Says that the intervals of all claims are simultaneous 95% intervals."""
     if len(results.claims) == 1:
+    doubts += [value.reason] if value.has_no_spread else []
         return "One claim, written down before the study ran; its interval holds with 95%."
     return (
         f"{len(results.claims)} claims, written down before the study ran. They are one family: their intervals hold at "
