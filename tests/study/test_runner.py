@@ -171,6 +171,16 @@ def test_the_log_of_an_arm_is_its_own(driver: Driver) -> None:
     assert (driver.directory / "seed-0/ppo/run.log").read_text() == "something broke\n"
 
 
+def test_a_pipe_in_the_place_of_a_log_is_refused(driver: Driver) -> None:
+    """Protects a study from waiting for ever for somebody who reads the log."""
+    place = driver.directory / "seed-0/stages/sft"
+    place.mkdir(parents=True)
+    os.mkfifo(place / "run.log")
+    code, said = driver.run(study())
+    assert code == 2 and "run.log is not a regular file" in said
+    assert [path.name for path in place.iterdir()] == ["run.log"]
+
+
 # -- what is done -------------------------------------------------------------------------------------------------------
 
 
