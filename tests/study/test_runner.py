@@ -243,6 +243,18 @@ def test_another_spec_is_refused(driver: Driver) -> None:
     assert "it differs in looks" in said
 
 
+def test_a_refused_arm_claims_no_directory(driver: Driver) -> None:
+    """An arm that is refused before it begins leaves neither its lock nor its log; what has run stays, and the corrected
+    study goes on from it."""
+    content = study(arms={"ppo": work("refused", init="stage:sft")})
+    code, said = driver.run(content)
+    assert code == 2 and "The stub is refused." in said
+    home = driver.directory / "seed-0"
+    assert [path.name for path in home.iterdir()] == ["stages"] and (home / "stages/sft/result.json").exists()
+    content["arms"]["ppo"]["method"]["end"] = "well"
+    assert driver.run(content)[0] == 0
+
+
 # -- deaths -------------------------------------------------------------------------------------------------------------
 
 

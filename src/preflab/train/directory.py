@@ -6,10 +6,10 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TextIO
 
 from preflab.errors import UserError
 from preflab.train.files import refuse_special, remove
@@ -17,6 +17,7 @@ from preflab.train.log import logger
 from preflab.train.own import RESULT, foreign_files, refuse_foreign
 from preflab.train.sealed import Form, read_sealed, write_sealed
 
+LOCK = "lock"
 RUN_FORMAT = 1
 RUN_MANIFEST = "manifest.json"
 STUDY_MANIFEST = "study.json"
@@ -24,30 +25,67 @@ RUN_FILES = ("metrics.jsonl", "samples.jsonl", "answers.jsonl", "timing.jsonl", 
 RUN_DIRECTORIES = ("checkpoints", "best", "final", "journal", "tensorboard")
 
 
+class Lock(NamedTuple):
+    """The lock of a directory while this process has it. `is_new`: whether this process made the lock's file."""
+
+    file: TextIO
+    is_new: bool
+
+
+def take_lock(directory: Path, patience: float) -> Lock:
+    """Makes the directory and locks it. See `locked`. A process that is refused removes its lock, so that the file which
+    another process waits for may no longer be the directory's lock. The other process then opens the new file."""
+    path, deadline = directory / LOCK, time.monotonic() + patience
+    while True:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            refuse_special(path)
+            is_new = not path.exists()
+            file = path.open("w")
+        except FileNotFoundError as error:  # a process that was refused has removed the directory
+            if time.monotonic() > deadline:
+                raise UserError(f"{path} cannot be made. Choose another --output.") from error
+            time.sleep(0.1)
+            continue
+        except OSError as error:
+            raise UserError(f"{directory} cannot be written: {error.strerror}. Choose another --output.") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return Lock(file, is_new)
+            file.close()
+        except OSError as error:
+            file.close()
+            if time.monotonic() > deadline:
+                raise UserError(f"Another process writes in {directory}. Wait until it ends, or stop it.") from error
+            time.sleep(0.1)
+
+
+def remove_empty(places: Iterable[Path]) -> None:
+    """Removes directories, the innermost first, up to the first that is not empty."""
+    for place in places:
+        try:
+            place.rmdir()
+        except OSError:
+            return
+
+
 @contextmanager
 def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
     """Makes a directory and locks it, so that no other process writes in it. If another process has the lock, waits up
     to `patience` seconds. Raises `UserError` if the directory cannot be made or written, or if the lock is still taken
-    after this time."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        refuse_special(directory / "lock")
-        file = (directory / "lock").open("w")
-    except OSError as error:
-        raise UserError(f"{directory} cannot be written: {error.strerror}. Choose another --output.") from error
-    with file:
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    raise UserError(
-                        f"Another process writes in {directory}. Wait until it ends, or stop it."
-                    ) from error
-                time.sleep(0.1)
-        yield
+    after this time. If the block raises `UserError`, and the directory then holds neither a run nor a study, removes the
+    lock and the directories that this function made."""
+    made = [place for place in (directory, *directory.parents) if not os.path.lexists(place)]
+    lock = take_lock(directory, patience)
+    with lock.file:
+        try:
+            yield
+        except UserError:
+            if lock.is_new and not any(os.path.lexists(directory / name) for name in (RUN_MANIFEST, STUDY_MANIFEST)):
+                (directory / LOCK).unlink(missing_ok=True)
+                remove_empty(made)
+            raise
 
 
 def clear(directory: Path) -> None:
