@@ -14,14 +14,14 @@ from typing import Any, NamedTuple, TextIO
 from preflab.errors import UserError
 from preflab.train.files import refuse_special, remove
 from preflab.train.log import logger
-from preflab.train.own import RESULT, foreign_files, refuse_foreign
+from preflab.train.own import PRODUCT, RESULT, foreign_files, refuse_foreign
 from preflab.train.sealed import Form, read_sealed, write_sealed
 
 LOCK = "lock"
 RUN_FORMAT = 1
 RUN_MANIFEST = "manifest.json"
 STUDY_MANIFEST = "study.json"
-RUN_FILES = ("metrics.jsonl", "samples.jsonl", "answers.jsonl", "timing.jsonl", RESULT, "wandb.json")
+RUN_FILES = ("metrics.jsonl", "samples.jsonl", "answers.jsonl", "timing.jsonl", PRODUCT, RESULT, "wandb.json")
 RUN_DIRECTORIES = ("checkpoints", "best", "final", "journal", "tensorboard")
 
 
