@@ -28,8 +28,6 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 Floats = NDArray[np.float64]
-ROUNDING = 1e-12
-"""The largest half width, relative to the numbers themselves, that rounding alone can cause."""
 
 
 class Crossed(NamedTuple):
@@ -55,14 +53,6 @@ class Crossed(NamedTuple):
         variance = self.variance
         share = np.divide(self.seed_part, variance, out=np.ones_like(variance), where=variance > 0)
         return 1 / (share / self.seed_df + (1 - share) / self.problem_df)
-
-
-def no_spread(values: Floats, width: float, among: str) -> str:
-    """Returns the remark on an interval whose half width is 0, up to rounding; '' for any other interval. `values`: the
-    numbers from which the interval was computed. `among`: what they were drawn from, such as "seeds"."""
-    if width > ROUNDING * float(np.abs(values).max()):
-        return ""
-    return f"no spread between {among} was seen: the interval has no width and says nothing about other {among}"
 
 
 def analyse(tables: Floats) -> Crossed:

@@ -10,8 +10,8 @@ from scipy.stats import t
 
 from preflab.analysis.board import Board
 from preflab.analysis.gather import Arms, FinishedRun, mean
-from preflab.analysis.intervals import no_spread
 from preflab.analysis.record import DecodingChoice, Interval, Measure, MeasuredValue, known_measure
+from preflab.analysis.spread import no_spread
 from preflab.analysis.statistics import mean_interval
 
 

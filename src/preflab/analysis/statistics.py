@@ -17,9 +17,10 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from preflab.analysis.intervals import Crossed, Floats, analyse, half_width, no_spread, p_value
+from preflab.analysis.intervals import Crossed, Floats, analyse, half_width, p_value
 from preflab.analysis.record import Comparison, ComparisonVerdict, Interval
 from preflab.analysis.scores import Scores, combined, share_seeds
+from preflab.analysis.spread import no_spread
 from preflab.errors import UserError, nearest
 
 ALPHA = 1 - 0.95

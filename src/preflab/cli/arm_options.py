@@ -47,7 +47,8 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
     if options.no_evaluate:
         data |= {"evaluator": None, "measure": "none"}
     arm = parse_spec(Arm, data, where="train")
-    refuse_ignored(options, arm)
+    own = {"model": options.model, "init": options.init, "lora": options.lora, "preferences": options.preferences}
+    refuse_ignored(own | {"reward": options.reward} | measuring_options(options), arm)
     arm.check_names("train")
     return arm
 
@@ -70,7 +71,7 @@ def evaluation_arm(options: argparse.Namespace) -> Arm:
     start = None if options.start is None else _name_product(options.start)
     data = shared_settings(options) | {"name": "evaluate", "policy": policy, "init": start}
     arm = parse_spec(Arm, data, where="evaluate")
-    refuse_ignored(options, arm)
+    refuse_ignored(measuring_options(options), arm)
     return arm
 
 
@@ -85,8 +86,7 @@ def _name_product(name: str) -> str:
 def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Returns the fields of an arm that both `train` and `evaluate` set."""
     testbed = testbed_from_options(options)
-    measuring = {"max_new_tokens": options.max_new_tokens, "samples": options.samples, "k": options.k}
-    measuring["temperatures"] = options.temperatures
+    measuring = {name: value for name, value in measuring_options(options).items() if name != "evaluator"}
     return {
         "testbed": testbed,
         "evaluator": choose_evaluator(options, testbed),
@@ -98,6 +98,12 @@ def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
         "precision": options.precision,
         "device": options.device,
     }
+
+
+def measuring_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the values of the options of the measurement, None for an option that is not given."""
+    given = {"evaluator": options.evaluator, "max_new_tokens": options.max_new_tokens, "samples": options.samples}
+    return {**given, "k": options.k, "temperatures": options.temperatures}
 
 
 def choose_evaluator(options: argparse.Namespace, testbed: TestbedSpec) -> Any:

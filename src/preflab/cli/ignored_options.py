@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from preflab.arm.spec import Arm
 from preflab.errors import UserError
 from preflab.methods import METHODS
-from preflab.methods.spec import Method
 
 BESIDE_RUN_FILE = ("--run", "--output", "--fresh", "--push", "--json", "--quiet", "--verbose")
 """The options of `train` that act beside a run file."""
 SAMPLING = ("samples", "k", "temperatures")
 MEASURING = ("evaluator", "max_new_tokens", *SAMPLING)
-ANSWERS = ("preferences", "rankings", "rated")
+STARTING = ("model", "init", "lora")
+OF_PAIRS = ("preferences", "rankings", "rated")
 """The kinds of records that a file of `--preferences` can have."""
 
 
@@ -32,13 +33,13 @@ def refuse_beside_run_file(options: argparse.Namespace, method_options: Sequence
         )
 
 
-def refuse_ignored(options: argparse.Namespace, arm: Arm) -> None:
-    """Raises `UserError` if an option is given that has no effect on the arm."""
+def refuse_ignored(given: Mapping[str, Any], arm: Arm) -> None:
+    """Raises `UserError` if an option is given that has no effect on the arm. `given`: the values of the options by
+    name, None for an option that is not given."""
     reasons = _unmeasured(arm) | ({} if arm.method is None else _unused(arm.method))
     if arm.init is not None:
         reasons.setdefault("model", "--init names the model to start from")
-    given = [name for name, value in vars(options).items() if value is not None]
-    ignored = next((name for name in given if name in reasons), None)
+    ignored = next((name for name, value in given.items() if value is not None and name in reasons), None)
     if ignored is not None:
         raise UserError(f"--{ignored.replace('_', '-')} would be ignored: {reasons[ignored]}. Leave it out.")
 
@@ -52,16 +53,16 @@ def _unmeasured(arm: Arm) -> dict[str, str]:
     return {} if arm.evaluators else dict.fromkeys(SAMPLING, "the run has no evaluator, which --evaluator would name")
 
 
-def _unused(method: Method) -> dict[str, str]:
+def _unused(method: Any) -> dict[str, str]:
     """Returns the options that name a model, a reward or pairs and have no effect on the method, each with the reason.
     Whether a method of the user uses a reward or pairs is not known."""
     kind, reasons = method.kind, dict[str, str]()
     if not method.starts_from_policy:
-        reasons = dict.fromkeys(("model", "init", "lora"), f"{kind} starts from no policy")
+        reasons |= dict.fromkeys(STARTING, f"{kind} starts from no policy")
     if kind not in METHODS.known:
         return reasons
     if not (method.scores_samples or method.inference().selector == "reward"):
         reasons["reward"] = f"{kind} uses no reward with these settings"
-    if method.learns_from not in ANSWERS:
+    if method.learns_from not in OF_PAIRS:
         reasons["preferences"] = f"{kind} learns from {method.learns_from}, not from pairs"
     return reasons

@@ -13,8 +13,9 @@ from preflab.errors import UserError
 from preflab.spec import parse_spec
 from preflab.study.own_evaluators import OwnEvaluators, record_own_evaluators, with_recorded_evaluators
 from preflab.study.spec import Study
-from preflab.train.directory import LOCK, RUN_FORMAT, RUN_MANIFEST, STUDY_MANIFEST, clear, remove_empty
+from preflab.train.directory import RUN_FORMAT, RUN_MANIFEST, STUDY_MANIFEST, clear
 from preflab.train.files import remove
+from preflab.train.lock import LOCK
 from preflab.train.log import RUN_LOG
 from preflab.train.own import refuse_foreign
 from preflab.train.sealed import read_sealed, write_sealed
@@ -141,21 +142,6 @@ def withdrawn_unless_begun(directory: Path) -> Generator[None]:
             (directory / run / RUN_MANIFEST).exists() for run in read_manifest_file(directory).runs
         ):
             remove(path)
-        raise
-
-
-@contextmanager
-def removing_refused(made: Sequence[Path]) -> Generator[None]:
-    """If the block raises `UserError`, removes what a study put into the directories `made` of runs that have not begun,
-    and these directories if they are then empty. `made`: directories that the study itself has made."""
-    try:
-        yield
-    except UserError:
-        for directory in made:
-            if not (directory / RUN_MANIFEST).exists():
-                for name in STARTED_FILES:
-                    remove(directory / name)
-                remove_empty((directory, *directory.parents))
         raise
 
 

@@ -18,6 +18,7 @@ from preflab.analysis.measured import measured_values, measures_of
 from preflab.analysis.record import DecodingChoice
 from preflab.analysis.reward_models import pooled_accuracy, reward_model_result, stage_results
 from preflab.analysis.scores import Scores, share_seeds
+from preflab.analysis.spread import spread_caveats
 from preflab.analysis.statistics import compare_all, compare_with_baselines, find_winner, mean_interval
 from preflab.analysis.verdict import Evidence, study_verdict
 from preflab.arm.match import match_directory
@@ -51,6 +52,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
     declared = {measure.name: measure for row in study.measures.values() for measure in row}
     boards, headline = boards_of(study, arms, declared), study.headline or study.score
     scores = {name: boards["chosen"].table(runs, "chosen", measure=headline) for name, runs in arms.items() if boards}
+    means = {name: mean_interval(table) for name, table in scores.items()}
     evaluators = {name: evaluator_result(study, name, spec, directory) for name, spec in study.evaluators.items()}
     decides = evaluators[study.main_evaluator]
     reward_models = (reward_model_result(name, stage_results(directory, name, study.seeds)) for name in study.stages)
@@ -84,7 +86,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         samples=tuple(samples(arms)),
         unrewarded=tuple(unrewarded(arms)),
         caveats=(
-            *(*study.caveats, *failures, *automatic_caveats(study, arms), *spread_caveats(scores, headline)),
+            *(*study.caveats, *failures, *automatic_caveats(study, arms), *spread_caveats(means, headline)),
             *every_run[0].result["data_notes"],
         ),
         versions=versions_of(run.planned.directory for run in every_run),
@@ -334,16 +336,6 @@ def automatic_caveats(study: Study, arms: Arms) -> Iterator[str]:
             )
         if len(runs) < study.seeds:
             yield f"{name}: {len(runs)} of {study.seeds} seeds are there; comparisons use the seeds that both arms have."
-
-
-def spread_caveats(scores: Mapping[str, Scores], headline: str) -> Iterator[str]:
-    """Yields a sentence that names the arms whose intervals have no width."""
-    names = [name for name, table in scores.items() if mean_interval(table).has_no_spread]
-    if names:
-        yield (
-            f"{', '.join(names)}: no spread between seeds or problems was seen in {headline}, so that the 95% interval has no "
-            "width. It says nothing about other seeds or problems."
-        )
 
 
 def unfinished_words(study: Study, arms: Arms, command: str) -> str:

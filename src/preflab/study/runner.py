@@ -25,8 +25,8 @@ from preflab.arm.origin import code_of
 from preflab.arm.planned import Planned
 from preflab.endings import Stopped
 from preflab.errors import UserError
-from preflab.study.directory import removing_refused
 from preflab.study.launch import ArmProcess, last_log_lines, launch
+from preflab.study.refused import removing_refused
 from preflab.study.watch import Watch
 from preflab.text import one_line
 from preflab.train.directory import edited_files, read_manifest

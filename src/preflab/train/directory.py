@@ -2,72 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any
 
 from preflab.errors import UserError
-from preflab.train.files import refuse_special, remove
+from preflab.train.files import remove
+from preflab.train.lock import LOCK, remove_empty, take_lock
 from preflab.train.log import logger
 from preflab.train.own import PRODUCT, RESULT, foreign_files, refuse_foreign
 from preflab.train.sealed import Form, read_sealed, write_sealed
 
-LOCK = "lock"
 RUN_FORMAT = 1
 RUN_MANIFEST = "manifest.json"
 STUDY_MANIFEST = "study.json"
 RUN_FILES = ("metrics.jsonl", "samples.jsonl", "answers.jsonl", "timing.jsonl", PRODUCT, RESULT, "wandb.json")
 RUN_DIRECTORIES = ("checkpoints", "best", "final", "journal", "tensorboard")
-
-
-class Lock(NamedTuple):
-    """The lock of a directory while this process has it. `is_new`: whether this process made the lock's file."""
-
-    file: TextIO
-    is_new: bool
-
-
-def take_lock(directory: Path, patience: float) -> Lock:
-    """Makes the directory and locks it. See `locked`. A process that is refused removes its lock, so that the file which
-    another process waits for may no longer be the directory's lock. The other process then opens the new file."""
-    path, deadline = directory / LOCK, time.monotonic() + patience
-    while True:
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            refuse_special(path)
-            is_new = not path.exists()
-            file = path.open("w")
-        except FileNotFoundError as error:  # a process that was refused has removed the directory
-            if time.monotonic() > deadline:
-                raise UserError(f"{path} cannot be made. Choose another --output.") from error
-            time.sleep(0.1)
-            continue
-        except OSError as error:
-            raise UserError(f"{directory} cannot be written: {error.strerror}. Choose another --output.") from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return Lock(file, is_new)
-            file.close()
-        except OSError as error:
-            file.close()
-            if time.monotonic() > deadline:
-                raise UserError(f"Another process writes in {directory}. Wait until it ends, or stop it.") from error
-            time.sleep(0.1)
-
-
-def remove_empty(places: Iterable[Path]) -> None:
-    """Removes directories, the innermost first, up to the first that is not empty."""
-    for place in places:
-        try:
-            place.rmdir()
-        except OSError:
-            return
 
 
 @contextmanager
