@@ -277,7 +277,7 @@ def test_foreign_adapters_are_read_at_their_own_padding(own: bool, base_pad: int
     tokenizer.save_pretrained(tmp_path / "base")
     base = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=1)
     adapted = get_peft_model(base, LoraConfig(task_type="SEQ_CLS", r=2, init_lora_weights=False)).eval()
-    adapted.save_pretrained(tmp_path / "adapters")
+    adapted.save_pretrained(str(tmp_path / "adapters"))
     if own:
         tokenizer.pad_token = "<|im_end|>"
         tokenizer.save_pretrained(tmp_path / "adapters")
