@@ -22,6 +22,7 @@ from preflab.spec import parse_spec
 from preflab.study.directory import read_study
 from preflab.study.results import study_results
 from preflab.study.run import run_missing
+from preflab.study.say import Say, keep_silent
 from preflab.study.spec import Study
 from preflab.train.directory import locked
 from preflab.train.files import naming_failures
@@ -139,13 +140,20 @@ def run_study(
     return StudyOutcome(results, page, failures)
 
 
-def plan_study(study: Study, directory: Path, *, fresh: bool = False) -> Forecast:
+def plan_study(
+    study: Study,
+    directory: Path,
+    *,
+    fresh: bool = False,
+    tune: bool = False,
+    say: Say = keep_silent,
+) -> Forecast:
     """Times the study's models and its judge on this machine. Returns the runs that are still to do, and how long they
-    would take. Raises `UserError` if the directory holds another study, or if the testbed lacks data that the
-    measurements need."""
+    would take. `tune`: as in `run_study`. `say`: takes a line about what is timed next. Raises `UserError` if the
+    directory holds another study, or if the testbed lacks data that the measurements need."""
     from preflab.study.forecast import forecast_study
 
-    return forecast_study(study, directory, fresh=fresh)
+    return forecast_study(study, directory, fresh=fresh, tune=tune, say=say)
 
 
 def report_study(directory: Path, *, samples: bool = True) -> tuple[Results, Path]:

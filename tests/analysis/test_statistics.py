@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from preflab.analysis.intervals import Floats, analyse, half_width, p_value, safe_half_width, sharp_half_width
+from preflab.analysis.measured import interval_over_seeds
 from preflab.analysis.scores import Scores
 from preflab.analysis.simulate import Design, coverage, false_wins, studies, wrong_winners
 from preflab.analysis.statistics import (
@@ -136,9 +137,26 @@ def test_identical_arms_are_not_decided() -> None:
     for family in (1, 6):
         c = compare_scores(a, a, family=family)
         assert (c.low, c.high, c.p_value, c.verdict) == (0, 0, 1, "not decided")
+        assert c.reason.startswith("no spread between seeds or problems was seen: the interval has no width")
         always = compare_scores(arm(a.values + 1), a, family=family)
         assert always.verdict == "better"
         assert always.p_value == pytest.approx(0, abs=1e-12)
+
+
+def test_an_interval_without_width_says_so() -> None:
+    """Guards from reading [x, x] as certainty: equal cells (of .1, whose mean is rounded), and means of seeds and of problems
+    that are equal by chance. A table with any spread has no remark."""
+    for values in (np.full((3, 7), 0.1), np.array([[1.0, 0.0], [0.0, 1.0]]), np.zeros((2, 2))):
+        flat = mean_interval(arm(values))
+        assert flat.low == pytest.approx(flat.high) and flat.has_no_spread and "no spread" in flat.reason
+    for plain in (
+        mean_interval(noisy(0.5, 1)),
+        compare_scores(noisy(0.5, 1), noisy(0.5, 2)),
+        interval_over_seeds([1, 2]),
+    ):
+        assert plain.reason == "" and not plain.has_no_spread
+    assert interval_over_seeds([0.1] * 3).reason.startswith("no spread between seeds was seen")
+    assert not mean_interval(noisy(0.5, 1, seeds=1)).has_no_spread  # it has no interval at all
 
 
 def test_one_seed_has_no_interval() -> None:

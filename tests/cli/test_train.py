@@ -113,7 +113,8 @@ def test_settings_of_testbed_and_evaluator(command: str, monkeypatch: pytest.Mon
     )
     assert list(arm.evaluators.values()) == [Brevity(words=3, strict=True)]
     assert (arm.testbed.train, arm.testbed.wrong_share, arm.testbed.seed, arm.seed) == (7, 0.5, 0, 4)
-    data = ["--model", "tiny", "--testbed", "jsonl", "--data", "a b.jsonl", "--rows", "5"]
+    data = ["--testbed", "jsonl", "--data", "a b.jsonl", "--rows", "5"]
+    data += ["--model", "tiny"] if command.startswith("train") else []
     data += ["--testbed.validation", ".2", "--testbed.test", "held.csv", "--testbed.fields", "prompt", "question"]
     arm = started(monkeypatch, *command.split(), *data, "--evaluator", "src", "--evaluator.model.std", "2")
     spec = arm.testbed
@@ -153,6 +154,75 @@ def test_settings_beside_a_run_file_are_refused(capsys: pytest.CaptureFixture[st
     """A run file would override such a setting without a warning."""
     code, _, err = run("train", "--run", "mine.json", "--testbed.train", "3", capsys=capsys)
     assert code == 2 and "The file of --run names the method, the testbed and the evaluator" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("--seed 3", "--seed"),
+        ("--device cpu --k=1", "--device, --k"),
+        ("--lora 4 --no-evaluate -q --output x", "--lora, --no-evaluate"),
+        ("--beta .1", "--beta"),
+        ("dpo --model tiny", "dpo, --model"),
+        ("--evaluator.words 3 --fresh", "--evaluator.words"),
+    ],
+)
+def test_options_beside_a_run_file_are_refused(words: str, named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file sets the seed, the device and all else, so that such an option had no effect, without a word."""
+    code, _, err = run("train", "--run", "mine.json", *words.split(), capsys=capsys)
+    assert code == 2 and f"These words would be ignored: {named}. Set them in mine.json, or leave --run out." in err
+    taken = ("--output", "x", "--fresh", "--json", "-q", "--push", "me/x")
+    code, _, err = run("train", "--run", "no.json", *taken, capsys=capsys)
+    assert code == 2 and "no file no.json" in err
+
+
+JSONL = "--testbed jsonl --data a.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train sft --reward tests", "--reward would be ignored: sft uses no reward with these settings."),
+        (
+            "train ppo --reward tests --preferences a.jsonl",
+            "--preferences would be ignored: ppo learns from prompts, not from pairs.",
+        ),
+        ("train dpo --model tiny --init b", "--model would be ignored: --init names the model to start from."),
+        ("train warm --models a b --lora 4", "--lora would be ignored: warm starts from no policy."),
+        ("train sft --no-evaluate --k 1", "--k would be ignored: --no-evaluate leaves out the measurement."),
+        (
+            "train rm --max-new-tokens 9",
+            "--max-new-tokens would be ignored: rm makes no policy that could be measured.",
+        ),
+        (
+            f"train sft --model tiny {JSONL} --temperatures 1",
+            "--temperatures would be ignored: the run has no evaluator",
+        ),
+        (f"evaluate . {JSONL} --samples 2", "--samples would be ignored: the run has no evaluator"),
+        ("evaluate . --model tiny", "`preflab evaluate` has no option '--model'."),
+        ("study smoke --tune", "The study 'smoke' has no tuning stage for its arms."),
+        ("study smoke --tune --plan", "The study 'smoke' has no tuning stage for its arms."),
+    ],
+)
+def test_options_without_effect_are_refused(
+    words: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Protects the user, who took the result for that of the option: it had no effect, without a word."""
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(*words.split(), capsys=capsys)
+    assert code == 2 and said in err
+
+
+def test_options_with_an_effect_are_taken() -> None:
+    """A reward that chooses among answers, pairs from a file, adapters on a start, and the samples of a method act."""
+    taken = (
+        "best-of-n --selector reward --reward tests",
+        "dpo --preferences a.jsonl --init b --lora 2",
+        "kto --preferences a.jsonl",
+    )
+    for words in (*taken, "expert-iteration --reward tests --samples 3 --no-evaluate", "sft --no-evaluate --seed 3"):
+        options, more = TRAIN_COMMAND.parser().parse_known_args(words.split())
+        arm_from_options(options, more)
 
 
 def test_help_lists_settings(capsys: pytest.CaptureFixture[str]) -> None:

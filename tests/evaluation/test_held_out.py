@@ -85,3 +85,5 @@ def test_runs_without_an_evaluator_have_held_out_numbers(tmp_path: Path, capsys:
         main([*words, "--max-new-tokens", "4", "--device", "cpu", "--output", str(tmp_path / "measured")])
     assert not ended.value.code
     assert "held out (test split): loss" in capsys.readouterr().out
+    measured, trained = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("measured", "dpo"))
+    assert measured["parameters"] == trained["parameters"]  # those of the measured policy, to which the rows are fitted

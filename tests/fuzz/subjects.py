@@ -114,7 +114,7 @@ def write_study(folder: Path, draw: random.Random) -> Path:
 
 
 def use_study(path: Path) -> int:
-    def plan(study: Study, directory: Path, *, fresh: bool) -> None:
+    def plan(study: Study, directory: Path, **options: Any) -> None:
         for seed in range(min(study.seeds, 2)):
             one = study.model_copy(update={"seeds": seed + 1})
             list(planned_runs(one, directory)), list(planned_matches(one, directory))

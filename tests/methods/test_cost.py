@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.methods.toy import COLOURS, Scored, opened, untrained
+from tests.methods.toy import COLOURS, Scored, Toy, opened, untrained
 
 from preflab.batch import PairBatch, RankedBatch
 from preflab.methods import METHODS
@@ -17,6 +17,7 @@ from preflab.sampling.base import Samples
 from preflab.sampling.native import Native
 from preflab.spec import Context
 from preflab.train.learner import Learner
+from preflab.types import Rated
 
 SIZE = DataSize(prompts=len(COLOURS), demonstrations=len(COLOURS), pairs=len(COLOURS))
 DECODING = {"max_new_tokens": 3}
@@ -84,12 +85,19 @@ class Counted:
         return float(len(text))
 
 
-def run(kind: str, settings: dict[str, Any], directory: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Cost, Cost]:
+def run(
+    kind: str,
+    settings: dict[str, Any],
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: DataSize = SIZE,
+    **data: Any,
+) -> tuple[Cost, Cost]:
     """What the method states, and what it does; the held-out pairs that validate a reward model are not training."""
     method, counted, policy = METHODS.parse({"kind": kind, **settings}), Counted(monkeypatch), untrained()
-    stated = method.cost(SIZE)
+    stated = method.cost(size)
     with Native().open(Context()) as sampler:
-        changes = {"sampler": counted.sample(sampler), "reward": Scored(counted.reward)}
+        changes = {"sampler": counted.sample(sampler), "reward": Scored(counted.reward), **data}
         with opened(directory, policy, **changes) as parts:
             product = method.train(parts)
     trained = product if method.product == "reward_model" else policy
@@ -104,6 +112,15 @@ def test_a_stated_cost_is_what_is_done(kind: str, tmp_path: Path, monkeypatch: p
     were read without a gradient."""
     stated, counted = run(kind, EXACT[kind], tmp_path, monkeypatch)
     assert counted == stated
+
+
+def test_single_answers_are_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects `--plan` for answers with a label each: KTO's cost counted two answers for each of them, as for a pair."""
+    pairs = Toy().preferences("train")
+    rated = [Rated(pair.prompt, pair.chosen if i < 5 else pair.rejected, i < 5) for i, pair in enumerate(pairs)]
+    size = DataSize(prompts=len(COLOURS), demonstrations=5, pairs=0, rated=len(rated))
+    stated, counted = run("kto", EXACT["kto"], tmp_path, monkeypatch, size, rated=lambda: rated)
+    assert counted == stated and stated.trained == 2 * len(rated)
 
 
 @pytest.mark.parametrize("kind", BOUNDED)

@@ -7,10 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftConfig, PeftModel
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from tests.models.conftest import CHATML, chat_tokenizer
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+)
 
 from preflab.batch import collate
 from preflab.errors import UserError
@@ -254,6 +260,37 @@ def test_a_foreign_reward_model_whose_padding_ends_answers(tail: str, tmp_path: 
             with torch.no_grad():
                 ours = forward.scores(scorer.model, collate([encoded.prompt], [encoded.answer]))[0]
             torch.testing.assert_close(ours, card, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("own", "base_pad"), [(True, 3), (False, 3), (False, 2)])
+def test_foreign_adapters_are_read_at_their_own_padding(own: bool, base_pad: int, tmp_path: Path) -> None:
+    """Protects scores of reward models that peft saved as adapters alone: the padding token is that of the tokenizer beside
+    them, which may end answers, and without a tokenizer that of their base model."""
+    chat = CHATML.replace("'<|im_end|>' + '\\n'", "'<|im_end|>'")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=272, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        pad_token_id=base_pad, eos_token_id=2, initializer_range=0.2,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "base")
+    tokenizer = chat_tokenizer(chat)
+    tokenizer.save_pretrained(tmp_path / "base")
+    base = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=1)
+    adapted = get_peft_model(base, LoraConfig(task_type="SEQ_CLS", r=2, init_lora_weights=False)).eval()
+    adapted.save_pretrained(str(tmp_path / "adapters"))
+    if own:
+        tokenizer.pad_token = "<|im_end|>"
+        tokenizer.save_pretrained(tmp_path / "adapters")
+        base.config.pad_token_id = 2
+    lm = load_reward_model(tmp_path / "adapters")
+    for prompt, text in ((PROMPTS[0], "yes"), (PROMPTS[1], "No, it is not.")):
+        turns = [{"role": turn.role, "content": turn.content} for turn in (*prompt.turns, Turn("assistant", text))]
+        rendered = tokenizer(tokenizer.apply_chat_template(turns, tokenize=False), add_special_tokens=False)
+        encoded = lm.encode(prompt, Completion(text), 64)
+        with torch.no_grad():
+            card = adapted(torch.tensor([rendered.input_ids])).logits[0, 0]
+            ours = forward.scores(lm.model, collate([encoded.prompt], [encoded.answer]))[0]
+        torch.testing.assert_close(ours, card, atol=1e-4, rtol=1e-4)
 
 
 def test_our_own_reward_model_reads_the_end_token(saved: dict[str, Path], tmp_path: Path) -> None:

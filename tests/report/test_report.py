@@ -17,7 +17,7 @@ from rich.console import Console
 
 from preflab.analysis.record import Interval, Results
 from preflab.errors import UserError
-from preflab.report import print_summary, write_report
+from preflab.report import print_summary, views, write_report
 from preflab.report.figures import sweep
 from preflab.report.markdown import render_markdown
 from preflab.report.page import render_html
@@ -277,6 +277,42 @@ def test_an_evaluator_that_cannot_rank_is_said_first(results: Results) -> None:
     console = Console(file=io.StringIO(), width=100)
     print_summary(weak, console)
     assert "cannot rank" in console.file.getvalue()
+
+
+def test_an_interval_without_width_is_remarked(results: Results) -> None:
+    """Protects from reading [5.0, 5.0] as certainty: page, Markdown, JSON and terminal say that no spread was seen."""
+    reason = "no spread between seeds or problems was seen: the interval has no width"
+    flat = {"estimate": 0.05, "low": 0.05, "high": 0.05, "reason": reason}
+    pair = results.comparisons[0].model_copy(update=flat)
+    claim = results.claims[0].model_copy(update={"value": Interval.model_validate(flat)})
+    first, *others = light(results).arms
+    one = first.measures[0].model_copy(update={"value": Interval.model_validate(flat)})
+    arms = (first.model_copy(update={"measures": (one, *first.measures[1:])}), *others)
+    verdict = results.verdict.model_copy(update={"evidence": (pair,)})
+    changed = {"arms": arms, "comparisons": (pair,), "claims": (claim,), "verdict": verdict}
+    marked = light(results).model_copy(update=changed)
+    page, words = render_html(marked), render_markdown(marked)
+    assert page.count(reason) == words.count(reason) == 3  # evidence, claim and comparison
+    assert "[5.0, 5.0], no spread</span>" in page and "5.0\\] (no spread)" in words
+    console = Console(file=io.StringIO(), width=400)
+    print_summary(marked, console)
+    assert console.file.getvalue().count(reason) == 2
+    assert "no spread" not in render_html(light(results)) + render_markdown(light(results))
+
+
+def test_no_pair_is_shown_twice(results: Results) -> None:
+    """Protects readers from the same table under two headings: where the study named no comparisons, the second table has the
+    pairs that are not among the evidence, and is left out without one. Named comparisons are all shown."""
+    named = results.comparisons
+    every = tuple(pair.model_copy(update={"named": False}) for pair in named)
+    swapped = every[0].model_copy(update={"first": every[0].second, "second": every[0].first})
+    for evidence, pairs, shown in ((every, every, []), ((swapped,), every, [*every[1:]]), (named, named, [*named])):
+        verdict = results.verdict.model_copy(update={"evidence": evidence})
+        report = light(results).model_copy(update={"comparisons": pairs, "verdict": verdict})
+        assert views.further_comparisons(report) == shown
+        for words in (render_html(report), render_markdown(report)):
+            _, _, section = words.partition("Arm against arm</h2>" if "<html" in words else "## Arm against arm")
+            assert bool(section) == bool(shown)
 
 
 def test_more_arms_than_colours(make_results: Callable[[int], Results]) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
+from tests.models.conftest import save_chat
+from tests.models.test_template import THINKING
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from preflab.errors import UserError
 from preflab.meter import Meter
-from preflab.models.heads import make_reward_model
+from preflab.models.heads import load_reward_model, make_reward_model
 from preflab.models.lm import LanguageModel
-from preflab.models.load import load_model
+from preflab.models.load import load_directory, load_model
+from preflab.models.rewriting import encode_to_score
 from preflab.models.spec import ModelSpec, TinyShape
 from preflab.rewards.learned import Learned, LearnedReward
 from preflab.spec import Context
@@ -55,6 +60,29 @@ def test_the_micro_batch_changes_nothing(saved: Path) -> None:
     assert opened(saved, tokens=1).score(PROMPTS, ANSWERS) == pytest.approx(
         opened(saved).score(PROMPTS, ANSWERS), abs=1e-5
     )
+
+
+@torch.no_grad()
+def test_reasoning_is_scored_as_the_template_writes_it(tmp_path: Path) -> None:
+    """Protects scores of answers with reasoning of their own: the template writes it in place of its empty block, and the
+    score was that of a text with two blocks. Cut answers, names of tokens and plain answers keep their ids."""
+    place = save_chat(tmp_path / "m", THINKING, plain=("<think>", "</think>"), rows=320)
+    make_reward_model(load_directory(place), seed=1).save(tmp_path / "rm")
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "rm")
+    prompt = Prompt("a", (Turn("user", "Is it so?"), Turn("assistant", "yes"), Turn("user", "And that?")))
+    for text, truncated in product(
+        ("<think>\nhm\n</think>\n\nyes", "hm</think>yes", "<think>hm", "yes"), (False, True)
+    ):
+        turns = [{"role": turn.role, "content": turn.content} for turn in (*prompt.turns, Turn("assistant", text))]
+        rendered = tokenizer.apply_chat_template(turns, tokenize=False)
+        kept = rendered.removesuffix("<|im_end|>\n" if truncated else "\n")
+        card = plain(torch.tensor([tokenizer(kept, add_special_tokens=False).input_ids])).logits[0, 0]
+        ours = opened(tmp_path / "rm").score([prompt], [Completion(text, truncated)])
+        assert ours == pytest.approx([float(card)], abs=1e-5), text
+    spelled = Completion("<think>\n<|im_end|>\n</think>\n\nyes")
+    ids = [index for part in encode_to_score(load_reward_model(tmp_path / "rm"), prompt, spelled) for index in part]
+    assert ids.count(tokenizer.convert_tokens_to_ids("<think>")) == 1 and ids.count(tokenizer.eos_token_id) == 4
 
 
 def test_normalisation_is_the_specs(saved: Path) -> None:

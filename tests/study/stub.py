@@ -28,7 +28,7 @@ class Work(Method):
     """A method of a stub: how its run ends. `waits` until there is a file `go` in its directory."""
 
     kind: Literal["work"] = "work"
-    end: Literal["well", "killed", "broken", "diverged", "waits"] = "well"
+    end: Literal["well", "killed", "broken", "diverged", "waits", "refused"] = "well"
 
     def cost(self, size: DataSize) -> Cost:
         return Cost()
@@ -75,10 +75,12 @@ def work(end: str, directory: Path) -> None:
 
 
 def run(spec: dict[str, Any], directory: Path) -> None:
+    end = spec["method"]["end"] if spec["method"] else "well"
     with locked(directory):
+        if end == "refused":
+            raise UserError("The stub is refused.")
         claim(directory, {"format": RUN_FORMAT, "spec": spec, "threads": os.environ["OMP_NUM_THREADS"]})
         say(directory, "begin")
-        end = spec["method"]["end"] if spec["method"] else "well"
         work(end, directory)
         (directory / "final").mkdir(exist_ok=True)
         diverged = "The loss is nan." if end == "diverged" else None

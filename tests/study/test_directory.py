@@ -60,7 +60,7 @@ def make_run(directory: Path) -> None:
     """What a study and its run leave in a run's directory."""
     (directory / "final").mkdir(parents=True)
     write_sealed(directory / "manifest.json", MANIFEST)
-    for name in ("lock", "run.log", "run.json", "metrics.jsonl", "final/model.safetensors"):
+    for name in ("lock", "run.log", "run.json", "metrics.jsonl", "final/model.safetensors", "final/trained_on.json"):
         (directory / name).write_text("")
 
 
@@ -85,7 +85,8 @@ def test_fresh_deletes_what_the_manifest_lists(tmp_path: Path) -> None:
     assert [name for name in left if name.startswith("seed-7")] == [
         "seed-7",
         "seed-7/mine",
-        *(f"seed-7/mine/{name}" for name in ("final", "final/model.safetensors", "lock", "manifest.json")),
+        *(f"seed-7/mine/{name}" for name in ("final", "final/model.safetensors", "final/trained_on.json")),
+        *(f"seed-7/mine/{name}" for name in ("lock", "manifest.json")),
         *(f"seed-7/mine/{name}" for name in ("metrics.jsonl", "run.json", "run.log")),
     ]
     own = [name for name in left if not name.startswith("seed-7")]

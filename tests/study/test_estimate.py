@@ -13,12 +13,13 @@ from preflab.batch import TokenBatch
 from preflab.errors import UserError
 from preflab.methods.cost import DataSize
 from preflab.models import forward
-from preflab.spec import parse_spec
-from preflab.study.estimate import FORK_SECONDS, Estimate
+from preflab.spec import Context, parse_spec
+from preflab.study.estimate import FORK_SECONDS, Estimate, size_of, size_with_file
 from preflab.study.forecast import forecast_study
 from preflab.study.plan import planned_runs
 from preflab.study.spec import Study
 from preflab.study.speed import TIMED_TOKENS, Speed
+from preflab.testbeds.jsonl import Jsonl
 
 ARMS = {"ppo": {"method": {"kind": "sft", "epochs": 1}}}
 
@@ -140,6 +141,35 @@ def test_a_plan_names_every_run(tmp_path: Path) -> None:
     ]
     assert forecast.seconds == pytest.approx(sum(3 * row.seconds for row in forecast.rows) / forecast.at_once)
     assert min(row.seconds for row in forecast.rows) > FORK_SECONDS
+
+
+def test_a_plan_says_what_it_measures(tmp_path: Path) -> None:
+    """Protects who waits: a plan said nothing for minutes while it timed large models. Each model is a line, of how many."""
+    stages = {"sft": {"method": {"kind": "sft"}, "model": TINY | {"lora": {"rank": 2}}}}
+    study = parse_spec(Study, BY_HAND | {"model": TINY, "stages": stages}, where="test")
+    lines: list[str] = []
+    forecast_study(study, tmp_path / "absent", say=lines.append)
+    assert lines == [
+        "Plan: opens the data, rewards and models of the runs, to check that the runs can start",
+        "Plan: measures how long the data take to open, and the judge",
+        "Plan: measures the speed of the model tiny with LoRA of rank 2 (1 of 2)",
+        "Plan: measures the speed of the model tiny (2 of 2)",
+    ]
+
+
+def test_labelled_answers_are_counted_as_such(tmp_path: Path) -> None:
+    """Protects the plan of KTO on answers with a label each: a file of them counted as pairs, and those of the testbed not at
+    all. A ranking of a file counts with all of its answers."""
+    rated = [{"prompt": f"{n}?", "completion": "a", "label": n % 2 == 0} for n in range(40)]
+    ranked = [{"prompt": f"{n}?", "completions": ["a", "b", "c"], "scores": [1, 2, 3]} for n in range(5)]
+    paired = [{"prompt": f"{n}?", "chosen": "a", "rejected": "b"} for n in range(7)]
+    for name, rows in (("rated", rated), ("ranked", ranked), ("paired", paired)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    own = DataSize(prompts=9, demonstrations=8, pairs=6)
+    sizes = [size_with_file(own, tmp_path / f"{name}.jsonl") for name in ("rated", "ranked", "paired", "absent")]
+    assert sizes == [DataSize(9, 8, 0, rated=40), DataSize(9, 8, 5, 3), DataSize(9, 8, 7), DataSize(9, 8, 0)]
+    with Jsonl(data=str(tmp_path / "rated.jsonl")).open(Context()) as testbed:
+        assert size_of(testbed).rated == len(testbed.rated("train")) > 0
 
 
 TINY = {"name": "tiny", "tiny": {"width": 16, "inner": 16, "layers": 1, "heads": 2}}

@@ -155,6 +155,7 @@ def test_a_clear_winner(tmp_path: Path) -> None:
     assert not outcome.verdict.preliminary
     (pair,) = outcome.comparisons
     assert (pair.first, pair.second, pair.verdict, pair.named) == ("ppo", "dpo", "better", True)
+    assert pair.has_no_spread and "no spread between seeds or problems" in pair.reason
 
 
 def test_another_measure_may_decide(tmp_path: Path) -> None:
@@ -213,6 +214,7 @@ def test_where_nobody_solves_anything_nobody_leads(tmp_path: Path) -> None:
     )
     assert outcome.verdict.sentence == "Not decided under equal compute: no arm solved any problem (pass@1 0.0%)."
     assert outcome.verdict.tied == ()  # none is the best
+    assert any(caveat.startswith("ppo, dpo: no spread between seeds or problems") for caveat in outcome.caveats)
 
 
 def test_versions_are_those_of_the_runs(tmp_path: Path) -> None:

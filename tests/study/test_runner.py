@@ -171,6 +171,16 @@ def test_the_log_of_an_arm_is_its_own(driver: Driver) -> None:
     assert (driver.directory / "seed-0/ppo/run.log").read_text() == "something broke\n"
 
 
+def test_a_pipe_in_the_place_of_a_log_is_refused(driver: Driver) -> None:
+    """Protects a study from waiting for ever for somebody who reads the log."""
+    place = driver.directory / "seed-0/stages/sft"
+    place.mkdir(parents=True)
+    os.mkfifo(place / "run.log")
+    code, said = driver.run(study())
+    assert code == 2 and "run.log is not a regular file" in said
+    assert [path.name for path in place.iterdir()] == ["run.log"]
+
+
 # -- what is done -------------------------------------------------------------------------------------------------------
 
 
@@ -231,6 +241,18 @@ def test_another_spec_is_refused(driver: Driver) -> None:
     assert code == 2
     assert "sft (seed 0) cannot run:" in said
     assert "it differs in looks" in said
+
+
+def test_a_refused_arm_claims_no_directory(driver: Driver) -> None:
+    """An arm that is refused before it begins leaves neither its lock nor its log; what has run stays, and the corrected
+    study goes on from it."""
+    content = study(arms={"ppo": work("refused", init="stage:sft")})
+    code, said = driver.run(content)
+    assert code == 2 and "The stub is refused." in said
+    home = driver.directory / "seed-0"
+    assert [path.name for path in home.iterdir()] == ["stages"] and (home / "stages/sft/result.json").exists()
+    content["arms"]["ppo"]["method"]["end"] = "well"
+    assert driver.run(content)[0] == 0
 
 
 # -- deaths -------------------------------------------------------------------------------------------------------------

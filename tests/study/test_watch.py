@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -55,4 +56,10 @@ def test_progress_of_what_is_half_written(tmp_path: Path) -> None:
     assert progress(tmp_path) == 0.5
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3')
+    assert progress(tmp_path) == 0.0
+
+
+def test_a_pipe_has_no_progress(tmp_path: Path) -> None:
+    """Protects the display from waiting for ever."""
+    os.mkfifo(tmp_path / "metrics.jsonl")
     assert progress(tmp_path) == 0.0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -370,6 +372,57 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
         pass
     with locked(tmp_path, patience=0.0):
         pass
+
+
+def test_a_refused_run_leaves_nothing(tmp_path: Path) -> None:
+    """Protects a directory from the claim of a run that never began: no lock, no empty log, no new folder. What was there
+    before stays, and so does the lock of a run."""
+
+    def be_refused(directory: Path) -> None:
+        with pytest.raises(UserError, match="refused"), locked(directory), logged(directory):
+            raise UserError("refused")
+
+    place = tmp_path / "runs" / "sft"
+    be_refused(place)
+    assert list(tmp_path.iterdir()) == []
+    place.mkdir(parents=True)
+    (place / "notes.txt").write_text("mine")
+    be_refused(place)
+    assert [path.name for path in place.iterdir()] == ["notes.txt"]
+    with locked(place), logged(place):
+        pass
+    be_refused(place)
+    assert sorted(path.name for path in place.iterdir()) == ["lock", "notes.txt", "run.log"]
+    other = tmp_path / "other"
+    other.mkdir()
+    claim(other, MANIFEST)
+    be_refused(other)
+    assert sorted(path.name for path in other.iterdir()) == ["lock", "manifest.json"]
+
+
+def test_who_waits_for_a_refused_run_gets_the_lock(tmp_path: Path) -> None:
+    """Protects from two writers: the lock that a refused run removed is no lock any more, so who waited for it makes a new
+    one, which a third process respects."""
+    place, held, free = tmp_path / "run", threading.Event(), threading.Event()
+
+    def wait() -> None:
+        with locked(place):
+            held.set()
+            free.wait(10)
+
+    def refuse_late() -> None:
+        waiting.start()
+        time.sleep(0.3)
+        raise UserError("refused")
+
+    waiting = threading.Thread(target=wait)
+    with pytest.raises(UserError, match="refused"), locked(place):
+        refuse_late()
+    assert held.wait(10)
+    with pytest.raises(UserError, match="Another process"), locked(place, patience=0.0):
+        pass
+    free.set()
+    waiting.join()
 
 
 def test_checkpoint_module_reads_no_pickle() -> None:

@@ -284,6 +284,53 @@ def test_a_stage_whose_product_is_damaged_runs_again(forks: Forks, undisturbed: 
     assert outcome(directory) == undisturbed("pairs")
 
 
+def test_a_stage_that_runs_again_names_what_it_would_delete(forks: Forks, tmp_path: Path) -> None:
+    """A note beside the damaged product is the user's: nothing is made again before it is moved."""
+    directory = tmp_path / "pairs"
+    assert forks.run(arm("pairs"), directory) == 0
+    flip(directory / "final/preferences.jsonl")
+    (directory / "final/notes.md").write_text("mine")
+    assert forks.run(arm("pairs"), directory) == 2
+    assert "final/notes.md was not written by a run, and a run would delete it" in log(directory)
+    assert (directory / "final/notes.md").read_text() == "mine"
+
+
+FOREIGN = (
+    *("final", "journal", "best", "tensorboard", "checkpoints", "final.tmp", "best.tmp", "final.old.tmp", "replaced"),
+    *("final/notes.md", "final.tmp/notes.md", "journal/notes.md", "best/notes.md", "tensorboard/notes.md"),
+    *("checkpoints/step-00000001/notes.md", "checkpoints/step-00000009", "best.tmp/a", "final.old.tmp/a"),
+    "product.json",
+)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_is_foreign_stops_a_run_that_resumes(forks: Forks, tmp_path: Path, name: str) -> None:
+    """A file of the user's under a name that the run replaces or removes is named before anything changes."""
+    directory = tmp_path / "sft"
+    assert forks.run(arm("sft"), directory, fault="update.after:3") == -signal.SIGKILL
+    path = directory / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    before = {place: place.read_bytes() for place in directory.rglob("*") if place.is_file()}
+    assert forks.run(arm("sft"), directory) == 2
+    assert f"preflab: {path} was not written by a run, and a run would delete it." in log(directory)
+    assert {place: place.read_bytes() for place in directory.rglob("*") if place.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["checkpoints/mine.txt", "checkpoints/step-by-step/a", "notes.md"])
+def test_what_lies_beside_stays(forks: Forks, undisturbed: Undisturbed, tmp_path: Path, name: str) -> None:
+    """What the run neither replaces nor removes does not stop it, and is there at its end."""
+    directory = tmp_path / "sft"
+    assert forks.run(arm("sft"), directory, fault="update.after:3") == -signal.SIGKILL
+    (directory / name).parent.mkdir(exist_ok=True)
+    (directory / name).write_text("mine")
+    assert forks.run(arm("sft"), directory) == 0, log(directory)
+    assert (directory / name).read_text() == "mine"
+    assert (directory / "result.json").read_bytes() == undisturbed("sft")["result.json"]
+
+
 def test_what_was_copied_out_of_a_run_may_be_changed(tmp_path: Path) -> None:
     """Protects whoever edits a model on purpose: the run's own is refused, with this way out; the copy is not."""
     run = tmp_path / "run"
@@ -306,7 +353,7 @@ def test_a_refused_run_leaves_its_directory_free(forks: Forks, undisturbed: Undi
     step keeps it."""
     directory = tmp_path / "sft"
     assert forks.run(arm("sft", init=str(tmp_path / "nowhere")), directory) == 2
-    assert not (directory / "manifest.json").exists()
+    assert not directory.exists()
     assert forks.run(arm("sft"), directory, fault="update.after:2", keeping=NEVER) == -signal.SIGKILL
     assert has_begun(directory)
     assert forks.run(arm("sft", seed=9), directory) == 2

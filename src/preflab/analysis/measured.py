@@ -11,6 +11,7 @@ from scipy.stats import t
 from preflab.analysis.board import Board
 from preflab.analysis.gather import Arms, FinishedRun, mean
 from preflab.analysis.record import DecodingChoice, Interval, Measure, MeasuredValue, known_measure
+from preflab.analysis.spread import no_spread
 from preflab.analysis.statistics import mean_interval
 
 
@@ -45,7 +46,8 @@ def interval_over_seeds(values: Sequence[float]) -> Interval:
     if seeds < 2:
         return Interval(estimate=centre, seeds=seeds)
     half = float(t.ppf(0.975, seeds - 1) * np.std(values, ddof=1) / seeds**0.5)
-    return Interval(estimate=centre, low=centre - half, high=centre + half, df=seeds - 1, seeds=seeds)
+    reason = no_spread(np.asarray(values), half, "seeds")
+    return Interval(estimate=centre, low=centre - half, high=centre + half, df=seeds - 1, seeds=seeds, reason=reason)
 
 
 def measures_of(headline: str, arms: Arms, declared: Mapping[str, Measure]) -> Iterator[Measure]:

@@ -20,6 +20,7 @@ from scipy import stats
 from preflab.analysis.intervals import Crossed, Floats, analyse, half_width, p_value
 from preflab.analysis.record import Comparison, ComparisonVerdict, Interval
 from preflab.analysis.scores import Scores, combined, share_seeds
+from preflab.analysis.spread import no_spread
 from preflab.errors import UserError, nearest
 
 ALPHA = 1 - 0.95
@@ -210,4 +211,5 @@ def _interval(cells: Floats, table: Crossed | None, family: float, diverged: int
         seeds=seeds,
         problems=problems,
         diverged=diverged,
+        reason=no_spread(cells, width, "seeds or problems"),
     )

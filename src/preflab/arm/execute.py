@@ -37,11 +37,11 @@ from preflab.models.verify import save_verified
 from preflab.testbeds.base import SPLITS, Testbed, count_rows
 from preflab.train import faults
 from preflab.train.directory import RESULT
-from preflab.train.files import new_directory, read_lines, write_json
+from preflab.train.files import new_directory, read_lines, remove, write_json
 from preflab.train.finished import FINAL, altered_files, checksums, has_product, read_result
 from preflab.train.log import logger
 from preflab.train.loop import Run, open_run
-from preflab.train.own import remove_own
+from preflab.train.own import PRODUCT, WRITING, record_product, refuse_in_the_way, remove_own
 from preflab.train.sealed import write_sealed
 from preflab.train.settings import Keeping
 from preflab.types import Preference, Ranking, Split, from_preference, from_ranking
@@ -78,6 +78,7 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
             run.record.write_timing({"wall_seconds": seconds, "peak_memory": peak})
         for name in ("checkpoints", "best"):  # a finished arm does not need its optimizer's state
             remove_own(directory, name)
+        remove(directory / PRODUCT)  # the result lists these files now
     return result
 
 
@@ -101,6 +102,7 @@ def earlier_result(arm: Arm, directory: Path) -> dict[str, Any] | None:
         return None
     result = read_result(directory)
     if result["diverged"] is None and arm.measure == "none" and not has_product(directory):
+        refuse_in_the_way(directory)
         logger.warning("%s is missing or was changed: the run is repeated", directory / FINAL)
         return None
     altered = altered_files(directory, result)
@@ -132,7 +134,9 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
     provenance = provenance_of(arm, parts.testbed, parts.stages)
     refuse_shared_data(arm, provenance, parts.stages)
     if method is None:
-        product: Product = load_policy(arm, run, arm.policy, parts.context, parts.testbed)
+        product: Product = (
+            parts.start if arm.init is None else load_policy(arm, run, arm.policy, parts.context, parts.testbed)
+        )
     else:
         try:
             product = method.train(method_parts(parts))
@@ -225,6 +229,8 @@ def save_product(
     notices for the report; a notice says that the saved weights differ from the trained weights."""
     notices: list[str] = []
     with new_directory(run.directory / FINAL) as aside:
+        mark = aside / WRITING
+        mark.mkdir()
         if isinstance(product, LanguageModel):
             notice = save_verified(product, aside, trust_remote_code=trust_remote_code)
             notices += [notice] if notice else []
@@ -234,6 +240,8 @@ def save_product(
         for folder in (aside, aside / ADAPTER):
             if folder.is_dir():
                 write_json(folder / TRAINED_ON, list(provenance))
+        record_product(run.directory, aside)
+        mark.rmdir()
         faults.pass_point("final.before-rename")
     for notice in notices:
         logger.warning("%s: %s", run.directory / FINAL, notice)

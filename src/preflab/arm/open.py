@@ -38,7 +38,8 @@ AnySpec = TypeVar("AnySpec", bound=HoldsModels)
 
 @dataclass(frozen=True)
 class OpenArm:
-    """An arm with all opened parts that its training and its measurement use. `bench`: measures a policy with
+    """An arm with all opened parts that its training and its measurement use. `start`: the policy of `init`, else the
+    policy to measure, else the base model. `bench`: measures a policy with
     evaluators. `held_out`: measures a policy without evaluators, on held-out answers."""
 
     arm: Arm
@@ -83,7 +84,7 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     )
     testbed = require_testbed(stack.enter_context(arm.testbed.open(context)))
     context = replace(context, testbed=testbed)
-    start = load_policy(arm, run, arm.init, context, testbed)
+    start = load_policy(arm, run, arm.init or arm.policy, context, testbed)
     fitted = fit_testbed(arm, testbed, start)
     context = replace(context, testbed=fitted)
     reward = None if arm.reward is None else open_reward(arm.reward, run, context, stack)

@@ -8,6 +8,7 @@ from typing import Any
 
 from preflab.arm.saved import find_saved_model
 from preflab.arm.spec import Arm
+from preflab.cli.ignored_options import refuse_beside_run_file, refuse_ignored
 from preflab.cli.options import testbed_from_options
 from preflab.cli.spec_options import list_options, method_from_options, part_from_options
 from preflab.errors import UserError
@@ -24,11 +25,7 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
     """Returns the arm that the run file of `--run` describes. Without `--run`, makes the arm from the options of
     `train` and of the method, such as `--beta .1 --optim.learning-rate 1e-4`."""
     if options.run is not None:
-        if options.method is not None or method_options or any(options.settings.values()):
-            raise UserError(
-                "The file of --run names the method, the testbed and the evaluator with their settings. Give no METHOD "
-                "and no such settings."
-            )
+        refuse_beside_run_file(options, method_options)
         arm = read_spec(Arm, options.run)
         arm.check_names(f"{options.run}")
         return arm
@@ -42,12 +39,16 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
         "preferences": options.preferences,
         "reward": parse_reward(options.reward) if options.reward else None,
     }
+    model: dict[str, Any] = {} if options.model is None else {"name": options.model}
     if options.lora is not None:
-        named = {} if options.model is None else {"name": options.model}
-        data["model"] = {**named, "lora": {"rank": options.lora}}
+        model["lora"] = {"rank": options.lora}
+    if model:
+        data["model"] = model
     if options.no_evaluate:
         data |= {"evaluator": None, "measure": "none"}
     arm = parse_spec(Arm, data, where="train")
+    own = {"model": options.model, "init": options.init, "lora": options.lora, "preferences": options.preferences}
+    refuse_ignored(own | {"reward": options.reward} | measuring_options(options), arm)
     arm.check_names("train")
     return arm
 
@@ -69,7 +70,9 @@ def evaluation_arm(options: argparse.Namespace) -> Arm:
     policy = _name_product(options.policy)
     start = None if options.start is None else _name_product(options.start)
     data = shared_settings(options) | {"name": "evaluate", "policy": policy, "init": start}
-    return parse_spec(Arm, data, where="evaluate")
+    arm = parse_spec(Arm, data, where="evaluate")
+    refuse_ignored(measuring_options(options), arm)
+    return arm
 
 
 def _name_product(name: str) -> str:
@@ -83,10 +86,8 @@ def _name_product(name: str) -> str:
 def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Returns the fields of an arm that both `train` and `evaluate` set."""
     testbed = testbed_from_options(options)
-    measuring = {"max_new_tokens": options.max_new_tokens, "samples": options.samples, "k": options.k}
-    measuring["temperatures"] = options.temperatures
+    measuring = {name: value for name, value in measuring_options(options).items() if name != "evaluator"}
     return {
-        **({} if options.model is None else {"model": {"name": options.model}}),
         "testbed": testbed,
         "evaluator": choose_evaluator(options, testbed),
         "evaluation": {name: value for name, value in measuring.items() if value is not None},
@@ -97,6 +98,12 @@ def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
         "precision": options.precision,
         "device": options.device,
     }
+
+
+def measuring_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the values of the options of the measurement, None for an option that is not given."""
+    given = {"evaluator": options.evaluator, "max_new_tokens": options.max_new_tokens, "samples": options.samples}
+    return {**given, "k": options.k, "temperatures": options.temperatures}
 
 
 def choose_evaluator(options: argparse.Namespace, testbed: TestbedSpec) -> Any:

@@ -21,7 +21,6 @@ PARTS = ("testbed", "evaluator")
 def add_arm_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that `train` and `evaluate` share."""
     add = parser.add_argument
-    add("--model", metavar="NAME|DIR", help="tiny, smollm2, a directory or a hub name (embedded testbeds: tiny)")
     add(
         "--testbed",
         metavar="NAME",

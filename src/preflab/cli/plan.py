@@ -21,7 +21,7 @@ def format_plan(study: Study, forecast: Forecast) -> str:
     lines += ["", f"  {forecast.runs} runs, {forecast.at_once} at a time: about {hours:.2f} hours on this machine."]
     if study.tuning is not None:
         when = "shipped with the study"
-        if not study.tuning.shipped:
+        if forecast.tunes:
             when = f"run first, about {forecast.tuning_seconds / 3600:.2f} hours more"
         lines.append(f"  Tuning: {forecast.trials} trials, {when}.")
     return "\n".join(lines)

@@ -40,6 +40,7 @@ def _run(options: argparse.Namespace) -> int:
     from preflab.errors import said_of
     from preflab.report import print_summary
     from preflab.study.load import load_study
+    from preflab.study.say import keep_silent, say_on_stderr
     from preflab.terminal import Terminal
 
     if options.verbose:
@@ -54,7 +55,8 @@ def _run(options: argparse.Namespace) -> int:
     directory = options.output or Path("runs") / study.name
     with said_of(Path(options.study), directory):
         if options.plan:
-            forecast = plan_study(study, directory, fresh=options.fresh)
+            say = keep_silent if options.quiet else say_on_stderr
+            forecast = plan_study(study, directory, fresh=options.fresh, tune=options.tune, say=say)
             print_json(dataclasses.asdict(forecast)) if options.json else print(format_plan(study, forecast))
             return 0
         command = shlex.join(word for word in options.words if word != "--fresh")

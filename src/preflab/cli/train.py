@@ -25,9 +25,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("method", metavar="METHOD", nargs="?", help="sft, rm, dpo, ... or package.module:Method")
     add("-h", "--help", action="store_true", help="print this help, and the hyper-parameters of METHOD")
-    add("--run", metavar="FILE", type=user_path, help="a run file, instead of METHOD and the options below")
+    add("--run", metavar="FILE", type=user_path, help="a run file, instead of METHOD and its settings")
     add("--output", metavar="DIR", type=user_path, help="the run directory (default: runs/METHOD)")
     add("--fresh", action="store_true", help="delete the earlier run and start again")
+    add("--model", metavar="NAME|DIR", help="tiny, smollm2, a directory or a hub name (embedded testbeds: tiny)")
     add_arm_options(parser)
     add("--reward", metavar="REWARD", help="tests, a reward model's directory, module:function, command:… or http://…")
     add("--init", metavar="DIR", help="the directory of the policy to start from, or of its finished run")

@@ -7,13 +7,14 @@ from dataclasses import astuple, dataclass
 
 @dataclass(frozen=True)
 class DataSize:
-    """The size of a run's training data. If the data are rankings or single answers, `pairs` is the number of rankings
-    or single answers. `answers`: the number of answers in each ranking."""
+    """The size of a run's training data. If the data are rankings, `pairs` is the number of rankings. `answers`: the
+    number of answers in each ranking. `rated`: the number of single answers that have a label each."""
 
     prompts: int
     demonstrations: int
     pairs: int
     answers: int = 2
+    rated: int = 0
 
 
 @dataclass(frozen=True)

@@ -82,9 +82,8 @@ class KTO(Method):
     def cost(self, size: DataSize) -> Cost:
         """Each answer goes through one forward pass of the reference with its own prompt and one with another prompt.
         In each epoch, the policy trains on each answer with its own prompt, and does a forward pass with the other
-        prompt. Two answers are counted for each pair. A single answer is also counted as two answers, so that the real
-        cost of single answers is half of the stated cost."""
-        answers = 2 * (self.pairs or size.pairs)
+        prompt. A pair has two answers. If the data have single answers, the method learns from these alone."""
+        answers = (self.pairs or size.rated) if size.rated else 2 * (self.pairs or size.pairs)
         return Cost(trained=self.epochs * answers, forward=(2 + self.epochs) * answers)
 
 

@@ -17,15 +17,19 @@ from torch import nn
 
 from preflab.errors import UserError
 from preflab.models import forward, lora, template, tokens
-from preflab.models.facts import TRAINED_ON
+from preflab.models.facts import TRAINED_ON, read_facts
 from preflab.models.lm import LanguageModel
 from preflab.models.load import (
+    TOKENIZER_CONFIG,
+    find_directory,
     holds_adapters_alone,
     join_tokenizer,
     load_adapters_base,
     merge_adapters,
+    read_adapters_base,
     read_config,
     read_model,
+    read_tokenizer,
 )
 
 
@@ -69,7 +73,7 @@ def load_reward_model(path: Path, *, date: str = "") -> LanguageModel:
     """Loads a saved reward model. If the directory holds only the adapters of a reward model, loads their base model
     and merges the adapters into it. A reward model trained by preflab computes its score at the end-of-turn token; any
     other sequence classifier with one label does so at the last token of the whole rendered dialogue that is not its
-    padding token. `date`: see `load.load_directory`.
+    padding token (`_find_padding`). `date`: see `load.load_directory`.
 
     Raises `UserError` if the directory does not contain a reward model, or is damaged.
     """
@@ -83,17 +87,33 @@ def load_reward_model(path: Path, *, date: str = "") -> LanguageModel:
 
 def _find_scored_closing(path: Path, lm: LanguageModel) -> tuple[int, ...]:
     """Returns the ids after an answer up to the token at which transformers computes the score: the last token that is
-    not the padding token of config.json. If this padding token ends answers too, the score is computed before it."""
+    not the padding token. If the padding token ends answers too, the score is computed before it."""
     closing = template.find_closing(lm.tokenizer, lm.form)
-    pad = read_config(path, trust_remote_code=False).get_text_config().pad_token_id
+    pad = _find_padding(path)
     while closing and closing[-1] == pad:
         closing = closing[:-1]
     return closing
 
 
+def _find_padding(path: Path) -> int | None:
+    """Returns the id of the padding token with which a saved reward model was trained: that of its config.json. Adapters
+    have no config.json. For them, it is the padding token of the tokenizer that was saved with them; without one, it is
+    that of their base model."""
+    if not holds_adapters_alone(path):
+        return read_config(path, trust_remote_code=False).get_text_config().pad_token_id
+    if (path / TOKENIZER_CONFIG).is_file():
+        own = read_tokenizer(path, trust_remote_code=False).pad_token_id
+        if own is not None:
+            return own
+    base = read_adapters_base(path)
+    return None if base.name == "tiny" else _find_padding(find_directory(base))
+
+
 def _load_adapted(path: Path, date: str) -> LanguageModel:
+    """Loads adapters with their base model. The `closing` of the result is the one saved with the adapters, or None."""
     base = load_adapters_base(path, scoring=True, date=date)
-    return merge_adapters(path, make_reward_model(base, seed=0), side="right", date=date)
+    lm = merge_adapters(path, make_reward_model(base, seed=0), side="right", date=date)
+    return replace(lm, form=replace(lm.form, closing=read_facts(path).closing))
 
 
 def _load_whole(path: Path, date: str) -> LanguageModel:

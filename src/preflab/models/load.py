@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 HUB_PATIENCE = 8.0  # the number of seconds to wait for an answer of the hub
 ADAPTER_CONFIG = "adapter_config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 MODEL_FILES: tuple[str, ...] = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
 
 
@@ -37,24 +38,28 @@ def load_model(
     `seed`: the seed for the weights of `tiny` and of new LoRA adapters. `date`: see `load_directory`. Raises
     `UserError` if the model cannot be loaded.
     """
-    from preflab.models import lora, smollm2, tiny
+    from preflab.models import lora, tiny
 
     if spec.name == "tiny":
         lm = tiny.make_tiny(spec.tiny, seed=seed)
-    elif spec.name == "smollm2":
-        lm = load_directory(smollm2.fetch(), date=date)
     else:
-        local = user_path(spec.name)
-        is_local = local.is_dir()
-        lm = load_directory(
-            local if is_local else fetch_from_hub(spec), trust_remote_code=spec.trust_remote_code, date=date
-        )
-        if not is_local:
+        lm = load_directory(find_directory(spec), trust_remote_code=spec.trust_remote_code, date=date)
+        if spec.name != "smollm2" and not user_path(spec.name).is_dir():
             lm.model.name_or_path = spec.name
     model = lm.model.to(device=device, dtype=dtype)
     if spec.lora is not None:
         model = lora.attach(model, spec.lora, seed=seed)
     return lm.with_model(model)
+
+
+def find_directory(spec: ModelSpec) -> Path:
+    """Returns the local directory of a model other than `tiny`. Downloads the model if there is no such directory."""
+    from preflab.models import smollm2
+
+    if spec.name == "smollm2":
+        return smollm2.fetch()
+    local = user_path(spec.name)
+    return local if local.is_dir() else fetch_from_hub(spec)
 
 
 def load_directory(path: Path, *, trust_remote_code: bool = False, date: str = "") -> LanguageModel:
@@ -96,8 +101,20 @@ def load_adapters_base(
     """
     from preflab.models import lora
 
-    data = read_data(path / ADAPTER_CONFIG)
-    config: dict[str, Any] = data if isinstance(data, dict) else {}
+    base, config = read_adapters_base(path), read_adapter_config(path)
+    if (config.get("task_type") == lora.SCORING) != scoring:
+        kinds = ("policy", "reward model")
+        raise UserError(
+            f"{path} holds the adapters of a {kinds[not scoring]}. Name the adapters of a {kinds[scoring]}."
+        )
+    check_safetensors(path)
+    return load_model(base.model_copy(update={"trust_remote_code": trust_remote_code}), seed=0, date=date)
+
+
+def read_adapters_base(path: Path) -> ModelSpec:
+    """Returns the spec of the base model of saved adapters. Raises `UserError` if their configuration names no base
+    model."""
+    config = read_adapter_config(path)
     name = config.get("base_model_name_or_path")
     if not isinstance(name, str) or not name:
         raise UserError(
@@ -105,14 +122,12 @@ def load_adapters_base(
             "`base_model_name_or_path` to the base model's directory or hub name, or save a merged model "
             "(peft: merge_and_unload)."
         )
-    if (config.get("task_type") == lora.SCORING) != scoring:
-        kinds = ("policy", "reward model")
-        raise UserError(
-            f"{path} holds the adapters of a {kinds[not scoring]}. Name the adapters of a {kinds[scoring]}."
-        )
-    check_safetensors(path)
-    spec = ModelSpec(name=name, revision=config.get("revision"), trust_remote_code=trust_remote_code)
-    return load_model(spec, seed=0, date=date)
+    return ModelSpec(name=name, revision=config.get("revision"))
+
+
+def read_adapter_config(path: Path) -> dict[str, Any]:
+    data = read_data(path / ADAPTER_CONFIG)
+    return data if isinstance(data, dict) else {}
 
 
 def merge_adapters(
@@ -125,7 +140,7 @@ def merge_adapters(
 
     model = lora.merge_saved(lm.model, path)
     model.name_or_path = str(path.absolute())
-    if (path / "tokenizer_config.json").is_file():
+    if (path / TOKENIZER_CONFIG).is_file():
         lm = join_tokenizer(path, model, trust_remote_code=trust_remote_code, date=date)
         tokens.pad_on(lm.tokenizer, side)
     return lm.with_model(model)
@@ -135,16 +150,12 @@ def join_tokenizer(path: Path, model: Any, *, trust_remote_code: bool = False, d
     """Makes a `LanguageModel` of a model and the other data in its directory: the tokenizer, the chat form, the end and
     padding ids, the context and the notices."""
     import torch
-    from transformers import AutoTokenizer
 
     from preflab.models import template, tokens
     from preflab.models.facts import read_facts
     from preflab.models.lm import LanguageModel
 
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except Exception as error:  # the libraries may raise any exception on a damaged file
-        raise UserError(f"The tokenizer in {path} cannot be read: {first_line(error)}") from error
+    tokenizer = read_tokenizer(path, trust_remote_code=trust_remote_code)
     facts, rows = read_facts(path), model.get_input_embeddings().weight.shape[0]
     template.ensure_template(tokenizer)
     day = facts.date or date or datetime.date.today().isoformat()
@@ -156,6 +167,16 @@ def join_tokenizer(path: Path, model: Any, *, trust_remote_code: bool = False, d
     context = int(longest or min(tokenizer.model_max_length, 1 << 20))
     form = replace(form, closing=facts.closing, control=tuple(dict.fromkeys((*form.control, tokenizer.pad_token))))
     return LanguageModel(model.to(torch.float32), tokenizer, ends, pad, context, facts.notices, form)
+
+
+def read_tokenizer(path: Path, *, trust_remote_code: bool) -> Any:
+    """Reads the tokenizer in a directory as it was saved. Raises `UserError` if it cannot be read."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except Exception as error:  # the libraries may raise any exception on a damaged file
+        raise UserError(f"The tokenizer in {path} cannot be read: {first_line(error)}") from error
 
 
 def read_config(path: Path, *, trust_remote_code: bool) -> Any:

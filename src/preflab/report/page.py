@@ -41,7 +41,7 @@ def render_html(results: Results) -> str:
         sentence=verdict_sentence(results),
         arms_scale=forest.scale([*chosen, *unit], limits=headline.range),
         claims_scale=forest.scale(claimed, zero=True, marks=margins),
-        groups=comparison_groups(results.comparisons, results),
+        groups=comparison_groups(views.further_comparisons(results), results),
         evidence=comparison_groups(views.evidence(results), results),
         sweep=figures.sweep(results),
         diagrams=reliability.diagrams(results),

@@ -43,7 +43,8 @@ def _pair(pair: Comparison, metric: Measure) -> Text:
     """Returns one line for a comparison of two arms: the difference with its interval, and the outcome in words."""
     difference = numbers.format_difference(metric, pair.estimate)
     words = f"{pair.first} − {pair.second}: {difference} {numbers.format_bounds(metric, pair, sign=True)}".strip()
-    return Text(f"  {text.one_line(words)}: {views.outcome_words(pair)}")
+    remark = f" ({text.one_line(pair.reason)})" if pair.has_no_spread else ""
+    return Text(f"  {text.one_line(words)}: {views.outcome_words(pair)}{remark}")
 
 
 def _claim(decided: DecidedClaim, metric: Measure) -> Text:

@@ -63,6 +63,13 @@ def evidence(results: Results) -> list[record.Comparison]:
     return sorted(results.verdict.evidence, key=lambda pair: (places[pair.first], places[pair.second]))
 
 
+def further_comparisons(results: Results) -> list[record.Comparison]:
+    """Returns the comparisons of arms that the study named. If it named none, returns those of all pairs that are not
+    among the evidence, so that the report shows no pair twice."""
+    shown = {frozenset((pair.first, pair.second)) for pair in results.verdict.evidence}
+    return [pair for pair in results.comparisons if pair.named or frozenset((pair.first, pair.second)) not in shown]
+
+
 def test_problems(results: Results) -> int:
     """Returns the number of test problems on which the headline metric was measured; 0 if this number is unknown."""
     return max((measure(arm, results.headline).problems for arm in results.arms), default=0)
@@ -245,8 +252,10 @@ def rule_words(claim: Claim, metric: Measure) -> str:
 
 
 def doubt_words(decided: record.DecidedClaim) -> str:
-    """Lists the reasons to doubt a claim's outcome: a reason why it was not decided, few seeds, and diverged runs."""
+    """Lists the reasons to doubt a claim's outcome: a reason why it was not decided, an interval without width, few
+    seeds, and diverged runs."""
     doubts, value = [decided.reason] if decided.reason else [], decided.value
+    doubts += [value.reason] if value.has_no_spread else []
     doubts += [f"preliminary: {text.counted(value.seeds, 'seed')}"] if value.seeds and value.preliminary else []
     doubts += [f"{text.counted(value.diverged, 'run')} diverged"] if value.diverged else []
     return "; ".join(doubts)

@@ -15,6 +15,7 @@ from preflab.meter import Meter
 from preflab.models import forward
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
+from preflab.models.rewriting import encode_to_score
 from preflab.paths import user_path
 from preflab.rewards.base import Reward, RewardSpec, check_scores
 from preflab.spec import Context
@@ -72,9 +73,9 @@ class LearnedReward(Reward):
         return check_scores(normalised.tolist(), len(completions), f"The reward model {self._spec.path}")
 
     def _batch(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> TokenBatch:
-        prompt_ids = [self._lm.encode_prompt(prompt) for prompt in prompts]
-        end = [self._lm.end_ids[0]]  # used for a truncated answer without any text, since a row needs a token
-        answer_ids = [self._lm.encode_completion(completion) or end for completion in completions]
-        for prompt, ids, answer in zip(prompts, prompt_ids, answer_ids, strict=True):
-            self._lm.check_fits(prompt, ids, len(answer))
+        pairs = zip(prompts, completions, strict=True)
+        rows = [encode_to_score(self._lm, prompt, completion) for prompt, completion in pairs]
+        for prompt, (prompt_ids, answer_ids) in zip(prompts, rows, strict=True):
+            self._lm.check_fits(prompt, prompt_ids, len(answer_ids))
+        prompt_ids, answer_ids = zip(*rows, strict=True)
         return collate(prompt_ids, answer_ids, [completion.truncated for completion in completions])

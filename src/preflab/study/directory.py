@@ -15,11 +15,13 @@ from preflab.study.own_evaluators import OwnEvaluators, record_own_evaluators, w
 from preflab.study.spec import Study
 from preflab.train.directory import RUN_FORMAT, RUN_MANIFEST, STUDY_MANIFEST, clear
 from preflab.train.files import remove
+from preflab.train.lock import LOCK
+from preflab.train.log import RUN_LOG
 from preflab.train.own import refuse_foreign
 from preflab.train.sealed import read_sealed, write_sealed
 
 REPORT_FILES = ("report.html", "report.md", "results.json", "results.csv")
-STARTED_FILES = ("lock", "run.log", "run.json")
+STARTED_FILES = (LOCK, RUN_LOG, "run.json")
 """The files that a study adds to the directory of each run that it starts."""
 
 

@@ -7,19 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from preflab.arm.data import read_answers
 from preflab.arm.match import Match
 from preflab.arm.planned import PlannedRun
 from preflab.arm.spec import STAGE, Arm, saved_models
+from preflab.errors import UserError
 from preflab.evaluation.evaluate import KEPT_ANSWERS
 from preflab.evaluation.programs import check_public
 from preflab.methods.cost import Cost, DataSize
 from preflab.models.spec import ModelSpec
 from preflab.spec import Context
 from preflab.study.plan import plan_run
+from preflab.study.say import Say, keep_silent
 from preflab.study.spec import Study
 from preflab.study.speed import Examples, Speed, judging_seconds, measure_speed
-from preflab.testbeds.base import SPLITS, count_rows, require_testbed
-from preflab.types import Split
+from preflab.testbeds.base import SPLITS, Testbed, count_rows, require_testbed
+from preflab.types import Ranking, Rated, Split
 
 FORK_SECONDS = 0.5
 """The seconds between the start of an arm's process and its work, plus those between its result and its exit."""
@@ -50,22 +53,27 @@ class Estimate:
     sharing: float
 
     @classmethod
-    def measured(cls, study: Study, arms: Sequence[Arm], at_once: int) -> Estimate:
+    def measured(cls, study: Study, arms: Sequence[Arm], at_once: int, say: Say = keep_silent) -> Estimate:
         """Times the study's models, data and judge on this machine. `at_once`: the number of runs that share the
-        machine. Raises `UserError` if an arm's evaluation needs public tests that the testbed does not have."""
+        machine. `say`: takes a line about what is timed next. Raises `UserError` if an arm's evaluation needs public
+        tests that the testbed does not have."""
+        say("Plan: measures how long the data take to open, and the judge")
         started = time.perf_counter()
         with study.testbed.open(Context()) as opened:
             testbed = require_testbed(opened)
             for arm in arms:
                 check_public(arm.evaluation, testbed)
             prompts: dict[Split, int] = {split: len(testbed.prompts(split)) for split in SPLITS}
-            demonstrations = count_rows(testbed.demonstrations, "train") or 0
+            size = size_of(testbed)
             opening = time.perf_counter() - started
-            size = DataSize(prompts["train"], demonstrations, count_rows(testbed.preferences, "train") or 0)
-            examples = Examples.of(testbed, with_answers=demonstrations > 0)
+            examples = Examples.of(testbed, with_answers=size.demonstrations > 0)
             judging = judging_seconds(testbed, examples)
-        models = [arm.model for arm in arms]
-        speeds = {model: measure_speed(model, examples, study) for model in set(models)}
+        models = list(dict.fromkeys(arm.model for arm in arms))
+        speeds: dict[ModelSpec, Speed] = {}
+        for number, model in enumerate(models, 1):
+            lora = "" if model.lora is None else f" with LoRA of rank {model.lora.rank}"
+            say(f"Plan: measures the speed of the model {model.name}{lora} ({number} of {len(models)})")
+            speeds[model] = measure_speed(model, examples, study)
         return cls(study, speeds, prompts, size, opening, judging, SHARING if at_once > 1 else 1.0)
 
     def seconds(self, run: PlannedRun) -> float:
@@ -123,7 +131,7 @@ class Estimate:
             return size
         stage = self.study.stages.get(source.removeprefix(STAGE)) if source.startswith(STAGE) else None
         if stage is None:
-            return DataSize(size.prompts, size.demonstrations, count_lines(Path(source)))
+            return size_with_file(size, Path(source))
         cost = stage.method.cost(size)
         answers = round(cost.scored / size.prompts) if stage.method.product == "rankings" and size.prompts else 2
         return DataSize(size.prompts, size.demonstrations, size.prompts, answers)
@@ -167,11 +175,21 @@ class Estimate:
         return [speed.forward if saved_models(evaluator) else judging for evaluator in evaluators]
 
 
-def count_lines(path: Path) -> int:
-    """Returns the number of records in a file, or in the files of a directory. Returns 0 if a file cannot be read,
-    since the run itself reports this error."""
-    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+def size_of(testbed: Testbed) -> DataSize:
+    """Returns the size of a testbed's training data."""
+    reads = (testbed.demonstrations, testbed.preferences, testbed.rated)
+    demonstrations, pairs, rated = (count_rows(read, "train") or 0 for read in reads)
+    return DataSize(len(testbed.prompts("train")), demonstrations, pairs, rated=rated)
+
+
+def size_with_file(size: DataSize, path: Path) -> DataSize:
+    """Returns the size of the data in which the answers of a file, or of the files of a directory, replace the
+    testbed's. Counts no answers if a file cannot be read, since the run itself reports this error."""
     try:
-        return sum(1 for file in files for line in file.open("rb") if line.strip())
-    except OSError:
-        return 0
+        rows = read_answers(path)
+    except (OSError, UserError):
+        rows = []
+    rated = sum(1 for row in rows if isinstance(row, Rated))
+    ranked = [len(row.completions) for row in rows if isinstance(row, Ranking)]
+    answers = round(sum(ranked) / len(ranked)) if ranked else 2
+    return DataSize(size.prompts, size.demonstrations, len(rows) - rated, answers, rated)

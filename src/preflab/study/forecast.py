@@ -12,7 +12,9 @@ from preflab.study.directory import refuse_other_study
 from preflab.study.estimate import Estimate
 from preflab.study.plan import planned_matches, planned_runs, planned_trials
 from preflab.study.runner import is_done, usable_cores
+from preflab.study.say import Say, keep_silent
 from preflab.study.spec import Study
+from preflab.study.tuning import must_tune, refuse_missing_tuning
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,14 @@ class ForecastRow:
 class Forecast:
     """The forecast of a study. `rows`: its stages, arms and matches. `at_once`: how many runs share the machine.
     `seconds`: the expected time on the clock until all runs are done. `trials`: the number of trials of the tuning
-    stage. `tuning_seconds`: the expected time on the clock for the trials that still have to run."""
+    stage. `tunes`: whether these trials run before the other runs. `tuning_seconds`: the expected time on the clock for
+    the trials that still have to run."""
 
     rows: tuple[ForecastRow, ...]
     at_once: int
     seconds: float
     trials: int = 0
+    tunes: bool = False
     tuning_seconds: float = 0.0
 
     @property
@@ -45,16 +49,22 @@ class Forecast:
         return sum(row.runs for row in self.rows)
 
 
-def forecast_study(study: Study, directory: Path, *, fresh: bool = False) -> Forecast:
+def forecast_study(
+    study: Study, directory: Path, *, fresh: bool = False, tune: bool = False, say: Say = keep_silent
+) -> Forecast:
     """Times the study's models and its judge on this machine, and multiplies the cost of each run by these times.
-    Raises `UserError` if a part of the study cannot be opened or lacks something that a run needs. Also raises
-    `UserError` if `fresh` is False and the directory holds another study."""
+    `tune`: whether the tuning stage runs even if the study has tuned values. `say`: takes a line about each part
+    of the work when the part begins. Raises `UserError` if a part of the study cannot be opened or lacks something that
+    a run needs. Also raises `UserError` if `fresh` is False and the directory holds another study, or if `tune` is True
+    and the study has no tuning stage."""
+    refuse_missing_tuning(study, tune=tune)
     if not fresh:
         refuse_other_study(study, directory)
     planned = list(planned_runs(study, directory))
+    say("Plan: opens the data, rewards and models of the runs, to check that the runs can start")
     check_study(study, directory, fresh=fresh)
     at_once = max(1, usable_cores() // study.threads)
-    estimate = Estimate.measured(study, [run.spec for run in planned], at_once)
+    estimate = Estimate.measured(study, [run.spec for run in planned], at_once, say)
     rows: list[ForecastRow] = []
     for part, name in dict.fromkeys((run.is_stage, run.name) for run in planned):
         runs = [run for run in planned if (run.is_stage, run.name) == (part, name)]
@@ -68,6 +78,7 @@ def forecast_study(study: Study, directory: Path, *, fresh: bool = False) -> For
         rows.append(ForecastRow("match", name, kind_name(runs[0].spec.evaluator), len(runs), done, seconds))
     seconds = sum(row.seconds * (row.runs - row.done) for row in rows) / at_once
     trials = list(planned_trials(study, directory)) if study.tuning else []
-    to_run = [] if study.tuning and study.tuning.shipped else [run for _, _, run in trials if not is_done(run)]
+    tunes = study.tuning is not None and must_tune(study.tuning, tune=tune)
+    to_run = [run for _, _, run in trials if not is_done(run)] if tunes else []
     tuning_seconds = sum(map(estimate.seconds, to_run)) / at_once
-    return Forecast(tuple(rows), at_once, seconds, sum(1 for arm, _, _ in trials if arm), tuning_seconds)
+    return Forecast(tuple(rows), at_once, seconds, sum(1 for arm, _, _ in trials if arm), tunes, tuning_seconds)

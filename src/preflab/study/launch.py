@@ -24,7 +24,8 @@ from typing import Any
 
 from preflab.arm.planned import Planned
 from preflab.arm.process import PARENT, run_arm
-from preflab.train.files import write_json
+from preflab.train.files import refuse_special, write_json
+from preflab.train.log import RUN_LOG
 
 ArmProcess = Callable[[Path, Path], int]
 """The function that an arm's process runs, which takes the run file and the directory and returns the exit code."""
@@ -37,11 +38,12 @@ def launch(planned: Planned, spec: dict[str, Any], arm_process: ArmProcess | Non
     the arm."""
     arm_process = arm_process or (run_arm if can_fork(planned.spec.threads) else start_afresh)
     planned.directory.mkdir(parents=True, exist_ok=True)
+    refuse_special(planned.directory / RUN_LOG)
     run_file = planned.directory / "run.json"
     write_json(run_file, spec)
     env = {PARENT: str(os.getpid()), **dict.fromkeys(THREAD_VARIABLES, str(planned.spec.threads))}
     fork = multiprocessing.get_context("fork")
-    log = os.open(planned.directory / "run.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    log = os.open(planned.directory / RUN_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     process = fork.Process(target=_become, args=(arm_process, run_file, planned.directory, env, log))
     process.start()
     os.close(log)
@@ -88,6 +90,6 @@ def _become(arm_process: ArmProcess, run_file: Path, directory: Path, env: dict[
 
 def last_log_lines(directory: Path, lines: int = 12) -> str:
     """Returns the last lines of a run's log, for an error message."""
-    log = directory / "run.log"
+    log = directory / RUN_LOG
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     return "\n".join(text.strip().splitlines()[-lines:])

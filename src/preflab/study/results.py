@@ -18,7 +18,8 @@ from preflab.analysis.measured import measured_values, measures_of
 from preflab.analysis.record import DecodingChoice
 from preflab.analysis.reward_models import pooled_accuracy, reward_model_result, stage_results
 from preflab.analysis.scores import Scores, share_seeds
-from preflab.analysis.statistics import compare_all, compare_with_baselines, find_winner
+from preflab.analysis.spread import spread_caveats
+from preflab.analysis.statistics import compare_all, compare_with_baselines, find_winner, mean_interval
 from preflab.analysis.verdict import Evidence, study_verdict
 from preflab.arm.match import match_directory
 from preflab.arm.spec import is_trained_elsewhere, saved_models
@@ -51,6 +52,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
     declared = {measure.name: measure for row in study.measures.values() for measure in row}
     boards, headline = boards_of(study, arms, declared), study.headline or study.score
     scores = {name: boards["chosen"].table(runs, "chosen", measure=headline) for name, runs in arms.items() if boards}
+    means = {name: mean_interval(table) for name, table in scores.items()}
     evaluators = {name: evaluator_result(study, name, spec, directory) for name, spec in study.evaluators.items()}
     decides = evaluators[study.main_evaluator]
     reward_models = (reward_model_result(name, stage_results(directory, name, study.seeds)) for name in study.stages)
@@ -83,7 +85,10 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         tuning=tuning_result(study),
         samples=tuple(samples(arms)),
         unrewarded=tuple(unrewarded(arms)),
-        caveats=(*study.caveats, *failures, *automatic_caveats(study, arms), *every_run[0].result["data_notes"]),
+        caveats=(
+            *(*study.caveats, *failures, *automatic_caveats(study, arms), *spread_caveats(means, headline)),
+            *every_run[0].result["data_notes"],
+        ),
         versions=versions_of(run.planned.directory for run in every_run),
         command=command,
         unfinished=unfinished_words(study, arms, command),

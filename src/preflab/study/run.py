@@ -12,7 +12,7 @@ from preflab.study.launch import import_shared_modules
 from preflab.study.plan import planned_matches, planned_runs, planned_trials
 from preflab.study.runner import Failures, run_all
 from preflab.study.spec import Study
-from preflab.study.tuning import choose_settings, with_chosen_settings
+from preflab.study.tuning import choose_settings, must_tune, refuse_missing_tuning, with_chosen_settings
 from preflab.study.watch import Watch
 
 
@@ -23,6 +23,7 @@ def run_missing(
     locked the directory. `command`: the command line that the report shows for a repetition of the study."""
     from preflab.study.check import check_study  # imports torch, which is not needed to read a report
 
+    refuse_missing_tuning(study, tune=tune)
     check_study(study, directory, fresh=fresh)
     trials = list(planned_trials(study, directory)) if study.tuning is not None else []
     planned: list[Planned] = [*planned_runs(study, directory), *planned_matches(study, directory)]
@@ -37,7 +38,7 @@ def run_missing(
 def run_claimed(study: Study, directory: Path, command: str, *, tune: bool, quiet: bool) -> tuple[str, ...]:
     """Runs the tuning stage, the other runs and the matches in a directory that the study has claimed. Returns a
     sentence for each run that failed."""
-    if study.tuning is not None and (tune or not study.tuning.shipped):
+    if study.tuning is not None and must_tune(study.tuning, tune=tune):
         trials = list(planned_trials(study, directory))
         run_watched([run for _, _, run in trials], study, quiet=quiet)
         study = with_chosen_settings(study, choose_settings(study, trials))

@@ -26,6 +26,7 @@ from preflab.arm.planned import Planned
 from preflab.endings import Stopped
 from preflab.errors import UserError
 from preflab.study.launch import ArmProcess, last_log_lines, launch
+from preflab.study.refused import removing_refused
 from preflab.study.watch import Watch
 from preflab.text import one_line
 from preflab.train.directory import edited_files, read_manifest
@@ -50,13 +51,15 @@ def run_all(
         if run not in waiting:
             watch.done(run, before=True)
     running: dict[ForkProcess, Planned] = {}
-    with interruptible(running) as stop_signals:
+    made: list[Path] = []
+    with removing_refused(made), interruptible(running) as stop_signals:
         while waiting or running:
             for process in [process for process in running if process.exitcode is not None]:
                 finish(process, running.pop(process), failures, watch)
             waiting = drop_orphans(waiting, failures)
             for run in runs_to_start(waiting, running, memory_gb):
                 waiting.remove(run)
+                made += [] if run.directory.exists() else [run.directory]
                 running[launch(run, charged_spec(run), arm_process)] = run
                 watch.started(run)
             watch.refresh(list(running.values()), len(waiting))

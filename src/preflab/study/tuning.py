@@ -9,9 +9,24 @@ from typing import Any, NamedTuple
 
 from preflab.analysis.record import TuningTrial
 from preflab.arm.planned import PlannedRun
+from preflab.errors import UserError
 from preflab.study.plan import with_settings
 from preflab.study.spec import Study, Tuning
 from preflab.train.finished import read_result
+
+
+def must_tune(tuning: Tuning, *, tune: bool) -> bool:
+    """Returns True if the tuning stage runs: the user asks for it (`tune`), or the study has no tuned values yet."""
+    return tune or not tuning.shipped
+
+
+def refuse_missing_tuning(study: Study, *, tune: bool) -> None:
+    """Raises `UserError` if the user asks for a tuning stage that the study does not have."""
+    if tune and study.tuning is None:
+        raise UserError(
+            f"The study {study.name!r} has no tuning stage for its arms. Leave --tune out, or name values to try under "
+            "`tuning`."
+        )
 
 
 def choose_settings(study: Study, trials: Sequence[tuple[str, dict[str, Any], PlannedRun]]) -> list[TuningTrial]:

@@ -102,7 +102,7 @@ def newest(directory: Path) -> dict[str, Any]:
     """Returns the last record of a run's metrics; {} if there is no record yet, or if the last record is
     half-written."""
     path = directory / "metrics.jsonl"
-    if not path.exists():
+    if not path.is_file():
         return {}
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 4096))

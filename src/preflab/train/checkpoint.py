@@ -20,6 +20,7 @@ from preflab.text import one_line
 from preflab.train import faults
 from preflab.train.files import new_directory, read_json, remove, sha256, write_json
 from preflab.train.log import logger
+from preflab.train.own import is_checkpoint
 
 TENSORS, VALUES = "tensors.safetensors", "values.json"
 Check = Callable[[Mapping[str, Any]], None]
@@ -44,8 +45,8 @@ def write_checkpoint(directory: Path, step: int, tree: Mapping[str, Any], *, kee
         faults.pass_point("checkpoint.before-rename")
     faults.pass_point("checkpoint.after-rename")
     kept = [path for path in list_checkpoints(directory) if path.name <= target.name][-keep:]
-    for other in directory.glob("step-*"):
-        if other not in kept:
+    for other in directory.iterdir():
+        if is_checkpoint(other.name) and other not in kept:
             remove(other)
 
 
@@ -55,7 +56,8 @@ def checkpoint_name(step: int) -> str:
 
 def list_checkpoints(directory: Path) -> list[Path]:
     """Returns the paths of the checkpoints in a directory, oldest first."""
-    return sorted(path for path in directory.glob("step-*") if path.is_dir() and path.suffix != ".tmp")
+    names = [path for path in directory.glob("step-*") if is_checkpoint(path.name) and path.suffix != ".tmp"]
+    return sorted(path for path in names if path.is_dir())
 
 
 def read_newest_checkpoint(directory: Path, *checks: Check) -> dict[str, Any] | None:

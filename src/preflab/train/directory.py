@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from preflab.errors import UserError
-from preflab.train.files import refuse_special, remove
+from preflab.train.files import remove
+from preflab.train.lock import LOCK, remove_empty, take_lock
 from preflab.train.log import logger
-from preflab.train.own import RESULT, foreign_files, refuse_foreign
+from preflab.train.own import PRODUCT, RESULT, foreign_files, refuse_foreign
 from preflab.train.sealed import Form, read_sealed, write_sealed
 
 RUN_FORMAT = 1
 RUN_MANIFEST = "manifest.json"
 STUDY_MANIFEST = "study.json"
-RUN_FILES = ("metrics.jsonl", "samples.jsonl", "answers.jsonl", "timing.jsonl", RESULT, "wandb.json")
+RUN_FILES = ("metrics.jsonl", "samples.jsonl", "answers.jsonl", "timing.jsonl", PRODUCT, RESULT, "wandb.json")
 RUN_DIRECTORIES = ("checkpoints", "best", "final", "journal", "tensorboard")
 
 
@@ -28,26 +27,18 @@ RUN_DIRECTORIES = ("checkpoints", "best", "final", "journal", "tensorboard")
 def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
     """Makes a directory and locks it, so that no other process writes in it. If another process has the lock, waits up
     to `patience` seconds. Raises `UserError` if the directory cannot be made or written, or if the lock is still taken
-    after this time."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        refuse_special(directory / "lock")
-        file = (directory / "lock").open("w")
-    except OSError as error:
-        raise UserError(f"{directory} cannot be written: {error.strerror}. Choose another --output.") from error
-    with file:
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    raise UserError(
-                        f"Another process writes in {directory}. Wait until it ends, or stop it."
-                    ) from error
-                time.sleep(0.1)
-        yield
+    after this time. If the block raises `UserError`, and the directory then holds neither a run nor a study, removes the
+    lock and the directories that this function made."""
+    made = [place for place in (directory, *directory.parents) if not os.path.lexists(place)]
+    lock = take_lock(directory, patience)
+    with lock.file:
+        try:
+            yield
+        except UserError:
+            if lock.is_new and not any(os.path.lexists(directory / name) for name in (RUN_MANIFEST, STUDY_MANIFEST)):
+                (directory / LOCK).unlink(missing_ok=True)
+                remove_empty(made)
+            raise
 
 
 def clear(directory: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from preflab.errors import UserError
 from preflab.train.files import refuse_special
 
 logger = logging.getLogger("preflab")
@@ -21,10 +22,11 @@ def logged(directory: Path) -> Generator[None]:
     its own log handlers.
 
     In a study, the standard error of an arm's process is `run.log`. No handler for the file is then added, so that each
-    message is written only once.
+    message is written only once. If the block raises `UserError` and the file is new and empty, it is removed.
     """
     path = directory / RUN_LOG
     refuse_special(path)
+    is_new = not path.exists()
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setLevel(logging.INFO if is_stderr(path) else logging.WARNING)
     handlers: list[logging.Handler] = [] if logger.hasHandlers() else [terminal]
@@ -37,6 +39,10 @@ def logged(directory: Path) -> Generator[None]:
     logger.setLevel(min(level or logging.INFO, logging.INFO))  # keeps DEBUG if the program has set it
     try:
         yield
+    except UserError:
+        if is_new and path.exists() and not path.stat().st_size:
+            path.unlink()
+        raise
     finally:
         logger.setLevel(level)
         for handler in handlers:

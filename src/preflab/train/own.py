@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from preflab.errors import UserError
-from preflab.train.sealed import read_sealed
+from preflab.models.facts import TRAINED_ON
+from preflab.train.sealed import read_sealed, write_sealed
 
 RESULT = "result.json"
+PRODUCT = "product.json"
+"""The record of the files in `final/`, from the moment when they are complete until the result lists them."""
+WRITING = "preflab.writing"
+"""The empty folder in `final.tmp/` that says that a run writes these files."""
 CHECKPOINT = r"step-\d{8,}(\.old)?(\.tmp)?"
 WRITTEN = {
     "checkpoints": rf"{CHECKPOINT}/(tensors\.safetensors|(values|checksums)\.json)(\.tmp)?",
@@ -18,50 +23,99 @@ WRITTEN = {
     "journal": r".+\.json(\.tmp)?",
     "tensorboard": r"events\.out\.tfevents\..+",
 }
-"""Maps the folders of a run to the form of the paths in them. The files in `final/` are listed in `result.json`."""
+"""Maps the folders of a run to the form of the paths in them. The files in `final/` are listed in a record."""
+PLACES = (*WRITTEN, "best.tmp", "best.old.tmp", "final", "final.tmp", "final.old.tmp")
+"""The folders of a run, and those that stand for them while a run writes or replaces them."""
 
 
 def foreign_files(directory: Path) -> list[Path]:
-    """Returns the files in the folders of a run that the run did not write. All files in `final/` count as the run's
-    own if the run has no result yet."""
-    paths = [path for name in (*WRITTEN, "final") for path in files_within(directory / name)]
-    listed = listed_files(directory)
-    return [path for path in paths if not is_own(path.relative_to(directory).as_posix(), listed)]
+    """Returns what the run did not write, of all that lies in the places of a run's folders, and of the record of its
+    product."""
+    paths = [path for name in PLACES for path in lying_at(directory / name)]
+    listed, record = listed_files(directory), directory / PRODUCT
+    foreign = [path for path in paths if not is_own(path.relative_to(directory).as_posix(), listed)]
+    return foreign + ([record] if os.path.lexists(record) and not files_of(record) else [])
 
 
-def is_own(name: str, listed: Iterable[str] | None) -> bool:
-    """Returns True if a run writes files of this name. `listed`: the files that the run's result lists, if any."""
-    folder, _, rest = name.partition("/")
+def is_own(name: str, listed: Collection[str]) -> bool:
+    """Returns True if a run writes files of this name. `listed`: the files in `final/` that the run wrote."""
+    place, _, rest = name.partition("/")
+    folder = place.removesuffix(".tmp").removesuffix(".old")
     if folder == "final":
-        return listed is None or name in listed
+        return f"final/{rest}" in listed
     return re.fullmatch(WRITTEN[folder], rest) is not None
 
 
-def listed_files(directory: Path) -> Iterable[str] | None:
-    """Returns the files that the result of a run lists, or None if there is no such list."""
-    if not (directory / RESULT).is_file():
-        return None
+def is_checkpoint(name: str) -> bool:
+    """Returns True for the name of a checkpoint, also while a run writes or replaces it."""
+    return re.fullmatch(CHECKPOINT, name) is not None
+
+
+def listed_files(directory: Path) -> set[str]:
+    """Returns the names of the files in `final/` that the run wrote. A record lists them. Without a record, all files in
+    a folder are the run's own if the folder has a mark: `WRITING`, or what the product was trained on."""
+    listed = {name for record in (RESULT, PRODUCT) for name in files_of(directory / record)}
+    marks = (
+        {"final.tmp": WRITING} if listed else {"final.tmp": WRITING, "final": TRAINED_ON, "final.old.tmp": TRAINED_ON}
+    )
+    for name, mark in marks.items():
+        folder = directory / name
+        if (folder / mark).exists():
+            listed |= {f"final/{path.relative_to(folder).as_posix()}" for path in lying_at(folder)}
+    return listed
+
+
+def files_of(record: Path) -> Collection[str]:
+    """Returns the names of the files that a record lists under `files`; () if there is no such list."""
+    if not record.is_file():
+        return ()
     try:
-        files = read_sealed(directory / RESULT, {}).get("files")
+        files = read_sealed(record, {}).get("files")
     except UserError:  # a run with a damaged result may be replaced too
-        return None
-    return files if isinstance(files, dict) else None
+        return ()
+    return files if isinstance(files, dict) else ()
 
 
-def files_within(folder: Path) -> list[Path]:
-    """Returns all files and links below a folder, sorted. Follows no link."""
-    if folder.is_symlink():
-        return []
-    return sorted(Path(place) / name for place, _, names in os.walk(folder) for name in names)
+def record_product(directory: Path, written: Path) -> None:
+    """Records the complete files of a product before the folder `written`, which holds them, becomes `final/`. The
+    model card is written later."""
+    names = ["README.md", *(path.relative_to(written).as_posix() for path in lying_at(written))]
+    write_sealed(directory / PRODUCT, {"files": {f"final/{name}": "" for name in names}})
+
+
+def lying_at(place: Path) -> list[Path]:
+    """Returns all files and links below a folder, sorted. Follows no link. If the place holds a link or a file instead
+    of a folder, returns the place itself."""
+    if place.is_symlink() or (place.exists() and not place.is_dir()):
+        return [place]
+    found: list[Path] = []
+    for folder, folders, names in os.walk(place):
+        links = (name for name in folders if os.path.islink(os.path.join(folder, name)))
+        found += [Path(folder) / name for name in (*names, *links)]
+    return sorted(found)
 
 
 def refuse_foreign(directory: Path) -> None:
     """Raises `UserError` if a folder of the run holds a file that the run did not write."""
-    foreign = foreign_files(directory)
+    refuse_first(foreign_files(directory))
+
+
+def refuse_in_the_way(directory: Path) -> None:
+    """Raises `UserError` if a run that starts or resumes in the directory would replace or remove what it did not write.
+    Files that only lie beside the checkpoints are not in the way."""
+    refuse_first([path for path in foreign_files(directory) if not lies_beside(path.relative_to(directory).parts)])
+
+
+def lies_beside(parts: Sequence[str]) -> bool:
+    """Returns True for a path in the folder of the checkpoints that is not a checkpoint or a part of one."""
+    return parts[0] == "checkpoints" and len(parts) > 1 and not is_checkpoint(parts[1])
+
+
+def refuse_first(foreign: list[Path]) -> None:
     if foreign:
         raise UserError(
-            f"{foreign[0]} was not written by a run, and would be deleted with the run in {directory}. Move this file "
-            "to another place, or choose another --output."
+            f"{foreign[0]} was not written by a run, and a run would delete it. Move it to another place, or choose "
+            "another --output."
         )
 
 
@@ -70,8 +124,8 @@ def remove_own(directory: Path, folder: str) -> None:
     stay, and so does a link in the place of the folder."""
     if (directory / folder).is_symlink():
         return
-    for path in files_within(directory / folder):
-        if is_own(path.relative_to(directory).as_posix(), None):
+    for path in lying_at(directory / folder):
+        if is_own(path.relative_to(directory).as_posix(), ()):
             path.unlink(missing_ok=True)
     for place, _, _ in os.walk(directory / folder, topdown=False):
         if not any(Path(place).iterdir()):

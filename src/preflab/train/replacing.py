@@ -15,7 +15,7 @@ from pathlib import Path
 from preflab.errors import UserError
 from preflab.train.directory import RUN_DIRECTORIES, RUN_FILES, RUN_MANIFEST, clear, has_begun, read_manifest
 from preflab.train.files import remove
-from preflab.train.own import refuse_foreign
+from preflab.train.own import RESULT, refuse_foreign, refuse_in_the_way
 
 REPLACED = "replaced"
 """The folder of a run directory to which the old run is moved."""
@@ -24,8 +24,11 @@ REPLACED = "replaced"
 @contextmanager
 def replacing(directory: Path, *, fresh: bool) -> Generator[None]:
     """Surrounds the start of a run in the directory. If `fresh` is True, first moves the run that the directory holds
-    aside. At the end, deletes the old run if the new run has begun, and otherwise restores it. Raises `UserError` if
-    the manifest of the old run is damaged."""
+    aside. At the end, deletes the old run if the new run has begun, and otherwise restores it. Raises `UserError`,
+    and changes nothing, if the manifest of the old run is damaged, or if the run would delete what no run wrote. A
+    finished run that is not replaced deletes nothing."""
+    if fresh or not (directory / RESULT).exists():
+        refuse_in_the_way(directory)
     settle(directory)
     if fresh:
         set_aside(directory)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import UserError
-from preflab.train.files import read_json, remove, write_json
+from preflab.train.files import read_json, write_json
+from preflab.train.own import remove_own
 
 EVENT_FILE = "tensorboard/events.out.tfevents.0000000000.preflab"  # TensorBoard reads files with this prefix
 
@@ -75,8 +76,8 @@ class TensorBoard:
         if self.writer is None:
             from tensorboard.summary.writer.record_writer import RecordWriter
 
-            remove(self.path.parent)
-            self.path.parent.mkdir()
+            remove_own(self.path.parent.parent, self.path.parent.name)
+            self.path.parent.mkdir(exist_ok=True)
             self.writer = RecordWriter(self.path.open("wb"))
             self._event(file_version="brain.Event:2")
         messages: Any = event_pb2  # its classes are made at run time

@@ -30,7 +30,7 @@ ENOUGH_SEEDS = 5
 
 class Interval(Record):
     """An estimate with its confidence interval. With only one seed or one problem, the interval is missing, and `reason`
-    says why."""
+    says why. If no spread was seen, the interval has no width, and `reason` says so."""
 
     estimate: Number = None
     """The point estimate; None if it could not be computed."""
@@ -58,7 +58,7 @@ class Interval(Record):
     diverged: int = 0
     """The number of diverged runs that are part of the estimate. Diverged runs are kept in all statistics."""
     reason: str = ""
-    """The reason why there is no interval."""
+    """The reason why there is no interval, or why it has no width."""
 
     def within(self, lowest: float, highest: float) -> Self:
         """Clips the interval to the possible values of its quantity, `lowest` to `highest`. If the estimate itself lies
@@ -66,6 +66,11 @@ class Interval(Record):
         if self.estimate is None or not lowest <= self.estimate <= highest or self.low is None or self.high is None:
             return self
         return self.model_copy(update={"low": max(self.low, lowest), "high": min(self.high, highest)})
+
+    @property
+    def has_no_spread(self) -> bool:
+        """True if there is an interval, but without width, since no spread was seen."""
+        return self.low is not None and self.reason != ""
 
     @property
     def preliminary(self) -> bool:

@@ -1,0 +1,32 @@
+"""Remarks on intervals that have no width, because no spread was seen. Such an interval is no certainty. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from preflab.analysis.intervals import Floats
+from preflab.analysis.record import Interval
+
+ROUNDING = 1e-12
+"""The largest half width, relative to the numbers themselves, that rounding alone can cause."""
+
+
+def no_spread(values: Floats, width: float, among: str) -> str:
+    """Returns the remark on an interval whose half width is 0, up to rounding; '' for any other interval. `values`: the
+    numbers from which the interval was computed. `among`: what they were drawn from, such as "seeds"."""
+    if width > ROUNDING * float(np.abs(values).max()):
+        return ""
+    return f"no spread between {among} was seen: the interval has no width and says nothing about other {among}"
+
+
+def spread_caveats(values: Mapping[str, Interval], headline: str) -> Iterator[str]:
+    """Yields a sentence that names the arms whose intervals have no width. `values`: the arms' values of the
+    headline."""
+    names = [name for name, value in values.items() if value.has_no_spread]
+    if names:
+        yield (
+            f"{', '.join(names)}: no spread between seeds or problems was seen in {headline}, so that the 95% interval has no "
+            "width. It says nothing about other seeds or problems."
+        )

@@ -1,0 +1,68 @@
+"""Refuses options that a run would ignore, since the user would take the result for that of these options."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from preflab.arm.spec import Arm
+from preflab.errors import UserError
+from preflab.methods import METHODS
+
+BESIDE_RUN_FILE = ("--run", "--output", "--fresh", "--push", "--json", "--quiet", "--verbose")
+"""The options of `train` that act beside a run file."""
+SAMPLING = ("samples", "k", "temperatures")
+MEASURING = ("evaluator", "max_new_tokens", *SAMPLING)
+STARTING = ("model", "init", "lora")
+OF_PAIRS = ("preferences", "rankings", "rated")
+"""The kinds of records that a file of `--preferences` can have."""
+
+
+def refuse_beside_run_file(options: argparse.Namespace, method_options: Sequence[str]) -> None:
+    """Raises `UserError` if options stand beside `--run` that its file sets. `method_options`: the words that `train`
+    itself does not know."""
+    given = [word.partition("=")[0] for word in options.words if word.startswith("--")]
+    ignored = [name for name in given if name not in BESIDE_RUN_FILE] or [*method_options]
+    if options.method is not None and not method_options:  # else it may be the value of an option of a method
+        ignored.insert(0, options.method)
+    if ignored:
+        raise UserError(
+            "The file of --run names the method, the testbed and the evaluator, and holds every other setting of the run. "
+            f"These words would be ignored: {', '.join(ignored)}. Set them in {options.run}, or leave --run out."
+        )
+
+
+def refuse_ignored(given: Mapping[str, Any], arm: Arm) -> None:
+    """Raises `UserError` if an option is given that has no effect on the arm. `given`: the values of the options by
+    name, None for an option that is not given."""
+    reasons = _unmeasured(arm) | ({} if arm.method is None else _unused(arm.method))
+    if arm.init is not None:
+        reasons.setdefault("model", "--init names the model to start from")
+    ignored = next((name for name, value in given.items() if value is not None and name in reasons), None)
+    if ignored is not None:
+        raise UserError(f"--{ignored.replace('_', '-')} would be ignored: {reasons[ignored]}. Leave it out.")
+
+
+def _unmeasured(arm: Arm) -> dict[str, str]:
+    """Returns the options of the measurement that have no effect on the arm, each with the reason."""
+    if arm.measure == "none":
+        return dict.fromkeys(MEASURING, "--no-evaluate leaves out the measurement")
+    if arm.method is not None and arm.method.product != "policy":
+        return dict.fromkeys(MEASURING, f"{arm.method.kind} makes no policy that could be measured")
+    return {} if arm.evaluators else dict.fromkeys(SAMPLING, "the run has no evaluator, which --evaluator would name")
+
+
+def _unused(method: Any) -> dict[str, str]:
+    """Returns the options that name a model, a reward or pairs and have no effect on the method, each with the reason.
+    Whether a method of the user uses a reward or pairs is not known."""
+    kind, reasons = method.kind, dict[str, str]()
+    if not method.starts_from_policy:
+        reasons |= dict.fromkeys(STARTING, f"{kind} starts from no policy")
+    if kind not in METHODS.known:
+        return reasons
+    if not (method.scores_samples or method.inference().selector == "reward"):
+        reasons["reward"] = f"{kind} uses no reward with these settings"
+    if method.learns_from not in OF_PAIRS:
+        reasons["preferences"] = f"{kind} learns from {method.learns_from}, not from pairs"
+    return reasons
