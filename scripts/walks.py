@@ -58,7 +58,7 @@ WALKS = (
         "pair",
         "from a line of a preference file to its gradient (testbed jsonl, method dpo)",
         before=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
-        limits=Counts(stops=63, files=26, lines=3250, hops=44, climbs=19),
+        limits=Counts(stops=67, files=29, lines=3250, hops=47, climbs=19),
         visits="""
             arm/execute.py: execute
             arm/open.py: open_arm

@@ -19,13 +19,14 @@ from preflab.types import Completion, Prompt
 CHUNK = 1024
 """The number of rows that are padded together where every row is read once."""
 Source = TypeVar("Source")
+Taken = TypeVar("Taken", contravariant=True)
 Made = TypeVar("Made", bound=Batch, covariant=True)
 
 
-class Collate(Protocol[Source, Made]):
+class Collate(Protocol[Taken, Made]):
     """A function that makes a batch from rows, such as `batch.collate_pairs`."""
 
-    def __call__(self, rows: Sequence[Source], encode: Encode, *, limit: int) -> Made: ...
+    def __call__(self, rows: Sequence[Taken], encode: Encode, *, limit: int) -> Made: ...
 
 
 class EncodedRows(Generic[Source, Made]):

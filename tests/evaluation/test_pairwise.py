@@ -269,8 +269,11 @@ def test_the_plan_counts_matches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     estimate = Estimate(
         study,
         speeds={study.model: Speed(sampling=0.0, training=0.0, forward=0.25, forward_flops=0.0, loading=0.5)},
-        prompts={"train": 4, "validation": 2, "test": 2},
-        size=DataSize(prompts=4, demonstrations=4, pairs=0),
+        sizes={
+            "train": DataSize(prompts=4, demonstrations=4, pairs=0),
+            "validation": DataSize(prompts=2, demonstrations=2, pairs=0),
+            "test": DataSize(prompts=2, demonstrations=2, pairs=0),
+        },
         opening=1.0,
         judging=0.0,
         sharing=1.0,

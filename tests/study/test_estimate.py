@@ -99,8 +99,11 @@ def by_hand(**changes: Any) -> dict[str, float]:
     estimate = Estimate(
         study,
         speeds={run.spec.model: SPEED for run in runs},
-        prompts={"train": 100, "validation": 20, "test": 40},
-        size=DataSize(prompts=100, demonstrations=100, pairs=100),
+        sizes={
+            "train": DataSize(prompts=100, demonstrations=100, pairs=100),
+            "validation": DataSize(prompts=20, demonstrations=20, pairs=30),
+            "test": DataSize(prompts=40, demonstrations=40, pairs=50),
+        },
         opening=0.0,
         judging=0.003,
         sharing=1.0,
@@ -119,6 +122,14 @@ def test_seconds_by_hand() -> None:
     four: 480 answers of 4 samples each: 1920 drawn 19.2 and judged by public tests 5.76, 480 graded .864, KL 2.4: 28.224.
     """
     assert by_hand() == pytest.approx({"sft": 1.556, "ppo": 9.404, "four": 28.224})
+
+
+def test_a_reward_model_scores_all_held_out_pairs() -> None:
+    """Protects the plan of reward models, whose measurement takes longer than a short training: 2 x 100 answers trained 1.2;
+    both answers of 30 pairs at two looks and at the end, and of 50 test pairs: 2 x (3 x 30 + 50) x .002 = .56."""
+    stages = {"sft": {"method": {"kind": "sft", "epochs": 2}}, "rm": {"init": "stage:sft", "method": {"kind": "rm"}}}
+    ppo = BY_HAND["arms"]["ppo"] | {"reward": {"kind": "learned", "path": "stage:rm"}}
+    assert by_hand(stages=stages, arms={"ppo": ppo})["rm"] == pytest.approx(1.76)
 
 
 def test_a_compute_budget_is_shared_with_the_stages() -> None:
@@ -169,7 +180,7 @@ def test_labelled_answers_are_counted_as_such(tmp_path: Path) -> None:
     sizes = [size_with_file(own, tmp_path / f"{name}.jsonl") for name in ("rated", "ranked", "paired", "absent")]
     assert sizes == [DataSize(9, 8, 0, rated=40), DataSize(9, 8, 5, 3), DataSize(9, 8, 7), DataSize(9, 8, 0)]
     with Jsonl(data=str(tmp_path / "rated.jsonl")).open(Context()) as testbed:
-        assert size_of(testbed).rated == len(testbed.rated("train")) > 0
+        assert size_of(testbed, "train").rated == len(testbed.rated("train")) > 0
 
 
 TINY = {"name": "tiny", "tiny": {"width": 16, "inner": 16, "layers": 1, "heads": 2}}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from preflab.batch import TokenBatch, collate
 from preflab.models.layout import Layout, plain_layout, shared_layout
@@ -19,6 +20,7 @@ WIDTHS = 2
 """A shared row has at most this many times as many positions as the model is wide. For a row of L positions and a width
 of D, attention needs 4 L D operations per position and layer, and the matrix products about 24 D^2. With L = 2 D,
 attention is a quarter of the work, and the part of it that the mask hides is less than the prompt's second reading."""
+_limits: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 TRIAL = (([1, 2, 3], [1, 2, 3], [4]), ([5, 6], [7], [2, 3, 5]))  # two completions to one prompt, and one to another
 
 
@@ -44,10 +46,9 @@ def run_layout(network: Any, layout: Layout) -> Tensor:
 def sharing_limit(network: Any) -> int:
     """Returns the largest number of positions of a row that completions share; 0 if the model does not support shared
     rows. The first call for a network compares its states in both layouts."""
-    limit: int | None = getattr(network, "sharing_limit", None)
-    if limit is None:
-        limit = network.sharing_limit = _examine(network)
-    return limit
+    if network not in _limits:
+        _limits[network] = _examine(network)
+    return _limits[network]
 
 
 def _examine(network: Any) -> int:

@@ -40,14 +40,13 @@ one pass each for the KL, and the policy needs one pass for the entropy."""
 @dataclass(frozen=True)
 class Estimate:
     """Estimates the seconds of a study's runs from timings on this machine. `speeds`: the speed of each model.
-    `prompts`: the number of prompts in each split. `size`: the size of the testbed's training data. `opening`: the
-    seconds that a run takes to open its data. `judging`: the seconds that judging one program takes. `sharing`: the
-    factor by which work takes longer because runs share the machine."""
+    `sizes`: the size of the testbed's data in each split. `opening`: the seconds that a run takes to open its data.
+    `judging`: the seconds that judging one program takes. `sharing`: the factor by which work takes longer because runs
+    share the machine."""
 
     study: Study
     speeds: Mapping[ModelSpec, Speed]
-    prompts: Mapping[Split, int]
-    size: DataSize
+    sizes: Mapping[Split, DataSize]
     opening: float
     judging: float
     sharing: float
@@ -63,10 +62,9 @@ class Estimate:
             testbed = require_testbed(opened)
             for arm in arms:
                 check_public(arm.evaluation, testbed)
-            prompts: dict[Split, int] = {split: len(testbed.prompts(split)) for split in SPLITS}
-            size = size_of(testbed)
+            sizes: dict[Split, DataSize] = {split: size_of(testbed, split) for split in SPLITS}
             opening = time.perf_counter() - started
-            examples = Examples.of(testbed, with_answers=size.demonstrations > 0)
+            examples = Examples.of(testbed, with_answers=sizes["train"].demonstrations > 0)
             judging = judging_seconds(testbed, examples)
         models = list(dict.fromkeys(arm.model for arm in arms))
         speeds: dict[ModelSpec, Speed] = {}
@@ -74,7 +72,7 @@ class Estimate:
             lora = "" if model.lora is None else f" with LoRA of rank {model.lora.rank}"
             say(f"Plan: measures the speed of the model {model.name}{lora} ({number} of {len(models)})")
             speeds[model] = measure_speed(model, examples, study)
-        return cls(study, speeds, prompts, size, opening, judging, SHARING if at_once > 1 else 1.0)
+        return cls(study, speeds, sizes, opening, judging, SHARING if at_once > 1 else 1.0)
 
     def seconds(self, run: PlannedRun) -> float:
         """Returns the seconds of one run, for opening, training, the evaluations during training, and the
@@ -82,7 +80,10 @@ class Estimate:
         speed = self.speeds[run.spec.model]
         cost = self.cost(run)
         training = self.training_seconds(run.spec, cost, speed)
-        measuring = self.look_seconds(run.spec, cost, speed) + self.measuring_seconds(run.spec, speed)
+        if run.spec.method is not None and run.spec.method.product == "reward_model":
+            measuring = self.ordering_seconds(run.spec, speed)
+        else:
+            measuring = self.look_seconds(run.spec, cost, speed) + self.measuring_seconds(run.spec, speed)
         return FORK_SECONDS + self.opening + speed.loading + self.sharing * (training + measuring)
 
     def match_seconds(self, match: Match) -> float:
@@ -92,7 +93,7 @@ class Estimate:
         if not saved_models(match.evaluator):
             return seconds
         spec, speed = self.study.evaluation, self.speeds[self.study.arms[match.first].model or self.study.model]
-        prompts = min(self.prompts["test"], spec.prompts or self.prompts["test"])
+        prompts = min(self.sizes["test"].prompts, spec.prompts or self.sizes["test"].prompts)
         reads = 2 * prompts * min(spec.samples, KEPT_ANSWERS)
         return seconds + speed.loading + self.sharing * reads * speed.forward
 
@@ -126,7 +127,7 @@ class Estimate:
     def data_size(self, arm: Arm) -> DataSize:
         """Returns the size of the data that a method trains on, from the testbed, a stage or a file. A stage is assumed
         to make one pair or ranking for each prompt, which is an upper limit."""
-        source, size = arm.preferences, self.size
+        source, size = arm.preferences, self.sizes["train"]
         if source is None:
             return size
         stage = self.study.stages.get(source.removeprefix(STAGE)) if source.startswith(STAGE) else None
@@ -146,9 +147,15 @@ class Estimate:
         if not arm.evaluators or not cost.trained:
             return 0.0
         spec = arm.evaluation
-        answers = arm.looks * min(self.prompts["validation"], spec.look_prompts) * spec.look_samples
+        answers = arm.looks * min(self.sizes["validation"].prompts, spec.look_prompts) * spec.look_samples
         reads = min(answers, arm.looks * spec.kl_samples) * KL_READS
         return answers * (speed.sampling + self.grading(arm, speed)[0]) + reads * speed.forward
+
+    def ordering_seconds(self, arm: Arm, speed: Speed) -> float:
+        """Returns the seconds in which a reward model scores both answers of all pairs: those of the validation split at
+        each evaluation during training and once at the end, and those of the test split at the end."""
+        pairs = (arm.looks + 1) * self.sizes["validation"].pairs + self.sizes["test"].pairs
+        return 2 * pairs * speed.forward
 
     def measuring_seconds(self, arm: Arm, speed: Speed) -> float:
         """Returns the seconds of measuring a trained policy. The policy answers the validation split once at each
@@ -156,7 +163,7 @@ class Estimate:
         spec = arm.evaluation
         if arm.measure == "none" or not arm.evaluators:
             return 0.0
-        prompts = {split: min(count, spec.prompts or count) for split, count in self.prompts.items()}
+        prompts = {split: min(size.prompts, spec.prompts or size.prompts) for split, size in self.sizes.items()}
         tested = prompts["test"] * 2 * spec.samples * (arm.measure == "test")
         answers = prompts["validation"] * len(spec.temperatures) * spec.validation_samples + tested
         drawn = answers * arm.inference.n
@@ -175,11 +182,11 @@ class Estimate:
         return [speed.forward if saved_models(evaluator) else judging for evaluator in evaluators]
 
 
-def size_of(testbed: Testbed) -> DataSize:
-    """Returns the size of a testbed's training data."""
+def size_of(testbed: Testbed, split: Split) -> DataSize:
+    """Returns the size of a testbed's data in a split."""
     reads = (testbed.demonstrations, testbed.preferences, testbed.rated)
-    demonstrations, pairs, rated = (count_rows(read, "train") or 0 for read in reads)
-    return DataSize(len(testbed.prompts("train")), demonstrations, pairs, rated=rated)
+    demonstrations, pairs, rated = (count_rows(read, split) or 0 for read in reads)
+    return DataSize(len(testbed.prompts(split)), demonstrations, pairs, rated=rated)
 
 
 def size_with_file(size: DataSize, path: Path) -> DataSize:
