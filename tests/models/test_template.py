@@ -16,10 +16,11 @@ from tests.models.conftest import CHATML, byte_level, save_chat
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from preflab.errors import UserError
+from preflab.models import refusal
 from preflab.models import template as reading
 from preflab.models.lm import LanguageModel
 from preflab.models.load import load_directory
-from preflab.models.refusal import REWRITTEN, find_refusal
+from preflab.models.refusal import REWRITTEN, RefusalFinder, find_refusal
 from preflab.types import Completion, Prompt, Turn
 
 CUT = CHATML.index("{% if add_generation_prompt")
@@ -206,6 +207,28 @@ def test_an_answer_with_reasoning_of_its_own_is_named(tmp_path: Path) -> None:
     taken = [Completion(text) for text in ("yes", "\n yes \n", "", "a < b", "<b>yes</b>", "<|im_end|>", "<think>\nhm")]
     assert find_refusal(lm, ask(QUESTION, "yes", "Is it so?"), [*taken, replace(thought, drawn=drawn.drawn)]) is None
     assert find_refusal(load_directory(save_chat(tmp_path / "plain", CHATML)), ask(QUESTION), [thought]) is None
+
+
+def test_plain_rows_of_the_same_roles_are_rendered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the start of a run on many rows: of 50 plain rows the template renders the first. A row with brackets, a
+    blank turn, or other roles is rendered itself, since the template may react to them."""
+    lm = load_directory(save_chat(tmp_path / "plain", CHATML))
+    rendered: list[str] = []
+    real = refusal.render_prompt
+
+    def watch(tokenizer: Any, form: Any, turns: Any) -> str:
+        rendered.append(turns[-1].content)
+        return real(tokenizer, form, turns)
+
+    monkeypatch.setattr(refusal, "render_prompt", watch)
+    finder = RefusalFinder(lm)
+    for number in range(50):
+        assert finder.find(Prompt(str(number), (Turn("user", f"question {number}"),)), [Completion("yes")]) is None
+    assert rendered == ["question 0"]
+    for text, answer in (("<think>", "yes"), ("why", "[/INST]"), (" ", "yes")):
+        finder.find(Prompt(text, (Turn("user", text),)), [Completion(answer)])
+    finder.find(Prompt("s", (Turn("system", "be kind"), Turn("user", "hello"))), [Completion("yes")])
+    assert rendered[1:] == ["<think>", "why", " ", "hello"]
 
 
 REFUSED = {

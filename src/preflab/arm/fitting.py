@@ -15,7 +15,7 @@ from preflab.arm.spec import TooLong
 from preflab.data.check import AnyRecord
 from preflab.errors import UserError
 from preflab.models.lm import LanguageModel
-from preflab.models.refusal import find_refusal
+from preflab.models.refusal import RefusalFinder
 from preflab.testbeds.base import Testbed
 from preflab.text import counted
 from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking, Rated, Split, Test
@@ -49,7 +49,8 @@ class Fitting:
     def _drop_refused(self, rows: Sequence[Row], where: str, locate: Callable[[Prompt], str]) -> tuple[list[Row], str]:
         """Drops the rows that the chat template does not take. Returns the other rows, and a note if rows were dropped.
         Raises `UserError` if there is such a row and the rule is not `drop`, or if no row is left."""
-        refusals = [find_refusal(self.lm, _prompt_of(row), _answers_of(row)) for row in rows]
+        finder = RefusalFinder(self.lm)
+        refusals = [finder.find(_prompt_of(row), _answers_of(row)) for row in rows]
         taken = [row for row, refusal in zip(rows, refusals, strict=True) if refusal is None]
         if len(taken) == len(rows):
             return taken, ""

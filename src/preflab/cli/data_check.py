@@ -125,13 +125,14 @@ def _load_model(name: str) -> LanguageModel:
 def _measure_in_tokens(model: LanguageModel) -> Any:
     from preflab.cli.refusal import name_refusal
     from preflab.data.source_check import LengthMeasure
+    from preflab.models.refusal import RefusalFinder
 
     return LengthMeasure(
         "tokens",
         lambda prompt: len(model.encode_prompt(prompt)),
         lambda answer: len(model.encode_completion(answer)),
         model.context,
-        partial(name_refusal, model),
+        partial(name_refusal, RefusalFinder(model)),
     )
 
 

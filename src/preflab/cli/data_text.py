@@ -120,8 +120,9 @@ def _show_row(row: DialogueRow, model: LanguageModel | None) -> list[str]:
 
 def _is_taken(model: LanguageModel, row: DialogueRow) -> bool:
     from preflab.cli.refusal import name_refusal
+    from preflab.models.refusal import RefusalFinder
 
-    return not name_refusal(model, row)
+    return not name_refusal(RefusalFinder(model), row)
 
 
 def _shorten(text: str) -> str:

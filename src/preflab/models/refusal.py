@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from preflab.models.rewriting import is_rewritten
 from preflab.types import Completion, Prompt
 
 NOT_TAKEN = "the model's chat template does not take it"
+BRACKETS = re.compile("[<>\\[\\]{}|]")
 REWRITTEN = "the model's chat template writes its answer in another way"
 
 
@@ -21,6 +23,30 @@ class Refusal(NamedTuple):
 
     fault: str
     reason: str
+
+
+class RefusalFinder:
+    """Finds the refusals of many rows. Among rows whose texts are plain, only the first row of each series of roles is
+    rendered: a template reacts to roles, to blank texts, and to names between brackets (`<think>`, `[INST]`)."""
+
+    def __init__(self, lm: LanguageModel) -> None:
+        self.lm = lm
+        self._taken: set[tuple[bool, tuple[str, ...]]] = set()
+
+    def find(self, prompt: Prompt, answers: Sequence[Completion]) -> Refusal | None:
+        """Returns the same as `find_refusal`."""
+        kind = (bool(answers), tuple(turn.role for turn in prompt.turns))
+        plain = all(_is_plain(turn.content) for turn in prompt.turns) and all(_is_plain(each.text) for each in answers)
+        if plain and kind in self._taken:
+            return None
+        refusal = find_refusal(self.lm, prompt, answers)
+        if plain and refusal is None:
+            self._taken.add(kind)
+        return refusal
+
+
+def _is_plain(text: str) -> bool:
+    return not (text.isspace() or not text or BRACKETS.search(text))
 
 
 def find_refusal(lm: LanguageModel, prompt: Prompt, answers: Sequence[Completion]) -> Refusal | None:
