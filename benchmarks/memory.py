@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-INTERVAL = 0.02
+INTERVAL = 0.05
 
 
 class PeakMemory:

@@ -10,13 +10,18 @@ from typing import Any, NamedTuple
 
 import pytest
 from benchmarks.counts import Counts
-from benchmarks.inputs import write_inputs, write_trained_tiny
+from benchmarks.inputs import write_inputs
 from benchmarks.sides import ours
 from torch.utils.flop_counter import FlopCounterMode
 
+from preflab.models.spec import TinyShape
+from preflab.models.tiny import make_tiny
+from preflab.testbeds.minicode.language import MINICODE_WORDS
+
 
 class Most(NamedTuple):
-    """The most that a case may compute. `padding`: the share of `tokens` that are not tokens of a row."""
+    """The most that a case may compute: passes of a network, positions in them (padding included), FLOP of its matrix products
+    (forward and backward), rows of logits in new memory, and shuffles of a pass over the rows."""
 
     passes: int
     tokens: int
@@ -30,37 +35,40 @@ DPO = {**LLAMA, "prompt": 12, "answer": 8, "batch": 4, "steps": 3}
 PPO = {**LLAMA, "prompt": 12, "answer": 8, "rollouts": 8, "steps": 2, "epochs": 4, "mini_batches": 1}
 SAMPLE = {**LLAMA, "prompt": 12, "prompts": 8, "copies": 1, "answer": 8, "ends": 0}
 CASES: Mapping[str, tuple[str, Mapping[str, Any], Most]] = {
-    "dpo": ("dpo", DPO, Most(0, 0, 0, 0, 0)),
-    "dpo-uneven": ("dpo", {**DPO, "lengths": "long-tailed"}, Most(0, 0, 0, 0, 0)),
-    "ppo": ("ppo", PPO, Most(0, 0, 0, 0, 0)),
-    "sampling": ("sample", SAMPLE, Most(0, 0, 0, 0, 0)),
+    "dpo": ("dpo", DPO, Most(10, 966, 97_590_528, 1554, 2)),
+    "dpo-uneven": ("dpo", {**DPO, "lengths": "long-tailed"}, Most(10, 11_818, 1_145_372_416, 15_362, 2)),
+    "ppo": ("ppo", PPO, Most(43, 3842, 446_813_952, 6144, 10)),
+    "sampling": ("sample", SAMPLE, Most(8, 152, 7_713_792, 192, 0)),
     "sampling-groups": (
         "sample",
         {**SAMPLE, "prompts": 4, "copies": 4, "lengths": "long-tailed", "ends": 4, "answer": 16},
-        Most(0, 0, 0, 0, 0),
+        Most(16, 821, 40_891_776, 471, 0),
     ),
-    "sft-tiny": ("sft-tiny", {"batch": 8, "train": 32}, Most(0, 0, 0, 0, 0)),
+    "sft-tiny": ("sft-tiny", {"batch": 8, "train": 32}, Most(6, 1182, 2_162_776_320, 1698, 14)),
     "ppo-tiny": (
         "ppo-tiny",
         {"train": 32, "rollouts": 16, "steps": 2, "answer": 8, "epochs": 1, "mini_batches": 2},
-        Most(0, 0, 0, 0, 0),
+        Most(35, 5700, 6_160_110_336, 3798, 3),
     ),
-    "judged-tiny": ("judged-tiny", {"train": 32, "prompts": 4, "copies": 4, "answer": 8}, Most(0, 0, 0, 0, 0)),
+    "judged-tiny": (
+        "judged-tiny",
+        {"train": 32, "prompts": 4, "copies": 4, "answer": 8},
+        Most(8, 224, 145_932_288, 384, 0),
+    ),
 }
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Mapping[str, Any]], Path]:
-    """`inputs(kind, size)`: the folder with what the harness would write. One trained `tiny` serves all cases."""
-    trained = tmp_path_factory.mktemp("tiny")
+    """`inputs(kind, size)`: the folder with what the harness would write; `tiny` is untrained, so that every machine has the
+    same weights."""
 
     def write(kind: str, size: Mapping[str, Any]) -> Path:
-        if kind.endswith("tiny"):
-            if not (trained / "tiny").exists():
-                write_trained_tiny(size["train"], trained)
-            return trained
         place = tmp_path_factory.mktemp(kind)
-        write_inputs(size, place)
+        if kind.endswith("tiny"):
+            make_tiny(TinyShape(words=MINICODE_WORDS), seed=0).save(place / "tiny" / "final")
+        else:
+            write_inputs(size, place)
         return place
 
     return write
