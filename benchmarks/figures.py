@@ -24,11 +24,12 @@ Clock = Literal["wall", "cpu"]
 class SideFigure(NamedTuple):
     """`rates`: units a second, by wall seconds and by CPU seconds, each the mean of the fastest quarter of the steady
     repetitions. `spread`: how far the median lies below the rate. `share`: CPU seconds as a share of the wall seconds of all
-    threads, in the steadiest repetition."""
+    threads, in the steadiest repetition. `steady`: the number of repetitions that count."""
 
     rates: Mapping[Clock, float]
     spread: float
     share: float
+    steady: int
     memory: int
 
 
@@ -59,9 +60,10 @@ class Figure:
 
     @property
     def memory(self) -> float | None:
-        """The peak memory as a share of the peer's; None without a peer."""
-        peer = self.result["peer"]
-        return None if peer is None else self.sides[OURS].memory / self.sides[peer].memory
+        """The peak memory as a share of that of the peer's default plan; None without a peer."""
+        if self.row.peer is None:
+            return None
+        return self.sides[OURS].memory / self.sides[f"{self.row.peer}, default"].memory
 
     @property
     def memory_reached(self) -> bool:
@@ -79,7 +81,7 @@ def side_figure(side: Mapping[str, Any], threads: int) -> SideFigure:
     steady = [each for each in done if share_of(each, threads) >= STEADY * best]
     walls, cpus = ([each["work"] / each[key] for each in steady] for key in ("seconds", "cpu"))
     rates: dict[Clock, float] = {"wall": fastest_quarter(walls), "cpu": fastest_quarter(cpus)}
-    return SideFigure(rates, 1 - statistics.median(walls) / rates["wall"], best, side["memory"])
+    return SideFigure(rates, 1 - statistics.median(walls) / rates["wall"], best, len(steady), side["memory"])
 
 
 def fastest_quarter(rates: Sequence[float]) -> float:

@@ -37,8 +37,9 @@ METHOD = """
 - Three documented plans of the peer run at first. After two repetitions, only the best one goes on.
 - A rate is the mean of the fastest quarter of the repetitions. *Spread*: how far the median lies below it.
 - A repetition is disturbed if its share of the processor (CPU seconds by wall seconds of all threads) is below .9 of
-  the side's best share. It is repeated, at most three times, and counted in the JSON. Ratios are given by wall
-  seconds and by CPU seconds. CPU seconds decide (*) only where a side of one thread never had a core to itself.
+  the side's best share. It is repeated, at most three times, and counted in the JSON; one that stays disturbed does
+  not count. Ratios are given by wall seconds and by CPU seconds. CPU seconds decide (*) only where a side of
+  one thread never had a core to itself.
 - Memory is the largest proportional set size of the process tree, in a repetition that is not timed.
 - DPO: the first five losses must agree to 1e-4 (bf16: 2e-2), or there is no result. PPO and sampling draw by other
   generators. There the log-probabilities of five given answers must agree. [Agreement with TRL](parity.md) compares
@@ -60,8 +61,8 @@ The fastest ceiling of a row counts. A goal that lies above it is replaced by .9
 
 def table(figures: Iterable[Figure]) -> list[str]:
     lines = [
-        "| row | threads | a second | spread | against | wall | CPU | of the ceiling | value | goal | |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| row | threads | steady repetitions | a second | spread | against | wall | CPU | of the ceiling | value | goal | |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for figure in figures:
         row, ours, peer = figure.row, figure.sides[OURS], figure.result["peer"]
@@ -72,6 +73,7 @@ def table(figures: Iterable[Figure]) -> list[str]:
         cells = (
             row.title,
             f"{figure.result['threads']}",
+            f"{ours.steady} of {len(figure.result['sides'][OURS]['repetitions'])}",
             f"{ours.rates[figure.clock]:,.0f} {row.unit}{'*' if figure.clock == 'cpu' else ''}",
             f"{ours.spread:.0%}",
             peer or "–",
@@ -87,13 +89,17 @@ def table(figures: Iterable[Figure]) -> list[str]:
 
 
 def memory_table(figures: Iterable[Figure]) -> list[str]:
-    lines = ["| row | threads | preflab | peer | share | goal |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| row | threads | preflab | the peer by default | the peer's best plan | share of the default | goal |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for figure in figures:
         if figure.memory is not None:
-            ours, theirs = (figure.sides[name].memory / 2**20 for name in (OURS, figure.result["peer"]))
+            names = (OURS, f"{figure.row.peer}, default", figure.result["peer"])
+            sizes = (f"{figure.sides[name].memory / 2**20:,.0f} MiB" for name in names)
             goal = "–" if figure.row.memory is None else f"{figure.row.memory:g}"
-            cells = (figure.row.title, f"{figure.result['threads']}", f"{ours:,.0f} MiB", f"{theirs:,.0f} MiB")
-            lines.append(f"| {' | '.join(cells)} | {figure.memory:.2f} | {goal} |")
+            cells = (figure.row.title, str(figure.result["threads"]), *sizes, f"{figure.memory:.2f}", goal)
+            lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 

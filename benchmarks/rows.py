@@ -44,7 +44,7 @@ class Row:
     `kind`: what runs (see `sides/ours.py`). `size`: its settings. `unit`: what a repetition counts. `plans`: the ways to
     run the peer; the best of them is the one that counts. `goal`: how many times as fast as the peer, or, where `against`
     names a ceiling, which share of it, or, where `against` is "rate", how many units a second. `memory`: the goal for the
-    peak memory, as a share of the peer's. `unbuilt`: why the row cannot run yet.
+    peak memory, as a share of that of the peer's default plan. `unbuilt`: why the row cannot run yet.
     """
 
     name: str

@@ -67,9 +67,14 @@ class Side:
         return share_of(repetition, self.threads)
 
     def close(self) -> None:
+        """Ends the worker, which may be busy if another side has failed."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(timeout=60)
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._process.stdout.close()
 
     def record(self) -> dict[str, Any]:

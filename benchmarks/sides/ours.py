@@ -44,12 +44,16 @@ from preflab.types import Completion, Preference, Prompt, Turn
 
 Request = Mapping[str, Any]
 Repeat = Callable[[], dict[str, Any]]
-STEADY = {"weight_decay": 0.0, "schedule": "constant", "warmup": 0.0}
 
 
 def prepare(request: Request) -> Repeat:
     torch.set_num_threads(request["threads"])
     return KINDS[request["kind"]](request)
+
+
+def steady(rate: float) -> Optim:
+    """The optimizer's settings, which the other side has too."""
+    return Optim(learning_rate=rate, weight_decay=0.0, schedule="constant", warmup=0.0)
 
 
 class Rows(Testbed):
@@ -142,7 +146,7 @@ def prepare_dpo(request: Request) -> Repeat:
         lm.encode(pair.prompt, pair.chosen, 1024)[:2] == (row["prompt"], row["chosen"])
         for pair, row in zip(testbed.preferences("train"), rows, strict=True)
     ), "the texts of the rows do not give their ids"
-    optim = Optim(learning_rate=request["rate"], **STEADY)
+    optim = steady(request["rate"])
     method = DPO(beta=0.1, batch_size=request["batch"], epochs=1, optim=optim)
     numbers = {tuple(row["chosen"]): number for number, row in enumerate(rows)}
 
@@ -167,7 +171,7 @@ def count_pairs(rows: Sequence[Mapping[str, list[int]]]) -> int:
 
 
 def ppo_method(request: Request, rate: float) -> PPO:
-    optim = Optim(learning_rate=rate, **STEADY)
+    optim = steady(rate)
     return PPO(
         steps=request["steps"],
         rollouts=request["rollouts"],
@@ -226,7 +230,7 @@ def open_tiny(request: Request) -> tuple[LanguageModel, Testbed]:
 
 def prepare_sft_tiny(request: Request) -> Repeat:
     lm, testbed = open_tiny(request)
-    method = SFT(epochs=1, batch_size=request["batch"], optim=Optim(learning_rate=1e-5, **STEADY))
+    method = SFT(epochs=1, batch_size=request["batch"], optim=steady(1e-5))
 
     def repeat() -> dict[str, Any]:
         with opened(lm, testbed, "fp32") as parts:

@@ -22,8 +22,8 @@ def side(*seconds: float, cpu: float | None = None, memory: int = 100) -> dict[s
 
 
 def result(ours: dict[str, Any], peer: dict[str, Any], ceiling: dict[str, Any]) -> dict[str, Any]:
-    sides = {"preflab": ours, "trl": peer, "parts": ceiling}
-    return {"row": "dpo", "threads": 1, "peer": "trl", "ceilings": ["parts"], "sides": sides}
+    sides = {"preflab": ours, "trl-1.16.0, default": peer, "parts": ceiling}
+    return {"row": "dpo", "threads": 1, "peer": "trl-1.16.0, default", "ceilings": ["parts"], "sides": sides}
 
 
 def test_the_fastest_quarter_of_the_steady_repetitions_counts() -> None:
