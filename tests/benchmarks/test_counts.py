@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from benchmarks.counts import Counts
 from benchmarks.inputs import write_inputs
-from benchmarks.sides import ours
+from benchmarks.sides import ours, parts
 from torch.utils.flop_counter import FlopCounterMode
 
 from preflab.models.spec import TinyShape
@@ -97,3 +97,15 @@ def test_computes_no_more_than_today(
         repeat()
     found = Most(counts.passes, counts.tokens, flops.get_total_flops(), counts.logits, shuffles)
     assert all(number <= bound for number, bound in zip(found, most, strict=True)), f"{found}, at most {most}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_ceilings_stand_for_the_same_work(case: str, inputs: Callable[[str, Mapping[str, Any]], Path]) -> None:
+    """Protects the ceilings: they run on what preflab's run says of itself, and compute no more than it does."""
+    kind, size, most = CASES[case]
+    request = {"kind": kind, "precision": "fp32", "threads": 1, "rate": 1e-4, **size, "inputs": str(inputs(kind, size))}
+    told = ours.prepare(request)()
+    repeat = parts.prepare({**request, **told, "ceiling": "parts, each prompt once"})
+    with FlopCounterMode(display=False) as flops:
+        assert repeat()["work"] == told["work"]
+    assert 0 < flops.get_total_flops() <= most.flops
