@@ -2,6 +2,7 @@
 #   PYTHON=python3.12 make install    another interpreter (3.11 or newer) for a new .venv
 #   TORCH_INDEX=URL make install      where torch comes from, e.g. https://download.pytorch.org/whl/cu126
 #   make test ARGS="-k dpo"           arguments for pytest
+#   make bench ROW="dpo ppo"          rows of benchmarks/rows.py
 BIN := .venv/bin
 PYTHON ?= python3
 STUDY ?= quickstart
@@ -10,13 +11,14 @@ export PYTHON
 # One thread a process: two workers of one thread are faster than one of two, and results do not depend on the machine.
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install study test parity check docs dist check-dist walk names clean
+.PHONY: help install study test parity bench check docs dist check-dist walk names clean
 
 help:
 	@echo "make install   create .venv with everything (again: does nothing)"
 	@echo "make study     install, then run the study '$(STUDY)' and say where its report lies"
 	@echo "make test      install, then run the default test suite"
 	@echo "make parity    compare with TRL, in environments of its own under .parity/"
+	@echo "make bench     measure the speed beside TRL and transformers (ROW=dpo: one row), and write docs/performance.md"
 	@echo "make check     lint, format, types, import layers"
 	@echo "make docs      build the documentation into site/, warnings are errors"
 	@echo "make dist      build wheel and sdist into dist/; make check-dist says whether they are whole"
@@ -42,6 +44,10 @@ parity: install .parity/trl-1.16.0/ready .parity/trl-1.12.0/ready
 	@echo '*' > .parity/.gitignore
 	@.parity/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
+
+bench: install
+	@$(BIN)/python -m benchmarks $(ROW) $(ARGS)
+	@$(BIN)/python -m benchmarks.page
 
 check: install
 	@$(BIN)/ruff check
