@@ -23,12 +23,11 @@ from preflab.models.forward import Head, in_bf16, unwrap
 from preflab.models.lm import LanguageModel
 from preflab.sampling import fallback
 from preflab.sampling.base import Decoding, Sampler, Samples
-from preflab.sampling.cache import InPlaceCache
 from preflab.sampling.decode import DecodeBatch
 from preflab.sampling.draw import choose_tokens, uniforms
 from preflab.sampling.request import DrawnRows, batches, check_request
 from preflab.sampling.spec import SamplerSpec
-from preflab.sampling.support import Support, examine
+from preflab.sampling.support import Support, candidates, examine
 from preflab.spec import Context
 
 log = logging.getLogger("preflab")
@@ -60,8 +59,8 @@ class NativeSampler(Sampler):
     def __init__(self, spec: Native, meter: Meter) -> None:
         self.spec = spec
         self.meter = meter
-        self._cache: InPlaceCache | None = None
-        self._support: WeakKeyDictionary[nn.Module, Support] = WeakKeyDictionary()
+        self._cache: Any = None
+        self._support: WeakKeyDictionary[nn.Module, tuple[Any, Support]] = WeakKeyDictionary()
         self._warned: set[str] = set()
 
     @torch.no_grad()
@@ -79,16 +78,16 @@ class NativeSampler(Sampler):
         stream = uniforms(seeds, decoding.max_new_tokens).to(results.device)
         base = unwrap(lm.model)
         with _evaluating(base), _weights_in(base, torch.bfloat16 if self.spec.precision == "bf16" else None):
-            if base not in self._support:
-                self._support[base] = examine(base)
-            support = self._support[base]
+            support = self._examine(base)
             cache, self._cache = self._cache, None
-            if cache is None or len(cache.blocks) != support.layers:
-                cache = InPlaceCache(support.layers)
+            if type(cache) is not support.way.cache_type or len(cache.blocks) != support.layers:
+                cache = support.way.cache_type(support.layers)
             tokens_read = 0  # the number of prompt tokens that the model processed
             for rows in batches(prompts, decoding.max_new_tokens, self.spec.rows, self._budget(base, support)):
                 if self._served(base, support, len(prompts[rows[0]]) + decoding.max_new_tokens):
-                    tokens_read += _complete(base, cache, rows, stream, decoding, results)
+                    batch = support.way(base, cache, [prompts[row] for row in rows], decoding.max_new_tokens)
+                    _complete(batch, Head(base, decoding.temperature or 1.0), rows, stream, decoding, results)
+                    tokens_read += batch.tokens_read
                 else:
                     tokens_read += fallback.generate(lm, rows, stream, decoding, results)
         if results.device.type == "cpu":  # allocation is slow on a CPU, while the GPU allocator reuses freed memory
@@ -96,6 +95,13 @@ class NativeSampler(Sampler):
         self.meter.sampled(lm.size, tokens_read, int(results.lengths.sum()))
         exact = self.spec.precision == "model" and not in_bf16(base)
         return replace(results.samples(), exact=exact)
+
+    def _examine(self, base: nn.Module) -> Support:
+        """Returns how to decode with a model. The trial is repeated when other ways may serve the model."""
+        ways = candidates(base)
+        if base not in self._support or self._support[base][0] != ways:
+            self._support[base] = ways, examine(base)
+        return self._support[base][1]
 
     def _budget(self, base: Any, support: Support) -> int:
         """Returns the number of tokens for which the cache may have memory. For a model that does not use the cache,
@@ -116,14 +122,9 @@ class NativeSampler(Sampler):
 
 
 def _complete(
-    base: Any, cache: InPlaceCache, rows: list[int], stream: Tensor, decoding: Decoding, results: DrawnRows
-) -> int:
-    """Draws completions for one batch of rows of the request, longest prompt first, and records them in `results`.
-
-    Returns the number of prompt tokens that the model processed; the tokens of equal prompts are counted once.
-    """
-    batch = DecodeBatch(base, cache, [results.prompts[row] for row in rows], decoding.max_new_tokens)
-    head = Head(base, decoding.temperature or 1.0)
+    batch: DecodeBatch, head: Head, rows: list[int], stream: Tensor, decoding: Decoding, results: DrawnRows
+) -> None:
+    """Draws completions for one batch of rows of the request, longest prompt first, and records them in `results`."""
     places = torch.tensor(rows, device=results.device)
     for column in range(decoding.max_new_tokens):
         drawn = choose_tokens(head(batch.hidden), stream[places, column], decoding)
@@ -135,7 +136,6 @@ def _complete(
             order = batch.keep(alive)
             places, tokens = places[order], tokens[order]
         batch.step(tokens)
-    return batch.tokens_read
 
 
 @contextmanager

@@ -1,0 +1,144 @@
+"""A decoding step of models of Llama's shape, with few operations for each layer.
+
+The weights that are applied to the same states are concatenated: queries, keys and values of a layer are one product,
+and so are the two inner states of its MLP. The modules of
+transformers call about twice as many operations, which take longer than their arithmetic in small models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, rms_norm
+
+from preflab.sampling.shared import SharedLayer
+
+NETWORKS = ("LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model")
+"""The classes of transformers whose layers have this shape."""
+FIXED_ROTATIONS = ("default", "linear", "llama3", "yarn")
+"""The kinds of rotary embeddings whose angle at a position is the same in every pass."""
+FUSED_BYTES = 2**29
+"""The most memory for concatenated weights. In larger models, the operations take longer than their calls."""
+
+
+class Stacked(NamedTuple):
+    """The concatenated weights and biases of linear modules with the same input."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, *modules: nn.Linear) -> Stacked:
+        biases = [module.bias for module in modules]
+        weight = modules[0].weight if len(modules) == 1 else torch.cat([module.weight for module in modules])
+        return cls(weight, None if biases[0] is None else torch.cat(biases))
+
+    def __call__(self, states: Tensor) -> Tensor:
+        return linear(states, self.weight, self.bias)
+
+
+class Layer(NamedTuple):
+    """The weights of one layer. `head_gains[H+G,1,D]`: the gains of the norms of each query head and each key head (Qwen
+    3); None if heads are not normalised."""
+
+    heads: int
+    groups: int
+    scale: float
+    eps: float
+    before_attention: Tensor
+    queries_keys_values: Stacked
+    head_gains: Tensor | None
+    out: Stacked
+    before_mlp: Tensor
+    gate_up: Stacked
+    activation: Callable[[Tensor], Tensor]
+    down: Stacked
+
+
+class FusedLayers:
+    """The network below the vocabulary head. `columns`: the largest number of positions of a row.
+
+    It is a copy of the weights: make a new one after an update.
+    """
+
+    def __init__(self, network: Any, columns: int) -> None:
+        self.embed = network.embed_tokens
+        self.gain, self.eps = network.norm.weight, network.norm.variance_epsilon
+        self.layers = [_read_layer(layer) for layer in network.layers]
+        positions = torch.arange(columns, device=self.gain.device)[None]
+        cos, sin = (table[0] for table in network.rotary_emb(self.gain, position_ids=positions))
+        half = cos.shape[1] // 2
+        self.cos, self.sin = cos, torch.cat([-sin[:, :half], sin[:, half:]], dim=1)
+
+    def __call__(self, tokens: Tensor, positions: Tensor, blocks: Sequence[SharedLayer]) -> Tensor:
+        """Runs one new token of each row, [N], at `positions[N]`, and writes its keys and values. Returns the last hidden
+        states, [N,D]."""
+        hidden = self.embed(tokens)
+        cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]
+        for layer, block in zip(self.layers, blocks, strict=True):
+            states = layer.queries_keys_values(rms_norm(hidden, hidden.shape[1:], layer.before_attention, layer.eps))
+            hidden = hidden + layer.out(_attend(layer, block, states, cos, sin))
+            gate, up = layer.gate_up(rms_norm(hidden, hidden.shape[1:], layer.before_mlp, layer.eps)).chunk(2, dim=1)
+            hidden = hidden + layer.down(layer.activation(gate) * up)
+        return rms_norm(hidden, hidden.shape[1:], self.gain, self.eps)
+
+
+def find_obstacle(network: Any) -> str:
+    """Returns the reason why `FusedLayers` cannot run a network, '' if there is none."""
+    if type(network).__name__ not in NETWORKS or not type(network).__module__.startswith("transformers."):
+        return "its layers are not of Llama's shape."
+    if network.rotary_emb.rope_type not in FIXED_ROTATIONS:
+        return f"its rotary embedding is {network.rotary_emb.rope_type!r}."
+    modules = [module for layer in network.layers for module in _linears(layer)]
+    if any(type(module) is not nn.Linear for module in modules):
+        return "some of its layers have adapters or are quantised."
+    if sum(module.weight.nbytes for module in modules) > FUSED_BYTES:
+        return "it is large."
+    return ""
+
+
+def _linears(layer: Any) -> list[Any]:
+    attention, mlp = layer.self_attn, layer.mlp
+    return [
+        *(attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj),
+        *(mlp.gate_proj, mlp.up_proj, mlp.down_proj),
+    ]
+
+
+def _read_layer(layer: Any) -> Layer:
+    query, key, value, out, gate, up, down = _linears(layer)
+    attention = layer.self_attn
+    heads, groups = (module.out_features // attention.head_dim for module in (query, key))
+    gains = None
+    if type(attention).__name__ == "Qwen3Attention":
+        gains = torch.cat([attention.q_norm.weight.expand(heads, -1), attention.k_norm.weight.expand(groups, -1)])
+    return Layer(
+        heads,
+        groups,
+        attention.scaling,
+        layer.input_layernorm.variance_epsilon,
+        layer.input_layernorm.weight,
+        Stacked.of(query, key, value),
+        gains,
+        Stacked.of(out),
+        layer.post_attention_layernorm.weight,
+        Stacked.of(gate, up),
+        layer.mlp.act_fn,
+        Stacked.of(down),
+    )
+
+
+def _attend(layer: Layer, block: SharedLayer, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Computes the attention of one new token of each row from its queries, keys and values, and writes the latter two.
+    Returns [N,D]."""
+    rows, turning = len(states), layer.heads + layer.groups
+    heads = states.view(rows, turning + layer.groups, -1)
+    turned = heads[:, :turning]
+    if layer.head_gains is not None:
+        turned = rms_norm(turned, turned.shape[2:], eps=layer.eps) * layer.head_gains
+    turned = torch.addcmul(turned * cos, turned.roll(turned.shape[2] // 2, dims=2), sin)
+    keys, values = block.update(turned[:, layer.heads :, None], heads[:, turning:, None])
+    return block.attend(turned[:, : layer.heads, None], keys, values, layer.scale).reshape(rows, -1)
