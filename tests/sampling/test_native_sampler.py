@@ -18,6 +18,7 @@ from preflab.models.forward import token_logprobs
 from preflab.models.lm import LanguageModel
 from preflab.sampling import SAMPLERS
 from preflab.sampling.base import Samples
+from preflab.sampling.fused import FusedLayers
 from preflab.sampling.native import Native, NativeSampler
 from preflab.sampling.support import Support
 from preflab.spec import Context
@@ -153,21 +154,21 @@ def test_pad_may_equal_an_end_id_and_stand_in_prompts(sampler: NativeSampler) ->
     assert largest_error(lm, second, 1.0) <= 1e-4
 
 
-def test_equal_prompts_pass_the_model_once(llama: LanguageModel, sampler: NativeSampler) -> None:
+def test_equal_prompts_pass_the_model_once(
+    llama: LanguageModel, sampler: NativeSampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Four prompts asked for 5, 1, 2 and 3 times in turns: the prefill sees four rows; each copy has its own sample."""
     prompts = [prompt for prompt, n in zip(random_prompts(4), (5, 1, 2, 3), strict=True) for _ in range(n)]
     ask(sampler, llama, prompts[:1], [0])  # past the trial of the architecture
     row_counts: list[int] = []
+    read = FusedLayers.read
 
-    def count(_module: Any, _args: Any, options: dict[str, Any]) -> None:
-        if options["input_ids"].shape[1] > 1 or options.get("position_ids") is None:
-            row_counts.append(options["input_ids"].shape[0])
+    def count(layers: FusedLayers, ids: torch.Tensor, *others: Any) -> torch.Tensor:
+        row_counts.append(len(ids))
+        return read(layers, ids, *others)
 
-    hook = llama.model.model.register_forward_pre_hook(count, with_kwargs=True)
-    try:
-        samples = ask(sampler, llama, prompts[::2] + prompts[1::2], range(11))
-    finally:
-        hook.remove()
+    monkeypatch.setattr(FusedLayers, "read", count)
+    samples = ask(sampler, llama, prompts[::2] + prompts[1::2], range(11))
     assert sum(row_counts) == 4
     assert len({tuple(ids) for ids in completions(samples)}) > 6
 

@@ -86,11 +86,14 @@ class DecodeBatch(ABC):
             width = max(map(len, chunk))
             # Prompts are padded with their own last token: some models warn about a pad id without a mask.
             ids = torch.tensor([prompt + prompt[-1:] * (width - len(prompt)) for prompt in chunk], device=self.device)
-            hidden = self.backbone(input_ids=ids, past_key_values=self.cache, use_cache=True).last_hidden_state
-            places = torch.arange(len(chunk), device=self.device)
-            states.append(hidden[places, self.lengths[first:last] - 1])
+            states.append(self._read(ids, self.lengths[first:last]))
             first = last
         return torch.cat(states)
+
+    def _read(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Runs the model on the prompts `ids[G,P]` of `lengths[G]` tokens. Returns their last hidden states, [G,D]."""
+        hidden = self.backbone(input_ids=ids, past_key_values=self.cache, use_cache=True).last_hidden_state
+        return hidden[torch.arange(len(ids), device=self.device), lengths - 1]
 
 
 def _chunks(prompts: list[list[int]], budget: int) -> list[list[list[int]]]:

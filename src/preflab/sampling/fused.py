@@ -1,4 +1,4 @@
-"""A decoding step of models of Llama's shape, with few operations for each layer.
+"""Passes of models of Llama's shape over prompts and new tokens, with few operations for each layer.
 
 The weights that are applied to the same states are concatenated: queries, keys and values of a layer are one product,
 and so are the two inner states of its MLP. The modules of
@@ -76,11 +76,25 @@ class FusedLayers:
     def __call__(self, tokens: Tensor, positions: Tensor, blocks: Sequence[SharedLayer]) -> Tensor:
         """Runs one new token of each row, [N], at `positions[N]`, and writes its keys and values. Returns the last hidden
         states, [N,D]."""
-        hidden = self.embed(tokens)
+        return self._run(tokens[:, None], positions[:, None], blocks, slice(None))
+
+    def read(self, ids: Tensor, lengths: Tensor, blocks: Sequence[SharedLayer]) -> Tensor:
+        """Runs the prompts `ids[G,P]` of `lengths[G]` tokens, and writes their keys and values. Returns the last hidden
+        state of each prompt, [G,D]. The last layer needs no MLP at the other tokens."""
+        count, width = ids.shape
+        last = torch.arange(count, device=ids.device) * width + lengths - 1
+        return self._run(ids, torch.arange(width, device=ids.device)[None], blocks, last)
+
+    def _run(self, ids: Tensor, positions: Tensor, blocks: Sequence[SharedLayer], wanted: Tensor | slice) -> Tensor:
+        """Runs `ids[N,T]`. Returns the last hidden states of the tokens `wanted`, counted row by row."""
+        hidden = self.embed(ids).flatten(0, 1)
         cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]
         for layer, block in zip(self.layers, blocks, strict=True):
             states = layer.queries_keys_values(rms_norm(hidden, hidden.shape[1:], layer.before_attention, layer.eps))
-            hidden = hidden + layer.out(_attend(layer, block, states, cos, sin))
+            attended = _attend(layer, block, states.view(*ids.shape, -1), cos, sin)
+            if block is blocks[-1]:
+                attended, hidden = attended[wanted], hidden[wanted]
+            hidden = hidden + layer.out(attended)
             gate, up = layer.gate_up(rms_norm(hidden, hidden.shape[1:], layer.before_mlp, layer.eps)).chunk(2, dim=1)
             hidden = hidden + layer.down(layer.activation(gate) * up)
         return rms_norm(hidden, hidden.shape[1:], self.gain, self.eps)
@@ -132,13 +146,15 @@ def _read_layer(layer: Any) -> Layer:
 
 
 def _attend(layer: Layer, block: SharedLayer, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Computes the attention of one new token of each row from its queries, keys and values, and writes the latter two.
-    Returns [N,D]."""
-    rows, turning = len(states), layer.heads + layer.groups
-    heads = states.view(rows, turning + layer.groups, -1)
-    turned = heads[:, :turning]
+    """Writes the keys and values of N rows of T tokens, and computes the attention of their queries, [N*T,D].
+
+    states[N,T,W]: the queries, keys and values of each token.
+    """
+    heads = states.unflatten(2, (layer.heads + 2 * layer.groups, -1)).transpose(1, 2)
+    turned, values = heads.split((layer.heads + layer.groups, layer.groups), dim=1)
     if layer.head_gains is not None:
-        turned = rms_norm(turned, turned.shape[2:], eps=layer.eps) * layer.head_gains
-    turned = torch.addcmul(turned * cos, turned.roll(turned.shape[2] // 2, dims=2), sin)
-    keys, values = block.update(turned[:, layer.heads :, None], heads[:, turning:, None])
-    return block.attend(turned[:, : layer.heads, None], keys, values, layer.scale).reshape(rows, -1)
+        turned = rms_norm(turned, turned.shape[3:], eps=layer.eps) * layer.head_gains[:, None]
+    turned = torch.addcmul(turned * cos, turned.roll(turned.shape[3] // 2, dims=3), sin)
+    queries, keys = turned.split((layer.heads, layer.groups), dim=1)
+    attended = block.attend(queries, *block.update(keys, values), layer.scale)
+    return attended.transpose(1, 2).reshape(states.shape[0] * states.shape[1], -1)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from preflab.sampling.columns import Columns, fill_holes
@@ -75,6 +76,14 @@ class SharedLayer(CacheLayerMixin):
         return self.own.read(rows, shelf.drawn + 1)
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+        """Computes the attention of the tokens that were written last: queries[N,H,T,D] -> [N,H,T,V]. `keys`, `values`:
+        what `update` returned, for the prompts of a prefill pass or one new token of each row."""
+        if self.cache.shelf.drawn is not None:
+            return self._attend_new(queries, keys, values, scale)
+        shared = queries.shape[1] > keys.shape[1]
+        return scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=scale, enable_gqa=shared)
+
+    def _attend_new(self, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
         """Computes the attention of one new token of each row: queries[N,H,1,D] -> [N,H,1,V]. `keys`, `values`: the
         rows' own columns.
 

@@ -109,7 +109,7 @@ class SharedBatch(DecodeBatch):
 
 
 class FusedBatch(SharedBatch):
-    """As `SharedBatch`, but runs a step with `FusedLayers` instead of the model's own modules."""
+    """As `SharedBatch`, but runs `FusedLayers` instead of the model's own modules."""
 
     @classmethod
     def objection(cls, base: Any) -> str:
@@ -120,6 +120,9 @@ class FusedBatch(SharedBatch):
         self.positions = self.positions + 1
         self.cache.advance()
 
-    def _end_prefill(self) -> None:
-        super()._end_prefill()
-        self.layers = FusedLayers(self.backbone, int(self.positions.max()) + self.cache.shelf.new_tokens)
+    def _begin(self, new_tokens: int) -> None:
+        super()._begin(new_tokens)
+        self.layers = FusedLayers(self.backbone, self.cache.shelf.width + new_tokens)
+
+    def _read(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        return self.layers.read(ids, lengths, self.cache.blocks)
