@@ -19,7 +19,7 @@ from preflab.models.lm import LanguageModel
 from preflab.sampling import SAMPLERS
 from preflab.sampling.base import Samples
 from preflab.sampling.fused import FusedLayers
-from preflab.sampling.native import Native, NativeSampler
+from preflab.sampling.native import Native, NativeSampler, most_rows
 from preflab.sampling.support import Support
 from preflab.spec import Context
 
@@ -304,6 +304,14 @@ def test_registry_gives_the_spec() -> None:
     assert SAMPLERS.dump(spec) == {"kind": "native", "rows": 8, "cache_gib": None, "precision": "model"}
     with pytest.raises(UserError, match="Did you mean 'native'"):
         SAMPLERS.parse("nativ")
+
+
+def test_narrow_models_have_larger_batches() -> None:
+    """131,072 / width, from 256 to 1,024: width 32 gives 1,024, width 300 gives 436, width 4,096 gives 256."""
+    for width, rows in ((32, 1024), (300, 436), (4096, 256)):
+        model = torch.nn.Module()
+        model.get_input_embeddings = lambda width=width: torch.nn.Embedding(2, width)
+        assert most_rows(model) == rows
 
 
 def test_a_window_is_not_counted_across_the_gap(sampler: NativeSampler) -> None:

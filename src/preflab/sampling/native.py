@@ -36,14 +36,14 @@ log = logging.getLogger("preflab")
 class Native(SamplerSpec):
     """The settings of preflab's own sampler.
 
-    `rows`: the largest number of rows in a batch. `cache_gib`: the memory for keys and values in GiB (None: 1 on a CPU,
-    a quarter of the free memory on a GPU); if it is too small for `rows` rows, batches have fewer rows. `precision`:
-    with `bf16`, the weights are cast to bf16 while sampling, and the log-probabilities are computed in bf16; this is
-    faster if memory bandwidth limits the speed.
+    `rows`: the largest number of rows in a batch (None: by the model's width, see `most_rows`). `cache_gib`: the memory
+    for keys and values in GiB (None: 1 on a CPU, a quarter of the free memory on a GPU); if it is too small for `rows`
+    rows, batches have fewer rows. `precision`: with `bf16`, the weights are cast to bf16 while sampling, and the
+    log-probabilities are computed in bf16; this is faster if memory bandwidth limits the speed.
     """
 
     kind: Literal["native"] = "native"
-    rows: int = Field(default=256, ge=1)
+    rows: int | None = Field(default=None, ge=1)
     cache_gib: float | None = Field(default=None, gt=0)
     precision: Literal["model", "bf16"] = "model"
 
@@ -83,7 +83,8 @@ class NativeSampler(Sampler):
             if type(cache) is not support.way.cache_type or len(cache.blocks) != support.layers:
                 cache = support.way.cache_type(support.layers)
             tokens_read = 0  # the number of prompt tokens that the model processed
-            for rows in batches(prompts, decoding.max_new_tokens, self.spec.rows, self._budget(base, support)):
+            most = self.spec.rows or most_rows(base)
+            for rows in batches(prompts, decoding.max_new_tokens, most, self._budget(base, support)):
                 if self._served(base, support, len(prompts[rows[0]]) + decoding.max_new_tokens):
                     batch = support.way(base, cache, [prompts[row] for row in rows], decoding.max_new_tokens)
                     _complete(batch, Head(base, decoding.temperature or 1.0), rows, stream, decoding, results)
@@ -119,6 +120,17 @@ class NativeSampler(Sampler):
             self._warned.add(name)
             log.warning("%s is sampled by `generate` of transformers, which is slower: %s", name, reason)
         return not reason
+
+
+def most_rows(base: Any) -> int:
+    """Returns the largest number of rows in a batch if the user sets none: 131,072 / the width of the hidden states, but
+    at least 256 and at most 1,024.
+
+    In a step of a narrow model, many rows make up for the time of calling its operations; the hidden states of a wide
+    model should fit the core's cache.
+    """
+    width = int(base.get_input_embeddings().weight.shape[1])
+    return min(max(2**17 // width, 256), 1024)
 
 
 def _complete(
