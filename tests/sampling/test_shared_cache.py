@@ -43,8 +43,8 @@ class Plain:
         for row, (query, key, value) in enumerate(zip(queries, keys, values, strict=True)):
             old_keys, old_values = self.rows[row]
             self.rows[row] = [torch.cat([old_keys, key], 1), torch.cat([old_values, value], 1)]
-            pair = (states.repeat_interleave(2, 0) for states in self.rows[row])
-            answers.append(scaled_dot_product_attention(query, *pair, scale=0.7))
+            all_keys, all_values = (states.repeat_interleave(2, 0) for states in self.rows[row])
+            answers.append(scaled_dot_product_attention(query, all_keys, all_values, scale=0.7))
         return torch.stack(answers)
 
 

@@ -80,11 +80,11 @@ def test_a_model_that_has_changed_is_examined_again() -> None:
     lm = build("llama")
     with Native().open(Context()) as sampler:
         ask(sampler, lm, [[1, 2]], [0])
-        assert sampler._examine(lm.model).way is FusedBatch
+        assert sampler.examine(lm.model).way is FusedBatch
         get_peft_model(lm.model, LoraConfig(r=2, target_modules=["up_proj"]))
-        assert sampler._examine(lm.model).way is SharedBatch
+        assert sampler.examine(lm.model).way is SharedBatch
         lm.model.to(torch.bfloat16)
-        assert sampler._examine(lm.model).way is InPlaceBatch
+        assert sampler.examine(lm.model).way is InPlaceBatch
 
 
 def test_an_update_of_the_weights_counts(llama: LanguageModel) -> None:

@@ -40,7 +40,7 @@ class Columns:
         if len(targets):
             for states in self.tensors:
                 written = states[:, :, :columns]
-                written[targets] = written[sources]
+                written.index_copy_(0, targets, written.index_select(0, sources))
 
     @property
     def token_bytes(self) -> int:

@@ -32,7 +32,7 @@ class Stacked(NamedTuple):
 
     @classmethod
     def of(cls, *modules: nn.Linear) -> Stacked:
-        biases = [module.bias for module in modules]
+        biases: list[Any] = [module.bias for module in modules]  # None for a module without a bias
         weight = modules[0].weight if len(modules) == 1 else torch.cat([module.weight for module in modules])
         return cls(weight, None if biases[0] is None else torch.cat(biases))
 

@@ -78,7 +78,7 @@ class NativeSampler(Sampler):
         stream = uniforms(seeds, decoding.max_new_tokens).to(results.device)
         base = unwrap(lm.model)
         with _evaluating(base), _weights_in(base, torch.bfloat16 if self.spec.precision == "bf16" else None):
-            support = self._examine(base)
+            support = self.examine(base)
             cache, self._cache = self._cache, None
             if type(cache) is not support.way.cache_type or len(cache.blocks) != support.layers:
                 cache = support.way.cache_type(support.layers)
@@ -97,7 +97,7 @@ class NativeSampler(Sampler):
         exact = self.spec.precision == "model" and not in_bf16(base)
         return replace(results.samples(), exact=exact)
 
-    def _examine(self, base: nn.Module) -> Support:
+    def examine(self, base: nn.Module) -> Support:
         """Returns how to decode with a model. The trial is repeated when other ways may serve the model."""
         ways = candidates(base)
         if base not in self._support or self._support[base][0] != ways:
