@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from tests.sampling.conftest import ask, build, completions, random_prompts
 
+from preflab.models.forward import token_logprobs
 from preflab.models.lm import LanguageModel
 from preflab.sampling import support
 from preflab.sampling.decode import DecodeBatch
@@ -85,6 +86,36 @@ def test_a_model_that_has_changed_is_examined_again() -> None:
         assert sampler.examine(lm.model).way is SharedBatch
         lm.model.to(torch.bfloat16)
         assert sampler.examine(lm.model).way is InPlaceBatch
+
+
+@pytest.mark.parametrize("change", ["hook", "method", "module"])
+def test_a_module_that_someone_changed_is_called(change: str) -> None:
+    """Fused layers call no module of a layer. If someone doubles what a norm or an MLP returns, by a hook, a method or a
+    module of his own, after the model was examined, the log-probabilities are still those of `forward`."""
+    lm = build("llama")
+    layer = lm.model.model.layers[1]
+
+    class Doubled(torch.nn.Module):
+        def __init__(self, norm: Any) -> None:
+            super().__init__()
+            self.norm, self.weight, self.variance_epsilon = norm, norm.weight, norm.variance_epsilon
+
+        def forward(self, states: torch.Tensor) -> torch.Tensor:
+            return self.norm(states) * 2
+
+    with Native().open(Context()) as sampler:
+        ask(sampler, lm, [[1, 2]], [0])
+        if change == "hook":
+            layer.mlp.register_forward_hook(lambda module, args, output: output * 2)
+        elif change == "method":
+            plain = layer.mlp.forward
+            layer.mlp.forward = lambda states: plain(states) * 2
+        else:
+            layer.input_layernorm = Doubled(layer.input_layernorm)
+        samples = ask(sampler, lm, random_prompts(6), range(6))
+    with torch.no_grad():
+        again = token_logprobs(lm.model, samples.batch).logprobs
+    torch.testing.assert_close(samples.logprobs * samples.batch.mask, again, atol=1e-4, rtol=1e-4)
 
 
 def test_an_update_of_the_weights_counts(llama: LanguageModel) -> None:

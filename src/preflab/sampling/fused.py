@@ -106,12 +106,17 @@ def find_obstacle(network: Any) -> str:
         return "its layers are not of Llama's shape."
     if network.rotary_emb.rope_type not in FIXED_ROTATIONS:
         return f"its rotary embedding is {network.rotary_emb.rope_type!r}."
-    modules = [module for layer in network.layers for module in _linears(layer)]
-    if any(type(module) is not nn.Linear for module in modules):
-        return "some of its layers have adapters or are quantised."
-    if sum(module.weight.nbytes for module in modules) > FUSED_BYTES:
+    if any(_is_altered(module) for module in network.modules()):
+        return "some of its modules have adapters or hooks, or are quantised."
+    if sum(weight.nbytes for weight in network.layers.parameters()) > FUSED_BYTES:
         return "it is large."
     return ""
+
+
+def _is_altered(module: Any) -> bool:
+    """Returns whether a module may compute something else than its class in transformers or torch."""
+    known = type(module).__module__.startswith(("transformers.", "torch.nn."))
+    return not known or bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)
 
 
 def _linears(layer: Any) -> list[Any]:
