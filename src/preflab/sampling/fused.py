@@ -8,6 +8,7 @@ transformers call about twice as many operations, which take longer than their a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import MethodType
 from typing import Any, NamedTuple
 
 import torch
@@ -116,7 +117,8 @@ def find_obstacle(network: Any) -> str:
 def _is_altered(module: Any) -> bool:
     """Returns whether a module may compute something else than its class in transformers or torch."""
     known = type(module).__module__.startswith(("transformers.", "torch.nn."))
-    return not known or bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)
+    hooked = bool(module._forward_hooks or module._forward_pre_hooks)
+    return not known or hooked or module.forward != MethodType(type(module).forward, module)
 
 
 def _linears(layer: Any) -> list[Any]:
