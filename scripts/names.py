@@ -87,7 +87,6 @@ ALLOWED: Allowed = {
             "getattr(generation, 'eos_token_id', None)",
             "getattr(layer, 'bias', None)",
         ),
-        "sampling/support.py": ("getattr(base.config, '_attn_implementation', None)",),
     },
     "a module of the user or of a plugin has the names that its author gave it": {
         "targets.py": ("hasattr(loaded, part)", "vars(loaded)", "getattr(loaded, part)"),

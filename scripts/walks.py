@@ -137,13 +137,13 @@ WALKS = (
             sampling/draw.py: uniforms
             sampling/support.py: examine
             sampling/request.py: batches
+            sampling/decode.py: DecodeBatch.__init__ as way, DecodeBatch._prefill
             sampling/native.py: _complete
-            sampling/decode.py: DecodeBatch.__init__, DecodeBatch._prefill
-            sampling/cache.py: InPlaceCache.begin
             models/forward.py: Head.__init__, Head.__call__ as head
             sampling/draw.py: choose_tokens, kept_ids, draw_tokens
             sampling/request.py: DrawnRows.add
-            sampling/decode.py: DecodeBatch.keep, DecodeBatch.step
+            sampling/decode.py: DecodeBatch.keep
+            sampling/ways.py: FusedBatch.step
             sampling/request.py: DrawnRows.samples
             models/lm.py: LanguageModel.completions, LanguageModel.decode
             models/chat.py: decode_answer

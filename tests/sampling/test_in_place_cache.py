@@ -57,12 +57,14 @@ def test_memory_serves_the_next_batch_where_it_suffices() -> None:
         place.last, place.source = rows, 1
         new = torch.ones(rows, 1, 2, 1, dtype=dtype)
         cache.update(new, new, 0)
-        held.append(cache.blocks[0].keys)
+        held.append(cache.blocks[0].columns.tensors[0])
     assert held[0] is held[1]
     assert held[2] is not held[0]
     cache.update(new.bfloat16(), new.bfloat16(), 0)
-    assert cache.blocks[0].keys is not None and cache.blocks[0].keys.dtype == torch.bfloat16
-    assert cache.bytes == 2 * 5 * 6 * 2
+    keys, values = cache.blocks[0].columns.tensors
+    assert keys.dtype == values.dtype == torch.bfloat16
+    assert keys.shape == values.shape == (5, 1, 6, 1)
+    assert cache.token_bytes == 2 * 2
 
 
 @given(

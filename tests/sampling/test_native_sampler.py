@@ -12,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from tests.sampling.conftest import CONTEXT, ENDS, ask, build, completions, random_prompts
+from transformers import AutoModelForCausalLM, GPT2Config
 
 from preflab.errors import UserError
 from preflab.models.forward import token_logprobs
 from preflab.models.lm import LanguageModel
 from preflab.sampling import SAMPLERS
 from preflab.sampling.base import Samples
-from preflab.sampling.native import Native, NativeSampler
+from preflab.sampling.fused import FusedLayers
+from preflab.sampling.native import Native, NativeSampler, most_rows
 from preflab.sampling.support import Support
 from preflab.spec import Context
 
@@ -153,21 +155,21 @@ def test_pad_may_equal_an_end_id_and_stand_in_prompts(sampler: NativeSampler) ->
     assert largest_error(lm, second, 1.0) <= 1e-4
 
 
-def test_equal_prompts_pass_the_model_once(llama: LanguageModel, sampler: NativeSampler) -> None:
+def test_equal_prompts_pass_the_model_once(
+    llama: LanguageModel, sampler: NativeSampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Four prompts asked for 5, 1, 2 and 3 times in turns: the prefill sees four rows; each copy has its own sample."""
     prompts = [prompt for prompt, n in zip(random_prompts(4), (5, 1, 2, 3), strict=True) for _ in range(n)]
     ask(sampler, llama, prompts[:1], [0])  # past the trial of the architecture
     row_counts: list[int] = []
+    read = FusedLayers.read
 
-    def count(_module: Any, _args: Any, options: dict[str, Any]) -> None:
-        if options["input_ids"].shape[1] > 1 or options.get("position_ids") is None:
-            row_counts.append(options["input_ids"].shape[0])
+    def count(layers: FusedLayers, ids: torch.Tensor, *others: Any) -> torch.Tensor:
+        row_counts.append(len(ids))
+        return read(layers, ids, *others)
 
-    hook = llama.model.model.register_forward_pre_hook(count, with_kwargs=True)
-    try:
-        samples = ask(sampler, llama, prompts[::2] + prompts[1::2], range(11))
-    finally:
-        hook.remove()
+    monkeypatch.setattr(FusedLayers, "read", count)
+    samples = ask(sampler, llama, prompts[::2] + prompts[1::2], range(11))
     assert sum(row_counts) == 4
     assert len({tuple(ids) for ids in completions(samples)}) > 6
 
@@ -303,6 +305,13 @@ def test_registry_gives_the_spec() -> None:
     assert SAMPLERS.dump(spec) == {"kind": "native", "rows": 8, "cache_gib": None, "precision": "model"}
     with pytest.raises(UserError, match="Did you mean 'native'"):
         SAMPLERS.parse("nativ")
+
+
+def test_narrow_models_have_larger_batches() -> None:
+    """131,072 / width, from 256 to 1,024: width 32 gives 1,024, width 300 gives 436, width 4,096 gives 256."""
+    for width, rows in ((32, 1024), (300, 436), (4096, 256)):
+        config = GPT2Config(n_embd=width, n_layer=0, n_head=1, n_positions=2, vocab_size=2)
+        assert most_rows(AutoModelForCausalLM.from_config(config)) == rows
 
 
 def test_a_window_is_not_counted_across_the_gap(sampler: NativeSampler) -> None:

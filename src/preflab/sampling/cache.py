@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
+
+from preflab.sampling.columns import Columns, fill_holes
 
 
 @dataclass
@@ -30,47 +31,35 @@ class Place:
 
 
 class InPlaceLayer(CacheLayerMixin):
-    """The keys and values of one layer, [rows, heads, columns, width]. They are allocated again if they are too small
-    for a batch."""
+    """The keys and values of one layer."""
 
     is_sliding = False
 
     def __init__(self, place: Place) -> None:
         super().__init__()
         self.place = place
+        self.columns = Columns()
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Allocates zeros. Uninitialised memory may contain NaN, and attention multiplies masked values by 0, which
-        would give NaN."""
-        place = self.place
-        self.keys, self.values = (
-            states.new_zeros((place.rows, states.shape[1], place.columns, states.shape[3]))
-            for states in (key_states, value_states)
-        )
+        """Allocates memory for the batch, unless the memory of an earlier batch suffices."""
+        size = (self.place.rows, self.place.columns)
+        if not self.columns.holds(*size, key_states, value_states):
+            self.columns.allocate(*size, key_states, value_states)
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Writes the new keys and values, and returns all keys and values to which the queries may attend. In decoding
         these are views of the cache; in the prefill, the new keys and values themselves."""
-        if not (self._holds(self.keys, key_states) and self._holds(self.values, value_states)):
-            self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None and self.values is not None
-        place, end = self.place, self.place.column + key_states.shape[2]
-        keys, values = self.keys[place.first : place.last, :, :end], self.values[place.first : place.last, :, :end]
+        self.lazy_initialization(key_states, value_states)
+        place, rows = self.place, slice(self.place.first, self.place.last)
         if place.source is None:
-            keys[:, :, place.column :] = key_states
-            values[:, :, place.column :] = value_states
-            return keys, values
-        _spread(keys, key_states, place.source)
-        _spread(values, value_states, place.source)
+            self.columns.write(rows, place.column, key_states, value_states)
+            return self.columns.read(rows, place.column + key_states.shape[2])
+        for target, states in zip(
+            self.columns.read(rows, key_states.shape[2]), (key_states, value_states), strict=True
+        ):
+            _spread(target, states, place.source)
         return key_states, value_states
-
-    def move(self, sources: Tensor, targets: Tensor) -> None:
-        """Copies the written columns of the rows `sources` to the rows `targets`."""
-        assert self.keys is not None and self.values is not None
-        for states in (self.keys, self.values):
-            written = states[:, :, : self.place.column]
-            written[targets] = written[sources]
 
     def get_seq_length(self) -> int:
         return self.place.column
@@ -82,18 +71,6 @@ class InPlaceLayer(CacheLayerMixin):
         return self.place.columns
 
     get_max_cache_shape = get_max_length  # the method's name in earlier releases of transformers 5
-
-    def _holds(self, states: Tensor | None, new: Tensor) -> bool:
-        """Returns whether the allocated tensor is large enough for the batch, and has the type, device and head shape
-        of the new states."""
-        return (
-            states is not None
-            and states.dtype == new.dtype
-            and states.device == new.device
-            and states.shape[1::2] == new.shape[1::2]
-            and states.shape[0] >= self.place.rows
-            and states.shape[2] >= self.place.columns
-        )
 
 
 class InPlaceCache(Cache):
@@ -117,26 +94,19 @@ class InPlaceCache(Cache):
     def keep(self, alive: Tensor) -> Tensor:
         """Drops the rows whose `alive` is False. Returns the former row number of each remaining row.
 
-        If n rows remain, the remaining rows from number n on are copied over dropped rows before number n; no other
-        rows are copied. Copying a row costs less time than one decoding step for the row, so that dropping finished
-        rows at once saves time.
+        Copying a row costs less time than one decoding step for the row, so that dropping finished rows at once saves
+        time.
         """
-        count = int(alive.sum())
-        order = torch.arange(count, device=alive.device)
-        holes = (~alive[:count]).nonzero()[:, 0]
-        if len(holes):
-            fillers = alive[count:].nonzero()[:, 0] + count
-            for block in self.blocks:
-                block.move(fillers, holes)
-            order[holes] = fillers
-        self.place.last = count
+        order, fillers, holes = fill_holes(alive)
+        for block in self.blocks:
+            block.columns.move(fillers, holes, self.place.column)
+        self.place.last = len(order)
         return order
 
     @property
-    def bytes(self) -> int:
-        """The size of the allocated keys and values in bytes."""
-        states = [tensor for block in self.blocks for tensor in (block.keys, block.values) if tensor is not None]
-        return sum(tensor.nbytes for tensor in states)
+    def token_bytes(self) -> int:
+        """The size of the keys and values of one token in all layers."""
+        return sum(block.columns.token_bytes for block in self.blocks)
 
 
 def _spread(target: Tensor, states: Tensor, source: Tensor | int) -> None:

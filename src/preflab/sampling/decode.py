@@ -1,108 +1,111 @@
 """Runs the model on a batch of rows: first on the prompts (prefill), then on one new token of each row in each step.
 
 All prompts begin at column 0 and are padded on the right, as in `models.forward`. The prefill needs no mask, since no
-token of a causal model attends to later columns. The new tokens of a step are written to one common column after the
-longest prompt. The gap between the end of a shorter prompt and the first new token is masked. The position ids of a row
-do not count this gap.
+token of a causal model attends to later columns. The position ids of a row do not count its padding. A subclass of
+`DecodeBatch` is one way to store keys and values and to run a step: see `sampling.ways`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from preflab.models.forward import backbone
 from preflab.sampling.cache import InPlaceCache
+from preflab.sampling.shared import SharedCache
 
 # The largest number of tokens in a prefill pass. On a CPU, the activations of a pass should fit the core's cache.
 PREFILL_TOKENS = {"cpu": 1024}
 PREFILL_TOKENS_ELSEWHERE = 16384
 
 
-class DecodeBatch:
+class DecodeBatch(ABC):
     """A batch of prompts with their key-value cache. Equal prompts must be in consecutive rows.
 
     `hidden[N,D]`: for each of the N remaining rows, the last hidden state, from which the next token is drawn.
-    `tokens_read`: the number of prompt tokens in the prefill; the tokens of equal prompts are counted once.
+    `positions[N]`: the position id of the next token of each row. `tokens_read`: the number of prompt tokens in the
+    prefill; the tokens of equal prompts are counted once.
     """
 
-    def __init__(self, base: Any, cache: InPlaceCache, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
+    cache_type: ClassVar[type[InPlaceCache] | type[SharedCache]]
+    cache: Any
+
+    def __init__(self, base: Any, cache: Any, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
         self.backbone = backbone(base)
         self.device = base.device
-        self.positions = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
-        width = int(self.positions.max())
-        columns = width + max(new_tokens - 1, 0)
         self.cache = cache
-        place = cache.begin(len(prompts), columns)
-        groups = [(list(prompt), len(list(group))) for prompt, group in groupby(prompts)]
-        self.tokens_read = sum(len(prompt) for prompt, _ in groups)
-        self.hidden = self._prefill(groups)
-        place.first, place.last, place.column, place.source = 0, len(prompts), width, None
-        self.mask = self._mask(width, columns)
+        groups = [(list(prompt), len(list(rows))) for prompt, rows in groupby(prompts)]
+        self.lengths = torch.tensor([len(prompt) for prompt, _ in groups], device=self.device)
+        self.copies = torch.tensor([count for _, count in groups], device=self.device)
+        self.tokens_read = int(self.lengths.sum())
+        self.positions = self.lengths.repeat_interleave(self.copies)
+        self._begin(new_tokens)
+        self.hidden = self._prefill([prompt for prompt, _ in groups]).repeat_interleave(self.copies, dim=0)
+        self._end_prefill()
 
+    @classmethod
+    @abstractmethod
+    def objection(cls, base: Any) -> str:
+        """Returns the reason why this way cannot serve a model, as far as its modules and settings tell; '' if there is
+        none."""
+
+    @abstractmethod
     def step(self, tokens: Tensor) -> None:
         """Runs the model on the newest token of each row. `tokens`: [N]."""
-        place = self.cache.place
-        self.hidden = self.backbone(
-            input_ids=tokens[:, None],
-            position_ids=self.positions[:, None],
-            attention_mask=None if self.mask is None else self.mask[..., : place.column + 1],
-            past_key_values=self.cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
-        self.positions = self.positions + 1
-        place.column += 1
 
     def keep(self, alive: Tensor) -> Tensor:
         """Drops the rows whose `alive` is False. Returns the former row number of each remaining row."""
-        order = self.cache.keep(alive)
+        order: Tensor = self.cache.keep(alive)
         self.positions = self.positions[order]
-        self.mask = None if self.mask is None else self.mask[order]
         return order
 
-    def _prefill(self, groups: list[tuple[list[int], int]]) -> Tensor:
-        """Runs the model once on each distinct prompt. Returns the last hidden state of each row, [N,D]."""
-        place, states = self.cache.place, list[Tensor]()
-        for chunk in _chunks(groups, PREFILL_TOKENS.get(self.device.type, PREFILL_TOKENS_ELSEWHERE)):
-            lengths = torch.tensor([len(prompt) for prompt, _ in chunk], device=self.device)
-            width = int(lengths.max())
+    @abstractmethod
+    def _begin(self, new_tokens: int) -> None:
+        """Empties the cache for this batch."""
+
+    @abstractmethod
+    def _expect(self, first: int, last: int) -> None:
+        """Tells the cache that the next pass of the prefill reads the distinct prompts from `first` up to `last`
+        (excluded)."""
+
+    @abstractmethod
+    def _end_prefill(self) -> None:
+        """Tells the cache that the next pass is a decoding step."""
+
+    def _prefill(self, prompts: list[list[int]]) -> Tensor:
+        """Runs the model once on each distinct prompt. Returns the last hidden state of each of them, [G,D]."""
+        states, first = list[Tensor](), 0
+        for chunk in _chunks(prompts, PREFILL_TOKENS.get(self.device.type, PREFILL_TOKENS_ELSEWHERE)):
+            last = first + len(chunk)
+            self._expect(first, last)
+            width = max(map(len, chunk))
             # Prompts are padded with their own last token: some models warn about a pad id without a mask.
-            ids = torch.tensor([prompt + prompt[-1:] * (width - len(prompt)) for prompt, _ in chunk])
-            copies = torch.tensor([count for _, count in chunk], device=self.device)
-            source = torch.arange(len(chunk), device=self.device).repeat_interleave(copies)
-            place.source = chunk[0][1] if len({count for _, count in chunk}) == 1 else source
-            place.first, place.last = place.last, place.last + len(source)
-            hidden = self.backbone(
-                input_ids=ids.to(self.device), past_key_values=self.cache, use_cache=True
-            ).last_hidden_state
-            states.append(hidden[source, lengths[source] - 1])
+            ids = torch.tensor([prompt + prompt[-1:] * (width - len(prompt)) for prompt in chunk], device=self.device)
+            states.append(self._read(ids, self.lengths[first:last]))
+            first = last
         return torch.cat(states)
 
-    def _mask(self, width: int, columns: int) -> Tensor | None:
-        """Returns the additive mask [N,1,1,columns], which is minus infinity between the end of a prompt and the first
-        new token; None if all prompts have the same length."""
-        if bool((self.positions == width).all()):
-            return None
-        places = torch.arange(columns, device=self.device)
-        gaps = (places >= self.positions[:, None]) & (places < width)
-        mask = torch.zeros(gaps.shape, dtype=self.hidden.dtype, device=self.device)
-        return mask.masked_fill_(gaps, float("-inf"))[:, None, None, :]
+    def _read(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Runs the model on the prompts `ids[G,P]` of `lengths[G]` tokens. Returns their last hidden states, [G,D]."""
+        hidden = self.backbone(input_ids=ids, past_key_values=self.cache, use_cache=True).last_hidden_state
+        return hidden[torch.arange(len(ids), device=self.device), lengths - 1]
 
 
-def _chunks(groups: list[tuple[list[int], int]], budget: int) -> list[list[tuple[list[int], int]]]:
-    """Cuts the groups of equal prompts, in order, into chunks. In a chunk, the number of groups times the length of the
-    longest prompt is at most `budget`; a prompt longer than `budget` is a chunk of its own."""
-    chunks: list[list[tuple[list[int], int]]] = []
+def _chunks(prompts: list[list[int]], budget: int) -> list[list[list[int]]]:
+    """Cuts the prompts, in order, into chunks. In a chunk, the number of prompts times the length of the longest is at
+    most `budget`; a prompt longer than `budget` is a chunk of its own."""
+    chunks: list[list[list[int]]] = []
     longest = 0
-    for group in groups:
-        longest = max(longest, len(group[0]))
+    for prompt in prompts:
+        longest = max(longest, len(prompt))
         if chunks and (len(chunks[-1]) + 1) * longest <= budget:
-            chunks[-1].append(group)
+            chunks[-1].append(prompt)
         else:
-            chunks.append([group])
-            longest = len(group[0])
+            chunks.append([prompt])
+            longest = len(prompt)
     return chunks

@@ -23,12 +23,11 @@ from preflab.models.forward import Head, in_bf16, unwrap, warn_of_slow_bf16
 from preflab.models.lm import LanguageModel
 from preflab.sampling import fallback
 from preflab.sampling.base import Decoding, Sampler, Samples
-from preflab.sampling.cache import InPlaceCache
 from preflab.sampling.decode import DecodeBatch
 from preflab.sampling.draw import choose_tokens, uniforms
 from preflab.sampling.request import DrawnRows, batches, check_request
 from preflab.sampling.spec import SamplerSpec
-from preflab.sampling.support import Support, examine
+from preflab.sampling.support import Support, candidates, examine
 from preflab.spec import Context
 
 log = logging.getLogger("preflab")
@@ -37,14 +36,14 @@ log = logging.getLogger("preflab")
 class Native(SamplerSpec):
     """The settings of preflab's own sampler.
 
-    `rows`: the largest number of rows in a batch. `cache_gib`: the memory for keys and values in GiB (None: 1 on a CPU,
-    a quarter of the free memory on a GPU); if it is too small for `rows` rows, batches have fewer rows. `precision`:
-    with `bf16`, the weights are cast to bf16 while sampling, and the log-probabilities are computed in bf16; this is
-    faster if memory bandwidth limits the speed.
+    `rows`: the largest number of rows in a batch (None: by the model's width, see `most_rows`). `cache_gib`: the memory
+    for keys and values in GiB (None: 1 on a CPU, a quarter of the free memory on a GPU); if it is too small for `rows`
+    rows, batches have fewer rows. `precision`: with `bf16`, the weights are cast to bf16 while sampling, and the
+    log-probabilities are computed in bf16; this is faster if memory bandwidth limits the speed.
     """
 
     kind: Literal["native"] = "native"
-    rows: int = Field(default=256, ge=1)
+    rows: int | None = Field(default=None, ge=1)
     cache_gib: float | None = Field(default=None, gt=0)
     precision: Literal["model", "bf16"] = "model"
 
@@ -60,8 +59,8 @@ class NativeSampler(Sampler):
     def __init__(self, spec: Native, meter: Meter) -> None:
         self.spec = spec
         self.meter = meter
-        self._cache: InPlaceCache | None = None
-        self._support: WeakKeyDictionary[nn.Module, Support] = WeakKeyDictionary()
+        self._cache: Any = None
+        self._support: WeakKeyDictionary[nn.Module, tuple[Any, Support]] = WeakKeyDictionary()
         self._warned: set[str] = set()
 
     @torch.no_grad()
@@ -81,16 +80,17 @@ class NativeSampler(Sampler):
         if self.spec.precision == "bf16" and base.device.type == "cpu":
             warn_of_slow_bf16()
         with _evaluating(base), _weights_in(base, torch.bfloat16 if self.spec.precision == "bf16" else None):
-            if base not in self._support:
-                self._support[base] = examine(base)
-            support = self._support[base]
+            support = self.examine(base)
             cache, self._cache = self._cache, None
-            if cache is None or len(cache.blocks) != support.layers:
-                cache = InPlaceCache(support.layers)
+            if type(cache) is not support.way.cache_type or len(cache.blocks) != support.layers:
+                cache = support.way.cache_type(support.layers)
             tokens_read = 0  # the number of prompt tokens that the model processed
-            for rows in batches(prompts, decoding.max_new_tokens, self.spec.rows, self._budget(base, support)):
+            most = self.spec.rows or most_rows(base)
+            for rows in batches(prompts, decoding.max_new_tokens, most, self._budget(base, support)):
                 if self._served(base, support, len(prompts[rows[0]]) + decoding.max_new_tokens):
-                    tokens_read += _complete(base, cache, rows, stream, decoding, results)
+                    batch = support.way(base, cache, [prompts[row] for row in rows], decoding.max_new_tokens)
+                    _complete(batch, Head(base, decoding.temperature or 1.0), rows, stream, decoding, results)
+                    tokens_read += batch.tokens_read
                 else:
                     tokens_read += fallback.generate(lm, rows, stream, decoding, results)
         if results.device.type == "cpu":  # allocation is slow on a CPU, while the GPU allocator reuses freed memory
@@ -98,6 +98,13 @@ class NativeSampler(Sampler):
         self.meter.sampled(lm.size, tokens_read, int(results.lengths.sum()))
         exact = self.spec.precision == "model" and not in_bf16(base)
         return replace(results.samples(), exact=exact)
+
+    def examine(self, base: nn.Module) -> Support:
+        """Returns how to decode with a model. The trial is repeated when other ways may serve the model."""
+        ways = candidates(base)
+        if base not in self._support or self._support[base][0] != ways:
+            self._support[base] = ways, examine(base)
+        return self._support[base][1]
 
     def _budget(self, base: Any, support: Support) -> int:
         """Returns the number of tokens for which the cache may have memory. For a model that does not use the cache,
@@ -117,15 +124,21 @@ class NativeSampler(Sampler):
         return not reason
 
 
-def _complete(
-    base: Any, cache: InPlaceCache, rows: list[int], stream: Tensor, decoding: Decoding, results: DrawnRows
-) -> int:
-    """Draws completions for one batch of rows of the request, longest prompt first, and records them in `results`.
+def most_rows(base: Any) -> int:
+    """Returns the largest number of rows in a batch if the user sets none: 131,072 / the width of the hidden states, but
+    at least 256 and at most 1,024.
 
-    Returns the number of prompt tokens that the model processed; the tokens of equal prompts are counted once.
+    In a step of a narrow model, many rows make up for the time of calling its operations; the hidden states of a wide
+    model should fit the core's cache.
     """
-    batch = DecodeBatch(base, cache, [results.prompts[row] for row in rows], decoding.max_new_tokens)
-    head = Head(base, decoding.temperature or 1.0)
+    width = int(base.get_input_embeddings().weight.shape[1])
+    return min(max(2**17 // width, 256), 1024)
+
+
+def _complete(
+    batch: DecodeBatch, head: Head, rows: list[int], stream: Tensor, decoding: Decoding, results: DrawnRows
+) -> None:
+    """Draws completions for one batch of rows of the request, longest prompt first, and records them in `results`."""
     places = torch.tensor(rows, device=results.device)
     for column in range(decoding.max_new_tokens):
         drawn = choose_tokens(head(batch.hidden), stream[places, column], decoding)
@@ -137,7 +150,6 @@ def _complete(
             order = batch.keep(alive)
             places, tokens = places[order], tokens[order]
         batch.step(tokens)
-    return batch.tokens_read
 
 
 @contextmanager

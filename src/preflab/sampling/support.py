@@ -1,31 +1,39 @@
-"""Finds out whether the in-place cache supports a model, by its configuration and by a trial on a few tokens."""
+"""Finds out by which way preflab can decode with a model, by its configuration and by a trial on a few tokens."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from preflab.models.forward import backbone
 from preflab.models.sharing import named_windows
-from preflab.sampling.cache import InPlaceCache
 from preflab.sampling.decode import DecodeBatch
+from preflab.sampling.ways import FusedBatch, InPlaceBatch, SharedBatch
 
-PROBE = ([1, 2, 3], [4])  # a long and a short prompt, so that the trial includes a masked gap
-PROBE_TOKENS = [[5, 6], [7, 0]]
+PROBE = ([1, 2, 3], [1, 2, 3], [4], [4])
+"""A long and a short prompt, so that the trial includes a masked gap; each has two rows, of which the trial drops one."""
+PROBE_TOKENS = [[5, 6], [8, 3], [7, 0], [9, 2]]
+PROBE_DROPPED = 1
+WAYS: tuple[type[DecodeBatch], ...] = (FusedBatch, SharedBatch, InPlaceBatch)
+"""The ways to decode, fastest first."""
 PROBE_COLUMNS = len(PROBE[0]) + len(PROBE_TOKENS[0])
 
 
 class Support(NamedTuple):
-    """`reason`: why the cache does not support a model; '' if it does. The other fields are set only if it does.
-    `layers`: the number of layers in the cache. `token_bytes`: the size of the keys and values of one token in all
-    layers. `window`: the size of the narrowest attention window; None if there is no window."""
+    """`reason`: why preflab's caches do not support a model; '' if one does. The other fields are set only if it does.
+    `way`: the fastest way to decode that the model passed. `layers`: the number of layers in the cache. `token_bytes`:
+    the size of the keys and values of one token in all layers. `window`: the size of the narrowest attention window;
+    None if there is no window. `slower`: for each faster way, why it does not serve the model."""
 
     reason: str
+    way: type[DecodeBatch] = InPlaceBatch
     layers: int = 0
     token_bytes: int = 0
     window: int | None = None
+    slower: tuple[str, ...] = ()
 
     def objection(self, columns: int) -> str:
         """Returns the reason why the cache does not support rows of `columns` tokens; '' if it does. An attention
@@ -35,14 +43,17 @@ class Support(NamedTuple):
         return self.reason
 
 
+def candidates(base: Any) -> tuple[type[DecodeBatch], ...]:
+    """Returns the ways to decode that may serve a model in its present state. They change, for example, when the model
+    gets adapters or another precision."""
+    return tuple(way for way in WAYS if not way.objection(base))
+
+
 def examine(base: Any) -> Support:
-    """Finds out whether the transformers model `base` computes the same hidden states with and without the in-place
-    cache. The model must be in evaluation mode."""
-    attention = getattr(base.config, "_attn_implementation", None)
+    """Finds out by which ways to decode the transformers model `base` computes the same hidden states as without a
+    cache, and returns the fastest. The model must be in evaluation mode."""
     layers = DynamicCache(config=base.config).layers
     config = base.config.get_text_config(decoder=True)
-    if attention not in ("sdpa", "eager"):
-        return Support(f"its attention is {attention!r}; load it with attn_implementation='sdpa'.")
     if {type(layer) for layer in layers} - {DynamicLayer, DynamicSlidingWindowLayer}:
         return Support("some of its layers store more than keys and values.")
     if len(layers) != config.num_hidden_layers:
@@ -52,27 +63,45 @@ def examine(base: Any) -> Support:
     window = min(windows, default=None)
     if window is not None and window < PROBE_COLUMNS:
         return Support(f"its attention window is {window} tokens.")
-    return _try_cache(base, len(layers))._replace(window=window)
+    objections: list[str] = []
+    for way in WAYS:
+        support = _try_way(base, way, len(layers))
+        if not support.reason:
+            return support._replace(window=window, slower=tuple(objections))
+        objections.append(support.reason)
+    return Support(objections[-1])
 
 
-def _try_cache(base: Any, layers: int) -> Support:
-    """Decodes two tokens after each of two prompts with the cache, and compares the hidden states with those of forward
-    passes without a cache."""
+def _try_way(base: Any, way: type[DecodeBatch], layers: int) -> Support:
+    """Decodes two tokens after each of the prompts, dropping a row in between, and compares the hidden states with those
+    of forward passes without a cache."""
+    if objection := way.objection(base):
+        return Support(objection)
     with torch.autocast(base.device.type, enabled=False):
         try:
-            batch = DecodeBatch(base, InPlaceCache(layers), PROBE, new_tokens=len(PROBE_TOKENS[0]) + 1)
-            for tokens in zip(*PROBE_TOKENS, strict=True):
-                batch.step(torch.tensor(tokens, device=base.device))
+            hidden, kept, size = _decode(base, way, layers)
         except Exception as error:  # any error means that this architecture does not work with this cache
             return Support(f"it does not work with preflab's cache ({type(error).__name__}: {error}).")
-        rows = [[*prompt, *tokens] for prompt, tokens in zip(PROBE, PROBE_TOKENS, strict=True)]
+        rows = [[*PROBE[row], *PROBE_TOKENS[row]] for row in kept]
         uncached = [
             backbone(base)(input_ids=torch.tensor([row], device=base.device), use_cache=False).last_hidden_state[0, -1]
             for row in rows
         ]
     expected = torch.stack(uncached).float()
-    error = (batch.hidden.float() - expected).norm(dim=1) / expected.norm(dim=1)
+    error = (hidden.float() - expected).norm(dim=1) / expected.norm(dim=1)
     tolerance = 1e-4 if base.dtype == torch.float32 else 0.05
     if not bool((error < tolerance).all()):
         return Support("its hidden states with a cache differ from those without a cache.")
-    return Support("", layers, batch.cache.bytes // (len(PROBE) * PROBE_COLUMNS))
+    return Support("", way, layers, size)
+
+
+def _decode(base: Any, way: type[DecodeBatch], layers: int) -> tuple[Tensor, list[int], int]:
+    """Returns the hidden states after the last probe token, the rows that they belong to, and the bytes of a token."""
+    cache = way.cache_type(layers)
+    first, second = (torch.tensor(tokens, device=base.device) for tokens in zip(*PROBE_TOKENS, strict=True))
+    batch = way(base, cache, PROBE, new_tokens=3)
+    batch.step(first)
+    alive = torch.arange(len(PROBE), device=base.device) != PROBE_DROPPED
+    order = batch.keep(alive)
+    batch.step(second[order])
+    return batch.hidden, order.tolist(), cache.token_bytes

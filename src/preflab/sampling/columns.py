@@ -1,0 +1,73 @@
+"""Keys and values of the columns of a batch in one layer, allocated once and written in place."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Columns:
+    """`tensors`: the keys and the values, each [rows, heads, columns, width]; empty before the first
+    `allocate`."""
+
+    def __init__(self) -> None:
+        self.tensors: list[Tensor] = []
+
+    def holds(self, rows: int, columns: int, keys: Tensor, values: Tensor) -> bool:
+        """Returns whether what is allocated suffices for this number of rows and columns, and has the type, device and
+        head shape of `keys` and `values`."""
+        pairs = zip(self.tensors, (keys, values), strict=False)
+        return bool(self.tensors) and all(_suffices(states, new, rows, columns) for states, new in pairs)
+
+    def allocate(self, rows: int, columns: int, keys: Tensor, values: Tensor) -> None:
+        """Allocates zeros. Uninitialised memory may contain NaN, and attention multiplies masked values by 0, which would
+        give NaN."""
+        sizes = [(rows, states.shape[1], columns, states.shape[3]) for states in (keys, values)]
+        self.tensors = [states.new_zeros(size) for states, size in zip((keys, values), sizes, strict=True)]
+
+    def write(self, rows: slice, column: int, keys: Tensor, values: Tensor) -> None:
+        """Writes new keys and values of these rows, beginning at `column`."""
+        for target, states in zip(self.tensors, (keys, values), strict=True):
+            target[rows, :, column : column + states.shape[2]] = states
+
+    def read(self, rows: slice, columns: int) -> tuple[Tensor, Tensor]:
+        """Returns views of the first `columns` columns of these rows."""
+        keys, values = self.tensors
+        return keys[rows, :, :columns], values[rows, :, :columns]
+
+    def move(self, sources: Tensor, targets: Tensor, columns: int) -> None:
+        """Copies the first `columns` columns of the rows `sources` to the rows `targets`."""
+        if len(targets):
+            for states in self.tensors:
+                written = states[:, :, :columns]
+                written.index_copy_(0, targets, written.index_select(0, sources))
+
+    @property
+    def token_bytes(self) -> int:
+        """The size of the keys and values of one column of one row."""
+        return sum(states[0, :, 0].nbytes for states in self.tensors)
+
+
+def fill_holes(alive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Plans how the rows whose `alive` is False are dropped. If n rows remain, the remaining rows from number n on, the
+    fillers, are copied over the dropped rows before number n, the holes; no other rows are copied.
+
+    Returns the former row number of each remaining row, the fillers and the holes.
+    """
+    count = int(alive.sum())
+    order = torch.arange(count, device=alive.device)
+    holes = (~alive[:count]).nonzero()[:, 0]
+    fillers = alive[count:].nonzero()[:, 0] + count
+    order[holes] = fillers
+    return order, fillers, holes
+
+
+def _suffices(states: Tensor, new: Tensor, rows: int, columns: int) -> bool:
+    """Returns whether the allocated tensor is large enough, and has the type, device and head shape of the new states."""
+    return (
+        states.dtype == new.dtype
+        and states.device == new.device
+        and states.shape[1::2] == new.shape[1::2]
+        and states.shape[0] >= rows
+        and states.shape[2] >= columns
+    )

@@ -1,0 +1,174 @@
+"""A key-value cache that stores a prompt once for all rows that share it, and the attention of new tokens over it.
+
+The columns of a row are in two parts: those of its prompt, which all rows of the prompt share, and its own, one for each
+drawn token. All rows have drawn the same number of tokens, so that only the prompts' part needs a mask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from preflab.sampling.columns import Columns, fill_holes
+from preflab.sampling.sharing import Sharing
+
+
+@dataclass
+class Shelf:
+    """Where the next pass writes, the same in every layer.
+
+    width: the length of the longest prompt. new_tokens: the largest number of own columns. first, last: the prompts of
+    the next prefill pass. drawn: the number of own columns that are written; None during the prefill. sharing: which
+    rows share a prompt. gaps[G,1,1,width+1]: minus infinity after the end of each prompt, otherwise 0; None if all
+    prompts have the same length. layer: the layer that was written last.
+    """
+
+    sharing: Sharing
+    width: int = 0
+    new_tokens: int = 0
+    first: int = 0
+    last: int = 0
+    drawn: int | None = None
+    gaps: Tensor | None = None
+    layer: SharedLayer | None = None
+
+
+class SharedLayer(CacheLayerMixin):
+    """The keys and values of one layer, for the prompts and for the rows."""
+
+    is_sliding = False
+
+    def __init__(self, cache: SharedCache) -> None:
+        super().__init__()
+        self.cache = cache
+        self.prompts, self.own = Columns(), Columns()
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Allocates memory for the batch, unless the memory of an earlier batch suffices. Both parts are allocated together,
+        so that none keeps the memory of a batch with other lengths. The column after the longest prompt is 0: see
+        `attend`."""
+        shelf = self.cache.shelf
+        sizes = (shelf.sharing.prompts, shelf.width + 1), (shelf.sharing.rows, shelf.new_tokens)
+        parts = list(zip((self.prompts, self.own), sizes, strict=True))
+        if not all(part.holds(*size, key_states, value_states) for part, size in parts):
+            for part, size in parts:
+                part.allocate(*size, key_states, value_states)
+        for states in self.prompts.tensors:
+            states[: shelf.sharing.prompts, :, shelf.width] = 0
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Writes the new keys and values. In the prefill, returns them; in decoding, returns the rows' own columns."""
+        shelf = self.cache.shelf
+        if shelf.drawn is None:
+            if shelf.first == 0:
+                self.lazy_initialization(key_states, value_states)
+            self.prompts.write(slice(shelf.first, shelf.last), 0, key_states, value_states)
+            return key_states, value_states
+        shelf.layer = self
+        rows = slice(0, shelf.sharing.rows)
+        self.own.write(rows, shelf.drawn, key_states, value_states)
+        return self.own.read(rows, shelf.drawn + 1)
+
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+        """Computes the attention of the tokens that were written last: queries[N,H,T,D] -> [N,H,T,V]. `keys`, `values`:
+        what `update` returned, for the prompts of a prefill pass or one new token of each row."""
+        if self.cache.shelf.drawn is not None:
+            return self._attend_new(queries, keys, values, scale)
+        shared = queries.shape[1] > keys.shape[1]
+        return scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=scale, enable_gqa=shared)
+
+    def _attend_new(self, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+        """Computes the attention of one new token of each row: queries[N,H,1,D] -> [N,H,1,V]. `keys`, `values`: the
+        rows' own columns.
+
+        The own columns enter the softmax over the prompt as one column, whose score is the logarithm of the sum of the
+        exponentials of the own scores. This is the column after the longest prompt. Its value is 0, so that its share
+        of the attention is left for the own values.
+        """
+        shelf, sharing = self.cache.shelf, self.cache.shelf.sharing
+        rows, heads, groups = len(queries), queries.shape[1], keys.shape[1]
+        grouped = (queries * scale).reshape(rows, groups, heads // groups, -1)
+        scores = grouped @ keys.transpose(2, 3)
+        total = scores.logsumexp(dim=-1, keepdim=True)
+        own = scores.softmax(dim=-1) @ values
+        prompt_keys, prompt_values = self.prompts.read(slice(0, sharing.prompts), shelf.width + 1)
+        scores = sharing.by_prompt(grouped) @ prompt_keys.transpose(2, 3)
+        scores[..., -1:] = sharing.by_prompt(total)
+        if shelf.gaps is not None:
+            scores += shelf.gaps
+        shares = scores.softmax(dim=-1)
+        shared = sharing.by_row(shares @ prompt_values)
+        return torch.addcmul(shared, sharing.by_row(shares[..., -1:]), own).reshape(rows, heads, 1, -1)
+
+    def get_seq_length(self) -> int:
+        shelf = self.cache.shelf
+        return 0 if shelf.drawn is None else shelf.width + shelf.drawn
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.get_seq_length() + query_length, 0
+
+    def get_max_length(self) -> int:
+        return self.cache.shelf.width + self.cache.shelf.new_tokens
+
+    get_max_cache_shape = get_max_length  # the method's name in earlier releases of transformers 5
+
+
+class SharedCache(Cache):
+    """The keys and values of all layers of a model. The memory serves batch after batch; after an error the values are
+    possibly not finite: do not use the cache again."""
+
+    shelf: Shelf
+
+    def __init__(self, layers: int) -> None:
+        self.blocks = [SharedLayer(self) for _ in range(layers)]
+        super().__init__(layers=list(self.blocks))
+
+    def begin(self, lengths: Tensor, copies: Tensor, new_tokens: int) -> None:
+        """Empties the cache for prompts of `lengths[G]` tokens. Prompt g has `copies[g]` consecutive rows, which draw at
+        most `new_tokens` tokens."""
+        owners = torch.arange(len(lengths), device=lengths.device).repeat_interleave(copies)
+        self.shelf = Shelf(Sharing(owners, len(lengths)), int(lengths.max()), max(new_tokens - 1, 1))
+
+    def decode(self, lengths: Tensor, dtype: torch.dtype) -> None:
+        """Ends the prefill: the following passes write the rows' own columns."""
+        shelf = self.shelf
+        shelf.drawn = 0
+        if bool((lengths < shelf.width).any()):
+            places = torch.arange(shelf.width + 1, device=lengths.device)
+            gaps = (places >= lengths[:, None]) & (places < shelf.width)
+            zeros = torch.zeros(gaps.shape, dtype=dtype, device=lengths.device)
+            shelf.gaps = zeros.masked_fill_(gaps, float("-inf"))[:, None, None, :]
+
+    def advance(self) -> None:
+        """Ends a decoding step."""
+        assert self.shelf.drawn is not None
+        self.shelf.drawn += 1
+
+    def keep(self, alive: Tensor) -> Tensor:
+        """Drops the rows whose `alive` is False, and the prompts without rows. Returns the former row number of each
+        remaining row."""
+        shelf = self.shelf
+        assert shelf.drawn is not None
+        order, fillers, holes = fill_holes(alive)
+        owners = shelf.sharing.owners[order]
+        used = torch.bincount(owners, minlength=shelf.sharing.prompts) > 0
+        prompt_order, prompt_fillers, prompt_holes = fill_holes(used)
+        for block in self.blocks:
+            block.own.move(fillers, holes, shelf.drawn)
+            block.prompts.move(prompt_fillers, prompt_holes, shelf.width)
+        places = torch.empty_like(used, dtype=torch.long)
+        places[prompt_order] = torch.arange(len(prompt_order), device=owners.device)
+        shelf.sharing = Sharing(places[owners], len(prompt_order))
+        shelf.gaps = None if shelf.gaps is None else shelf.gaps[prompt_order]
+        return order
+
+    @property
+    def token_bytes(self) -> int:
+        """The size of the keys and values of one token in all layers."""
+        return sum(block.prompts.token_bytes for block in self.blocks)

@@ -1,0 +1,128 @@
+"""The ways to store keys and values and to run a decoding step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from preflab.models.forward import backbone
+from preflab.sampling.attention import shared_attention
+from preflab.sampling.cache import InPlaceCache
+from preflab.sampling.decode import DecodeBatch
+from preflab.sampling.fused import FusedLayers, find_obstacle
+from preflab.sampling.shared import SharedCache
+
+
+class InPlaceBatch(DecodeBatch):
+    """Stores all columns of a row together and runs a step with the model's own attention.
+
+    The new tokens of a step are written to one common column after the longest prompt. The gap between the end of a
+    shorter prompt and the first new token is masked.
+    """
+
+    cache_type = InPlaceCache
+    cache: InPlaceCache
+
+    @classmethod
+    def objection(cls, base: Any) -> str:
+        attention = base.config._attn_implementation
+        served = attention in ("sdpa", "eager")
+        return "" if served else f"its attention is {attention!r}; load it with attn_implementation='sdpa'."
+
+    def step(self, tokens: Tensor) -> None:
+        place = self.cache.place
+        self.hidden = self.backbone(
+            input_ids=tokens[:, None],
+            position_ids=self.positions[:, None],
+            attention_mask=None if self.mask is None else self.mask[..., : place.column + 1],
+            past_key_values=self.cache,
+            use_cache=True,
+        ).last_hidden_state[:, -1]
+        self.positions = self.positions + 1
+        place.column += 1
+
+    def keep(self, alive: Tensor) -> Tensor:
+        order = super().keep(alive)
+        self.mask = None if self.mask is None else self.mask[order]
+        return order
+
+    def _begin(self, new_tokens: int) -> None:
+        self.cache.begin(len(self.positions), int(self.lengths.max()) + max(new_tokens - 1, 0))
+
+    def _expect(self, first: int, last: int) -> None:
+        place, copies = self.cache.place, self.copies[first:last]
+        alike = bool((copies == copies[0]).all())
+        place.source = (
+            int(copies[0]) if alike else torch.arange(len(copies), device=self.device).repeat_interleave(copies)
+        )
+        place.first, place.last = place.last, place.last + int(copies.sum())
+
+    def _end_prefill(self) -> None:
+        place, width = self.cache.place, int(self.lengths.max())
+        place.first, place.last, place.column, place.source = 0, len(self.positions), width, None
+        self.mask = self._mask(width, place.columns)
+
+    def _mask(self, width: int, columns: int) -> Tensor | None:
+        """Returns the additive mask [N,1,1,columns], which is minus infinity between the end of a prompt and the first
+        new token; None if all prompts have the same length."""
+        if bool((self.positions == width).all()):
+            return None
+        places = torch.arange(columns, device=self.device)
+        gaps = (places >= self.positions[:, None]) & (places < width)
+        mask = torch.zeros(gaps.shape, dtype=self.hidden.dtype, device=self.device)
+        return mask.masked_fill_(gaps, float("-inf"))[:, None, None, :]
+
+
+class SharedBatch(DecodeBatch):
+    """Stores a prompt once for all its rows, and computes the attention of a step as `SharedLayer.attend` does."""
+
+    cache_type = SharedCache
+    cache: SharedCache
+
+    @classmethod
+    def objection(cls, base: Any) -> str:
+        if base.dtype in (torch.bfloat16, torch.float16):
+            return "its attention would round the scores to half precision."
+        return "" if backbone(base).config._attn_implementation == "sdpa" else "its attention is not 'sdpa'."
+
+    def step(self, tokens: Tensor) -> None:
+        with shared_attention(self.backbone.config, self.cache):
+            self.hidden = self.backbone(
+                input_ids=tokens[:, None],
+                position_ids=self.positions[:, None],
+                past_key_values=self.cache,
+                use_cache=True,
+            ).last_hidden_state[:, -1]
+        self.positions = self.positions + 1
+        self.cache.advance()
+
+    def _begin(self, new_tokens: int) -> None:
+        self.cache.begin(self.lengths, self.copies, new_tokens)
+
+    def _expect(self, first: int, last: int) -> None:
+        self.cache.shelf.first, self.cache.shelf.last = first, last
+
+    def _end_prefill(self) -> None:
+        self.cache.decode(self.lengths, self.hidden.dtype)
+
+
+class FusedBatch(SharedBatch):
+    """As `SharedBatch`, but runs `FusedLayers` instead of the model's own modules."""
+
+    @classmethod
+    def objection(cls, base: Any) -> str:
+        return super().objection(base) or find_obstacle(backbone(base))
+
+    def step(self, tokens: Tensor) -> None:
+        self.hidden = self.layers(tokens, self.positions, self.cache.blocks)
+        self.positions = self.positions + 1
+        self.cache.advance()
+
+    def _begin(self, new_tokens: int) -> None:
+        super()._begin(new_tokens)
+        self.layers = FusedLayers(self.backbone, self.cache.shelf.width + new_tokens)
+
+    def _read(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        return self.layers.read(ids, lengths, self.cache.blocks)
