@@ -58,7 +58,7 @@ WALKS = (
         "pair",
         "from a line of a preference file to its gradient (testbed jsonl, method dpo)",
         before=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
-        limits=Counts(stops=67, files=29, lines=3250, hops=47, climbs=19),
+        limits=Counts(stops=68, files=29, lines=3250, hops=48, climbs=20),
         visits="""
             arm/execute.py: execute
             arm/open.py: open_arm
@@ -93,8 +93,9 @@ WALKS = (
             models/chat.py: encode_prompt, render, encode_text, encode_answer
             batch.py: collate, micro_batches
             models/forward.py: pair_logprobs, sequence_logprobs, token_logprobs, states
-            models/layout.py: shared_layout
-            models/sharing.py: run_layout
+            models/packing.py: arrange
+            models/layout.py: packed_layout
+            models/packing.py: run_layout
             models/forward.py: _chunk
             ops.py: sequence_sum
             methods/base.py: Parts.learner

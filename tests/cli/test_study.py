@@ -31,7 +31,7 @@ def test_studies_and_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(
         line.endswith((".", "?")) for line in lines.values()
     )  # no sentence is cut, and in a pipe none is wrapped
-    assert lines["apps"].endswith("--model takes any causal language model, --data the place of APPS.")
+    assert lines["apps"].endswith("--model takes any causal language model, --data the path of APPS.")
     code, out, _ = run("studies", "--schema", capsys=capsys)
     schema = json.loads(out)
     assert code == 0

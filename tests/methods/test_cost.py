@@ -64,7 +64,7 @@ class Counted:
             return step(learner, batch, *rest, **more)
 
         def counted_forward(model: Any, function: Any, rows: Any, *rest: Any) -> Any:
-            self.forward += len(rows)
+            self.forward += len(rows) * (2 if isinstance(rows.select([0]), PairBatch) else 1)
             return by_micro_batch(model, function, rows, *rest)
 
         monkeypatch.setattr(Learner, "step", counted_step)

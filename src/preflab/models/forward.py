@@ -19,8 +19,7 @@ from transformers import PreTrainedModel
 from preflab import ops
 from preflab.batch import KeptTokens, PairBatch, TokenBatch, micro_batches
 from preflab.errors import UserError
-from preflab.models.layout import plain_layout, shared_layout
-from preflab.models.sharing import run_layout, sharing_limit
+from preflab.models.packing import arrange, run_layout
 
 LOGITS_BUDGET = 4096 * 512  # the largest number of logits in memory at a time; they take 8 MiB in fp32
 LOGPROB_ROUNDING = 4 * torch.finfo(torch.float32).eps
@@ -104,7 +103,7 @@ def states(model: Any, batch: TokenBatch) -> Tensor:
     """Returns the last-layer hidden states before each response token and after the last response token: [B, T+1,
     D]."""
     network = backbone(model)
-    layout = shared_layout(batch, sharing_limit(network)) or plain_layout(batch)
+    layout = arrange(network, batch)
     with precision(model):
         hidden = run_layout(network, layout)
     return layout.gather(hidden)

@@ -1,24 +1,26 @@
-"""Arranges the rows of a batch for one forward pass, so that the padding costs little and a shared prompt is read once.
+"""Arranges the rows of a batch for one forward pass, so that padding costs little and a shared prompt is read once.
 
 In the plain layout, each row of the pass is a prompt and its completion, shifted to the left; all padding is on the
 right. In a causal model, no token attends to later tokens, so that this layout needs neither mask nor position ids.
 
-In the shared layout, a row of the pass is a prompt followed by several completions to it. A mask lets each completion
-attend to the prompt and to itself, and its position ids continue those of the prompt. The states are then those of the
-plain layout, up to rounding, and the prompt's tokens are computed once instead of once for each completion.
+In the packed layout, a row of the pass holds one or more groups, one behind the other. A group is a prompt followed by
+several completions to it. A mask lets each completion attend to its prompt and to itself, and its position ids continue
+those of the prompt. The states are then those of the plain layout, up to rounding. The tokens of a prompt are computed
+once instead of once for each completion, and short groups fill the places that were padding.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from preflab.batch import TokenBatch
 
-WORTHWHILE = 0.9
-"""The shared layout is used if it has at most this share of the plain layout's positions, padding included. Its mask
+WORTHWHILE = 0.85
+"""The packed layout is used if it has at most this share of the plain layout's positions, padding included. Its mask
 makes attention slower, so that a small saving does not pay."""
 PROMPT, PADDING = -1, -2  # owners of a position that belongs to no completion
 
@@ -57,24 +59,39 @@ def plain_layout(batch: TokenBatch) -> Layout:
     return Layout(joined.gather(1, source), torch.arange(len(batch), device=device), columns)
 
 
-def shared_layout(batch: TokenBatch, longest: int) -> Layout | None:
-    """Returns the layout in which completions to the same prompt share a row of at most `longest` positions. Returns
-    None if this layout saves too few positions (see `WORTHWHILE`), or if `longest` is 0."""
-    if not longest:
-        return None
+def packed_layout(batch: TokenBatch, longest: int) -> Layout | None:
+    """Returns the layout in which completions to the same prompt form groups of at most `longest` positions, and groups
+    fill rows of the length of the longest group. Returns None if a row of the batch is longer than `longest`, or if this
+    layout saves too few positions (see `WORTHWHILE`)."""
     groups = _group_rows(batch, longest)
     prompts, answers = batch.prompt_lengths.tolist(), batch.completion_lengths.tolist()
-    width = max(prompts[group[0]] + sum(answers[row] for row in group) for group in groups)
-    if len(groups) * width > WORTHWHILE * len(batch) * int(batch.lengths.max()):
+    sizes = [prompts[group[0]] + sum(answers[row] for row in group) for group in groups]
+    if max(sizes) > longest:
         return None
-    rows, starts = [0] * len(batch), [0] * len(batch)
-    for number, group in enumerate(groups):
-        start = prompts[group[0]]
-        for row in group:
-            rows[row], starts[row] = number, start
-            start += answers[row]
-    firsts = [group[0] for group in groups]
-    return _arrange(batch, *(torch.tensor(values, device=batch.prompt_ids.device) for values in (rows, starts, firsts)))
+    packed = _fill_rows(sizes)
+    if len(packed) * max(sizes) > WORTHWHILE * len(batch) * int(batch.lengths.max()):
+        return None
+    places = _Places([0] * len(groups), [0] * len(groups), [0] * len(batch), [0] * len(batch))
+    for row, members in enumerate(packed):
+        start = 0
+        for number in members:
+            places.rows[number], places.starts[number] = row, start
+            behind = start + prompts[groups[number][0]]
+            for answer in groups[number]:
+                places.groups[answer], places.answer_starts[answer] = number, behind
+                behind += answers[answer]
+            start = behind
+    return _arrange(batch, places, [group[0] for group in groups], max(sizes))
+
+
+class _Places(NamedTuple):
+    """`rows`, `starts`: the row of the pass and the first position of each group. `groups`, `answer_starts`: the group
+    and the first position of each completion."""
+
+    rows: list[int]
+    starts: list[int]
+    groups: list[int]
+    answer_starts: list[int]
 
 
 def _group_rows(batch: TokenBatch, longest: int) -> list[list[int]]:
@@ -94,25 +111,50 @@ def _group_rows(batch: TokenBatch, longest: int) -> list[list[int]]:
     return groups
 
 
-def _arrange(batch: TokenBatch, rows: Tensor, starts: Tensor, firsts: Tensor) -> Layout:
-    """Writes each completion b into the row `rows[b]` from the position `starts[b]` on, behind the prompt of the batch's
-    row `firsts[rows[b]]`."""
-    device, mask = rows.device, batch.mask
-    prompts = batch.prompt_lengths[firsts][:, None]
-    width = int((starts + batch.completion_lengths).max())
-    places = torch.arange(width, device=device)
-    shift = batch.prompt_ids.shape[1] - prompts
-    ids = batch.prompt_ids[firsts].gather(1, (places + shift).clamp(max=batch.prompt_ids.shape[1] - 1))
-    in_prompt = places < prompts
-    owners = torch.where(in_prompt, PROMPT, PADDING)
-    positions = torch.where(in_prompt, places, 0)
-    steps = torch.arange(batch.completion_ids.shape[1], device=device)
-    targets = (rows[:, None].expand_as(mask)[mask], (starts[:, None] + steps)[mask])
-    ids = ids.index_put(targets, batch.completion_ids[mask])
-    positions = positions.index_put(targets, (batch.prompt_lengths[:, None] + steps)[mask])
-    owners = owners.index_put(targets, torch.arange(len(batch), device=device)[:, None].expand_as(mask)[mask])
-    same = owners[:, :, None] == owners[:, None, :]
-    visible = (same | in_prompt[:, None, :]) & (places[:, None] >= places)
-    before = batch.prompt_lengths[:, None] - 1
-    columns = torch.cat([before, (starts[:, None] + steps).clamp(max=width - 1)], dim=1)
-    return Layout(ids, rows, columns, positions, visible[:, None])
+def _fill_rows(sizes: list[int]) -> list[list[int]]:
+    """Puts each size, longest first, into the first row with room, where a row has room for the longest size. Returns
+    the indices of the sizes in each row."""
+    width = max(sizes)
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
+        row = next((row for row, free in enumerate(room) if sizes[number] <= free), len(rows))
+        if row == len(rows):
+            rows.append([])
+            room.append(width)
+        rows[row].append(number)
+        room[row] -= sizes[number]
+    return rows
+
+
+def _arrange(batch: TokenBatch, places: _Places, firsts: list[int], width: int) -> Layout:
+    """Writes groups and completions to their places in rows of `width` positions. The prompt of group g is that of the
+    batch's row `firsts[g]`."""
+    device = batch.prompt_ids.device
+    rows, starts, groups, answer_starts = (torch.tensor(values, device=device) for values in places)
+    first = torch.tensor(firsts, device=device)
+    prompts, longest_prompt = batch.prompt_lengths[first][:, None], batch.prompt_ids.shape[1]
+    steps = torch.arange(longest_prompt, device=device) - (longest_prompt - prompts)  # negative in the padding
+    in_prompt = steps >= 0
+    written = torch.arange(batch.completion_ids.shape[1], device=device).expand_as(batch.mask)
+    targets = (
+        torch.cat([rows[:, None].expand_as(steps)[in_prompt], rows[groups][:, None].expand_as(written)[batch.mask]]),
+        torch.cat([(starts[:, None] + steps)[in_prompt], (answer_starts[:, None] + written)[batch.mask]]),
+    )
+
+    def fill(empty: int, of_prompts: Tensor, of_answers: Tensor) -> Tensor:
+        values = torch.cat([of_prompts.expand_as(steps)[in_prompt], of_answers.expand_as(written)[batch.mask]])
+        return torch.full((int(rows.max()) + 1, width), empty, device=device).index_put(targets, values)
+
+    numbers, answers = torch.arange(len(first), device=device), torch.arange(len(batch), device=device)
+    ids = fill(0, batch.prompt_ids[first], batch.completion_ids)
+    positions = fill(0, steps, batch.prompt_lengths[:, None] + written)
+    group = fill(PADDING, numbers[:, None], groups[:, None])
+    owner = fill(PADDING, torch.full_like(steps, PROMPT), answers[:, None])
+    same_group = group[:, :, None] == group[:, None, :]
+    same_owner = owner[:, :, None] == owner[:, None, :]
+    earlier = torch.ones(width, width, dtype=torch.bool, device=device).tril()
+    visible = same_group & (same_owner | (owner == PROMPT)[:, None, :]) & earlier
+    before = starts[groups][:, None] + batch.prompt_lengths[:, None] - 1
+    columns = torch.cat([before, (answer_starts[:, None] + written).clamp(max=width - 1)], dim=1)
+    return Layout(ids, rows[groups], columns, positions, visible[:, None])

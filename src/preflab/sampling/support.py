@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from preflab.models.forward import backbone
-from preflab.models.sharing import named_windows
+from preflab.models.packing import named_windows
 from preflab.sampling.decode import DecodeBatch
 from preflab.sampling.ways import FusedBatch, InPlaceBatch, SharedBatch
 

@@ -35,7 +35,7 @@ def take_lock(directory: Path, patience: float) -> Lock:
             file = path.open("w")
         except FileNotFoundError as error:  # a process that was refused has removed the directory
             if time.monotonic() > deadline:
-                raise UserError(f"{path} cannot be made. Choose another --output.") from error
+                raise UserError(f"{directory} cannot be written: {error.strerror}. Choose another --output.") from error
             time.sleep(0.1)
             continue
         except OSError as error:

@@ -17,9 +17,12 @@ _STATEMENT = "Complete this Python function.\n\n```python\n{}```"
 
 
 class HumanEval(Code):
-    """`data`: `HumanEval.jsonl[.gz]`, EvalPlus' `HumanEvalPlus.jsonl[.gz]`, the folder that holds this file, or the hub's
+    """Python functions (HumanEval), each described by a docstring and judged by assertions in the sandbox.
+
+    `data`: `HumanEval.jsonl[.gz]`, EvalPlus' `HumanEvalPlus.jsonl[.gz]`, the folder that holds this file, or the hub's
     name. `completion`: if true, the statement is only the beginning of the function, which a base model continues;
-    otherwise the statement asks for the function in words."""
+    otherwise the statement asks for the function in words.
+    """
 
     kind: Literal["humaneval"] = "humaneval"
     data: str = "openai/openai_humaneval"

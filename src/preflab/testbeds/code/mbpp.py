@@ -24,10 +24,13 @@ _STATEMENT = "You are an expert Python programmer, and here is your task: {} You
 
 
 class MBPP(Code):
-    """`data`: `mbpp.jsonl[.gz]` or `sanitized-mbpp.json`, the folder that holds it, or the hub's name; also MBPP+ on the
+    """Short Python functions (MBPP), each described by a sentence and judged by assertions in the sandbox.
+
+    `data`: `mbpp.jsonl[.gz]` or `sanitized-mbpp.json`, the folder that holds it, or the hub's name; also MBPP+ on the
     hub, whose field `test` is one more test. The statement lists every assertion of `test_list`, as the official
     statement does, although these assertions also judge the answer. If `public_first` is set, the statement lists only
-    the public assertions."""
+    the public assertions.
+    """
 
     kind: Literal["mbpp"] = "mbpp"
     data: str = "google-research-datasets/mbpp"

@@ -1,4 +1,4 @@
-"""A prompt that several completions share is computed once, and the results are those of the plain layout."""
+"""Packed rows hold a shared prompt once and short rows side by side, and the results are those of the plain layout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from preflab.batch import PairBatch, TokenBatch, collate
-from preflab.models import forward, layout, sharing
+from preflab.models import forward, layout, packing
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 37,
@@ -63,14 +63,14 @@ def pairs() -> PairBatch:
 
 def plain_states(model: Any, batch: TokenBatch) -> torch.Tensor:
     arranged = layout.plain_layout(batch)
-    return arranged.gather(sharing.run_layout(forward.backbone(model), arranged))
+    return arranged.gather(packing.run_layout(forward.backbone(model), arranged))
 
 
 def test_a_shared_row_has_the_prompt_once_and_each_answer_sees_the_prompt_and_itself() -> None:
     """Two answers of 2 and 1 tokens to a prompt of 2 tokens, by hand: positions 0 1 | 2 3 | 2, and five positions
     instead of seven."""
     batch = collate([[4, 5], [4, 5]], [[6, 7], [8]])
-    arranged = layout.shared_layout(batch, longest=8)
+    arranged = layout.packed_layout(batch, longest=8)
     assert arranged is not None
     assert arranged.ids.tolist() == [[4, 5, 6, 7, 8]]
     assert arranged.positions is not None and arranged.positions.tolist() == [[0, 1, 2, 3, 2]]
@@ -103,11 +103,11 @@ def test_states_do_not_depend_on_the_layout(shapes: list[tuple[int, int, int]]) 
 def test_gradients_do_not_depend_on_the_layout(attention: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The gradient of a pair's margin, with the prompt read once and twice: equal to 1e-5 of its norm."""
     model = llama(attention)
-    assert sharing.sharing_limit(forward.backbone(model)) == 64
+    assert packing.longest_row(forward.backbone(model)) == 64
     gradients = []
     for shares in (True, False):
         if not shares:
-            monkeypatch.setattr(forward, "shared_layout", lambda batch, longest: None)
+            monkeypatch.setattr(packing, "packed_layout", lambda batch, longest: None)
         model.zero_grad()
         (forward.pair_logprobs(model, pairs()) @ torch.tensor([1.0, -1.0])).sum().backward()
         gradients.append(torch.cat([weight.grad.flatten() for weight in model.parameters()]))
@@ -129,17 +129,34 @@ def test_the_prompt_of_a_pair_is_computed_once() -> None:
     assert shapes == [(3, 17)]
 
 
+def test_short_groups_fill_a_row() -> None:
+    """Three prompts of one answer each, of 8, 5 and 3 tokens together: the two short groups are one row of 8 positions. A
+    group attends to nothing of the other, and its positions begin at 0."""
+    arranged = layout.packed_layout(rows((0, 4, 4), (1, 2, 3), (2, 1, 2)), longest=64)
+    assert arranged is not None
+    assert arranged.rows.tolist() == [0, 1, 1]
+    assert arranged.positions is not None and arranged.positions[1].tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
+    assert arranged.visible is not None
+    assert not arranged.visible[1, 0, 5:, :5].any()
+    assert arranged.columns[2, :3].tolist() == [5, 6, 7]
+
+
+def test_a_batch_with_a_row_above_the_limit_is_not_packed() -> None:
+    """A mask of one's own replaces the model's attention window, so that no packed row may exceed it."""
+    assert layout.packed_layout(rows((0, 9, 4), (0, 9, 4), (1, 2, 3)), longest=12) is None
+
+
 def test_a_row_is_not_longer_than_the_limit() -> None:
-    """Five answers of 4 tokens to a prompt of 4, with at most 12 positions: rows of two answers, and one alone."""
-    arranged = layout.shared_layout(rows(*[(0, 4, 4)] * 5), longest=12)
+    """Five answers of 3 tokens to a prompt of 6, with at most 12 positions: rows of two answers, and one alone."""
+    arranged = layout.packed_layout(rows(*[(0, 6, 3)] * 5), longest=12)
     assert arranged is not None
     assert arranged.rows.tolist() == [0, 0, 1, 1, 2]
     assert arranged.ids.shape == (3, 12)
 
 
 def test_a_saving_that_does_not_pay_keeps_the_plain_layout() -> None:
-    """A prompt of 1 token and two answers of 9: 19 positions against 20, which is more than nine tenths."""
-    assert layout.shared_layout(rows((0, 1, 9), (0, 1, 9)), longest=64) is None
+    """A prompt of 1 token and two answers of 9: 19 positions against 20, which is more than .85 of them."""
+    assert layout.packed_layout(rows((0, 1, 9), (0, 1, 9)), longest=64) is None
 
 
 @pytest.mark.parametrize(
@@ -167,7 +184,7 @@ def test_learned_positions_are_those_within_the_text() -> None:
     """GPT-2 looks positions up in a table: an answer's positions continue those of its prompt."""
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=37, n_embd=32, n_layer=2, n_head=2, n_positions=64)).eval()
-    assert sharing.sharing_limit(forward.backbone(model)) == 64
+    assert packing.longest_row(forward.backbone(model)) == 64
     batch = pairs().answers
     counted = torch.cat([torch.ones_like(batch.mask[:, :1]), batch.mask], dim=1)
     with torch.no_grad():

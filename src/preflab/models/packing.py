@@ -1,4 +1,4 @@
-"""Finds out whether a model can read a prompt once for several completions, by its configuration and by a trial."""
+"""Finds out whether a model can take packed rows (see `models.layout`), by its configuration and by a trial."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from preflab.batch import TokenBatch, collate
-from preflab.models.layout import Layout, plain_layout, shared_layout
+from preflab.models.layout import Layout, packed_layout, plain_layout
 
 WINDOW_NAME = re.compile("(window|window_size|attention_chunk_size)$")
 """Matches the names of configuration fields that limit to how many earlier columns a token attends. Some families apply
 such a window to columns, not to tokens. The local layers of GPT-Neo, for example, also count the masked gap between a
 short prompt and its new tokens."""
 WIDTHS = 2
-"""A shared row has at most this many times as many positions as the model is wide. For a row of L positions and a width
+"""A packed row has at most this many times as many positions as the model is wide. For a row of L positions and a width
 of D, attention needs 4 L D operations per position and layer, and the matrix products about 24 D^2. With L = 2 D,
-attention is a quarter of the work, and the part of it that the mask hides is less than the prompt's second reading."""
-_limits: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
-TRIAL = (([1, 2, 3], [1, 2, 3], [4]), ([5, 6], [7], [2, 3, 5]))  # two completions to one prompt, and one to another
+attention is a quarter of the work, of which the mask hides a half or more."""
+TRIAL = (([1, 2, 3], [1, 2, 3], [4], [6]), ([5, 6], [7], [2], [3]))
+"""Prompts and completions: two completions share a prompt, and two short groups share a row."""
+_agreements: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 def named_windows(config: Any) -> list[int]:
@@ -43,33 +44,38 @@ def run_layout(network: Any, layout: Layout) -> Tensor:
     ).last_hidden_state
 
 
-def sharing_limit(network: Any) -> int:
-    """Returns the largest number of positions of a row that completions share; 0 if the model does not support shared
-    rows. The first call for a network compares its states in both layouts."""
-    if network not in _limits:
-        _limits[network] = _examine(network)
-    return _limits[network]
+def arrange(network: Any, batch: TokenBatch) -> Layout:
+    """Returns the layout in which the network computes the batch fastest. Before a network takes packed rows for the
+    first time, its states in both layouts are compared."""
+    packed = packed_layout(batch, longest_row(network))
+    if packed is None:
+        return plain_layout(batch)
+    if network not in _agreements:
+        _agreements[network] = _layouts_agree(network)
+    return packed if _agreements[network] else plain_layout(batch)
 
 
-def _examine(network: Any) -> int:
+def longest_row(network: Any) -> int:
+    """Returns the largest number of positions of a packed row; 0 if the network's attention takes no mask of this form,
+    as kernels for long rows do. A mask of one's own also replaces the network's attention window, so that a row must
+    not exceed the window."""
     if network.config._attn_implementation not in ("sdpa", "eager"):
-        return 0  # kernels for long rows take no mask of this form
+        return 0
     config = network.config.get_text_config(decoder=True)
-    limit = min([WIDTHS * config.hidden_size, *named_windows(config)])
-    return limit if _layouts_agree(network) else 0
+    return min([WIDTHS * config.hidden_size, *named_windows(config)])
 
 
 @torch.no_grad()
 def _layouts_agree(network: Any) -> bool:
     """Returns whether the network computes the same states in both layouts. Any error means that this architecture does
-    not take the mask or the position ids of the shared layout."""
+    not take the mask or the position ids of the packed layout."""
     device, dtype = network.device, network.dtype
     batch: TokenBatch = collate(*TRIAL).to(device)
-    shared = shared_layout(batch, longest=8)
-    assert shared is not None
+    packed = packed_layout(batch, longest=8)
+    assert packed is not None
     with torch.autocast(device.type, enabled=False):
         try:
-            sides = [layout.gather(run_layout(network, layout)) for layout in (shared, plain_layout(batch))]
+            sides = [layout.gather(run_layout(network, layout)) for layout in (packed, plain_layout(batch))]
         except Exception:
             return False
     counted = torch.cat([torch.ones_like(batch.mask[:, :1]), batch.mask], dim=1)
