@@ -58,4 +58,6 @@ def test_runs_and_studies_parse(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_summaries_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
     """`preflab studies` showed the first line of a comment of two, cut in the middle of its sentence."""
     _, out, _ = run("studies", capsys=capsys)
-    assert "and --size paper is the full study. --model takes any causal language model, --data the path of APPS." in out
+    assert (
+        "and --size paper is the full study. --model takes any causal language model, --data the path of APPS." in out
+    )
