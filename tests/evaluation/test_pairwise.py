@@ -82,6 +82,15 @@ class Broken(Longer):
         return nullcontext(Unsure())
 
 
+class Failing(Longer):
+    def open(self, context: Any) -> Any:
+        class Absent(PairwiseEvaluator):
+            def compare(self, split: Any, prompts: Any, first: Any, second: Any) -> list[float]:
+                return {}["model"]
+
+        return nullcontext(Absent())
+
+
 def test_the_higher_reward_wins() -> None:
     """Protects `by-reward`: scores are lengths; 3 against 1 is a win, 1 against 3 a loss, 2 against 3 within the margin of 1 a
     tie, and so is 2 against 2."""
@@ -146,6 +155,8 @@ def test_a_match_names_what_is_wrong(tmp_path: Path) -> None:
     arm(tmp_path, "b", [["y"], ["y"]])
     with pytest.raises(UserError, match=r"Unsure.compare gave 0.7 for pair 1. .* each WIN \(1.0\)"):
         match(tmp_path, {"kind": f"{__name__}:Broken"})
+    with pytest.raises(UserError, match=r"Absent.compare failed at .*test_pairwise.py:\d+: KeyError: 'model'"):
+        match(tmp_path, {"kind": f"{__name__}:Failing"}, name="failing")
     (tmp_path / "b" / "answers.jsonl").unlink()
     with pytest.raises(UserError, match="b keeps no answers"):
         match(tmp_path, name="n")

@@ -18,6 +18,7 @@ from preflab.arm.spec import STAGES, Arm, saved_models, stage_path
 from preflab.errors import UserError
 from preflab.evaluation.evaluate import ANSWERS
 from preflab.evaluation.pairwise import LOSS, TIE, WIN, PairwiseEvaluator, check_outcomes
+from preflab.evaluation.returned import blaming_outside
 from preflab.models.facts import TRAINED_ON
 from preflab.spec import Context, parse_spec, require_base
 from preflab.testbeds.base import Testbed, require_testbed
@@ -133,10 +134,11 @@ def compare_answers(
         raise UserError("The two arms did not answer the same prompts. Measure both arms on the same test split.")
     names = [name for name in prompts if name in first]
     pairs = [(name, *both) for name in names for both in zip(first[name], second[name], strict=False)]
-    compared = evaluator.compare(
-        "test", [prompts[name] for name, _, _ in pairs], [one for _, one, _ in pairs], [other for _, _, other in pairs]
-    )
-    outcomes = check_outcomes(compared, len(pairs), source=f"{type(evaluator).__name__}.compare")
+    asked = [prompts[name] for name, _, _ in pairs]
+    source = f"{type(evaluator).__name__}.compare"
+    with blaming_outside(evaluator, source):
+        compared = evaluator.compare("test", asked, [one for _, one, _ in pairs], [other for _, _, other in pairs])
+        outcomes = check_outcomes(compared, len(pairs), source=source)
     rows: dict[str, list[float]] = {name: [] for name in names}
     for (name, _, _), outcome in zip(pairs, outcomes, strict=True):
         rows[name].append(outcome)
