@@ -39,6 +39,20 @@ class Longer(EvaluatorSpec):
         raise NotImplementedError("only its measures are read")
 
 
+class Two(Longer):
+    """Its second measure can decide a study, its first cannot choose."""
+
+    def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
+        return (*super().measures(evaluation), Measure(name="short", better="higher"))
+
+
+class Turned(Two):
+    """Its first measure can choose, its second cannot decide a study."""
+
+    def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
+        return super().measures(evaluation)[::-1]
+
+
 class Clash(Longer):
     """Its measure has the name of one that every policy has."""
 
@@ -90,7 +104,18 @@ def test_the_headline_decides_who_chooses() -> None:
         ({"evaluators": [["a", "hidden-tests"], ["a", REWARD]]}, "the name 'a' occurs twice"),
         ({"evaluators": BOTH, "evaluator": "hidden-tests"}, "Both `evaluators` and `evaluator` are given"),
         ({"evaluators": {"a": "hiden-tests"}}, "Did you mean 'hidden-tests'"),
-        ({"evaluators": {"a": {"kind": f"{__name__}:Longer"}}}, "'words' is not better when higher"),
+        (
+            {"evaluators": {"a": {"kind": f"{__name__}:Longer"}}},
+            "'words' is not better when higher, but it chooses temperatures.*first measure of the evaluator 'a'",
+        ),
+        (
+            {"evaluators": {"a": {"kind": f"{__name__}:Two"}}, "headline": "short"},
+            "'words' is not better when higher, but it chooses temperatures.*first measure of the evaluator 'a'",
+        ),
+        (
+            {"evaluators": {"a": {"kind": f"{__name__}:Turned"}}, "headline": "words"},
+            "'words' is not better when higher, but it is the headline.*'short' chooses",
+        ),
         ({"evaluators": {"a": {"kind": f"{__name__}:Clash"}}}, "Two measures are called 'length'"),
         ({"evaluators": {"a": {**REWARD, "model": {"path": "stage:rm"}}}}, "`evaluators` names the stage 'rm'"),
     ],

@@ -90,22 +90,35 @@ def measures_by_evaluator(
 def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation, headline: str) -> str:
     """Returns the name of the evaluator that measures the headline metric. If `headline` is '', returns the name of the
     first evaluator. Raises `UserError` if no evaluator measures the headline metric, or if higher is not better for
-    this metric."""
+    this metric or for the evaluator's first measure."""
     measures = measures_by_evaluator(evaluators, evaluation)
     by_name = {each.name: (name, each) for name, row in measures.items() for each in row}
     headline = headline or next(iter(by_name))
     if headline not in by_name:
         raise UserError(f"`headline` is {headline!r}, which is not measured.{nearest(headline, by_name)}")
     name, decides = by_name[headline]
-    refuse_unless_higher(decides)
+    chooses = measures[name][0]
+    if chooses != decides:
+        refuse_unless_higher(
+            decides, f"it is the headline, which decides the study ({chooses.name!r} chooses temperatures)"
+        )
+    refuse_as_choice(chooses, name)
     return name
 
 
-def refuse_unless_higher(measure: Measure) -> None:
-    """Raises `UserError` unless higher is better for this measure, because only such a measure can decide a study or
-    choose a temperature."""
+def refuse_as_choice(measure: Measure, evaluator: str) -> None:
+    """Raises `UserError` unless higher is better for the first measure of the evaluator that chooses temperatures and
+    checkpoints."""
+    refuse_unless_higher(
+        measure,
+        f"it chooses temperatures and checkpoints, because it is the first measure of the evaluator {evaluator!r}",
+    )
+
+
+def refuse_unless_higher(measure: Measure, role: str) -> None:
+    """Raises `UserError` unless higher is better for this measure. `role`: what the measure decides or chooses, and why."""
     if measure.better != "higher":
         raise UserError(
-            f"The measure {measure.name!r} is not better when higher, so it cannot decide a study or choose a temperature. "
-            'Declare it with `better="higher"`, or measure its negative if lower is better.'
+            f"The measure {measure.name!r} is not better when higher, but {role}. "
+            'Declare it with `better="higher"`, measure its negative if lower is better, or name another measure.'
         )

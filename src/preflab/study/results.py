@@ -323,6 +323,12 @@ def automatic_caveats(study: Study, arms: Arms) -> Iterator[str]:
             "The evaluator also chose the checkpoints and temperatures, on the validation split and by the same rule for "
             "every arm."
         )
+    if study.headline not in ("", study.score):
+        yield (
+            f"The headline is {study.headline}, but {study.score} chose the checkpoints and temperatures, on the validation "
+            f"split and by the same rule for every arm: it is the first measure of the evaluator {study.main_evaluator}. "
+            f"Another choice could give an arm a higher {study.headline}."
+        )
     count = len({run.seed for runs in arms.values() for run in runs})
     if count < record.ENOUGH_SEEDS:
         few = counted(count, "seed")
