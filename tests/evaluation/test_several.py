@@ -60,6 +60,13 @@ class Clash(Longer):
         return (Measure(name="length", better="higher"),)
 
 
+class Twice(Longer):
+    """Two of its measures have one name."""
+
+    def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
+        return (Measure(name="short", better="higher"),) * 2
+
+
 def study(**changes: Any) -> Study:
     return parse_spec(Study, {**PLAIN, **changes}, where="mine.yaml")
 
@@ -116,7 +123,11 @@ def test_the_headline_decides_who_chooses() -> None:
             {"evaluators": {"a": {"kind": f"{__name__}:Turned"}}, "headline": "words"},
             "'words' is not better when higher, but it is the headline.*'short' chooses",
         ),
-        ({"evaluators": {"a": {"kind": f"{__name__}:Clash"}}}, "Two measures are called 'length'"),
+        (
+            {"evaluators": {"a": {"kind": f"{__name__}:Clash"}}},
+            "evaluator 'a' declares the measure 'length', but preflab itself measures 'length'.*none of score, length",
+        ),
+        ({"evaluators": {"a": {"kind": f"{__name__}:Twice"}}}, "Two measures are called 'short'"),
         ({"evaluators": {"a": {**REWARD, "model": {"path": "stage:rm"}}}}, "`evaluators` names the stage 'rm'"),
     ],
 )

@@ -68,7 +68,8 @@ def measures_by_evaluator(
 ) -> dict[str, tuple[Measure, ...]]:
     """Returns the measures of each evaluator, under their names in results. The first evaluator's measures keep their names.
     The measures of every other evaluator get the evaluator's name as a prefix (`NAME/MEASURE`). Raises `UserError` if an
-    evaluator declares no measure, or if two measures have the same name."""
+    evaluator declares no measure, if a measure has the name of one that preflab measures itself, or if two measures
+    have the same name."""
     measures: dict[str, tuple[Measure, ...]] = {}
     prefixes = measure_prefixes(evaluators)
     for name, spec in evaluators.items():
@@ -79,8 +80,13 @@ def measures_by_evaluator(
         measures[name] = tuple(
             each.model_copy(update={"name": prefix + each.name, "label": prefix + each.label}) for each in declared
         )
-    known: set[str] = set(ALWAYS_MEASURED)
-    for name in (each.name for row in measures.values() for each in row):
+    known: set[str] = set()
+    for evaluator, name in ((evaluator, each.name) for evaluator, row in measures.items() for each in row):
+        if name in ALWAYS_MEASURED:
+            raise UserError(
+                f"The evaluator {evaluator!r} declares the measure {name!r}, but preflab itself measures {name!r} for every "
+                f"policy. Give the measure another name, none of {', '.join(ALWAYS_MEASURED)}."
+            )
         if name in known:
             raise UserError(f"Two measures are called {name!r}. Rename the measure of one evaluator.")
         known.add(name)
