@@ -31,6 +31,12 @@ def test_a_diverged_run_scores_nothing() -> None:
     assert comparison.difference == pytest.approx(-0.25)
 
 
+def test_a_comparison_says_what_it_compares() -> None:
+    """Protects who reads the record: it compares the mean score, and no study declared it beforehand."""
+    comparison = compare([ran(seed, {"a": [1.0]}) for seed in (0, 1)], [ran(seed, {"a": [0.0]}) for seed in (0, 1)])
+    assert (comparison.metric, comparison.named) == ("score", False)
+
+
 def test_a_diverged_run_gets_the_worst_where_scores_have_no_zero() -> None:
     """A reward model's scores: the diverged run gets -3 on `a`, the worst of any run, and 0 at the most (`b`):
     (-3 + 0) / 2 - (-3 + 4) / 2 = -2 on seed 1, nothing on seed 0."""

@@ -114,7 +114,8 @@ def compare(first: Sequence[Trained], second: Sequence[Trained]) -> Comparison:
         raise UserError("compare: every run diverged, so there is nothing to compare. Lower the learning rates.")
     worst = worst_values(tables)
     names = first[0].result["name"], second[0].result["name"]
-    return compare_scores(_scores(first, worst), _scores(second, worst), names=names)
+    comparison = compare_scores(_scores(first, worst), _scores(second, worst), names=names)
+    return comparison.model_copy(update={"metric": "score", "named": False})
 
 
 def run_study(

@@ -301,12 +301,13 @@ def test_the_plan_counts_matches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_the_words_of_a_win_rate() -> None:
-    """Protects who reads the terminal or Markdown alone: who wins how often against whom, and what a win is."""
+    """Protects who reads the terminal or Markdown alone: who wins how often against whom, what a win is, and that wins and
+    ties, which add to more than 100%, are not both called wins."""
     first = outcome(0, [[1.0, 1.0], [1.0, 0.5]])
     second = outcome(1, [[0.5, 0.5], [1.0, 0.5]])
     pair = win_rate([first, second], description="The longer text wins.")
     line = views.win_words(pair)
-    assert re.fullmatch(r"m: a wins 75\.0% \[.*\] against b, 50\.0% ties: not decided", line)
+    assert re.fullmatch(r"m: a against b, win rate 75\.0% \[.*\] \(a tie counts half\), 50\.0% ties: not decided", line)
     assert views.wins_explained(pair) == "The longer text wins. win rate: a tie counts as half a win."
 
 
@@ -329,7 +330,7 @@ def test_the_documented_pairwise_evaluator_works(
     report = (tmp_path / "out/report.md").read_text()
     assert "shorter: twice against once" in report
     assert "- shorter: The answer with fewer words wins" in report and "a tie counts as half a win." in report
-    assert "shorter: twice wins " in capfd.readouterr().out
+    assert "shorter: twice against once, win rate " in capfd.readouterr().out
     assert "twice against once,pairwise,all,shorter/win rate" in (tmp_path / "out/results.csv").read_text()
     result = tmp_path / "out/seed-1/pairwise/shorter/twice-vs-once/result.json"
     before = result.read_bytes()

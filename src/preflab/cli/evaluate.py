@@ -38,11 +38,12 @@ def _run(options: argparse.Namespace) -> None:
     from preflab.cli.run_summary import summarize_run
 
     directory = options.output or Path("runs") / "evaluate"
-    result = execute(evaluation_arm(options), directory, fresh=options.fresh)
+    arm = evaluation_arm(options)
+    result = execute(arm, directory, fresh=options.fresh)
     if options.json:
         print_json(result | {"directory": str(directory)})
     else:
-        print(summarize_run(result, directory))
+        print(summarize_run(result, directory, arm.score))
 
 
 EVALUATE_COMMAND = CliCommand(

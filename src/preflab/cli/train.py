@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(result | {"directory": str(directory), "pushed_to": address})
     else:
-        print(summarize_run(result, directory) + (f"\nsent to {address}" if address else ""))
+        print(summarize_run(result, directory, arm.score) + (f"\nsent to {address}" if address else ""))
     return 1 if result["diverged"] and options.run is None else 0
 
 
