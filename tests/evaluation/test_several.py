@@ -81,6 +81,16 @@ def test_one_evaluator_is_short_for_a_mapping() -> None:
     assert list(parse_spec(Arm, {**arm, "evaluator": "hidden-tests"}, where="").evaluators) == ["hidden-tests"]
 
 
+def test_a_spec_without_a_kind_has_the_name_of_its_class() -> None:
+    """Protects the name of an evaluator of one's own, under which `evaluator: X` keeps it."""
+
+    class Plain(EvaluatorSpec):
+        def open(self, context: Any) -> Any:
+            raise NotImplementedError("only its name is read")
+
+    assert (Plain().kind_name, Longer().kind_name) == ("Plain", "longer")
+
+
 def test_the_order_survives_a_file(tmp_path: Path) -> None:
     """Protects the first evaluator, whose measures have plain names: files are written with sorted keys, and the order
     counts."""

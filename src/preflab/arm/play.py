@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -81,8 +82,7 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
     for name in (match.first, match.second):
         refuse_trained_on_same(models, provenance_of_run(seed_directory / name, testbed, stages), stages)
     spec = with_stage_models(match.evaluator, stages)
-    opened = Context(seed=match.seed, device=context.device, workdir=directory, testbed=testbed)
-    evaluator = require_base(stack.enter_context(spec.open(opened)), PairwiseEvaluator)
+    evaluator = require_base(stack.enter_context(spec.open(replace(context, testbed=testbed))), PairwiseEvaluator)
     first, second = (read_answered(seed_directory / name) for name in (match.first, match.second))
     if first is None or second is None:
         outcome = TIE if first is second else LOSS if first is None else WIN

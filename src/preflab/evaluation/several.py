@@ -49,12 +49,7 @@ def named_evaluators(data: Any) -> Any:
     if data["evaluator"] is None:
         return rest | {"evaluators": {}}
     spec = EVALUATORS.parse(data["evaluator"])
-    return rest | {"evaluators": {kind_name(spec): spec}}
-
-
-def kind_name(spec: Spec) -> str:
-    """Returns a name for a spec: its kind or, if it has no kind, the name of its class."""
-    return str(dict(spec).get("kind", type(spec).__name__))
+    return rest | {"evaluators": {spec.kind_name: spec}}
 
 
 def measure_prefixes(evaluators: Iterable[str]) -> dict[str, str]:
