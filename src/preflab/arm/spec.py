@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 
 from preflab.errors import UserError, refuse_unknown
 from preflab.evaluation.base import EvaluatorSpec
-from preflab.evaluation.measure import Measure
 from preflab.evaluation.settings import Evaluation
 from preflab.evaluation.several import Evaluators, measures_by_evaluator, named_evaluators, refuse_as_choice
 from preflab.fields import Name
@@ -118,18 +117,8 @@ class Arm(Job, RunSettings):
             refuse_unknown([self.main_evaluator], self.evaluators, "`main_evaluator` names")
         if self.evaluators:
             main = next(iter(self.evaluators_in_turn))
-            refuse_as_choice(self._measures[main][0], main)
+            refuse_as_choice(measures_by_evaluator(self.evaluators, self.evaluation)[main][0], main)
         return self
-
-    @property
-    def _measures(self) -> dict[str, tuple[Measure, ...]]:
-        """The measures of each evaluator, under the names that the results use."""
-        return measures_by_evaluator(self.evaluators, self.evaluation)
-
-    @property
-    def score(self) -> str:
-        """The name of the main evaluator's score, its first measure; '' if the arm has no evaluator."""
-        return next((self._measures[name][0].name for name in self.evaluators_in_turn), "")
 
     @property
     def evaluators_in_turn(self) -> dict[str, EvaluatorSpec]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from preflab.arm.spec import Arm
+from preflab.evaluation.several import measures_by_evaluator
+
 
 def summarize_run(result: dict[str, Any], directory: Path, first: str) -> str:
     """Summarizes a finished run in a few lines. `result`: the content of its `result.json`. `first`: the name of the
@@ -29,6 +32,12 @@ def summarize_run(result: dict[str, Any], directory: Path, first: str) -> str:
         last = {name: value for name, value in result["last"].items() if "validation/" in name}
         lines += [f"  {_join(last)}"] if last else []
     return "\n".join(lines)
+
+
+def score_name(arm: Arm) -> str:
+    """Returns the name of the measure whose mean is the score of an arm; '' if the arm has no evaluator."""
+    measures = measures_by_evaluator(arm.evaluators, arm.evaluation)
+    return next((measures[name][0].name for name in arm.evaluators_in_turn), "")
 
 
 def _score_first(measures: dict[str, float], first: str) -> dict[str, float]:

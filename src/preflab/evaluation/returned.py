@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from preflab.endings import blaming
 from preflab.errors import UserError
@@ -69,7 +69,8 @@ def check_summaries(summaries: Any, prompts: int, measures: Sequence[Measure], s
 def _checked(grade: Any, first: Measure, further: Mapping[str, Measure], place: str, averaged: bool) -> Grade:
     if not isinstance(grade, Grade):
         raise UserError(f"{place}: it returned {brief(grade)}, a {type(grade).__name__}. Return a `Grade`.")
-    if not isinstance(grade.verdict, Verdict) or not isinstance(grade.values, Mapping):
+    verdict, further_values = cast("object", grade.verdict), cast("object", grade.values)  # a user's may be of any type
+    if not isinstance(verdict, Verdict) or not isinstance(further_values, Mapping):
         raise UserError(f"{place}: the grade's `verdict` must be a `Verdict`, and its `values` a mapping.")
     if averaged and grade.values.keys() != further.keys():
         raise UserError(f"{place}: {_explain_keys(grade.values, first, further)}")

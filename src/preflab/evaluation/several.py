@@ -107,6 +107,15 @@ def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation
     return name
 
 
+def explain_choice(headline: str, chooses: str, evaluator: str) -> str:
+    """Returns the caveat about a headline that is not the measure by which temperatures and checkpoints are chosen."""
+    return (
+        f"The headline is {headline}, but {chooses} chose the checkpoints and temperatures, on the validation split and by "
+        f"the same rule for every arm: it is the first measure of the evaluator {evaluator}. Another choice could give an "
+        f"arm a higher {headline}."
+    )
+
+
 def refuse_as_choice(measure: Measure, evaluator: str) -> None:
     """Raises `UserError` unless higher is better for the first measure of the evaluator that chooses temperatures and
     checkpoints."""

@@ -17,7 +17,7 @@ from preflab.spec import Context, Spec, name_class, require_base
 from preflab.types import Demonstration, Preference, Prompt, Ranking, Rated, Split, Test, Verdict
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-Row = TypeVar("Row")
+Held = TypeVar("Held")
 RECORD_KINDS = ("prompts", "demonstrations", "preferences")
 
 
@@ -142,7 +142,7 @@ def count_rows(read: Callable[[Split], Sequence[object]], split: Split) -> int |
     return None if rows is None else len(rows)
 
 
-def read_rows(read: Callable[[Split], Sequence[Row]], split: Split) -> Sequence[Row] | None:
+def read_rows(read: Callable[[Split], Sequence[Held]], split: Split) -> Sequence[Held] | None:
     """Returns the records that `read`, a method of a testbed, returns for a split. Returns None if the split has no
     records of this kind. Raises `UserError` if the records are damaged."""
     try:
