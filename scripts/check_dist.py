@@ -24,6 +24,7 @@ CLASSIFIER = "Typing :: Typed"
 IN_EVERY_SDIST = (
     *("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "Makefile", "constraints.txt"),
     *("scripts/install.sh", "src/preflab/_version.py", "tests/conftest.py", "docs/index.md", "PKG-INFO"),
+    *("benchmarks/judge.py", ".ci/run"),
 )
 NEVER_SHIPPED = re.compile(r"(^|/)(__pycache__|\.git|\.venv|\.pytest_cache|runs|site|build)(/|$)|\.pyc$")
 

@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 
-from preflab import Trained, compare
+from preflab import Trained, compare, plan_study, report_study, run_study
 from preflab.errors import UserError
+from preflab.spec import parse_spec
+from preflab.study.directory import claim_study
+from preflab.study.spec import Study
+
+STUDY: dict[str, Any] = {"testbed": "minicode", "arms": {"sft": {"method": "sft"}}}
 
 
 def ran(seed: int, scores: dict[str, list[float]] | None, name: str = "ppo") -> Trained:
@@ -24,6 +29,12 @@ def test_a_diverged_run_scores_nothing() -> None:
     half = {"a": [1.0, 0.0], "b": [0.0, 1.0]}
     comparison = compare([ran(0, half), ran(1, None)], [ran(0, half, "dpo"), ran(1, half, "dpo")])
     assert comparison.difference == pytest.approx(-0.25)
+
+
+def test_a_comparison_says_what_it_compares() -> None:
+    """Protects who reads the record: it compares the mean score, and no study declared it beforehand."""
+    comparison = compare([ran(seed, {"a": [1.0]}) for seed in (0, 1)], [ran(seed, {"a": [0.0]}) for seed in (0, 1)])
+    assert (comparison.metric, comparison.named) == ("score", False)
 
 
 def test_a_diverged_run_gets_the_worst_where_scores_have_no_zero() -> None:
@@ -45,3 +56,16 @@ def test_what_cannot_be_compared() -> None:
         compare([ran(0, None)], [ran(0, None)])
     with pytest.raises(UserError, match="same problems"):
         compare([fine], [ran(0, {"b": [1.0]})])
+
+
+def test_a_study_takes_its_directory_as_text(tmp_path: Path) -> None:
+    """Protects from an AttributeError: `run_study(study, "runs/mine")`, as for `fit`. Here the directory holds another
+    study, which is refused, and of which no arm has finished."""
+    earlier, study = (parse_spec(Study, {**STUDY, "name": name}, where="x") for name in ("earlier", "study"))
+    claim_study(earlier, tmp_path, ())
+    with pytest.raises(UserError, match="earlier"):
+        run_study(study, str(tmp_path), quiet=True)
+    with pytest.raises(UserError, match="earlier"):
+        plan_study(study, str(tmp_path))
+    with pytest.raises(UserError, match="No arm of 'earlier' has finished"):
+        report_study(str(tmp_path))

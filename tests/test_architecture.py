@@ -17,6 +17,11 @@ from types import ModuleType
 import pytest
 
 import preflab
+from preflab.evaluation import EVALUATORS, PAIRWISE_EVALUATORS
+from preflab.methods import METHODS
+from preflab.rewards import REWARDS
+from preflab.sampling import SAMPLERS
+from preflab.testbeds import TESTBEDS
 
 HEAVY = ("torch", "transformers", "peft", "datasets")
 TORCH_MODULES = ("preflab.rewards.learned",)  # a reward model is a torch model
@@ -117,6 +122,14 @@ def test_constraints_hold_what_is_required(repository: Path) -> None:
     names = {name.lower().replace("_", "-") for name, _ in pinned}
     assert {re.split(r"[\[<>=]", line)[0].lower().replace("_", "-") for line in wanted} <= names
     assert "+" not in dict(pinned)["torch"]
+
+
+@pytest.mark.parametrize("file", ["pyproject.toml", "CONTRIBUTING.md", "docs/extend.md", "examples/plugin/README.md"])
+def test_every_group_of_entry_points_is_named(repository: Path, file: str) -> None:
+    """Protects whoever writes a plugin: each list of the groups has all of them."""
+    registries = (METHODS, TESTBEDS, REWARDS, EVALUATORS, PAIRWISE_EVALUATORS, SAMPLERS)
+    text = (repository / file).read_text()
+    assert [each.group for each in registries if not re.search(rf"{re.escape(each.group)}(?![\w.])", text)] == []
 
 
 def test_files_and_functions_stay_small(source: Path) -> None:

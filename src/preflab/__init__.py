@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 from preflab._version import __version__
 
 if TYPE_CHECKING:
-    from preflab.api import StudyOutcome, Trained, compare, fit, report_study, run_study
+    from preflab.api import StudyOutcome, Trained, compare, fit, plan_study, report_study, run_study
     from preflab.errors import UserError
     from preflab.spec import Context, Spec
+    from preflab.study.forecast import Forecast
     from preflab.study.load import load_study
     from preflab.types import Completion, Demonstration, Preference, Problem, Prompt, Ranking, Turn, Verdict
 
 _HOMES = {
     "preflab.errors": ("UserError",),
     "preflab.spec": ("Context", "Spec"),
-    "preflab.api": ("StudyOutcome", "Trained", "compare", "fit", "report_study", "run_study"),
+    "preflab.api": ("StudyOutcome", "Trained", "compare", "fit", "plan_study", "report_study", "run_study"),
+    "preflab.study.forecast": ("Forecast",),
     "preflab.study.load": ("load_study",),
     "preflab.types": (
         "Completion",
@@ -40,6 +42,7 @@ __all__ = [  # a literal list, because type checkers read it; a test checks that
     "Completion",
     "Context",
     "Demonstration",
+    "Forecast",
     "Preference",
     "Problem",
     "Prompt",
@@ -54,6 +57,7 @@ __all__ = [  # a literal list, because type checkers read it; a test checks that
     "compare",
     "fit",
     "load_study",
+    "plan_study",
     "report_study",
     "run_study",
 ]

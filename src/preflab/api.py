@@ -114,12 +114,13 @@ def compare(first: Sequence[Trained], second: Sequence[Trained]) -> Comparison:
         raise UserError("compare: every run diverged, so there is nothing to compare. Lower the learning rates.")
     worst = worst_values(tables)
     names = first[0].result["name"], second[0].result["name"]
-    return compare_scores(_scores(first, worst), _scores(second, worst), names=names)
+    comparison = compare_scores(_scores(first, worst), _scores(second, worst), names=names)
+    return comparison.model_copy(update={"metric": "score", "named": False})
 
 
 def run_study(
     study: Study,
-    directory: Path,
+    directory: str | Path,
     *,
     command: str = "",
     tune: bool = False,
@@ -134,6 +135,7 @@ def run_study(
     file contains tuned values. `fresh`: first remove the files of earlier starts. `samples`: quote prompts and answers
     in the report. Raises `UserError` if the directory holds another study, or if an arm cannot run.
     """
+    directory = Path(directory)
     with locked(directory), naming_failures(directory):
         failures = run_missing(study, directory, command=command, tune=tune, fresh=fresh, quiet=quiet)
         results, page = report_study(directory, samples=samples)
@@ -142,7 +144,7 @@ def run_study(
 
 def plan_study(
     study: Study,
-    directory: Path,
+    directory: str | Path,
     *,
     fresh: bool = False,
     tune: bool = False,
@@ -153,12 +155,13 @@ def plan_study(
     directory holds another study, or if the testbed lacks data that the measurements need."""
     from preflab.study.forecast import forecast_study
 
-    return forecast_study(study, directory, fresh=fresh, tune=tune, say=say)
+    return forecast_study(study, Path(directory), fresh=fresh, tune=tune, say=say)
 
 
-def report_study(directory: Path, *, samples: bool = True) -> tuple[Results, Path]:
+def report_study(directory: str | Path, *, samples: bool = True) -> tuple[Results, Path]:
     """Writes the report of the runs that have finished so far. Returns the results and the path of the HTML page.
     Raises `UserError` if the directory holds no study."""
+    directory = Path(directory)
     study, command, failures = read_study(directory)
     with naming_failures(directory):
         results = study_results(study, directory, command=command, failures=failures)

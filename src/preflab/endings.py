@@ -7,8 +7,11 @@ import os
 import select
 import sys
 import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from preflab.errors import UserError
+from preflab.targets import where_raised
 from preflab.text import visible
 
 DEFECT = 70
@@ -52,6 +55,21 @@ def report_error(error: BaseException) -> int:
         )
     trace = "".join(traceback.format_exception(error))
     return print_error(f"this is a defect of preflab. Please report it with the lines below.\n{trace}", code=DEFECT)
+
+
+@contextmanager
+def blaming(source: str) -> Generator[None]:
+    """In this context, code from outside preflab runs. If it fails, raises `UserError` with the name of this code
+    (`source`) and the line that failed. A `UserError`, a stop, a lack of memory and a fault of a disk are not
+    changed."""
+    try:
+        yield
+    except (UserError, Stopped):
+        raise
+    except (Exception, SystemExit) as error:
+        if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno in DISK_FAULTS):
+            raise
+        raise UserError(f"{source} failed at {where_raised(error)}: {type(error).__name__}: {error}") from error
 
 
 def explain_disk_fault(error: OSError) -> str:

@@ -16,6 +16,11 @@ class UserError(Exception):
     """Raised for a mistake of the user. The message says what is wrong, where, and what to do."""
 
 
+class MissingRecords(UserError):
+    """Raised if a split of the data has no records of a kind, such as pairs. preflab then measures nothing on them. Data
+    that are damaged or do not fit raise another `UserError`, which is never taken for missing records."""
+
+
 @contextmanager
 def said_of(file: Path | None, directory: Path) -> Generator[None]:
     """In this context, puts the name of the run's `file` (if not None) before the message of each `UserError`. A

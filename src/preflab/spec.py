@@ -35,6 +35,11 @@ class Spec(BaseModel):
     belongs: ClassVar[str] = ""
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
+    @property
+    def kind_name(self) -> str:
+        """The spec's name in results: its field `kind` or, if the class has no such field, the name of the class."""
+        return str(dict(self)["kind"]) if "kind" in type(self).model_fields else type(self).__name__
+
 
 class HoldsModels(Spec):
     """The base class of the specs that may name saved reward models: rewards, evaluators and methods."""

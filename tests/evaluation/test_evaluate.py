@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 
@@ -326,8 +329,102 @@ def test_further_evaluators_measure_the_same_answers() -> None:
         assert problem["measures"]["reward"] == sum(problem["scores"]) / 2 == 1.0
     numbers = [int(text.split()[1]) for text in noted(made)[3][2]]
     assert result["unit"]["measures"]["brevity/words"] == pytest.approx(sum(numbers) / 8)
-    with pytest.raises(UserError, match="Odd measured short, words, but its spec declares short"):
+    with pytest.raises(
+        UserError, match=r"Odd.summarise, prompt 0: it measured short, words, but its spec declares short"
+    ):
         evaluate(bench(evaluators=[OpenEvaluator(Odd(), (SHORT,))]), POLICY, Inference())
+
+
+@dataclass
+class Given(EvaluatorBase):
+    """Its grades are what a function makes of the number of answers."""
+
+    make: Callable[[int], Any]
+
+    def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
+        return self.make(len(completions))
+
+
+class Summed(Given):
+    """Its summaries are what a function makes of the number of prompts; its grades are right."""
+
+    def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
+        return [Grade(0.5)] * len(completions)
+
+    def summarise(self, rows: Sequence[GradedPrompt], summary: Summary) -> list[dict[str, float]]:
+        return self.make(len(rows))
+
+
+def each(*arguments: Any, **fields: Any) -> Callable[[int], Any]:
+    return lambda count: [Grade(*arguments, **fields)] * count
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (each(3.0, values={"words": 1.0}), "answer 0: the value of 'short' is 3, but this measure is a share"),
+        (each(math.nan, values={"words": 1.0}), "answer 0: the value of 'short' must be a finite number, not nan"),
+        (each(1.0, values={"words": math.inf}), "the value of 'words' must be a finite number, not inf"),
+        (each(1.0, values={"words": None}), "the value of 'words' must be a finite number, not null"),
+        (each(1.0), "`values` has no 'words', which the spec declares"),
+        (each(1.0, values={"words": 1.0, "letters": 2.0}), "`values` has 'letters', which the spec does not declare"),
+        (each(1.0, values={"words": 1.0, "short": 1.0}), "`values` has 'short', the first measure.*`score` only"),
+        (each(1.0, None, {"words": 1.0}), "`verdict` must be a `Verdict`"),
+        (lambda count: [Grade(1.0, values={"words": 1.0})] * (count - 1), "returned 11 grades for 12 answers"),
+        (lambda count: (Grade(1.0, values={"words": 1.0}) for _ in iter(int, 1)), "more than 12 grades for 12 answers"),
+        (lambda count: None, "returned a NoneType for 12 answers"),
+        (lambda count: [1.0] * count, "it returned 1.0, a float. Return a `Grade`"),
+        (lambda count: [][count], r"Given.grade failed at .*test_evaluate.py:\d+: IndexError"),
+        (lambda count: sys.exit("gone"), r"Given.grade failed at .*test_evaluate.py:\d+: SystemExit: gone"),
+    ],
+)
+def test_a_wrong_grade_is_refused_where_it_is_given(make: Callable[[int], Any], words: str) -> None:
+    """Protects results from a share of 300%, a missing grade and a NaN, and users from a traceback after all training."""
+    made = bench(evaluators=[OpenEvaluator(Given(make), (SHORT, WORDS))])
+    with pytest.raises(UserError, match=words):
+        evaluate(made, POLICY, Inference())
+    assert len(made.sampler.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda count: [{"short": 0.5}] * (count - 1), "for 4 prompts. Return a list with one mapping"),
+        (lambda count: None, "returned null for 4 prompts"),
+        (lambda count: [0.5] * count, "prompt 0: it measured a float, but its spec declares short"),
+        (
+            lambda count: [{"short": -0.1}] * count,
+            "prompt 0: the value of 'short' is -0.1, but this measure is a share",
+        ),
+        (lambda count: [{"short": math.nan}] * count, "prompt 0: the value of 'short' must be a finite number"),
+        (lambda count: {}[count], "Summed.summarise failed at .*test_evaluate.py:.*KeyError"),
+    ],
+)
+def test_a_wrong_summary_is_refused(make: Callable[[int], Any], words: str) -> None:
+    """Protects results from what an evaluator's own `summarise` returns: as for its grades."""
+    with pytest.raises(UserError, match=words):
+        evaluate(bench(evaluators=[OpenEvaluator(Summed(make), (SHORT,))]), POLICY, Inference())
+
+
+def test_numbers_of_numpy_and_rounding_are_kept_as_floats() -> None:
+    """Protects `result.json`, which cannot hold numpy's numbers, and a share that rounding put just above 1."""
+    grade = Grade(np.float32(1.0) + 2e-16, values={"words": np.int64(3)})  # type: ignore[arg-type]
+    made = OpenEvaluator(Given(lambda count: [grade] * count), (SHORT, WORDS))
+    (checked,) = made.grade("test", Bed().prompts("test")[:1], [Completion("a")])
+    assert (type(checked.score), checked.score, type(checked.values["words"])) == (float, 1.0, float)
+
+
+def test_a_defect_and_a_fault_of_the_machine_are_not_blamed_on_the_user() -> None:
+    """Protects reports of defects: preflab's own evaluator keeps its traceback, and a lack of memory its exit code."""
+    own = HiddenTestsEvaluator(None)  # type: ignore[arg-type]
+    with pytest.raises(AttributeError):
+        OpenEvaluator(own, (SHORT,)).grade("test", [], [])
+    with pytest.raises(MemoryError):
+        OpenEvaluator(Given(lambda count: raise_error(MemoryError())), (SHORT,)).grade("test", [], [])
+
+
+def raise_error(error: Exception) -> Any:
+    raise error
 
 
 class Odd(Brevity):

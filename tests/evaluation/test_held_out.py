@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 
-from preflab.arm.execute import execute
+from preflab.arm.execute import execute, order_pairs
 from preflab.arm.spec import Arm
 from preflab.cli import main
+from preflab.errors import UserError
 from preflab.evaluation.held_out import HeldOut
 from preflab.evaluation.settings import Evaluation
 from preflab.models.lm import LanguageModel
 from preflab.models.spec import TinyShape
 from preflab.models.tiny import make_tiny
+from preflab.sampling.base import Sampler
 from preflab.sampling.native import Native
 from preflab.spec import Context, parse_spec
+from preflab.testbeds.base import count_rows
 from preflab.testbeds.dialogues import DialogueRow, Dialogues
 from preflab.train.seeds import Seeds
 from preflab.train.settings import Keeping
-from preflab.types import Completion, Prompt, Turn
+from preflab.types import Completion, Demonstration, Preference, Prompt, Split, Turn
 
 WORDS = ("ask", "good", "bad", "more")
 
@@ -59,6 +65,32 @@ def test_of_a_policy_that_knows_nothing() -> None:
     assert "kl" not in alone and 1 <= alone["length"] <= 4
     assert against_itself["pair_accuracy"] == 0.5 and against_itself["pair_margin"] == 0.0
     assert against_itself["kl"] == pytest.approx(0.0, abs=1e-6)
+
+
+class Damaged(Dialogues):
+    """Its held-out pairs cannot be read; its held-out demonstrations do not exist."""
+
+    def demonstrations(self, split: Split) -> Sequence[Demonstration]:
+        raise self.lacks("answers to imitate", split)
+
+    def preferences(self, split: Split) -> Sequence[Preference]:
+        raise UserError(f"mine.jsonl, line 3: the pair of {split} is damaged.")
+
+
+def test_a_damaged_split_is_refused_and_a_missing_one_is_not_measured() -> None:
+    """Protects from a result that lacks measures because the data were damaged: each question whether a split has records
+    tells missing records from an error."""
+    policy = make_policy(blank=True)
+    data = Damaged("own", {"train": [], "validation": [], "test": []}, part="train", identity={})
+    held_out = HeldOut(Evaluation(), data, cast("Sampler", None), Seeds(0).derive, None, 16, 1024)
+    assert count_rows(data.demonstrations, "validation") is None
+    for ask in (
+        partial(held_out.read, policy, "validation"),
+        partial(order_pairs, policy, data, "validation", 1024),
+        partial(count_rows, data.preferences, "validation"),
+    ):
+        with pytest.raises(UserError, match="the pair of validation is damaged"):
+            ask()
 
 
 def test_runs_without_an_evaluator_have_held_out_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

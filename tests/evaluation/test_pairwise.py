@@ -82,6 +82,15 @@ class Broken(Longer):
         return nullcontext(Unsure())
 
 
+class Failing(Longer):
+    def open(self, context: Any) -> Any:
+        class Absent(PairwiseEvaluator):
+            def compare(self, split: Any, prompts: Any, first: Any, second: Any) -> list[float]:
+                return {}["model"]
+
+        return nullcontext(Absent())
+
+
 def test_the_higher_reward_wins() -> None:
     """Protects `by-reward`: scores are lengths; 3 against 1 is a win, 1 against 3 a loss, 2 against 3 within the margin of 1 a
     tie, and so is 2 against 2."""
@@ -146,6 +155,8 @@ def test_a_match_names_what_is_wrong(tmp_path: Path) -> None:
     arm(tmp_path, "b", [["y"], ["y"]])
     with pytest.raises(UserError, match=r"Unsure.compare gave 0.7 for pair 1. .* each WIN \(1.0\)"):
         match(tmp_path, {"kind": f"{__name__}:Broken"})
+    with pytest.raises(UserError, match=r"Absent.compare failed at .*test_pairwise.py:\d+: KeyError: 'model'"):
+        match(tmp_path, {"kind": f"{__name__}:Failing"}, name="failing")
     (tmp_path / "b" / "answers.jsonl").unlink()
     with pytest.raises(UserError, match="b keeps no answers"):
         match(tmp_path, name="n")
@@ -290,12 +301,13 @@ def test_the_plan_counts_matches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_the_words_of_a_win_rate() -> None:
-    """Protects who reads the terminal or Markdown alone: who wins how often against whom, and what a win is."""
+    """Protects who reads the terminal or Markdown alone: who wins how often against whom, what a win is, and that wins and
+    ties, which add to more than 100%, are not both called wins."""
     first = outcome(0, [[1.0, 1.0], [1.0, 0.5]])
     second = outcome(1, [[0.5, 0.5], [1.0, 0.5]])
     pair = win_rate([first, second], description="The longer text wins.")
     line = views.win_words(pair)
-    assert re.fullmatch(r"m: a wins 75\.0% \[.*\] against b, 50\.0% ties: not decided", line)
+    assert re.fullmatch(r"m: a against b, win rate 75\.0% \[.*\] \(a tie counts half\), 50\.0% ties: not decided", line)
     assert views.wins_explained(pair) == "The longer text wins. win rate: a tie counts as half a win."
 
 
@@ -318,7 +330,7 @@ def test_the_documented_pairwise_evaluator_works(
     report = (tmp_path / "out/report.md").read_text()
     assert "shorter: twice against once" in report
     assert "- shorter: The answer with fewer words wins" in report and "a tie counts as half a win." in report
-    assert "shorter: twice wins " in capfd.readouterr().out
+    assert "shorter: twice against once, win rate " in capfd.readouterr().out
     assert "twice against once,pairwise,all,shorter/win rate" in (tmp_path / "out/results.csv").read_text()
     result = tmp_path / "out/seed-1/pairwise/shorter/twice-vs-once/result.json"
     before = result.read_bytes()

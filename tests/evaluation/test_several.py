@@ -39,11 +39,32 @@ class Longer(EvaluatorSpec):
         raise NotImplementedError("only its measures are read")
 
 
+class Two(Longer):
+    """Its second measure can decide a study, its first cannot choose."""
+
+    def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
+        return (*super().measures(evaluation), Measure(name="short", better="higher"))
+
+
+class Turned(Two):
+    """Its first measure can choose, its second cannot decide a study."""
+
+    def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
+        return super().measures(evaluation)[::-1]
+
+
 class Clash(Longer):
     """Its measure has the name of one that every policy has."""
 
     def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
         return (Measure(name="length", better="higher"),)
+
+
+class Twice(Longer):
+    """Two of its measures have one name."""
+
+    def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
+        return (Measure(name="short", better="higher"),) * 2
 
 
 def study(**changes: Any) -> Study:
@@ -58,6 +79,16 @@ def test_one_evaluator_is_short_for_a_mapping() -> None:
     arm = {"name": "a", "testbed": "minicode"}
     assert parse_spec(Arm, {**arm, "evaluator": None}, where="").evaluators == {}
     assert list(parse_spec(Arm, {**arm, "evaluator": "hidden-tests"}, where="").evaluators) == ["hidden-tests"]
+
+
+def test_a_spec_without_a_kind_has_the_name_of_its_class() -> None:
+    """Protects the name of an evaluator of one's own, under which `evaluator: X` keeps it."""
+
+    class Plain(EvaluatorSpec):
+        def open(self, context: Any) -> Any:
+            raise NotImplementedError("only its name is read")
+
+    assert (Plain().kind_name, Longer().kind_name) == ("Plain", "longer")
 
 
 def test_the_order_survives_a_file(tmp_path: Path) -> None:
@@ -90,8 +121,23 @@ def test_the_headline_decides_who_chooses() -> None:
         ({"evaluators": [["a", "hidden-tests"], ["a", REWARD]]}, "the name 'a' occurs twice"),
         ({"evaluators": BOTH, "evaluator": "hidden-tests"}, "Both `evaluators` and `evaluator` are given"),
         ({"evaluators": {"a": "hiden-tests"}}, "Did you mean 'hidden-tests'"),
-        ({"evaluators": {"a": {"kind": f"{__name__}:Longer"}}}, "'words' is not better when higher"),
-        ({"evaluators": {"a": {"kind": f"{__name__}:Clash"}}}, "Two measures are called 'length'"),
+        (
+            {"evaluators": {"a": {"kind": f"{__name__}:Longer"}}},
+            "'words' is not better when higher, but it chooses temperatures.*first measure of the evaluator 'a'",
+        ),
+        (
+            {"evaluators": {"a": {"kind": f"{__name__}:Two"}}, "headline": "short"},
+            "'words' is not better when higher, but it chooses temperatures.*first measure of the evaluator 'a'",
+        ),
+        (
+            {"evaluators": {"a": {"kind": f"{__name__}:Turned"}}, "headline": "words"},
+            "'words' is not better when higher, but it is the headline.*'short' chooses",
+        ),
+        (
+            {"evaluators": {"a": {"kind": f"{__name__}:Clash"}}},
+            "evaluator 'a' declares the measure 'length', but preflab itself measures 'length'.*none of score, length",
+        ),
+        ({"evaluators": {"a": {"kind": f"{__name__}:Twice"}}}, "Two measures are called 'short'"),
         ({"evaluators": {"a": {**REWARD, "model": {"path": "stage:rm"}}}}, "`evaluators` names the stage 'rm'"),
     ],
 )

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-from preflab.errors import UserError
 from preflab.meter import Meter
 from preflab.methods import base
 from preflab.methods.base import Method, Parts
@@ -46,7 +45,7 @@ class Asking(Testbed):
         return []
 
     def preferences(self, split: str) -> list[Preference]:
-        raise UserError("asking has no pairs")
+        raise self.lacks("pairs", "train")
 
 
 @dataclass

@@ -17,9 +17,8 @@ import pytest
 import preflab
 from preflab.spec import Spec
 
-BY_NAME = {"Minicode": {"train", "validation", "test"}}  # the sizes of the splits: `getattr(spec, split)`
 TAGS = {"kind", "schema_version"}  # whoever parses a spec looks at them
-ELSEWHERE = ("preflab.study.", "preflab.methods.")  # a study hands its fields on as a whole; methods are watched
+ELSEWHERE = ("preflab.methods.",)  # methods are watched while they train
 SOURCE = Path(preflab.__file__).parent
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
 
@@ -50,10 +49,24 @@ def names(tree: ast.AST) -> set[str]:
     return {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
 
 
+def made(tree: ast.Module) -> set[str]:
+    """The classes that a module defines, and the types that it makes of them, such as `Pairings` of `Pairing`."""
+    classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    types = {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and classes & {part.id for part in ast.walk(node.value) if isinstance(part, ast.Name)}
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    return classes | types
+
+
 def readers(cls: type[Spec]) -> Iterator[Path]:
     """The modules that could read a spec: its own, those that import it, and those that know what its module makes."""
     own = Path(importlib.import_module(cls.__module__).__file__ or "")
-    public = {node.name for node in TREES[own].body if isinstance(node, ast.ClassDef)}
+    public = made(TREES[own])
     for path, tree in TREES.items():
         if path == own or names(tree) & public or names(tree) & {own.stem}:
             yield path
@@ -81,8 +94,7 @@ def specs() -> list[type[Spec]]:
 def unread(cls: type[Spec]) -> list[str]:
     classes = [base for base in cls.__mro__ if issubclass(base, Spec) and base is not Spec]
     read = set[str]().union(*(reads(TREES[path]) for base in classes for path in readers(base)))
-    read |= set[str]().union(*(BY_NAME.get(base.__name__, set()) for base in classes)) | TAGS
-    return [name for name in cls.model_fields if name not in read]
+    return [name for name in cls.model_fields if name not in read | TAGS]
 
 
 @pytest.mark.parametrize("cls", specs(), ids=lambda cls: f"{cls.__module__.removeprefix('preflab.')}.{cls.__name__}")
@@ -95,3 +107,4 @@ def test_the_check_finds_an_option_that_nobody_reads() -> None:
     """What is only written, or is a function of an imported module, is not read."""
     tree = ast.parse("import torch\nx.written = torch.nowhere\nprint(spec.read, getattr(spec, 'asked'))")
     assert reads(tree) == {"read", "asked"}
+    assert made(ast.parse("class A: ...\nB = dict[str, A]\nC = 3")) == {"A", "B"}

@@ -25,11 +25,11 @@ def test_win_rates_say_what_a_win_is(results: r.Results) -> None:
     results = results.model_copy(update={"pairwise": pairs})
     console = Console(record=True, width=200)
     print_summary(results, console)
-    lines = [line for line in console.export_text().splitlines() if " wins " in line]
+    lines = [line for line in console.export_text().splitlines() if ", win rate " in line]
     assert [line.strip() for line in lines] == [
-        "shorter: ppo wins 49.5% [47.5, 51.5] against sft, 85.3% ties: not decided",
-        "shorter: dpo wins 49.5% [47.5, 51.5] against sft, 85.3% ties: not decided",
-        "Shorter: dpo wins 49.5% [47.5, 51.5] against sft, 85.3% ties: not decided",
+        "shorter: ppo against sft, win rate 49.5% [47.5, 51.5] (a tie counts half), 85.3% ties: not decided",
+        "shorter: dpo against sft, win rate 49.5% [47.5, 51.5] (a tie counts half), 85.3% ties: not decided",
+        "Shorter: dpo against sft, win rate 49.5% [47.5, 51.5] (a tie counts half), 85.3% ties: not decided",
     ]
     text = render_markdown(results)
     for name in ("shorter", "Shorter"):

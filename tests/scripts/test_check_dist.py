@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import tomllib
 import zipfile
 from collections.abc import Callable
 from io import BytesIO
@@ -79,6 +80,18 @@ def test_faults_of_a_wheel(
         del changed[name]
     (line,) = check_dist.check_folder(build(tmp_path, changed, sdist))
     assert line.startswith(f"preflab-{VERSION}-py3-none-any.whl: ") and fault in line
+
+
+def test_an_sdist_includes_what_every_sdist_holds(check_dist: ModuleType, repository: Path) -> None:
+    """Protects from an sdist without the benchmarks or `.ci/run`, which the documentation names."""
+    project = tomllib.loads((repository / "pyproject.toml").read_text())
+    patterns = project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    made_by_hatch = {"pyproject.toml", "PKG-INFO", "LICENSE"}
+    names = [name for name in check_dist.IN_EVERY_SDIST if name not in made_by_hatch]
+    assert {"benchmarks/judge.py", ".ci/run"} <= set(names)
+    for name in names:
+        tops = {f"/{name.partition('/')[0]}", f"/*{Path(name).suffix}"}
+        assert (repository / name).is_file() and tops & set(patterns), name
 
 
 def test_faults_of_an_sdist_and_of_the_folder(

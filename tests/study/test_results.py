@@ -217,6 +217,15 @@ def test_where_nobody_solves_anything_nobody_leads(tmp_path: Path) -> None:
     assert any(caveat.startswith("ppo, dpo: no spread between seeds or problems") for caveat in outcome.caveats)
 
 
+def test_a_headline_that_did_not_choose_is_a_caveat(tmp_path: Path) -> None:
+    """Protects readers: pass@1 chose temperatures and checkpoints where pass@5 decides, and only there is it said."""
+    runs(tmp_path, {"ppo": 0.8, "dpo": 0.5, "sft": 0.3})
+    for headline, count in (("pass@5", 1), ("pass@1", 0), ("", 0)):
+        caveats = study_results(study(headline=headline), tmp_path, command="").caveats
+        said = [caveat for caveat in caveats if caveat.startswith("The headline is pass@5, but pass@1 chose the check")]
+        assert len(said) == count
+
+
 def test_versions_are_those_of_the_runs(tmp_path: Path) -> None:
     """Protects the way back from a number to the code that made it: a report written anew by other code names the runs', and
     both where a study was continued by a second one."""

@@ -14,7 +14,6 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from preflab import __version__
 from preflab.arm.spec import Arm
-from preflab.evaluation.several import kind_name
 from preflab.methods import METHODS
 from preflab.testbeds import TESTBEDS
 
@@ -53,7 +52,7 @@ def make_card(arm: Arm, result: Mapping[str, Any]) -> str:
         _as_yaml(TESTBEDS.dump(arm.testbed)),
         "\n".join(f"- {note}" for note in (*result["data_notes"], *result["notices"])),
         "## Method and settings",
-        _as_yaml(METHODS.dump(arm.method) | ({} if arm.reward is None else {"reward": kind_name(arm.reward)})),
+        _as_yaml(METHODS.dump(arm.method) | ({} if arm.reward is None else {"reward": arm.reward.kind_name})),
         "## Results",
         _as_table(scores) if scores else "This model was not measured.",
     ]

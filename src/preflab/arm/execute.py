@@ -34,7 +34,7 @@ from preflab.models.facts import TRAINED_ON
 from preflab.models.lm import LanguageModel
 from preflab.models.lora import ADAPTER
 from preflab.models.verify import save_verified
-from preflab.testbeds.base import SPLITS, Testbed, count_rows
+from preflab.testbeds.base import SPLITS, Testbed, count_rows, read_rows
 from preflab.train import faults
 from preflab.train.directory import RESULT
 from preflab.train.files import new_directory, read_lines, remove, write_json
@@ -258,9 +258,8 @@ def measure_reward_model(run: Run, scorer: LanguageModel, testbed: Testbed, toke
 def order_pairs(scorer: LanguageModel, testbed: Testbed, split: Split, token_budget: int) -> dict[str, Any] | None:
     """Measures how well a reward model orders a split's pairs, and its calibration in bins. Returns None if the testbed
     has no pairs in this split."""
-    try:
-        rows = testbed.preferences(split)
-    except UserError:
+    rows = read_rows(testbed.preferences, split)
+    if rows is None:
         return None
     scores = score_pairs(scorer, collate_pairs(rows, scorer.encode, limit=scorer.context), token_budget)
     bins = {"reliability": calibration_bins(scores), "by_margin": accuracy_by_margin(scores)}

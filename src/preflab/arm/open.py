@@ -90,13 +90,13 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     reward = None if arm.reward is None else open_reward(arm.reward, run, context, stack)
     uncharged = replace(context, meter=Meter())  # measuring is not charged to the arm
     bench = open_bench(arm, run, uncharged, start, stack) if arm.evaluators else None
-    held_out = open_held_out(arm, run, uncharged, start, stack) if is_read(arm) else None
+    held_out = open_held_out(arm, run, uncharged, start, stack) if is_measured_without_evaluator(arm) else None
     sampler = require_base(stack.enter_context(arm.sampler.open(context)), Sampler)
     return OpenArm(arm, run, context, fitted, start, sampler, reward, bench, held_out)
 
 
-def is_read(arm: Arm) -> bool:
-    """Returns True if the arm's policy is measured on held-out answers only, because the arm has no evaluator."""
+def is_measured_without_evaluator(arm: Arm) -> bool:
+    """Returns True if the arm's policy is measured without an evaluator, on held-out answers only."""
     makes_policy = arm.method is None or arm.method.product == "policy"
     return makes_policy and arm.measure != "none" and not arm.evaluators
 
@@ -110,20 +110,24 @@ def open_held_out(arm: Arm, run: Run, context: Context, start: LanguageModel, st
         sampler=require_base(stack.enter_context(arm.sampler.open(context)), Sampler),
         seed_for=run.seeds.derive,
         start=start if arm.method is not None or arm.init is not None else None,
-        limit=LONGEST_ANSWER if arm.method is None else arm.method.answer_tokens or LONGEST_ANSWER,
+        limit=answer_limit(arm),
         token_budget=arm.token_budget,
     )
 
 
+def answer_limit(arm: Arm) -> int:
+    """Returns the number of tokens after which an answer of the data is cut."""
+    return LONGEST_ANSWER if arm.method is None else arm.method.answer_tokens or LONGEST_ANSWER
+
+
 def fit_testbed(arm: Arm, testbed: Testbed, start: LanguageModel) -> FittedTestbed:
     """Returns the testbed with rows that fit the model. The arm's `too_long` says what happens to longer rows."""
-    limit = LONGEST_ANSWER if arm.method is None else arm.method.answer_tokens or LONGEST_ANSWER
     rooms: dict[Split, int] = (
         {"train": arm.method.drawn_tokens} if arm.method is not None and arm.method.scores_samples else {}
     )
     if arm.measure != "none":
         rooms |= {"validation": arm.evaluation.max_new_tokens, "test": arm.evaluation.max_new_tokens}
-    return FittedTestbed(testbed, Fitting(start, arm.too_long, limit), rooms, arm.testbed.locate)
+    return FittedTestbed(testbed, Fitting(start, arm.too_long, answer_limit(arm)), rooms, arm.testbed.locate)
 
 
 def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack: ExitStack) -> Bench:

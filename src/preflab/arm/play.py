@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -18,6 +19,7 @@ from preflab.arm.spec import STAGES, Arm, saved_models, stage_path
 from preflab.errors import UserError
 from preflab.evaluation.evaluate import ANSWERS
 from preflab.evaluation.pairwise import LOSS, TIE, WIN, PairwiseEvaluator, check_outcomes
+from preflab.evaluation.returned import blaming_outside
 from preflab.models.facts import TRAINED_ON
 from preflab.spec import Context, parse_spec, require_base
 from preflab.testbeds.base import Testbed, require_testbed
@@ -80,8 +82,7 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
     for name in (match.first, match.second):
         refuse_trained_on_same(models, provenance_of_run(seed_directory / name, testbed, stages), stages)
     spec = with_stage_models(match.evaluator, stages)
-    opened = Context(seed=match.seed, device=context.device, workdir=directory, testbed=testbed)
-    evaluator = require_base(stack.enter_context(spec.open(opened)), PairwiseEvaluator)
+    evaluator = require_base(stack.enter_context(spec.open(replace(context, testbed=testbed))), PairwiseEvaluator)
     first, second = (read_answered(seed_directory / name) for name in (match.first, match.second))
     if first is None or second is None:
         outcome = TIE if first is second else LOSS if first is None else WIN
@@ -133,10 +134,11 @@ def compare_answers(
         raise UserError("The two arms did not answer the same prompts. Measure both arms on the same test split.")
     names = [name for name in prompts if name in first]
     pairs = [(name, *both) for name in names for both in zip(first[name], second[name], strict=False)]
-    compared = evaluator.compare(
-        "test", [prompts[name] for name, _, _ in pairs], [one for _, one, _ in pairs], [other for _, _, other in pairs]
-    )
-    outcomes = check_outcomes(compared, len(pairs), source=f"{type(evaluator).__name__}.compare")
+    asked = [prompts[name] for name, _, _ in pairs]
+    source = f"{type(evaluator).__name__}.compare"
+    with blaming_outside(evaluator, source):
+        compared = evaluator.compare("test", asked, [one for _, one, _ in pairs], [other for _, _, other in pairs])
+        outcomes = check_outcomes(compared, len(pairs), source=source)
     rows: dict[str, list[float]] = {name: [] for name in names}
     for (name, _, _), outcome in zip(pairs, outcomes, strict=True):
         rows[name].append(outcome)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from preflab.errors import UserError, refuse_unknown
 from preflab.evaluation.base import EvaluatorSpec
 from preflab.evaluation.settings import Evaluation
-from preflab.evaluation.several import Evaluators, measures_by_evaluator, named_evaluators, refuse_unless_higher
+from preflab.evaluation.several import Evaluators, measures_by_evaluator, named_evaluators, refuse_as_choice
 from preflab.fields import Name
 from preflab.methods import METHODS
 from preflab.models.spec import ModelSpec
@@ -116,8 +116,8 @@ class Arm(Job, RunSettings):
         if self.main_evaluator:
             refuse_unknown([self.main_evaluator], self.evaluators, "`main_evaluator` names")
         if self.evaluators:
-            measures = measures_by_evaluator(self.evaluators, self.evaluation)
-            refuse_unless_higher(measures[next(iter(self.evaluators_in_turn))][0])
+            main = next(iter(self.evaluators_in_turn))
+            refuse_as_choice(measures_by_evaluator(self.evaluators, self.evaluation)[main][0], main)
         return self
 
     @property

@@ -35,14 +35,15 @@ def _run(options: argparse.Namespace) -> None:
         raise UserError("Give the directory of a policy before the options: preflab evaluate DIR.")
     from preflab.arm.execute import execute
     from preflab.cli.arm_options import evaluation_arm
-    from preflab.cli.run_summary import summarize_run
+    from preflab.cli.run_summary import score_name, summarize_run
 
     directory = options.output or Path("runs") / "evaluate"
-    result = execute(evaluation_arm(options), directory, fresh=options.fresh)
+    arm = evaluation_arm(options)
+    result = execute(arm, directory, fresh=options.fresh)
     if options.json:
         print_json(result | {"directory": str(directory)})
     else:
-        print(summarize_run(result, directory))
+        print(summarize_run(result, directory, score_name(arm)))
 
 
 EVALUATE_COMMAND = CliCommand(

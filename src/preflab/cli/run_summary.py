@@ -5,18 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from preflab.arm.spec import Arm
+from preflab.evaluation.several import measures_by_evaluator
 
-def summarize_run(result: dict[str, Any], directory: Path) -> str:
-    """Summarizes a finished run in a few lines. `result`: the content of its `result.json`."""
+
+def summarize_run(result: dict[str, Any], directory: Path, first: str) -> str:
+    """Summarizes a finished run in a few lines. `result`: the content of its `result.json`. `first`: the name of the
+    measure whose mean is the score; '' if the run has no evaluator."""
     if result["diverged"]:
         advice = f"Lower the learning rate, or check the data. See {directory}."
         return f"{result['name']} diverged: {result['diverged']} {advice}"
     lines = [f"{result['name']}: done, in {directory}"]
     evaluation = result.get("evaluation")
     if evaluation is not None and "chosen" in evaluation:
-        for name, label in (("chosen", f"temperature {evaluation['temperature']}"), ("unit", "temperature 1")):
-            measures = {key: value for key, value in evaluation[name]["measures"].items() if key != "score"}
-            lines.append(f"  {label}: score {evaluation[name]['measures']['score']:.3f}  {_join(measures)}")
+        temperatures = {evaluation["temperature"]: "chosen", 1.0: "unit"}  # one line, if temperature 1 was chosen
+        for temperature, name in temperatures.items():
+            lines.append(f"  temperature {temperature:g}: {_join(_score_first(evaluation[name]['measures'], first))}")
         kl = evaluation["unit"]["kl"]
         if kl["estimate"] is not None:
             lines.append(f"  KL to the start: {kl['estimate']:.3f} nats a response ({kl['estimator']})")
@@ -28,6 +32,21 @@ def summarize_run(result: dict[str, Any], directory: Path) -> str:
         last = {name: value for name, value in result["last"].items() if "validation/" in name}
         lines += [f"  {_join(last)}"] if last else []
     return "\n".join(lines)
+
+
+def score_name(arm: Arm) -> str:
+    """Returns the name of the measure whose mean is the score of an arm; '' if the arm has no evaluator."""
+    measures = measures_by_evaluator(arm.evaluators, arm.evaluation)
+    return next((measures[name][0].name for name in arm.evaluators_in_turn), "")
+
+
+def _score_first(measures: dict[str, float], first: str) -> dict[str, float]:
+    """Returns the measures with the score before the others. The score has the name of the `first` measure if both are
+    printed as the same number."""
+    score = measures["score"]
+    others = {name: value for name, value in measures.items() if name != "score"}
+    same = first in others and f"{others[first]:.3f}" == f"{score:.3f}"
+    return {first if same else "score": score} | others
 
 
 def _join(measures: dict[str, float]) -> str:

@@ -46,7 +46,7 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     from preflab.arm.execute import execute
     from preflab.cli.arm_options import arm_from_options
-    from preflab.cli.run_summary import summarize_run
+    from preflab.cli.run_summary import score_name, summarize_run
     from preflab.errors import said_of
     from preflab.models.push import create_repository, push_directory
     from preflab.train.settings import Keeping
@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(result | {"directory": str(directory), "pushed_to": address})
     else:
-        print(summarize_run(result, directory) + (f"\nsent to {address}" if address else ""))
+        print(summarize_run(result, directory, score_name(arm)) + (f"\nsent to {address}" if address else ""))
     return 1 if result["diverged"] and options.run is None else 0
 
 

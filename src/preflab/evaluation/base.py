@@ -52,7 +52,8 @@ class Evaluator(ABC):
 
     @abstractmethod
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
-        """Returns one grade for each completion. `completions[b]` answers `prompts[b]`."""
+        """Returns one grade for each completion. `completions[b]` answers `prompts[b]`. preflab refuses grades that do not
+        agree with the measures of the spec."""
 
     def summarise(self, rows: Sequence[GradedPrompt], summary: Summary) -> list[dict[str, float]]:
         """Returns every measure for each prompt, averaged over the prompt's answers. An evaluator overrides this method

@@ -20,6 +20,7 @@ from preflab.errors import UserError
 from preflab.evaluation.base import Evaluator, Grade, GradedPrompt, Summary
 from preflab.evaluation.measure import Measure
 from preflab.evaluation.measures import best_of_n_kl_bound, distinct_n, truncated_share
+from preflab.evaluation.returned import blaming_outside, check_grades, check_summaries
 from preflab.evaluation.settings import Evaluation
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
@@ -46,6 +47,22 @@ class OpenEvaluator:
     evaluator: Evaluator
     measures: Sequence[Measure]
     prefix: str = ""
+
+    def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
+        """Returns the checked grade of each completion. Raises `UserError` if an evaluator from outside preflab fails,
+        or if the grades are not as its spec declares."""
+        source = f"{type(self.evaluator).__name__}.grade"
+        averaged = type(self.evaluator).summarise is Evaluator.summarise
+        with blaming_outside(self.evaluator, source):
+            grades = self.evaluator.grade(split, prompts, completions)
+            return check_grades(grades, len(completions), self.measures, source, averaged=averaged)
+
+    def summarise(self, rows: Sequence[GradedPrompt], summary: Summary) -> list[dict[str, float]]:
+        """Returns the checked measures of each prompt. Raises `UserError` if an evaluator from outside preflab fails, or
+        if it returns other measures than its spec declares."""
+        source = f"{type(self.evaluator).__name__}.summarise"
+        with blaming_outside(self.evaluator, source):
+            return check_summaries(self.evaluator.summarise(rows, summary), len(rows), self.measures, source)
 
 
 @dataclass(frozen=True)
@@ -201,7 +218,7 @@ def draw(
         batch = drawn.batch.select(kept)
         drawn = Samples(batch, drawn.logprobs[kept, : batch.completion_ids.shape[1]])
         completions, rows = [completions[row] for row in kept], [rows[row] for row in kept]
-    grades = bench.evaluators[0].evaluator.grade(split, rows, completions)
+    grades = bench.evaluators[0].grade(split, rows, completions)
     return Graded(prompts, samples, drawn, completions, grades, tokens / max(1, len(completions)))
 
 
@@ -230,7 +247,7 @@ def summarise_answers(bench: Bench, graded: Graded) -> dict[str, Any]:
     measures = graded.measures() | {"distinct-2": distinct_n(texts, 2)}
     own: list[dict[str, float]] = [{} for _ in graded.prompts]
     for place, each in enumerate(bench.evaluators):
-        grades = each.evaluator.grade("test", graded.prompt_rows, graded.completions) if place else graded.grades
+        grades = each.grade("test", graded.prompt_rows, graded.completions) if place else graded.grades
         for kept, values in zip(own, prompt_values(bench, each, graded.by_prompt(grades)), strict=True):
             kept |= values
     measures |= {name: sum(values[name] for values in own) / len(own) for name in own[0]}
@@ -243,16 +260,9 @@ def summarise_answers(bench: Bench, graded: Graded) -> dict[str, Any]:
 
 
 def prompt_values(bench: Bench, each: OpenEvaluator, rows: Sequence[GradedPrompt]) -> list[dict[str, float]]:
-    """Returns, for each prompt, the values of one evaluator's measures by their names in results. Raises `UserError` if
-    the evaluator returns other measures than its spec declares."""
-    declared = [measure.name for measure in each.measures]
-    values = each.evaluator.summarise(rows, Summary(each.measures, bench.spec, bench.seed_for))
-    for row in values:
-        if set(row) != set(declared):
-            raise UserError(
-                f"{type(each.evaluator).__name__} measured {', '.join(row)}, but its spec declares {', '.join(declared)}."
-            )
-    return [{each.prefix + name: row[name] for name in declared} for row in values]
+    """Returns, for each prompt, the values of one evaluator's measures by their names in results."""
+    values = each.summarise(rows, Summary(each.measures, bench.spec, bench.seed_for))
+    return [{each.prefix + name: value for name, value in row.items()} for row in values]
 
 
 def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: Inference) -> dict[str, Any]:

@@ -9,22 +9,20 @@ answers, it measures their length and KL(pi || ref).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 
 from preflab.batch import PairBatch, TokenBatch, collate_demonstrations, collate_pairs
-from preflab.errors import UserError
 from preflab.evaluation.evaluate import estimate_kl
 from preflab.evaluation.measures import truncated_share
 from preflab.evaluation.settings import Evaluation
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding, Sampler
-from preflab.testbeds.base import Testbed
+from preflab.testbeds.base import Testbed, read_rows
 from preflab.types import Split
 
 
@@ -68,7 +66,7 @@ class HeldOut:
         }  # JSON cannot represent infinity or NaN
 
     def _read_answers(self, policy: LanguageModel, split: Split) -> dict[str, float]:
-        rows = _rows_of(self.testbed.demonstrations, split)
+        rows = read_rows(self.testbed.demonstrations, split)
         if not rows:
             return {}
         batch = collate_demonstrations(rows, policy.encode, limit=self.limit)
@@ -76,7 +74,7 @@ class HeldOut:
         return {"loss": -float(total) / float(batch.completion_lengths.sum())}
 
     def _read_pairs(self, policy: LanguageModel, split: Split) -> dict[str, float]:
-        rows = _rows_of(self.testbed.preferences, split)
+        rows = read_rows(self.testbed.preferences, split)
         if not rows:
             return {}
         pairs = collate_pairs(rows, policy.encode, limit=self.limit)
@@ -98,11 +96,3 @@ class HeldOut:
     def _logprobs(self, lm: LanguageModel, batch: TokenBatch) -> Tensor:
         """Returns log pi(y|x) of each answer, [B], without gradient."""
         return forward.by_micro_batch(lm.model, partial(forward.sequence_logprobs, lm.model), batch, self.token_budget)
-
-
-def _rows_of(read: Callable[[Split], Sequence[Any]], split: Split) -> Sequence[Any]:
-    """Returns the rows of a split. Returns () if the testbed has no rows of this kind in the split."""
-    try:
-        return read(split)
-    except UserError:
-        return ()

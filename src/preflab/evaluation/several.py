@@ -49,12 +49,7 @@ def named_evaluators(data: Any) -> Any:
     if data["evaluator"] is None:
         return rest | {"evaluators": {}}
     spec = EVALUATORS.parse(data["evaluator"])
-    return rest | {"evaluators": {kind_name(spec): spec}}
-
-
-def kind_name(spec: Spec) -> str:
-    """Returns a name for a spec: its kind or, if it has no kind, the name of its class."""
-    return str(dict(spec).get("kind", type(spec).__name__))
+    return rest | {"evaluators": {spec.kind_name: spec}}
 
 
 def measure_prefixes(evaluators: Iterable[str]) -> dict[str, str]:
@@ -68,7 +63,8 @@ def measures_by_evaluator(
 ) -> dict[str, tuple[Measure, ...]]:
     """Returns the measures of each evaluator, under their names in results. The first evaluator's measures keep their names.
     The measures of every other evaluator get the evaluator's name as a prefix (`NAME/MEASURE`). Raises `UserError` if an
-    evaluator declares no measure, or if two measures have the same name."""
+    evaluator declares no measure, if a measure has the name of one that preflab measures itself, or if two measures
+    have the same name."""
     measures: dict[str, tuple[Measure, ...]] = {}
     prefixes = measure_prefixes(evaluators)
     for name, spec in evaluators.items():
@@ -79,8 +75,13 @@ def measures_by_evaluator(
         measures[name] = tuple(
             each.model_copy(update={"name": prefix + each.name, "label": prefix + each.label}) for each in declared
         )
-    known: set[str] = set(ALWAYS_MEASURED)
-    for name in (each.name for row in measures.values() for each in row):
+    known: set[str] = set()
+    for evaluator, name in ((evaluator, each.name) for evaluator, row in measures.items() for each in row):
+        if name in ALWAYS_MEASURED:
+            raise UserError(
+                f"The evaluator {evaluator!r} declares the measure {name!r}, but preflab itself measures {name!r} for every "
+                f"policy. Give the measure another name, none of {', '.join(ALWAYS_MEASURED)}."
+            )
         if name in known:
             raise UserError(f"Two measures are called {name!r}. Rename the measure of one evaluator.")
         known.add(name)
@@ -90,22 +91,44 @@ def measures_by_evaluator(
 def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation, headline: str) -> str:
     """Returns the name of the evaluator that measures the headline metric. If `headline` is '', returns the name of the
     first evaluator. Raises `UserError` if no evaluator measures the headline metric, or if higher is not better for
-    this metric."""
+    this metric or for the evaluator's first measure."""
     measures = measures_by_evaluator(evaluators, evaluation)
     by_name = {each.name: (name, each) for name, row in measures.items() for each in row}
     headline = headline or next(iter(by_name))
     if headline not in by_name:
         raise UserError(f"`headline` is {headline!r}, which is not measured.{nearest(headline, by_name)}")
     name, decides = by_name[headline]
-    refuse_unless_higher(decides)
+    chooses = measures[name][0]
+    if chooses != decides:
+        refuse_unless_higher(
+            decides, f"it is the headline, which decides the study ({chooses.name!r} chooses temperatures)"
+        )
+    refuse_as_choice(chooses, name)
     return name
 
 
-def refuse_unless_higher(measure: Measure) -> None:
-    """Raises `UserError` unless higher is better for this measure, because only such a measure can decide a study or
-    choose a temperature."""
+def explain_choice(headline: str, chooses: str, evaluator: str) -> str:
+    """Returns the caveat about a headline that is not the measure by which temperatures and checkpoints are chosen."""
+    return (
+        f"The headline is {headline}, but {chooses} chose the checkpoints and temperatures, on the validation split and by "
+        f"the same rule for every arm: it is the first measure of the evaluator {evaluator}. Another choice could give an "
+        f"arm a higher {headline}."
+    )
+
+
+def refuse_as_choice(measure: Measure, evaluator: str) -> None:
+    """Raises `UserError` unless higher is better for the first measure of the evaluator that chooses temperatures and
+    checkpoints."""
+    refuse_unless_higher(
+        measure,
+        f"it chooses temperatures and checkpoints, because it is the first measure of the evaluator {evaluator!r}",
+    )
+
+
+def refuse_unless_higher(measure: Measure, role: str) -> None:
+    """Raises `UserError` unless higher is better for this measure. `role`: what the measure decides or chooses, and why."""
     if measure.better != "higher":
         raise UserError(
-            f"The measure {measure.name!r} is not better when higher, so it cannot decide a study or choose a temperature. "
-            'Declare it with `better="higher"`, or measure its negative if lower is better.'
+            f"The measure {measure.name!r} is not better when higher, but {role}. "
+            'Declare it with `better="higher"`, measure its negative if lower is better, or name another measure.'
         )

@@ -215,12 +215,14 @@ def pairwise_words(pair: record.PairwiseResult) -> str:
 
 
 def win_words(pair: record.PairwiseResult) -> str:
-    """Writes the result of a pairwise evaluation: 'shorter: dpo wins 49.5% [47.5, 51.5] against sft, 85.3% ties: not
-    decided'."""
+    """Writes the result of a pairwise evaluation: 'shorter: dpo against sft, win rate 49.5% [47.5, 51.5] (a tie counts
+    half), 85.3% ties: not decided'."""
     bounds = numbers.format_bounds(pair.measure, pair.win_rate)
     share = f"{numbers.format_quantity(pair.measure, pair.win_rate.estimate)} {bounds}".strip()
-    ties = "" if pair.ties is None else f", {numbers.format_share(pair.ties)} ties"
-    return f"{pair.name}: {pair.first} wins {share} against {pair.second}{ties}: {pairwise_words(pair)}"
+    ties = "" if pair.ties is None else f" (a tie counts half), {numbers.format_share(pair.ties)} ties"
+    return (
+        f"{pair.name}: {pair.first} against {pair.second}, {pair.measure.label} {share}{ties}: {pairwise_words(pair)}"
+    )
 
 
 def wins_explained(pair: record.PairwiseResult) -> str:

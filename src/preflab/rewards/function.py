@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from preflab.endings import Stopped
-from preflab.errors import UserError
+from preflab.endings import blaming
 from preflab.meter import Meter
 from preflab.rewards.base import Reward, RewardSpec, check_scores
 from preflab.spec import Context
-from preflab.targets import load_function, where_raised
+from preflab.targets import load_function
 from preflab.types import Completion, Prompt
 
 
@@ -52,12 +51,8 @@ class FunctionReward(Reward):
         """Returns the function's scores. Raises `UserError` if the function fails or does not return one finite number
         for each answer."""
         source = f"The reward function {self.target!r}"
-        try:
+        with blaming(source):
             answer = self.function(list(prompts), [completion.text for completion in completions])
             scores = check_scores(answer, len(completions), source)  # if the function is a generator, it runs only now
-        except (UserError, Stopped):
-            raise
-        except (Exception, SystemExit) as error:
-            raise UserError(f"{source} failed at {where_raised(error)}: {type(error).__name__}: {error}") from error
         self.meter.labelled(len(completions))
         return scores

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from preflab.evaluation.several import kind_name
 from preflab.study.check import check_study
 from preflab.study.directory import refuse_other_study
 from preflab.study.estimate import Estimate
@@ -75,7 +74,7 @@ def forecast_study(
     for name in dict.fromkeys(match.name for match in matches):
         runs = [match for match in matches if match.name == name]
         done, seconds = sum(map(is_done, runs)), estimate.match_seconds(runs[0].spec)
-        rows.append(ForecastRow("match", name, kind_name(runs[0].spec.evaluator), len(runs), done, seconds))
+        rows.append(ForecastRow("match", name, runs[0].spec.evaluator.kind_name, len(runs), done, seconds))
     seconds = sum(row.seconds * (row.runs - row.done) for row in rows) / at_once
     trials = list(planned_trials(study, directory)) if study.tuning else []
     tunes = study.tuning is not None and must_tune(study.tuning, tune=tune)

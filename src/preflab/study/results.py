@@ -24,6 +24,7 @@ from preflab.analysis.verdict import Evidence, study_verdict
 from preflab.arm.match import match_directory
 from preflab.arm.spec import is_trained_elsewhere, saved_models
 from preflab.errors import UserError
+from preflab.evaluation.several import explain_choice
 from preflab.meter import Unit
 from preflab.spec import HoldsModels, Spec
 from preflab.study.plan import planned_runs
@@ -323,6 +324,8 @@ def automatic_caveats(study: Study, arms: Arms) -> Iterator[str]:
             "The evaluator also chose the checkpoints and temperatures, on the validation split and by the same rule for "
             "every arm."
         )
+    if study.headline not in ("", study.score):
+        yield explain_choice(study.headline, study.score, study.main_evaluator)
     count = len({run.seed for runs in arms.values() for run in runs})
     if count < record.ENOUGH_SEEDS:
         few = counted(count, "seed")

@@ -9,14 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
-from preflab.errors import UserError
+from preflab.errors import MissingRecords, UserError
 from preflab.sandbox.judging import Judge, TestedAnswers
 from preflab.spec import Context, Spec, name_class, require_base
 from preflab.types import Demonstration, Preference, Prompt, Ranking, Rated, Split, Test, Verdict
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Held = TypeVar("Held")
 RECORD_KINDS = ("prompts", "demonstrations", "preferences")
 
 
@@ -48,12 +49,12 @@ class Testbed(ABC):
         """Returns the prompts of a split. In `validation` and `test`, a `Problem` has only its public tests."""
 
     def demonstrations(self, split: Split) -> Sequence[Demonstration]:
-        """Returns prompts with answers to imitate. Raises `UserError` if the split has no answers to imitate."""
+        """Returns prompts with answers to imitate. Raises `MissingRecords` if the split has no answers to imitate."""
         raise self.lacks("answers to imitate", split)
 
     def preferences(self, split: Split) -> Sequence[Preference]:
-        """Returns ordered pairs of answers that come with the data (not sampled from the policy). Raises `UserError` if the
-        split has no pairs."""
+        """Returns ordered pairs of answers that come with the data (not sampled from the policy). Raises `MissingRecords`
+        if the split has no pairs."""
         raise self.lacks("pairs", split)
 
     def rankings(self, split: Split) -> Sequence[Ranking]:
@@ -80,9 +81,9 @@ class Testbed(ABC):
         testbed cannot say this."""
         return None
 
-    def lacks(self, records: str, split: Split) -> UserError:
+    def lacks(self, records: str, split: Split) -> MissingRecords:
         """Returns the error for a split that has no records of a kind. `records`: what is missing, in words."""
-        return UserError(
+        return MissingRecords(
             f"The testbed {self.name} has no {records} in its {split} split, but this method needs them. "
             "Choose another method, or data that have them."
         )
@@ -129,15 +130,22 @@ def require_testbed(opened: object) -> Testbed:
 
 def count_records(testbed: Testbed) -> dict[Split, list[int | None]]:
     """Counts the records of each of `RECORD_KINDS` in each split. A count is None if the split has no records of that
-    kind."""
+    kind. Raises `UserError` if records are damaged."""
     readers = (testbed.prompts, testbed.demonstrations, testbed.preferences)
     return {split: [count_rows(read, split) for read in readers] for split in SPLITS}
 
 
 def count_rows(read: Callable[[Split], Sequence[object]], split: Split) -> int | None:
     """Counts the records that `read`, a method of a testbed, returns for a split. Returns None if the split has no records
-    of this kind."""
+    of this kind. Raises `UserError` if the records are damaged."""
+    rows = read_rows(read, split)
+    return None if rows is None else len(rows)
+
+
+def read_rows(read: Callable[[Split], Sequence[Held]], split: Split) -> Sequence[Held] | None:
+    """Returns the records that `read`, a method of a testbed, returns for a split. Returns None if the split has no
+    records of this kind. Raises `UserError` if the records are damaged."""
     try:
-        return len(read(split))
-    except UserError:
+        return read(split)
+    except MissingRecords:
         return None

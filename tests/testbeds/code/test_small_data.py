@@ -32,7 +32,7 @@ def test_data_that_hold_test_problems_alone_are_measured(tmp_path: Path, capsys:
     words = ["evaluate", str(tmp_path / "policy"), "--testbed", "humaneval", "--data", data]
     words += ["--output", str(tmp_path / "run"), "--max-new-tokens", "4", "--samples", "2", "--k", "1", "2"]
     assert run_command([*words, "--temperatures", ".2"]) == 0
-    assert "temperature 0.2: score 0.000" in (said := capsys.readouterr().out) and "pass@2 0.000" in said
+    assert "temperature 0.2: pass@1 0.000" in (said := capsys.readouterr().out) and "pass@2 0.000" in said
     with pytest.raises(UserError, match="humaneval has no validation problems"):
         run_command([*words, "--fresh"])
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from preflab.errors import UserError
+from preflab.errors import MissingRecords, UserError
 from preflab.fields import Share
 from preflab.sandbox.judging import Judge, TestedAnswers
 from preflab.spec import Context
@@ -76,13 +76,14 @@ class OpenMinicode(Testbed):
         return {task.problem.id: task.problem.hidden_tests for task in self._tasks(split)}
 
     def demonstrations(self, split: Split) -> list[Demonstration]:
-        """Returns one program for each problem; the share `wrong_share` of the programs is wrong. Raises `UserError` for
+        """Returns one program for each problem; the share `wrong_share` of the programs is wrong. Raises `MissingRecords` for
         `test`."""
         answers = corpus.write_demonstrations(self._trainable(split), self._spec.wrong_share, self._seed, split)
         return [Demonstration(problem, answer) for problem, answer in zip(self.prompts(split), answers, strict=True)]
 
     def preferences(self, split: Split) -> list[Preference]:
-        """Returns one pair for each problem: a right program, preferred to a wrong one. Raises `UserError` for `test`."""
+        """Returns one pair for each problem: a right program, preferred to a wrong one. Raises `MissingRecords` for
+        `test`."""
         pairs = corpus.write_pairs(self._trainable(split), self._seed, split)
         return [Preference(problem, *pair) for problem, pair in zip(self.prompts(split), pairs, strict=True)]
 
@@ -98,7 +99,7 @@ class OpenMinicode(Testbed):
 
     def _trainable(self, split: Split) -> tuple[MinicodeTask, ...]:
         if split == "test":
-            raise UserError(
+            raise MissingRecords(
                 "minicode has no answers for its test split: no method may train on it. Use train or validation."
             )
         return self._tasks(split)

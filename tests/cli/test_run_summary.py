@@ -1,0 +1,33 @@
+"""The lines that `train` and `evaluate` print about a finished run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preflab.cli.run_summary import summarize_run
+
+
+def result(temperature: float, score: float, first: float) -> dict[str, Any]:
+    measures = {"score": score, "length": 5.0, "pass@1": first}
+    unit = {"measures": measures, "kl": {"estimate": None}}
+    evaluation = {"temperature": temperature, "chosen": {"measures": measures}, "unit": unit}
+    return {"name": "sft", "diverged": None, "evaluation": evaluation}
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        (result(1.0, 0.5, 0.5), ["  temperature 1: pass@1 0.500  length 5.000"]),
+        (
+            result(0.2, 0.5, 0.5),
+            ["  temperature 0.2: pass@1 0.500  length 5.000", "  temperature 1: pass@1 0.500  length 5.000"],
+        ),
+        (result(1.0, 0.5, 0.25), ["  temperature 1: score 0.500  length 5.000  pass@1 0.250"]),
+    ],
+)
+def test_each_number_is_printed_once(data: dict[str, Any], lines: list[str]) -> None:
+    """Protects from a second line for one temperature, and from a score under two names; different numbers stay."""
+    assert summarize_run(data, Path("run"), "pass@1").splitlines()[1:] == lines
