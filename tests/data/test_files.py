@@ -210,6 +210,21 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
         b"prompt,completion\na,b\nc,d,e\n",
         r"x\.csv:3 has 3 cells, but the first line names 2",
     ),
+    "a quote that nothing closes": (
+        "x.csv",
+        b'prompt,completion\nq1,a1\nq2,"unclosed answer\nq3,a3\nq4,a4\n',
+        r"x\.csv:3: a quotation mark .* and nothing closes it\. The rest",
+    ),
+    "a quote that a later cell seems to close": (
+        "x.csv",
+        b'prompt,completion\nq1,"two\nlines"\nq2,"unclosed\nq3,a3\nq4,"a, 4"\n',
+        r"x\.csv:4: .* follows the mark that closes it on line 6",
+    ),
+    "quotes inside of a quoted cell": (
+        "x.csv",
+        b'prompt,completion\nq1,"he said "hi" and left"\n',
+        r"x\.csv:2: .* follows the mark .* on line 2.*inside of a cell twice",
+    ),
     "a gzip cut short": ("x.jsonl.gz", gzip.compress(as_lines(RECORDS))[:-12], r"cannot be read after line"),
     "a number of 5,000 digits": ("x.jsonl", b'{"prompt": 1' + b"0" * 5000 + b"}\n", r"x\.jsonl:1 cannot be read"),
     "100,000 brackets": ("x.jsonl", b"[" * 100_000 + b"\n", r"x\.jsonl:1 (cannot be read|is not JSON)"),

@@ -36,15 +36,18 @@ def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadL
     """Reads the rows of a table whose first line names the columns. An empty cell counts as an absent field. A column without
     a name (the index that pandas writes, or what follows a last comma) gets the name that pandas gives it."""
     csv.field_size_limit(_LONGEST_CELL)
-    rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), delimiter=delimiter)
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    rows = csv.reader(text, delimiter=delimiter, strict=True)
     empty = True
+    begin = 1
     try:
         stated = next(rows, [])
+        begin = rows.line_num + 1
         names = [name or f"Unnamed: {number}" for number, name in enumerate(stated)]
         if len(set(names)) < len(names) or not any(stated):
             raise UserError(f"{path}:1: the first line must give every column a different name.")
         for cells in rows:
-            where = f"{path}:{rows.line_num}"
+            where, begin = f"{path}:{rows.line_num}", rows.line_num + 1
             if not cells:
                 continue
             empty = False
@@ -55,12 +58,34 @@ def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadL
                 )
             else:
                 yield where, {name: _read_cell(name, cell) for name, cell in zip(names, cells, strict=True)}
-    except (*READ_ERRORS, csv.Error, UnicodeDecodeError) as error:
+    except csv.Error as error:
+        yield f"{path}:{begin}", UserError(_explain_damage(error, path, begin, rows.line_num))
+        return
+    except (*READ_ERRORS, UnicodeDecodeError) as error:
         where = f"{path}:{rows.line_num + 1}"
         yield where, UserError(f"{where} cannot be read: {error}.")
         return
     if empty:
         raise UserError(f"{path} is empty: it needs a line of column names, and one line for each record.")
+
+
+def _explain_damage(error: csv.Error, path: Path, begin: int, end: int) -> str:
+    """Returns the message about a record that breaks the rules of CSV. `begin`, `end`: the first and the last of its lines
+    that were read."""
+    where, reason = f"{path}:{begin}", str(error)
+    if reason == "unexpected end of data":
+        fault = 'a quotation mark (") opens a cell in the record that begins here, and nothing closes it'
+    elif reason.endswith("expected after '\"'"):
+        fault = (
+            f'a cell in the record that begins here opens with a quotation mark ("), and text follows the mark that closes it '
+            f"on line {end}"
+        )
+    else:
+        return f"{where} cannot be read: {reason}. The rest of the file is not read. Repair the file."
+    return (
+        f"{where}: {fault}. The rest of the file is not read. Write each quotation mark inside of a cell twice, and put the "
+        "cell in quotation marks."
+    )
 
 
 def _read_cell(name: str, cell: str) -> Any:
