@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from preflab.data.reading import FileReading
+from preflab.data.reading import FileReading, check_names
 from preflab.data.row import DialogueRow, UselessRecordError
 from preflab.data.shapes import SHAPES, recognise
 from preflab.errors import UserError
@@ -659,6 +659,56 @@ def test_texts_whose_prompt_is_not_clear_are_refused(chosen: str, rejected: str,
     """Protects from a prompt that is guessed: half a word, a whole answer, or turns of a dialogue that nobody parts."""
     with pytest.raises(UserError, match=complaint):
         read({"chosen": chosen, "rejected": rejected})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"post": "Tell me"},
+        {"context": "Tell me"},
+        {"chat": [user("Tell me")]},
+        {"turn": user("Tell me")},
+        {"ask": "你好吗"},
+    ],
+)
+def test_a_question_in_an_unknown_field_is_not_lost(other: Mapping[str, Any]) -> None:
+    """Protects from the common beginning as the prompt while the question stands in a field that nobody reads."""
+    record: dict[str, Any] = {**other, "chosen": "The cat is", "rejected": "The dog is"}
+    [(name, value)] = other.items()
+    with pytest.raises(
+        UserError, match=f"f:1: no known field .* `fields: {{prompt: {name}}}`.*`fields: {{{name}: null}}`"
+    ):
+        read(record)
+    [(_, row)] = FileReading({"prompt": name}).read_rows([("f:1", record)])
+    assert describe(row) == (f"u:{value if name == 'ask' else 'Tell me'}", "The cat is", "The dog is")
+    [(_, row)] = FileReading(check_names({name: None})).read_rows([("f:1", record)])
+    assert describe(row) == ("u:The", "cat is", "dog is")
+    with pytest.raises(UserError, match="`fields` names 'pots', which no record has"):
+        list(FileReading(check_names({"pots": None, name: None})).read_rows([("f:1", record)]))
+    marked = {
+        "source": "the web",
+        "quality": "high",
+        "scores": [1, 2],
+        "chosen": "The cat is",
+        "rejected": "The dog is",
+    }
+    assert describe(read(marked)[0]) == ("u:The", "cat is", "dog is")
+
+
+def test_ultrainteract_asks_in_its_trajectory() -> None:
+    """Protects UltraInteract's pairs, whose question stands in `trajectory`, from a prompt made of the answers' first words."""
+    said = [
+        {"from": "user", "value": "Solve 2+2"},
+        {"from": "assistant", "value": "5"},
+        {"from": "user", "value": "No."},
+    ]
+    answers = {"chosen": "Step 1: add\nans 4", "rejected": "Step 1: sub\nans 0"}
+    reading = FileReading()
+    [(_, row)] = reading.read_rows([("f:1", {"trajectory": said, **answers})])
+    assert describe(row) == ("u:Solve 2+2 | a:5 | u:No.", answers["chosen"], answers["rejected"])
+    assert reading.write_notes() == []
+    [row] = read({"prompt": "q", "completion": "a", "trajectory": said})
+    assert describe(row) == ("u:q", "a", None)
 
 
 def test_winner_and_loser_may_be_names_of_models() -> None:

@@ -30,6 +30,8 @@ ReadProblem = Callable[[str, DataRecord, str], Sequence[DialogueRow]]
 """A function that reads a record of a programming data set with the testbed named by its first argument. Raises
 `UselessRecordError` if answers to the record's problem cannot be judged."""
 _NAMES_SHOWN = 12
+READ_FIELDS = frozenset(name for shape in SHAPES for name in shape.fields)
+"""Every field that some shape reads."""
 
 
 class ReadRecord(NamedTuple):
@@ -56,7 +58,7 @@ class FileReading:
         self.useless = Counter[str]()
         self._first_useless: dict[str, str] = {}
         self._fields = dict(fields or {})
-        self._absent = {name for name in self._fields.values() if name}
+        self._absent = {name for name in self._fields.values() if name} | (self._fields.keys() - READ_FIELDS)
         self._read_problem = read_problem
         self._tested = tested
         self.untried = self._laid_aside = self._unanswered = 0
@@ -192,6 +194,8 @@ class FileReading:
         sources = {path.partition(".")[0] for path in self._fields.values() if path} | self._fields.keys()
         renamed = {name: value for name, value in record.items() if name not in sources and value is not None}
         for name, path in self._fields.items():
+            if path is None and name in record:
+                self._absent.discard(name)
             value = None if path is None else look_up(record, path)
             if value is not None and path is not None:
                 self._absent.discard(path)
@@ -216,11 +220,11 @@ def look_up(record: DataRecord, path: str) -> Any:
 
 
 def check_names(fields: FieldNames) -> FieldNames:
-    """Returns `fields`. Raises `UserError` if one of its keys is a field that no shape reads."""
-    known = {name for shape in SHAPES for name in shape.fields}
-    for name in fields:
-        if name not in known:
-            raise UserError(f"no shape reads a field {name!r}.{nearest(name, known)}")
+    """Returns `fields`. Raises `UserError` if one of its keys is a field that no shape reads, and is not to be ignored
+    either."""
+    for name, place in fields.items():
+        if name not in READ_FIELDS and place is not None:
+            raise UserError(f"no shape reads a field {name!r}.{nearest(name, READ_FIELDS)}")
     return fields
 
 
