@@ -24,8 +24,8 @@ def list_answers(row: DialogueRow) -> list[Completion]:
 
 
 class FaultFinder:
-    """Finds the faults of rows that are given one after another. `contradicted`: keys of prompts with their answers on
-    which two rows contradict each other. If the constructor received a key, both rows with this key get the fault;
+    """Finds the faults of rows that are given one after another. `contradicted`: the claims (see `make_claim`) on
+    which two rows contradict each other. If the constructor received a claim, both rows with this claim get the fault;
     otherwise only the later row gets the fault."""
 
     def __init__(self, contradicted: frozenset[int] = frozenset()) -> None:
@@ -52,23 +52,29 @@ class FaultFinder:
         named = _hash_prompt(row.prompt)
         if self._prompts.setdefault(hash(row.prompt.id), named) != named:
             faults.append(ID_TAKEN)
-        if (
-            (row.rated or (row.answer and row.rejected))
-            and len(set(texts)) == len(texts)
-            and self._is_contradicted(row)
-        ):
+        claim = make_claim(row)
+        if claim is not None and self._is_contradicted(claim, row):
             faults.append(CONTRADICTED)
         return faults
 
-    def _is_contradicted(self, row: DialogueRow) -> bool:
-        """Checks whether this row contradicts an earlier row, or has a key that the constructor received. Two rows
+    def _is_contradicted(self, claim: int, row: DialogueRow) -> bool:
+        """Checks whether this row contradicts an earlier row, or has a claim that the constructor received. Two rows
         contradict each other if they order the same two answers differently, or label the same answer differently."""
         texts = [answer.text for answer in (row.answer, row.rejected) if answer is not None]
-        key = hash((row.prompt.turns, frozenset(texts)))
         says = row.answer is not None if row.rated else texts == sorted(texts)
-        if self._said.setdefault(key, says) != says:
-            self.contradicted.add(key)
-        return key in self.contradicted or key in self._known
+        if self._said.setdefault(claim, says) != says:
+            self.contradicted.add(claim)
+        return claim in self.contradicted or claim in self._known
+
+
+def make_claim(row: DialogueRow) -> int | None:
+    """Returns a key of the prompt and the answers of which a row says which is better, or whether the only one is good.
+    Rows that contradict each other have the same key. Returns None if a row says nothing of this kind."""
+    texts = [answer.text for answer in list_answers(row)]
+    if not (row.rated or (row.answer and row.rejected)) or len(set(texts)) < len(texts):
+        return None
+    compared = [answer.text for answer in (row.answer, row.rejected) if answer is not None]
+    return hash((row.prompt.turns, frozenset(compared)))
 
 
 def _hash_prompt(prompt: Prompt) -> int:

@@ -65,6 +65,10 @@ class FileReading:
         self._labels = FileLabels()
         self._labelled = Counter[bool]()
 
+    def begin_again(self) -> FileReading:
+        """Returns a reading of another file in the same way, whose records have preflab's field names already."""
+        return FileReading(None, self._read_problem, tested=self._tested)
+
     def read_all(self, lines: Iterable[ReadLine]) -> Iterator[ReadRecord]:
         """Yields every record with its rows. A broken or useless record has an error instead of rows. Raises only
         `LabelError`, possibly after the last record."""
