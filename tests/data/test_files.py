@@ -225,6 +225,16 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
         b'prompt,completion\nq1,"he said "hi" and left"\n',
         r"x\.csv:2: .* follows the mark .* on line 2.*inside of a cell twice",
     ),
+    "a key that occurs twice": (
+        "x.jsonl",
+        b'{"prompt": "q", "completion": "a", "label": true, "label": false}\n' + as_lines(RECORDS),
+        r"x\.jsonl:1: the key `label` occurs twice",
+    ),
+    "a key that occurs twice in a list": (
+        "x.json",
+        b'[{"prompt": "q"}, {"prompt": "r", "level": "1", "level": "2"}, {"prompt": "s"}]',
+        r"x\.json:2: the key `level` occurs twice.*The rest of the file is not read",
+    ),
     "a gzip cut short": ("x.jsonl.gz", gzip.compress(as_lines(RECORDS))[:-12], r"cannot be read after line"),
     "a number of 5,000 digits": ("x.jsonl", b'{"prompt": 1' + b"0" * 5000 + b"}\n", r"x\.jsonl:1 cannot be read"),
     "100,000 brackets": ("x.jsonl", b"[" * 100_000 + b"\n", r"x\.jsonl:1 (cannot be read|is not JSON)"),
@@ -251,6 +261,7 @@ def test_what_is_broken_is_named(name: str, content: bytes, complaint: str, tmp_
         ("x.csv", b"prompt,prompt\na,b\n", "must give every column a different name"),
         ("x.csv", b",\na,b\n", "must give every column a different name"),
         ("x.json", b"not json", "is not JSON"),
+        ("x.json", b'{"data": [{"prompt": "q"}],\n "data": []}', r"x\.json: the key `data` occurs twice"),
         ("x.parquet", b"PAR1nothing more", "cannot be read"),
     ],
 )

@@ -587,6 +587,7 @@ def test_verl_keeps_the_ground_truth_for_a_judge() -> None:
                 },
             )
         ),
+        ({"prompt": "q", "response": "bad", "helpfulness": None, "correctness": 0}, "its `helpfulness` is null"),
         ({"messages": [user("q"), {"role": "tool", "content": "1"}, assistant("a")]}, "something else than text"),
         ({"messages": [user("q"), {"role": "assistant", "content": None}]}, "something else than text"),
         (

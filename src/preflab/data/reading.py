@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 from preflab.data.answers import read_prompt_alone
-from preflab.data.gather import gather_records
+from preflab.data.gather import SCORE, UNSCORED, gather_records
 from preflab.data.labels import LABEL_FIELDS, FileLabels, LabelError, tidy_labels
 from preflab.data.lines import ReadLine
 from preflab.data.problems import drop_tests
@@ -72,7 +72,9 @@ class FileReading:
     def read_all(self, lines: Iterable[ReadLine]) -> Iterator[ReadRecord]:
         """Yields every record with its rows. A broken or useless record has an error instead of rows. Raises only
         `LabelError`, possibly after the last record."""
-        for where, record in gather_records((where, self._rename(record)) for where, record in lines):
+        for where, record in gather_records((where, self._rename(record, where)) for where, record in lines):
+            if isinstance(record, UselessRecordError):
+                self._leave_out(record, where)
             if isinstance(record, UserError):
                 yield ReadRecord(where, {}, error=record)
                 continue
@@ -109,8 +111,7 @@ class FileReading:
         try:
             rows = self._read_by(shape, record, where)
         except UselessRecordError as error:
-            self.useless[error.reason] += 1
-            self._first_useless.setdefault(error.reason, where)
+            self._leave_out(error, where)
             raise
         self.shapes[shape.name] += 1
         if not shape.testbed:
@@ -121,6 +122,11 @@ class FileReading:
             self._labelled[bool(labels)] += 1
             self.unread.update(labels[1:] if rows[0].rated else labels)
         return rows
+
+    def _leave_out(self, error: UselessRecordError, where: str) -> None:
+        """Counts a record that is left out."""
+        self.useless[error.reason] += 1
+        self._first_useless.setdefault(error.reason, where)
 
     def check_fields(self) -> None:
         """Raises `UserError` if the setting `fields` refers to a field that no record has."""
@@ -189,10 +195,19 @@ class FileReading:
         self._laid_aside += plain is not record or shape.name == VERL
         return rows
 
-    def _rename(self, record: DataRecord | UserError) -> dict[str, Any] | UserError:
-        """Returns the record without null fields, and with the user's own fields renamed to preflab's names."""
+    def _rename(self, record: DataRecord | UserError, where: str) -> dict[str, Any] | UserError:
+        """Returns the record without null fields, and with the user's own fields renamed to preflab's names. Returns an
+        error for an answer whose score is null: without the score it would become a demonstration."""
         if isinstance(record, UserError):
             return record
+        renamed = self._rename_fields(record)
+        score = self._fields.get(SCORE, SCORE)
+        unscored = score is not None and score in record and record[score] is None
+        if unscored and {"prompt", "response"} <= renamed.keys():
+            return UselessRecordError(f"{where}: {UNSCORED}.", UNSCORED)
+        return renamed
+
+    def _rename_fields(self, record: DataRecord) -> dict[str, Any]:
         if not self._fields:
             return tidy_labels({name: value for name, value in record.items() if value is not None}, ())
         sources = {path.partition(".")[0] for path in self._fields.values() if path} | self._fields.keys()
