@@ -53,6 +53,7 @@ LIKED = [
         for label in (True, "true", "True", 1, 1.0, "1", "yes", "good")
     ),
     {"messages": [user("q"), assistant("good")], "label": True},
+    {"messages": [user("q"), {**assistant("good"), "label": True}]},
     {"conversations": [says("human", "q"), says("gpt", "good")], "kto_tag": True},
     {"instruction": "q", "input": "", "output": "good", "kto_tag": True},
 ]
@@ -66,6 +67,10 @@ DISLIKED = [
     ),
     *({"prompt": "q", "completion": "bad", "label": label} for label in (-1, "-1", -1.0, "thumbs_down", "rejected")),
     {"messages": [user("q"), assistant("bad")], "label": "false"},
+    {"messages": [user("q"), {**assistant("bad"), "label": False}]},
+    {"conversations": [says("human", "q"), {**says("gpt", "bad"), "Is_Correct": False}]},
+    {"prompt": "q", "completion": [{**assistant("bad"), "kto_tag": False}]},
+    {"prompt": [user("q")], "response": {**assistant("bad"), "liked": False}, "label": 0},
     {"messages": [user("q"), assistant("bad")], "label": -1},
     {"conversations": [says("human", "q"), says("gpt", "bad")], "label": 0},
     {"question": "q", "response": "bad", "desirable": "No"},
@@ -304,6 +309,28 @@ def test_labels_that_disagree_are_refused() -> None:
     assert [row.rated for row in read({**record, "is_correct": 0, "is_safe": -1})] == [True]
     [(_, row)] = FileReading({"label": None}).read_rows([("f:1", {"prompt": "q", "completion": "good", "Label": "no"})])
     assert describe(row) == ANSWERED
+
+
+def test_labels_inside_of_an_answer() -> None:
+    """Protects SFT from a message that is called bad in its own line; numbers there may be classes, so a note names them."""
+    reading = FileReading()
+    records = [
+        {"messages": [{**user("q"), "label": False}, {**assistant("a"), "label": False}]},
+        {"messages": [user("r"), {**assistant("a"), "label": 0}]},
+        {"prompt": "q", "chosen": [{**assistant("a"), "label": False}], "rejected": "b"},
+    ]
+    rows = [row for _, row in reading.read_rows((f"f:{n}", record) for n, record in enumerate(records))]
+    assert [describe(row)[1:] for row in rows] == [(None, "a"), ("a", None), ("a", "b")]
+    assert reading.write_notes() == [
+        "Fields that are not read: `messages.label`, `chosen.label`.",
+        "1 answer without a label taken as good, because others have a label.",
+    ]
+    for record in (
+        {"messages": [user("q"), {**assistant("a"), "label": False}], "label": True},
+        {"messages": [user("q"), {**assistant("a"), "label": False, "liked": True}]},
+    ):
+        with pytest.raises(UserError, match=r"f:1: .* say the opposite"):
+            read(record)
 
 
 def test_labels_are_read_together_and_file_by_file() -> None:

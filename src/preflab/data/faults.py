@@ -8,12 +8,14 @@ from __future__ import annotations
 from preflab.data.row import DialogueRow
 from preflab.types import Completion, Problem, Prompt
 
+NULL = 'an answer is the word that programs write for a null ("NaN", "None", "null")'
 SAME_ANSWERS = "chosen and rejected are the same"
 EMPTY = "an answer is empty"
 EMPTY_PROMPT = "the last turn of the prompt is empty"
 REPEATED = "it stands further up too"
 CONTRADICTED = "another record says the opposite"
 ID_TAKEN = "its id stands further up with another prompt, level or tests"
+_NULL_WORDS = frozenset(("NaN", "nan", "None", "null", "NULL", "<NA>"))
 
 
 def list_answers(row: DialogueRow) -> list[Completion]:
@@ -40,6 +42,8 @@ class FaultFinder:
         texts = [answer.text for answer in list_answers(row)]
         prompt = row.prompt.turns
         faults = [EMPTY] if any(not text.strip() for text in texts) else []
+        if any(text.strip() in _NULL_WORDS for text in texts):
+            faults.append(NULL)
         if not any(turn.content.strip() for turn in prompt[-1:]):
             faults.append(EMPTY_PROMPT)
         if len(texts) > 1 and len(set(texts)) == 1:

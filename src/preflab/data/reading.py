@@ -119,7 +119,7 @@ class FileReading:
         self._unanswered += shape.name in DIALOGUES and rows[0].answer is None and not rows[0].rated
         if LABEL_FIELDS[0] in shape.also:
             labels = [name for name in LABEL_FIELDS if name in record]
-            self._labelled[bool(labels)] += 1
+            self._labelled[bool(labels) or rows[0].rated] += 1
             self.unread.update(labels[1:] if rows[0].rated else labels)
         return rows
 
