@@ -173,6 +173,33 @@ def test_columns_of_csv_without_a_name(content: bytes, unread: str, tmp_path: Pa
     assert reading.write_notes() == ([f"Fields that are not read: `{unread}`."] if unread else [])
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.csv", b"prompt;completion\nq;a, b\nr;c\n"),
+        ("x.csv", b'prompt;completion\r\n"q";"a, b"\r\nr;c\r\n'),
+        ("x.csv", b"prompt\tcompletion\nq\ta, b\nr\tc\n"),
+        ("x.csv", b"prompt|completion\rq|a, b\rr|c\r"),
+        ("x.csv", b'sep=,\r\nprompt,completion\r\nq,"a, b"\r\nr,c\r\n'),
+        ("x.csv", b'\xef\xbb\xbf"sep=;"\nprompt;completion\nq;a, b\nr;c\n'),
+        ("x.csv", b'prompt, completion\nq, "a, b"\nr, c\n'),
+        ("x.csv", b'prompt ,completion\nq,"a, b"\nr,c\n'),
+        ("x.tsv", b'prompt,completion\nq,"a, b"\nr,c\n'),
+        ("x.tsv", b"prompt\tcompletion\nq\ta, b\nr\tc\n"),
+    ],
+)
+def test_tables_with_other_delimiters(name: str, content: bytes, tmp_path: Path) -> None:
+    """Protects tables as Excel and other programs write them, whose first line shows what parts the cells."""
+    (tmp_path / name).write_bytes(content)
+    read = list(FileReading().read_rows(read_source(str(tmp_path / name))))
+    assert [(row.prompt.turns[0].content, row.answer and row.answer.text) for _, row in read] == [
+        ("q", "a, b"),
+        ("r", "c"),
+    ]
+    above = int(b"sep=" in content)
+    assert [where.rpartition(":")[2] for where, _ in read] == [f"{2 + above}", f"{3 + above}"]
+
+
 def test_a_long_list_is_read_in_pieces(tmp_path: Path) -> None:
     """Protects memory and the seams between pieces: records of every length around the size of a piece come back whole."""
     rows = [{"prompt": f"{n} ", "completion": 'é\\"]}' * (n * 7919 % 90_000)} for n in range(60)]
@@ -224,6 +251,16 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
         "x.csv",
         b'prompt,completion\nq1,"he said "hi" and left"\n',
         r"x\.csv:2: .* follows the mark .* on line 2.*inside of a cell twice",
+    ),
+    "lines that end in a carriage return alone": (
+        "x.jsonl",
+        as_lines(RECORDS).replace(b"\n", b"\r"),
+        r"x\.jsonl:1 holds several lines that end in a carriage return alone",
+    ),
+    "a quote after the line of Excel": (
+        "x.csv",
+        b'sep=;\nprompt;completion\nq;a\nr;"b\n',
+        r"x\.csv:4: a quotation mark .* and nothing closes it",
     ),
     "a key that occurs twice": (
         "x.jsonl",

@@ -86,6 +86,11 @@ def _parse_line(line: bytes, where: str, *, first: bool) -> dict[str, Any] | Use
     except UnicodeDecodeError as error:
         return UserError(f"{where} is not UTF-8: {error.reason} at byte {error.start} of the line.")
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and b"\r" in line.strip():
+            return UserError(
+                f"{where} holds several lines that end in a carriage return alone, as on old Macs. Save the file with ends of "
+                "lines that are a line feed (Unix) or both (Windows)."
+            )
         return UserError(f"{where} is not JSON: {error.msg} at column {error.colno}. Repair or remove the line.")
     except (ValueError, RecursionError) as error:  # Python limits the digits of a number and the depth of lists
         return UserError(f"{where} cannot be read: {error}. Repair or remove the line.")
