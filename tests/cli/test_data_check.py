@@ -182,6 +182,14 @@ def test_your_fields_are_renamed_by_fix(tmp_path: Path, capsys: pytest.CaptureFi
     assert json.loads((tmp_path / "b.jsonl").read_text()) == {"prompt": "one", "chosen": "a", "rejected": "b"}
 
 
+def test_a_field_is_ignored_by_null(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects the advice of messages, which write `null` for a field that is to be ignored."""
+    path = write(tmp_path / "a.jsonl", [{"prompt": "one", "completion": "a", "label": "greeting"}])
+    for word in ("label=null", "label="):
+        code, record = check(path, "--fields", word, capsys=capsys)
+        assert code == 0 and record["sources"][0]["kinds"] == {"prompts": 1, "demonstrations": 1}
+
+
 def test_leaks_between_files_and_splits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Protects test data: prompts that stand in two files, or in two splits of a folder, are counted."""
     for name, numbers in (("train", range(5)), ("test", range(3, 9))):
@@ -280,6 +288,7 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ((path, "--rows", "0"), "--rows must be 1 or more"),
         ((path, "--split", "train"), "is a file and has no splits"),
         ((path, "--fields", "prompt"), "--fields takes pairs HERE=THERE"),
+        ((path, "--fields", "prompt=question", "prompt=label"), "--fields names 'prompt' twice"),
         ((path, "--fields", "promt=x"), "Did you mean 'prompt'"),
         ((path, "--fields", "prompt=nowhere"), "'nowhere', which no record has"),
         ((tmp_path, "--fix", tmp_path / "c.jsonl"), "--fix needs a single source"),
