@@ -43,13 +43,13 @@ def check(*words: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, 
 
 def test_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Protects every count, worked out by hand: of 12 records one is no JSON, one has no known field, two are useless; of the
-    eight others one repeats, one has equal answers, one an empty one, one says the opposite of the one before. Unequal lengths:
+    eight others one repeats, one has equal answers, one an empty one, two say the opposite of each other. Unequal lengths:
     the longer answer wins in 3 (one, one again, six) of 5 pairs (also three and five); of 8 pairs "the longer" gets 3 + 3/2."""
     path = write(tmp_path / "a.jsonl", PAIRS, '{"prompt": ', '{"promt": "x"}')
     code, record = check(path, capsys=capsys)
     [source] = record["sources"]
     assert code == 0 and record["leaks"] == [] and source["source"] == str(path)
-    assert (source["records"], source["usable"], source["flawless"]) == (12, 8, 4)
+    assert (source["records"], source["usable"], source["flawless"]) == (12, 8, 3)
     assert source["shapes"] == {"preference": 8} and source["unread"] == {"source": 2}
     assert source["kinds"] == {"prompts": 6, "demonstrations": 8, "pairs": 8}
     assert source["broken"] == {"count": 2, "first": [f"{path}:11", f"{path}:12"]}
@@ -58,7 +58,7 @@ def test_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "chosen and rejected are the same": {"count": 1, "first": [f"{path}:2"]},
         "an answer is empty": {"count": 1, "first": [f"{path}:3"]},
         "it stands further up too": {"count": 1, "first": [f"{path}:4"]},
-        "another record says the opposite": {"count": 1, "first": [f"{path}:6"]},
+        "another record says the opposite": {"count": 2, "first": [f"{path}:6"]},
         "the two prompts differ": {"count": 1, "first": [f"{path}:7"]},
         "a dialogue ends in a human turn": {"count": 1, "first": [f"{path}:8"]},
     }
@@ -80,7 +80,7 @@ def test_what_people_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     code, out, _ = run("data", "check", write(tmp_path / "a.jsonl", [odd, *PAIRS]), capsys=capsys)
     assert code == 0 and "\x1b" not in out
     for words in (
-        "11 records, 9 usable, 5 without a fault",
+        "11 records, 9 usable, 4 without a fault",
         "shape: 9 preference",
         "1 × it stands further up too",
         "the longer answer is chosen in 60.0%",
@@ -117,6 +117,41 @@ def test_fix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "3 records written, 8 dropped" in text and f"{path}:4: it stands further up too" in text
 
 
+RATED = {"prompt": "q", "completion": "a"}
+CHOICE = {"prompt": "q", "response_1": "a", "response_2": "b"}
+
+
+@pytest.mark.parametrize(
+    ("records", "flawless"),
+    [
+        ([{**RATED, "label": True}, {**RATED, "label": False}], 0),
+        ([{**RATED, "label": True}, {**RATED, "label": False}, {**RATED, "label": True}], 0),
+        ([{**RATED, "label": True}, {**RATED, "label": True}, {**RATED, "prompt": "r", "label": False}], 2),
+        ([{**CHOICE, "preference": 1}, {**CHOICE, "preference": 2}], 0),
+    ],
+)
+def test_fix_writes_what_the_check_counts(
+    records: list[Any], flawless: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Protects from two counts of one file, and from an empty "clean" file that a script takes for a success."""
+    path, out = write(tmp_path / "a.jsonl", records), tmp_path / "b.jsonl"
+    code, record = check(path, "--fix", out, capsys=capsys)
+    assert record["sources"][0]["flawless"] == record["fix"]["written"] == flawless
+    assert code == (0 if flawless else 2) and out.exists() == bool(flawless)
+    if not flawless:
+        _, text, err = run("data", "check", path, "--fix", out, capsys=capsys)
+        assert f"{out} is not written: no record is left" in text and "says the opposite" in err
+
+
+def test_fix_writes_nothing_that_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects choices of 0 and 1, whose meaning hangs on a record with a 2 that is left out: no file claims to be clean."""
+    records = [{**CHOICE, "prompt": f"{n}", "preference": n} for n in range(3)]
+    path, out = write(tmp_path / "a.jsonl", [*records[:2], {**records[2], "response_1": ""}]), tmp_path / "b.jsonl"
+    code, _, err = run("data", "check", path, "--fix", out, capsys=capsys)
+    assert code == 2 and "is not written: without the faulty records" in err and "whether 0 is a tie" in err
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("name", ["c.csv", "c.jsonl.gz", "c.parquet", "c.json", "c"])
 def test_fix_writes_only_what_its_name_promises(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Protects the next command, which would read JSON lines in a `.csv` as one broken table."""
@@ -145,6 +180,14 @@ def test_your_fields_are_renamed_by_fix(tmp_path: Path, capsys: pytest.CaptureFi
     code, record = check(path, *fields, "--fix", tmp_path / "b.jsonl", capsys=capsys)
     assert code == 0 and record["sources"][0]["kinds"]["pairs"] == 1
     assert json.loads((tmp_path / "b.jsonl").read_text()) == {"prompt": "one", "chosen": "a", "rejected": "b"}
+
+
+def test_a_field_is_ignored_by_null(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects the advice of messages, which write `null` for a field that is to be ignored."""
+    path = write(tmp_path / "a.jsonl", [{"prompt": "one", "completion": "a", "label": "greeting"}])
+    for word in ("label=null", "label="):
+        code, record = check(path, "--fields", word, capsys=capsys)
+        assert code == 0 and record["sources"][0]["kinds"] == {"prompts": 1, "demonstrations": 1}
 
 
 def test_leaks_between_files_and_splits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,6 +288,7 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ((path, "--rows", "0"), "--rows must be 1 or more"),
         ((path, "--split", "train"), "is a file and has no splits"),
         ((path, "--fields", "prompt"), "--fields takes pairs HERE=THERE"),
+        ((path, "--fields", "prompt=question", "prompt=label"), "--fields names 'prompt' twice"),
         ((path, "--fields", "promt=x"), "Did you mean 'prompt'"),
         ((path, "--fields", "prompt=nowhere"), "'nowhere', which no record has"),
         ((tmp_path, "--fix", tmp_path / "c.jsonl"), "--fix needs a single source"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from preflab.study.check import check_study
+from preflab.study.first_file import FirstStudy, inspect_data
 from preflab.study.load import load_study
 
 from .running import run
@@ -50,6 +51,43 @@ def test_pairs_are_parted_between_policies_and_evaluator(tmp_path: Path, capsys:
     run("init", "--data", write_data(tmp_path, PAIR), "--model", "tiny", "--output", file, capsys=capsys)
     study = load_study(str(file))
     assert (study.testbed.part, study.stages["evaluator"].testbed.part) == ("policy", "evaluator")
+
+
+def test_solutions_beside_tests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects from "no tests" about MBPP's records, whose solutions are answers too; tests that no program passes in the
+    sandbox are no hindrance if a reward model judges."""
+    data = tmp_path / "mbpp.jsonl"
+    mbpp = [
+        {
+            "task_id": n,
+            "text": f"Add {n}.",
+            "code": f"def f(x):\n    return x + {n}",
+            "test_list": [f"assert f(1) == {n + 1}"],
+        }
+        for n in range(40)
+    ]
+    data.write_text("".join(json.dumps(record) + "\n" for record in mbpp))
+    assert inspect_data(FirstStudy("x", str(data), "tiny")).judged == "tests"
+    sums = write_data(tmp_path, {"completion": "4", "tests": [{"input": None, "output": 4}]})
+    assert inspect_data(FirstStudy("x", str(sums), "tiny", "rm")).judged == "neither"
+    code, _, err = run("init", "--data", sums, "--model", "tiny", "--output", tmp_path / "x.yaml", capsys=capsys)
+    assert code == 2 and "under `judge: sandbox`" in err
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [("mein Versuch (2)", "mein-Versuch-2"), (".hidden", "hidden"), ("学习", "study"), ("a" * 120, "a" * 100)],
+)
+def test_an_odd_file_name_gives_a_name_that_is_taken(
+    stem: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Protects the next command, which refuses a study with blanks in its name; a name of the user's own is refused at once."""
+    data, file = write_data(tmp_path, PAIR), tmp_path / f"{stem}.yaml"
+    code, _, _ = run("init", "--data", data, "--model", "tiny", "--output", file, capsys=capsys)
+    assert code == 0 and load_study(str(file)).name == name
+    words = ("init", "--data", data, "--model", "tiny", "--output", tmp_path / "b.yaml", "--name", "a b")
+    code, _, err = run(*words, capsys=capsys)
+    assert code == 2 and "'a b'" in err and not (tmp_path / "b.yaml").exists()
 
 
 def test_what_it_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

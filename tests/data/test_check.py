@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from preflab.data.check import AnyRecord, check_rows
-from preflab.data.faults import CONTRADICTED, EMPTY, EMPTY_PROMPT, REPEATED, SAME_ANSWERS, FaultFinder
+from preflab.data.faults import CONTRADICTED, EMPTY, EMPTY_PROMPT, NULL, REPEATED, SAME_ANSWERS, FaultFinder
 from preflab.data.length_bias import LengthBias
 from preflab.data.row import DialogueRow
 from preflab.errors import UserError
@@ -59,7 +59,14 @@ def test_what_can_teach_is_counted() -> None:
     )
     assert check_rows(rows, "x").faults[CONTRADICTED] == 1
     assert check_rows([prompt()], "x").describe() == "1 prompt for 1 prompt"
-    assert check_rows([Rated(prompt(), Completion("a"), True)], "x").noun == "labelled answer"
+    liked, disliked = (Rated(prompt(), Completion("a"), good) for good in (True, False))
+    assert check_rows([liked, disliked], "x").noun == "labelled answer"
+    assert "label" not in check_rows([liked, disliked], "x").describe().partition(";")[2]
+    for row, word in ((liked, "good"), (disliked, "bad")):
+        assert check_rows([row], "x").describe() == (
+            f"1 labelled answer for 1 prompt; every label is {word}, so that nothing shows the difference from the other "
+            "answers"
+        )
 
 
 def test_faults_of_a_row() -> None:
@@ -77,6 +84,10 @@ def test_faults_of_a_row() -> None:
     assert find(good, bad) == [[], [CONTRADICTED]]
     assert find(DialogueRow(prompt(), a), good, DialogueRow(prompt(), a)) == [[], [], [REPEATED]]
     assert find(DialogueRow(prompt(), Completion(" \n"), b)) == [[EMPTY]]
+    assert [find(DialogueRow(prompt(), a, Completion(text))) for text in ("NaN", " None", "null", "<NA>")] == [
+        [[NULL]]
+    ] * 4
+    assert find(DialogueRow(prompt(), Completion("None of them"), b)) == [[]]
     assert find(DialogueRow(prompt(" \n"), a), DialogueRow(Prompt("none", ()), a)) == [[EMPTY_PROMPT], [EMPTY_PROMPT]]
     finder = FaultFinder()
     for row in (better, worse):

@@ -173,6 +173,33 @@ def test_columns_of_csv_without_a_name(content: bytes, unread: str, tmp_path: Pa
     assert reading.write_notes() == ([f"Fields that are not read: `{unread}`."] if unread else [])
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.csv", b"prompt;completion\nq;a, b\nr;c\n"),
+        ("x.csv", b'prompt;completion\r\n"q";"a, b"\r\nr;c\r\n'),
+        ("x.csv", b"prompt\tcompletion\nq\ta, b\nr\tc\n"),
+        ("x.csv", b"prompt|completion\rq|a, b\rr|c\r"),
+        ("x.csv", b'sep=,\r\nprompt,completion\r\nq,"a, b"\r\nr,c\r\n'),
+        ("x.csv", b'\xef\xbb\xbf"sep=;"\nprompt;completion\nq;a, b\nr;c\n'),
+        ("x.csv", b'prompt, completion\nq, "a, b"\nr, c\n'),
+        ("x.csv", b'prompt ,completion\nq,"a, b"\nr,c\n'),
+        ("x.tsv", b'prompt,completion\nq,"a, b"\nr,c\n'),
+        ("x.tsv", b"prompt\tcompletion\nq\ta, b\nr\tc\n"),
+    ],
+)
+def test_tables_with_other_delimiters(name: str, content: bytes, tmp_path: Path) -> None:
+    """Protects tables as Excel and other programs write them, whose first line shows what parts the cells."""
+    (tmp_path / name).write_bytes(content)
+    read = list(FileReading().read_rows(read_source(str(tmp_path / name))))
+    assert [(row.prompt.turns[0].content, row.answer and row.answer.text) for _, row in read] == [
+        ("q", "a, b"),
+        ("r", "c"),
+    ]
+    above = int(b"sep=" in content)
+    assert [where.rpartition(":")[2] for where, _ in read] == [f"{2 + above}", f"{3 + above}"]
+
+
 def test_a_long_list_is_read_in_pieces(tmp_path: Path) -> None:
     """Protects memory and the seams between pieces: records of every length around the size of a piece come back whole."""
     rows = [{"prompt": f"{n} ", "completion": 'é\\"]}' * (n * 7919 % 90_000)} for n in range(60)]
@@ -210,6 +237,41 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
         b"prompt,completion\na,b\nc,d,e\n",
         r"x\.csv:3 has 3 cells, but the first line names 2",
     ),
+    "a quote that nothing closes": (
+        "x.csv",
+        b'prompt,completion\nq1,a1\nq2,"unclosed answer\nq3,a3\nq4,a4\n',
+        r"x\.csv:3: a quotation mark .* and nothing closes it\. The rest",
+    ),
+    "a quote that a later cell seems to close": (
+        "x.csv",
+        b'prompt,completion\nq1,"two\nlines"\nq2,"unclosed\nq3,a3\nq4,"a, 4"\n',
+        r"x\.csv:4: .* follows the mark that closes it on line 6",
+    ),
+    "quotes inside of a quoted cell": (
+        "x.csv",
+        b'prompt,completion\nq1,"he said "hi" and left"\n',
+        r"x\.csv:2: .* follows the mark .* on line 2.*inside of a cell twice",
+    ),
+    "lines that end in a carriage return alone": (
+        "x.jsonl",
+        as_lines(RECORDS).replace(b"\n", b"\r"),
+        r"x\.jsonl:1 holds several lines that end in a carriage return alone",
+    ),
+    "a quote after the line of Excel": (
+        "x.csv",
+        b'sep=;\nprompt;completion\nq;a\nr;"b\n',
+        r"x\.csv:4: a quotation mark .* and nothing closes it",
+    ),
+    "a key that occurs twice": (
+        "x.jsonl",
+        b'{"prompt": "q", "completion": "a", "label": true, "label": false}\n' + as_lines(RECORDS),
+        r"x\.jsonl:1: the key `label` occurs twice",
+    ),
+    "a key that occurs twice in a list": (
+        "x.json",
+        b'[{"prompt": "q"}, {"prompt": "r", "level": "1", "level": "2"}, {"prompt": "s"}]',
+        r"x\.json:2: the key `level` occurs twice.*The rest of the file is not read",
+    ),
     "a gzip cut short": ("x.jsonl.gz", gzip.compress(as_lines(RECORDS))[:-12], r"cannot be read after line"),
     "a number of 5,000 digits": ("x.jsonl", b'{"prompt": 1' + b"0" * 5000 + b"}\n", r"x\.jsonl:1 cannot be read"),
     "100,000 brackets": ("x.jsonl", b"[" * 100_000 + b"\n", r"x\.jsonl:1 (cannot be read|is not JSON)"),
@@ -236,6 +298,7 @@ def test_what_is_broken_is_named(name: str, content: bytes, complaint: str, tmp_
         ("x.csv", b"prompt,prompt\na,b\n", "must give every column a different name"),
         ("x.csv", b",\na,b\n", "must give every column a different name"),
         ("x.json", b"not json", "is not JSON"),
+        ("x.json", b'{"data": [{"prompt": "q"}],\n "data": []}', r"x\.json: the key `data` occurs twice"),
         ("x.parquet", b"PAR1nothing more", "cannot be read"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from preflab.data.reading import FileReading
+from preflab.data.reading import FileReading, check_names
 from preflab.data.row import DialogueRow, UselessRecordError
 from preflab.data.shapes import SHAPES, recognise
 from preflab.errors import UserError
@@ -53,6 +53,7 @@ LIKED = [
         for label in (True, "true", "True", 1, 1.0, "1", "yes", "good")
     ),
     {"messages": [user("q"), assistant("good")], "label": True},
+    {"messages": [user("q"), {**assistant("good"), "label": True}]},
     {"conversations": [says("human", "q"), says("gpt", "good")], "kto_tag": True},
     {"instruction": "q", "input": "", "output": "good", "kto_tag": True},
 ]
@@ -66,6 +67,10 @@ DISLIKED = [
     ),
     *({"prompt": "q", "completion": "bad", "label": label} for label in (-1, "-1", -1.0, "thumbs_down", "rejected")),
     {"messages": [user("q"), assistant("bad")], "label": "false"},
+    {"messages": [user("q"), {**assistant("bad"), "label": False}]},
+    {"conversations": [says("human", "q"), {**says("gpt", "bad"), "Is_Correct": False}]},
+    {"prompt": "q", "completion": [{**assistant("bad"), "kto_tag": False}]},
+    {"prompt": [user("q")], "response": {**assistant("bad"), "liked": False}, "label": 0},
     {"messages": [user("q"), assistant("bad")], "label": -1},
     {"conversations": [says("human", "q"), says("gpt", "bad")], "label": 0},
     {"question": "q", "response": "bad", "desirable": "No"},
@@ -304,6 +309,28 @@ def test_labels_that_disagree_are_refused() -> None:
     assert [row.rated for row in read({**record, "is_correct": 0, "is_safe": -1})] == [True]
     [(_, row)] = FileReading({"label": None}).read_rows([("f:1", {"prompt": "q", "completion": "good", "Label": "no"})])
     assert describe(row) == ANSWERED
+
+
+def test_labels_inside_of_an_answer() -> None:
+    """Protects SFT from a message that is called bad in its own line; numbers there may be classes, so a note names them."""
+    reading = FileReading()
+    records = [
+        {"messages": [{**user("q"), "label": False}, {**assistant("a"), "label": False}]},
+        {"messages": [user("r"), {**assistant("a"), "label": 0}]},
+        {"prompt": "q", "chosen": [{**assistant("a"), "label": False}], "rejected": "b"},
+    ]
+    rows = [row for _, row in reading.read_rows((f"f:{n}", record) for n, record in enumerate(records))]
+    assert [describe(row)[1:] for row in rows] == [(None, "a"), ("a", None), ("a", "b")]
+    assert reading.write_notes() == [
+        "Fields that are not read: `messages.label`, `chosen.label`.",
+        "1 answer without a label taken as good, because others have a label.",
+    ]
+    for record in (
+        {"messages": [user("q"), {**assistant("a"), "label": False}], "label": True},
+        {"messages": [user("q"), {**assistant("a"), "label": False, "liked": True}]},
+    ):
+        with pytest.raises(UserError, match=r"f:1: .* say the opposite"):
+            read(record)
 
 
 def test_labels_are_read_together_and_file_by_file() -> None:
@@ -587,6 +614,7 @@ def test_verl_keeps_the_ground_truth_for_a_judge() -> None:
                 },
             )
         ),
+        ({"prompt": "q", "response": "bad", "helpfulness": None, "correctness": 0}, "its `helpfulness` is null"),
         ({"messages": [user("q"), {"role": "tool", "content": "1"}, assistant("a")]}, "something else than text"),
         ({"messages": [user("q"), {"role": "assistant", "content": None}]}, "something else than text"),
         (
@@ -659,6 +687,56 @@ def test_texts_whose_prompt_is_not_clear_are_refused(chosen: str, rejected: str,
     """Protects from a prompt that is guessed: half a word, a whole answer, or turns of a dialogue that nobody parts."""
     with pytest.raises(UserError, match=complaint):
         read({"chosen": chosen, "rejected": rejected})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"post": "Tell me"},
+        {"context": "Tell me"},
+        {"chat": [user("Tell me")]},
+        {"turn": user("Tell me")},
+        {"ask": "你好吗"},
+    ],
+)
+def test_a_question_in_an_unknown_field_is_not_lost(other: Mapping[str, Any]) -> None:
+    """Protects from the common beginning as the prompt while the question stands in a field that nobody reads."""
+    record: dict[str, Any] = {**other, "chosen": "The cat is", "rejected": "The dog is"}
+    [(name, value)] = other.items()
+    with pytest.raises(
+        UserError, match=f"f:1: no known field .* `fields: {{prompt: {name}}}`.*`fields: {{{name}: null}}`"
+    ):
+        read(record)
+    [(_, row)] = FileReading({"prompt": name}).read_rows([("f:1", record)])
+    assert describe(row) == (f"u:{value if name == 'ask' else 'Tell me'}", "The cat is", "The dog is")
+    [(_, row)] = FileReading(check_names({name: None})).read_rows([("f:1", record)])
+    assert describe(row) == ("u:The", "cat is", "dog is")
+    with pytest.raises(UserError, match="`fields` names 'pots', which no record has"):
+        list(FileReading(check_names({"pots": None, name: None})).read_rows([("f:1", record)]))
+    marked = {
+        "source": "the web",
+        "quality": "high",
+        "scores": [1, 2],
+        "chosen": "The cat is",
+        "rejected": "The dog is",
+    }
+    assert describe(read(marked)[0]) == ("u:The", "cat is", "dog is")
+
+
+def test_ultrainteract_asks_in_its_trajectory() -> None:
+    """Protects UltraInteract's pairs, whose question stands in `trajectory`, from a prompt made of the answers' first words."""
+    said = [
+        {"from": "user", "value": "Solve 2+2"},
+        {"from": "assistant", "value": "5"},
+        {"from": "user", "value": "No."},
+    ]
+    answers = {"chosen": "Step 1: add\nans 4", "rejected": "Step 1: sub\nans 0"}
+    reading = FileReading()
+    [(_, row)] = reading.read_rows([("f:1", {"trajectory": said, **answers})])
+    assert describe(row) == ("u:Solve 2+2 | a:5 | u:No.", answers["chosen"], answers["rejected"])
+    assert reading.write_notes() == []
+    [row] = read({"prompt": "q", "completion": "a", "trajectory": said})
+    assert describe(row) == ("u:q", "a", None)
 
 
 def test_winner_and_loser_may_be_names_of_models() -> None:

@@ -35,10 +35,14 @@ def test_your_own_problems_in_the_sandbox(tmp_path: Path) -> None:
         assert isinstance(problem, Problem)
         verdicts = testbed.judge([(text, problem.hidden_tests) for text in (f"```python\n{SUM}```", "print(4)")])
         assert [verdict.outcome for verdict in verdicts] == ["passed", "failed"]
-    rows[0]["tests"] = [{"input": 1, "output": 2}]
-    spec = TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "mine.jsonl", *rows), "judge": "sandbox"})
-    with pytest.raises(UserError, match=r"a test's `input` .* must be text"), spec.open(Context()):
-        pass
+    for given, complaint in (
+        (1, r"mine\.jsonl:3: .*a test's `input` .* must be text.* holds 1"),
+        ("\ud83d", r"mine\.jsonl:3: a test of the problem .* half a surrogate"),
+    ):
+        rows[2]["tests"] = [{"input": given, "output": "2"}]
+        spec = TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "mine.jsonl", *rows), "judge": "sandbox"})
+        with pytest.raises(UserError, match=complaint), spec.open(Context()):
+            pass
 
 
 def test_your_own_comparison_and_judge(tmp_path: Path) -> None:

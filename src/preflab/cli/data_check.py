@@ -25,7 +25,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", metavar="NAME", default="", help="the split of a folder or hub name (default: all)")
     parser.add_argument("--rows", metavar="N", type=int, help="read only the first N records (default: all)")
     parser.add_argument(
-        "--fields", metavar="HERE=THERE", nargs="+", default=[], help="your names for the fields, e.g. prompt=question"
+        "--fields",
+        metavar="HERE=THERE",
+        nargs="+",
+        default=[],
+        help="your names for the fields, e.g. prompt=question; null ignores a field",
     )
     parser.add_argument("--model", metavar="NAME|DIR", help="count lengths in this model's tokens, and show its tokens")
     parser.add_argument(
@@ -101,7 +105,9 @@ def _parse_fields(pairs: list[str]) -> dict[str, str | None]:
         here, mark, there = pair.partition("=")
         if not mark:
             raise UserError(f"--fields takes pairs HERE=THERE, such as prompt=question, not {pair!r}.")
-        fields[here] = there or None
+        if here in fields:
+            raise UserError(f"--fields names {here!r} twice. Name one place for it.")
+        fields[here] = None if there in ("", "null") else there
     check_names(fields)
     return fields
 

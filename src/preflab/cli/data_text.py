@@ -70,7 +70,8 @@ def describe_check(check: SourceCheck, model: LanguageModel | None) -> list[str]
 
 
 def print_dropped(out: Path, written: int, dropped: Sequence[Dropped]) -> None:
-    print(visible(f"{out}: {counted(written, 'record')} written, {len(dropped):,} dropped"))
+    begin = f"{out}: {counted(written, 'record')} written" if written else f"{out} is not written: no record is left"
+    print(visible(f"{begin}, {len(dropped):,} dropped"))
     for row in dropped[:_DROPPED_SHOWN]:
         print(visible(f"  {row.where}: {row.reason.removeprefix(row.where).lstrip(': ')}"))
     if len(dropped) > _DROPPED_SHOWN:

@@ -6,12 +6,15 @@ The command asks for the data and the model if no option names them.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
 from preflab.errors import UserError
 from preflab.paths import user_path
+
+_LONGEST_NAME = 100
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -32,17 +35,31 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> None:
     from preflab.study.first_file import FirstStudy, write_first_file
 
+    name = _choose_name(options)
     if options.output.exists():
         raise UserError(f"{options.output} exists already. Name another file with --output.")
     data = options.data or ask("--data", "Your data (a file, a folder, or a name on the hub)")
     model = options.model or ask("--model", "The model to train (a directory, a name on the hub, smollm2)")
-    text = write_first_file(FirstStudy(options.name or options.output.stem, data, model, options.evaluator))
+    text = write_first_file(FirstStudy(name, data, model, options.evaluator))
     try:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"{options.output} cannot be written: {error.strerror}.") from error
     print(f"{options.output} is written. Next: preflab study {options.output} --plan")
+
+
+def _choose_name(options: argparse.Namespace) -> str:
+    """Returns the name of the study: the user's own, or the file's, with `-` for the characters that no name may have."""
+    from preflab.fields import check_name
+
+    if options.name is None:
+        plain = re.sub(r"[^A-Za-z0-9._+-]+", "-", options.output.stem).strip(".-")
+        return plain[:_LONGEST_NAME] or "study"
+    try:
+        return check_name(options.name)
+    except ValueError as error:
+        raise UserError(f"--name {options.name!r}: {error}.") from error
 
 
 def ask(option: str, question: str) -> str:

@@ -7,7 +7,7 @@ that teaches nothing, and `UserError` for a broken record.
 
 from __future__ import annotations
 
-from preflab.data.labels import FileLabels
+from preflab.data.labels import FileLabels, LabelError, rate_message
 from preflab.data.numbers import read_number
 from preflab.data.problems import read_tests
 from preflab.data.prompts import make_prompt, read_question, read_whole
@@ -43,13 +43,13 @@ def read_ground_truth(record: DataRecord, where: str, labels: FileLabels) -> lis
 def read_single(answer: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
     """Reads one answer, and the label that calls the answer good or bad if the record has one."""
     turns, completion = read_answer(record[answer], read_question(record, where), f"{where}: `{answer}`")
-    return [_rate(record, turns, completion, where, labels)]
+    return [_rate(record, answer, turns, completion, where, labels)]
 
 
 def read_reply(field: str, answer: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
     """Reads a dialogue that ends in a question, and the answer to it in another field, with its label if it has one."""
     turns, completion = read_answer(record[answer], read_whole(record, field, where), f"{where}: `{answer}`")
-    return [_rate(record, turns, completion, where, labels)]
+    return [_rate(record, answer, turns, completion, where, labels)]
 
 
 def read_messages(field: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
@@ -58,12 +58,21 @@ def read_messages(field: str, record: DataRecord, where: str, labels: FileLabels
     turns = read_whole(record, field, where)
     if turns[-1].role != "assistant":
         return [DialogueRow(make_prompt(record, turns, where))]
-    return [_rate(record, turns[:-1], Completion(turns[-1].content), where, labels)]
+    return [_rate(record, field, turns[:-1], Completion(turns[-1].content), where, labels)]
 
 
-def _rate(record: DataRecord, turns: Turns, answer: Completion, where: str, labels: FileLabels) -> DialogueRow:
-    """Returns a row with one answer. An answer with a bad label becomes `rejected`, so that no method imitates it."""
+def _rate(
+    record: DataRecord, field: str, turns: Turns, answer: Completion, where: str, labels: FileLabels
+) -> DialogueRow:
+    """Returns a row with one answer, which the record holds in `field`. An answer with a bad label becomes `rejected`, so that
+    no method imitates it. The label may stand inside of the answer's message."""
     prompt, good = make_prompt(record, turns, where), labels.rate(record, where)
+    inside = rate_message(record[field], f"{where}: `{field}`")
+    if None not in (good, inside) and good != inside:
+        raise LabelError(
+            f"{where}: a label of the record and a label inside of `{field}` say the opposite. Remove one."
+        )
+    good = inside if good is None else good
     if good is None:
         return DialogueRow(prompt, answer)
     return DialogueRow(prompt, answer, rated=True) if good else DialogueRow(prompt, rejected=answer, rated=True)

@@ -26,7 +26,7 @@ _NOUNS: dict[type[AnyRecord], str] = {
 class RowCounts:
     """The counts that `check_rows` returns. `noun`: the word for one row, such as `pair`. `faults`: for each fault (in
     words), how many rows have it. `useless`: how many rows teach nothing, because an answer is empty or all answers are
-    the same. `longer_wins`: see `LengthBias.longer_wins`."""
+    the same. `longer_wins`: see `LengthBias.longer_wins`. `labels`: which labels the rows have, good (true) or bad."""
 
     noun: str
     rows: int
@@ -34,6 +34,7 @@ class RowCounts:
     faults: Counter[str]
     useless: int
     longer_wins: float | None
+    labels: frozenset[bool] = frozenset()
 
     def describe(self) -> str:
         """Returns the counts as one line."""
@@ -41,6 +42,9 @@ class RowCounts:
         words += [f"in {count} {fault}" for fault, count in self.faults.most_common()]
         if self.longer_wins is not None:
             words.append(f"the longer answer is chosen in {self.longer_wins:.0%}")
+        if len(self.labels) == 1:
+            label = "good" if True in self.labels else "bad"
+            words.append(f"every label is {label}, so that nothing shows the difference from the other answers")
         return "; ".join(words)
 
 
@@ -53,12 +57,15 @@ def check_rows(rows: Iterable[AnyRecord], where: str) -> RowCounts:
     """
     finder, faults, useless, total = FaultFinder(), Counter[str](), 0, 0
     prompts: set[int] = set()
+    labels: set[bool] = set()
     bias = LengthBias()
     noun = "prompt"
     for total, record in enumerate(rows, start=1):  # noqa: B007 # `total` is read after the loop
         noun = _NOUNS.get(type(record), "prompt")
         row = _make_row(record)
         prompts.add(hash(row.prompt.turns))
+        if isinstance(record, Rated):
+            labels.add(record.desirable)
         of_row = finder.find(row)
         faults.update(of_row)
         useless += EMPTY in of_row or SAME_ANSWERS in of_row
@@ -70,7 +77,7 @@ def check_rows(rows: Iterable[AnyRecord], where: str) -> RowCounts:
         raise UserError(
             f"{where}: {fault}. Nothing can be learned from this. `preflab data check FILE` lists the faulty records."
         )
-    return RowCounts(noun, total, len(prompts), faults, useless, bias.longer_wins)
+    return RowCounts(noun, total, len(prompts), faults, useless, bias.longer_wins, frozenset(labels))
 
 
 def _make_row(record: AnyRecord) -> DialogueRow:

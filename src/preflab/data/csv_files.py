@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,23 +30,40 @@ _TEXT_NAMES = (
 )
 _TEXT_COLUMNS = frozenset(_TEXT_NAMES.split())
 """CSV columns whose cells are text, or messages. A cell that holds other JSON is a question or answer in JSON."""
+_DELIMITERS = (",", ";", "\t", "|")
+_EXCEL_DELIMITER = re.compile(r'"?sep=([,;\t|])"?')
+"""Matches the line that Excel takes for the name of the delimiter."""
 _STRUCTURES = ("messages", "message_id")
 """Keys by which a dialogue (OpenAI, OpenAssistant) differs from a text that happens to be JSON."""
 
 
 def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadLine]:
     """Reads the rows of a table whose first line names the columns. An empty cell counts as an absent field. A column without
-    a name (the index that pandas writes, or what follows a last comma) gets the name that pandas gives it."""
+    a name (the index that pandas writes, or what follows a last comma) gets the name that pandas gives it. `delimiter`:
+    what parts the cells, unless the first line shows another delimiter."""
     csv.field_size_limit(_LONGEST_CELL)
-    rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), delimiter=delimiter)
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     empty = True
+    above, begin = 0, 1
+    try:
+        first = text.readline()
+        if stated_delimiter := _EXCEL_DELIMITER.fullmatch(first.strip("\r\n")):
+            delimiter, first, above = stated_delimiter[1], text.readline(), 1
+        else:
+            delimiter = _find_delimiter(first, delimiter)
+        spaced = 0 < first.count(delimiter) == first.count(f"{delimiter} ")
+        rows = csv.reader(chain([first], text), delimiter=delimiter, skipinitialspace=spaced, strict=True)
+    except (*READ_ERRORS, UnicodeDecodeError) as error:
+        yield f"{path}:1", UserError(f"{path}:1 cannot be read: {error}.")
+        return
     try:
         stated = next(rows, [])
-        names = [name or f"Unnamed: {number}" for number, name in enumerate(stated)]
+        begin = above + rows.line_num + 1
+        names = [name.strip() or f"Unnamed: {number}" for number, name in enumerate(stated)]
         if len(set(names)) < len(names) or not any(stated):
-            raise UserError(f"{path}:1: the first line must give every column a different name.")
+            raise UserError(f"{path}:{above + 1}: the first line must give every column a different name.")
         for cells in rows:
-            where = f"{path}:{rows.line_num}"
+            where, begin = f"{path}:{above + rows.line_num}", above + rows.line_num + 1
             if not cells:
                 continue
             empty = False
@@ -55,12 +74,41 @@ def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadL
                 )
             else:
                 yield where, {name: _read_cell(name, cell) for name, cell in zip(names, cells, strict=True)}
-    except (*READ_ERRORS, csv.Error, UnicodeDecodeError) as error:
-        where = f"{path}:{rows.line_num + 1}"
+    except csv.Error as error:
+        yield f"{path}:{begin}", UserError(_explain_damage(error, path, begin, above + rows.line_num))
+        return
+    except (*READ_ERRORS, UnicodeDecodeError) as error:
+        where = f"{path}:{above + rows.line_num + 1}"
         yield where, UserError(f"{where} cannot be read: {error}.")
         return
     if empty:
         raise UserError(f"{path} is empty: it needs a line of column names, and one line for each record.")
+
+
+def _find_delimiter(first: str, usual: str) -> str:
+    """Returns what parts the cells of the first line: the usual delimiter, or the only other one that the line has if it has
+    no usual one."""
+    others = [other for other in _DELIMITERS if other in first]
+    return others[0] if usual not in first and len(others) == 1 else usual
+
+
+def _explain_damage(error: csv.Error, path: Path, begin: int, end: int) -> str:
+    """Returns the message about a record that breaks the rules of CSV. `begin`, `end`: the first and the last of its lines
+    that were read."""
+    where, reason = f"{path}:{begin}", str(error)
+    if reason == "unexpected end of data":
+        fault = 'a quotation mark (") opens a cell in the record that begins here, and nothing closes it'
+    elif reason.endswith("expected after '\"'"):
+        fault = (
+            f'a cell in the record that begins here opens with a quotation mark ("), and text follows the mark that closes it '
+            f"on line {end}"
+        )
+    else:
+        return f"{where} cannot be read: {reason}. The rest of the file is not read. Repair the file."
+    return (
+        f"{where}: {fault}. The rest of the file is not read. Write each quotation mark inside of a cell twice, and put the "
+        "cell in quotation marks."
+    )
 
 
 def _read_cell(name: str, cell: str) -> Any:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from preflab.data.row import DialogueRow
 from preflab.types import Completion, Problem, Prompt
 
+NULL = 'an answer is the word that programs write for a null ("NaN", "None", "null")'
 SAME_ANSWERS = "chosen and rejected are the same"
 EMPTY = "an answer is empty"
 EMPTY_PROMPT = "the last turn of the prompt is empty"
 REPEATED = "it stands further up too"
 CONTRADICTED = "another record says the opposite"
 ID_TAKEN = "its id stands further up with another prompt, level or tests"
+_NULL_WORDS = frozenset(("NaN", "nan", "None", "null", "NULL", "<NA>"))
 
 
 def list_answers(row: DialogueRow) -> list[Completion]:
@@ -24,8 +26,8 @@ def list_answers(row: DialogueRow) -> list[Completion]:
 
 
 class FaultFinder:
-    """Finds the faults of rows that are given one after another. `contradicted`: keys of prompts with their answers on
-    which two rows contradict each other. If the constructor received a key, both rows with this key get the fault;
+    """Finds the faults of rows that are given one after another. `contradicted`: the claims (see `make_claim`) on
+    which two rows contradict each other. If the constructor received a claim, both rows with this claim get the fault;
     otherwise only the later row gets the fault."""
 
     def __init__(self, contradicted: frozenset[int] = frozenset()) -> None:
@@ -40,6 +42,8 @@ class FaultFinder:
         texts = [answer.text for answer in list_answers(row)]
         prompt = row.prompt.turns
         faults = [EMPTY] if any(not text.strip() for text in texts) else []
+        if any(text.strip() in _NULL_WORDS for text in texts):
+            faults.append(NULL)
         if not any(turn.content.strip() for turn in prompt[-1:]):
             faults.append(EMPTY_PROMPT)
         if len(texts) > 1 and len(set(texts)) == 1:
@@ -52,23 +56,29 @@ class FaultFinder:
         named = _hash_prompt(row.prompt)
         if self._prompts.setdefault(hash(row.prompt.id), named) != named:
             faults.append(ID_TAKEN)
-        if (
-            (row.rated or (row.answer and row.rejected))
-            and len(set(texts)) == len(texts)
-            and self._is_contradicted(row)
-        ):
+        claim = make_claim(row)
+        if claim is not None and self._is_contradicted(claim, row):
             faults.append(CONTRADICTED)
         return faults
 
-    def _is_contradicted(self, row: DialogueRow) -> bool:
-        """Checks whether this row contradicts an earlier row, or has a key that the constructor received. Two rows
+    def _is_contradicted(self, claim: int, row: DialogueRow) -> bool:
+        """Checks whether this row contradicts an earlier row, or has a claim that the constructor received. Two rows
         contradict each other if they order the same two answers differently, or label the same answer differently."""
         texts = [answer.text for answer in (row.answer, row.rejected) if answer is not None]
-        key = hash((row.prompt.turns, frozenset(texts)))
         says = row.answer is not None if row.rated else texts == sorted(texts)
-        if self._said.setdefault(key, says) != says:
-            self.contradicted.add(key)
-        return key in self.contradicted or key in self._known
+        if self._said.setdefault(claim, says) != says:
+            self.contradicted.add(claim)
+        return claim in self.contradicted or claim in self._known
+
+
+def make_claim(row: DialogueRow) -> int | None:
+    """Returns a key of the prompt and the answers of which a row says which is better, or whether the only one is good.
+    Rows that contradict each other have the same key. Returns None if a row says nothing of this kind."""
+    texts = [answer.text for answer in list_answers(row)]
+    if not (row.rated or (row.answer and row.rejected)) or len(set(texts)) < len(texts):
+        return None
+    compared = [answer.text for answer in (row.answer, row.rejected) if answer is not None]
+    return hash((row.prompt.turns, frozenset(compared)))
 
 
 def _hash_prompt(prompt: Prompt) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from preflab.data.faults import FaultFinder
+from preflab.data.files import read_file
 from preflab.data.lines import ReadLine
 from preflab.data.reading import FileReading, ReadRecord
 from preflab.data.row import DialogueRow
@@ -41,12 +42,23 @@ def write_clean(
 
     `contradicted`: the `SourceCheck.contradicted` that `check_source` returned for the same lines. `find_refusal`: see
     `LengthMeasure`; a row that the model does not take counts as faulty. Returns the number of records written, and the
-    records left out. Raises `UserError` if the file cannot be written, exists already, or is not named as JSON lines.
+    records left out. If no record is left, there is no file. Raises `UserError` if the file cannot be written, exists
+    already, is not named as JSON lines, or would be read otherwise than the source.
     """
     require_json_lines(out)
     try:
         with out.open("x", encoding="utf-8") as file:
-            return _write_records(file, lines, reading, FaultFinder(contradicted), find_refusal)
+            try:
+                written, dropped = _write_records(file, lines, reading, FaultFinder(contradicted), find_refusal)
+                file.flush()
+                if written:
+                    _check_written(out, written, reading.begin_again())
+            except BaseException:
+                out.unlink()
+                raise
+        if not written:
+            out.unlink()
+        return written, dropped
     except FileExistsError as error:
         raise UserError(f"{out} already exists: name a new file.") from error
     except OSError as error:
@@ -69,6 +81,25 @@ def _write_records(
             file.write(json.dumps(dict(read.record), ensure_ascii=False, default=str) + "\n")
             written += 1
     return written, dropped
+
+
+def _check_written(out: Path, written: int, reading: FileReading) -> None:
+    """Reads the records that were written as a user's file is read. Raises `UserError` if one of them is refused, because
+    its meaning depended on a record that was left out."""
+    try:
+        read = sum(1 for record in reading.read_all(read_file(out)) if _take(record))
+    except UserError as error:
+        raise UserError(
+            f"{out} is not written: without the faulty records its {written} records would be refused. {error}"
+        ) from error
+    if read != written:
+        raise UserError(f"{out} is not written: of its {written} records only {read} would be read.")
+
+
+def _take(read: ReadRecord) -> bool:
+    if read.error is not None:
+        raise read.error
+    return bool(read.rows)
 
 
 def explain_drop(

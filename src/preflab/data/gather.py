@@ -14,8 +14,10 @@ from preflab.data.prompts import COMMON_FIELDS, DIALOGUE_FIELDS, QUESTION_FIELDS
 from preflab.data.row import DataRecord
 from preflab.errors import UserError
 
+SCORE = "helpfulness"
+UNSCORED = "its `helpfulness` is null, so that nothing says how good its answer is"
 _MESSAGE_FIELDS = frozenset(("message_id", "message_tree_id", "text", "role"))
-_SCORED_FIELDS = frozenset(("prompt", "response", "helpfulness"))
+_SCORED_FIELDS = frozenset(("prompt", "response", SCORE))
 _PROMPT_FIELDS = (COMMON_FIELDS | {*QUESTION_FIELDS, *DIALOGUE_FIELDS, "context"}) - {"id"}
 
 

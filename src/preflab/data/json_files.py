@@ -13,6 +13,7 @@ from typing import Any
 from preflab.data.json_objects import read_object
 from preflab.data.lines import READ_ERRORS, ReadLine, check_record, parse_lines
 from preflab.errors import UserError
+from preflab.plain import refuse_repeated_keys
 
 _CHUNK = 1 << 20
 _LONGEST_RECORD = 64 << 20
@@ -46,7 +47,7 @@ def _parse(text: bytes) -> Any:
 def _read_list(text: io.TextIOWrapper, path: Path) -> Iterator[ReadLine]:
     """Yields the items of a JSON list without loading the whole list. Stops at a damaged item, because the beginning of
     the next item cannot be found."""
-    decode = json.JSONDecoder().raw_decode
+    decode = json.JSONDecoder(object_pairs_hook=refuse_repeated_keys).raw_decode
     number, place = 0, 1
     try:
         buffer = text.read(_CHUNK).lstrip()
@@ -78,6 +79,9 @@ def _read_list(text: io.TextIOWrapper, path: Path) -> Iterator[ReadLine]:
                 continue
             number += 1
             yield f"{path}:{number}", check_record(record, f"{path}:{number}")
+    except UserError as error:
+        yield f"{path}:{number + 1}", UserError(f"{path}:{number + 1}: {error} The rest of the file is not read.")
+        return
     except (*READ_ERRORS, ValueError, RecursionError) as error:
         yield f"{path}:{number + 1}", UserError(f"{path} cannot be read after record {number}: {error}.")
         return

@@ -13,6 +13,7 @@ from preflab.data.lines import READ_ERRORS, ReadLine, check_record, open_plain
 from preflab.data.prompts import QUESTION_FIELDS
 from preflab.data.written import holds_messages, is_message
 from preflab.errors import UserError
+from preflab.plain import refuse_repeated_keys
 
 _FIRST_LIST = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"([^"\\]*)"\s*:\s*\[')
 """Matches the beginning of an object whose first value is a list."""
@@ -49,7 +50,9 @@ def list_object_splits(path: Path) -> list[str]:
 
 def _parse(text: bytes, path: Path) -> Any:
     try:
-        return json.loads(text.decode("utf-8-sig"))
+        return json.loads(text.decode("utf-8-sig"), object_pairs_hook=refuse_repeated_keys)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}.") from error
 

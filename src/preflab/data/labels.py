@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from typing import Any
+from typing import Any, cast
 
 from preflab.data.row import DataRecord
 from preflab.errors import UserError
@@ -93,6 +93,20 @@ class FileLabels:
                     "which of the two means bad. Write true or false."
                 )
         return False
+
+
+def rate_message(value: Any, where: str) -> bool | None:
+    """Returns whether the labels inside of an answer's message call the answer good; None if there is no such label. Only
+    true and false count, because numbers and words beside a text may mean anything. `value`: the message, or the
+    dialogue whose last message is the answer."""
+    messages = cast(list[Any], value) if isinstance(value, list) else [value]
+    message = cast(DataRecord, messages[-1]) if messages and isinstance(messages[-1], dict) else {}
+    stated = {
+        name: held for name, held in message.items() if name.casefold() in LABEL_FIELDS and isinstance(held, bool)
+    }
+    if len(set(stated.values())) > 1:
+        raise LabelError(f"{where}: the labels of its last message say the opposite: {', '.join(stated)}. Remove one.")
+    return next(iter(stated.values()), None)
 
 
 class LabelError(UserError):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from preflab.errors import UserError
+from preflab.plain import refuse_repeated_keys
 
 _GZIP = b"\x1f\x8b"  # the first bytes of a gzipped file; its name does not matter
 PlacedRecord = tuple[str, dict[str, Any]]
@@ -79,10 +80,17 @@ def parse_lines(lines: BufferedReader, path: Path) -> Iterator[ReadLine]:
 
 def _parse_line(line: bytes, where: str, *, first: bool) -> dict[str, Any] | UserError:
     try:
-        record = json.loads(line.decode("utf-8-sig" if first else "utf-8"))
+        record = json.loads(line.decode("utf-8-sig" if first else "utf-8"), object_pairs_hook=refuse_repeated_keys)
+    except UserError as error:
+        return UserError(f"{where}: {error}")
     except UnicodeDecodeError as error:
         return UserError(f"{where} is not UTF-8: {error.reason} at byte {error.start} of the line.")
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and b"\r" in line.strip():
+            return UserError(
+                f"{where} holds several lines that end in a carriage return alone, as on old Macs. Save the file with ends of "
+                "lines that are a line feed (Unix) or both (Windows)."
+            )
         return UserError(f"{where} is not JSON: {error.msg} at column {error.colno}. Repair or remove the line.")
     except (ValueError, RecursionError) as error:  # Python limits the digits of a number and the depth of lists
         return UserError(f"{where} cannot be read: {error}. Repair or remove the line.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
+from preflab.data.labels import LABEL_FIELDS
 from preflab.data.lines import check_text
 from preflab.data.row import NO_TEXT, DataRecord, UselessRecordError
 from preflab.errors import UserError
@@ -71,17 +72,24 @@ def is_untrained(message: Any) -> bool:
     return isinstance(message, dict) and any(cast(DataRecord, message).get(name) in (0,) for name in _WEIGHTS)
 
 
-def list_unread_keys(value: Any) -> set[str]:
+def list_unread_keys(value: Any, *, labelled: bool = False) -> set[str]:
     """Returns the keys of messages, in a list or alone, that hold something and that nothing reads, such as the reasoning
-    before an answer."""
+    before an answer. `labelled`: whether the labels of the last message are read."""
     messages = cast(list[Any], value) if isinstance(value, list) else [value]
+    answer = messages[-1] if labelled and messages else None
     return {
         name
         for message in messages
         if isinstance(message, dict) and _find_pair(cast(DataRecord, message)) is not None
         for name, held in cast(DataRecord, message).items()
-        if name not in _READ_KEYS and held not in (None, "", [], {})
+        if name not in _READ_KEYS
+        and held not in (None, "", [], {})
+        and not (message is answer and _is_label(name, held))
     }
+
+
+def _is_label(name: str, value: Any) -> bool:
+    return name.casefold() in LABEL_FIELDS and isinstance(value, bool)
 
 
 def _read_content(value: Any, where: str) -> str:

@@ -12,12 +12,15 @@ from preflab.data.numbers import SCORE_FIELDS, read_level
 from preflab.data.problems import HIDDEN_FIELDS, PUBLIC_FIELDS, read_tests
 from preflab.data.row import DataRecord, Turns, make_prompt_id
 from preflab.data.turns import drop_system, get_system, read_prompt_turns, require_question
+from preflab.data.written import holds_messages
 from preflab.errors import UserError
 from preflab.types import Problem, Prompt, Turn
 
 QUESTION_FIELDS = ("prompt", "question", "query", "instruction", "problem", "input", "inputs")
 """Fields that may hold the question. If a record has several of them, the first one listed here is read."""
 DIALOGUE_FIELDS = ("messages", "conversations", "conversation", "dialogue", "dialog", "context_messages")
+TRAJECTORY = "trajectory"
+"""The field of UltraInteract's pairs that holds the dialogue to which both answers reply."""
 _SYSTEM_FIELDS = ("system", "system_prompt")
 PROMPT_FIELDS = frozenset((*QUESTION_FIELDS, *DIALOGUE_FIELDS, *_SYSTEM_FIELDS, "context", "history"))
 """Every field from which a prompt may be made. `name_prompt_fields` says which of them are read in a record."""
@@ -64,6 +67,8 @@ def find_question(record: DataRecord) -> str | None:
         record.get("context"), list
     ):  # HelpSteer3's `context` is a list; Dolly's is text that belongs to an instruction
         return "context"
+    if field is None and holds_messages(record.get(TRAJECTORY)):
+        return TRAJECTORY
     return "history" if field is None and isinstance(record.get("history"), str) else field  # SHP
 
 
@@ -82,7 +87,7 @@ def read_question(record: DataRecord, where: str) -> Turns:
     if field is None:
         raise UserError(explain_unknown(record, where))
     place = f"{where}: `{field}`"
-    if field in DIALOGUE_FIELDS or field == "context":
+    if field in DIALOGUE_FIELDS or field in ("context", TRAJECTORY):
         turns = read_dialogue(record[field], place)
         return surround(record, turns[:-1] if turns[-1].role == "assistant" else turns, where)
     value = record[field]

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 from preflab.data.answers import read_prompt_alone
-from preflab.data.gather import gather_records
+from preflab.data.gather import SCORE, UNSCORED, gather_records
 from preflab.data.labels import LABEL_FIELDS, FileLabels, LabelError, tidy_labels
 from preflab.data.lines import ReadLine
 from preflab.data.problems import drop_tests
@@ -30,6 +30,8 @@ ReadProblem = Callable[[str, DataRecord, str], Sequence[DialogueRow]]
 """A function that reads a record of a programming data set with the testbed named by its first argument. Raises
 `UselessRecordError` if answers to the record's problem cannot be judged."""
 _NAMES_SHOWN = 12
+READ_FIELDS = frozenset(name for shape in SHAPES for name in shape.fields)
+"""Every field that some shape reads."""
 
 
 class ReadRecord(NamedTuple):
@@ -56,17 +58,23 @@ class FileReading:
         self.useless = Counter[str]()
         self._first_useless: dict[str, str] = {}
         self._fields = dict(fields or {})
-        self._absent = {name for name in self._fields.values() if name}
+        self._absent = {name for name in self._fields.values() if name} | (self._fields.keys() - READ_FIELDS)
         self._read_problem = read_problem
         self._tested = tested
         self.untried = self._laid_aside = self._unanswered = 0
         self._labels = FileLabels()
         self._labelled = Counter[bool]()
 
+    def begin_again(self) -> FileReading:
+        """Returns a reading of another file in the same way, whose records have preflab's field names already."""
+        return FileReading(None, self._read_problem, tested=self._tested)
+
     def read_all(self, lines: Iterable[ReadLine]) -> Iterator[ReadRecord]:
         """Yields every record with its rows. A broken or useless record has an error instead of rows. Raises only
         `LabelError`, possibly after the last record."""
-        for where, record in gather_records((where, self._rename(record)) for where, record in lines):
+        for where, record in gather_records((where, self._rename(record, where)) for where, record in lines):
+            if isinstance(record, UselessRecordError):
+                self._leave_out(record, where)
             if isinstance(record, UserError):
                 yield ReadRecord(where, {}, error=record)
                 continue
@@ -103,8 +111,7 @@ class FileReading:
         try:
             rows = self._read_by(shape, record, where)
         except UselessRecordError as error:
-            self.useless[error.reason] += 1
-            self._first_useless.setdefault(error.reason, where)
+            self._leave_out(error, where)
             raise
         self.shapes[shape.name] += 1
         if not shape.testbed:
@@ -112,9 +119,14 @@ class FileReading:
         self._unanswered += shape.name in DIALOGUES and rows[0].answer is None and not rows[0].rated
         if LABEL_FIELDS[0] in shape.also:
             labels = [name for name in LABEL_FIELDS if name in record]
-            self._labelled[bool(labels)] += 1
+            self._labelled[bool(labels) or rows[0].rated] += 1
             self.unread.update(labels[1:] if rows[0].rated else labels)
         return rows
+
+    def _leave_out(self, error: UselessRecordError, where: str) -> None:
+        """Counts a record that is left out."""
+        self.useless[error.reason] += 1
+        self._first_useless.setdefault(error.reason, where)
 
     def check_fields(self) -> None:
         """Raises `UserError` if the setting `fields` refers to a field that no record has."""
@@ -183,15 +195,26 @@ class FileReading:
         self._laid_aside += plain is not record or shape.name == VERL
         return rows
 
-    def _rename(self, record: DataRecord | UserError) -> dict[str, Any] | UserError:
-        """Returns the record without null fields, and with the user's own fields renamed to preflab's names."""
+    def _rename(self, record: DataRecord | UserError, where: str) -> dict[str, Any] | UserError:
+        """Returns the record without null fields, and with the user's own fields renamed to preflab's names. Returns an
+        error for an answer whose score is null: without the score it would become a demonstration."""
         if isinstance(record, UserError):
             return record
+        renamed = self._rename_fields(record)
+        score = self._fields.get(SCORE, SCORE)
+        unscored = score is not None and score in record and record[score] is None
+        if unscored and {"prompt", "response"} <= renamed.keys():
+            return UselessRecordError(f"{where}: {UNSCORED}.", UNSCORED)
+        return renamed
+
+    def _rename_fields(self, record: DataRecord) -> dict[str, Any]:
         if not self._fields:
             return tidy_labels({name: value for name, value in record.items() if value is not None}, ())
         sources = {path.partition(".")[0] for path in self._fields.values() if path} | self._fields.keys()
         renamed = {name: value for name, value in record.items() if name not in sources and value is not None}
         for name, path in self._fields.items():
+            if path is None and name in record:
+                self._absent.discard(name)
             value = None if path is None else look_up(record, path)
             if value is not None and path is not None:
                 self._absent.discard(path)
@@ -216,11 +239,11 @@ def look_up(record: DataRecord, path: str) -> Any:
 
 
 def check_names(fields: FieldNames) -> FieldNames:
-    """Returns `fields`. Raises `UserError` if one of its keys is a field that no shape reads."""
-    known = {name for shape in SHAPES for name in shape.fields}
-    for name in fields:
-        if name not in known:
-            raise UserError(f"no shape reads a field {name!r}.{nearest(name, known)}")
+    """Returns `fields`. Raises `UserError` if one of its keys is a field that no shape reads, and is not to be ignored
+    either."""
+    for name, place in fields.items():
+        if name not in READ_FIELDS and place is not None:
+            raise UserError(f"no shape reads a field {name!r}.{nearest(name, READ_FIELDS)}")
     return fields
 
 

@@ -94,8 +94,12 @@ def name_unread(shape: Shape, record: DataRecord) -> list[str]:
     dialogue = find_field(record, (name for name in shape.needs if name in DIALOGUE_FIELDS))
     asked = name_prompt_fields(record, dialogue or find_question(record))
     unread = [name for name in record if name not in asked and (name in PROMPT_FIELDS or name not in shape.fields)]
+    labelled = LABEL_FIELDS[0] in shape.also
     inside = (
-        f"{name}.{key}" for name in record if name not in unread for key in sorted(list_unread_keys(record[name]))
+        f"{name}.{key}"
+        for name in record
+        if name not in unread
+        for key in sorted(list_unread_keys(record[name], labelled=labelled and name in shape.needs))
     )
     return [*unread, *inside]
 

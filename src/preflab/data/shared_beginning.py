@@ -7,9 +7,9 @@ from itertools import takewhile
 from typing import Any
 
 from preflab.data.hh_strings import is_dialogue
-from preflab.data.prompts import explain_unknown, find_question
+from preflab.data.prompts import COMMON_FIELDS, explain_unknown, find_question
 from preflab.data.row import PROMPT_UNCLEAR, DataRecord, UselessRecordError
-from preflab.data.written import begins_like_messages
+from preflab.data.written import begins_like_messages, holds_messages, is_message
 from preflab.errors import UserError
 
 _SPEAKER = re.compile(
@@ -17,6 +17,16 @@ _SPEAKER = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 """Matches what marks the turns of a dialogue."""
+_TAG = re.compile(r"[\w./:@+-]*", re.ASCII)
+"""Matches one word, which is a mark of the record and not a question."""
+_METADATA_NAMES = (
+    "source data_source dataset dataset_name subset split category subcategory task task_type topic domain type tag tags "
+    "language lang license url date time timestamp created_at updated_at name author annotator worker "
+    "rationale reason explanation feedback critique model model_name chosen_model rejected_model model_chosen "
+    "model_rejected chosen_policy rejected_policy"
+)
+_METADATA = frozenset(_METADATA_NAMES.split())
+"""Fields whose texts are about the record, and are not its question."""
 
 
 def holds_texts_alone(record: DataRecord) -> bool:
@@ -28,8 +38,15 @@ def holds_texts_alone(record: DataRecord) -> bool:
 
 def part_texts(better: str, worse: str, record: DataRecord, where: str) -> tuple[str, str, str]:
     """Returns the words with which both texts begin, and what is left of each text. Raises `UserError` if there are no such
-    words, or if the texts are dialogues in a form that is not read. Raises `UselessRecordError` if one text is the whole
-    beginning of the other, because nothing then says where its answer begins."""
+    words, if another field may be the question, or if the texts are dialogues in a form that is not read. Raises
+    `UselessRecordError` if one text is the whole beginning of the other, because nothing then says where its answer begins."""
+    other = _find_possible_question(record)
+    if other is not None:
+        raise UserError(
+            f"{where}: no known field holds the question, but `{other}` may be it. If it is, name it: "
+            f"`fields: {{prompt: {other}}}`. If it is not, ignore it: `fields: {{{other}: null}}`. The words with which "
+            "`chosen` and `rejected` both begin are then the prompt."
+        )
     shared = _find_shared_words(better, worse)
     if not shared.strip():
         raise UserError(explain_unknown(record, where))
@@ -43,6 +60,19 @@ def part_texts(better: str, worse: str, record: DataRecord, where: str) -> tuple
     if not all(answers):
         raise UselessRecordError(f"{where}: {PROMPT_UNCLEAR}.", PROMPT_UNCLEAR)
     return shared.strip(), *answers
+
+
+def _find_possible_question(record: DataRecord) -> str | None:
+    """Returns the first field beside the two texts that is not read and holds messages, or a text of several words that
+    does not describe the record; None if there is no such field."""
+    known = COMMON_FIELDS | _METADATA | {"chosen", "rejected"}
+    return next((name for name, value in record.items() if name not in known and _may_ask(value)), None)
+
+
+def _may_ask(value: Any) -> bool:
+    if isinstance(value, str):
+        return _TAG.fullmatch(value.strip()) is None
+    return is_message(value) or holds_messages(value)
 
 
 def _find_shared_words(one: str, other: str) -> str:

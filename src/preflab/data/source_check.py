@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from preflab.data.faults import FaultFinder, list_answers
+from preflab.data.claims import Claims
+from preflab.data.faults import CONTRADICTED, FaultFinder, list_answers
 from preflab.data.length_bias import LengthBias
 from preflab.data.lines import ReadLine
 from preflab.data.reading import FileReading, ReadRecord
@@ -65,7 +66,7 @@ class SourceCheck(BaseModel):
     shapes: how many records have each shape.
     records: how many records there are.
     usable: how many records make a row.
-    flawless: how many records have a row without a fault.
+    flawless: how many records have a row without a fault. A row that any other row contradicts has a fault.
     kinds: for each kind of example (prompt, demonstration, pair, ...), how many of them the records give.
     turns: for each number of turns, how many prompts have it.
     prompt_lengths, answer_lengths: the distributions of the lengths of prompts and answers, in `unit`.
@@ -132,7 +133,8 @@ class _Tally:
         self.measure = measure
         self.finder = FaultFinder()
         self.bias = LengthBias()
-        self.records = self.usable = self.flawless = self.rows = self.over = 0
+        self.claims = Claims()
+        self.records = self.usable = self.rows = self.over = 0
         self.kinds, self.turns = Counter[str](), Counter[int]()
         self.prompt_lengths, self.answer_lengths = array("q"), array("q")
         self.faults: dict[str, list[str]] = {}
@@ -156,7 +158,7 @@ class _Tally:
             self.usable += 1
             self._keep_first(read)
             faults = [self._add_row(row) for row in read.rows]
-            self.flawless += not all(faults)
+            self.claims.add([row for row, found in zip(read.rows, faults, strict=True) if not found])
             self._blame(read.where, dict.fromkeys(fault for of_row in faults for fault in of_row))
 
     def _keep_first(self, read: ReadRecord) -> None:
@@ -205,11 +207,15 @@ class _Tally:
 
     def summarize(self) -> dict[str, Any]:
         """Returns the fields of a `SourceCheck` that are counted from the rows."""
+        contradicted = frozenset(self.finder.contradicted)
+        lost = self.claims.count_lost(contradicted)
+        if lost:
+            self.fault_counts[CONTRADICTED] += lost
         counts = self.fault_counts.most_common()
         return {
             "records": self.records,
             "usable": self.usable,
-            "flawless": self.flawless,
+            "flawless": self.claims.records - lost,
             "kinds": {"prompts": len(self.prompts), **{kind: count for kind, count in self.kinds.items() if count}},
             "turns": dict(sorted(self.turns.items())),
             "unit": self.measure.unit,
@@ -223,7 +229,7 @@ class _Tally:
             "length_only_accuracy": self.bias.length_only_accuracy,
             "first": self.first,
             "prompt_keys": frozenset(self.prompts),
-            "contradicted": frozenset(self.finder.contradicted),
+            "contradicted": contradicted,
         }
 
 

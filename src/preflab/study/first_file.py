@@ -82,13 +82,25 @@ def write_first_file(wanted: FirstStudy) -> str:
 
 
 def inspect_data(wanted: FirstStudy) -> DataFacts:
-    """Opens the data and counts their rows. If the data have tests, opens them with the sandbox as the judge."""
+    """Opens the data and counts their rows. If the data have tests and no pairs, opens them with the sandbox as the judge."""
     try:
         with Jsonl(data=wanted.data).open(Context()) as opened:
-            return _count(require_testbed(opened))
+            facts, tested = _count(require_testbed(opened)), any("`judge`" in note for note in opened.notes)
     except UserError as error:
         if "`judge`" not in str(error):
             raise
+        return _count_tested(wanted)
+    if facts.judged == "pairs" or not tested:
+        return facts
+    try:
+        return _count_tested(wanted)
+    except UserError:
+        if wanted.evaluator:
+            return facts
+        raise
+
+
+def _count_tested(wanted: FirstStudy) -> DataFacts:
     with Jsonl(data=wanted.data, judge="sandbox").open(Context()) as opened:
         return _count(require_testbed(opened))
 

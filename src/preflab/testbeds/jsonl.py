@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -146,7 +147,10 @@ class Jsonl(Sandboxed):
 
         public, hidden = complete(problem.public_tests), complete(problem.hidden_tests)
         problem = replace(problem, public_tests=public, hidden_tests=hidden)
-        _check_tests_are_text(problem)
+        try:
+            _check_tests_are_text(problem)
+        except UserError as error:
+            raise UserError(f"{self.locate(problem)}: {error}") from error
         return replace(row, prompt=problem)
 
     def _drop_untested(
@@ -287,11 +291,11 @@ def _check_tests_are_text(problem: Problem) -> None:
     for test in _all_tests(problem):
         for part in (test.input, test.output):
             if isinstance(part, str):
-                check_text(part, f"A test of the problem {problem.id!r}")
+                check_text(part, f"a test of the problem {problem.id!r}")
             elif test.how.task.mode == "stdin":
                 raise UserError(
-                    f"Problem {problem.id!r}: under `judge: sandbox`, a test's `input` (standard input) and `output` "
-                    "(what the program must print) must be text."
+                    f"under `judge: sandbox`, a test's `input` (standard input) and `output` (what the program must print) "
+                    f"must be text. A test of the problem {problem.id!r} holds {json.dumps(part, default=str)[:60]}."
                 )
 
 
