@@ -168,3 +168,58 @@ def test_a_run_says_what_it_learns_from(tmp_path: Path, capsys: pytest.CaptureFi
     execute(run_file(tmp_path, [question(number) for number in range(40)]), tmp_path / "run")
     said = next(line for line in capsys.readouterr().err.splitlines() if "learns from" in line)
     assert "pairs for" in said and "the longer answer is chosen in 100%" in said
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_long_answer_of_a_reward_models_held_out_pairs_is_named(tmp_path: Path, split: str) -> None:
+    """Protects the number on the test split: a pair there that does not fit stops the run before its first step. Before,
+    the run ended well and its result had no such number."""
+    held_out = tmp_path / "held-out.jsonl"
+    rows = [
+        {"prompt": "w3", "chosen": "good", "rejected": "bad"},
+        {"prompt": "w4", "chosen": "w5 " * 60, "rejected": "bad"},
+    ]
+    held_out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arm = reward_model_file(tmp_path, split=split, held_out=held_out, limit=1024)
+    with pytest.raises(UserError, match=r"do not fit .* The first is .*held-out\.jsonl:2, which takes \d+ tokens"):
+        execute(arm, tmp_path / "run", keeping=Keeping(progress=False))
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_a_reward_model_is_measured_on_answers_that_are_cut_as_in_training(tmp_path: Path) -> None:
+    """Protects a finished training: with `max_completion_tokens` the held-out answers fit too. Before, the measurement
+    took them whole and stopped after the last step."""
+    held_out = tmp_path / "held-out.jsonl"
+    held_out.write_text(json.dumps({"prompt": "w4", "chosen": "w5 " * 60, "rejected": "bad"}) + "\n")
+    arm = reward_model_file(tmp_path, split="test", held_out=held_out, limit=8)
+    result = execute(arm, tmp_path / "run", keeping=Keeping(progress=False))
+    assert result["held_out"]["pairs"] == 1
+    assert "1 of 2 answers of the pairs of jsonl (test) are cut after 8 tokens." in result["data_notes"]
+
+
+def reward_model_file(tmp_path: Path, *, split: str, held_out: Path, limit: int) -> Arm:
+    """A reward model on short pairs, with a file of its own as `split`."""
+    method = {"kind": "rm", "batch_size": 4, "epochs": 1, "max_completion_tokens": limit}
+    arm = run_file(tmp_path, [question(number) for number in range(40)], method=method)
+    testbed = arm.testbed.model_copy(update={split: str(held_out)})
+    return arm.model_copy(update={"testbed": testbed})
+
+
+def test_pairs_that_a_cut_makes_the_same_are_left_out(tmp_path: Path) -> None:
+    """Protects from a training that learns nothing: answers that differ only behind the cut are counted and left out, and
+    if no pair is left, the run stops before its first step."""
+    shared = "w2 " * 9
+    rows = [question(number) for number in range(40)]
+    rows[7] |= {"chosen": shared + "good", "rejected": shared + "bad"}
+    with_file = run_file(tmp_path, rows, preferences=str(tmp_path / "mine.jsonl"))
+    result = execute(with_file, tmp_path / "run", keeping=Keeping(progress=False))
+    note = (
+        "are cut after 8 tokens; in 1 of 40 rows all answers are the same after the cut, and these rows were left out."
+    )
+    assert any(f"2 of 80 answers of {tmp_path / 'mine.jsonl'} {note}" == said for said in result["data_notes"])
+    same = run_file(tmp_path, [row | {"chosen": shared + "good", "rejected": shared + "bad"} for row in rows])
+    with pytest.raises(
+        UserError, match=r"in (\d+) of \1 rows all answers are the same .* Raise `max_completion_tokens`"
+    ):
+        execute(same, tmp_path / "other", keeping=Keeping(progress=False))
+    assert not (tmp_path / "other" / "metrics.jsonl").exists()

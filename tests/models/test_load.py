@@ -304,13 +304,19 @@ def test_a_model_that_reads_both_ways(tmp_path: Path) -> None:
         ({"num_attention_heads": 0}, "num_attention_heads is 0"),
         ({"num_hidden_layers": "2"}, "num_hidden_layers is '2'"),
         ({"num_hidden_layers": 1.5}, r"num_hidden_layers is 1\.5"),
+        ({"max_position_embeddings": -1}, "max_position_embeddings is -1"),
+        ({"max_position_embeddings": 0}, "max_position_embeddings is 0"),
+        ({"rope_theta": 0}, r"rope_theta is 0\. It must be a number greater than 0"),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": 0}}, "rope_theta is 0"),
+        ({"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": -1.0}}}, r"rope_theta is -1\.0"),
         ({"head_dim": 7}, "lacks weights|cannot be read|does not run"),
     ],
 )
 def test_a_configuration_that_does_not_fit_its_weights(
     changes: dict[str, object], says: str, saved: dict[str, Path], tmp_path: Path
 ) -> None:
-    """Protects from layers that are dropped in silence, and from a traceback: one line names the field or the weights."""
+    """Protects from layers that are dropped in silence, from NaN, and from a traceback: one line names the field or
+    the weights."""
     with pytest.raises(UserError, match=says) as refusal:
         load_directory(copied(saved["qwen2"], tmp_path / "m", **changes))
     assert "\n" not in str(refusal.value)

@@ -111,6 +111,19 @@ def test_unknown_target_is_refused(saved: dict[str, Path]) -> None:
         load_model(ModelSpec(name=str(saved["llama"]), lora=LoRA(targets=("no_such",))), seed=0)
 
 
+def test_a_rank_above_every_width_is_refused(saved: dict[str, Path]) -> None:
+    """Protects from adapters that are many times larger than the model: the message names the largest rank."""
+    for family in ("llama", "gpt2"):
+        model = load_directory(saved[family]).model
+        with pytest.raises(UserError, match=r"rank 100000 .* a width of (\d+)\. Set a rank of \1 or less") as refusal:
+            lora.attach(model, LoRA(rank=100_000), seed=0)
+        widest = int(str(refusal.value).split()[-3])
+        adapted = trainable(lora.attach(model, LoRA(rank=widest), seed=0))
+        assert widest == max(n for tensor in adapted.values() for n in tensor.shape)
+    with pytest.raises(UserError, match="a width of 32"):
+        lora.attach(load_directory(saved["llama"]).model, LoRA(rank=33, targets=("q_proj",)), seed=0)
+
+
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "mixtral", "qwen3_moe", "jamba", "phimoe", "mamba"])
 def test_what_was_trained_is_what_is_saved(kind: str, tmp_path: Path) -> None:
     """Protects a run's work, on mixtures of experts and beside state-space layers too: the merged weights, the adapters that

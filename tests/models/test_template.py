@@ -20,7 +20,7 @@ from preflab.models import refusal
 from preflab.models import template as reading
 from preflab.models.lm import LanguageModel
 from preflab.models.load import load_directory
-from preflab.models.refusal import REWRITTEN, RefusalFinder, find_refusal
+from preflab.models.refusal import LONG_TEXT, REWRITTEN, RefusalFinder, find_refusal
 from preflab.types import Completion, Prompt, Turn
 
 CUT = CHATML.index("{% if add_generation_prompt")
@@ -162,6 +162,31 @@ def test_prompt_and_answer_begin_the_templates_rendering(case: tuple[LanguageMod
         assert QUESTION in lm.tokenizer.decode(lm.encode_prompt(prompt))
 
 
+@pytest.mark.parametrize(
+    ("chat", "ends"),
+    [
+        (
+            "{% for m in messages %}{{ m.content }}{% if not loop.last or add_generation_prompt %}"
+            "{{ '<|im_end|>\n' }}{% endif %}{% endfor %}",
+            ["<|im_end|>", "<|endoftext|>"],
+        ),
+        (
+            "{{ bos_token }}{% for m in messages %}{{ '<|im_start|>' if m.role == 'user' else ' = ' }}{{ m.content }}"
+            "{% endfor %}",
+            ["<|endoftext|>"],
+        ),
+    ],
+)
+def test_the_end_of_an_earlier_answer_counts_where_the_last_has_none(
+    chat: str, ends: list[str], tmp_path: Path
+) -> None:
+    """Protects answers from going on behind the token that ends them everywhere but at a dialogue's end. A token that opens
+    the next question ends no answer."""
+    special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+    lm = load_directory(save_chat(tmp_path / "m", chat, special=special, eos="<|endoftext|>"))
+    assert lm.tokenizer.convert_ids_to_tokens(list(lm.end_ids)) == ends
+
+
 def test_answers_come_back(case: tuple[LanguageModel, list[str]]) -> None:
     """Protects programs, whose blanks mean something: decoding undoes encoding, leading blanks and lines included, whether
     the answer ended or not."""
@@ -209,6 +234,54 @@ def test_an_answer_with_reasoning_of_its_own_is_named(tmp_path: Path) -> None:
     assert find_refusal(load_directory(save_chat(tmp_path / "plain", CHATML)), ask(QUESTION), [thought]) is None
 
 
+def changing(content: str) -> str:
+    """ChatML whose answers are written as `content` says."""
+    written = "}}{% if m.role == 'assistant' %}{{ " + content + " }}{% else %}{{ m.content }}{% endif %}{{"
+    return CHATML.replace("+ m.content +", written)
+
+
+@pytest.mark.parametrize(
+    ("content", "answer"),
+    [
+        ("m.content.split('</think>')[-1]", "<think>r</think>Sure"),
+        ("m.content|e", "Tom & Jerry"),
+        ("m.content|e", "it's so"),
+        ("m.content|tojson", 'say "yes"'),
+        ("m.content|replace('\\n', ' ')", "one\ntwo"),
+        ("m.content[:20]", "a plain answer of more than twenty letters"),
+    ],
+)
+def test_an_answer_that_the_template_changes_is_named(content: str, answer: str, tmp_path: Path) -> None:
+    """Protects from training on ids that the template never writes, also where it writes nothing before an answer, and also
+    behind plain rows that it takes. Other answers are taken."""
+    lm = load_directory(save_chat(tmp_path / "m", changing(content)))
+    finder = RefusalFinder(lm)
+    for text in ("yes", "so be it"):
+        assert finder.find(ask(QUESTION), [Completion(text)]) is None
+    refusal = finder.find(ask(QUESTION), [Completion("no"), Completion(answer)])
+    assert refusal is not None and refusal.fault == REWRITTEN and "for this answer" in refusal.reason
+    assert finder.find(ask(QUESTION), [Completion("no")]) is None
+
+
+@pytest.mark.parametrize("where", ["messages[0].role == 'system'", "messages|length > 4"])
+@pytest.mark.parametrize("written", ["add_generation_prompt", "m.role == 'assistant'"])
+def test_what_stands_before_an_answer_to_some_prompts_alone_is_named(where: str, written: str, tmp_path: Path) -> None:
+    """Protects prompts with a system turn or many turns: the template writes a block before their answers alone, or asks
+    for it alone. The row is named, with or without answers; short prompts are taken."""
+    block = "{% if " + where + " %}{{ '<think>\n' }}{% endif %}"
+    if written == "add_generation_prompt":
+        chat = TURNS + ASK.replace("{% endif %}", block + "{% endif %}")
+    else:
+        head = "{{ '<|im_start|>' + m.role + '\n' }}{% if m.role == 'assistant' %}" + block + "{% endif %}"
+        chat = "{% for m in messages %}" + head + "{{ m.content + '<|im_end|>\n' }}{% endfor %}" + ASK
+    finder = RefusalFinder(load_directory(save_chat(tmp_path / "m", chat)))
+    turns = (Turn("system", "be kind"), Turn("user", "hello")) if "system" in where else ask(*["a"] * 5).turns
+    for answers in ([], [Completion("yes")]):
+        assert finder.find(ask("hello"), answers) is None
+        refusal = finder.find(Prompt("p", turns), answers)
+        assert refusal is not None and "Change the turns of the prompt" in refusal.reason
+
+
 def test_plain_rows_of_the_same_roles_are_rendered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects the start of a run on many rows: of 50 plain rows the template renders the first. A row with brackets, a
     blank turn, or other roles is rendered itself, since the template may react to them."""
@@ -217,7 +290,8 @@ def test_plain_rows_of_the_same_roles_are_rendered_once(tmp_path: Path, monkeypa
     real = refusal.render_prompt
 
     def watch(tokenizer: Any, form: Any, turns: Any) -> str:
-        rendered.append(turns[-1].content)
+        if turns[-1].content != LONG_TEXT:
+            rendered.append(turns[-1].content)
         return real(tokenizer, form, turns)
 
     monkeypatch.setattr(refusal, "render_prompt", watch)

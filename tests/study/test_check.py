@@ -54,14 +54,24 @@ def test_a_whole_study_passes(tmp_path: Path) -> None:
         ({"init": "nowhere"}, "nowhere"),
         ({"policy": "nowhere", "method": None}, "nowhere"),
         ({"preferences": "nowhere.jsonl"}, "nowhere.jsonl"),
-        ({"method": {"kind": "warm", "models": ["gone-a", "gone-b"]}}, "gone-a"),
+        (
+            {
+                "method": "ppo",
+                "reward": {"kind": "learned", "path": "stage:warm"},
+                "stages": {
+                    "sft": {"method": "sft"},
+                    "warm": {"method": {"kind": "warm", "models": ["gone-a", "gone-b"]}},
+                },
+            },
+            "gone-a",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_an_arm_lacks(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     """The second arm's reward, reward model, start, policy, file or members are missing: before the SFT stage trains, with the
-    arm's name. The directory is not claimed."""
-    with pytest.raises(UserError, match=rf"`second` cannot run: .*{said}"):
+    arm's or stage's name. The directory is not claimed."""
+    with pytest.raises(UserError, match=rf"`(second|warm)` cannot run: .*{said}"):
         run_missing(study(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

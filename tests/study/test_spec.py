@@ -186,3 +186,56 @@ def test_shipped_trials_are_what_the_arms_hold() -> None:
             assert len(tried) == study.tuning.trials
             assert chosen.score == max(trial.score or 0.0 for trial in tried)
             assert with_settings(study.arms[name], chosen.settings, where=name).method == study.arms[name].method
+
+
+ARM = {"method": "dpo", "init": "stage:sft"}
+
+
+@pytest.mark.parametrize(
+    ("arm", "says"),
+    [
+        (
+            {"init": "stage:rm"},
+            "`arms.x.init` is `stage:rm`, but the method rm there makes a reward model. .* a policy.",
+        ),
+        ({"init": "stage:pairs"}, "`arms.x.init` is `stage:pairs`, but the method pairs there makes pairs"),
+        ({"policy": "stage:rm", "method": None}, "`arms.x.policy` is `stage:rm`, .* a reward model"),
+        ({"preferences": "stage:sft"}, "`arms.x.preferences` is `stage:sft`, .* makes a policy. .* pairs or rankings"),
+        ({"preferences": "stage:rm"}, "`arms.x.preferences` is `stage:rm`, .* makes a reward model"),
+        ({"reward": {"kind": "learned", "path": "stage:sft"}}, "`arms.x.reward` is `stage:sft`, .* makes a policy"),
+        ({"reward": {"kind": "ensemble", "models": ["stage:rm", "stage:pairs"]}}, "`arms.x.reward` is `stage:pairs`"),
+        ({"method": "rm"}, "`arms.x`: the method rm makes a reward model, but a study compares policies"),
+        ({"method": "pairs", "reward": "tests"}, "`arms.x`: the method pairs makes pairs"),
+        ({"method": {"kind": "warm", "models": ["stage:rm", "stage:sft"]}}, "`arms.x.method` is `stage:sft`"),
+    ],
+)
+def test_a_stage_of_the_wrong_kind_is_refused_with_the_file(arm: dict[str, object], says: str) -> None:
+    """Protects hours of training: a stage that makes something else than its user needs is named when the file is read."""
+    with pytest.raises(UserError, match=says):
+        study(arms={"x": {**ARM, **arm}})
+
+
+def test_stages_and_evaluators_use_what_a_stage_makes() -> None:
+    """Protects stages and evaluators in the same way as arms."""
+    stages = {**DATA["stages"], "late": {"method": "sft", "init": "stage:rm"}}  # type: ignore[dict-item]
+    with pytest.raises(UserError, match=r"`stages\.late\.init` is `stage:rm`"):
+        study(stages=stages)
+    model = {"kind": "learned", "path": "stage:sft"}
+    with pytest.raises(UserError, match=r"`evaluators\..*` is `stage:sft`, .* makes a policy"):
+        study(evaluator={"kind": "reward-model", "model": model})
+    duel = {"evaluator": {"kind": "by-reward", "model": model}, "pairs": [["ppo-rm", "sft"]]}
+    with pytest.raises(UserError, match=r"`pairwise\.duel\.evaluator` is `stage:sft`"):
+        study(pairwise={"duel": duel})
+
+
+@pytest.mark.parametrize(
+    ("pairs", "says"),
+    [
+        ([["sft", "sft"]], "the arm 'sft' with itself"),
+        ([["ppo-rm", "sft"], ["sft", "ppo-rm"]], "the pair of 'sft' and 'ppo-rm' twice"),
+    ],
+)
+def test_a_comparison_is_named_once(pairs: list[list[str]], says: str) -> None:
+    """Protects the adjusted p-values, which grow with each comparison."""
+    with pytest.raises(UserError, match=says):
+        study(comparisons=pairs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from preflab.arm.data import (
     rated_of,
     refuse_shared_data,
 )
+from preflab.arm.fitting import FittedTestbed
 from preflab.arm.open import OpenArm, load_policy, open_arm, stages_of
 from preflab.arm.origin import manifest_of
 from preflab.arm.spec import STAGE, Arm, evaluator_models, made_elsewhere, stage_path
@@ -34,7 +35,7 @@ from preflab.models.facts import TRAINED_ON
 from preflab.models.lm import LanguageModel
 from preflab.models.lora import ADAPTER
 from preflab.models.verify import save_verified
-from preflab.testbeds.base import SPLITS, Testbed, count_rows, read_rows
+from preflab.testbeds.base import SPLITS, count_rows, read_rows
 from preflab.train import faults
 from preflab.train.directory import RESULT
 from preflab.train.files import new_directory, read_lines, remove, write_json
@@ -176,14 +177,20 @@ def check_data(parts: OpenArm) -> None:
     for split in testbed.rooms:
         testbed.prompts(split)
     if arm.method is not None and arm.method.product == "reward_model":
-        for split in SPLITS[1:]:
-            count_rows(testbed.preferences, split)
+        fit_present(testbed.inner.preferences, testbed.preferences)
     if parts.held_out is not None:
-        for split in SPLITS[1:]:
-            for read in (testbed.demonstrations, testbed.preferences):
-                count_rows(read, split)
+        fit_present(testbed.inner.demonstrations, testbed.demonstrations)
+        fit_present(testbed.inner.preferences, testbed.preferences)
     for note in testbed.notes[len(testbed.inner.notes) :]:
         parts.run.record.say(note)
+
+
+def fit_present(present: Callable[[Split], Sequence[object]], fitted: Callable[[Split], Sequence[object]]) -> None:
+    """Fits the rows of the validation split and of the test split, where the testbed has such rows. `present`: reads
+    the rows as they are. `fitted`: reads them fitted to the model. Raises `UserError` if the rows do not fit."""
+    for split in SPLITS[1:]:
+        if count_rows(present, split) is not None:
+            fitted(split)
 
 
 def method_parts(parts: OpenArm) -> Parts:
@@ -248,20 +255,22 @@ def save_product(
     return notices
 
 
-def measure_reward_model(run: Run, scorer: LanguageModel, testbed: Testbed, token_budget: int) -> dict[str, Any]:
+def measure_reward_model(run: Run, scorer: LanguageModel, testbed: FittedTestbed, token_budget: int) -> dict[str, Any]:
     """Measures how well a reward model orders the pairs of the validation split and of the test split, and its
     calibration in bins. `validation` also has the measurements of the evaluation that chose the checkpoint."""
     validation = order_pairs(scorer, testbed, "validation", token_budget) or {}
     return {"validation": validation | best_look(run), "held_out": order_pairs(scorer, testbed, "test", token_budget)}
 
 
-def order_pairs(scorer: LanguageModel, testbed: Testbed, split: Split, token_budget: int) -> dict[str, Any] | None:
-    """Measures how well a reward model orders a split's pairs, and its calibration in bins. Returns None if the testbed
-    has no pairs in this split."""
+def order_pairs(
+    scorer: LanguageModel, testbed: FittedTestbed, split: Split, token_budget: int
+) -> dict[str, Any] | None:
+    """Measures how well a reward model orders a split's pairs, and its calibration in bins. Answers are cut as in
+    training. Returns None if the testbed has no pairs in this split."""
     rows = read_rows(testbed.preferences, split)
     if rows is None:
         return None
-    scores = score_pairs(scorer, collate_pairs(rows, scorer.encode, limit=scorer.context), token_budget)
+    scores = score_pairs(scorer, collate_pairs(rows, scorer.encode, limit=testbed.fitting.limit), token_budget)
     bins = {"reliability": calibration_bins(scores), "by_margin": accuracy_by_margin(scores)}
     return {"pairs": len(rows), **measure_order(scores), **bins}
 

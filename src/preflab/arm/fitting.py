@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from preflab.arm.cutting import cut_answers, is_same_after_cut
 from preflab.arm.spec import TooLong
 from preflab.data.check import AnyRecord
 from preflab.errors import UserError
@@ -45,6 +46,29 @@ class Fitting:
         taken, refused = self._drop_refused(rows, where, locate)
         kept, too_long = self._fit_lengths(taken, where, locate, room)
         return kept, " ".join(filter(None, (refused, too_long)))
+
+    def cut(self, rows: Sequence[Row], where: str, *, training: bool) -> tuple[list[Row], str]:
+        """Counts the answers that the method cuts after `limit` tokens. Of the rows of training, leaves out those whose
+        answers are all the same after the cut. Returns the other rows, and a note if an answer is cut. Raises
+        `UserError` if no row is left."""
+        kept: list[Row] = []
+        answers = cut = 0
+        for row in rows:
+            own = _answers_of(row)
+            cuts = cut_answers(self.lm, own, self.limit)
+            answers, cut = answers + len(own), cut + len(cuts)
+            if not (training and is_same_after_cut(own, cuts)):
+                kept.append(row)
+        if not cut:
+            return kept, ""
+        note = f"{cut} of {counted(answers, 'answer')} of {where} are cut after {self.limit} tokens"
+        same = len(rows) - len(kept)
+        if not same:
+            return kept, f"{note}."
+        note += f"; in {same} of {counted(len(rows), 'row')} all answers are the same after the cut"
+        if not kept:
+            raise UserError(f"{note}. Nothing can be learned from this. Raise `max_completion_tokens`.")
+        return kept, f"{note}, and these rows were left out."
 
     def _drop_refused(self, rows: Sequence[Row], where: str, locate: Callable[[Prompt], str]) -> tuple[list[Row], str]:
         """Drops the rows that the chat template does not take. Returns the other rows, and a note if rows were dropped.
@@ -191,16 +215,21 @@ class FittedTestbed(Testbed):
 
     def fit_file(self, rows: Sequence[Row], path: Path, locate: Callable[[Prompt], str]) -> list[Row]:
         """Drops or cuts the rows of a user's file that do not fit the model. Returns the resulting rows."""
-        kept, note = self.fitting.fit(rows, str(path), locate)
-        self.notes += (note,) if note and note not in self.notes else ()
+        fitted, note = self.fitting.fit(rows, str(path), locate)
+        kept, cut = self.fitting.cut(fitted, str(path), training=True)
+        self._add_notes(note, cut)
         return kept
 
     def _fit(self, noun: str, split: Split, read: Callable[[Split], Sequence[Row]], room: int = 0) -> list[Row]:
         if (noun, split) not in self._fitted:
-            rows, note = self.fitting.fit(read(split), f"the {noun} of {self.name} ({split})", self.locate, room)
-            self._fitted[noun, split] = rows
-            self.notes += (note,) if note else ()
+            where = f"the {noun} of {self.name} ({split})"
+            fitted, note = self.fitting.fit(read(split), where, self.locate, room)
+            self._fitted[noun, split], cut = self.fitting.cut(fitted, where, training=split == "train")
+            self._add_notes(note, cut)
         return self._fitted[noun, split]
+
+    def _add_notes(self, *notes: str) -> None:
+        self.notes += tuple(note for note in notes if note and note not in self.notes)
 
 
 def _prompt_of(row: AnyRecord) -> Prompt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,13 +24,19 @@ SIZES = (
         "n_head",
     ),
     *("hidden_size", "d_model", "n_embd", "vocab_size"),
+    *("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"),
 )
 """The names that the model families use for the sizes in their configurations."""
+BASES = ("rope_theta", "rope_local_base_freq", "rotary_emb_base")
+"""The names of the base of rotary positions, from which a base of 0 computes NaN at later positions."""
+ROTARY = ("rope_parameters", "rope_scaling")
+"""The names of the settings of rotary positions, one group of settings or one for each kind of layer."""
 
 
 def check_sizes(path: Path) -> None:
-    """Raises `UserError` if a size in config.json is not a positive whole number. From a size of 0, transformers would
-    build a model without layers and silently drop all their weights."""
+    """Raises `UserError` if a size in config.json is not a positive whole number, or the base of its rotary positions not
+    a positive number. From a size of 0, transformers would build a model without layers and silently drop all their
+    weights."""
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # transformers reports this error later
@@ -40,6 +47,21 @@ def check_sizes(path: Path) -> None:
             size = sizes.get(name, 1)
             if size is not None and (not isinstance(size, int) or size < 1):
                 raise UserError(f"{path / 'config.json'}: {name} is {size!r}. It must be a whole number, 1 or more.")
+        _check_bases(path, sizes)
+
+
+def _check_bases(path: Path, settings: dict[str, Any]) -> None:
+    """Raises `UserError` if the base of rotary positions is not a positive number, here or in the groups of `ROTARY`."""
+    for name in BASES:
+        base = settings.get(name, 1)
+        number = isinstance(base, int | float) and not isinstance(base, bool)
+        if base is not None and not (number and 0 < base < math.inf):
+            raise UserError(f"{path / 'config.json'}: {name} is {base!r}. It must be a number greater than 0.")
+    for group in (settings.get(name) for name in ROTARY):
+        if isinstance(group, dict):
+            for each in (group, *group.values()):
+                if isinstance(each, dict):
+                    _check_bases(path, each)
 
 
 def check_causal(path: Path, config: Any) -> None:

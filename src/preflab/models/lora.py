@@ -67,6 +67,7 @@ def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
         exclude_modules=[*idle, *(["score"] if is_reward_model(model) else [])] or None,
         lora_dropout=0.0,
     )
+    _check_rank(model, settings, idle)
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft uses the old name of a transformers attribute
@@ -113,6 +114,24 @@ def find_idle_layers(model: Any) -> list[str]:
     if model.config.model_type in MAMBA:
         idle |= {kind for kind in kinds.values() if kind.endswith("out_proj")}
     return [name for name, kind in kinds.items() if kind in idle or kind not in linear]
+
+
+def _check_rank(model: Any, settings: LoRA, idle: list[str]) -> None:
+    """Raises `UserError` if the rank is larger than the width of every adapted matrix, since such adapters only have
+    more numbers than the matrices themselves. `idle`: the layers without adapters."""
+    head = None if settings.targets else model.get_output_embeddings()  # gets no adapter unless it is a target
+    names = [f".{target}" for target in settings.targets] or [""]
+    shapes = [
+        tuple(module.weight.shape)
+        for name, module in model.named_modules()
+        if _is_linear(module) and module is not head and name not in idle and f".{name}".endswith(tuple(names))
+    ]
+    widest = max((max(shape) for shape in shapes), default=settings.rank)
+    if settings.rank > widest:
+        raise UserError(
+            f"LoRA of rank {settings.rank} does not fit this model: its widest adapted matrix has a width of {widest}. "
+            f"Set a rank of {widest} or less."
+        )
 
 
 def _is_linear(module: nn.Module) -> bool:

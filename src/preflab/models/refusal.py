@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from preflab.models.chat import render_prompt
 from preflab.models.hub import first_line
 from preflab.models.lm import LanguageModel
 from preflab.models.rewriting import is_rewritten
+from preflab.models.template import ANSWER
 from preflab.types import Completion, Prompt
 
 NOT_TAKEN = "the model's chat template does not take it"
 BRACKETS = re.compile("[<>\\[\\]{}|]")
+LONG_TEXT = (
+    'Is it so? "No", it\'s 2 & 3: `a_b` = #1*2;\n\n    See\tC:\\x  or\r\n%d $5 ~ \u00e9\u2013\U0001f600.\nend ' * 1000
+    + "end"
+)
+"""A long text with the characters that templates replace, apart from brackets."""
 REWRITTEN = "the model's chat template writes its answer in another way"
 
 
@@ -27,21 +34,23 @@ class Refusal(NamedTuple):
 
 class RefusalFinder:
     """Finds the refusals of many rows. Among rows whose texts are plain, only the first row of each series of roles is
-    rendered: a template reacts to roles, to blank texts, and to names between brackets (`<think>`, `[INST]`)."""
+    rendered, and then `LONG_TEXT` in each of its places: a template reacts to roles, to blank texts, to names between
+    brackets (`<think>`, `[INST]`), and to what `LONG_TEXT` has. If the template does not take that text, every row with
+    these roles is rendered."""
 
     def __init__(self, lm: LanguageModel) -> None:
         self.lm = lm
-        self._taken: set[tuple[bool, tuple[str, ...]]] = set()
+        self._taken: dict[tuple[bool, tuple[str, ...]], bool] = {}
 
     def find(self, prompt: Prompt, answers: Sequence[Completion]) -> Refusal | None:
         """Returns the same as `find_refusal`."""
         kind = (bool(answers), tuple(turn.role for turn in prompt.turns))
         plain = all(_is_plain(turn.content) for turn in prompt.turns) and all(_is_plain(each.text) for each in answers)
-        if plain and kind in self._taken:
+        if plain and self._taken.get(kind):
             return None
         refusal = find_refusal(self.lm, prompt, answers)
-        if plain and refusal is None:
-            self._taken.add(kind)
+        if plain and refusal is None and kind not in self._taken:
+            self._taken[kind] = _takes_long_text(self.lm, prompt)
         return refusal
 
 
@@ -49,21 +58,38 @@ def _is_plain(text: str) -> bool:
     return not (text.isspace() or not text or BRACKETS.search(text))
 
 
+def _takes_long_text(lm: LanguageModel, prompt: Prompt) -> bool:
+    """Returns whether the template takes `LONG_TEXT` as every turn of a prompt with these roles, and as the answer."""
+    turns = tuple(replace(turn, content=LONG_TEXT) for turn in prompt.turns)
+    return find_refusal(lm, replace(prompt, turns=turns), [Completion(LONG_TEXT)]) is None
+
+
 def find_refusal(lm: LanguageModel, prompt: Prompt, answers: Sequence[Completion]) -> Refusal | None:
     """Returns why the model's chat template does not take the prompt with these answers; None if it takes them.
 
-    An answer that the template writes in another way (`models.rewriting`) cannot be encoded behind its prompt.
+    An answer that the template writes in another way (`models.rewriting`) cannot be encoded behind its prompt. If there
+    is no answer whose text must be encoded, a short answer takes its place: the template may write something else
+    before any answer to this prompt than the generation prompt and the header.
     """
+    texts = [answer.text for answer in answers if not lm.drawn_ids(answer)] or [ANSWER.content]
     try:
         render_prompt(lm.tokenizer, lm.form, prompt.turns)
-        changed = any(is_rewritten(lm, prompt.turns, answer.text) for answer in answers if not lm.drawn_ids(answer))
+        changed = any(is_rewritten(lm, prompt.turns, text) for text in texts)
+        always = changed and is_rewritten(lm, prompt.turns, ANSWER.content)
     except Exception as error:  # the template of a downloaded model may raise any exception
         return Refusal(NOT_TAKEN, f"The model's chat template does not take it: {first_line(error).rstrip('.')}.")
     if not changed:
         return None
+    if always:
+        return Refusal(
+            REWRITTEN,
+            "After this prompt, the model's chat template writes something else before an answer than its generation "
+            "prompt, which the policy reads before it answers. Change the turns of the prompt.",
+        )
     written = lm.form.header.strip()
+    before = f"writes {written!r} before an answer, but it writes" if written else "writes"
     return Refusal(
         REWRITTEN,
-        f"The model's chat template writes {written!r} before an answer, but it writes something else for this answer, which "
-        "may contain reasoning. Remove the reasoning from the answers.",
+        f"The model's chat template {before} something else for this answer, which may contain reasoning, or characters "
+        "that the template replaces or cuts. Remove them from the answers.",
     )

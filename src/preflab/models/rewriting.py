@@ -1,8 +1,8 @@
 """Handles answers that a chat template writes in another way, such as an answer with reasoning of its own.
 
 The prompt's ids hold the form's header, such as an empty block of reasoning. A template that moves the reasoning of an
-answer into this block writes another text than the header and the answer. Such an answer can be encoded only as a part
-of the template's own rendering of the whole dialogue.
+answer into this block, drops it, or replaces or cuts characters writes another text than the header and the answer.
+Such an answer can be encoded only as a part of the template's own rendering of the whole dialogue.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from preflab.types import Completion, Prompt, Turn
 def is_rewritten(lm: LanguageModel, turns: Sequence[Turn], answer: str) -> bool:
     """Returns whether the template writes another text than its header and the answer after the turns. White space
     around the answer does not count, since some templates trim it. The template may raise any exception."""
-    if not lm.form.header.strip():
-        return False
     whole = render(lm.tokenizer, lm.form, [*turns, Turn("assistant", answer)], ask=False)
     asked = render(lm.tokenizer, lm.form, turns, ask=True) + lm.form.header
     return not (whole.startswith(asked) and whole[len(asked) :].lstrip().startswith(answer.strip()))

@@ -48,7 +48,8 @@ class Probe(NamedTuple):
 
 class TemplateReading(NamedTuple):
     """The result of `read_form`. `form`: the chat form. `ends`: the ids with which the template ends answers; the first
-    of them ends the last answer of a dialogue. `used`: the ids of a short dialogue."""
+    of them ends the last answer of a dialogue, or an earlier answer if the template does not end the last one. `used`:
+    the ids of a short dialogue."""
 
     form: ChatForm
     ends: tuple[int, ...]
@@ -220,15 +221,21 @@ def _control_tokens(tokenizer: Any, form: ChatForm, probe: Probe, end: str, rows
 
 
 def _end_ids(tokenizer: Any, form: ChatForm, end: str) -> tuple[int, ...]:
-    """Returns the id that ends the last answer of a dialogue and the id that ends an earlier answer; () if the template
-    writes no end token."""
-    if not end:
-        return ()
-    ends = [end]
+    """Returns the id that ends the last answer of a dialogue and the id that ends an earlier answer. Leaves out an end
+    token that the template does not write."""
     try:
         text = render(tokenizer, form, [QUESTION, ANSWER, SECOND], ask=False)
     except Exception:  # a template may refuse dialogues with several questions
         text = ""
+    opened = text.partition(QUESTION.content)[0]
     _, _, behind = text.rpartition(SECOND.content)[0].rpartition(ANSWER.content)
-    ends.append(_first_added(tokenizer, behind))
-    return tuple(tokenizer.convert_tokens_to_ids([token for token in dict.fromkeys(ends) if token]))
+    earlier = _first_added(tokenizer, behind)
+    if not end and earlier and _opens_turn(tokenizer, opened, earlier + behind.partition(earlier)[2]):
+        earlier = ""
+    return tuple(tokenizer.convert_tokens_to_ids([token for token in dict.fromkeys((end, earlier)) if token]))
+
+
+def _opens_turn(tokenizer: Any, opened: str, text: str) -> bool:
+    """Returns whether a text between an answer and the next question only opens the turn of the question. `opened`: the
+    text before the first question."""
+    return opened.removesuffix(text) in ("", tokenizer.bos_token) and opened.endswith(text)

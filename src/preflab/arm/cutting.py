@@ -1,0 +1,31 @@
+"""Finds the answers that a method cuts after its largest number of tokens (`max_completion_tokens`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from preflab.models.lm import LanguageModel
+from preflab.types import Completion
+
+
+def cut_answers(lm: LanguageModel, answers: Sequence[Completion], limit: int) -> list[list[int]]:
+    """Returns the first `limit` ids of each answer that has more than `limit` ids."""
+    ids = [_encode(lm, answer) for answer in answers if not _surely_fits(lm, answer, limit)]
+    return [each[:limit] for each in ids if len(each) > limit]
+
+
+def is_same_after_cut(answers: Sequence[Completion], cuts: Sequence[list[int]]) -> bool:
+    """Returns whether a row's answers differ only behind the cut. `cuts`: the result of `cut_answers`."""
+    if len(answers) < 2 or len(cuts) < len(answers):
+        return False
+    return all(ids == cuts[0] for ids in cuts) and len({answer.text for answer in answers}) > 1
+
+
+def _surely_fits(lm: LanguageModel, answer: Completion, limit: int) -> bool:
+    """Returns True if the answer cannot have more than `limit` tokens, since a token has at least one byte."""
+    text = lm.form.prefix + answer.text + lm.form.suffix
+    return answer.drawn is None and len(text.encode()) + len(lm.closing) <= limit
+
+
+def _encode(lm: LanguageModel, answer: Completion) -> list[int]:
+    return lm.drawn_ids(answer) or lm.encode_completion(answer)

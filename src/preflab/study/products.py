@@ -1,0 +1,61 @@
+"""Checks that each stage of a study makes what its users need: a policy, a reward model, or data. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from preflab.arm.spec import STAGE, Job, saved_models
+from preflab.errors import UserError
+from preflab.spec import HoldsModels
+
+POLICY, REWARD_MODEL, DATA = ("policy",), ("reward_model",), ("preferences", "rankings")
+"""The products of methods that each kind of use takes."""
+WORDS = {"policy": "a policy", "reward_model": "a reward model", "preferences": "pairs", "rankings": "rankings"}
+
+
+def check_uses(where: str, job: Job, stages: Mapping[str, Job]) -> None:
+    """Raises `UserError` if a stage or arm uses the output of a stage as something that the stage does not make.
+    `where`: the place of the stage or arm in the study file."""
+    for field, path, needed in _uses(job):
+        _check_use(f"{where}.{field}", path, needed, stages)
+
+
+def check_models(where: str, part: HoldsModels, stages: Mapping[str, Job]) -> None:
+    """Raises `UserError` if an evaluator uses a stage that makes no reward model. `where`: the place of the evaluator
+    in the study file."""
+    for path in saved_models(part):
+        _check_use(where, path, REWARD_MODEL, stages)
+
+
+def check_makes_policy(where: str, job: Job) -> None:
+    """Raises `UserError` if the method of an arm makes no policy, since only a policy can be measured."""
+    if job.method is not None and job.method.product != "policy":
+        raise UserError(
+            f"`{where}`: the method {job.method.kind} makes {_name(job.method.product)}, but a study compares policies. "
+            "Move it to `stages`, or give the arm another method."
+        )
+
+
+def _uses(job: Job) -> Iterator[tuple[str, str | None, Iterable[str]]]:
+    """Yields the uses of other outputs: the field, the path, and the products that the field takes."""
+    yield "init", job.init, POLICY
+    yield "policy", job.policy, POLICY
+    yield "preferences", job.preferences, DATA
+    for field, part in (("reward", job.reward), ("method", job.method)):
+        for path in saved_models(part):
+            yield field, path, REWARD_MODEL
+
+
+def _check_use(place: str, path: str | None, needed: Iterable[str], stages: Mapping[str, Job]) -> None:
+    if path is None or not path.startswith(STAGE):
+        return
+    method = stages[path.removeprefix(STAGE)].method
+    if method is not None and method.product in needed:
+        return
+    makes = f"the method {method.kind} there makes {_name(method.product)}" if method else "that stage has no method"
+    wanted = " or ".join(map(_name, needed))
+    raise UserError(f"`{place}` is `{path}`, but {makes}. It must be a stage that makes {wanted}.")
+
+
+def _name(product: str) -> str:
+    return WORDS.get(product, product)
