@@ -28,7 +28,9 @@ def write(path: Path, *records: Any) -> str:
 def test_your_own_problems_in_the_sandbox(tmp_path: Path) -> None:
     """Protects `judge: sandbox`: answers to the user's own problems run as programs; tests that are no text are named."""
     require_feature("sandbox", not explain_absence(), explain_absence())
-    rows = [{"prompt": f"Add, {n}.", "tests": [{"input": "1 2", "output": "3"}]} for n in range(40)]
+    rows: list[dict[str, Any]] = [
+        {"prompt": f"Add, {n}.", "tests": [{"input": "1 2", "output": "3"}]} for n in range(40)
+    ]
     spec = TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "mine.jsonl", *rows), "judge": "sandbox"})
     with spec.open(Context()) as testbed:
         problem = testbed.prompts("train")[0]
