@@ -10,7 +10,8 @@ from preflab.types import Completion
 
 def cut_answers(lm: LanguageModel, answers: Sequence[Completion], limit: int) -> list[list[int]]:
     """Returns the first `limit` ids of each answer that has more than `limit` ids."""
-    ids = [_encode(lm, answer) for answer in answers if not _surely_fits(lm, answer, limit)]
+    unsure = [answer for answer in answers if not _surely_fits(lm, answer, limit)]
+    ids = [lm.drawn_ids(answer) or lm.encode_completion(answer) for answer in unsure]
     return [each[:limit] for each in ids if len(each) > limit]
 
 
@@ -25,7 +26,3 @@ def _surely_fits(lm: LanguageModel, answer: Completion, limit: int) -> bool:
     """Returns True if the answer cannot have more than `limit` tokens, since a token has at least one byte."""
     text = lm.form.prefix + answer.text + lm.form.suffix
     return answer.drawn is None and len(text.encode()) + len(lm.closing) <= limit
-
-
-def _encode(lm: LanguageModel, answer: Completion) -> list[int]:
-    return lm.drawn_ids(answer) or lm.encode_completion(answer)

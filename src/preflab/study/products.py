@@ -38,9 +38,7 @@ def check_makes_policy(where: str, job: Job) -> None:
 
 def _uses(job: Job) -> Iterator[tuple[str, str | None, Iterable[str]]]:
     """Yields the uses of other outputs: the field, the path, and the products that the field takes."""
-    yield "init", job.init, POLICY
-    yield "policy", job.policy, POLICY
-    yield "preferences", job.preferences, DATA
+    yield from (("init", job.init, POLICY), ("policy", job.policy, POLICY), ("preferences", job.preferences, DATA))
     for field, part in (("reward", job.reward), ("method", job.method)):
         for path in saved_models(part):
             yield field, path, REWARD_MODEL
@@ -50,11 +48,12 @@ def _check_use(place: str, path: str | None, needed: Iterable[str], stages: Mapp
     if path is None or not path.startswith(STAGE):
         return
     method = stages[path.removeprefix(STAGE)].method
-    if method is not None and method.product in needed:
-        return
-    makes = f"the method {method.kind} there makes {_name(method.product)}" if method else "that stage has no method"
-    wanted = " or ".join(map(_name, needed))
-    raise UserError(f"`{place}` is `{path}`, but {makes}. It must be a stage that makes {wanted}.")
+    if method is None or method.product not in needed:
+        makes = (
+            f"the method {method.kind} there makes {_name(method.product)}" if method else "that stage has no method"
+        )
+        wanted = " or ".join(map(_name, needed))
+        raise UserError(f"`{place}` is `{path}`, but {makes}. It must be a stage that makes {wanted}.")
 
 
 def _name(product: str) -> str:
