@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from preflab.errors import UserError
 from preflab.models.lm import LanguageModel
+from preflab.text import counted
 from preflab.types import Completion
 
 
 def cut_answers(lm: LanguageModel, answers: Sequence[Completion], limit: int) -> list[list[int]]:
     """Returns the first `limit` ids of each answer that has more than `limit` ids."""
-    ids = [_encode(lm, answer) for answer in answers if not _surely_fits(lm, answer, limit)]
+    unsure = [answer for answer in answers if not _surely_fits(lm, answer, limit)]
+    ids = [lm.drawn_ids(answer) or lm.encode_completion(answer) for answer in unsure]
     return [each[:limit] for each in ids if len(each) > limit]
 
 
@@ -21,11 +24,22 @@ def is_same_after_cut(answers: Sequence[Completion], cuts: Sequence[list[int]]) 
     return all(ids == cuts[0] for ids in cuts) and len({answer.text for answer in answers}) > 1
 
 
+def describe_cuts(cut: int, answers: str, limit: int, *, same: int, left: int) -> str:
+    """Returns a note about `cut` answers that are cut; '' if none is. `answers`: all answers, in words. `same`, `left`:
+    the numbers of rows that were left out, because all answers are the same after the cut, and of the other rows.
+    Raises `UserError` if rows were left out and no row is left."""
+    if not cut:
+        return ""
+    note = f"{cut} of {answers} are cut after {limit} tokens"
+    if not same:
+        return f"{note}."
+    note += f"; in {same} of {counted(same + left, 'row')} all answers are the same after the cut"
+    if not left:
+        raise UserError(f"{note}. Nothing can be learned from this. Raise `max_completion_tokens`.")
+    return f"{note}, and these rows were left out."
+
+
 def _surely_fits(lm: LanguageModel, answer: Completion, limit: int) -> bool:
     """Returns True if the answer cannot have more than `limit` tokens, since a token has at least one byte."""
     text = lm.form.prefix + answer.text + lm.form.suffix
     return answer.drawn is None and len(text.encode()) + len(lm.closing) <= limit
-
-
-def _encode(lm: LanguageModel, answer: Completion) -> list[int]:
-    return lm.drawn_ids(answer) or lm.encode_completion(answer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from preflab.arm.data import (
     rated_of,
     refuse_shared_data,
 )
-from preflab.arm.fitting import FittedTestbed
+from preflab.arm.fitting import FittedTestbed, fit_held_out
 from preflab.arm.open import OpenArm, load_policy, open_arm, stages_of
 from preflab.arm.origin import manifest_of
 from preflab.arm.spec import STAGE, Arm, evaluator_models, made_elsewhere, stage_path
@@ -35,7 +35,7 @@ from preflab.models.facts import TRAINED_ON
 from preflab.models.lm import LanguageModel
 from preflab.models.lora import ADAPTER
 from preflab.models.verify import save_verified
-from preflab.testbeds.base import SPLITS, count_rows, read_rows
+from preflab.testbeds.base import read_rows
 from preflab.train import faults
 from preflab.train.directory import RESULT
 from preflab.train.files import new_directory, read_lines, remove, write_json
@@ -177,20 +177,12 @@ def check_data(parts: OpenArm) -> None:
     for split in testbed.rooms:
         testbed.prompts(split)
     if arm.method is not None and arm.method.product == "reward_model":
-        fit_present(testbed.inner.preferences, testbed.preferences)
+        fit_held_out(testbed.inner.preferences, testbed.preferences)
     if parts.held_out is not None:
-        fit_present(testbed.inner.demonstrations, testbed.demonstrations)
-        fit_present(testbed.inner.preferences, testbed.preferences)
+        fit_held_out(testbed.inner.demonstrations, testbed.demonstrations)
+        fit_held_out(testbed.inner.preferences, testbed.preferences)
     for note in testbed.notes[len(testbed.inner.notes) :]:
         parts.run.record.say(note)
-
-
-def fit_present(present: Callable[[Split], Sequence[object]], fitted: Callable[[Split], Sequence[object]]) -> None:
-    """Fits the rows of the validation split and of the test split, where the testbed has such rows. `present`: reads
-    the rows as they are. `fitted`: reads them fitted to the model. Raises `UserError` if the rows do not fit."""
-    for split in SPLITS[1:]:
-        if count_rows(present, split) is not None:
-            fitted(split)
 
 
 def method_parts(parts: OpenArm) -> Parts:

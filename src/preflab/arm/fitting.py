@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from preflab.arm.cutting import cut_answers, is_same_after_cut
+from preflab.arm.cutting import cut_answers, describe_cuts, is_same_after_cut
 from preflab.arm.spec import TooLong
 from preflab.data.check import AnyRecord
 from preflab.errors import UserError
 from preflab.models.lm import LanguageModel
 from preflab.models.refusal import RefusalFinder
-from preflab.testbeds.base import Testbed
+from preflab.testbeds.base import SPLITS, Testbed, count_rows
 from preflab.text import counted
 from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking, Rated, Split, Test
 
@@ -59,16 +59,8 @@ class Fitting:
             answers, cut = answers + len(own), cut + len(cuts)
             if not (training and is_same_after_cut(own, cuts)):
                 kept.append(row)
-        if not cut:
-            return kept, ""
-        note = f"{cut} of {counted(answers, 'answer')} of {where} are cut after {self.limit} tokens"
-        same = len(rows) - len(kept)
-        if not same:
-            return kept, f"{note}."
-        note += f"; in {same} of {counted(len(rows), 'row')} all answers are the same after the cut"
-        if not kept:
-            raise UserError(f"{note}. Nothing can be learned from this. Raise `max_completion_tokens`.")
-        return kept, f"{note}, and these rows were left out."
+        of_rows = f"{counted(answers, 'answer')} of {where}"
+        return kept, describe_cuts(cut, of_rows, self.limit, same=len(rows) - len(kept), left=len(kept))
 
     def _drop_refused(self, rows: Sequence[Row], where: str, locate: Callable[[Prompt], str]) -> tuple[list[Row], str]:
         """Drops the rows that the chat template does not take. Returns the other rows, and a note if rows were dropped.
@@ -230,6 +222,14 @@ class FittedTestbed(Testbed):
 
     def _add_notes(self, *notes: str) -> None:
         self.notes += tuple(note for note in notes if note and note not in self.notes)
+
+
+def fit_held_out(present: Callable[[Split], Sequence[object]], fitted: Callable[[Split], Sequence[object]]) -> None:
+    """Fits the rows of the validation split and of the test split, where the testbed has such rows. `present`: reads
+    the rows as they are. `fitted`: reads them fitted to the model. Raises `UserError` if the rows do not fit."""
+    for split in SPLITS[1:]:
+        if count_rows(present, split) is not None:
+            fitted(split)
 
 
 def _prompt_of(row: AnyRecord) -> Prompt:

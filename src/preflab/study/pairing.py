@@ -46,6 +46,18 @@ class Pairing(Spec):
             raise UserError(f"`{place}.pairs` has a pair twice, or a pair of an arm with itself. Remove this pair.")
 
 
+def refuse_same_pairs(comparisons: Iterable[tuple[str, str]]) -> None:
+    """Raises `UserError` if `comparisons` has a pair twice or an arm with itself, since each comparison counts in the
+    correction for multiple tests."""
+    seen: set[frozenset[str]] = set()
+    for first, second in comparisons:
+        if first == second:
+            raise UserError(f"`comparisons` compares the arm {first!r} with itself. Remove this pair.")
+        if frozenset((first, second)) in seen:
+            raise UserError(f"`comparisons` has the pair of {first!r} and {second!r} twice. Remove one of them.")
+        seen.add(frozenset((first, second)))
+
+
 def _check_shape(value: Any) -> Any:
     """Returns the value of `pairwise` in a study file unchanged. Raises `UserError`, with an example, if the value does
     not map names to pairings."""

@@ -13,7 +13,19 @@ POLICY, REWARD_MODEL, DATA = ("policy",), ("reward_model",), ("preferences", "ra
 WORDS = {"policy": "a policy", "reward_model": "a reward model", "preferences": "pairs", "rankings": "rankings"}
 
 
-def check_uses(where: str, job: Job, stages: Mapping[str, Job]) -> None:
+def check_products(stages: Mapping[str, Job], arms: Mapping[str, Job], evaluators: Mapping[str, HoldsModels]) -> None:
+    """Raises `UserError` if a stage, an arm or an evaluator uses a stage as something that the stage does not make, or
+    if an arm makes no policy."""
+    for name, stage in stages.items():
+        _check_uses(f"stages.{name}", stage, stages)
+    for name, arm in arms.items():
+        _check_uses(f"arms.{name}", arm, stages)
+        _check_makes_policy(f"arms.{name}", arm)
+    for name, evaluator in evaluators.items():
+        check_models(f"evaluators.{name}", evaluator, stages)
+
+
+def _check_uses(where: str, job: Job, stages: Mapping[str, Job]) -> None:
     """Raises `UserError` if a stage or arm uses the output of a stage as something that the stage does not make.
     `where`: the place of the stage or arm in the study file."""
     for field, path, needed in _uses(job):
@@ -27,7 +39,7 @@ def check_models(where: str, part: HoldsModels, stages: Mapping[str, Job]) -> No
         _check_use(where, path, REWARD_MODEL, stages)
 
 
-def check_makes_policy(where: str, job: Job) -> None:
+def _check_makes_policy(where: str, job: Job) -> None:
     """Raises `UserError` if the method of an arm makes no policy, since only a policy can be measured."""
     if job.method is not None and job.method.product != "policy":
         raise UserError(
@@ -38,9 +50,7 @@ def check_makes_policy(where: str, job: Job) -> None:
 
 def _uses(job: Job) -> Iterator[tuple[str, str | None, Iterable[str]]]:
     """Yields the uses of other outputs: the field, the path, and the products that the field takes."""
-    yield "init", job.init, POLICY
-    yield "policy", job.policy, POLICY
-    yield "preferences", job.preferences, DATA
+    yield from (("init", job.init, POLICY), ("policy", job.policy, POLICY), ("preferences", job.preferences, DATA))
     for field, part in (("reward", job.reward), ("method", job.method)):
         for path in saved_models(part):
             yield field, path, REWARD_MODEL
@@ -50,11 +60,12 @@ def _check_use(place: str, path: str | None, needed: Iterable[str], stages: Mapp
     if path is None or not path.startswith(STAGE):
         return
     method = stages[path.removeprefix(STAGE)].method
-    if method is not None and method.product in needed:
-        return
-    makes = f"the method {method.kind} there makes {_name(method.product)}" if method else "that stage has no method"
-    wanted = " or ".join(map(_name, needed))
-    raise UserError(f"`{place}` is `{path}`, but {makes}. It must be a stage that makes {wanted}.")
+    if method is None or method.product not in needed:
+        makes = (
+            f"the method {method.kind} there makes {_name(method.product)}" if method else "that stage has no method"
+        )
+        wanted = " or ".join(map(_name, needed))
+        raise UserError(f"`{place}` is `{path}`, but {makes}. It must be a stage that makes {wanted}.")
 
 
 def _name(product: str) -> str:

@@ -23,8 +23,8 @@ from preflab.evaluation.several import Evaluators, evaluator_of, measures_by_eva
 from preflab.fields import Name
 from preflab.models.spec import ModelSpec
 from preflab.spec import HoldsModels, Spec, parse_spec, variant
-from preflab.study.pairing import Pairings
-from preflab.study.products import check_makes_policy, check_models, check_uses
+from preflab.study.pairing import Pairings, refuse_same_pairs
+from preflab.study.products import check_models, check_products
 from preflab.testbeds import TESTBEDS
 from preflab.train.settings import Budget
 
@@ -95,14 +95,8 @@ class Study(RunSettings):
             refuse_unknown(stages_needed(job), self.stages, f"`{name}` needs the stage")
         for name in self.stages:
             self._refuse_circle((name,))
-        for name, stage in self.stages.items():
-            check_uses(f"stages.{name}", stage, self.stages)
-        for name, arm in self.arms.items():
-            check_uses(f"arms.{name}", arm, self.stages)
-            check_makes_policy(f"arms.{name}", arm)
-        for name, evaluator in self.evaluators.items():
-            check_models(f"evaluators.{name}", evaluator, self.stages)
-        self._refuse_same_pairs()
+        check_products(self.stages, self.arms, self.evaluators)
+        refuse_same_pairs(self.comparisons)
         refuse_unknown(chain.from_iterable(self.comparisons), self.arms, "`comparisons` names the arm")
         for name, pairing in self.pairwise.items():
             pairing.check(f"pairwise.{name}", self.arms)
@@ -116,17 +110,6 @@ class Study(RunSettings):
             )
         evaluator_of(self.evaluators, self.evaluation, self.headline)
         return self
-
-    def _refuse_same_pairs(self) -> None:
-        """Raises `UserError` if `comparisons` has a pair twice or an arm with itself, since each comparison counts in the
-        correction for multiple tests."""
-        seen: set[frozenset[str]] = set()
-        for first, second in self.comparisons:
-            if first == second:
-                raise UserError(f"`comparisons` compares the arm {first!r} with itself. Remove this pair.")
-            if frozenset((first, second)) in seen:
-                raise UserError(f"`comparisons` has the pair of {first!r} and {second!r} twice. Remove one of them.")
-            seen.add(frozenset((first, second)))
 
     def _refuse_circle(self, path: tuple[str, ...]) -> None:
         """Raises `UserError` if the stages need each other in a circle. `path`: names of stages, in which each stage
