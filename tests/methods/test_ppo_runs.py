@@ -147,4 +147,4 @@ def test_ppo_learns(train: Callable[..., Any], tiny: Callable[..., Any]) -> None
     )
     trained = train(spec, policy=tiny(32), reward=share_of_numbers, token_budget=2048)
     rewards = [record["reward"] for record in trained.metrics]
-    assert rewards[0] < 0.35 and sum(rewards[-3:]) / 3 > 0.8
+    assert rewards[0] < 0.35 and sum(rewards[-3:]) / 3 > 0.7

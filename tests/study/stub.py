@@ -37,6 +37,12 @@ class Work(Method):
         raise NotImplementedError
 
 
+class Pairing(Work):
+    """The same for a stage whose pairs an arm uses."""
+
+    product = "preferences"
+
+
 class Idle(SamplerSpec):
     """A sampler that is never opened: the real one imports torch."""
 

@@ -34,14 +34,14 @@ def study(**changes: Any) -> dict[str, Any]:
         "sampler": {"kind": "stub:Idle"},
         "evaluator": {"kind": "stub:Blind"},
         "seeds": 1,
-        "stages": {"sft": work(), "pairs": work(init="stage:sft")},
+        "stages": {"sft": work(), "pairs": work(kind="stub:Pairing", init="stage:sft")},
         "arms": {"dpo": work(init="stage:sft", preferences="stage:pairs"), "ppo": work(init="stage:sft")},
     }
     return {**plain, **changes}
 
 
-def work(end: str = "well", **job: str) -> dict[str, Any]:
-    return {"method": {"kind": "stub:Work", "end": end}, **job}
+def work(end: str = "well", kind: str = "stub:Work", **job: str) -> dict[str, Any]:
+    return {"method": {"kind": kind, "end": end}, **job}
 
 
 class Event(NamedTuple):
