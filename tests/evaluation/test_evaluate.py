@@ -408,7 +408,7 @@ def test_a_wrong_summary_is_refused(make: Callable[[int], Any], words: str) -> N
 
 def test_numbers_of_numpy_and_rounding_are_kept_as_floats() -> None:
     """Protects `result.json`, which cannot hold numpy's numbers, and a share that rounding put just above 1."""
-    grade = Grade(np.float32(1.0) + 2e-16, values={"words": np.int64(3)})  # type: ignore[arg-type]
+    grade = Grade(np.float32(1.0) + 2e-16, values={"words": np.int64(3)})  # type: ignore[arg-type]  # on purpose
     made = OpenEvaluator(Given(lambda count: [grade] * count), (SHORT, WORDS))
     (checked,) = made.grade("test", Bed().prompts("test")[:1], [Completion("a")])
     assert (type(checked.score), checked.score, type(checked.values["words"])) == (float, 1.0, float)
@@ -416,7 +416,7 @@ def test_numbers_of_numpy_and_rounding_are_kept_as_floats() -> None:
 
 def test_a_defect_and_a_fault_of_the_machine_are_not_blamed_on_the_user() -> None:
     """Protects reports of defects: preflab's own evaluator keeps its traceback, and a lack of memory its exit code."""
-    own = HiddenTestsEvaluator(None)  # type: ignore[arg-type]
+    own = HiddenTestsEvaluator(None)  # type: ignore[arg-type]  # a defect, on purpose
     with pytest.raises(AttributeError):
         OpenEvaluator(own, (SHORT,)).grade("test", [], [])
     with pytest.raises(MemoryError):

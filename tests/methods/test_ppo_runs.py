@@ -137,7 +137,7 @@ def test_ppo_learns(train: Callable[..., Any], tiny: Callable[..., Any]) -> None
     """From a model that knows nothing, which writes a number of two digits at most about every fifth token, to one that
     writes little else; the critic's error falls below what a constant would leave."""
     spec = PPO(
-        steps=20,
+        steps=26,
         rollouts=48,
         decoding=Decoding(max_new_tokens=4),
         truncated="score",
@@ -147,4 +147,4 @@ def test_ppo_learns(train: Callable[..., Any], tiny: Callable[..., Any]) -> None
     )
     trained = train(spec, policy=tiny(32), reward=share_of_numbers, token_budget=2048)
     rewards = [record["reward"] for record in trained.metrics]
-    assert rewards[0] < 0.35 and sum(rewards[-3:]) / 3 > 0.7
+    assert rewards[0] < 0.35 and sum(rewards[-3:]) / 3 > 0.8

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.models.test_forward import SHAPE as NARROW
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
@@ -24,19 +25,7 @@ from transformers import (
 from preflab.batch import PairBatch, TokenBatch, collate
 from preflab.models import forward, layout, packing
 
-SHAPE: dict[str, Any] = {
-    "vocab_size": 37,
-    "hidden_size": 32,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-    "bos_token_id": None,
-    "eos_token_id": 0,
-    "initializer_range": 0.5,
-}
+SHAPE: dict[str, Any] = {**NARROW, "hidden_size": 32}  # a packed row then has up to 64 positions
 
 
 def llama(attention: str = "sdpa") -> Any:

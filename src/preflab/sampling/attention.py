@@ -33,6 +33,7 @@ def shared_attention(config: Any, cache: SharedCache) -> Generator[None]:
     ) -> tuple[Tensor, None]:
         layer = cache.shelf.layer
         if attention_mask is not None or position_bias is not None or layer is None:
+            # The trial of `sampling.support` catches this error, and the model is then decoded in another way.
             raise NotImplementedError("This attention has a mask or a bias of its own.")
         attended = layer.attend(query, key, value, query.shape[-1] ** -0.5 if scaling is None else scaling)
         return attended.transpose(1, 2), None
