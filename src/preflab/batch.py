@@ -279,7 +279,7 @@ def collate(
 
 
 def collate_demonstrations(rows: Sequence[Demonstration], encode: Encode, *, limit: int) -> TokenBatch:
-    """Makes one batch of all demonstrations; training selects rows from it. `encode` and `limit` mean the same as in
+    """Makes a batch of demonstrations. `encode` and `limit` mean the same as in
     `collate_pairs`.
 
     Raises `UserError` if there are no demonstrations.
@@ -290,7 +290,7 @@ def collate_demonstrations(rows: Sequence[Demonstration], encode: Encode, *, lim
 
 
 def collate_pairs(rows: Sequence[Preference], encode: Encode, *, limit: int) -> PairBatch:
-    """Makes a batch of all pairs; training selects rows from it. Raises `UserError` if there are no pairs.
+    """Makes a batch of pairs. Raises `UserError` if there are no pairs.
 
     `encode` gives the ids of a prompt and of an answer, and cuts the answer after `limit` tokens. It encodes the prompt
     separately, so that the same prompt ids precede both answers.
@@ -305,7 +305,7 @@ def collate_pairs(rows: Sequence[Preference], encode: Encode, *, limit: int) -> 
 
 
 def collate_rankings(rows: Sequence[Ranking], encode: Encode, *, limit: int) -> RankedBatch:
-    """Makes one batch of all rankings; training selects prompts from it. `encode` and `limit` mean the same as in
+    """Makes a batch of rankings. `encode` and `limit` mean the same as in
     `collate_pairs`.
 
     Raises `UserError` if there are no rankings.
