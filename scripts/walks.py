@@ -247,7 +247,7 @@ WALKS = (
         "study",
         "from a study file to its report (preflab study FILE)",
         before=Counts(stops=116, files=32, lines=3491, hops=78, climbs=47),
-        limits=Counts(stops=107, files=38, lines=3650, hops=75, climbs=38),
+        limits=Counts(stops=104, files=42, lines=3650, hops=74, climbs=33),
         visits="""
             cli/__init__.py: main, run_command, find_command
             cli/command.py: CliCommand.start, CliCommand.parser
@@ -288,14 +288,14 @@ WALKS = (
             analysis/statistics.py: _analysed
             analysis/intervals.py: analyse, half_width, p_value
             analysis/statistics.py: _interval
-            study/results.py: evaluator_result
+            study/subjects.py: describe_evaluator
             analysis/reward_models.py: stage_results, pooled_accuracy
-            study/results.py: shared_budget
+            study/subjects.py: describe_budget
             analysis/measured.py: measures_of
-            study/results.py: arm_result, setting_differences
+            study/arm_results.py: arm_result, setting_differences
             analysis/measured.py: measured_values
             analysis/statistics.py: mean_interval
-            study/results.py: run_result, spent_by
+            study/arm_results.py: run_result, spent_by
             analysis/curves.py: curve, frontier
             study/results.py: compare_arms
             analysis/statistics.py: compare_all
@@ -304,9 +304,11 @@ WALKS = (
             analysis/decide.py: outcome_of
             analysis/reward_models.py: reward_model_result
             analysis/verdict.py: study_verdict, holds_under_other_budget
-            study/results.py: tuning_result, samples, automatic_caveats
+            study/subjects.py: describe_tuning
+            study/samples.py: choose_samples
+            study/caveats.py: find_caveats
             analysis/gather.py: versions_of
-            study/results.py: unfinished_words
+            study/caveats.py: describe_unfinished
             analysis/gather.py: timing_of
             analysis/record/results.py: Results
             report/__init__.py: write_report

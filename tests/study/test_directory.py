@@ -22,8 +22,8 @@ from preflab.study.directory import (
     withdrawn_unless_begun,
     write_study,
 )
-from preflab.study.results import first_paragraph
 from preflab.study.spec import Study
+from preflab.study.subjects import read_first_paragraph
 from preflab.train.sealed import write_sealed
 
 MANIFEST = {"format": 1, "spec": {}}
@@ -167,7 +167,7 @@ def test_a_report_needs_no_module_of_the_users(tmp_path: Path, monkeypatch: pyte
     assert read.measures == made.measures and (read.score, list(read.evaluators)) == ("short", list(own))
     assert saved_models(read.evaluators["mine"]) == ("runs/rm/final",)
     assert read.pairwise["duel"].evaluator.measure.label == "duels won"
-    assert first_paragraph(type(read.pairwise["duel"].evaluator)) == "The shorter answer wins."
+    assert read_first_paragraph(type(read.pairwise["duel"].evaluator)) == "The shorter answer wins."
     with pytest.raises(UserError, match="To measure, give the study file"):
         read.evaluators["mine"].open(Context())
     manifest = read_manifest_file(directory).model_dump(mode="json", exclude={"own"})

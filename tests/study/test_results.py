@@ -19,10 +19,13 @@ from preflab.evaluation.measures import pass_at_k
 from preflab.evaluation.settings import Evaluation
 from preflab.report import views
 from preflab.spec import Registry, parse_spec
+from preflab.study.arm_results import setting_differences
 from preflab.study.plan import planned_runs
-from preflab.study.results import failure_words, first_paragraph, setting_differences, study_results
+from preflab.study.results import study_results
 from preflab.study.runner import is_done
+from preflab.study.samples import describe_failure
 from preflab.study.spec import Study
+from preflab.study.subjects import read_first_paragraph
 from preflab.testbeds import TESTBEDS
 from preflab.train.files import write_json
 
@@ -179,7 +182,7 @@ def test_another_measure_may_decide(tmp_path: Path) -> None:
 def test_a_failing_test_is_said_in_lines() -> None:
     """Protects the reader: a part of one line stays on it, several lines make a block, and a long part is cut."""
     detail = {"test": 2, "input": "3\n1 2\n", "expected": [1, 2], "got": "x" * 700}
-    assert failure_words(detail) == f"test: 2\ninput:\n  3\n  1 2\nexpected: [1, 2]\ngot: {'x' * 600} …"
+    assert describe_failure(detail) == f"test: 2\ninput:\n  3\n  1 2\nexpected: [1, 2]\ngot: {'x' * 600} …"
 
 
 def test_more_labels_leave_the_other_budget_open(tmp_path: Path) -> None:
@@ -437,6 +440,6 @@ def test_a_report_describes_its_testbed_and_evaluator(registry: Registry) -> Non
     """Protects a reader who does not know them: the words that the report prints of a testbed or an evaluator are a sentence
     about it, and not the list of its settings."""
     for name in registry.known:
-        words = first_paragraph(registry.load(name))
+        words = read_first_paragraph(registry.load(name))
         assert words and not words.startswith("`") and words.endswith("."), name
         assert "settings of" not in words, name

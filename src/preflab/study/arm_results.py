@@ -1,0 +1,85 @@
+"""Describes what each arm and each of its runs measured and spent, for the results of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from preflab.analysis import record
+from preflab.analysis.curves import curve, frontier
+from preflab.analysis.gather import FinishedRun
+from preflab.arm.spec import is_trained_elsewhere
+from preflab.spec import Spec
+from preflab.study.spec import Study
+from preflab.train.finished import read_result
+
+
+def arm_result(
+    study: Study, runs: Sequence[FinishedRun], measures: Iterable[record.MeasuredValue], directory: Path
+) -> record.ArmResult:
+    job = study.arms[runs[0].planned.name]
+    return record.ArmResult(
+        name=runs[0].planned.name,
+        method=runs[0].result["method"],
+        description=job.description,
+        baseline=job.baseline,
+        origin=(job.policy or "") if is_trained_elsewhere(job) else "",
+        inference_cost=next((run.evaluation["inference"]["n"] for run in runs if not run.diverged), 1),
+        differences=() if job.method is None else tuple(setting_differences(job.method, type(job.method)())),
+        measures=tuple(measures),
+        runs=tuple(run_result(study, run, directory) for run in runs),
+    )
+
+
+def run_result(study: Study, run: FinishedRun, directory: Path) -> record.RunResult:
+    names = {"score": study.score}
+    return record.RunResult(
+        seed=run.seed,
+        directory=str(run.planned.directory.relative_to(directory)),
+        metrics={names.get(name, name): value for name, value in run.measures("chosen").items()},
+        metrics_unit={names.get(name, name): value for name, value in run.measures("unit").items()},
+        spent=spent_by(study, run),
+        temperature=None if run.diverged else run.evaluation["temperature"],
+        checkpoint=None if run.diverged else run.result["best"]["best_step"] or None,
+        diverged=run.diverged,
+        note=run.result["diverged"] or "",
+        curve=tuple(curve(run)),
+        frontier=tuple(frontier(run)),
+    )
+
+
+def spent_by(study: Study, run: FinishedRun) -> record.Spent:
+    """Returns what a run and the stages that it needs have used. For a policy that was trained elsewhere, this is
+    unknown.
+
+    If the reward of a stage or arm is not a learned model, the labels of this job are counted as calls of the reward.
+    All other labels are labels of the data. The updates are those of the run alone, from its last record.
+    """
+    job = study.arms[run.planned.name]
+    tokens = None if run.diverged else run.evaluation["inference"].get("tokens_an_answer")
+    answer = tokens and 2.0 * run.result["parameters"] * tokens
+    if is_trained_elsewhere(job):
+        return record.Spent(flops_an_answer=answer)
+    labels = [(job, run.result["counts"]["labels"])]
+    labels += [(study.stages[need.name], read_result(need)["counts"]["labels"]) for need in run.planned.needs]
+    calls = sum(count for part, count in labels if part.reward is not None and part.reward.buys_labels)
+    return record.Spent(
+        labels=run.used["labels"] - calls,
+        reward_calls=calls,
+        updates=run.steps[-1].get("updates") if run.steps else 0,
+        flops_an_answer=answer,
+        **{name: run.used[name] for name in ("flops", "sampled_tokens", "trained_tokens")},
+    )
+
+
+def setting_differences(spec: Spec, default: Spec, prefix: str = "") -> Iterator[record.SettingDifference]:
+    """Yields each setting in which a method's spec differs from the defaults, with the name of its field. The name of a
+    nested field has a dot."""
+    before = dict(default)
+    for field, new in spec:
+        old = before[field]
+        if isinstance(new, Spec) and type(new) is type(old):
+            yield from setting_differences(new, old, f"{prefix}{field}.")
+        elif old != new:
+            plain = (default.model_dump(mode="json")[field], spec.model_dump(mode="json")[field])
+            yield record.SettingDifference(field=prefix + field, default=plain[0], value=plain[1])

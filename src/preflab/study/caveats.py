@@ -1,0 +1,75 @@
+"""Says in sentences what limits a study: few seeds, diverged or missing runs, rewards that no sample earned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from preflab.analysis import record
+from preflab.analysis.gather import Arms
+from preflab.arm.spec import saved_models
+from preflab.evaluation.several import explain_choice
+from preflab.study.spec import Study
+from preflab.study.tuning import values_at_edge
+from preflab.text import counted
+
+
+def name_unrewarded(arms: Arms) -> Iterator[str]:
+    """Yields a sentence for each arm with a run in which no sample passed its tests during training, so that the run
+    had no reward to learn from."""
+    for name, runs in arms.items():
+        count = sum(run.never_rewarded for run in runs)
+        if count:
+            where = "" if len(runs) == 1 else f"in {count} of {len(runs)} runs "
+            yield f"{name} never received a reward: {where}no sample passed its tests during training."
+
+
+def find_caveats(study: Study, arms: Arms) -> Iterator[str]:
+    """Yields reasons to doubt the study's verdict that follow from its results and settings, such as too few seeds."""
+    if saved_models(study.evaluators[study.main_evaluator]):
+        yield (
+            "The evaluator also chose the checkpoints and temperatures, on the validation split and by the same rule for "
+            "every arm."
+        )
+    if study.headline not in ("", study.score):
+        yield explain_choice(study.headline, study.score, study.main_evaluator)
+    count = len({run.seed for runs in arms.values() for run in runs})
+    if count < record.ENOUGH_SEEDS:
+        few = counted(count, "seed")
+        yield f"Preliminary: {few}. With so few seeds the differences between runs are poorly known. Use 5 seeds or more."
+    edges: dict[str, list[str]] = {}
+    for edge in values_at_edge(study.tuning) if study.tuning else ():
+        edges.setdefault(edge.arm, []).append(edge.field)
+    if edges:
+        fields = "; ".join(f"{arm} ({', '.join(names)})" for arm, names in edges.items())
+        yield (
+            f"Some tuned values are the smallest or largest that were tried, so a better value may be outside the tried "
+            f"range: {fields}."
+        )
+    for name, runs in arms.items():
+        count = sum(run.diverged for run in runs)
+        if count:
+            yield (
+                f"{name}: {count} of {len(runs)} runs diverged. A diverged run counts as if it solved nothing. If the "
+                "scores have no zero, it gets the worst score of any run."
+            )
+        if len(runs) < study.seeds:
+            yield f"{name} has finished {len(runs)} of {study.seeds} seeds. Comparisons use the seeds that both arms have."
+
+
+def describe_unfinished(study: Study, arms: Arms, command: str) -> str:
+    """Returns a sentence that names the missing arms and seeds and says how to continue; '' if the study is
+    finished."""
+    missing: list[str] = []
+    count = 0
+    for name in study.arms:
+        seeds = sorted(set(range(study.seeds)) - {run.seed for run in arms.get(name, ())})
+        count += len(seeds)
+        if len(seeds) == study.seeds:
+            missing.append(f"{name} (every seed)")
+        elif seeds:
+            missing.append(f"{name} (seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))})")
+    if not missing:
+        return ""
+    runs = counted(len(study.arms) * study.seeds, "run")
+    way = f"To continue: {command}" if command else "To continue, repeat the study's command with the same --output."
+    return f"Unfinished: {count} of {runs} are missing: {'; '.join(missing)}. {way}"

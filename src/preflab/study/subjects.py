@@ -1,0 +1,64 @@
+"""Describes the model, the testbed, the evaluators, the budget and the tuning of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from preflab.analysis import record
+from preflab.analysis.reward_models import pooled_accuracy, stage_results
+from preflab.meter import Unit
+from preflab.spec import HoldsModels, Spec
+from preflab.study.spec import Study, model_stages
+from preflab.study.tuning import values_at_edge
+
+BUDGET_NOTES: Mapping[Unit, str] = {
+    "compute": "A token in a forward pass or a sampled token costs 2N FLOP, and a trained token 6N. An arm is charged for "
+    "its critic, reference and reward model, the sampling of pairs, and the stages that it needs. Measuring is not charged.",
+    "labels": "Preference labels, or calls of the reward, each counted once.",
+}
+
+
+def describe_model(study: Study, result: Mapping[str, Any]) -> record.Subject:
+    size = f"{result['parameters']:,} parameters" + (", trained through LoRA" if study.model.lora else "")
+    return record.Subject(name=study.model.name, description=size, notices=tuple(result["notices"]))
+
+
+def describe_evaluator(study: Study, name: str, spec: HoldsModels, directory: Path) -> record.EvaluatorResult:
+    """Describes an evaluator. For a learned evaluator, adds its accuracy on held-out pairs, with a Wilson interval over
+    the pairs of all seeds. `can_rank` then says whether this interval lies above one half."""
+    plain = record.EvaluatorResult(name=name, description=read_first_paragraph(type(spec)))
+    stages = model_stages(spec)
+    rows = [result["held_out"] for stage in stages[:1] for result in stage_results(directory, stage, study.seeds)]
+    accuracy = pooled_accuracy(rows) if all(rows) else None
+    if accuracy is None or accuracy.low is None:
+        return plain
+    return plain.model_copy(update={"accuracy": accuracy, "can_rank": accuracy.low > 0.5})
+
+
+def describe_budget(study: Study) -> record.SharedBudget:
+    if study.budget is None:
+        return record.SharedBudget(binding="none")
+    unit = study.budget.unit
+    return record.SharedBudget(binding=unit, amount=study.budget.amount, note=BUDGET_NOTES[unit])
+
+
+def describe_tuning(study: Study) -> record.TuningResult:
+    if study.tuning is None:
+        return record.TuningResult(
+            note="Nothing was tuned for this study. Every arm has the settings that this report shows."
+        )
+    count, seeds = study.tuning.trials, ", ".join(map(str, study.tuning.seeds))
+    return record.TuningResult(
+        note=f"Up to {count} trials for each arm, chosen on the validation split. Seeds of the tuning, which the report "
+        f"does not use: {seeds}.",
+        metric="validation score at the best temperature",
+        trials=study.tuning.shipped,
+        at_edge=tuple(edge.words for edge in values_at_edge(study.tuning)),
+    )
+
+
+def read_first_paragraph(spec_class: type[Spec]) -> str:
+    """Returns the first paragraph of the docstring of a spec class, on one line. Reports print it as a description."""
+    return " ".join((spec_class.__doc__ or "").split("\n\n")[0].split())
