@@ -100,10 +100,11 @@ def run(
         changes = {"sampler": counted.sample(sampler), "reward": Scored(counted.reward), **data}
         with opened(directory, policy, **changes) as parts:
             product = method.train(parts)
+            labels = parts.run.meter.used("labels")  # the test's reward charges none
     trained = product if method.product == "reward_model" else policy
     own = counted.trained.pop(id(trained.model), 0)
     forward_rows = stated.forward if method.product == "reward_model" else counted.forward
-    return stated, Cost(counted.drawn, counted.scored, own, sum(counted.trained.values()), forward_rows)
+    return stated, Cost(counted.drawn, counted.scored, own, sum(counted.trained.values()), forward_rows, labels)
 
 
 @pytest.mark.parametrize("kind", EXACT)

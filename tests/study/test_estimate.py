@@ -132,6 +132,24 @@ def test_a_reward_model_scores_all_held_out_pairs() -> None:
     assert by_hand(stages=stages, arms={"ppo": ppo})["rm"] == pytest.approx(1.76)
 
 
+def test_a_labels_budget_limits_what_buys_labels() -> None:
+    """dpo: a budget of 25 labels pays for 25 of the 100 pairs. One epoch trains on 50 answers, .3 s, and reads them once,
+    .1 s, instead of 1.2 + .4: 1.2 s less. ppo: 24 scores are within the budget; with 12 labels half of its .984 s is left.
+    A learned reward is free, so that its run does not change."""
+    dpo = {"init": "stage:sft", "method": {"kind": "dpo", "epochs": 1}}
+    arms = {"dpo": dpo, "ppo": BY_HAND["arms"]["ppo"]}
+    plain, some, few = (by_hand(arms=arms, **more) for more in ({}, labels(25), labels(12)))
+    assert plain["dpo"] - some["dpo"] == pytest.approx(1.2)
+    assert plain["ppo"] == some["ppo"] and plain["ppo"] - few["ppo"] == pytest.approx(0.492)
+    stages = BY_HAND["stages"] | {"rm": {"init": "stage:sft", "method": {"kind": "rm"}}}
+    arms = {"ppo": BY_HAND["arms"]["ppo"] | {"reward": {"kind": "learned", "path": "stage:rm"}}}
+    assert by_hand(stages=stages, arms=arms)["ppo"] == by_hand(stages=stages, arms=arms, **labels(12))["ppo"]
+
+
+def labels(amount: float) -> dict[str, Any]:
+    return {"budget": {"unit": "labels", "amount": amount}}
+
+
 def test_a_compute_budget_is_shared_with_the_stages() -> None:
     """A row has 30 tokens of 1,000 parameters: 60,000 FLOP read. sft: 200 trained rows x 3 = 36 MFLOP, charged to ppo. ppo: 24
     drawn + 48 read + 3 x 96 trained = 360 rows, 21.6 MFLOP, for .984 s. Of a budget of 79.2 MFLOP 43.2 are left to ppo: twice

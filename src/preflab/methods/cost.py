@@ -25,7 +25,8 @@ class Cost:
     `drawn`: answers sampled. `scored`: answers that the reward scores. `trained`: rows (a prompt with an answer) that
     go through a forward and a backward pass of the policy. `critic_trained`: rows that go through a forward and a
     backward pass of the critic. `forward`: rows that go through a forward pass alone (of the reference, of the critic,
-    or of the policy before an update).
+    or of the policy before an update). `labels`: labels of the data that the method buys; the scores of a reward are not
+    among them.
     """
 
     drawn: float = 0.0
@@ -33,6 +34,7 @@ class Cost:
     trained: float = 0.0
     critic_trained: float = 0.0
     forward: float = 0.0
+    labels: float = 0.0
 
     def times(self, factor: float) -> Cost:
         """Returns a cost in which every count is multiplied by `factor`."""

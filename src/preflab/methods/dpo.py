@@ -101,8 +101,9 @@ class DPO(Method):
     def cost(self, size: DataSize) -> Cost:
         """Both answers of each pair are trained on in each epoch. If the loss uses a reference, both answers go through
         one forward pass of the reference."""
-        answers = 2 * (self.pairs or size.pairs)
-        return Cost(trained=self.epochs * answers, forward=0 if self.loss in REFERENCE_FREE else answers)
+        pairs = self.pairs or size.pairs
+        read = 0 if self.loss in REFERENCE_FREE else 2 * pairs
+        return Cost(trained=2 * self.epochs * pairs, forward=read, labels=pairs)
 
 
 def reference_logprobs(parts: Parts, data: PairBatch | EncodedRows[Preference, PairBatch]) -> Tensor:

@@ -83,8 +83,9 @@ class KTO(Method):
         """Each answer goes through one forward pass of the reference with its own prompt and one with another prompt.
         In each epoch, the policy trains on each answer with its own prompt, and does a forward pass with the other
         prompt. A pair has two answers. If the data have single answers, the method learns from these alone."""
-        answers = (self.pairs or size.rated) if size.rated else 2 * (self.pairs or size.pairs)
-        return Cost(trained=self.epochs * answers, forward=(2 + self.epochs) * answers)
+        labels = self.pairs or size.rated or size.pairs
+        answers = labels if size.rated else 2 * labels
+        return Cost(trained=self.epochs * answers, forward=(2 + self.epochs) * answers, labels=labels)
 
 
 @dataclass(frozen=True)

@@ -52,4 +52,5 @@ class PRO(Method):
 
     def cost(self, size: DataSize) -> Cost:
         """Every answer of each ranking is trained on in each epoch."""
-        return Cost(trained=size.answers * self.epochs * (self.rankings or size.pairs))
+        rankings = self.rankings or size.pairs
+        return Cost(trained=size.answers * self.epochs * rankings, labels=(size.answers - 1) * rankings)

@@ -108,7 +108,8 @@ class RM(Method):
 
     def cost(self, size: DataSize) -> Cost:
         """Both answers of each pair are trained on in each epoch."""
-        return Cost(trained=2 * self.epochs * (self.pairs or size.pairs))
+        pairs = self.pairs or size.pairs
+        return Cost(trained=2 * self.epochs * pairs, labels=pairs)
 
 
 class LengthWeight:

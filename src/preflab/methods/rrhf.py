@@ -49,4 +49,5 @@ class RRHF(Method):
 
     def cost(self, size: DataSize) -> Cost:
         """Every answer of each ranking is trained on in each epoch."""
-        return Cost(trained=size.answers * self.epochs * (self.rankings or size.pairs))
+        rankings = self.rankings or size.pairs
+        return Cost(trained=size.answers * self.epochs * rankings, labels=(size.answers - 1) * rankings)

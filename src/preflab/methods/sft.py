@@ -62,8 +62,10 @@ class SFT(Method):
 
     def cost(self, size: DataSize) -> Cost:
         """Each answer is trained on in each epoch."""
-        rows = size.demonstrations if self.source == "demonstrations" else size.pairs
-        return Cost(trained=self.epochs * (self.examples or rows))
+        if self.source == "demonstrations":
+            return Cost(trained=self.epochs * (self.examples or size.demonstrations))
+        pairs = self.examples or size.pairs
+        return Cost(trained=self.epochs * pairs, labels=pairs)
 
 
 def nll(policy: LanguageModel, batch: TokenBatch) -> Terms:

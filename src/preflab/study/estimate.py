@@ -107,7 +107,8 @@ class Estimate:
         if arm.budget is None:
             return cost
         if arm.budget.unit == "labels":
-            return cost.times(min(1.0, arm.budget.amount / cost.scored)) if cost.scored else cost
+            bought = labels_bought(arm, cost)
+            return cost.times(min(1.0, arm.budget.amount / bought)) if bought else cost
         flops = self.flops(arm, cost)
         charged = sum(self.stage_flops(need.name) for need in run.needs)
         return cost.times(max(0.0, arm.budget.amount - charged) / flops) if flops else cost
@@ -180,6 +181,13 @@ class Estimate:
         judging = DISTINCT * self.judging
         evaluators = arm.evaluators_in_turn.values()
         return [speed.forward if saved_models(evaluator) else judging for evaluator in evaluators]
+
+
+def labels_bought(arm: Arm, cost: Cost) -> float:
+    """Returns the number of labels that a run buys. The scores of a learned reward are free, and so are the labels of
+    pairs that a stage has made."""
+    data = 0.0 if (arm.preferences or "").startswith(STAGE) else cost.labels
+    return data + (cost.scored if arm.reward is not None and arm.reward.buys_labels else 0.0)
 
 
 def size_of(testbed: Testbed, split: Split) -> DataSize:
