@@ -50,8 +50,9 @@ def report_error(error: BaseException) -> int:
         return print_error(explain_disk_fault(error), code=2)
     if is_out_of_memory(error):
         return print_error(
-            "out of memory. Lower the micro-batch size (--token-budget, in a study file `token_budget`), use --lora "
-            "or --precision bf16, or use a smaller model. The same command then continues from the last checkpoint."
+            "out of memory. Lower the micro-batch size (--token-budget, in a study file `token_budget`), use "
+            "--checkpoint-activations, --lora or --precision bf16, or use a smaller model. The same command then "
+            "continues from the last checkpoint."
         )
     trace = "".join(traceback.format_exception(error))
     return print_error(f"this is a defect of preflab. Please report it with the lines below.\n{trace}", code=DEFECT)

@@ -6,8 +6,10 @@ import logging
 import re
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from torch.utils.checkpoint import checkpoint
 
 from preflab.arm.spec import Arm
 from preflab.cli import run_command
@@ -34,6 +36,18 @@ def test_the_token_budget_reaches_the_run(tmp_path: Path) -> None:
     assert arm_from_options(options, []).token_budget == 512
     options = EVALUATE_COMMAND.parser().parse_args([str(tmp_path), "--token-budget", "512"])
     assert evaluation_arm(options).token_budget == 512
+
+
+def test_recomputed_layers_train_the_same_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects `--checkpoint-activations`: it reaches the layers of policy and run, and changes no weight."""
+    words = ["sft", "--examples", "8", "--batch-size", "4", "--epochs", "1", "--no-evaluate", "--quiet"]
+    made: list[bytes] = []
+    for name, more in (("plain", []), ("saving", ["--checkpoint-activations"])):
+        with mock.patch("preflab.models.recompute.checkpoint", wraps=checkpoint) as recomputed:
+            assert run("train", *words, *more, "--output", tmp_path / name, capsys=capsys)[0] == 0
+        assert bool(recomputed.call_count) == (name == "saving")
+        made.append((tmp_path / name / "final" / "model.safetensors").read_bytes())
+    assert made[0] == made[1]
 
 
 def test_verbose_says_every_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ from preflab.models import forward, lora
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
 from preflab.models.load import load_directory, load_model
+from preflab.models.recompute import recompute_layers
 from preflab.rewards.base import Reward, RewardSpec
 from preflab.sampling.base import Sampler
 from preflab.spec import Context, HoldsModels, require_base
@@ -219,4 +220,6 @@ def prepared(lm: LanguageModel, arm: Arm, context: Context) -> LanguageModel:
     lm.model.to(context.device)
     if arm.precision == "bf16":
         forward.use_bf16(lm.model)
+    if arm.checkpoint_activations:
+        recompute_layers(forward.backbone(lm.model))
     return lm

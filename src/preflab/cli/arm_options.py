@@ -37,6 +37,7 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
         "method": method_from_options(options.method, words),
         "init": None if options.init is None else _name_product(options.init),
         "preferences": options.preferences,
+        "checkpoint_activations": options.checkpoint_activations,
         "reward": parse_reward(options.reward) if options.reward else None,
     }
     model: dict[str, Any] = {} if options.model is None else {"name": options.model}

@@ -34,6 +34,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--init", metavar="DIR", help="the directory of the policy to start from, or of its finished run")
     add("--preferences", metavar="FILE", help="pairs (JSON lines) to use instead of the testbed's")
     add("--lora", metavar="RANK", type=int, help="train low-rank adapters of this rank")
+    add(
+        "--checkpoint-activations",
+        action="store_true",
+        help="the backward pass computes each layer again, which takes less memory and more time",
+    )
     add("--push", metavar="USER/NAME", help="upload the trained model to this Hugging Face repository")
     add("--no-evaluate", action="store_true", help="train without measuring the policy")
     add_json_option(parser)

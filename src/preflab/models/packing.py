@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from preflab.batch import TokenBatch, collate
 from preflab.models.layout import Layout, packed_layout, plain_layout
+from preflab.models.recompute import recomputing
 
 WINDOW_NAME = re.compile("(window|window_size|attention_chunk_size)$")
 """Matches the names of configuration fields that limit to how many earlier columns a token attends. Some families apply
@@ -35,13 +36,14 @@ def named_windows(config: Any) -> list[int]:
 def run_layout(network: Any, layout: Layout) -> Tensor:
     """Returns the last-layer hidden states of a forward pass, [R,L,D]."""
     if layout.visible is None:
-        return network(input_ids=layout.ids, use_cache=False).last_hidden_state
+        with recomputing(network):
+            return network(input_ids=layout.ids, use_cache=False).last_hidden_state
     mask = layout.visible
     if network.config._attn_implementation == "eager":  # adds its mask to the attention logits
         mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)
-    return network(
-        input_ids=layout.ids, position_ids=layout.positions, attention_mask=mask, use_cache=False
-    ).last_hidden_state
+    with recomputing(network):
+        output = network(input_ids=layout.ids, position_ids=layout.positions, attention_mask=mask, use_cache=False)
+    return output.last_hidden_state
 
 
 def arrange(network: Any, batch: TokenBatch) -> Layout:
