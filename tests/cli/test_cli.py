@@ -218,3 +218,22 @@ def test_torch_stays_out_of_the_plain_commands() -> None:
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("nobody expected this"), KeyError("x"), RecursionError(), AssertionError()]
+)
+def test_a_defect_ends_with_70(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Protects from a defect that looks like a mistake of the user: an error that nobody expected has exit code 70, says that
+    it is one, and shows where it happened."""
+
+    def fail(arguments: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "run_command", fail)
+    code, out, err = run("studies", capsys=capsys)
+    assert (code, out) == (70, "")
+    assert err.startswith("preflab: this is a defect of preflab.") and "Traceback" in err
+    assert type(error).__name__ in err.rstrip().splitlines()[-1]

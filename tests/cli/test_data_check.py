@@ -306,3 +306,33 @@ def test_no_torch_without_a_model(tmp_path: Path) -> None:
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'datasets')))"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120).returncode == 0
+
+
+STREAMED = """
+import resource, sys, time
+from preflab.cli import run_command
+code = run_command(["data", "check", sys.argv[1], "--json"])
+seconds, peak = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # in MB
+print(f"{seconds:.1f} s, {peak:.0f} MB", file=sys.stderr)
+sys.exit(code or "torch" in sys.modules or seconds >= 60 or peak >= 1000)
+"""
+
+
+@pytest.mark.slow
+def test_two_hundred_thousand_pairs_are_streamed(tmp_path: Path) -> None:
+    """Protects the minute and the memory of whoever checks a large file: 200,000 pairs of 800 letters an answer (some 330 MB)
+    in under 60 s of a core and 1 GB, without torch. Every tenth pair repeats the one before it, and the longer answer wins
+    where the prompt's number is odd, as 1, 3, 5 and 7 of ten are."""
+    path, text = tmp_path / "a.jsonl", "words of an answer " * 42
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(200_000):
+            ask = number - (number % 10 == 9)
+            sides = (f"{text}{ask} longer", f"{text}{ask}")[:: 1 if ask % 2 else -1]
+            file.write(json.dumps({"prompt": f"{ask} ?", "chosen": sides[0], "rejected": sides[1]}) + "\n")
+    done = subprocess.run([sys.executable, "-c", STREAMED, str(path)], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    [source] = json.loads(done.stdout)["sources"]
+    assert (source["records"], source["usable"], source["flawless"]) == (200_000, 200_000, 180_000)
+    assert source["kinds"] == {"prompts": 180_000, "demonstrations": 200_000, "pairs": 200_000}
+    assert source["faults"]["it stands further up too"]["count"] == 20_000
+    assert source["longer_wins"] == 80_000 / 200_000

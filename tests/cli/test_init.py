@@ -104,3 +104,20 @@ def test_what_it_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         code, _, err = run("init", *words, capsys=capsys)
         assert code == 2 and said in err and len(err.splitlines()) == 1
     assert there.read_text() == "mine"
+
+
+def test_it_asks_for_what_no_option_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Protects the newcomer at a terminal: the data and the model are asked for, and the same file is written as by options; an
+    empty answer, and a pipe that nobody can answer, are refused with the option's name."""
+    data, asked, told = write_data(tmp_path, PAIR), tmp_path / "asked" / "mine.yaml", tmp_path / "told" / "mine.yaml"
+    typed = iter([f" {data} ", "tiny", ""])
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda prompt="": next(typed))
+    code, out, _ = run("init", "--output", asked, capsys=capsys)
+    assert code == 0 and "Your data" in out and "The model to train" in out
+    run("init", "--data", data, "--model", "tiny", "--output", told, capsys=capsys)
+    assert asked.read_text() == told.read_text()
+    code, _, err = run("init", "--output", tmp_path / "b.yaml", capsys=capsys)
+    assert code == 2 and "needs a value for --data" in err and not (tmp_path / "b.yaml").exists()

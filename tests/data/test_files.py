@@ -21,6 +21,7 @@ from preflab.data.files import choose_split, list_splits, part_split, read_sourc
 from preflab.data.reading import FileReading
 from preflab.data.source_check import check_source
 from preflab.errors import UserError
+from preflab.types import Problem, Test
 
 RECORDS = [
     {"prompt": 'one, "two"\nthree', "chosen": "good", "rejected": "bad", "margin": 2.5},
@@ -456,3 +457,40 @@ def test_a_name_on_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     for missing in ("org/name.jsonl", "nowhere", "a/b/c"):
         with pytest.raises(UserError, match=f"There is no file {missing}"):
             list(read_source(missing))
+
+
+def test_parquet_of_messages_and_structs(tmp_path: Path) -> None:
+    """Protects verl's parquet, and dialogues in columns: messages are lists of structs there, what other records have is
+    null, and a dictionary has every key of the file. They are read as the same records in JSON lines are."""
+    user, assistant = ({"role": role, "content": role[0]} for role in ("user", "assistant"))
+    verl = [
+        {
+            "data_source": "gsm8k",
+            "prompt": [{"role": "user", "content": f"q{number}"}],
+            "ability": "math",
+            "reward_model": {"style": "rule", "ground_truth": f"{number}"},
+            "extra_info": {"index": number, "split": "train"},
+        }
+        for number in range(3)
+    ]
+    dialogues: list[dict[str, Any]] = [
+        {"messages": [user, assistant], "chosen": None, "rejected": None, "label": False},
+        {"messages": [user], "chosen": assistant, "rejected": {**assistant, "name": "x"}, "label": None},
+    ]
+    for name, records in (("verl", verl), ("dialogues", dialogues)):
+        (tmp_path / f"{name}.parquet").write_bytes(as_parquet(records))
+        (tmp_path / f"{name}.jsonl").write_bytes(as_lines(records))
+    read = {
+        path.name: [row for _, row in FileReading(tested=True).read_rows(read_source(str(path)))]
+        for path in sorted(tmp_path.iterdir())
+    }
+    assert read["verl.parquet"] == read["verl.jsonl"] and read["dialogues.parquet"] == read["dialogues.jsonl"]
+    problems = [row.prompt for row in read["verl.parquet"]]
+    assert [problem.turns[-1].content for problem in problems] == ["q0", "q1", "q2"]
+    assert all(
+        isinstance(problem, Problem) and problem.hidden_tests == (Test(None, f"{number}"),)
+        for number, problem in enumerate(problems)
+    )
+    bad, pair = read["dialogues.parquet"]
+    assert (bad.answer, bad.rejected and bad.rejected.text, bad.rated) == (None, "a", True)
+    assert (pair.answer and pair.answer.text, pair.rejected and pair.rejected.text) == ("a", "a")

@@ -192,3 +192,20 @@ def test_adapters_of_another_model(saved: dict[str, Path], tmp_path: Path) -> No
     save_file({name.replace("q_proj", "other"): tensor for name, tensor in load_file(weights).items()}, weights)
     with pytest.raises(UserError, match="do not fit"):
         load_directory(weights.parent)
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe", "qwen2_moe", "granitemoe", "gpt_oss", "jamba"])
+def test_experts_merge_in_memory(kind: str, tmp_path: Path) -> None:
+    """Protects a reward model that starts from adapted experts, and whatever else merges without saving: the merged model is
+    plain, and gives the log-probabilities of the adapted one, which differ from the base model's."""
+    base = load_directory(save_family(kind, tmp_path / "model"))
+    before = logprobs(base)
+    lm = base.with_model(lora.attach(base.model, LoRA(rank=2), seed=0))
+    generator = torch.Generator().manual_seed(2)
+    for weight in trainable(lm.model).values():
+        weight.data.add_(torch.randn(weight.shape, generator=generator) * 0.1)
+    trained = logprobs(lm)
+    merged = base.with_model(lora.merge(lm.model))
+    assert not lora.is_adapted(merged.model)
+    torch.testing.assert_close(logprobs(merged), trained, atol=1e-3, rtol=1e-4)
+    assert not torch.allclose(trained, before, atol=1e-2)

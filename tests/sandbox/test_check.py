@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from preflab.cli import run_command
 from preflab.sandbox import check
 from preflab.sandbox.bubblewrap import Bubblewrap
 from preflab.sandbox.check import _REACHED, ATTACKS, Attack, attack_walls, describe_walls
@@ -40,3 +43,32 @@ def test_a_search_for_the_expected_value_would_find_it(walls: Bubblewrap) -> Non
     expected = check.EXPECTED_MARK + "0123456789abcdef" * 2
     task = ProgramTask("call", [Test([expected], expected)], "f", check.QUICK_LIMITS)
     assert Worker(walls).judge(check.VERDICT_ATTACKS["looks for what is expected"], task).correct
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_the_command_says_what_is_left(
+    held: bool, walls: Bubblewrap, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Protects users without a control group: the command names what is then refused, what nobody measures, and how to get a
+    group; in text and as JSON, with exit code 1 where an attack gets through."""
+    monkeypatch.setattr(check, "find_groups", lambda: None)
+    monkeypatch.setattr(
+        check, "attack_walls", lambda walls: iter([check.AttackResult("reads files", held, "status 0")])
+    )
+    assert run_command(["sandbox", "check"]) == (0 if held else 1)
+    text = capsys.readouterr().out
+    assert ("Every attack was held." in text) is held and ("1 attacks got through." in text) is not held
+    assert run_command(["sandbox", "check", "--json"]) == (0 if held else 1)
+    record = json.loads(capsys.readouterr().out)
+    assert record["attacks"] == [{"attack": "reads files", "held": held, "end": "status 0"}]
+    for words in (text, record["walls"]["limits"]):
+        for part in (
+            "measured from outside",
+            "is refused",
+            "ignoring SIGCHLD",
+            "Not measured",
+            "pipes",
+            "Delegate=yes",
+        ):
+            assert part in words
+    assert "holes in the kernel itself" in text and "holes in the kernel itself" in record["walls"]["not stopped"]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from preflab.arm.spec import saved_models
+from preflab.cli import main
 from preflab.errors import UserError
 from preflab.spec import Context, parse_spec
 from preflab.study.directory import (
@@ -213,3 +216,53 @@ def test_a_damaged_manifest_is_one_line_and_deletes_nothing(tmp_path: Path, cont
             read()
         assert len(f"{refused.value}".splitlines()) == 1
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "words", [("study", "smoke"), ("study", "smoke", "--fresh"), ("train", "sft", "--no-evaluate")]
+)
+def test_a_read_only_output_is_one_line_for_a_user(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a user who is not root, by the whole command: a directory of another's, and a place in it, are refused in one line,
+    and nothing is left there. The child is forked from a process that has imported what it needs, as the interpreter's own
+    files may be out of the user's reach."""
+    if os.geteuid() != 0:
+        pytest.skip("needs the right to become another user (root)")
+    with pytest.raises(SystemExit):
+        main([*words, "--output", "/dev/null/x"])  # imports
+    capsys.readouterr()
+    with tempfile.TemporaryDirectory() as home:
+        (there := Path(home) / "there").mkdir()
+        for path in (Path(home), there):
+            path.chmod(0o755)
+        for place in (there, there / "new"):
+            with (tmp_path / "log").open("w") as log:
+                child = os.fork()
+                if child == 0:
+                    _become_nobody([*words, "--output", str(place)], log.fileno())
+            _, status = os.waitpid(child, 0)
+            said = (tmp_path / "log").read_text()
+            assert (os.waitstatus_to_exitcode(status), said) == (
+                2,
+                f"preflab: {place} cannot be written: Permission denied. Choose another --output.\n",
+            )
+        assert files(Path(home)) == ["there"]
+
+
+def _become_nobody(words: list[str], descriptor: int) -> None:
+    """What the child does; it never returns."""
+    code = 1
+    try:
+        for stream in (1, 2):
+            os.dup2(descriptor, stream)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        os.setgid(65534)
+        os.setuid(65534)
+        main(words)
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)

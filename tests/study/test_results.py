@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,22 @@ def test_versions_are_those_of_the_runs(tmp_path: Path) -> None:
     both where a study was continued by a second one."""
     outcome = results_of(tmp_path)
     assert outcome.versions == {"python": "3.11", "revision": "commit-0, commit-1"}
+
+
+@pytest.mark.parametrize("arms", [("ppo", "dpo", "sft"), ("dpo",)])
+def test_what_no_run_measured_has_no_column(arms: Sequence[str], tmp_path: Path) -> None:
+    """Protects the Behaviour table from columns of dashes: the KL and the entropy of arms that started from no policy are
+    unknown. If one arm has them, the columns stay."""
+    runs(tmp_path, {"ppo": 0.8, "dpo": 0.3, "sft": 0.3})
+    for path in (path for name in arms for path in tmp_path.glob(f"seed-*/{name}/result.json")):
+        result = json.loads(path.read_text())
+        result["evaluation"]["unit"]["kl"] = {"estimate": None, "estimator": "none", "entropy": None}
+        write_json(path, result)
+    outcome = study_results(study(), tmp_path, command="")
+    assert {"kl", "entropy"} & {measure.name for measure in outcome.metrics} == (
+        set() if len(arms) == 3 else {"kl", "entropy"}
+    )
+    assert {"length", "truncated"} <= {measure.name for measure in outcome.metrics}
 
 
 def test_a_headline_counts_many(tmp_path: Path) -> None:

@@ -58,7 +58,8 @@ class FinishedRun:
     def problems(self, decoding: str) -> Mapping[str, Any]:
         return self.evaluation[decoding]["problems"]
 
-    def measures(self, decoding: str) -> dict[str, float]:
+    def measures(self, decoding: str) -> dict[str, float | None]:
+        """Returns the run's measures by name. The KL, or the entropy, is None if it was not measured."""
         if self.diverged:
             return {}
         measures = dict(self.evaluation[decoding]["measures"])

@@ -52,9 +52,10 @@ def interval_over_seeds(values: Sequence[float]) -> Interval:
 
 def measures_of(headline: str, arms: Arms, declared: Mapping[str, Measure]) -> Iterator[Measure]:
     """Yields the columns of the report's table: the headline measure, the other measures that the evaluators declare,
-    and all other measures of the runs."""
+    and all other measures that have a value in at least one run."""
     runs = [run for runs in arms.values() for run in runs if not run.diverged]
-    measured = [name for run in runs for name in run.measures("unit") if name != "score"]
+    values = [item for run in runs for item in run.measures("unit").items()]
+    measured = [name for name, value in values if value is not None and name != "score"]
     estimators = dict.fromkeys(run.evaluation["unit"]["kl"]["estimator"] for run in runs)
     kl_note = "; ".join(["nats per response at temperature 1", *estimators])
     for name in dict.fromkeys([headline, *declared, *measured]):

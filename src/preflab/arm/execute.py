@@ -145,7 +145,7 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
             return result | {"diverged": str(error), "counts": run.meter.state_dict()}
         result["notices"] += save_product(run, product, method.product, provenance, arm.model.trust_remote_code)
         if method.product == "reward_model" and isinstance(product, LanguageModel):
-            result |= measure_reward_model(run, product, parts.testbed, arm.token_budget)
+            result |= measure_reward_model(run, product, parts.testbed, parts.token_budget)
     result |= {
         "diverged": None,
         "counts": run.meter.state_dict(),
@@ -201,7 +201,7 @@ def method_parts(parts: OpenArm) -> Parts:
         rated=rated_of(arm, parts.stages, parts.testbed, parts.testbed.fit_file),
         located=partial(stage_path, stages=parts.stages),
         labels_paid=(arm.preferences or "").startswith(STAGE),
-        token_budget=arm.token_budget,
+        token_budget=parts.token_budget,
     )
 
 

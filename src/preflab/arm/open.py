@@ -24,6 +24,7 @@ from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
 from preflab.models.load import load_directory, load_model
 from preflab.models.recompute import recompute_layers
+from preflab.models.token_budget import choose_token_budget
 from preflab.rewards.base import Reward, RewardSpec
 from preflab.sampling.base import Sampler
 from preflab.spec import Context, HoldsModels, require_base
@@ -41,7 +42,8 @@ AnySpec = TypeVar("AnySpec", bound=HoldsModels)
 class OpenArm:
     """An arm with all opened parts that its training and its measurement use. `start`: the policy of `init`, else the
     policy to measure, else the base model. `bench`: measures a policy with
-    evaluators. `held_out`: measures a policy without evaluators, on held-out answers."""
+    evaluators. `held_out`: measures a policy without evaluators, on held-out answers. `token_budget`: the most tokens of
+    a micro-batch."""
 
     arm: Arm
     run: Run
@@ -52,6 +54,7 @@ class OpenArm:
     reward: Reward | None
     bench: Bench | None
     held_out: HeldOut | None
+    token_budget: int
 
     @property
     def stages(self) -> Path:
@@ -86,14 +89,17 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     testbed = require_testbed(stack.enter_context(arm.testbed.open(context)))
     context = replace(context, testbed=testbed)
     start = load_policy(arm, run, arm.init or arm.policy, context, testbed)
+    token_budget = arm.token_budget or choose_token_budget(start)
     fitted = fit_testbed(arm, testbed, start)
     context = replace(context, testbed=fitted)
     reward = None if arm.reward is None else open_reward(arm.reward, run, context, stack)
     uncharged = replace(context, meter=Meter())  # measuring is not charged to the arm
-    bench = open_bench(arm, run, uncharged, start, stack) if arm.evaluators else None
-    held_out = open_held_out(arm, run, uncharged, start, stack) if is_measured_without_evaluator(arm) else None
+    bench = open_bench(arm, run, uncharged, start, token_budget, stack) if arm.evaluators else None
+    held_out = (
+        open_held_out(arm, run, uncharged, start, token_budget, stack) if is_measured_without_evaluator(arm) else None
+    )
     sampler = require_base(stack.enter_context(arm.sampler.open(context)), Sampler)
-    return OpenArm(arm, run, context, fitted, start, sampler, reward, bench, held_out)
+    return OpenArm(arm, run, context, fitted, start, sampler, reward, bench, held_out, token_budget)
 
 
 def is_measured_without_evaluator(arm: Arm) -> bool:
@@ -102,7 +108,9 @@ def is_measured_without_evaluator(arm: Arm) -> bool:
     return makes_policy and arm.measure != "none" and not arm.evaluators
 
 
-def open_held_out(arm: Arm, run: Run, context: Context, start: LanguageModel, stack: ExitStack) -> HeldOut:
+def open_held_out(
+    arm: Arm, run: Run, context: Context, start: LanguageModel, token_budget: int, stack: ExitStack
+) -> HeldOut:
     """Opens the parts that are needed to measure a policy without an evaluator."""
     assert context.testbed is not None
     return HeldOut(
@@ -112,7 +120,7 @@ def open_held_out(arm: Arm, run: Run, context: Context, start: LanguageModel, st
         seed_for=run.seeds.derive,
         start=start if arm.method is not None or arm.init is not None else None,
         limit=answer_limit(arm),
-        token_budget=arm.token_budget,
+        token_budget=token_budget,
     )
 
 
@@ -131,7 +139,9 @@ def fit_testbed(arm: Arm, testbed: Testbed, start: LanguageModel) -> FittedTestb
     return FittedTestbed(testbed, Fitting(start, arm.too_long, answer_limit(arm)), rooms, arm.testbed.locate)
 
 
-def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack: ExitStack) -> Bench:
+def open_bench(
+    arm: Arm, run: Run, context: Context, start: LanguageModel, token_budget: int, stack: ExitStack
+) -> Bench:
     """Opens the parts that are needed to measure a policy with evaluators. If the arm selects the best of n answers by
     its reward, opens the reward a second time for this selection."""
     assert context.testbed is not None
@@ -145,7 +155,7 @@ def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack
         seed_for=run.seeds.derive,
         start=start if arm.init is not None else None,
         reward=open_reward(arm.reward, run, context, stack) if selects and arm.reward is not None else None,
-        token_budget=arm.token_budget,
+        token_budget=token_budget,
         say=run.record.say,
     )
     check_splits(bench.testbed, bench.spec, arm.measure)

@@ -69,11 +69,11 @@ class RunSettings(Spec):
     """The settings that all runs of a study share: how answers are sampled and measured, and how the machine is used.
 
     `looks`: the number of evaluations on the validation split during training. `token_budget`: the most tokens of a
-    micro-batch. `checkpoint_activations`: whether the backward pass computes each layer again instead of keeping its
-    activations, which takes less memory and more time. `too_long`: what the run does if rows do not fit the model's
-    context. With `stop` it stops before its first step. With `drop` it drops these rows. With `cut` it cuts the
-    prompt's start and the answer's end. Rows that the model's chat template does not take stop the run too, unless
-    `drop` drops them.
+    micro-batch; by default, the model's width and the device decide. `checkpoint_activations`: whether the backward
+    pass computes each layer again instead of keeping its activations, which takes less memory and more time.
+    `too_long`: what the run does if rows do not fit the model's context. With `stop` it stops before its first step.
+    With `drop` it drops these rows. With `cut` it cuts the prompt's start and the answer's end. Rows that the model's
+    chat template does not take stop the run too, unless `drop` drops them.
     """
 
     sampler: Annotated[Any, *variant(SAMPLERS)] = "native"
@@ -82,7 +82,7 @@ class RunSettings(Spec):
     threads: int = Field(default=1, ge=1)
     device: str = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
-    token_budget: int = Field(default=8192, ge=1)
+    token_budget: Annotated[int, Field(ge=1)] | None = None
     checkpoint_activations: bool = False
     too_long: TooLong = "stop"
 

@@ -30,7 +30,12 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
     )
     add_data_options(parser)
     add("--seed", metavar="N", type=int, default=0, help="the seed of every draw (default: 0)")
-    add("--token-budget", metavar="N", type=int, default=8192, help="most tokens of a micro-batch (default: 8192)")
+    add(
+        "--token-budget",
+        metavar="N",
+        type=int,
+        help="most tokens of a micro-batch (default: 8192 on a GPU; on a processor fewer for wide models)",
+    )
     add(
         "--too-long",
         choices=("stop", "drop", "cut"),

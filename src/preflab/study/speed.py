@@ -20,6 +20,7 @@ from preflab.models import forward, lora
 from preflab.models.lm import LanguageModel
 from preflab.models.load import load_model
 from preflab.models.spec import ModelSpec
+from preflab.models.token_budget import choose_token_budget
 from preflab.sampling.base import Decoding
 from preflab.spec import Context
 from preflab.study.spec import Study
@@ -98,7 +99,8 @@ def measure_speed(model: ModelSpec, examples: Examples, study: Study) -> Speed:
     batch = collate(prompts, answers)
     mean_length = max(1, round(sum(map(len, answers)) / len(answers)))
     decoding = Decoding(max_new_tokens=min(study.evaluation.max_new_tokens, mean_length))
-    learner = Learner(lm.model, Optim(), token_budget=min(study.token_budget, TIMED_TOKENS), meter=Meter())
+    token_budget = min(study.token_budget or choose_token_budget(lm), TIMED_TOKENS)
+    learner = Learner(lm.model, Optim(), token_budget=token_budget, meter=Meter())
     update = batch.select(range(min(UPDATE_ROWS, len(batch))))
     with study.sampler.open(Context()) as sampler:
         repeated = [prompt for prompt in prompts for _ in range(TIMED_SAMPLES)]
