@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from preflab.arm.execute import execute
-from preflab.arm.fitting import Fitting
+from preflab.arm.fitting import FittedTestbed, Fitting
 from preflab.arm.spec import Arm
 from preflab.errors import UserError
 from preflab.methods.dpo_iter import DPOIter
@@ -25,8 +25,9 @@ from preflab.models.spec import TinyShape
 from preflab.models.tiny import make_tiny
 from preflab.sampling.base import Decoding
 from preflab.spec import parse_spec
+from preflab.testbeds.base import SPLITS, Testbed
 from preflab.train.settings import Keeping
-from preflab.types import Completion, Preference, Prompt, Turn
+from preflab.types import Completion, Preference, Prompt, Split, Turn
 
 CONTEXT = 40
 WORDS = tuple(f"w{number}" for number in range(60)) + ("good", "bad")
@@ -195,6 +196,25 @@ def test_a_reward_model_is_measured_on_answers_that_are_cut_as_in_training(tmp_p
     result = execute(arm, tmp_path / "run", keeping=Keeping(progress=False))
     assert result["held_out"]["pairs"] == 1
     assert "1 of 2 answers of the pairs of jsonl (test) are cut after 8 tokens." in result["data_notes"]
+
+
+def test_held_out_pairs_may_be_few() -> None:
+    """Protects short runs on large data, in which a reward model would read every held-out pair at each look: the first
+    pairs of validation and test are kept, and all pairs of training."""
+    lm = make_tiny(TinyShape(width=8, inner=8, layers=1, heads=1, context=CONTEXT, words=WORDS), seed=0)
+    rows = [pair(3, first=number) for number in range(5)]
+
+    class Bed(Testbed):
+        name = "bed"
+
+        def prompts(self, split: Split) -> list[Prompt]:
+            return []
+
+        def preferences(self, split: Split) -> list[Preference]:
+            return rows
+
+    bed = FittedTestbed(Bed(), Fitting(lm, "stop", 100), {}, str, held_out_pairs=2)
+    assert [bed.preferences(split) for split in SPLITS] == [rows, rows[:2], rows[:2]]
 
 
 def reward_model_file(tmp_path: Path, *, split: str, held_out: Path, limit: int) -> Arm:

@@ -160,6 +160,20 @@ def test_a_chosen_temperature_of_1_is_not_drawn_twice() -> None:
     assert report["chosen"] == {key: value for key, value in report["unit"].items() if key != "kl"}
 
 
+def test_validation_may_be_measured_as_the_test_is() -> None:
+    """Protects tables with a column for each split: with as many samples as the test, at both temperatures, under names of
+    their own, and of the means alone. On validation T = .2 is right (1) and T = 1 wrong (0); on test the other way round."""
+    made = bench(spec=SPEC.model_copy(update={"validation": True}))
+    report = evaluate(made, POLICY, Inference())
+    assert made.sampler.calls[3:] == [(1.0, 8), (1.0, 8), (0.2, 8), (0.2, 8)]
+    for decoding, test in (("unit", 1.0), ("chosen", 0.0)):
+        measures = report[decoding]["measures"]
+        assert (measures["reward"], measures["validation/reward"]) == (test, 1.0 - test)
+        assert "validation/length" in measures and "validation/score" not in measures
+        assert all(name.startswith("test") for name in report[decoding]["problems"])
+    assert known_measure("validation/pass@5").label == "pass@5, validation"
+
+
 def test_without_test_the_test_split_is_left_alone() -> None:
     """Protects tuning trials from the test split: neither its prompts nor the evaluator's test part are touched."""
     made = bench()

@@ -130,6 +130,8 @@ def test_a_reward_model_scores_all_held_out_pairs() -> None:
     stages = {"sft": {"method": {"kind": "sft", "epochs": 2}}, "rm": {"init": "stage:sft", "method": {"kind": "rm"}}}
     ppo = BY_HAND["arms"]["ppo"] | {"reward": {"kind": "learned", "path": "stage:rm"}}
     assert by_hand(stages=stages, arms={"ppo": ppo})["rm"] == pytest.approx(1.76)
+    few = BY_HAND["evaluation"] | {"pairs": 10}  # 2 x (3 x 10 + 10) x .002 = .16
+    assert by_hand(stages=stages, arms={"ppo": ppo}, evaluation=few)["rm"] == pytest.approx(1.36)
 
 
 def test_a_labels_budget_limits_what_buys_labels() -> None:

@@ -13,6 +13,7 @@ from preflab.analysis.gather import Arms, FinishedRun, mean
 from preflab.analysis.record import DecodingChoice, Interval, Measure, MeasuredValue, known_measure
 from preflab.analysis.spread import no_spread
 from preflab.analysis.statistics import mean_interval
+from preflab.evaluation.measure import on_validation
 
 
 def measured_values(
@@ -58,5 +59,6 @@ def measures_of(headline: str, arms: Arms, declared: Mapping[str, Measure]) -> I
     measured = [name for name, value in values if value is not None and name != "score"]
     estimators = dict.fromkeys(run.evaluation["unit"]["kl"]["estimator"] for run in runs)
     kl_note = "; ".join(["nats per response at temperature 1", *estimators])
+    known = {**declared, **{each.name: each for each in map(on_validation, declared.values())}}
     for name in dict.fromkeys([headline, *declared, *measured]):
-        yield declared.get(name) or known_measure(name, note=kl_note if name == "kl" else "")
+        yield known.get(name) or known_measure(name, note=kl_note if name == "kl" else "")

@@ -168,13 +168,20 @@ class Fitting:
 
 class FittedTestbed(Testbed):
     """A testbed whose rows fit the model. `rooms`: the number of tokens that an answer to a prompt needs, for each
-    split whose prompts the policy answers. `notes`: one note for each group of rows that did not all fit, among the
+    split whose prompts the policy answers. `held_out_pairs`: the most pairs of the validation split and of the test split
+    (0: all). `notes`: one note for each group of rows that did not all fit, among the
     rows that were read so far."""
 
     def __init__(
-        self, inner: Testbed, fitting: Fitting, rooms: Mapping[Split, int], locate: Callable[[Prompt], str]
+        self,
+        inner: Testbed,
+        fitting: Fitting,
+        rooms: Mapping[Split, int],
+        locate: Callable[[Prompt], str],
+        held_out_pairs: int = 0,
     ) -> None:
         self.inner, self.fitting, self.rooms, self.locate = inner, fitting, rooms, locate
+        self.held_out_pairs = held_out_pairs
         self.name, self.tested, self.judge = inner.name, inner.tested, inner.judge
         self.notes = tuple(inner.notes)
         self._fitted: dict[tuple[str, Split], list[Any]] = {}
@@ -188,7 +195,11 @@ class FittedTestbed(Testbed):
         return self._fit("demonstrations", split, self.inner.demonstrations)
 
     def preferences(self, split: Split) -> Sequence[Preference]:
-        return self._fit("pairs", split, self.inner.preferences)
+        def read(split: Split) -> Sequence[Preference]:
+            pairs = self.inner.preferences(split)
+            return pairs[: self.held_out_pairs] if self.held_out_pairs and split != "train" else pairs
+
+        return self._fit("pairs", split, read)
 
     def rankings(self, split: Split) -> Sequence[Ranking]:
         return self._fit("rankings", split, self.inner.rankings)

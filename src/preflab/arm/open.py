@@ -136,7 +136,8 @@ def fit_testbed(arm: Arm, testbed: Testbed, start: LanguageModel) -> FittedTestb
     )
     if arm.measure != "none":
         rooms |= {"validation": arm.evaluation.max_new_tokens, "test": arm.evaluation.max_new_tokens}
-    return FittedTestbed(testbed, Fitting(start, arm.too_long, answer_limit(arm)), rooms, arm.testbed.locate)
+    fitting = Fitting(start, arm.too_long, answer_limit(arm))
+    return FittedTestbed(testbed, fitting, rooms, arm.testbed.locate, arm.evaluation.pairs)
 
 
 def open_bench(

@@ -18,7 +18,7 @@ from preflab import ops
 from preflab.batch import TokenBatch
 from preflab.errors import UserError
 from preflab.evaluation.base import Evaluator, Grade, GradedPrompt, Summary
-from preflab.evaluation.measure import Measure
+from preflab.evaluation.measure import VALIDATION, Measure
 from preflab.evaluation.measures import best_of_n_kl_bound, distinct_n, truncated_share
 from preflab.evaluation.returned import blaming_outside, check_grades, check_summaries
 from preflab.evaluation.settings import Evaluation
@@ -127,7 +127,8 @@ class Graded:
 def check_splits(testbed: Testbed, spec: Evaluation, measure: Literal["test", "validation", "none"]) -> None:
     """Raises `UserError` if the testbed lacks the test or validation problems that measuring needs. preflab calls this
     function before any training."""
-    name, chooses = testbed.name, measure == "validation" or len(spec.temperatures) > 1
+    name = testbed.name
+    chooses = measure == "validation" or len(spec.temperatures) > 1 or spec.validation
     if measure == "test" and not testbed.prompts("test"):
         raise UserError(
             f"{name} has no test problems, which measuring a policy needs. Add more problems, or a test file."
@@ -135,7 +136,8 @@ def check_splits(testbed: Testbed, spec: Evaluation, measure: Literal["test", "v
     if measure != "none" and chooses and not testbed.prompts("validation"):
         raise UserError(
             f"{name} has no validation problems, which choosing a temperature and tuning need. Give a single "
-            "temperature, such as `temperatures: [0.2]` under `evaluation` (`--temperatures 0.2`), and do not tune."
+            "temperature, such as `temperatures: [0.2]` under `evaluation` (`--temperatures 0.2`), do not tune, and leave "
+            "`validation` of the evaluation at false."
         )
 
 
@@ -160,12 +162,11 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
     choice = {"temperature": temperature, "validation": {str(key): score for key, score in grid.items()}}
     if not test:
         return choice
-    draw_at = partial(draw, bench, policy, "test", spec.prompts, spec.samples, inference=inference, aloud=True)
-    unit = chosen = draw_at(1.0)
-    unit_summary = chosen_summary = summarise_answers(bench, unit)
+    unit = chosen = draw_to_measure(bench, policy, "test", 1.0, inference)
+    unit_summary = chosen_summary = summarise_split(bench, policy, unit, 1.0, inference)
     if temperature != 1.0:
-        chosen = draw_at(temperature)
-        chosen_summary = summarise_answers(bench, chosen)
+        chosen = draw_to_measure(bench, policy, "test", temperature, inference)
+        chosen_summary = summarise_split(bench, policy, chosen, temperature, inference)
     rows = chosen.by_prompt()
     return {
         **choice,
@@ -175,6 +176,26 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
         "answers": [{"problem": row.prompt.id, **asdict(each)} for row in rows for each in row.answers[:KEPT_ANSWERS]],
         "samples": [first_answer(row) for row in rows[: spec.shown]],
     }
+
+
+def draw_to_measure(
+    bench: Bench, policy: LanguageModel, split: Split, temperature: float, inference: Inference
+) -> Graded:
+    """Draws as many samples for a split's prompts as the test needs, and grades them."""
+    return draw(bench, policy, split, bench.spec.prompts, bench.spec.samples, temperature, inference, aloud=True)
+
+
+def summarise_split(
+    bench: Bench, policy: LanguageModel, graded: Graded, temperature: float, inference: Inference
+) -> dict[str, Any]:
+    """Summarises graded answers to the test problems. If the settings ask for it, adds the measures on the validation
+    split at the same temperature, under names such as `validation/pass@1`."""
+    summary = summarise_answers(bench, graded, "test")
+    if bench.spec.validation:
+        held = draw_to_measure(bench, policy, "validation", temperature, inference)
+        measures = summarise_answers(bench, held, "validation")["measures"]
+        summary["measures"] |= {VALIDATION + name: value for name, value in measures.items() if name != "score"}
+    return summary
 
 
 def score_temperatures(bench: Bench, policy: LanguageModel, inference: Inference) -> dict[float, float]:
@@ -240,14 +261,14 @@ def select(
     return [max(range(start, start + inference.n), key=lambda row: (scores[row], -row)) for start in groups]
 
 
-def summarise_answers(bench: Bench, graded: Graded) -> dict[str, Any]:
-    """Returns the measures of graded samples, the scores and measures of each problem, and the number of samples with
-    each outcome."""
+def summarise_answers(bench: Bench, graded: Graded, split: Split) -> dict[str, Any]:
+    """Returns the measures of graded samples from a split, the scores and measures of each problem, and the number of
+    samples with each outcome."""
     texts = [completion.text for completion in graded.completions]
     measures = graded.measures() | {"distinct-2": distinct_n(texts, 2)}
     own: list[dict[str, float]] = [{} for _ in graded.prompts]
     for place, each in enumerate(bench.evaluators):
-        grades = each.grade("test", graded.prompt_rows, graded.completions) if place else graded.grades
+        grades = each.grade(split, graded.prompt_rows, graded.completions) if place else graded.grades
         for kept, values in zip(own, prompt_values(bench, each, graded.by_prompt(grades)), strict=True):
             kept |= values
     measures |= {name: sum(values[name] for values in own) / len(own) for name in own[0]}

@@ -45,6 +45,8 @@ class Measure(BaseModel):
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
 
+VALIDATION = "validation/"
+"""The start of the names of measures on the validation split."""
 SUBMITTED = re.compile(r"\d+@\d+(, clustered)?")
 REWARD = Measure(name="reward", label="mean reward", better="higher")
 KNOWN_MEASURES: Mapping[str, Measure] = {
@@ -67,11 +69,18 @@ ALWAYS_MEASURED = ("score", "length", "truncated", "distinct-2", "kl", "entropy"
 """The names of the measures that every policy has, with any evaluator."""
 
 
+def on_validation(measure: Measure) -> Measure:
+    """Returns the same measure on the validation split instead of the test split."""
+    return measure.model_copy(update={"name": VALIDATION + measure.name, "label": f"{measure.label}, validation"})
+
+
 def known_measure(name: str, *, note: str = "") -> Measure:
     """Returns the measure with this name and its default label, direction and note. The known names are 'pass@K',
-    'K@N', 'distinct-N' and those in `KNOWN_MEASURES`. For an unknown name, the label is the name, and `better` is
-    'neither'. `note` replaces the default note.
+    'K@N', 'distinct-N' and those in `KNOWN_MEASURES`. Each also exists on the validation split, as 'validation/pass@K'.
+    For an unknown name, the label is the name, and `better` is 'neither'. `note` replaces the default note.
     """
+    if name.startswith(VALIDATION):
+        return on_validation(known_measure(name.removeprefix(VALIDATION), note=note))
     if name.startswith("pass@") or SUBMITTED.fullmatch(name):
         measure = Measure(name=name, label=name, share=True, better="higher")
     elif name.startswith("distinct-"):

@@ -17,10 +17,12 @@ CLUSTERED = ", clustered"
 class Evaluation(Spec):
     """The settings for measuring policies. They are the same for every arm.
 
-    `look_*`: settings of the evaluations on the validation split during training. `prompts`: the number of prompts of a
-    split that are used (0: all). `submissions`: pairs (k, n) for the measure k@n, which filters n samples by the
-    problem's public tests. `clusters`: the number of inputs, made from the inputs of the public tests, on which the
-    behaviour of samples is compared to form clusters (0: no clusters).
+    `look_*`: settings of the evaluations on the validation split during training. `validation`: whether the trained
+    policy is measured on the validation split too, with as many samples as on the test split. `prompts`: the number of
+    prompts of a split that are used (0: all). `pairs`: the number of pairs of a split on which a reward model is
+    measured (0: all). `submissions`: pairs (k, n) for the measure k@n, which filters n samples by the problem's public
+    tests. `clusters`: the number of inputs, made from the inputs of the public tests, on which the behaviour of samples
+    is compared to form clusters (0: no clusters).
     """
 
     samples: Count = 8
@@ -31,6 +33,8 @@ class Evaluation(Spec):
     validation_samples: Count = 2
     max_new_tokens: Count = 256
     prompts: int = Field(default=0, ge=0)
+    pairs: int = Field(default=0, ge=0)
+    validation: bool = False
     shown: int = Field(default=12, ge=0)
     kl_samples: Count = 512
     look_prompts: Count = 100

@@ -155,17 +155,21 @@ class Estimate:
     def ordering_seconds(self, arm: Arm, speed: Speed) -> float:
         """Returns the seconds in which a reward model scores both answers of all pairs: those of the validation split at
         each evaluation during training and once at the end, and those of the test split at the end."""
-        pairs = (arm.looks + 1) * self.sizes["validation"].pairs + self.sizes["test"].pairs
-        return 2 * pairs * speed.forward
+        most = arm.evaluation.pairs
+        pairs = {split: min(size.pairs, most or size.pairs) for split, size in self.sizes.items()}
+        read = (arm.looks + 1) * pairs["validation"] + pairs["test"]
+        return 2 * read * speed.forward
 
     def measuring_seconds(self, arm: Arm, speed: Speed) -> float:
         """Returns the seconds of measuring a trained policy. The policy answers the validation split once at each
-        temperature of the grid, and the test split twice if the test split is measured."""
+        temperature of the grid. If the test split is measured, the policy answers it twice, and the validation split as
+        often if it is measured too."""
         spec = arm.evaluation
         if arm.measure == "none" or not arm.evaluators:
             return 0.0
         prompts = {split: min(size.prompts, spec.prompts or size.prompts) for split, size in self.sizes.items()}
-        tested = prompts["test"] * 2 * spec.samples * (arm.measure == "test")
+        measured = prompts["test"] + prompts["validation"] * spec.validation
+        tested = measured * 2 * spec.samples * (arm.measure == "test")
         answers = prompts["validation"] * len(spec.temperatures) * spec.validation_samples + tested
         drawn = answers * arm.inference.n
         selected = drawn if drawn > answers else 0
