@@ -54,7 +54,7 @@ RUNS: tuple[dict[str, Any], ...] = (
     {"method": {"kind": "best-of-n", "n": 2}, "reward": {"kind": "tests", "partial": False, "format": ".*"}},
     {"method": {"kind": "grpo"}, "reward": {"kind": "http", "url": "http://127.0.0.1:9/x", "timeout": 1.0}},
 )
-STUDIES = ("smoke", "quickstart", "family", "beta", "hh-smollm2", "apps")
+STUDIES = ("smoke", "quickstart", "family", "beta", "hh", "apps")
 JSONL: tuple[dict[str, Any], ...] = (
     {"id": "a", "prompt": "Add 1 and 2.", "completion": "3", "level": "easy"},
     {"question": "b", "answer": "c"},

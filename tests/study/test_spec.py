@@ -47,7 +47,8 @@ def test_every_preset_reads() -> None:
     """Protects what is shipped: every preset and every size it offers is a valid study."""
     for name in preset_names():
         assert load_study(name).arms
-    assert load_study("hh-smollm2", "paper").arms["ppo"].method.rollouts == 512
+    assert load_study("hh", "paper").arms["ppo"].method.rollouts == 512
+    assert load_study("hh-smollm2") == load_study("hh")  # its old name
 
 
 def test_every_size_of_every_preset_loads_under_a_name_of_its_own() -> None:
@@ -173,6 +174,16 @@ def test_values_to_try_are_checked_with_the_file(space: dict[str, object], says:
 def test_merged() -> None:
     """Protects sizes: a patch replaces values at any depth, null included, and leaves the rest."""
     assert merge_settings({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": None}}) == {"a": {"b": None, "c": 2}, "d": 3}
+
+
+def test_another_kind_replaces_the_settings_of_the_old_one() -> None:
+    """Protects sizes that run on other data: the settings of the old testbed are unknown to the new one. The same kind, and
+    a patch that names none, are merged."""
+    small = {"testbed": {"kind": "minicode", "train": 10}}
+    other = {"testbed": {"kind": "apps", "data": "x"}}
+    assert merge_settings(small, other) == other
+    for patch in ({"test": 3}, {"kind": "minicode", "test": 3}):
+        assert merge_settings(small, {"testbed": patch}) == {"testbed": {"kind": "minicode", "train": 10, "test": 3}}
 
 
 def test_shipped_trials_are_what_the_arms_hold() -> None:

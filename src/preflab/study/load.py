@@ -16,6 +16,8 @@ from preflab.study.spec import Study, Tuning
 SMOKE, PAPER = "smoke", "paper"
 """Names of sizes: `smoke` is the study file without changes, `paper` is the size that the paper uses."""
 PRESETS = Path(__file__).parent / "presets"
+RENAMED = {"hh-smollm2": "hh"}
+"""Old names of presets, which still work."""
 
 
 class _Sizes(Spec):
@@ -69,10 +71,11 @@ def _take_sizes(data: Any, where: str) -> dict[str, dict[str, Any]]:
 
 
 def study_data(name: str) -> Any:
-    """Reads the data in the file of a preset, or in a user's file. Raises `UserError` for an unknown name, and suggests
-    the most similar name."""
+    """Reads the data in the file of a preset, also by its old name, or in a user's file. Raises `UserError` for an
+    unknown name, and suggests the most similar name."""
     path = Path(name)
     if path.suffix not in (".yaml", ".yml", ".toml", ".json"):
+        name = RENAMED.get(name, name)
         if name not in preset_names():
             raise UserError(
                 f"Unknown study {name!r}.{nearest(name, preset_names())} Or give a study file (.yaml, .toml, .json)."
@@ -83,8 +86,10 @@ def study_data(name: str) -> Any:
 
 def merge_settings(data: Any, patch: Any) -> Any:
     """Returns a copy of `data` in which the values of `patch` replace the old values. Nested mappings are merged in the
-    same way."""
+    same way, except that a mapping with another `kind` replaces the old one, whose settings belong to the old kind."""
     if not (isinstance(data, dict) and isinstance(patch, dict)):
+        return patch
+    if "kind" in data and patch.get("kind", data["kind"]) != data["kind"]:
         return patch
     return {**data, **{key: merge_settings(data.get(key), value) for key, value in patch.items()}}
 

@@ -1,0 +1,140 @@
+"""Maps each cell of the paper's tables and figures to a study, an arm, a measure and a split, and writes docs/reproduce.md.
+
+`.venv/bin/python scripts/reproduce.py > docs/reproduce.md` writes it again; a test compares the two. The map is in
+`scripts/reproduce.yaml`. The script opens each preset at the paper's size, and exits with 1 if a cell names an arm, a
+measure or a split that the preset does not have.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from preflab.errors import UserError
+from preflab.evaluation.measure import VALIDATION
+from preflab.plain import read_data
+from preflab.study.load import PAPER, load_study
+from preflab.study.spec import Study
+
+MAP = Path(__file__).with_suffix(".yaml")
+TABLES = ("Figure 1", "Figure 2", *(f"Table {number}" for number in range(1, 14)))
+"""Everything that the map must contain."""
+WIN_RATE = "win / tie / lose"
+INTRODUCTION = """\
+# Reproduce the paper
+
+Each cell of the paper's tables and figures is measured by one arm of a study that comes with preflab. This page says
+which. `preflab study STUDY --size paper` runs a study; its report shows the measure for each arm, with intervals. Where a
+column compares two policies, `preflab winrate` asks a model or people. Figures of other systems are quoted in the
+reports, and preflab does not measure them. The paper's table numbers for dialogue (4 and 5) follow the order of its text.
+
+`scripts/reproduce.py` writes this page from `scripts/reproduce.yaml`. It opens every study and fails if a cell names an
+arm, a measure or a split that the study does not have.
+"""
+
+
+class CellSource(NamedTuple):
+    """A cell of the paper, and where its number comes from."""
+
+    row: str
+    column: str
+    study: str = ""
+    arm: str = ""
+    measure: str = ""
+    split: str = ""
+    note: str = ""
+
+
+def write_page(tables: list[Mapping[str, Any]]) -> str:
+    """Returns the page. Raises `UserError` for a cell that no study measures, and for a table that the map lacks."""
+    mapped = {name for table in tables for name in named_tables(table["table"])}
+    if missing := sorted(set(TABLES) - mapped):
+        raise UserError(f"{MAP.name} lacks {', '.join(missing)}.")
+    sections = [write_section(table) for table in tables]
+    return "\n".join([INTRODUCTION, *sections])
+
+
+def named_tables(name: str) -> list[str]:
+    """Returns the tables in a name such as `Tables 9 and 10`."""
+    if not name.startswith("Tables "):
+        return [name]
+    return [f"Table {number}" for number in name.removeprefix("Tables ").split(" and ")]
+
+
+def write_section(table: Mapping[str, Any]) -> str:
+    lines = [f"## {table['table']}: {table['title']}", "", "| row | column | study | arm | measure | split |"]
+    lines.append("|---|---|---|---|---|---|")
+    for part in table["parts"]:
+        for cell in cells_of(part):
+            source = f"`{cell.study}` | `{cell.arm}` | {cell.measure} | {cell.split}" if cell.study else cell.note
+            lines.append(f"| {cell.row} | {cell.column} | {source}{'' if cell.study else ' | | |'} |")
+    return "\n".join([*lines, ""])
+
+
+def cells_of(part: Mapping[str, Any]) -> Iterator[CellSource]:
+    """Yields the cells of a part of a table. Raises `UserError` if a study does not measure one of them."""
+    columns = {name: {} for name in part["columns"]} if isinstance(part["columns"], list) else part["columns"]
+    note = f"`{part['command']}`" if "command" in part else "quoted"
+    for row, row_value in rows_of(part).items():
+        for column, settings in columns.items():
+            if "study" not in part:
+                yield CellSource(row, column, note=note)
+                continue
+            arm = part["arm"].format(row=row_value, column=settings.get("name", column))
+            yield measured_cell(row, column, part, arm, settings)
+
+
+def rows_of(part: Mapping[str, Any]) -> Mapping[str, str]:
+    rows = part.get("quoted") or part["rows"]
+    return {str(row): str(row) for row in rows} if isinstance(rows, list) else rows
+
+
+def measured_cell(
+    row: str, column: str, part: Mapping[str, Any], arm: str, settings: Mapping[str, Any]
+) -> CellSource:
+    """Returns a cell that an arm measures. Raises `UserError` if the study has no such arm, measure, level or split."""
+    study, place = open_paper_size(part["study"]), f"{row}, {column}"
+    if arm not in study.arms:
+        raise UserError(f"{place}: the study {part['study']} has no arm {arm!r}.")
+    measure, split = settings["measure"], settings.get("split", "test")
+    if measure == WIN_RATE:
+        return CellSource(row, column, part["study"], arm, compared(study, arm, settings, place), split)
+    name = VALIDATION + measure if split == "validation" else measure
+    if name not in measured_names(study):
+        raise UserError(f"{place}: the study {part['study']} does not measure {name!r}.")
+    level = f", {settings['level']}" if "level" in settings else ""
+    model = f", with `--model` {part['model']}" if "model" in part else ""
+    return CellSource(row, column, part["study"] + model.replace("`", ""), arm, measure + level, split)
+
+
+def compared(study: Study, arm: str, settings: Mapping[str, Any], place: str) -> str:
+    """Describes a comparison of an arm with another arm or with the data."""
+    against = settings["against"]
+    if against not in study.arms and not against.startswith("data:"):
+        raise UserError(f"{place}: the study has no arm {against!r} to compare with.")
+    judge = settings.get("judge", "openai:MODEL")
+    return f"{WIN_RATE}, `preflab winrate {arm} {against} --judge {judge}`"
+
+
+def measured_names(study: Study) -> set[str]:
+    """Returns the names of all measures of a study's evaluators, those on the validation split if they are measured, and
+    those relative to another arm."""
+    own = {measure.name for row in study.measures.values() for measure in row}
+    held = {VALIDATION + name for name in own} if study.evaluation.validation else set[str]()
+    relative = {each.measure.name for evaluator in study.evaluators.values() for each in evaluator.relative}
+    return own | held | relative
+
+
+@lru_cache
+def open_paper_size(name: str) -> Study:
+    return load_study(name, PAPER)
+
+
+if __name__ == "__main__":
+    try:
+        print(write_page(read_data(MAP)), end="")
+    except UserError as error:
+        sys.exit(f"{error}")
