@@ -155,13 +155,15 @@ def from_preference(pair: Preference) -> dict[str, Any]:
     """Returns a preference as plain data (JSON), without the tests of its prompt."""
     answers = {"chosen": from_completion(pair.chosen), "rejected": from_completion(pair.rejected)}
     labels = {"margin": pair.margin, "probability": pair.probability}
+    labels |= {"chosen_safe": pair.chosen_safe, "rejected_safe": pair.rejected_safe}
     return _from_prompt(pair.prompt) | answers | {name: value for name, value in labels.items() if value is not None}
 
 
 def to_preference(data: Mapping[str, Any]) -> Preference:
     """Makes a preference from the data that `from_preference` returned."""
     chosen, rejected = to_completion(data["chosen"]), to_completion(data["rejected"])
-    return Preference(_to_prompt(data), chosen, rejected, data.get("margin"), data.get("probability"))
+    labels = {name: data.get(name) for name in ("margin", "probability", "chosen_safe", "rejected_safe")}
+    return Preference(_to_prompt(data), chosen, rejected, **labels)
 
 
 def from_ranking(ranking: Ranking) -> dict[str, Any]:
