@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
-
-from pydantic import AfterValidator
 
 from preflab.data.hh_strings import read_dialogue_pair
 from preflab.data.hub import check_on_hub, load_hub_records
@@ -24,54 +22,28 @@ from preflab.data.row import DialogueRow, UselessRecordError, make_prompt_id
 from preflab.errors import UserError
 from preflab.paths import user_path
 from preflab.spec import Context
-from preflab.testbeds.base import SPLITS, TestbedSpec
+from preflab.testbeds.base import SPLITS
 from preflab.testbeds.dialogues import Dialogues
-from preflab.testbeds.provenance import make_turn_key, place_key
+from preflab.testbeds.parts import ThreeParts, refuse_empty_splits, refuse_value
 from preflab.types import Prompt, Split
 
 _SUBSETS = ("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")
 _FILES = ("train.jsonl", "train.jsonl.gz", "test.jsonl", "test.jsonl.gz")
-
-
-def _refuse(is_wrong: Callable[[Any], bool], reason: str) -> AfterValidator:
-    """Makes a validator that refuses the wrong values of a setting."""
-
-    def check(value: Any) -> Any:
-        if is_wrong(value):
-            raise ValueError(reason)
-        return value
-
-    return AfterValidator(check)
-
-
-_NAMES = _refuse(
+_NAMES = refuse_value(
     lambda names: not names or len(set(names)) < len(names), "name at least one subset, and name each only once"
 )
-_SHARES = _refuse(
-    lambda shares: min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6,
-    "the shares of policy, evaluator and test must be positive and sum to 1",
-)
-_SHARE = _refuse(lambda share: not 0 < share < 1, "the share of validation must lie between 0 and 1")
 
 
-class HH(TestbedSpec):
+class HH(ThreeParts):
     """Human preferences between two answers in a dialogue, from Anthropic's HH-RLHF.
 
-    `data`: a folder that holds `<subset>/{train,test}.jsonl[.gz]`, or the hub name `Anthropic/hh-rlhf`. `part`: the
-    part from which training and validation are drawn, "policy" (A) or "evaluator" (B). In both cases the test split is
-    C. `fractions`: the shares of first turns in A, B and C. `validation`: the share of A, and of B, that is kept for
-    validation. A pair is dropped if its prompt has more than `max_prompt_chars` characters or an answer has more than
-    `max_answer_chars`. The testbed's notes give the number of dropped pairs for each reason.
+    `data`: a folder that holds `<subset>/{train,test}.jsonl[.gz]`, or the hub name `Anthropic/hh-rlhf`. `subsets`: the
+    subsets that are read.
     """
 
     kind: Literal["hh_rlhf"] = "hh_rlhf"
     data: str = "Anthropic/hh-rlhf"
     subsets: Annotated[tuple[str, ...], _NAMES] = _SUBSETS
-    part: Literal["policy", "evaluator"] = "policy"
-    fractions: Annotated[tuple[float, float, float], _SHARES] = (0.5, 0.3, 0.2)
-    validation: Annotated[float, _SHARE] = 0.1
-    max_prompt_chars: int | None = None
-    max_answer_chars: int | None = None
 
     @contextmanager
     def open(self, context: Context) -> Generator[Dialogues]:
@@ -85,11 +57,7 @@ class HH(TestbedSpec):
                 dropped[row] += 1
             elif (split := self.choose_split(row.prompt)) is not None:
                 rows[split].append(row)
-        if empty := [split for split in SPLITS if not rows[split]]:
-            raise UserError(
-                f"{self.data}: of {total} pairs ({sum(dropped.values())} dropped), none falls into {', '.join(empty)}. "
-                "Give it more data or other `fractions`."
-            )
+        refuse_empty_splits(rows, self.data, f"{total} pairs ({sum(dropped.values())} dropped)")
         notes = [f"HH-RLHF: {count} of {total} pairs dropped because {why}." for why, count in dropped.most_common()]
         notes.append("HH-RLHF: all pairs, including the official test pairs, were split again by the first human turn.")
         identity = {"source": self.data, "subsets": list(self.subsets)}
@@ -124,24 +92,9 @@ class HH(TestbedSpec):
             return error.reason
         if not (better.text and worse.text):
             return "an answer is empty"
-        if self.max_prompt_chars is not None and sum(len(turn.content) for turn in turns) > self.max_prompt_chars:
-            return f"the prompt has more than {self.max_prompt_chars} characters"
-        if self.max_answer_chars is not None and max(len(better.text), len(worse.text)) > self.max_answer_chars:
-            return f"an answer has more than {self.max_answer_chars} characters"
+        if excess := self.explain_excess(turns, (better, worse)):
+            return excess
         return DialogueRow(Prompt(make_prompt_id(turns), turns), better, worse)
-
-    def choose_split(self, prompt: Prompt) -> Split | None:
-        """Returns the split of a dialogue, which depends only on its first human turn; None if the dialogue belongs to
-        a part that this testbed does not use."""
-        key = make_turn_key(prompt)
-        policy, evaluator, _ = self.fractions
-        at = place_key(key, "part")
-        part = "policy" if at < policy else "evaluator" if at < policy + evaluator else "test"
-        if part == "test":
-            return "test"
-        if part != self.part:
-            return None
-        return "validation" if place_key(key, "validation") < self.validation else "train"
 
 
 def _read_folder(folder: Path, subsets: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, Any]]]:
