@@ -104,6 +104,8 @@ SETTING_TEXTS: Mapping[str, str] = {
     "rows": "number of records to read from each source (none: all)",
     "fields": "the names of the fields in your data: NAME FIELD ...",
     "subsets": "the subsets to read",
+    "rule": "the label that orders a pair",
+    "filters": "filters of the pairs, one after another",
     "seed": "the seed that the problems are generated with",
     # the splits
     "train": "number of problems to train on",
