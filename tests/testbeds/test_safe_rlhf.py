@@ -211,6 +211,24 @@ def test_the_real_pairs_and_safe_responses(shared_data: Path) -> None:
         assert "32 records with both labels" in "\n".join(testbed.notes)
 
 
+def test_the_real_sft_sets(shared_data: Path) -> None:
+    """Protects SFT(Alpaca) and SFT(Safe) on real files: every row of Alpaca, and every safe response once, is a demonstration
+    of one split."""
+    alpaca = load(shared_data / "alpaca" / "alpaca.jsonl.gz")
+    read = TESTBEDS.parse({"kind": "jsonl", "data": str(shared_data / "alpaca" / "alpaca.jsonl.gz")})
+    with read.open(Context()) as testbed:
+        rows = [row for split in SPLITS for row in testbed.demonstrations(split)]
+    assert Counter(row.completion.text for row in rows) == Counter(row["output"] for row in alpaca)
+    assert all(row.prompt.turns[0].content for row in rows) and len(rows) == 4025
+    data = shared_data / "pku-saferlhf" / "safe_responses.jsonl.gz"
+    found: set[tuple[str, str]] = set()
+    for part in ("policy", "evaluator"):
+        with spec(data, part=part).open(Context()) as testbed:
+            demonstrations = [row for split in SPLITS for row in testbed.demonstrations(split)]
+        found |= {(row.prompt.turns[0].content, row.completion.text) for row in demonstrations}
+    assert found == {(row["prompt"], row["response"]) for row in load(data)}
+
+
 def test_useless_records_are_dropped_and_counted(tmp_path: Path) -> None:
     """Protects training from records that teach nothing or contradict themselves; each reason has its count."""
     odd = [
