@@ -90,8 +90,8 @@ class Demonstration:
 class Preference:
     """Two answers to one prompt, of which `chosen` is the better answer. `margin`: by how much it is better, in the
     labeller's units. `probability`: the labeller's probability that the chosen answer is better (if below 1/2, the
-    rejected answer is more probably the better answer). `chosen_safe`, `rejected_safe`: whether a labeller called the
-    answer safe. Each of these fields is None if the data do not give it."""
+    rejected answer is more probably the better answer). Margin and probability are None if the data do not give
+    them. `chosen_safe`, `rejected_safe`: whether each answer is safe by itself; None: unknown."""
 
     prompt: Prompt
     chosen: Completion
@@ -154,8 +154,12 @@ def to_completion(data: Sequence[Any]) -> Completion:
 def from_preference(pair: Preference) -> dict[str, Any]:
     """Returns a preference as plain data (JSON), without the tests of its prompt."""
     answers = {"chosen": from_completion(pair.chosen), "rejected": from_completion(pair.rejected)}
-    labels = {"margin": pair.margin, "probability": pair.probability}
-    labels |= {"chosen_safe": pair.chosen_safe, "rejected_safe": pair.rejected_safe}
+    labels = {
+        "margin": pair.margin,
+        "probability": pair.probability,
+        "chosen_safe": pair.chosen_safe,
+        "rejected_safe": pair.rejected_safe,
+    }
     return _from_prompt(pair.prompt) | answers | {name: value for name, value in labels.items() if value is not None}
 
 

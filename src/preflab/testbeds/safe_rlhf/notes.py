@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from preflab.data.row import DialogueRow
 from preflab.data.safety import SafetyRecord, name_safety
+from preflab.data.safety_rule import SafetyRule
 from preflab.testbeds.safe_rlhf.filters import FilterCount
 from preflab.testbeds.safe_rlhf.records import list_safe
-from preflab.testbeds.safe_rlhf.rule import PreferenceRule, is_ordered_by_helpfulness
 from preflab.text import counted
 
 _RULES = {
@@ -24,7 +24,7 @@ SPLIT_AGAIN = (
 
 
 def describe_records(
-    records: Sequence[SafetyRecord | DialogueRow], rule: PreferenceRule, filters: Sequence[FilterCount]
+    records: Sequence[SafetyRecord | DialogueRow], rule: SafetyRule, filters: Sequence[FilterCount]
 ) -> list[str]:
     """Returns sentences about the records that can be used: the labels, what the rule and each filter did, and what is not
     known."""
@@ -43,14 +43,13 @@ def describe_records(
     return [*notes, SPLIT_AGAIN]
 
 
-def _describe_labels(records: Sequence[SafetyRecord], rule: PreferenceRule) -> list[str]:
+def _describe_labels(records: Sequence[SafetyRecord], rule: SafetyRule) -> list[str]:
     if not records:
         return []
     safety = Counter(name_safety(record.safe) for record in records)
     parts = ", ".join(f"{safety[name]:,} {name}" for name in ("both safe", "one safe", "both unsafe"))
     contrary = sum(record.helpful != record.safer for record in records)
-    helpful = sum(is_ordered_by_helpfulness(record, rule) for record in records)
-    decided = _RULES[rule].format(helpful=f"{helpful:,}", safer=f"{len(records) - helpful:,}")
+    decided = _RULES[rule].format(helpful=f"{safety['both safe']:,}", safer=f"{len(records) - safety['both safe']:,}")
     return [
         f"{counted(len(records), 'record')} with both labels: {parts}. In {contrary:,} the more helpful response is not the "
         "safer one.",

@@ -15,15 +15,16 @@ from preflab.data.files import list_splits, part_split, read_source
 from preflab.data.lines import PlacedRecord, require_records
 from preflab.data.row import DialogueRow
 from preflab.data.safety import SafetyRecord
+from preflab.data.safety_rule import SafetyFilter, SafetyRule
 from preflab.errors import UserError
 from preflab.spec import Context
 from preflab.testbeds.base import SPLITS
 from preflab.testbeds.dialogues import Dialogues
 from preflab.testbeds.parts import ThreeParts, refuse_empty_splits, refuse_value
-from preflab.testbeds.safe_rlhf.filters import FilterName, filter_pairs
+from preflab.testbeds.safe_rlhf.filters import filter_pairs
 from preflab.testbeds.safe_rlhf.notes import describe_records
 from preflab.testbeds.safe_rlhf.records import explain_useless, list_responses, list_safe, parse_safety_record
-from preflab.testbeds.safe_rlhf.rule import PreferenceRule, order_responses
+from preflab.testbeds.safe_rlhf.rule import order_responses
 from preflab.types import Demonstration, Prompt, Split
 
 _ONCE = refuse_value(lambda names: len(set(names)) < len(names), "name each filter only once")
@@ -41,8 +42,8 @@ class SafeRLHF(ThreeParts):
 
     kind: Literal["safe_rlhf"] = "safe_rlhf"
     data: str = "PKU-Alignment/PKU-SafeRLHF"
-    rule: PreferenceRule = "paper"
-    filters: Annotated[tuple[FilterName, ...], _ONCE] = ()
+    rule: SafetyRule = "paper"
+    filters: Annotated[tuple[SafetyFilter, ...], _ONCE] = ()
 
     @contextmanager
     def open(self, context: Context) -> Generator[SafeDialogues]:
