@@ -92,9 +92,7 @@ def rows_of(part: Mapping[str, Any]) -> Mapping[str, str]:
     return {str(row): str(row) for row in rows} if isinstance(rows, list) else rows
 
 
-def measured_cell(
-    row: str, column: str, part: Mapping[str, Any], arm: str, settings: Mapping[str, Any]
-) -> CellSource:
+def measured_cell(row: str, column: str, part: Mapping[str, Any], arm: str, settings: Mapping[str, Any]) -> CellSource:
     """Returns a cell that an arm measures. Raises `UserError` if the study has no such arm, measure, level or split."""
     study, place = open_paper_size(part["study"]), f"{row}, {column}"
     if arm not in study.arms:

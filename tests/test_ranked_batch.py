@@ -111,7 +111,7 @@ def test_records_as_json_and_back() -> None:
     """Protects what stages hand on; a pair that states nothing is written as before margins were known."""
     prompt = Prompt("p", (Turn("user", "hi"),), "easy")
     plain = Preference(prompt, Completion("a", True), Completion("b"))
-    stated = Preference(prompt, Completion("a"), Completion("b"), margin=-0.5, probability=0.25)
+    stated = Preference(prompt, Completion("a"), Completion("b"), margin=-0.5, probability=0.25, chosen_safe=False)
     ranking = Ranking(prompt, (Completion("a"), Completion("b", True)), (0.0, 2.5))
     assert set(from_preference(plain)) == {"id", "level", "turns", "chosen", "rejected"}
     assert [to_preference(from_preference(pair)) for pair in (plain, stated)] == [plain, stated]

@@ -24,7 +24,7 @@ def written(folder: Path, *records: dict[str, Any]) -> Path:
 def test_every_form_is_read(tmp_path: Path) -> None:
     """Protects the reading of a user's file, in the forms of the data sets, and of a stage's file."""
     pair, ranking = (
-        Preference(TWO, Completion("2"), Completion("3"), margin=1.0),
+        Preference(TWO, Completion("2"), Completion("3"), margin=1.0, chosen_safe=True, rejected_safe=False),
         Ranking(TWO, (Completion("2"),) * 2, (1, 0)),
     )
     answers = read_answers(

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -17,6 +19,9 @@ from preflab.arm.execute import execute
 from preflab.arm.fitting import FittedTestbed, Fitting
 from preflab.arm.spec import Arm
 from preflab.errors import UserError
+from preflab.evaluation.base import Evaluator, EvaluatorSpec, Grade
+from preflab.evaluation.measure import Measure
+from preflab.evaluation.settings import Evaluation
 from preflab.methods.dpo_iter import DPOIter
 from preflab.methods.pairs import PairDraw
 from preflab.methods.sft import SFT
@@ -24,7 +29,7 @@ from preflab.models.lm import LanguageModel
 from preflab.models.spec import TinyShape
 from preflab.models.tiny import make_tiny
 from preflab.sampling.base import Decoding
-from preflab.spec import parse_spec
+from preflab.spec import Context, parse_spec
 from preflab.testbeds.base import SPLITS, Testbed
 from preflab.train.settings import Keeping
 from preflab.types import Completion, Preference, Prompt, Split, Turn
@@ -127,6 +132,44 @@ def test_a_run_stops_before_its_first_step_with_file_and_line(tmp_path: Path) ->
     assert not (directory / "manifest.json").exists() and not (directory / "metrics.jsonl").exists()
     result = execute(run_file(tmp_path, rows, too_long="drop"), directory, keeping=Keeping(progress=False))
     assert [note for note in result["data_notes"] if note.endswith("these rows were left out.")]
+
+
+class Words(EvaluatorSpec):
+    """Counts the words of an answer."""
+
+    kind: Literal["words"] = "words"
+
+    def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
+        return (Measure(name="words", better="higher"),)
+
+    @contextmanager
+    def open(self, context: Context) -> Generator[Evaluator]:
+        yield OpenWords()
+
+
+class OpenWords(Evaluator):
+    def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
+        return [Grade(float(len(answer.text.split()))) for answer in completions]
+
+
+def test_the_validation_prompts_of_a_stage_fit_too(tmp_path: Path) -> None:
+    """Protects a stage, whose policy answers validation prompts during training: a prompt of 60 words among them is named with
+    its file and line before the first step, and cut where that is asked for. Before, the stage stopped at its first look."""
+    (tmp_path / "held.jsonl").write_text("".join(json.dumps(question(n, 60 * (n == 3))) + "\n" for n in range(4)))
+    rows = [question(number) for number in range(10, 60)]
+    testbed = {"kind": "jsonl", "data": str(tmp_path / "mine.jsonl"), "validation": str(tmp_path / "held.jsonl")}
+    changes = {
+        "testbed": testbed,
+        "evaluators": {"words": {"kind": "tests.arm.test_fitting:Words"}},
+        "evaluation": {"samples": 1, "k": [], "temperatures": [1.0], "validation_samples": 1, "max_new_tokens": 4},
+        "looks": 1,
+    }
+    with pytest.raises(UserError, match=r"the prompts of jsonl \(validation\) do not fit .*held\.jsonl:4, which takes"):
+        execute(run_file(tmp_path, rows, **changes), tmp_path / "run", keeping=Keeping(progress=False))
+    result = execute(
+        run_file(tmp_path, rows, **changes, too_long="cut"), tmp_path / "run", keeping=Keeping(progress=False)
+    )
+    assert "1 of 4 rows of the prompts of jsonl (validation)" in "\n".join(result["data_notes"])
 
 
 def test_what_the_chat_template_does_not_take_is_named_or_dropped(lm: LanguageModel) -> None:

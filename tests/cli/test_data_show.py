@@ -22,7 +22,7 @@ def test_data_in_both_spellings(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_what_is_read_of_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Protects `--split`, `--rows` and `--part`, and says where they do not apply."""
+    """Protects `--split`, `--rows` and `--part`, the same settings as `--testbed.SETTING`, and says where they do not apply."""
     for split in ("train", "extra"):
         lines = [json.dumps({"prompt": f"{split} {n}", "completion": "a"}) for n in range(300)]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
@@ -33,7 +33,10 @@ def test_what_is_read_of_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "user: extra" in extra and extra != whole
     parts = [run(*show, "--part", part, capsys=capsys)[1] for part in ("policy", "evaluator")]
     assert len({whole, *parts}) == 3
+    _, fewer, _ = run(*show, "--testbed.rows", "100", "--testbed.split", "extra", capsys=capsys)
+    assert fewer == extra
     for words, complaint in (
+        (("jsonl", "--data", tmp_path, "--testbed.row", "3"), "has no option '--testbed.row'"),
         (("minicode", "--rows", "3"), "brings its own data: --rows does not apply"),
         (("mbpp", "--data", "x", "--split", "test"), "has no `split`: --split does not apply"),
     ):

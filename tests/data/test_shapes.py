@@ -871,6 +871,29 @@ def test_your_own_names_of_fields() -> None:
         list(FileReading({"label": "lbel"}).read_rows([("f:1", {"prompt": "q", "completion": "a"})]))
 
 
+def test_safety_labels_follow_the_answers() -> None:
+    """Protects what a cost model learns from: a safety label stays with its response when the choice turns the two, a pair
+    may state it for both answers, a pair that does not is unknown, and another value is named."""
+    responses = {"prompt": "q", "response_0": "a", "response_1": "b"}
+    flags = {"is_response_0_safe": True, "is_response_1_safe": False}
+    own = {"id": "1", "level": "", "turns": [["user", "q"]], "chosen": ["a", False], "rejected": ["b", False]}
+    for record, safe in (
+        ({**responses, **flags, "better_response_id": 0}, (True, False)),
+        ({**responses, **flags, "better_response_id": 1}, (False, True)),
+        ({**responses, "is_response_0_safe": "False", "better_response_id": "1"}, (None, False)),
+        ({"prompt": "q", "chosen": "a", "rejected": "b", "chosen_safe": False, "rejected_safe": 0}, (False, False)),
+        ({"prompt": "q", "chosen": "a", "rejected": "b"}, (None, None)),
+        ({**own, "chosen_safe": True}, (True, None)),
+    ):
+        [row] = read(record)
+        assert (row.chosen_safe, row.rejected_safe) == safe
+    with pytest.raises(UserError, match="`is_response_0_safe` must be true or false, not 2"):
+        read({**responses, **flags, "better_response_id": 0, "is_response_0_safe": 2})
+    reading = FileReading()
+    list(reading.read_rows([("f:1", {**responses, **flags, "better_response_id": 0})]))
+    assert reading.write_notes() == []
+
+
 def test_half_a_preference_is_refused() -> None:
     """Protects from a pair that lost one side and would be read as a prompt alone."""
     for record in ({"prompt": "q", "chosen": "a"}, {"prompt": "q", "rejected": "a", "completion": "b"}):

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from preflab.cli.data_text import describe_check
 from preflab.data.files import list_splits, read_source
 from preflab.data.reading import FileReading
 from preflab.data.source_check import SourceCheck, check_source
@@ -163,6 +164,19 @@ def test_the_official_folders_of_apps(shared_data: Path) -> None:
         solutions = sum(len(json.loads(path.read_text())) for path in sorted(folder.rglob("solutions.json")))
         assert (checked.records, checked.usable, checked.kinds["problems with tests"]) == (5, 5, solutions)
         assert checked.kinds["demonstrations"] == solutions and checked.kinds["prompts"] == 5
+
+
+def test_the_safety_labels_of_saferlhf(shared_data: Path) -> None:
+    """Protects what a cost model learns from: `data check` counts the pairs with two, one and no safe response, and its text
+    says it; every field but the other label is read."""
+    path = shared_data / "pku-saferlhf" / "official_rows.jsonl.gz"
+    checked = check(path)
+    safe = [row["is_response_0_safe"] + row["is_response_1_safe"] for row in load(path)]
+    counted = {"both safe": safe.count(2), "one safe": safe.count(1), "both unsafe": safe.count(0)}
+    assert checked.safety == counted == {"both safe": 11, "one safe": 5, "both unsafe": 16}
+    assert checked.unread == {"safer_response_id": 32}
+    text = "\n".join(describe_check(checked, None))
+    assert "  answers of a pair: 16 both unsafe, 11 both safe, 5 one safe" in text
 
 
 def test_the_other_label_of_saferlhf(shared_data: Path) -> None:

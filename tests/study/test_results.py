@@ -380,6 +380,21 @@ def test_the_report_can_be_written_again(tmp_path: Path) -> None:
     assert b"ppo won" in pages[0]
 
 
+def test_the_notes_of_all_data_are_caveats(tmp_path: Path) -> None:
+    """Protects what data with a filter, or of a stage alone, do not say: each note of any run stands in the report once, with
+    the names of the runs that it concerns unless every arm has it."""
+    runs(tmp_path, {"ppo": 0.8, "dpo": 0.3, "sft": 0.3})
+    for pattern, notes in {
+        "seed-*/dpo": ["3 pairs were dropped", "filter a"],
+        "seed-1/ppo": ["3 pairs were dropped", "filter a", "cut"],
+        "seed-*/stages/sft": ["3 pairs were dropped", "order alone"],
+    }.items():
+        for path in tmp_path.glob(f"{pattern}/result.json"):
+            write_json(path, {**json.loads(path.read_text()), "data_notes": notes})
+    caveats = study_results(study(), tmp_path, command="c").caveats
+    assert caveats[-4:] == ("3 pairs were dropped", "ppo, dpo: filter a", "ppo: cut", "stage sft: order alone")
+
+
 def test_directories_of_before_are_still_reported(tmp_path: Path) -> None:
     """Protects old results: a study file with one `evaluator`, and runs measured by a reward model that wrote scores alone.
     The reward is their mean, at .85 and .35, and the verdict is that of the scores. Such a finished run is done."""

@@ -14,6 +14,7 @@ from preflab.study.load import load_study, merge_settings, preset_names, study_d
 from preflab.study.plan import grid_points, planned_runs, planned_trials, with_settings
 from preflab.study.runner import charged_spec
 from preflab.study.spec import Study, all_stages_needed
+from preflab.testbeds import TESTBEDS
 from preflab.train.files import write_json
 
 DATA = {
@@ -87,6 +88,24 @@ def test_settings_of_the_testbed_from_the_command_line() -> None:
         study.with_testbed(public_first=-1)
     with pytest.raises(UserError, match="--public-first does not apply"):
         load_study("quickstart").with_testbed(public_first=1)
+
+
+def test_the_data_of_another_testbed_stay() -> None:
+    """Protects SFT(Alpaca): `--data` names the data of the study's testbed; a stage with data of its own, of another kind or
+    of another source, keeps them, and the evaluator's part of the same source moves with the study."""
+    own = {"kind": "safe_rlhf", "data": "a"}
+    testbeds = {
+        "evaluator": {**own, "part": "evaluator"},
+        "alpaca": {"kind": "jsonl", "data": "alpaca.jsonl"},
+        "answers": {**own, "data": "safe.jsonl"},
+        "code": {"kind": "minicode"},
+    }
+    stages = {name: {"testbed": testbed, "method": "rm"} for name, testbed in testbeds.items()}
+    data = {"name": "x", "testbed": own, "stages": stages, "arms": {"sft": {"method": "sft"}}}
+    study = parse_spec(Study, data, where="test").with_testbed(data="b")
+    assert study.testbed.data == study.stages["evaluator"].testbed.data == "b"
+    for name in ("alpaca", "answers", "code"):
+        assert study.stages[name].testbed == TESTBEDS.parse(testbeds[name])
 
 
 def test_stages_run_once_per_seed_and_only_where_used() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,10 @@ from preflab.data.hh_strings import join_turns, parse_dialogue
 from preflab.errors import UserError
 from preflab.spec import Context
 from preflab.testbeds import TESTBEDS
-from preflab.testbeds.base import SPLITS
+from preflab.testbeds.base import SPLITS, Testbed
 from preflab.testbeds.hh_rlhf import HH
 from preflab.testbeds.provenance import make_turn_key
-from preflab.types import Turn
+from preflab.types import Split, Turn
 
 GOOD = [
     {
@@ -146,6 +147,68 @@ def test_chosen_answers_are_the_demonstrations(tmp_path: Path) -> None:
         assert all(record.completion.text.startswith("Good") for record in demonstrations)
 
 
+def write_subsets(folder: Path) -> Path:
+    """Three subsets: 200, 100 and 50 first turns, each with two pairs; the first turns differ between subsets."""
+    for name, count in (("helpful-base", 200), ("harmless-base", 100), ("helpful-online", 50)):
+        rows = [{side: text.replace("Question", name) for side, text in row.items()} for row in GOOD[: 2 * count]]
+        write(folder, rows, f"{name}/train.jsonl")
+    return folder
+
+
+def count_levels(testbed: Testbed, split: Split) -> dict[str, int]:
+    return dict(Counter(pair.prompt.level for pair in testbed.preferences(split)))
+
+
+SUBSETS = ["helpful-base", "harmless-base", "helpful-online"]
+
+
+def test_a_mixture_is_of_the_training_pairs_alone(tmp_path: Path) -> None:
+    """Protects Table 12: what trains is a share or a number of each subset, or one subset alone, while validation and test,
+    by which arms are compared, stay the same; the notes say how many pairs there are of each subset."""
+    folder = write_subsets(tmp_path)
+    with spec(folder, subsets=SUBSETS).open(Context()) as whole:
+        present = count_levels(whole, "train")
+        held_out = [whole.preferences(split) for split in SPLITS[1:]]
+        for mixture, expected in (
+            ({"helpful-base": 1.0}, {"helpful-base": present["helpful-base"]}),
+            (
+                {"harmless-base": 0.5, "helpful-online": 7},
+                {"harmless-base": round(present["harmless-base"] / 2), "helpful-online": 7},
+            ),
+        ):
+            with spec(folder, subsets=SUBSETS, mixture=mixture).open(Context()) as mixed:
+                assert count_levels(mixed, "train") == expected
+                assert [mixed.preferences(split) for split in SPLITS[1:]] == held_out
+                assert {prompt.level for prompt in mixed.prompts("train")} == set(mixture)
+                notes = "\n".join(mixed.notes)
+            assert "pairs by subset: train " + ", ".join(f"{name} {count}" for name, count in expected.items()) in notes
+            taken = ", ".join(f"{name} {count} of {present[name]}" for name, count in expected.items())
+            assert f"the training pairs are a mixture (seed 0): {taken}." in notes
+
+
+def test_a_mixture_is_drawn_by_its_seed(tmp_path: Path) -> None:
+    """Protects repeatability: the same seed draws the same pairs whatever the order of the files, another seed others, and a
+    smaller amount is part of a larger one."""
+    one, other = write(tmp_path / "a", GOOD), write(tmp_path / "b", GOOD[::-1])
+
+    def draw(folder: Path, amount: float, seed: int = 0) -> set[tuple[str, str]]:
+        settings = {"mixture": {"helpful-base": amount}, "mixture_seed": seed}
+        with spec(folder, **settings).open(Context()) as testbed:
+            return {(pair.prompt.id, pair.chosen.text) for pair in testbed.preferences("train")}
+
+    assert len(draw(one, 40)) == 40
+    assert draw(one, 40) == draw(other, 40) != draw(one, 40, seed=1)
+    assert draw(one, 40) < draw(one, 60) < draw(one, 0.9)
+
+
+def test_a_mixture_survives_a_file(tmp_path: Path) -> None:
+    """Protects shares: after a run file, the share 1.0 is still a share, and not one pair."""
+    mixture = {"helpful-base": 1.0, "harmless-base": 20}
+    written = spec(tmp_path, subsets=SUBSETS, mixture=mixture).model_dump_json()
+    read = TESTBEDS.parse(json.loads(written)).mixture
+    assert read == mixture and [type(amount) for amount in read.values()] == [float, int]
+
+
 def test_hub_rows_equal_folder_rows(tmp_path: Path) -> None:
     """`datasets`, which serves the hub, reads the same records from the same files as the local reader."""
     datasets = pytest.importorskip("datasets")
@@ -212,6 +275,13 @@ def test_damaged_files_and_folders_are_named(tmp_path: Path) -> None:
     ]:
         with pytest.raises(UserError, match=complaint), spec(tmp_path / data).open(Context()):
             pass
+    for amount in (1000, 0.0001):
+        mixed = spec(write(tmp_path / "all", GOOD), mixture={"helpful-base": amount})
+        with (
+            pytest.raises(UserError, match=rf"wants {amount} of helpful-base, which has \d+ training"),
+            mixed.open(Context()),
+        ):
+            pass
     with pytest.raises(UserError, match=r"harmless-base holds neither.*Other subsets: helpful-base"):
         next(spec(tmp_path / "one", subsets=["harmless-base"]).read_raw_records())
 
@@ -223,6 +293,10 @@ def test_damaged_files_and_folders_are_named(tmp_path: Path) -> None:
         ({"validation": 0}, "between 0 and 1"),
         ({"subsets": []}, "at least one subset"),
         ({"part": "both"}, "policy"),
+        ({"mixture": {"helpful-bse": 0.5}}, "`mixture` names the subset 'helpful-bse'. Did you mean 'helpful-base'"),
+        ({"mixture": {"helpful-base": 1.5}}, "an amount must be a share above 0 and up to 1.0, or a whole number"),
+        ({"mixture": {"helpful-base": 0}}, "an amount must be a share above 0"),
+        ({"mixture": {"helpful-base": 1}}, "1 may mean one pair or all pairs; write 1.0 for all pairs"),
         ({"subset": ["x"]}, "Did you mean 'subsets'"),
     ],
 )
@@ -253,4 +327,8 @@ def test_the_real_files(shared_data: Path) -> None:
         for prompt in testbed.prompts("train"):
             roles = [turn.role for turn in prompt.turns]
             assert roles == [("user", "assistant")[i % 2] for i in range(len(roles))] and roles[-1] == "user"
+        counts = {split: count_levels(testbed, split) for split in SPLITS}
     assert sizes == [3025, 326, 1403]
+    assert [sum(of_split.values()) for of_split in counts.values()] == sizes
+    for split, of_split in counts.items():
+        assert f"{split} " + ", ".join(f"{subset} {count}" for subset, count in of_split.items()) in notes

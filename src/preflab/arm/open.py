@@ -134,8 +134,10 @@ def fit_testbed(arm: Arm, testbed: Testbed, start: LanguageModel) -> FittedTestb
     rooms: dict[Split, int] = (
         {"train": arm.method.drawn_tokens} if arm.method is not None and arm.method.scores_samples else {}
     )
+    if arm.measure != "none" or arm.evaluators:  # during training the policy of a stage answers validation prompts too
+        rooms["validation"] = arm.evaluation.max_new_tokens
     if arm.measure != "none":
-        rooms |= {"validation": arm.evaluation.max_new_tokens, "test": arm.evaluation.max_new_tokens}
+        rooms["test"] = arm.evaluation.max_new_tokens
     fitting = Fitting(start, arm.too_long, answer_limit(arm))
     return FittedTestbed(testbed, fitting, rooms, arm.testbed.locate, arm.evaluation.pairs)
 

@@ -11,7 +11,12 @@ from preflab.errors import UserError
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("testbed", metavar="TESTBED", help="minicode, hh_rlhf, jsonl, ...")
+    parser.add_argument(
+        "testbed",
+        metavar="TESTBED",
+        help="minicode, hh_rlhf, safe_rlhf, jsonl, ... `--testbed.SETTING VALUE` gives a setting of the testbed; "
+        "`preflab train --testbed NAME --help` lists the settings",
+    )
     add_data_options(parser)
     parser.add_argument("--show", metavar="N", type=int, default=3, help="number of prompts to print (default: 3)")
     add_json_option(parser)
@@ -52,5 +57,5 @@ def _run(options: argparse.Namespace) -> None:
 
 
 DATA_SHOW_COMMAND = CliCommand(
-    "data show", "print a testbed's numbers of records and a few prompts", _add_options, _run
+    "data show", "print a testbed's numbers of records and a few prompts", _add_options, _run, parts=("testbed",)
 )

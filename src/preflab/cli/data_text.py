@@ -58,6 +58,8 @@ def describe_check(check: SourceCheck, model: LanguageModel | None) -> list[str]
             f"  length: the longer answer is chosen in {check.longer_wins:.1%}; a rule that uses only the length is right in "
             f"{check.length_only_accuracy:.1%}"
         )
+    if check.safety:
+        lines.append(f"  answers of a pair: {_join_counts(check.safety)}")
     if check.broken.count:
         lines.append(f"  broken: {check.broken.count:,}, the first: {check.first_broken}")
     lines += [f"  {fault.count:,} × {name} ({', '.join(fault.first)})" for name, fault in check.faults.items()]

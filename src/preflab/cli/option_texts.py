@@ -104,6 +104,10 @@ SETTING_TEXTS: Mapping[str, str] = {
     "rows": "number of records to read from each source (none: all)",
     "fields": "the names of the fields in your data: NAME FIELD ...",
     "subsets": "the subsets to read",
+    "mixture": "the training pairs: SUBSET AMOUNT ..., each a share (.5) or a number of pairs (500)",
+    "mixture_seed": "the seed that draws the mixture",
+    "rule": "the label that orders a pair",
+    "filters": "filters of the pairs, one after another",
     "seed": "the seed that the problems are generated with",
     # the splits
     "train": "number of problems to train on",

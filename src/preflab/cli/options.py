@@ -78,7 +78,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     add("--data", metavar="PATH|NAME", help="the testbed's data: a path or a hub name")
     add("--split", metavar="NAME", help="jsonl: the split to read, if the data have several")
     add("--rows", metavar="N", type=int, help="jsonl: read only the first N records")
-    add("--part", choices=("policy", "evaluator"), help="jsonl, hh_rlhf: the part of the data to train on")
+    add("--part", choices=("policy", "evaluator"), help="jsonl, hh_rlhf, safe_rlhf: the part of the data to train on")
 
 
 def testbed_from_options(options: argparse.Namespace) -> TestbedSpec:

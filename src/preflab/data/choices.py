@@ -6,6 +6,7 @@ The arguments of the functions are those that `answers` describes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from preflab.data.labels import FileLabels
@@ -13,6 +14,7 @@ from preflab.data.numbers import require_finite
 from preflab.data.pairs import read_whole_dialogues
 from preflab.data.prompts import find_question, make_prompt, read_question
 from preflab.data.row import DataRecord, DialogueRow
+from preflab.data.safety import RESPONSES_SAFE, read_flag
 from preflab.data.turns import agree_on_prompt, read_answer
 from preflab.errors import UserError
 
@@ -31,6 +33,17 @@ def read_choice(
     if choice is None:
         raise UserError(f"{where}: `{says}` must be one of {', '.join(choices)}, not {str(value)[:40]!r}.")
     return _choose(record, first, second, choice, None, where)
+
+
+def read_safe_choice(
+    first: str, second: str, says: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
+) -> list[DialogueRow]:
+    """Reads SafeRLHF's two responses, the field `says`, which states the better one, and whether each of them is safe."""
+    rows = read_choice(first, second, says, choices, record, where, labels)
+    one, other = (read_flag(record, name, where) for name in RESPONSES_SAFE)
+    if choices[_spell_choice(record[says])] == SECOND_BETTER:
+        one, other = other, one
+    return [replace(row, chosen_safe=one, rejected_safe=other) for row in rows]
 
 
 def read_numbered_choice(

@@ -8,6 +8,7 @@ from preflab.data.labels import FileLabels
 from preflab.data.lines import check_text
 from preflab.data.numbers import read_number, read_probability, require_finite
 from preflab.data.row import DataRecord, DialogueRow
+from preflab.data.safety import read_pair_safety
 from preflab.data.turns import read_turns, require_question
 from preflab.errors import UserError
 from preflab.types import Completion, Prompt, Ranking, best_and_worst, to_completion
@@ -18,7 +19,8 @@ def read_own_pair(record: DataRecord, where: str, labels: FileLabels) -> list[Di
     `from_completion` writes."""
     chosen, rejected = (_read_answer(record[field], f"{where}: `{field}`") for field in ("chosen", "rejected"))
     margin, probability = read_number(record, "margin", where), read_probability(record, where)
-    return [DialogueRow(_read_prompt(record, where), chosen, rejected, margin, probability)]
+    prompt, safe = _read_prompt(record, where), read_pair_safety(record, where)
+    return [DialogueRow(prompt, chosen, rejected, margin, probability, chosen_safe=safe[0], rejected_safe=safe[1])]
 
 
 def read_own_ranking(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:

@@ -13,6 +13,7 @@ from preflab.data.lines import check_text
 from preflab.data.numbers import read_margin, read_probability
 from preflab.data.prompts import explain_unknown, find_question, make_prompt, read_question, read_whole, surround
 from preflab.data.row import PROMPTS_DIFFER, USER_LAST, DataRecord, DialogueRow, Turns, UselessRecordError
+from preflab.data.safety import read_pair_safety
 from preflab.data.shared_beginning import part_texts
 from preflab.data.turns import agree_on_prompt, read_answer, read_turns
 from preflab.data.written import parse_messages
@@ -80,4 +81,5 @@ def read_whole_dialogues(
 
 def _make_pair(record: DataRecord, turns: Turns, better: Completion, worse: Completion, where: str) -> DialogueRow:
     prompt, margin = make_prompt(record, turns, where), read_margin(record, where)
-    return DialogueRow(prompt, better, worse, margin, read_probability(record, where))
+    probability, safe = read_probability(record, where), read_pair_safety(record, where)
+    return DialogueRow(prompt, better, worse, margin, probability, chosen_safe=safe[0], rejected_safe=safe[1])

@@ -20,7 +20,8 @@ class DialogueRow:
     """A prompt with its answers. `answer`: the answer to imitate. `rejected`: an answer that is worse than `answer`.
     `margin`: by how much `answer` is better. `probability`: the probability that `answer` is better. `ranked`: several
     answers with their scores; `answer` is then the best of them, and `rejected` the worst. `rated`: whether the row has
-    only one answer, which a person labelled: a desirable answer is in `answer`, an undesirable one in `rejected`."""
+    only one answer, which a person labelled: a desirable answer is in `answer`, an undesirable one in `rejected`.
+    `chosen_safe`, `rejected_safe`: whether `answer` and `rejected` are safe; None if the record does not say it."""
 
     prompt: Prompt
     answer: Completion | None = None
@@ -29,6 +30,8 @@ class DialogueRow:
     probability: float | None = None
     ranked: tuple[tuple[Completion, float], ...] = ()
     rated: bool = False
+    chosen_safe: bool | None = None
+    rejected_safe: bool | None = None
 
 
 class UselessRecordError(UserError):

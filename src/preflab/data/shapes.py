@@ -29,6 +29,7 @@ from preflab.data.choices import (
     read_choice,
     read_numbered_choice,
     read_preference_strength,
+    read_safe_choice,
     read_two_scores,
 )
 from preflab.data.kaggle import KAGGLE_CHOICES, read_kaggle
@@ -48,6 +49,7 @@ from preflab.data.prompts import (
 )
 from preflab.data.rankings import read_ordered, read_ranked_answers, read_ranking
 from preflab.data.row import DataRecord, DialogueRow
+from preflab.data.safety import PAIR_SAFE, RESPONSES_SAFE
 from preflab.data.shared_beginning import holds_texts_alone
 
 ORDERED = "answers in order, the best one first"
@@ -154,6 +156,7 @@ _ANSWER_LISTS = ("completions", "responses", "generations", "answers", "candidat
 _SCORES = ("score", "pm_score", "rank", "rating", "reward", "overall_score")
 _ASKED = (*QUESTION_FIELDS, *DIALOGUE_FIELDS, "context")
 _LABELLED = (*_ASKED, *LABEL_FIELDS)
+_COMPARED = (*_ASKED, *PAIR_SAFE)
 _LETTERS = {"a": FIRST_BETTER, "b": SECOND_BETTER, "model_a": FIRST_BETTER, "model_b": SECOND_BETTER}
 _TIES = dict.fromkeys(("tie", "tie (bothbad)", "both_bad", "bothbad", "both", "neither", "equal"), EQUAL)
 _NUMBERED = {"1": FIRST_BETTER, "2": SECOND_BETTER, "0": EQUAL} | _TIES
@@ -178,7 +181,7 @@ _PROGRAMS = (
     Shape("CodeContests", ("content", "test"), testbed="code_contests", when=_lacks("prompt")),
 )
 _OWN = (
-    Shape("preflab", ("turns", "chosen", "rejected"), read_own_pair),
+    Shape("preflab", ("turns", "chosen", "rejected"), read_own_pair, PAIR_SAFE),
     Shape("preflab", ("turns", "completions", "scores"), read_own_ranking),
 )
 _RANKINGS = (
@@ -223,8 +226,14 @@ _CHOICES = (
     Shape(
         "SafeRLHF",
         ("response_0", "response_1", "better_response_id"),
-        partial(read_choice, "response_0", "response_1", "better_response_id", {"0": FIRST_BETTER, "1": SECOND_BETTER}),
-        _ASKED,
+        partial(
+            read_safe_choice,
+            "response_0",
+            "response_1",
+            "better_response_id",
+            {"0": FIRST_BETTER, "1": SECOND_BETTER},
+        ),
+        (*_ASKED, *RESPONSES_SAFE),
     ),
     *(
         Shape(name, (*texts, says), partial(read_numbered_choice, *texts, says, _NUMBERED), _ASKED)
@@ -260,9 +269,9 @@ _CHOICES = (
     ),
 )
 _PAIRS = (
-    Shape(TEXTS_ALONE, ("chosen", "rejected"), read_texts_alone, when=holds_texts_alone),
+    Shape(TEXTS_ALONE, ("chosen", "rejected"), read_texts_alone, PAIR_SAFE, holds_texts_alone),
     *(
-        Shape(name, (chosen, rejected), partial(read_pair, chosen, rejected), _ASKED)
+        Shape(name, (chosen, rejected), partial(read_pair, chosen, rejected), _COMPARED)
         for name, chosen, rejected in (
             ("preference", "chosen", "rejected"),
             ("preference", "chosen_response", "rejected_response"),
@@ -272,9 +281,11 @@ _PAIRS = (
             ("StackExchange, paired", "response_j", "response_k"),
         )
     ),
-    Shape("preference", ("winner", "loser"), partial(read_pair, "winner", "loser"), _ASKED, _names_no_answer_elsewhere),
+    Shape(
+        "preference", ("winner", "loser"), partial(read_pair, "winner", "loser"), _COMPARED, _names_no_answer_elsewhere
+    ),
     *(
-        Shape("ms-swift", (field, rejected), partial(read_messages_and_worse, field, rejected), ("system",))
+        Shape("ms-swift", (field, rejected), partial(read_messages_and_worse, field, rejected), ("system", *PAIR_SAFE))
         for field in DIALOGUE_FIELDS
         for rejected in ("rejected_response", "rejected_messages")
     ),

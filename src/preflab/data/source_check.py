@@ -16,6 +16,7 @@ from preflab.data.length_bias import LengthBias
 from preflab.data.lines import ReadLine
 from preflab.data.reading import FileReading, ReadRecord
 from preflab.data.row import DialogueRow, UselessRecordError
+from preflab.data.safety import name_safety
 from preflab.types import Completion, Problem, Prompt
 
 _PLACES_SHOWN = 3
@@ -76,6 +77,7 @@ class SourceCheck(BaseModel):
     faults: for each fault of records that can be read, the records that have it.
     longer_wins, length_only_accuracy: see `LengthBias`; lengths are in `unit`.
     unread: for each field that is not read, how many records have it.
+    safety: of the pairs that say for both answers whether they are safe, how many have both safe, one, or none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -96,6 +98,7 @@ class SourceCheck(BaseModel):
     longer_wins: float | None
     length_only_accuracy: float | None
     unread: dict[str, int]
+    safety: dict[str, int] = {}
     notes: list[str]
     first: Any = Field(default=None, exclude=True)
     """The first record that can be read and whose first row the model takes, with its rows, as a `ReadRecord`. If the
@@ -135,7 +138,7 @@ class _Tally:
         self.bias = LengthBias()
         self.claims = Claims()
         self.records = self.usable = self.rows = self.over = 0
-        self.kinds, self.turns = Counter[str](), Counter[int]()
+        self.kinds, self.turns, self.safety = Counter[str](), Counter[int](), Counter[str]()
         self.prompt_lengths, self.answer_lengths = array("q"), array("q")
         self.faults: dict[str, list[str]] = {}
         self.fault_counts = Counter[str]()
@@ -190,6 +193,8 @@ class _Tally:
     def _count_kinds(self, row: DialogueRow) -> None:
         self.kinds["demonstrations"] += row.answer is not None
         self.kinds["pairs"] += row.answer is not None and row.rejected is not None
+        if row.chosen_safe is not None and row.rejected_safe is not None:
+            self.safety[name_safety((row.chosen_safe, row.rejected_safe))] += 1
         self.kinds["rankings"] += bool(row.ranked)
         if row.rated:
             self.kinds["good answers" if row.answer is not None else "bad answers"] += 1
@@ -227,6 +232,7 @@ class _Tally:
             "faults": {fault: Fault(count=count, first=self.faults[fault]) for fault, count in counts},
             "longer_wins": self.bias.longer_wins,
             "length_only_accuracy": self.bias.length_only_accuracy,
+            "safety": dict(self.safety.most_common()),
             "first": self.first,
             "prompt_keys": frozenset(self.prompts),
             "contradicted": contradicted,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from preflab.analysis import record
 from preflab.analysis.board import Board
+from preflab.analysis.data_notes import collect_data_notes
 from preflab.analysis.decide import decide_claims
 from preflab.analysis.gather import Arms, gather, mean_used, timing_of, versions_of
 from preflab.analysis.matches import pairwise_result
@@ -50,7 +51,8 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
     means = {name: mean_interval(table) for name, table in scores.items()}
     evaluators = {name: describe_evaluator(study, name, spec, directory) for name, spec in study.evaluators.items()}
     decides = evaluators[study.main_evaluator]
-    reward_models = (reward_model_result(name, stage_results(directory, name, study.seeds)) for name in study.stages)
+    stages = {name: stage_results(directory, name, study.seeds) for name in study.stages}
+    reward_models = (reward_model_result(name, results) for name, results in stages.items())
     every_run = [run for runs in arms.values() for run in runs]
     return record.Results(
         study=study.name,
@@ -84,7 +86,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         unrewarded=tuple(name_unrewarded(arms)),
         caveats=(
             *(*study.caveats, *failures, *find_caveats(study, arms), *spread_caveats(means, headline)),
-            *every_run[0].result["data_notes"],
+            *collect_data_notes({name: [run.result for run in runs] for name, runs in arms.items()}, stages),
         ),
         versions=versions_of(run.planned.directory for run in every_run),
         command=command,

@@ -26,6 +26,7 @@ from preflab.spec import HoldsModels, Spec, parse_spec, variant
 from preflab.study.pairing import Pairings, refuse_same_pairs
 from preflab.study.products import check_models, check_products
 from preflab.testbeds import TESTBEDS
+from preflab.testbeds.base import TestbedSpec
 from preflab.train.settings import Budget
 
 
@@ -135,15 +136,18 @@ class Study(RunSettings):
         return self.measures[self.main_evaluator][0].name
 
     def with_testbed(self, **changes: Any) -> Study:
-        """Returns a copy of the study with changed settings of its testbed. The testbeds of stages and arms are changed
-        in the same way. Raises `UserError` if a testbed has no setting of that name."""
+        """Returns a copy of the study with changed settings of its testbed. The testbeds of stages and arms that read the
+        same data are changed in the same way; a testbed of another kind or with other data stays as it is. Raises
+        `UserError` if the study's testbed has no setting of that name."""
+        fields = type(self.testbed).model_fields
+        if absent := next((name for name in changes if name not in fields), ""):
+            has = "brings its own data" if absent == "data" else "has no such setting"
+            raise UserError(f"The testbed {self.testbed.kind} {has}: --{absent.replace('_', '-')} does not apply.")
 
         def changed(testbed: Any) -> Any:
-            absent = next((name for name in changes if testbed and name not in type(testbed).model_fields), None)
-            if absent is not None:
-                has = "brings its own data" if absent == "data" else "has no such setting"
-                raise UserError(f"The testbed {testbed.kind} {has}: --{absent.replace('_', '-')} does not apply.")
-            return testbed and parse_spec(type(testbed), {**testbed.model_dump(), **changes}, where="the command line")
+            if not reads_same_data(testbed, self.testbed):
+                return testbed
+            return parse_spec(type(testbed), {**testbed.model_dump(), **changes}, where="the command line")
 
         stages = {name: job.model_copy(update={"testbed": changed(job.testbed)}) for name, job in self.stages.items()}
         arms = {name: arm.model_copy(update={"testbed": changed(arm.testbed)}) for name, arm in self.arms.items()}
@@ -197,3 +201,8 @@ def measuring_stages(study: Study, evaluators: Iterable[HoldsModels]) -> list[st
     """Returns the stages that these evaluators need, directly or through other stages, each once."""
     own = [stage for evaluator in evaluators for stage in model_stages(evaluator)]
     return list(dict.fromkeys(stage for name in own for stage in (*all_stages_needed(study, study.stages[name]), name)))
+
+
+def reads_same_data(one: TestbedSpec | None, other: TestbedSpec) -> bool:
+    """Checks whether two testbeds are of one kind and read the same source, whatever part of it they use."""
+    return one is not None and type(one) is type(other) and dict(one).get("data") == dict(other).get("data")

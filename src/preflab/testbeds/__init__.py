@@ -8,6 +8,7 @@ _CLASSES = {
     "minicode": "preflab.testbeds.minicode:Minicode",
     "minicode-py": "preflab.testbeds.minicode.written:MinicodePy",
     "hh_rlhf": "preflab.testbeds.hh_rlhf:HH",
+    "safe_rlhf": "preflab.testbeds.safe_rlhf:SafeRLHF",
     "jsonl": "preflab.testbeds.jsonl:Jsonl",
     "apps": "preflab.testbeds.code.apps:APPS",
     "code_contests": "preflab.testbeds.code.code_contests:CodeContests",

@@ -10,102 +10,99 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator
+from pydantic import model_validator
 
 from preflab.data.hh_strings import read_dialogue_pair
 from preflab.data.hub import check_on_hub, load_hub_records
 from preflab.data.lines import read_records, read_text_field
 from preflab.data.row import DialogueRow, UselessRecordError, make_prompt_id
-from preflab.errors import UserError
+from preflab.errors import UserError, refuse_unknown
 from preflab.paths import user_path
 from preflab.spec import Context
-from preflab.testbeds.base import SPLITS, TestbedSpec
+from preflab.testbeds.base import SPLITS
 from preflab.testbeds.dialogues import Dialogues
-from preflab.testbeds.provenance import make_turn_key, place_key
+from preflab.testbeds.mixture import Mixture, SubsetRow, draw_mixture
+from preflab.testbeds.parts import ThreeParts, refuse_empty_splits, refuse_value
 from preflab.types import Prompt, Split
 
 _SUBSETS = ("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")
 _FILES = ("train.jsonl", "train.jsonl.gz", "test.jsonl", "test.jsonl.gz")
-
-
-def _refuse(is_wrong: Callable[[Any], bool], reason: str) -> AfterValidator:
-    """Makes a validator that refuses the wrong values of a setting."""
-
-    def check(value: Any) -> Any:
-        if is_wrong(value):
-            raise ValueError(reason)
-        return value
-
-    return AfterValidator(check)
-
-
-_NAMES = _refuse(
+_NAMES = refuse_value(
     lambda names: not names or len(set(names)) < len(names), "name at least one subset, and name each only once"
 )
-_SHARES = _refuse(
-    lambda shares: min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6,
-    "the shares of policy, evaluator and test must be positive and sum to 1",
-)
-_SHARE = _refuse(lambda share: not 0 < share < 1, "the share of validation must lie between 0 and 1")
 
 
-class HH(TestbedSpec):
+class HH(ThreeParts):
     """Human preferences between two answers in a dialogue, from Anthropic's HH-RLHF.
 
-    `data`: a folder that holds `<subset>/{train,test}.jsonl[.gz]`, or the hub name `Anthropic/hh-rlhf`. `part`: the
-    part from which training and validation are drawn, "policy" (A) or "evaluator" (B). In both cases the test split is
-    C. `fractions`: the shares of first turns in A, B and C. `validation`: the share of A, and of B, that is kept for
-    validation. A pair is dropped if its prompt has more than `max_prompt_chars` characters or an answer has more than
-    `max_answer_chars`. The testbed's notes give the number of dropped pairs for each reason.
+    `data`: a folder that holds `<subset>/{train,test}.jsonl[.gz]`, or the hub name `Anthropic/hh-rlhf`. `subsets`: the
+    subsets that are read. `mixture`: the pairs that training uses: for each subset that it uses, a share of the training
+    pairs (with a decimal point) or a number of them (whole), drawn by `mixture_seed`; empty for all pairs. Validation and
+    test always have all pairs. The level of a prompt is its subset.
     """
 
     kind: Literal["hh_rlhf"] = "hh_rlhf"
     data: str = "Anthropic/hh-rlhf"
     subsets: Annotated[tuple[str, ...], _NAMES] = _SUBSETS
-    part: Literal["policy", "evaluator"] = "policy"
-    fractions: Annotated[tuple[float, float, float], _SHARES] = (0.5, 0.3, 0.2)
-    validation: Annotated[float, _SHARE] = 0.1
-    max_prompt_chars: int | None = None
-    max_answer_chars: int | None = None
+    mixture: Mixture = {}
+    mixture_seed: int = 0
+
+    @model_validator(mode="after")
+    def _mixes_what_is_read(self) -> HH:
+        refuse_unknown(self.mixture, self.subsets, "`mixture` names the subset")
+        return self
 
     @contextmanager
     def open(self, context: Context) -> Generator[Dialogues]:
         """Opens the testbed. Raises `UserError` if data are missing, damaged or empty."""
-        rows: dict[Split, list[DialogueRow]] = {split: [] for split in SPLITS}
+        rows, notes = self._read_splits()
+        notes.append("all pairs, including the official test pairs, were split again by the first human turn.")
+        if self.mixture:
+            rows["train"], drawn = draw_mixture(rows["train"], self.mixture, self.mixture_seed, self.data)
+            taken = ", ".join(f"{name} {count} of {present}" for name, count, present in drawn)
+            notes.append(f"the training pairs are a mixture (seed {self.mixture_seed}): {taken}.")
+        notes.append(f"pairs by subset: {'; '.join(f'{split} {count_subsets(rows[split])}' for split in SPLITS)}.")
+        identity = {"source": self.data, "subsets": list(self.subsets)}
+        identity |= {"mixture": self.mixture, "mixture_seed": self.mixture_seed} if self.mixture else {}
+        plain: dict[Split, list[DialogueRow]] = {split: [row for _, row in rows[split]] for split in SPLITS}
+        notes = [f"HH-RLHF: {note}" for note in notes]
+        yield Dialogues("hh_rlhf", plain, part=self.part, identity=identity, notes=notes)
+
+    def _read_splits(self) -> tuple[dict[Split, list[SubsetRow]], list[str]]:
+        """Returns the pairs of each split, and a note for each reason why pairs were dropped. A prompt that occurs in
+        several subsets has the level of the first one."""
+        rows: dict[Split, list[SubsetRow]] = {split: [] for split in SPLITS}
         total, dropped = 0, Counter[str]()
-        for where, record in self.read_raw_records():
+        levels: dict[str, str] = {}
+        for subset, where, record in self.read_raw_records():
             total += 1
             row = self.parse_pair(record, where)
             if isinstance(row, str):
                 dropped[row] += 1
             elif (split := self.choose_split(row.prompt)) is not None:
-                rows[split].append(row)
-        if empty := [split for split in SPLITS if not rows[split]]:
-            raise UserError(
-                f"{self.data}: of {total} pairs ({sum(dropped.values())} dropped), none falls into {', '.join(empty)}. "
-                "Give it more data or other `fractions`."
-            )
-        notes = [f"HH-RLHF: {count} of {total} pairs dropped because {why}." for why, count in dropped.most_common()]
-        notes.append("HH-RLHF: all pairs, including the official test pairs, were split again by the first human turn.")
-        identity = {"source": self.data, "subsets": list(self.subsets)}
-        yield Dialogues("hh_rlhf", rows, part=self.part, identity=identity, notes=notes)
+                level = levels.setdefault(row.prompt.id, subset)
+                rows[split].append((subset, replace(row, prompt=replace(row.prompt, level=level))))
+        refuse_empty_splits(rows, self.data, f"{total} pairs ({sum(dropped.values())} dropped)")
+        return rows, [f"{count} of {total} pairs dropped because {why}." for why, count in dropped.most_common()]
 
-    def read_raw_records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yields the raw records, each with its place. Reads them from the folder `data`, or from the hub if there is
-        no folder of that name."""
+    def read_raw_records(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+        """Yields the raw records, each with its subset and its place. Reads them from the folder `data`, or from the hub
+        if there is no folder of that name."""
         folder = user_path(self.data)
         if folder.is_dir():
-            yield from _read_folder(folder, self.subsets)
+            for subset in self.subsets:
+                yield from ((subset, *placed) for placed in _read_subset(folder, subset))
         elif re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.data):
             check_on_hub(self.data)
             for subset in self.subsets:
                 for split in ("train", "test"):
-                    yield from load_hub_records(self.data, subset, split)
+                    yield from ((subset, *placed) for placed in load_hub_records(self.data, subset, split))
         else:
             raise UserError(
                 f"There is no folder {self.data}. `data` must be a folder with files such as "
@@ -124,34 +121,23 @@ class HH(TestbedSpec):
             return error.reason
         if not (better.text and worse.text):
             return "an answer is empty"
-        if self.max_prompt_chars is not None and sum(len(turn.content) for turn in turns) > self.max_prompt_chars:
-            return f"the prompt has more than {self.max_prompt_chars} characters"
-        if self.max_answer_chars is not None and max(len(better.text), len(worse.text)) > self.max_answer_chars:
-            return f"an answer has more than {self.max_answer_chars} characters"
+        if excess := self.explain_excess(turns, (better, worse)):
+            return excess
         return DialogueRow(Prompt(make_prompt_id(turns), turns), better, worse)
 
-    def choose_split(self, prompt: Prompt) -> Split | None:
-        """Returns the split of a dialogue, which depends only on its first human turn; None if the dialogue belongs to
-        a part that this testbed does not use."""
-        key = make_turn_key(prompt)
-        policy, evaluator, _ = self.fractions
-        at = place_key(key, "part")
-        part = "policy" if at < policy else "evaluator" if at < policy + evaluator else "test"
-        if part == "test":
-            return "test"
-        if part != self.part:
-            return None
-        return "validation" if place_key(key, "validation") < self.validation else "train"
+
+def count_subsets(rows: Sequence[SubsetRow]) -> str:
+    """Returns the number of pairs of each subset, in words."""
+    return ", ".join(f"{subset} {count}" for subset, count in Counter(subset for subset, _ in rows).items()) or "none"
 
 
-def _read_folder(folder: Path, subsets: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for subset in subsets:
-        paths = [path for name in _FILES if (path := folder / subset / name).is_file()]
-        if not paths:
-            present = sorted(path.name for path in folder.iterdir() if path.is_dir())
-            raise UserError(
-                f"{folder / subset} holds neither train.jsonl nor test.jsonl (gzipped or not). Other subsets: "
-                f"{', '.join(present) or 'none'}; choose among them with `subsets`."
-            )
-        for path in paths:
-            yield from read_records(path)
+def _read_subset(folder: Path, subset: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    paths = [path for name in _FILES if (path := folder / subset / name).is_file()]
+    if not paths:
+        present = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        raise UserError(
+            f"{folder / subset} holds neither train.jsonl nor test.jsonl (gzipped or not). Other subsets: "
+            f"{', '.join(present) or 'none'}; choose among them with `subsets`."
+        )
+    for path in paths:
+        yield from read_records(path)

@@ -1,0 +1,77 @@
+"""Divides dialogues into three parts by their first human turn.
+
+Part A trains policies and reward models. Part B trains only the evaluator. Part C is the test data. No first turn is in
+two parts, or in both training and validation. The part of a dialogue depends only on its first turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator
+
+from preflab.errors import UserError
+from preflab.testbeds.base import SPLITS, TestbedSpec
+from preflab.testbeds.provenance import make_turn_key, place_key
+from preflab.types import Completion, Prompt, Split, Turn
+
+
+def refuse_value(is_wrong: Callable[[Any], bool], reason: str) -> AfterValidator:
+    """Makes a validator that refuses the wrong values of a setting."""
+
+    def check(value: Any) -> Any:
+        if is_wrong(value):
+            raise ValueError(reason)
+        return value
+
+    return AfterValidator(check)
+
+
+_SHARES = refuse_value(
+    lambda shares: min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6,
+    "the shares of policy, evaluator and test must be positive and sum to 1",
+)
+_SHARE = refuse_value(lambda share: not 0 < share < 1, "the share of validation must lie between 0 and 1")
+
+
+class ThreeParts(TestbedSpec):
+    """`part`: the part from which training and validation are drawn, "policy" (A) or "evaluator" (B). In both cases the
+    test split is C. `fractions`: the shares of first turns in A, B and C. `validation`: the share of A, and of B, that
+    is kept for validation. A record is dropped if its prompt has more than `max_prompt_chars` characters or an answer
+    has more than `max_answer_chars`. The testbed's notes give the number of dropped records for each reason."""
+
+    part: Literal["policy", "evaluator"] = "policy"
+    fractions: Annotated[tuple[float, float, float], _SHARES] = (0.5, 0.3, 0.2)
+    validation: Annotated[float, _SHARE] = 0.1
+    max_prompt_chars: int | None = None
+    max_answer_chars: int | None = None
+
+    def choose_split(self, prompt: Prompt) -> Split | None:
+        """Returns the split of a dialogue, which depends only on its first human turn; None if the dialogue belongs to
+        a part that this testbed does not use."""
+        key = make_turn_key(prompt)
+        policy, evaluator, _ = self.fractions
+        at = place_key(key, "part")
+        part = "policy" if at < policy else "evaluator" if at < policy + evaluator else "test"
+        if part == "test":
+            return "test"
+        if part != self.part:
+            return None
+        return "validation" if place_key(key, "validation") < self.validation else "train"
+
+    def explain_excess(self, turns: Sequence[Turn], answers: Sequence[Completion]) -> str:
+        """Returns the reason why a record is too long; empty if it is not."""
+        if self.max_prompt_chars is not None and sum(len(turn.content) for turn in turns) > self.max_prompt_chars:
+            return f"the prompt has more than {self.max_prompt_chars} characters"
+        if self.max_answer_chars is not None and max(len(answer.text) for answer in answers) > self.max_answer_chars:
+            return f"an answer has more than {self.max_answer_chars} characters"
+        return ""
+
+
+def refuse_empty_splits(rows: Mapping[Split, Sequence[object]], where: str, counts: str) -> None:
+    """Raises `UserError` if a split has no rows. `counts`: the number of records that were read, in words."""
+    if empty := [split for split in SPLITS if not rows[split]]:
+        raise UserError(
+            f"{where}: of {counts}, none falls into {', '.join(empty)}. Give it more data or other `fractions`."
+        )

@@ -1,0 +1,51 @@
+"""The paper's two filters (Section 4.3): each drops the pairs whose two answers have the same safety label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from preflab.data.row import DialogueRow
+from preflab.data.safety_rule import SafetyFilter, keep_after_filters
+
+_REASONS: dict[SafetyFilter, str] = {
+    "dual-unsafe": "both responses are unsafe",
+    "dual-safe": "both responses are safe",
+}
+
+
+class FilterCount(NamedTuple):
+    """How many pairs a filter kept and dropped."""
+
+    name: SafetyFilter
+    kept: int
+    dropped: int
+
+    def describe(self) -> str:
+        """Returns the counts as a sentence."""
+        of = self.kept + self.dropped
+        return (
+            f"filter {self.name}: {self.kept} of {of} pairs kept, {self.dropped} dropped because {_REASONS[self.name]}."
+        )
+
+
+def filter_pairs(
+    rows: Sequence[DialogueRow], names: Iterable[SafetyFilter]
+) -> tuple[list[DialogueRow], list[FilterCount]]:
+    """Applies filters to the pairs among the rows, one after another. Of a dropped pair only the prompt stays. Returns the
+    rows in the same order, and the counts of each filter. Every pair must say for both answers whether they are safe."""
+    kept, counts = list(rows), list[FilterCount]()
+    for name in names:
+        pairs = sum(_is_pair(row) for row in kept)
+        kept = [DialogueRow(row.prompt) if _is_dropped(row, name) else row for row in kept]
+        left = sum(_is_pair(row) for row in kept)
+        counts.append(FilterCount(name, left, pairs - left))
+    return kept, counts
+
+
+def _is_dropped(row: DialogueRow, name: SafetyFilter) -> bool:
+    return _is_pair(row) and not keep_after_filters([name], (bool(row.chosen_safe), bool(row.rejected_safe)))
+
+
+def _is_pair(row: DialogueRow) -> bool:
+    return row.answer is not None and row.rejected is not None

@@ -1,0 +1,70 @@
+"""Reads the three forms of SafeRLHF's records: with both labels, pairs ordered by safety alone, and safe answers alone.
+
+A pair that is ordered by safety alone says which response is safer. It does not say whether either response is safe.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from preflab.data.lines import check_text, read_text_field
+from preflab.data.row import DataRecord, DialogueRow
+from preflab.data.safety import SafetyRecord, read_safety_record, read_single_prompt
+from preflab.errors import UserError
+from preflab.types import Completion
+
+SAME_RESPONSES = "its two responses are the same"
+EMPTY_RESPONSE = "a response is empty"
+CONTRARY_LABELS = "the response that it calls safer is unsafe, and the other one safe"
+
+
+def parse_safety_record(record: DataRecord, where: str) -> SafetyRecord | DialogueRow:
+    """Returns a record with both labels, or a row: the safer and the less safe response, or a safe answer alone. Raises
+    `UserError`, which names file, line and field, for any other record."""
+    if "response_0" in record:
+        return read_safety_record(record, where)
+    response = record.get("response")
+    if isinstance(response, str):
+        return DialogueRow(read_single_prompt(record, where), Completion(read_text_field(record, "response", where)))
+    if isinstance(response, list):
+        return _read_ordered_pair(record, cast(list[Any], response), where)
+    raise UserError(
+        f"{where} is not a record of SafeRLHF. Such a record has `prompt`, `response_0`, `response_1` and their four labels, "
+        "or `prompt` and `response`: the list of the safer and the less safe response, or one safe response as text "
+        f"(present: {', '.join(record) or 'none'})."
+    )
+
+
+def explain_useless(record: SafetyRecord | DialogueRow) -> str:
+    """Returns the reason why a record teaches nothing; empty if it can be used."""
+    answers = list_responses(record)
+    if any(not answer.text.strip() for answer in answers):
+        return EMPTY_RESPONSE
+    if len(answers) == 2 and answers[0].text == answers[1].text:
+        return SAME_RESPONSES
+    if isinstance(record, SafetyRecord) and any(record.safe) and not record.safe[record.safer]:
+        return CONTRARY_LABELS
+    return ""
+
+
+def list_responses(record: SafetyRecord | DialogueRow) -> list[Completion]:
+    """Returns every response of a record."""
+    if isinstance(record, SafetyRecord):
+        return list(record.responses)
+    return [answer for answer in (record.answer, record.rejected) if answer is not None]
+
+
+def list_safe(record: SafetyRecord | DialogueRow) -> list[Completion]:
+    """Returns the responses of a record that are known to be safe."""
+    if isinstance(record, SafetyRecord):
+        return [response for response, safe in zip(record.responses, record.safe, strict=True) if safe]
+    return [record.answer] if record.answer is not None and record.rejected is None else []
+
+
+def _read_ordered_pair(record: DataRecord, responses: list[Any], where: str) -> DialogueRow:
+    if len(responses) != 2:
+        raise UserError(
+            f"{where}: `response` must hold two texts, the safer and the less safe response, not {len(responses)}."
+        )
+    safer, other = (Completion(check_text(text, f"{where}: `response`")) for text in responses)
+    return DialogueRow(read_single_prompt(record, where), safer, other)

@@ -1,0 +1,17 @@
+"""Makes a pair from a record with two labels; the rule says which label orders the two responses."""
+
+from __future__ import annotations
+
+from preflab.data.row import DialogueRow
+from preflab.data.safety import SafetyRecord
+from preflab.data.safety_rule import SafetyRule, decide_by_rule
+
+
+def order_responses(record: SafetyRecord, rule: SafetyRule) -> DialogueRow:
+    """Returns the pair that the rule makes from a record, with the safety label of each answer."""
+    better = decide_by_rule(rule, better=record.helpful, safer=record.safer, safe=record.safe)
+    worse = 1 - better
+    chosen, rejected = record.responses[better], record.responses[worse]
+    return DialogueRow(
+        record.prompt, chosen, rejected, chosen_safe=record.safe[better], rejected_safe=record.safe[worse]
+    )

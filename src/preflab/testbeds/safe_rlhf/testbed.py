@@ -1,0 +1,146 @@
+"""PKU-SafeRLHF as a testbed: pairs by a rule, filters with counts, and the safe responses as demonstrations.
+
+The official train and test records are pooled and split again by prompt, as `parts` describes. Prompts and
+demonstrations depend neither on the rule nor on the filters, so that all arms of a study see the same prompts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, Literal
+
+from preflab.data.files import list_splits, part_split, read_source
+from preflab.data.lines import PlacedRecord, require_records
+from preflab.data.row import DialogueRow
+from preflab.data.safety import SafetyRecord
+from preflab.data.safety_rule import SafetyFilter, SafetyRule
+from preflab.errors import UserError
+from preflab.spec import Context
+from preflab.testbeds.base import SPLITS
+from preflab.testbeds.dialogues import Dialogues
+from preflab.testbeds.parts import ThreeParts, refuse_empty_splits, refuse_value
+from preflab.testbeds.safe_rlhf.filters import filter_pairs
+from preflab.testbeds.safe_rlhf.notes import describe_records
+from preflab.testbeds.safe_rlhf.records import explain_useless, list_responses, list_safe, parse_safety_record
+from preflab.testbeds.safe_rlhf.rule import order_responses
+from preflab.types import Demonstration, Prompt, Split
+
+_ONCE = refuse_value(lambda names: len(set(names)) < len(names), "name each filter only once")
+ParsedRecord = SafetyRecord | DialogueRow
+
+
+class SafeRLHF(ThreeParts):
+    """Pairs of responses with a label for helpfulness, a label for safety, and whether each response is safe.
+
+    `data`: a file or a folder of SafeRLHF's records, or the hub name `PKU-Alignment/PKU-SafeRLHF`. `rule`: the label that
+    orders a pair. `paper`: helpfulness if both responses are safe, and safety otherwise. `helpfulness` gives the pairs
+    of a reward model, and `safety` those of a cost model. `filters`: drops pairs of which both responses are unsafe
+    (`dual-unsafe`), or safe (`dual-safe`). The demonstrations are the safe responses.
+    """
+
+    kind: Literal["safe_rlhf"] = "safe_rlhf"
+    data: str = "PKU-Alignment/PKU-SafeRLHF"
+    rule: SafetyRule = "paper"
+    filters: Annotated[tuple[SafetyFilter, ...], _ONCE] = ()
+
+    @contextmanager
+    def open(self, context: Context) -> Generator[SafeDialogues]:
+        """Opens the testbed. Raises `UserError` if data are missing, damaged or empty, or if the rule or a filter needs a
+        label that a pair does not have."""
+        records, notes = self._read_useful_records()
+        pairs, counts = filter_pairs([self._make_row(record) for record in records], self.filters)
+        notes += [f"SafeRLHF: {note}" for note in describe_records(records, self.rule, counts)]
+        rows: dict[Split, list[DialogueRow]] = {split: [] for split in SPLITS}
+        safe: dict[Split, list[Demonstration]] = {split: [] for split in SPLITS}
+        for record, row in zip(records, pairs, strict=True):
+            if (split := self.choose_split(row.prompt)) is not None:
+                rows[split].append(row)
+                safe[split] += [Demonstration(row.prompt, answer) for answer in list_safe(record)]
+        refuse_empty_splits(rows, self.data, f"{len(records)} records")
+        identity = {"source": self.data, "rule": self.rule, "filters": list(self.filters)}
+        yield SafeDialogues("safe_rlhf", rows, safe, part=self.part, identity=identity, notes=notes)
+
+    def locate(self, prompt: Prompt) -> str:
+        """Reads the records again, and returns the file and line of a prompt."""
+        for where, record in self.read_raw_records():
+            if parse_safety_record(record, where).prompt.id == prompt.id:
+                return where
+        return super().locate(prompt)
+
+    def read_raw_records(self) -> Iterator[PlacedRecord]:
+        """Yields the raw records of every split of the source, each with its place."""
+        name, chosen = part_split(self.data)
+        for split in [chosen] if chosen else list_splits(name):
+            yield from require_records(read_source(name, split=split))
+
+    def _read_useful_records(self) -> tuple[list[ParsedRecord], list[str]]:
+        """Returns the records that can be used, and a note for each reason why others were dropped."""
+        records: list[ParsedRecord] = []
+        total, dropped = 0, Counter[str]()
+        for total, (where, raw) in enumerate(self.read_raw_records(), start=1):  # noqa: B007 # read after the loop
+            record = parse_safety_record(raw, where)
+            self._refuse_unlabelled(record, where)
+            why = explain_useless(record) or self.explain_excess(record.prompt.turns, list_responses(record))
+            if why:
+                dropped[why] += 1
+            else:
+                records.append(record)
+        if self.filters and not any(isinstance(record, SafetyRecord) for record in records):
+            raise UserError(
+                f"{self.data}: {self._explain_filters()}, but no record has such labels. Leave out `filters`."
+            )
+        notes = [f"SafeRLHF: {count} of {total} records dropped because {why}." for why, count in dropped.most_common()]
+        return records, notes
+
+    def _refuse_unlabelled(self, record: ParsedRecord, where: str) -> None:
+        """Raises `UserError` if a record is a pair that is ordered by safety alone, but the rule or a filter needs more."""
+        if isinstance(record, SafetyRecord) or record.rejected is None:
+            return
+        if self.rule != "safety":
+            raise UserError(
+                f"{where}: this pair says only which response is safer. The rule `{self.rule}` needs records with both "
+                "labels (`better_response_id`, `safer_response_id`). Set `rule: safety`, or name other data."
+            )
+        if self.filters:
+            raise UserError(
+                f"{where}: {self._explain_filters()}, but this pair says only which response is safer. Leave out `filters`, or "
+                "name data with these labels."
+            )
+
+    def _explain_filters(self) -> str:
+        return (
+            f"the filter `{self.filters[0]}` needs to know of each response whether it is safe (`is_response_0_safe`)"
+        )
+
+    def _make_row(self, record: ParsedRecord) -> DialogueRow:
+        """Returns the pair of a record; its prompt alone if the record is a single answer."""
+        if isinstance(record, SafetyRecord):
+            return order_responses(record, self.rule)
+        return DialogueRow(record.prompt) if record.rejected is None else record
+
+
+class SafeDialogues(Dialogues):
+    """Dialogues whose demonstrations are the safe responses, whichever responses the pairs prefer. `safe`: the
+    demonstrations of each split."""
+
+    def __init__(
+        self,
+        name: str,
+        rows: Mapping[Split, Sequence[DialogueRow]],
+        safe: Mapping[Split, Sequence[Demonstration]],
+        *,
+        part: str,
+        identity: Mapping[str, Any],
+        notes: Sequence[str] = (),
+    ) -> None:
+        super().__init__(name, rows, part=part, identity=identity, notes=notes)
+        self._safe = safe
+
+    def demonstrations(self, split: Split) -> Sequence[Demonstration]:
+        """Returns each prompt with each of its safe responses once. Raises `MissingRecords` if no response of the split is
+        known to be safe."""
+        if not self._safe[split]:
+            raise self.lacks("responses that are known to be safe", split)
+        return list({(row.prompt.id, row.completion.text): row for row in self._safe[split]}.values())
