@@ -91,13 +91,15 @@ class Preference:
     """Two answers to one prompt, of which `chosen` is the better answer. `margin`: by how much it is better, in the
     labeller's units. `probability`: the labeller's probability that the chosen answer is better (if below 1/2, the
     rejected answer is more probably the better answer). Margin and probability are None if the data do not give
-    them."""
+    them. `chosen_safe`, `rejected_safe`: whether each answer is safe by itself; None: unknown."""
 
     prompt: Prompt
     chosen: Completion
     rejected: Completion
     margin: float | None = None
     probability: float | None = None
+    chosen_safe: bool | None = None
+    rejected_safe: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +154,20 @@ def to_completion(data: Sequence[Any]) -> Completion:
 def from_preference(pair: Preference) -> dict[str, Any]:
     """Returns a preference as plain data (JSON), without the tests of its prompt."""
     answers = {"chosen": from_completion(pair.chosen), "rejected": from_completion(pair.rejected)}
-    labels = {"margin": pair.margin, "probability": pair.probability}
+    labels = {
+        "margin": pair.margin,
+        "probability": pair.probability,
+        "chosen_safe": pair.chosen_safe,
+        "rejected_safe": pair.rejected_safe,
+    }
     return _from_prompt(pair.prompt) | answers | {name: value for name, value in labels.items() if value is not None}
 
 
 def to_preference(data: Mapping[str, Any]) -> Preference:
     """Makes a preference from the data that `from_preference` returned."""
     chosen, rejected = to_completion(data["chosen"]), to_completion(data["rejected"])
-    return Preference(_to_prompt(data), chosen, rejected, data.get("margin"), data.get("probability"))
+    labels = {name: data.get(name) for name in ("margin", "probability", "chosen_safe", "rejected_safe")}
+    return Preference(_to_prompt(data), chosen, rejected, **labels)
 
 
 def from_ranking(ranking: Ranking) -> dict[str, Any]:
