@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.methods.toy import COLOURS, Scored, Toy, opened, untrained
+from tests.methods.toy import COLOURS, Judged, Scored, Toy, opened, untrained
 
 from preflab.batch import PairBatch, RankedBatch
 from preflab.methods import METHODS
 from preflab.methods.cost import Cost, DataSize
+from preflab.methods.spec import SCORERS
 from preflab.models import forward
 from preflab.sampling.base import Samples
 from preflab.sampling.native import Native
@@ -28,6 +29,7 @@ EXACT: dict[str, dict[str, Any]] = {
     "pairs": {"draw": DRAW},
     "rankings": {"samples": 3, "demonstration": True, "decoding": DECODING},
     "rm": {"epochs": 2, "batch_size": 4, "pairs": 6},
+    "cost": {"epochs": 2, "batch_size": 4, "pairs": 6},
     "dpo": {"epochs": 2, "batch_size": 4},
     "kto": {"epochs": 2, "batch_size": 4},
     "rrhf": {"epochs": 2, "batch_size": 4},
@@ -97,12 +99,12 @@ def run(
     method, counted, policy = METHODS.parse({"kind": kind, **settings}), Counted(monkeypatch), untrained()
     stated = method.cost(size)
     with Native().open(Context()) as sampler:
-        changes = {"sampler": counted.sample(sampler), "reward": Scored(counted.reward), **data}
+        changes = {"sampler": counted.sample(sampler), "reward": Scored(counted.reward), "testbed": Judged(), **data}
         with opened(directory, policy, **changes) as parts:
             product = method.train(parts)
-    trained = product if method.product == "reward_model" else policy
+    trained = product if method.product in SCORERS else policy
     own = counted.trained.pop(id(trained.model), 0)
-    forward_rows = stated.forward if method.product == "reward_model" else counted.forward
+    forward_rows = stated.forward if method.product in SCORERS else counted.forward
     return stated, Cost(counted.drawn, counted.scored, own, sum(counted.trained.values()), forward_rows)
 
 

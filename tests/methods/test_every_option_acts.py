@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.methods.toy import SHAPE, Scored, Toy, opened, untrained
+from tests.methods.toy import SHAPE, Judged, Scored, opened, untrained
 
 from preflab.methods import METHODS
 from preflab.methods.base import Method
@@ -32,6 +32,7 @@ SWITCHED_ON: dict[str, dict[str, Any]] = {
     "pairs": {"draw": DRAW},
     "rankings": {"decoding": DECODING},
     "rm": {"margin": 1.0, "soft_labels": True, "length_debias": True, "member": 1, **TWICE},
+    "cost": TWICE,
     "warm": {"models": ["0", "1"]},
     "dpo": {**TWICE, "sft_coefficient": 0.1},
     "dpo-iter": {"rounds": 2, "draw": DRAW},
@@ -50,8 +51,8 @@ SWITCHED_ON: dict[str, dict[str, Any]] = {
 }
 
 
-class Stated(Toy):
-    """The toy's pairs, each with a margin and the labeller's doubt."""
+class Stated(Judged):
+    """The toy's pairs, each with a margin, the labeller's doubt and safety labels."""
 
     def preferences(self, split: Split) -> list[Preference]:
         return [replace(pair, margin=2.0, probability=0.75) for pair in super().preferences(split)]

@@ -26,6 +26,7 @@ DATA = {
         "pairs": {"method": "pairs", "init": "stage:sft", "reward": "tests"},
         "rm": {"method": "rm", "init": "stage:sft", "preferences": "stage:pairs"},
         "idle": {"method": "sft"},
+        "harm": {"method": "cost"},
     },
     "arms": {
         "ppo-rm": {
@@ -204,6 +205,10 @@ ARM = {"method": "dpo", "init": "stage:sft"}
         ({"preferences": "stage:rm"}, "`arms.x.preferences` is `stage:rm`, .* makes a reward model"),
         ({"reward": {"kind": "learned", "path": "stage:sft"}}, "`arms.x.reward` is `stage:sft`, .* makes a policy"),
         ({"reward": {"kind": "ensemble", "models": ["stage:rm", "stage:pairs"]}}, "`arms.x.reward` is `stage:pairs`"),
+        (
+            {"reward": {"kind": "learned", "path": "stage:harm"}},
+            "`arms.x.reward` is `stage:harm`, .* makes a cost model",
+        ),
         ({"method": "rm"}, "`arms.x`: the method rm makes a reward model, but a study compares policies"),
         ({"method": "pairs", "reward": "tests"}, "`arms.x`: the method pairs makes pairs"),
         ({"method": {"kind": "warm", "models": ["stage:rm", "stage:sft"]}}, "`arms.x.method` is `stage:sft`"),

@@ -12,6 +12,7 @@ METHODS = Registry(
         "pairs": "preflab.methods.pairs:Pairs",
         "rankings": "preflab.methods.rankings:Rankings",
         "rm": "preflab.methods.rm:RM",
+        "cost": "preflab.methods.cost_model:CostModel",
         "warm": "preflab.methods.warm:Warm",
         "dpo": "preflab.methods.dpo:DPO",
         "dpo-iter": "preflab.methods.dpo_iter:DPOIter",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from preflab.methods.base import Parts
     from preflab.models.lm import LanguageModel
 
+SCORERS = ("reward_model", "cost_model")
+"""The products of methods that are models which score answers."""
 Records = Literal["prompts", "demonstrations", "preferences", "rankings", "rated", "none"]
 
 

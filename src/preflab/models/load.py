@@ -166,7 +166,7 @@ def join_tokenizer(path: Path, model: Any, *, trust_remote_code: bool = False, d
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     context = int(longest or min(tokenizer.model_max_length, 1 << 20))
     form = replace(form, closing=facts.closing, control=tuple(dict.fromkeys((*form.control, tokenizer.pad_token))))
-    return LanguageModel(model.to(torch.float32), tokenizer, ends, pad, context, facts.notices, form)
+    return LanguageModel(model.to(torch.float32), tokenizer, ends, pad, context, facts.notices, form, facts.role)
 
 
 def read_tokenizer(path: Path, *, trust_remote_code: bool) -> Any:

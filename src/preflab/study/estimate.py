@@ -15,6 +15,7 @@ from preflab.errors import UserError
 from preflab.evaluation.evaluate import KEPT_ANSWERS
 from preflab.evaluation.programs import check_public
 from preflab.methods.cost import Cost, DataSize
+from preflab.methods.spec import SCORERS
 from preflab.models.spec import ModelSpec
 from preflab.spec import Context
 from preflab.study.plan import plan_run
@@ -80,7 +81,7 @@ class Estimate:
         speed = self.speeds[run.spec.model]
         cost = self.cost(run)
         training = self.training_seconds(run.spec, cost, speed)
-        if run.spec.method is not None and run.spec.method.product == "reward_model":
+        if run.spec.method is not None and run.spec.method.product in SCORERS:
             measuring = self.ordering_seconds(run.spec, speed)
         else:
             measuring = self.look_seconds(run.spec, cost, speed) + self.measuring_seconds(run.spec, speed)
