@@ -36,6 +36,7 @@ EXACT: dict[str, dict[str, Any]] = {
     "pro": {"epochs": 2, "batch_size": 4},
     "best-of-n": {},
     "ppo": {**ON_POLICY, "critic_warmup": 1},
+    "ppo-lag": {**ON_POLICY, "critic_warmup": 1},
     "grpo": {**ON_POLICY, "group": 4},
     "rloo": {**ON_POLICY, "group": 4},
     "reinforce++": ON_POLICY,
@@ -54,7 +55,7 @@ class Counted:
     """Counts a run's work, at the sampler, the reward, the learners and the forward passes without a gradient."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.drawn = self.scored = self.forward = 0
+        self.drawn = self.scored = self.costed = self.forward = 0
         self.trained: dict[int, int] = {}
         """By the model's id."""
         step, by_micro_batch = Learner.step, forward.by_micro_batch
@@ -86,6 +87,10 @@ class Counted:
         self.scored += 1
         return float(len(text))
 
+    def cost(self, text: str) -> float:
+        self.costed += 1
+        return float(len(text))
+
 
 def run(
     kind: str,
@@ -99,13 +104,15 @@ def run(
     method, counted, policy = METHODS.parse({"kind": kind, **settings}), Counted(monkeypatch), untrained()
     stated = method.cost(size)
     with Native().open(Context()) as sampler:
-        changes = {"sampler": counted.sample(sampler), "reward": Scored(counted.reward), "testbed": Judged(), **data}
+        scored = {"reward": Scored(counted.reward), "cost": Scored(counted.cost)}
+        changes = {"sampler": counted.sample(sampler), **scored, "testbed": Judged(), **data}
         with opened(directory, policy, **changes) as parts:
             product = method.train(parts)
     trained = product if method.product in SCORERS else policy
     own = counted.trained.pop(id(trained.model), 0)
     forward_rows = stated.forward if method.product in SCORERS else counted.forward
-    return stated, Cost(counted.drawn, counted.scored, own, sum(counted.trained.values()), forward_rows)
+    critics = sum(counted.trained.values())
+    return stated, Cost(counted.drawn, counted.scored, own, critics, forward_rows, counted.costed)
 
 
 @pytest.mark.parametrize("kind", EXACT)

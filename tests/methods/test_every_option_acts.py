@@ -42,6 +42,7 @@ SWITCHED_ON: dict[str, dict[str, Any]] = {
     "pro": TWICE,
     "best-of-n": {},
     "ppo": {**LOOP, "kl_target": 0.1},
+    "ppo-lag": LOOP,
     "grpo": {**LOOP, "group": 2, "dynamic_sampling": True, "overlong_window": 2},
     "rloo": {**LOOP, "group": 2},
     "reinforce++": {**LOOP, "group": 2, "group_baseline": True},
@@ -89,7 +90,8 @@ def test_every_option_is_read_in_training(kind: str, tmp_path: Path, monkeypatch
     method = METHODS.parse({"kind": kind, **SWITCHED_ON[kind]})
     for name in SWITCHED_ON["warm"]["models"] if kind == "warm" else ():
         make_reward_model(make_tiny(SHAPE, seed=0), seed=0).save(tmp_path / name)
-    changes = {"reward": Scored(lambda text: float(len(text))), "testbed": Stated()}
+    scored = Scored(lambda text: float(len(text)))
+    changes = {"reward": scored, "cost": scored, "testbed": Stated()}
     with (
         opened(tmp_path / "run", untrained(), located=lambda name: tmp_path / name, **changes) as parts,
         watched(monkeypatch) as fields,

@@ -88,11 +88,13 @@ def training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all)
 
 def check_training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> RowCounts | None:
     """Counts the rows that the arm's method learns from; returns None if the method uses no data. Raises `UserError` if
-    nothing can be learned from the rows, or if the method needs a reward and the arm has no reward."""
+    nothing can be learned from the rows, or if the method needs a reward or a cost that the arm does not have."""
     if arm.method is None:
         return None
     if arm.method.scores_samples and arm.reward is None:
         raise UserError(f"The method {arm.method.kind} needs a reward for its samples. Name a reward with --reward.")
+    if arm.method.needs_cost and arm.cost is None:
+        raise UserError(f"The method {arm.method.kind} needs a cost for its samples. Name a cost with --cost.")
     if arm.method.learns_from == "none":
         return None
     where = f"the train split of {testbed.name}" if arm.preferences is None else arm.preferences

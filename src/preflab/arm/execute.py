@@ -198,6 +198,7 @@ def method_parts(parts: OpenArm) -> Parts:
         validate=validation_of(parts),
         sampler=parts.sampler,
         reward=parts.reward,
+        cost=parts.cost,
         reward_model=parts.critic_start(),
         ranked=rankings_of(arm, parts.stages, parts.testbed, parts.testbed.fit_file),
         rated=rated_of(arm, parts.stages, parts.testbed, parts.testbed.fit_file),

@@ -49,6 +49,7 @@ class OpenArm:
     start: LanguageModel
     sampler: Sampler
     reward: Reward | None
+    cost: Reward | None
     bench: Bench | None
     held_out: HeldOut | None
 
@@ -88,11 +89,12 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     fitted = fit_testbed(arm, testbed, start)
     context = replace(context, testbed=fitted)
     reward = None if arm.reward is None else open_reward(arm.reward, run, context, stack)
+    cost = None if arm.cost is None else open_reward(arm.cost, run, context, stack)
     uncharged = replace(context, meter=Meter())  # measuring is not charged to the arm
     bench = open_bench(arm, run, uncharged, start, stack) if arm.evaluators else None
     held_out = open_held_out(arm, run, uncharged, start, stack) if is_measured_without_evaluator(arm) else None
     sampler = require_base(stack.enter_context(arm.sampler.open(context)), Sampler)
-    return OpenArm(arm, run, context, fitted, start, sampler, reward, bench, held_out)
+    return OpenArm(arm, run, context, fitted, start, sampler, reward, cost, bench, held_out)
 
 
 def is_measured_without_evaluator(arm: Arm) -> bool:

@@ -15,7 +15,7 @@ from preflab.errors import UserError
 from preflab.evaluation import EVALUATORS
 from preflab.methods import METHODS
 from preflab.paths import user_path
-from preflab.rewards import parse_reward
+from preflab.rewards import parse_cost, parse_reward
 from preflab.spec import parse_spec, read_spec
 from preflab.testbeds.base import TestbedSpec
 from preflab.train.directory import read_manifest
@@ -38,6 +38,7 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
         "init": None if options.init is None else _name_product(options.init),
         "preferences": options.preferences,
         "reward": parse_reward(options.reward) if options.reward else None,
+        "cost": parse_cost(options.cost) if options.cost else None,
     }
     model: dict[str, Any] = {} if options.model is None else {"name": options.model}
     if options.lora is not None:
@@ -48,7 +49,7 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
         data |= {"evaluator": None, "measure": "none"}
     arm = parse_spec(Arm, data, where="train")
     own = {"model": options.model, "init": options.init, "lora": options.lora, "preferences": options.preferences}
-    refuse_ignored(own | {"reward": options.reward} | measuring_options(options), arm)
+    refuse_ignored(own | {"reward": options.reward, "cost": options.cost} | measuring_options(options), arm)
     arm.check_names("train")
     return arm
 

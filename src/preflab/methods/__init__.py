@@ -22,6 +22,7 @@ METHODS = Registry(
         "pro": "preflab.methods.pro:PRO",
         "best-of-n": "preflab.methods.best_of_n:BestOfN",
         "ppo": "preflab.methods.ppo:PPO",
+        "ppo-lag": "preflab.methods.ppo_lag:PPOLag",
         "grpo": "preflab.methods.grpo:GRPO",
         "rloo": "preflab.methods.rloo:RLOO",
         "reinforce++": "preflab.methods.reinforce_pp:ReinforcePP",

@@ -25,7 +25,7 @@ class Cost:
     `drawn`: answers sampled. `scored`: answers that the reward scores. `trained`: rows (a prompt with an answer) that
     go through a forward and a backward pass of the policy. `critic_trained`: rows that go through a forward and a
     backward pass of the critic. `forward`: rows that go through a forward pass alone (of the reference, of the critic,
-    or of the policy before an update).
+    or of the policy before an update). `costed`: answers that the arm's cost scores.
     """
 
     drawn: float = 0.0
@@ -33,6 +33,7 @@ class Cost:
     trained: float = 0.0
     critic_trained: float = 0.0
     forward: float = 0.0
+    costed: float = 0.0
 
     def times(self, factor: float) -> Cost:
         """Returns a cost in which every count is multiplied by `factor`."""

@@ -120,9 +120,10 @@ class Estimate:
 
     def flops(self, arm: Arm, cost: Cost) -> float:
         """Returns the FLOP of training a model with N parameters. A forward pass and sampling cost 2N for each token,
-        and an update costs 6N. If the reward is a learned model, its forward passes are included."""
+        and an update costs 6N. If the reward or the cost is a learned model, its forward passes are included."""
         scored = cost.scored if saved_models(arm.reward) else 0.0
-        read = cost.drawn + cost.forward + scored + 3 * (cost.trained + cost.critic_trained)
+        costed = cost.costed if saved_models(arm.cost) else 0.0
+        read = cost.drawn + cost.forward + scored + costed + 3 * (cost.trained + cost.critic_trained)
         return read * self.speeds[arm.model].forward_flops
 
     def data_size(self, arm: Arm) -> DataSize:
@@ -139,9 +140,10 @@ class Estimate:
         return DataSize(size.prompts, size.demonstrations, size.prompts, answers)
 
     def training_seconds(self, arm: Arm, cost: Cost, speed: Speed) -> float:
-        scoring = speed.forward if saved_models(arm.reward) else self.judging
+        scoring, costing = (speed.forward if saved_models(part) else self.judging for part in (arm.reward, arm.cost))
+        scored = cost.scored * scoring + cost.costed * costing
         training = (cost.trained + cost.critic_trained) * speed.training
-        return cost.drawn * speed.sampling + cost.scored * scoring + training + cost.forward * speed.forward
+        return cost.drawn * speed.sampling + scored + training + cost.forward * speed.forward
 
     def look_seconds(self, arm: Arm, cost: Cost, speed: Speed) -> float:
         """Returns the seconds of the evaluations on the validation split during training."""

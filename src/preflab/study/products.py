@@ -57,7 +57,7 @@ def _check_makes_policy(where: str, job: Job) -> None:
 def _uses(job: Job) -> Iterator[tuple[str, str | None, Iterable[str]]]:
     """Yields the uses of other outputs: the field, the path, and the products that the field takes."""
     yield from (("init", job.init, POLICY), ("policy", job.policy, POLICY), ("preferences", job.preferences, DATA))
-    for field, part in (("reward", job.reward), ("method", job.method)):
+    for field, part in (("reward", job.reward), ("cost", job.cost), ("method", job.method)):
         for path, needed in _models_used(part):
             yield field, path, needed
 
