@@ -54,6 +54,11 @@ class HoldsModels(Spec):
         must be reward models."""
         return tuple(path for _, part in self if isinstance(part, HoldsModels) for path in part.cost_models())
 
+    def origins(self) -> dict[str, str]:
+        """Returns what the user says that saved models from elsewhere were trained on, by the path of the model."""
+        parts = (part.origins() for _, part in self if isinstance(part, HoldsModels))
+        return {path: text for origins in parts for path, text in origins.items()}
+
     def check_names(self) -> None:
         """Raises `UserError` if the spec names a function of the user that cannot be imported. Called for the user's
         file or options only, and not for the record of a run: a report may read the record on a machine without the

@@ -16,6 +16,7 @@ import torch
 from preflab.arm.card import write_card
 from preflab.arm.data import (
     check_training_rows,
+    origin_notes,
     preferences_of,
     provenance_of,
     rankings_of,
@@ -132,7 +133,7 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
         "product": "policy" if method is None else method.product,
         "parameters": parts.start.size,
         "notices": list(parts.start.notices),
-        "data_notes": list(parts.testbed.notes),
+        "data_notes": [*parts.testbed.notes, *origin_notes(arm, parts.stages)],
     }
     provenance = provenance_of(arm, parts.testbed, parts.stages)
     refuse_shared_data(arm, provenance, parts.stages)

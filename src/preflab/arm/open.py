@@ -22,7 +22,7 @@ from preflab.meter import Meter
 from preflab.models import forward, lora
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
-from preflab.models.load import load_directory, load_model
+from preflab.models.load import load_directory, load_model, locate_scorer
 from preflab.rewards.base import Reward, RewardSpec
 from preflab.sampling.base import Sampler
 from preflab.spec import Context, HoldsModels, require_base
@@ -69,10 +69,10 @@ class OpenArm:
         None."""
         if self.arm.method is None or not self.arm.method.critic_from_reward:
             return None
-        paths = [stage_path(path, self.stages) for path in saved_models(self.arm.reward)]
+        paths = [str(stage_path(path, self.stages)) for path in saved_models(self.arm.reward)]
         if len(paths) != 1:
             return None
-        return prepared(load_reward_model(paths[0], date=self.context.date), self.arm, self.context)
+        return prepared(load_reward_model(locate_scorer(paths[0]), date=self.context.date), self.arm, self.context)
 
 
 def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:

@@ -142,6 +142,7 @@ SETTING_TEXTS: Mapping[str, str] = {
     "every": "run all tests, also after the first test that fails",
     # a reward model as the evaluator
     "path": "the directory of a saved reward model",
+    "trained_on": "what a model from elsewhere was trained on, in your words, for the report",
     "mean": "a number that is subtracted from the scores",
     "std": "a number that the scores are divided by, after the subtraction",
     "tokens": "most tokens of a forward pass",

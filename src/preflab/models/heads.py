@@ -18,6 +18,7 @@ from torch import nn
 from preflab.errors import UserError
 from preflab.models import forward, lora, template, tokens
 from preflab.models.facts import TRAINED_ON, read_facts
+from preflab.models.foreign_scorers import find_layout, load_foreign_scorer
 from preflab.models.lm import LanguageModel
 from preflab.models.load import (
     TOKENIZER_CONFIG,
@@ -84,10 +85,14 @@ def load_scorer(path: Path, *, date: str = "") -> LanguageModel:
     """Loads a saved reward model or cost model. If the directory holds only the adapters of such a model, loads their
     base model and merges the adapters into it. A model trained by preflab computes its score at the end-of-turn token;
     any other sequence classifier with one label does so at the last token of the whole rendered dialogue that is not its
-    padding token (`_find_padding`). `date`: see `load.load_directory`.
+    padding token (`_find_padding`). `models.foreign_scorers` reads the layouts that transformers does not know. `date`: see
+    `load.load_directory`.
 
     Raises `UserError` if the directory does not contain a reward model, or is damaged.
     """
+    foreign = find_layout(path)
+    if foreign is not None:
+        return load_foreign_scorer(path, foreign, date=date)
     lm = _load_adapted(path, date) if holds_adapters_alone(path) else _load_whole(path, date)
     if lm.form.closing is not None:
         return lm

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from preflab.errors import UserError, nearest
+from preflab.models.spec import HUB_NAME
 from preflab.spec import Registry, Spec
 from preflab.targets import load_object
 from preflab.text import brief
@@ -53,12 +54,12 @@ def _parse_words(text: str, registry: Registry) -> Spec:
         return registry.parse({"kind": "http", "url": text})
     if text.startswith("command:"):
         return registry.parse({"kind": "command", "command": text.removeprefix("command:").strip()})
-    if os.path.isdir(os.path.expanduser(text)):
+    if os.path.isdir(os.path.expanduser(text)) or HUB_NAME.fullmatch(text):
         return registry.parse({"kind": "learned", "path": text})
     if ":" not in text:
         raise UserError(
             f"Unknown {registry.noun} {brief(text)}.{nearest(text, registry.names())} Or give `module:function`, "
-            f"`command:PROGRAM`, `http://...`, or the directory of a saved {registry.noun} model."
+            f"`command:PROGRAM`, `http://...`, or a saved {registry.noun} model: its directory, or its name on the hub."
         )
     target = load_object(text, registry.noun)
     own = isinstance(target, type) and issubclass(target, Spec)
