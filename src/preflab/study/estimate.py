@@ -179,10 +179,10 @@ class Estimate:
 
     def grading(self, arm: Arm, speed: Speed) -> list[float]:
         """Returns the seconds that each evaluator takes to grade one answer, with the main evaluator first. A learned
-        evaluator needs a forward pass; any other evaluator is assumed to run the answer as a program."""
+        evaluator needs a forward pass of each of its models; any other evaluator is assumed to run the answer as a program."""
         judging = DISTINCT * self.judging
         evaluators = arm.evaluators_in_turn.values()
-        return [speed.forward if saved_models(evaluator) else judging for evaluator in evaluators]
+        return [len(saved_models(evaluator)) * speed.forward or judging for evaluator in evaluators]
 
 
 def size_of(testbed: Testbed, split: Split) -> DataSize:

@@ -12,17 +12,18 @@ from preflab.analysis import record
 from preflab.analysis.board import Board
 from preflab.analysis.curves import curve, frontier
 from preflab.analysis.decide import decide_claims
-from preflab.analysis.gather import Arms, FinishedRun, gather, mean_used, timing_of, versions_of
+from preflab.analysis.gather import DECODINGS, Arms, FinishedRun, gather, mean_used, timing_of, versions_of
 from preflab.analysis.matches import pairwise_result
 from preflab.analysis.measured import measured_values, measures_of
 from preflab.analysis.record import DecodingChoice
+from preflab.analysis.relative import lacks_reference, missing_words, relative_measures, with_relative
 from preflab.analysis.reward_models import pooled_accuracy, reward_model_result, stage_results
 from preflab.analysis.scores import Scores, share_seeds
 from preflab.analysis.spread import spread_caveats
 from preflab.analysis.statistics import compare_all, compare_with_baselines, find_winner, mean_interval
 from preflab.analysis.verdict import Evidence, study_verdict
 from preflab.arm.match import match_directory
-from preflab.arm.spec import is_trained_elsewhere, saved_models
+from preflab.arm.spec import STAGE, is_trained_elsewhere, saved_models
 from preflab.errors import UserError
 from preflab.evaluation.several import explain_choice
 from preflab.meter import Unit
@@ -34,7 +35,6 @@ from preflab.text import counted
 from preflab.train.directory import RESULT
 from preflab.train.finished import read_result
 
-DECODINGS: tuple[DecodingChoice, ...] = ("chosen", "unit")
 LONGEST_DETAIL = 600
 """The most characters that a report shows of each part of a failing test."""
 BUDGET_NOTES: Mapping[Unit, str] = {
@@ -46,11 +46,16 @@ BUDGET_NOTES: Mapping[Unit, str] = {
 
 def study_results(study: Study, directory: Path, *, command: str, failures: Sequence[str] = ()) -> record.Results:
     """Returns all results that the report shows. Raises `UserError` if no arm has finished."""
-    arms = gather(planned_runs(study, directory))
-    if not arms:
+    gathered = gather(planned_runs(study, directory))
+    if not gathered:
         why = "".join(f" {failure}" for failure in failures[:1])
         raise UserError(f"No arm of {study.name!r} has finished in {directory}: there is nothing to report yet.{why}")
+    relative = relative_measures(study.evaluators)
+    missing = [each for each in relative if lacks_reference(gathered, each)]
+    known = [each for each in relative if each not in missing]
+    arms = with_relative(gathered, known)
     declared = {measure.name: measure for row in study.measures.values() for measure in row}
+    declared |= {each.measure.name: each.measure for each in known}
     boards, headline = boards_of(study, arms, declared), study.headline or study.score
     scores = {name: boards["chosen"].table(runs, "chosen", measure=headline) for name, runs in arms.items() if boards}
     means = {name: mean_interval(table) for name, table in scores.items()}
@@ -88,6 +93,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         unrewarded=tuple(unrewarded(arms)),
         caveats=(
             *(*study.caveats, *failures, *automatic_caveats(study, arms), *spread_caveats(means, headline)),
+            *missing_words(missing),
             *every_run[0].result["data_notes"],
         ),
         versions=versions_of(run.planned.directory for run in every_run),
@@ -275,15 +281,27 @@ def pairwise_results(study: Study, directory: Path) -> Iterator[record.PairwiseR
 
 
 def evaluator_result(study: Study, name: str, spec: HoldsModels, directory: Path) -> record.EvaluatorResult:
-    """Describes an evaluator. For a learned evaluator, adds its accuracy on held-out pairs, with a Wilson interval over
-    the pairs of all seeds. `can_rank` then says whether this interval lies above one half."""
-    plain = record.EvaluatorResult(name=name, description=first_paragraph(type(spec)))
-    stages = model_stages(spec)
+    """Describes an evaluator. For a learned evaluator, adds the accuracies of its reward model and of its cost model on
+    held-out pairs, each with a Wilson interval over the pairs of all seeds. `can_rank` then says whether the
+    intervals of the order lie above one half."""
+    costs = [path.removeprefix(STAGE) for path in spec.cost_models() if path.startswith(STAGE)]
+    rewards = [stage for stage in model_stages(spec) if stage not in costs]
+    by_reward = held_out_rows(study, directory, rewards)
+    by_cost = held_out_rows(study, directory, costs)
+    accuracies = {
+        "accuracy": pooled_accuracy(by_reward),
+        "cost_accuracy": pooled_accuracy(by_cost),
+        "sign_accuracy": pooled_accuracy(by_cost, "sign_accuracy"),
+    }
+    result = record.EvaluatorResult(name=name, description=first_paragraph(type(spec)), **accuracies)
+    return result.model_copy(update={"can_rank": result.doubtful is None})
+
+
+def held_out_rows(study: Study, directory: Path, stages: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Returns the measurements on held-out pairs of the first of these stages, one for each seed; [] if a seed has
+    none."""
     rows = [result["held_out"] for stage in stages[:1] for result in stage_results(directory, stage, study.seeds)]
-    accuracy = pooled_accuracy(rows) if all(rows) else None
-    if accuracy is None or accuracy.low is None:
-        return plain
-    return plain.model_copy(update={"accuracy": accuracy, "can_rank": accuracy.low > 0.5})
+    return rows if all(rows) else []
 
 
 def shared_budget(study: Study) -> record.SharedBudget:
