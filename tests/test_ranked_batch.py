@@ -114,5 +114,7 @@ def test_records_as_json_and_back() -> None:
     stated = Preference(prompt, Completion("a"), Completion("b"), margin=-0.5, probability=0.25, chosen_safe=False)
     ranking = Ranking(prompt, (Completion("a"), Completion("b", True)), (0.0, 2.5))
     assert set(from_preference(plain)) == {"id", "level", "turns", "chosen", "rejected"}
-    assert [to_preference(from_preference(pair)) for pair in (plain, stated)] == [plain, stated]
+    labelled = Preference(prompt, Completion("a"), Completion("b"), chosen_safe=True, rejected_safe=False)
+    rows = [plain, stated, labelled]
+    assert [to_preference(from_preference(pair)) for pair in rows] == rows
     assert to_ranking(from_ranking(ranking)) == ranking

@@ -17,7 +17,7 @@ from preflab.analysis.statistics import compare_scores
 from preflab.arm.spec import Arm
 from preflab.errors import UserError
 from preflab.report import write_report
-from preflab.rewards import parse_reward
+from preflab.rewards import parse_cost, parse_reward
 from preflab.spec import parse_spec
 from preflab.study.directory import read_study
 from preflab.study.results import study_results
@@ -70,6 +70,7 @@ def fit(
     output: str | Path,
     init: Trained | str | None = None,
     reward: str | None = None,
+    cost: str | None = None,
     settings: dict[str, Any] | None = None,
     seed: int = 0,
     progress: bool = False,
@@ -89,6 +90,7 @@ def fit(
         "method": {"kind": method, **(settings or {})},
         "init": init.final if isinstance(init, Trained) else init,
         "reward": parse_reward(reward) if reward is not None else None,
+        "cost": parse_cost(cost) if cost is not None else None,
         "seed": seed,
         "testbed": "minicode",
         **({} if "evaluators" in arm else {"evaluator": "hidden-tests"}),

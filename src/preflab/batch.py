@@ -169,6 +169,8 @@ class PairBatch(Batch):
     them.
     `margins[B]`, `probabilities[B]`: the margin and the probability that the label of each pair gives. Each is None if
     no label gives it.
+    `safe[B,2]`: Bool, whether the chosen and the rejected answer of each pair is safe. None if one of the pairs does not
+    say so of both answers.
     """
 
     chosen: TokenBatch
@@ -177,6 +179,7 @@ class PairBatch(Batch):
     reference_rejected: Tensor | None = None
     margins: Tensor | None = None
     probabilities: Tensor | None = None
+    safe: Tensor | None = None
 
     @property
     def lengths(self) -> Tensor:
@@ -191,7 +194,7 @@ class PairBatch(Batch):
 
     def select(self, rows: Sequence[int] | Tensor) -> PairBatch:
         index = torch.as_tensor(rows)
-        columns = (self.reference_chosen, self.reference_rejected, self.margins, self.probabilities)
+        columns = (self.reference_chosen, self.reference_rejected, self.margins, self.probabilities, self.safe)
         kept = (None if column is None else column[index] for column in columns)
         return PairBatch(self.chosen.select(index), self.rejected.select(index), *kept)
 
@@ -301,7 +304,7 @@ def collate_pairs(rows: Sequence[Preference], encode: Encode, *, limit: int) -> 
     rejected = collate(*_columns([encode(row.prompt, row.rejected, limit) for row in rows]))
     margins = _label_column([row.margin for row in rows], otherwise=0.0)
     probabilities = _label_column([row.probability for row in rows], otherwise=1.0)
-    return PairBatch(chosen, rejected, margins=margins, probabilities=probabilities)
+    return PairBatch(chosen, rejected, margins=margins, probabilities=probabilities, safe=_safety_columns(rows))
 
 
 def collate_rankings(rows: Sequence[Ranking], encode: Encode, *, limit: int) -> RankedBatch:
@@ -323,6 +326,12 @@ def _label_column(values: Sequence[float | None], *, otherwise: float) -> Tensor
     if all(value is None for value in values):
         return None
     return torch.tensor([otherwise if value is None else value for value in values])
+
+
+def _safety_columns(rows: Sequence[Preference]) -> Tensor | None:
+    """Returns Bool[B,2]: whether the chosen and the rejected answer is safe. Returns None if a label is missing."""
+    labels = [(row.chosen_safe, row.rejected_safe) for row in rows]
+    return None if any(None in row for row in labels) else torch.tensor(labels)
 
 
 def _columns(rows: Sequence[Encoded]) -> tuple[list[list[int]], list[list[int]], list[bool]]:

@@ -42,12 +42,22 @@ class Spec(BaseModel):
 
 
 class HoldsModels(Spec):
-    """The base class of the specs that may name saved reward models: rewards, evaluators and methods."""
+    """The base class of the specs that may name saved reward models or cost models: rewards, evaluators and methods."""
 
     def saved_models(self) -> tuple[str, ...]:
-        """Returns the paths of the reward models that the spec's fields name. The path is `stage:NAME` if a stage of a
-        study trains the model."""
+        """Returns the paths of the reward models and cost models that the spec's fields name. The path is `stage:NAME` if
+        a stage of a study trains the model."""
         return tuple(path for _, part in self if isinstance(part, HoldsModels) for path in part.saved_models())
+
+    def cost_models(self) -> tuple[str, ...]:
+        """Returns those of the paths of `saved_models` that must be cost models, whose higher scores are worse. All others
+        must be reward models."""
+        return tuple(path for _, part in self if isinstance(part, HoldsModels) for path in part.cost_models())
+
+    def origins(self) -> dict[str, str]:
+        """Returns what the user says that saved models from elsewhere were trained on, by the path of the model."""
+        parts = (part.origins() for _, part in self if isinstance(part, HoldsModels))
+        return {path: text for origins in parts for path, text in origins.items()}
 
     def check_names(self) -> None:
         """Raises `UserError` if the spec names a function of the user that cannot be imported. Called for the user's

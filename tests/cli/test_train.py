@@ -201,6 +201,7 @@ JSONL = "--testbed jsonl --data a.jsonl"
             "train ppo --reward tests --preferences a.jsonl",
             "--preferences would be ignored: ppo learns from prompts, not from pairs.",
         ),
+        ("train ppo --reward tests --cost math:fsum", "--cost would be ignored: ppo uses no cost."),
         ("train dpo --model tiny --init b", "--model would be ignored: --init names the model to start from."),
         ("train warm --models a b --lora 4", "--lora would be ignored: warm starts from no policy."),
         ("train sft --no-evaluate --k 1", "--k would be ignored: --no-evaluate leaves out the measurement."),
@@ -233,6 +234,7 @@ def test_options_with_an_effect_are_taken() -> None:
         "best-of-n --selector reward --reward tests",
         "dpo --preferences a.jsonl --init b --lora 2",
         "kto --preferences a.jsonl",
+        "ppo-lag --reward tests --cost math:fsum --threshold -1 --multiplier-rate 0.2",
     )
     for words in (*taken, "expert-iteration --reward tests --samples 3 --no-evaluate", "sft --no-evaluate --seed 3"):
         options, more = TRAIN_COMMAND.parser().parse_known_args(words.split())

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preflab.losses.reward import bradley_terry_loss, length_covariate
+from preflab.losses.reward import bradley_terry_loss, cost_model_loss, length_covariate
 
 
 def test_bradley_terry() -> None:
@@ -52,6 +52,27 @@ def test_soft_labels_and_smoothing() -> None:
         stated = None if probability is None else torch.tensor([probability])
         losses = bradley_terry_loss(one, zero, probability=stated, smoothing=smoothing)
         assert losses.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_cost_model() -> None:
+    """Protects L_C of Dai et al. 2024. The safer answer costs -1, the harmful one 2: order ln(1 + e^-3) = .048587.
+
+    A safe and an unsafe answer: signs ln(1 + e^-2) + ln(1 + e^-1) = .126928 + .313262. Both unsafe: ln(1 + e^-2) +
+    ln(1 + e^1) = .126928 + 1.313262. Both safe: ln(1 + e^2) + ln(1 + e^-1) = 2.126928 + .313262.
+    """
+    safer, harmful = torch.full((3,), -1.0), torch.full((3,), 2.0)
+    signs = {"safer_sign": torch.tensor([-1.0, 1.0, -1.0]), "harmful_sign": torch.tensor([1.0, 1.0, -1.0])}
+    losses = cost_model_loss(safer, harmful, **signs)
+    assert losses.tolist() == pytest.approx([0.488777, 1.488777, 2.488777], abs=1e-6)
+
+
+def test_the_sign_of_a_cost_separates() -> None:
+    """Protects the boundary: unlike a reward, a cost has no free constant. At costs of 0 the order pulls harmful up and
+    safer down by 1/2 each, and the signs pull by another 1/2: of two unsafe answers the safer one stays where it is."""
+    costs = torch.zeros(2, 2, requires_grad=True)
+    unsafe, safe = torch.ones(2), torch.tensor([1.0, -1.0])
+    cost_model_loss(costs[:, 0], costs[:, 1], safer_sign=safe, harmful_sign=unsafe).sum().backward()
+    assert costs.grad is not None and costs.grad.tolist() == [[0.0, -1.0], [1.0, -1.0]]
 
 
 @given(st.floats(0.05, 0.95), st.floats(0, 0.4), st.floats(-2, 2))

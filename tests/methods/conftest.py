@@ -106,6 +106,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trai
         *,
         policy: LanguageModel | None = None,
         reward: Callable[[str], float] | None = len,
+        cost: Callable[[str], float] | None = None,
         reward_model: LanguageModel | None = None,
         prompts: int = 12,
         directory: Path | None = None,
@@ -130,6 +131,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trai
                 validate=None,
                 sampler=sampler,
                 reward=open_reward(run) if open_reward is not None else scorer,
+                cost=Scorer(cost, run.meter) if cost is not None else None,
                 reward_model=reward_model,
                 token_budget=token_budget,
             )

@@ -14,11 +14,19 @@ COUNTS = {
     "dpo": ["epochs", "batch_size", "max_completion_tokens"],
     "dpo-iter": ["rounds", "epochs", "batch_size", "max_completion_tokens", "draw.samples"],
     "rm": ["epochs", "batch_size", "max_completion_tokens"],
+    "cost": ["epochs", "batch_size", "max_completion_tokens"],
     "pairs": ["draw.samples"],
     "best-of-n": ["n"],
     "ppo": ["steps", "rollouts", "decoding.max_new_tokens"],
 }
-COUNTS_OR_ALL = {"sft": "examples", "dpo": "pairs", "dpo-iter": "prompts", "rm": "pairs", "pairs": "prompts"}
+COUNTS_OR_ALL = {
+    "sft": "examples",
+    "dpo": "pairs",
+    "dpo-iter": "prompts",
+    "rm": "pairs",
+    "cost": "pairs",
+    "pairs": "prompts",
+}
 NUMBERS: dict[str, list[Any]] = {
     "beta": [0, -1, float("inf")],
     "optim.learning_rate": [-1e-6, float("nan"), float("inf")],

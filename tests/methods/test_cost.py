@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.methods.toy import COLOURS, Scored, Toy, opened, untrained
+from tests.methods.toy import COLOURS, Judged, Scored, Toy, opened, untrained
 
 from preflab.batch import PairBatch, RankedBatch
 from preflab.methods import METHODS
 from preflab.methods.cost import Cost, DataSize
+from preflab.methods.spec import SCORERS
 from preflab.models import forward
 from preflab.sampling.base import Samples
 from preflab.sampling.native import Native
@@ -28,12 +29,14 @@ EXACT: dict[str, dict[str, Any]] = {
     "pairs": {"draw": DRAW},
     "rankings": {"samples": 3, "demonstration": True, "decoding": DECODING},
     "rm": {"epochs": 2, "batch_size": 4, "pairs": 6},
+    "cost": {"epochs": 2, "batch_size": 4, "pairs": 6},
     "dpo": {"epochs": 2, "batch_size": 4},
     "kto": {"epochs": 2, "batch_size": 4},
     "rrhf": {"epochs": 2, "batch_size": 4},
     "pro": {"epochs": 2, "batch_size": 4},
     "best-of-n": {},
     "ppo": {**ON_POLICY, "critic_warmup": 1},
+    "ppo-lag": {**ON_POLICY, "critic_warmup": 1},
     "grpo": {**ON_POLICY, "group": 4},
     "rloo": {**ON_POLICY, "group": 4},
     "reinforce++": ON_POLICY,
@@ -52,7 +55,7 @@ class Counted:
     """Counts a run's work, at the sampler, the reward, the learners and the forward passes without a gradient."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.drawn = self.scored = self.forward = 0
+        self.drawn = self.scored = self.costed = self.forward = 0
         self.trained: dict[int, int] = {}
         """By the model's id."""
         step, by_micro_batch = Learner.step, forward.by_micro_batch
@@ -84,6 +87,10 @@ class Counted:
         self.scored += 1
         return float(len(text))
 
+    def cost(self, text: str) -> float:
+        self.costed += 1
+        return float(len(text))
+
 
 def run(
     kind: str,
@@ -97,14 +104,16 @@ def run(
     method, counted, policy = METHODS.parse({"kind": kind, **settings}), Counted(monkeypatch), untrained()
     stated = method.cost(size)
     with Native().open(Context()) as sampler:
-        changes = {"sampler": counted.sample(sampler), "reward": Scored(counted.reward), **data}
+        scored = {"reward": Scored(counted.reward), "cost": Scored(counted.cost)}
+        changes = {"sampler": counted.sample(sampler), **scored, "testbed": Judged(), **data}
         with opened(directory, policy, **changes) as parts:
             product = method.train(parts)
             labels = parts.run.meter.used("labels")  # the test's reward charges none
-    trained = product if method.product == "reward_model" else policy
+    trained = product if method.product in SCORERS else policy
     own = counted.trained.pop(id(trained.model), 0)
-    forward_rows = stated.forward if method.product == "reward_model" else counted.forward
-    return stated, Cost(counted.drawn, counted.scored, own, sum(counted.trained.values()), forward_rows, labels)
+    forward_rows = stated.forward if method.product in SCORERS else counted.forward
+    critics = sum(counted.trained.values())
+    return stated, Cost(counted.drawn, counted.scored, own, critics, forward_rows, labels, counted.costed)
 
 
 @pytest.mark.parametrize("kind", EXACT)

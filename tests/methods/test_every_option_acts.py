@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.methods.toy import SHAPE, Scored, Toy, opened, untrained
+from tests.methods.toy import SHAPE, Judged, Scored, opened, untrained
 
 from preflab.methods import METHODS
 from preflab.methods.base import Method
@@ -32,6 +32,7 @@ SWITCHED_ON: dict[str, dict[str, Any]] = {
     "pairs": {"draw": DRAW},
     "rankings": {"decoding": DECODING},
     "rm": {"margin": 1.0, "soft_labels": True, "length_debias": True, "member": 1, **TWICE},
+    "cost": TWICE,
     "warm": {"models": ["0", "1"]},
     "dpo": {**TWICE, "sft_coefficient": 0.1},
     "dpo-iter": {"rounds": 2, "draw": DRAW},
@@ -41,6 +42,7 @@ SWITCHED_ON: dict[str, dict[str, Any]] = {
     "pro": TWICE,
     "best-of-n": {},
     "ppo": {**LOOP, "kl_target": 0.1},
+    "ppo-lag": LOOP,
     "grpo": {**LOOP, "group": 2, "dynamic_sampling": True, "overlong_window": 2},
     "rloo": {**LOOP, "group": 2},
     "reinforce++": {**LOOP, "group": 2, "group_baseline": True},
@@ -50,8 +52,8 @@ SWITCHED_ON: dict[str, dict[str, Any]] = {
 }
 
 
-class Stated(Toy):
-    """The toy's pairs, each with a margin and the labeller's doubt."""
+class Stated(Judged):
+    """The toy's pairs, each with a margin, the labeller's doubt and safety labels."""
 
     def preferences(self, split: Split) -> list[Preference]:
         return [replace(pair, margin=2.0, probability=0.75) for pair in super().preferences(split)]
@@ -88,7 +90,8 @@ def test_every_option_is_read_in_training(kind: str, tmp_path: Path, monkeypatch
     method = METHODS.parse({"kind": kind, **SWITCHED_ON[kind]})
     for name in SWITCHED_ON["warm"]["models"] if kind == "warm" else ():
         make_reward_model(make_tiny(SHAPE, seed=0), seed=0).save(tmp_path / name)
-    changes = {"reward": Scored(lambda text: float(len(text))), "testbed": Stated()}
+    scored = Scored(lambda text: float(len(text)))
+    changes = {"reward": scored, "cost": scored, "testbed": Stated()}
     with (
         opened(tmp_path / "run", untrained(), located=lambda name: tmp_path / name, **changes) as parts,
         watched(monkeypatch) as fields,

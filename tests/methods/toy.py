@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,13 @@ class Toy(Testbed):
             Preference(prompt, Completion(right), Completion(other))
             for prompt, right, other in zip(self.prompts(split), COLOURS, wrong, strict=True)
         ]
+
+
+class Judged(Toy):
+    """The toy's pairs with safety labels: the right answer is safe, and the wrong one is not."""
+
+    def preferences(self, split: Split) -> list[Preference]:
+        return [replace(pair, chosen_safe=True, rejected_safe=False) for pair in super().preferences(split)]
 
 
 class Scored(Reward):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from preflab.models.load import load_directory, load_model
 from preflab.models.rewriting import encode_to_score
 from preflab.models.spec import ModelSpec, TinyShape
 from preflab.rewards.learned import Learned, LearnedReward
+from preflab.rewards.learned_cost import LearnedCost
 from preflab.spec import Context
 from preflab.types import Completion, Prompt, Turn
 
@@ -115,3 +117,20 @@ def test_what_is_no_reward_model_is_refused(tmp_path: Path, saved: Path) -> None
         pass
     with pytest.raises(UserError, match="context is 32"):
         opened(saved).score(PROMPTS[:1], [Completion("sort " * 40)])
+
+
+def test_a_learned_cost(model: LanguageModel, saved: Path, tmp_path: Path) -> None:
+    """Protects the boundary at 0: a cost is the raw score over `scale`, and the moments of a stage do not move it. A saved
+    cost model is refused as a reward."""
+    replace(model, role="cost").save(tmp_path / "cost")
+    spec = LearnedCost(path="stage:harm", scale=4.0)
+    assert (spec.saved_models(), spec.cost_models(), spec.buys_labels) == (("stage:harm",), ("stage:harm",), False)
+    placed = spec.with_saved_models(lambda _: {"path": str(tmp_path / "cost"), "mean": 9.0, "std": 3.0})
+    meter = Meter()
+    with placed.open(Context(meter=meter)) as cost:
+        costs = cost.score(PROMPTS, ANSWERS)
+    with Learned(path=str(saved)).open(Context()) as reward:
+        raw = reward.score(PROMPTS, ANSWERS)
+    assert costs == pytest.approx([score / 4 for score in raw]) and meter.used("labels") == 0 < meter.counts["flops"]
+    with pytest.raises(UserError, match="is a cost model"), Learned(path=placed.path).open(Context()):
+        pass

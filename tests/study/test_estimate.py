@@ -152,6 +152,18 @@ def labels(amount: float) -> dict[str, Any]:
     return {"budget": {"unit": "labels", "amount": amount}}
 
 
+def test_a_cost_is_planned_beside_the_reward() -> None:
+    """Protects the plan of PPO with a cost: beside PPO's own work, a cost model reads 24 answers .048, the second critic is
+    trained on 48 rows .288 and reads 24 answers .048: .384. A cost that is a function is judged for .072 instead of .048."""
+    stages = {"sft": {"method": {"kind": "sft", "epochs": 2}}, "harm": {"method": "cost"}}
+    ppo = BY_HAND["arms"]["ppo"]
+    lag = ppo | {"method": ppo["method"] | {"kind": "ppo-lag"}, "cost": "stage:harm"}
+    own = lag | {"cost": {"kind": "function", "target": "math:fsum"}}
+    seconds = by_hand(stages=stages, arms={"ppo": ppo, "lag": lag, "own": own})
+    assert seconds["lag"] - seconds["ppo"] == pytest.approx(0.384)
+    assert seconds["own"] - seconds["lag"] == pytest.approx(0.024)
+
+
 def test_a_compute_budget_is_shared_with_the_stages() -> None:
     """A row has 30 tokens of 1,000 parameters: 60,000 FLOP read. sft: 200 trained rows x 3 = 36 MFLOP, charged to ppo. ppo: 24
     drawn + 48 read + 3 x 96 trained = 360 rows, 21.6 MFLOP, for .984 s. Of a budget of 79.2 MFLOP 43.2 are left to ppo: twice

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from preflab.arm.data import preferences_of, provenance_of, rankings_of, refuse_shared_data
+from preflab.arm.data import origin_notes, preferences_of, provenance_of, rankings_of, refuse_shared_data
 from preflab.arm.execute import execute
 from preflab.arm.open import with_stage_models
 from preflab.arm.planned import PlannedRun
@@ -174,6 +174,14 @@ def test_what_members_saw_counts(ran: dict[str, PlannedRun], tmp_path: Path) -> 
     trained = Arm(name="x", testbed="minicode", evaluator={"kind": "reward-model", "model": {"path": "stage:rm-9"}})
     with pytest.raises(UserError, match="does not say what it was trained on"):
         refuse_shared_data(trained, [], tmp_path)
+    stated = {"path": "stage:rm-9", "trained_on": "HH-RLHF, by its authors."}
+    told = Arm(name="x", testbed="minicode", evaluator={"kind": "reward-model", "model": stated})
+    refuse_shared_data(told, [], tmp_path)
+    [note] = origin_notes(told, tmp_path)
+    assert "stage:rm-9 was made elsewhere. It was trained on: HH-RLHF, by its authors. preflab cannot" in note
+    (tmp_path / "rm-9/final").mkdir(parents=True)
+    write_json(tmp_path / "rm-9/final/trained_on.json", [])
+    assert origin_notes(told, tmp_path) == []  # what the files say counts
 
 
 def test_pairs_and_rankings_stand_for_each_other(tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from preflab.arm.spec import Job, made_elsewhere, saved_models
 from preflab.cli.study import choose_size
 from preflab.errors import UserError
+from preflab.rewards.learned_cost import LearnedCost
 from preflab.spec import parse_spec
 from preflab.study.load import load_study, merge_settings, preset_names, study_data
-from preflab.study.plan import grid_points, planned_runs, planned_trials, with_settings
+from preflab.study.plan import JOB_FIELDS, grid_points, planned_runs, planned_trials, with_settings
 from preflab.study.runner import charged_spec
 from preflab.study.spec import Study, all_stages_needed
 from preflab.testbeds import TESTBEDS
@@ -27,6 +29,7 @@ DATA = {
         "pairs": {"method": "pairs", "init": "stage:sft", "reward": "tests"},
         "rm": {"method": "rm", "init": "stage:sft", "preferences": "stage:pairs"},
         "idle": {"method": "sft"},
+        "harm": {"method": "cost"},
     },
     "arms": {
         "ppo-rm": {
@@ -234,6 +237,15 @@ ARM = {"method": "dpo", "init": "stage:sft"}
         ({"preferences": "stage:rm"}, "`arms.x.preferences` is `stage:rm`, .* makes a reward model"),
         ({"reward": {"kind": "learned", "path": "stage:sft"}}, "`arms.x.reward` is `stage:sft`, .* makes a policy"),
         ({"reward": {"kind": "ensemble", "models": ["stage:rm", "stage:pairs"]}}, "`arms.x.reward` is `stage:pairs`"),
+        (
+            {"reward": {"kind": "learned", "path": "stage:harm"}},
+            "`arms.x.reward` is `stage:harm`, .* makes a cost model",
+        ),
+        (
+            {"method": "ppo-lag", "reward": "tests", "cost": "stage:rm"},
+            "`arms.x.cost` is `stage:rm`, .* a reward model",
+        ),
+        ({"method": "ppo-lag", "reward": "tests", "cost": "stage:sft"}, "`arms.x.cost` is `stage:sft`, .* a policy"),
         ({"method": "rm"}, "`arms.x`: the method rm makes a reward model, but a study compares policies"),
         ({"method": "pairs", "reward": "tests"}, "`arms.x`: the method pairs makes pairs"),
         ({"method": {"kind": "warm", "models": ["stage:rm", "stage:sft"]}}, "`arms.x.method` is `stage:sft`"),
@@ -243,6 +255,26 @@ def test_a_stage_of_the_wrong_kind_is_refused_with_the_file(arm: dict[str, objec
     """Protects hours of training: a stage that makes something else than its user needs is named when the file is read."""
     with pytest.raises(UserError, match=says):
         study(arms={"x": {**ARM, **arm}})
+
+
+def test_a_cost_is_an_input_like_a_reward() -> None:
+    """Protects planning, provenance and the check of stages: a cost's stage is needed by its arm, and a path alone means a
+    saved cost model."""
+    arm = {"method": "ppo-lag", "init": "stage:sft", "reward": "tests", "cost": "stage:harm"}
+    made = study(arms={"x": arm})
+    assert made_elsewhere(made.arms["x"]) == ["stage:sft", "stage:harm"]
+    assert all_stages_needed(made, made.arms["x"]) == ["sft", "harm"]
+    again = parse_spec(Study, made.model_dump(mode="json"), where="again")
+    assert again == made and again.arms["x"].cost == LearnedCost(path="stage:harm")
+    by_function = study(arms={"x": arm | {"cost": {"kind": "function", "target": "math:fsum"}}})
+    assert saved_models(by_function.arms["x"].cost) == ()
+
+
+def test_every_field_of_a_job_reaches_its_run(tmp_path: Path) -> None:
+    """Protects from a setting of a stage or an arm that the plan forgets: all of its fields are its run's."""
+    assert {*JOB_FIELDS, "testbed", "model"} == set(Job.model_fields)
+    made = study(arms={"x": {"method": "ppo-lag", "reward": "tests", "cost": "stage:harm"}})
+    assert [run.spec.cost for run in planned_runs(made, tmp_path) if run.name == "x"] == [made.arms["x"].cost] * 2
 
 
 def test_stages_and_evaluators_use_what_a_stage_makes() -> None:

@@ -74,12 +74,25 @@ EXPERT = {
 METHODS: dict[str, dict[str, Any]] = {
     "sft": {"method": {"kind": "sft", "epochs": 1, "batch_size": 8, "optim": FAST}},
     "rm": {"method": {"kind": "rm", "epochs": 1, "batch_size": 8, "optim": FAST}},
+    "cost": {
+        "testbed": {**SMALL["testbed"], "kind": "scoring:Judged"},
+        "method": {"kind": "cost", "epochs": 1, "batch_size": 8, "optim": FAST},
+    },
     "dpo": {"method": {"kind": "dpo", "epochs": 1, "batch_size": 8, "optim": FAST}},
     "dpo-iter": {
         "reward": LENGTH,
         "method": {"kind": "dpo-iter", "rounds": 2, "prompts": 12, "draw": DRAW, "batch_size": 6, "optim": FAST},
     },
     "ppo": {"reward": LENGTH, "method": PPO},
+    "ppo-lag": {
+        "reward": LENGTH,
+        "cost": {"kind": "function", "target": "scoring:excess"},
+        "method": {
+            **{name: value for name, value in PPO.items() if not name.startswith("kl_")},
+            "kind": "ppo-lag",
+            "multiplier_rate": 0.5,
+        },
+    },
     "pairs": {"reward": LENGTH, "measure": "none", "method": {"kind": "pairs", "draw": DRAW}},
     "best-of-n": {"method": {"kind": "best-of-n", "n": 2}},
     "grpo": {

@@ -10,9 +10,13 @@ import errno
 import os
 import random
 import signal
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Literal
 
+from preflab.spec import Context
+from preflab.testbeds.minicode.testbed import Minicode, OpenMinicode
 from preflab.types import Prompt
 
 calls = 0
@@ -31,6 +35,24 @@ def length(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
     if os.environ.get("PREFLAB_TEST_BREAK") == str(calls):
         os.fsync = fail
     return [float(len(text)) for text in texts]
+
+
+def excess(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
+    """A cost: what an answer is longer than 8 characters."""
+    return [len(text) / 8 - 1.0 for text in texts]
+
+
+class Judged(Minicode):
+    """Minicode whose pairs say that the right answer is safe, and the other is not."""
+
+    kind: Literal["judged"] = "judged"  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @contextmanager
+    def open(self, context: Context) -> Generator[OpenMinicode]:
+        opened = OpenMinicode(self, context.seed)
+        pairs = opened.preferences
+        opened.preferences = lambda split: [replace(row, chosen_safe=True, rejected_safe=False) for row in pairs(split)]
+        yield opened
 
 
 def fill(path: str) -> None:

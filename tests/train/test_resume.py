@@ -33,9 +33,11 @@ END = ("final.before-rename", "result.before")
 PASSED = {
     "sft": (*STEP, *CHECKPOINT, *MEASURED, *END),
     "rm": (*STEP, *CHECKPOINT, *END),
+    "cost": (*STEP, *CHECKPOINT, *END),
     "dpo": (*STEP, *CHECKPOINT, *MEASURED, *END),
     "dpo-iter": (*ROLLOUT, *STEP, *CHECKPOINT, *MEASURED, *END),
     "ppo": (*ROLLOUT, *STEP, *CHECKPOINT, *MEASURED, *END),
+    "ppo-lag": (*ROLLOUT, *STEP, *CHECKPOINT, *MEASURED, *END),
     "pairs": (*ROLLOUT, *END),
     "best-of-n": (*MEASURED, *END),
     "grpo": (*ROLLOUT, *STEP, *CHECKPOINT, *MEASURED, *END),
@@ -54,6 +56,8 @@ PASSED = {
 # By default a method of a shape that others have too is killed where its own state is at stake; `test_full_matrix` kills
 # every one everywhere.
 FEW = {
+    "cost": ("metrics.written", "checkpoint.after-rename"),
+    "ppo-lag": ("rollout.after", "update.after", "checkpoint.after-rename"),
     "grpo": ("rollout.after", "update.after", "checkpoint.after-rename"),
     "rloo": ("metrics.written",),
     "reinforce++": ("metrics.written",),

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from preflab.analysis.record import Timing
+from preflab.analysis.record import DecodingChoice, Timing
 from preflab.arm.planned import PlannedRun
 from preflab.arm.spec import is_trained_elsewhere
 from preflab.meter import Unit
@@ -18,6 +18,9 @@ from preflab.train.files import read_lines
 from preflab.train.finished import check_written, read_result
 from preflab.train.sealed import read_sealed
 from preflab.types import VERDICT
+
+DECODINGS: tuple[DecodingChoice, ...] = ("chosen", "unit")
+"""The decodings under which every run is measured: the chosen temperature, and temperature 1."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 from preflab.analysis.gather import mean
 from preflab.analysis.record import Interval, MarginBin, ReliabilityBin, RewardModelResult
 from preflab.arm.spec import STAGES
+from preflab.methods.spec import SCORERS
 from preflab.train.directory import RESULT
 from preflab.train.finished import read_result
 
@@ -25,7 +26,7 @@ def reward_model_result(name: str, results: Sequence[Mapping[str, Any]]) -> Rewa
     """Returns the result of one stage's reward models. The models are measured on the pairs of the test split. If the
     test split has no pairs, they are measured on the validation pairs, which also chose their checkpoints. Returns None
     if nothing was measured, or if the stage did not train reward models."""
-    results = [result for result in results if result.get("product") == "reward_model"]
+    results = [result for result in results if result.get("product") in SCORERS]
     rows, place = [result.get("held_out") for result in results], "the test split's pairs"
     if not all(rows):
         rows = [result.get("validation") for result in results]
@@ -44,6 +45,7 @@ def pooled_result(name: str, place: str, rows: Sequence[Mapping[str, Any]]) -> R
         seeds=len(rows),
         pairs=rows[0].get("pairs"),
         accuracy=pooled_accuracy(rows) or Interval(estimate=mean([row["accuracy"] for row in rows])),
+        sign_accuracy=pooled_accuracy(rows, "sign_accuracy"),
         loss=mean([row["loss"] for row in rows]),
         calibration_error=mean([row["calibration_error"] for row in rows]),
         reliability=tuple(ReliabilityBin(**pooled_bin(bins, "stated", "right")) for bins in reliability),
@@ -71,13 +73,15 @@ def pooled_bin(bins: Sequence[Bin], *fields: str) -> dict[str, Any]:
     return {"count": count} | {field: sum(each[field] * each["count"] for each in bins) / count for field in fields}
 
 
-def pooled_accuracy(rows: Sequence[Mapping[str, Any]]) -> Interval | None:
-    """Returns the share of pairs ordered correctly, with Wilson's interval. Returns None if the number of pairs is
-    unknown."""
+def pooled_accuracy(rows: Sequence[Mapping[str, Any]], name: str = "accuracy") -> Interval | None:
+    """Returns a share of pairs with Wilson's interval: `accuracy`, the share ordered correctly, or another share of this
+    `name`. Returns None if a row does not have it, or if the number of pairs is unknown."""
+    if not all(name in row for row in rows):
+        return None
     pairs = sum(row.get("pairs") or 0 for row in rows)
     if not pairs:
         return None
-    share = sum(row["accuracy"] * row["pairs"] for row in rows) / pairs
+    share = sum(row[name] * row["pairs"] for row in rows) / pairs
     # All seeds score the same pairs. Pooled counts would make the interval too narrow, so the pairs of one seed are
     # counted.
     low, high = wilson_interval(share, pairs / len(rows))

@@ -84,7 +84,7 @@ def study_verdict(
     at = level_words(levels[evidence.leader], headline.share)
     at += f" at {samples_per_answer} samples an answer" if samples_per_answer > 1 else ""
     under = f" under equal {budget}" if budget and evidence.winner.comparisons else ""
-    if not evaluator.can_rank and evaluator.accuracy is not None:
+    if not evaluator.can_rank and evaluator.doubtful is not None:
         sentence = coin_words(evaluator, evidence.leader, headline.name, at)
     elif is_unsolved and not is_decided:
         sentence = f"Not decided{under}: no arm solved any problem ({headline.name} {at})."
@@ -137,7 +137,7 @@ def level_words(level: float, share: bool) -> str:
 
 def coin_words(evaluator: EvaluatorResult, leader: str, metric: str, at: str) -> str:
     """Writes the sentence for an evaluator that may be no better than chance."""
-    accuracy = evaluator.accuracy
+    accuracy = evaluator.doubtful
     assert accuracy is not None
     return (
         f"Cannot rank: the evaluator orders {accuracy.estimate:.1%} of held-out pairs correctly (95% interval "

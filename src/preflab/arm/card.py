@@ -15,6 +15,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from preflab import __version__
 from preflab.arm.spec import Arm
 from preflab.methods import METHODS
+from preflab.methods.spec import SCORERS
 from preflab.testbeds import TESTBEDS
 
 CARD = "README.md"
@@ -38,16 +39,16 @@ def make_card(arm: Arm, result: Mapping[str, Any]) -> str:
     """Returns the card as Markdown. The card begins with metadata for the hub. The text describes the model, how to
     load it, its data, its method and its measured results."""
     scores = dict(_measured(result))
-    is_reward_model = result["product"] == "reward_model"
+    is_scorer = result["product"] in SCORERS
     start = _without_place(arm.init) if arm.init is not None else _base(arm)
-    kind = "A reward model" if is_reward_model else "A policy"
+    kind = {"reward_model": "A reward model", "cost_model": "A cost model"}.get(result["product"], "A policy")
     adapters = "" if arm.model.lora is None else f" with low-rank adapters (rank {arm.model.lora.rank}), merged here,"
     parts = [
         f"# {arm.name}",
         f"{kind}, trained{adapters} by `{result['method']}` of preflab {__version__}, with seed {arm.seed}.",
         f"- started from: `{start}`\n- parameters: {result['parameters']:,}",
         "## How to load it",
-        LOADING.format(auto="AutoModelForSequenceClassification" if is_reward_model else "AutoModelForCausalLM"),
+        LOADING.format(auto="AutoModelForSequenceClassification" if is_scorer else "AutoModelForCausalLM"),
         "## Data",
         _as_yaml(TESTBEDS.dump(arm.testbed)),
         "\n".join(f"- {note}" for note in (*result["data_notes"], *result["notices"])),
@@ -65,7 +66,7 @@ def _metadata(arm: Arm, result: Mapping[str, Any], scores: Mapping[tuple[str, st
     data = dict(TESTBEDS.dump(arm.testbed)).get("data")
     from_hub = isinstance(data, str) and data.count("/") == 1 and not Path(data).exists()
     base = _base(arm)
-    task = "text-classification" if result["product"] == "reward_model" else "text-generation"
+    task = "text-classification" if result["product"] in SCORERS else "text-generation"
     return ModelCardData(
         base_model=base if arm.init is None and base.count("/") == 1 and not Path(base).exists() else None,
         datasets=data if from_hub else None,

@@ -48,7 +48,7 @@ class ArmChecker:
         if arm.evaluators:
             check_public(arm.evaluation, testbed)
             check_splits(testbed, arm.evaluation, arm.measure)
-        for part in (*arm.evaluators.values(), arm.reward):
+        for part in (*arm.evaluators.values(), arm.reward, arm.cost):
             self._open(part, arm, testbed)
         for path in (arm.init, arm.policy):
             if path is not None and not path.startswith(STAGE) and self._is_new(path, arm):

@@ -5,18 +5,19 @@ The data come from the testbed, from an earlier stage of the study, or from a fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from preflab.arm.spec import Arm, evaluator_models, made_elsewhere, stage_path
+from preflab.arm.spec import Arm, made_elsewhere, saved_models, stage_path
 from preflab.data.check import AnyRecord, RowCounts, check_rows
 from preflab.data.files import read_source
 from preflab.data.reading import FileReading
 from preflab.data.row import DialogueRow
 from preflab.errors import UserError
 from preflab.models.facts import TRAINED_ON
+from preflab.spec import HoldsModels
 from preflab.testbeds.base import Testbed
 from preflab.testbeds.provenance import refuse_overlap
 from preflab.train.files import read_json
@@ -88,11 +89,13 @@ def training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all)
 
 def check_training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> RowCounts | None:
     """Counts the rows that the arm's method learns from; returns None if the method uses no data. Raises `UserError` if
-    nothing can be learned from the rows, or if the method needs a reward and the arm has no reward."""
+    nothing can be learned from the rows, or if the method needs a reward or a cost that the arm does not have."""
     if arm.method is None:
         return None
     if arm.method.scores_samples and arm.reward is None:
         raise UserError(f"The method {arm.method.kind} needs a reward for its samples. Name a reward with --reward.")
+    if arm.method.needs_cost and arm.cost is None:
+        raise UserError(f"The method {arm.method.kind} needs a cost for its samples. Name a cost with --cost.")
     if arm.method.learns_from == "none":
         return None
     where = f"the train split of {testbed.name}" if arm.preferences is None else arm.preferences
@@ -167,14 +170,31 @@ def read_provenance(path: Path) -> list[dict[str, Any]]:
 def refuse_shared_data(arm: Arm, provenance: Sequence[dict[str, Any]], stages: Path) -> None:
     """Raises `UserError` if a learned evaluator was trained on the same data as the policy, the policy's starting model
     or its reward model."""
-    refuse_trained_on_same(evaluator_models(arm), provenance, stages)
+    for evaluator in arm.evaluators.values():
+        refuse_trained_on_same(evaluator, provenance, stages)
 
 
-def refuse_trained_on_same(models: Iterable[str], provenance: Sequence[dict[str, Any]], stages: Path) -> None:
-    """Raises `UserError` if one of these models of an evaluator was trained on data that `provenance` lists."""
-    for path in models:
+def refuse_trained_on_same(evaluator: HoldsModels, provenance: Sequence[dict[str, Any]], stages: Path) -> None:
+    """Raises `UserError` if a model of the evaluator was trained on data that `provenance` lists, or if neither its files
+    nor the user say what it was trained on."""
+    origins = evaluator.origins()
+    for path in saved_models(evaluator):
         file = stage_path(path, stages) / TRAINED_ON
-        if not file.exists():
-            raise UserError(f"{file.parent} does not say what it was trained on. Train the evaluator with preflab.")
-        for record in read_provenance(file):
-            refuse_overlap(record, provenance)
+        if file.exists():
+            for record in read_provenance(file):
+                refuse_overlap(record, provenance)
+        elif path not in origins:
+            raise UserError(
+                f"{file.parent} does not say what it was trained on. Train the evaluator with preflab, or say it in "
+                "`trained_on` of the evaluator's model: the report then shows your words."
+            )
+
+
+def origin_notes(arm: Arm, stages: Path) -> list[str]:
+    """Returns a sentence for the report about each model of an evaluator whose training data only the user knows."""
+    origins = {path: text for evaluator in arm.evaluators.values() for path, text in evaluator.origins().items()}
+    return [
+        f"The evaluator's model {path} was made elsewhere. It was trained on: {text.rstrip('.')}. preflab cannot check this."
+        for path, text in origins.items()
+        if not (stage_path(path, stages) / TRAINED_ON).exists()
+    ]

@@ -16,6 +16,7 @@ import torch
 from preflab.arm.card import write_card
 from preflab.arm.data import (
     check_training_rows,
+    origin_notes,
     preferences_of,
     provenance_of,
     rankings_of,
@@ -31,6 +32,8 @@ from preflab.errors import UserError
 from preflab.evaluation.evaluate import ANSWERS, evaluate, look
 from preflab.methods.base import Parts, Validate
 from preflab.methods.shared.held_out import accuracy_by_margin, calibration_bins, measure_order, score_pairs
+from preflab.methods.shared.held_out_cost import harmlessness, measure_costs
+from preflab.methods.spec import SCORERS
 from preflab.models.facts import TRAINED_ON
 from preflab.models.lm import LanguageModel
 from preflab.models.lora import ADAPTER
@@ -130,7 +133,7 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
         "product": "policy" if method is None else method.product,
         "parameters": parts.start.size,
         "notices": list(parts.start.notices),
-        "data_notes": list(parts.testbed.notes),
+        "data_notes": [*parts.testbed.notes, *origin_notes(arm, parts.stages)],
     }
     provenance = provenance_of(arm, parts.testbed, parts.stages)
     refuse_shared_data(arm, provenance, parts.stages)
@@ -144,8 +147,8 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
         except FloatingPointError as error:
             return result | {"diverged": str(error), "counts": run.meter.state_dict()}
         result["notices"] += save_product(run, product, method.product, provenance, arm.model.trust_remote_code)
-        if method.product == "reward_model" and isinstance(product, LanguageModel):
-            result |= measure_reward_model(run, product, parts.testbed, parts.token_budget)
+        if method.product in SCORERS and isinstance(product, LanguageModel):
+            result |= measure_scorer(run, product, parts.testbed, parts.token_budget)
     result |= {
         "diverged": None,
         "counts": run.meter.state_dict(),
@@ -176,7 +179,7 @@ def check_data(parts: OpenArm) -> None:
         parts.run.record.say(f"learns from {counts.describe()}")
     for split in testbed.rooms:
         testbed.prompts(split)
-    if arm.method is not None and arm.method.product == "reward_model":
+    if arm.method is not None and arm.method.product in SCORERS:
         fit_held_out(testbed.inner.preferences, testbed.preferences)
     if parts.held_out is not None:
         fit_held_out(testbed.inner.demonstrations, testbed.demonstrations)
@@ -196,6 +199,7 @@ def method_parts(parts: OpenArm) -> Parts:
         validate=validation_of(parts),
         sampler=parts.sampler,
         reward=parts.reward,
+        cost=parts.cost,
         reward_model=parts.critic_start(),
         ranked=rankings_of(arm, parts.stages, parts.testbed, parts.testbed.fit_file),
         rated=rated_of(arm, parts.stages, parts.testbed, parts.testbed.fit_file),
@@ -247,9 +251,9 @@ def save_product(
     return notices
 
 
-def measure_reward_model(run: Run, scorer: LanguageModel, testbed: FittedTestbed, token_budget: int) -> dict[str, Any]:
-    """Measures how well a reward model orders the pairs of the validation split and of the test split, and its
-    calibration in bins. `validation` also has the measurements of the evaluation that chose the checkpoint."""
+def measure_scorer(run: Run, scorer: LanguageModel, testbed: FittedTestbed, token_budget: int) -> dict[str, Any]:
+    """Measures how well a reward model or a cost model orders the pairs of the validation split and of the test split,
+    and its calibration in bins. `validation` also has the measurements of the evaluation that chose the checkpoint."""
     validation = order_pairs(scorer, testbed, "validation", token_budget) or {}
     return {"validation": validation | best_look(run), "held_out": order_pairs(scorer, testbed, "test", token_budget)}
 
@@ -257,14 +261,19 @@ def measure_reward_model(run: Run, scorer: LanguageModel, testbed: FittedTestbed
 def order_pairs(
     scorer: LanguageModel, testbed: FittedTestbed, split: Split, token_budget: int
 ) -> dict[str, Any] | None:
-    """Measures how well a reward model orders a split's pairs, and its calibration in bins. Answers are cut as in
+    """Measures how well a reward model or a cost model orders a split's pairs, and its calibration in bins. For a cost
+    model, also measures how often the sign of the cost is right, if the pairs have safety labels. Answers are cut as in
     training. Returns None if the testbed has no pairs in this split."""
     rows = read_rows(testbed.preferences, split)
     if rows is None:
         return None
-    scores = score_pairs(scorer, collate_pairs(rows, scorer.encode, limit=testbed.fitting.limit), token_budget)
+    pairs = collate_pairs(rows, scorer.encode, limit=testbed.fitting.limit)
+    scores, measures = score_pairs(scorer, pairs, token_budget), dict[str, float]()
+    if scorer.role == "cost":
+        measures = {} if pairs.safe is None else measure_costs(scores, pairs.safe)
+        scores = harmlessness(scores)
     bins = {"reliability": calibration_bins(scores), "by_margin": accuracy_by_margin(scores)}
-    return {"pairs": len(rows), **measure_order(scores), **bins}
+    return {"pairs": len(rows), **(measures or measure_order(scores)), **bins}
 
 
 def best_look(run: Run) -> dict[str, float]:

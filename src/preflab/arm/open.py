@@ -22,7 +22,7 @@ from preflab.meter import Meter
 from preflab.models import forward, lora
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
-from preflab.models.load import load_directory, load_model
+from preflab.models.load import load_directory, load_model, locate_scorer
 from preflab.models.recompute import recompute_layers
 from preflab.models.token_budget import choose_token_budget
 from preflab.rewards.base import Reward, RewardSpec
@@ -52,6 +52,7 @@ class OpenArm:
     start: LanguageModel
     sampler: Sampler
     reward: Reward | None
+    cost: Reward | None
     bench: Bench | None
     held_out: HeldOut | None
     token_budget: int
@@ -72,10 +73,10 @@ class OpenArm:
         None."""
         if self.arm.method is None or not self.arm.method.critic_from_reward:
             return None
-        paths = [stage_path(path, self.stages) for path in saved_models(self.arm.reward)]
+        paths = [str(stage_path(path, self.stages)) for path in saved_models(self.arm.reward)]
         if len(paths) != 1:
             return None
-        return prepared(load_reward_model(paths[0], date=self.context.date), self.arm, self.context)
+        return prepared(load_reward_model(locate_scorer(paths[0]), date=self.context.date), self.arm, self.context)
 
 
 def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
@@ -93,13 +94,14 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     fitted = fit_testbed(arm, testbed, start)
     context = replace(context, testbed=fitted)
     reward = None if arm.reward is None else open_reward(arm.reward, run, context, stack)
+    cost = None if arm.cost is None else open_reward(arm.cost, run, context, stack)
     uncharged = replace(context, meter=Meter())  # measuring is not charged to the arm
     bench = open_bench(arm, run, uncharged, start, token_budget, stack) if arm.evaluators else None
     held_out = (
         open_held_out(arm, run, uncharged, start, token_budget, stack) if is_measured_without_evaluator(arm) else None
     )
     sampler = require_base(stack.enter_context(arm.sampler.open(context)), Sampler)
-    return OpenArm(arm, run, context, fitted, start, sampler, reward, bench, held_out, token_budget)
+    return OpenArm(arm, run, context, fitted, start, sampler, reward, cost, bench, held_out, token_budget)
 
 
 def is_measured_without_evaluator(arm: Arm) -> bool:

@@ -80,7 +80,7 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
     for path in models:
         check_product(stage_path(path, stages))
     for name in (match.first, match.second):
-        refuse_trained_on_same(models, provenance_of_run(seed_directory / name, testbed, stages), stages)
+        refuse_trained_on_same(match.evaluator, provenance_of_run(seed_directory / name, testbed, stages), stages)
     spec = with_stage_models(match.evaluator, stages)
     evaluator = require_base(stack.enter_context(spec.open(replace(context, testbed=testbed))), PairwiseEvaluator)
     first, second = (read_answered(seed_directory / name) for name in (match.first, match.second))

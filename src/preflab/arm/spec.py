@@ -15,7 +15,7 @@ from preflab.fields import Name
 from preflab.methods import METHODS
 from preflab.models.spec import ModelSpec
 from preflab.paths import user_path
-from preflab.rewards import REWARDS
+from preflab.rewards import REWARDS, OptionalCostSpec
 from preflab.sampling import SAMPLERS
 from preflab.sampling.inference import Inference
 from preflab.spec import HoldsModels, Spec, optional_variant, variant
@@ -33,6 +33,7 @@ class Job(Spec):
     `stage:NAME` means the output of the study's stage NAME under the same seed.
 
     `init`: the policy to start from, which is also the reference for the KL; by default the study's base model.
+    `cost`: scores harm beside the `reward`, for a method that limits it; `stage:NAME` or a path means a saved cost model.
     `preferences`: a JSON-lines file with pairs, rankings or labelled answers; by default the testbed's data. `policy`:
     a policy that is only measured, not trained. `testbed`: replaces the study's testbed, for a stage that trains an
     evaluator. `model`: replaces the study's base model, for a stage that samples answers from another model.
@@ -43,13 +44,14 @@ class Job(Spec):
     init: str | None = None
     preferences: str | None = None
     reward: Annotated[Any, *optional_variant(REWARDS)] = None
+    cost: OptionalCostSpec = None
     testbed: Annotated[Any, *optional_variant(TESTBEDS)] = None
     model: ModelSpec | None = None
 
     def check_names(self, where: str) -> None:
-        """Raises `UserError` if the method or the reward names a function that cannot be imported. The message begins
+        """Raises `UserError` if the method, the reward or the cost names a function that cannot be imported. The message begins
         with `where`."""
-        for part in filter(None, (self.method, self.reward)):
+        for part in filter(None, (self.method, self.reward, self.cost)):
             try:
                 part.check_names()
             except UserError as error:
@@ -143,9 +145,10 @@ def is_trained_elsewhere(job: Job) -> bool:
 
 
 def made_elsewhere(job: Job) -> list[str]:
-    """Returns the paths of all inputs of a job: its starting policy, data, policy to measure and saved reward
-    models."""
-    paths = (job.init, job.preferences, job.policy, *saved_models(job.reward), *saved_models(job.method))
+    """Returns the paths of all inputs of a job: its starting policy, data, policy to measure, and saved reward models
+    and cost models."""
+    models = (path for part in (job.reward, job.cost, job.method) for path in saved_models(part))
+    paths = (job.init, job.preferences, job.policy, *models)
     return [path for path in paths if path is not None]
 
 

@@ -14,8 +14,9 @@ from preflab.cli.spec_options import list_options, method_from_options, part_fro
 from preflab.errors import UserError
 from preflab.evaluation import EVALUATORS
 from preflab.methods import METHODS
+from preflab.models.spec import HUB_NAME
 from preflab.paths import user_path
-from preflab.rewards import parse_reward
+from preflab.rewards import parse_cost, parse_reward
 from preflab.spec import parse_spec, read_spec
 from preflab.testbeds.base import TestbedSpec
 from preflab.train.directory import read_manifest
@@ -39,6 +40,7 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
         "preferences": options.preferences,
         "checkpoint_activations": options.checkpoint_activations,
         "reward": parse_reward(options.reward) if options.reward else None,
+        "cost": parse_cost(options.cost) if options.cost else None,
     }
     model: dict[str, Any] = {} if options.model is None else {"name": options.model}
     if options.lora is not None:
@@ -49,7 +51,7 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
         data |= {"evaluator": None, "measure": "none"}
     arm = parse_spec(Arm, data, where="train")
     own = {"model": options.model, "init": options.init, "lora": options.lora, "preferences": options.preferences}
-    refuse_ignored(own | {"reward": options.reward} | measuring_options(options), arm)
+    refuse_ignored(own | {"reward": options.reward, "cost": options.cost} | measuring_options(options), arm)
     arm.check_names("train")
     return arm
 
@@ -108,14 +110,15 @@ def measuring_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def choose_evaluator(options: argparse.Namespace, testbed: TestbedSpec) -> Any:
-    """Returns the evaluator that the options name, with the settings that they give. The name of a directory means the
-    reward model in it. If the options name no evaluator, returns the testbed's default evaluator, which for programs is
-    hidden tests. Raises `UserError` if the options give settings of an evaluator but do not name it."""
+    """Returns the evaluator that the options name, with the settings that they give. The name of a directory or
+    of a model on the hub means a reward model. If the options name no evaluator, returns the testbed's default
+    evaluator, which for programs is hidden tests. Raises `UserError` if the options give settings of an evaluator but
+    do not name it."""
     name, settings = options.evaluator, options.settings.get("evaluator", [])
     if name is None:
         if settings:
             raise UserError(f"{settings[0]} is a setting of an evaluator. Name the evaluator with --evaluator.")
         return testbed.evaluator
-    if user_path(name).is_dir():
+    if user_path(name).is_dir() or HUB_NAME.fullmatch(name):
         return part_from_options(EVALUATORS, "reward-model", [f"--evaluator.model.path={name}", *settings])
     return part_from_options(EVALUATORS, name, settings) if settings else name

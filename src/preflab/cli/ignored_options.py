@@ -63,6 +63,8 @@ def _unused(method: Any) -> dict[str, str]:
         return reasons
     if not (method.scores_samples or method.inference().selector == "reward"):
         reasons["reward"] = f"{kind} uses no reward with these settings"
+    if not method.needs_cost:
+        reasons["cost"] = f"{kind} uses no cost"
     if method.learns_from not in OF_PAIRS:
         reasons["preferences"] = f"{kind} learns from {method.learns_from}, not from pairs"
     return reasons

@@ -66,6 +66,12 @@ OPTION_TEXTS: Mapping[str, str] = {
     "truncated": "how to treat an answer that reached the length limit",
     "group_baseline": "subtract the mean score of the group from each score",
     "drop_ties": "leave out prompts whose answers all have the same score",
+    # the cost
+    "threshold": "largest allowed mean cost of the policy's answers",
+    "multiplier": "first value of the multiplier that weighs the cost against the reward",
+    "multiplier_rate": "learning rate of the logarithm of the multiplier",
+    "multiplier_max": "largest multiplier (none: no bound)",
+    "cost_clip": "bound on the absolute value of a cost in training (none: no bound)",
     # the critic
     "gamma": "discount factor per token",
     "lam": "lambda of the generalised advantage estimate",
@@ -140,6 +146,10 @@ SETTING_TEXTS: Mapping[str, str] = {
     "every": "run all tests, also after the first test that fails",
     # a reward model as the evaluator
     "path": "the directory of a saved reward model",
+    "scale": "a number that the costs are divided by",
+    "relative_to": "the arm of the study whose mean reward is subtracted (none: no arm)",
+    "refusals": "patterns of refusals, in place of preflab's list",
+    "trained_on": "what a model from elsewhere was trained on, in your words, for the report",
     "mean": "a number that is subtracted from the scores",
     "std": "a number that the scores are divided by, after the subtraction",
     "tokens": "most tokens of a forward pass",

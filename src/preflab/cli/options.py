@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import UserError
+from preflab.models.spec import HUB_NAME
 from preflab.paths import user_path
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def describe_parts(options: argparse.Namespace) -> str:
 
     texts = [format_part_help(TESTBEDS, options.testbed)]
     if options.evaluator is not None:
-        kind = "reward-model" if user_path(options.evaluator).is_dir() else options.evaluator
+        is_model = user_path(options.evaluator).is_dir() or HUB_NAME.fullmatch(options.evaluator)
+        kind = "reward-model" if is_model else options.evaluator
         texts.append(format_part_help(EVALUATORS, kind))
     return "\n\n".join(texts)
 

@@ -31,6 +31,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="NAME|DIR", help="tiny, smollm2, a directory or a hub name (embedded testbeds: tiny)")
     add_arm_options(parser)
     add("--reward", metavar="REWARD", help="tests, a reward model's directory, module:function, command:… or http://…")
+    add("--cost", metavar="COST", help="what harm costs, for ppo-lag: a cost model's directory, module:function, ...")
     add("--init", metavar="DIR", help="the directory of the policy to start from, or of its finished run")
     add("--preferences", metavar="FILE", help="pairs (JSON lines) to use instead of the testbed's")
     add("--lora", metavar="RANK", type=int, help="train low-rank adapters of this rank")

@@ -11,6 +11,7 @@ EVALUATORS = Registry(
     {
         "hidden-tests": "preflab.evaluation.hidden_tests:HiddenTests",
         "reward-model": "preflab.evaluation.held_out_reward:HeldOutReward",
+        "safety": "preflab.evaluation.safety:Safety",
     },
     "preflab.evaluation.base:EvaluatorSpec",
 )

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 
 from preflab.errors import UserError
 from preflab.evaluation.measure import REWARD, Measure
+from preflab.evaluation.relative import RelativeMeasure
 from preflab.evaluation.settings import Evaluation
 from preflab.spec import Context, HoldsModels
 from preflab.types import Completion, Prompt, Split, Verdict
@@ -77,6 +78,11 @@ class EvaluatorSpec(HoldsModels):
         """Returns the measures that the evaluator computes for every prompt, at least one. preflab chooses checkpoints
         and temperatures by the first measure, so a higher value of the first measure must be better."""
         return (REWARD,)
+
+    @property
+    def relative(self) -> tuple[RelativeMeasure, ...]:
+        """The measures that a study's report computes from the others, relative to an arm."""
+        return ()
 
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[Evaluator]:

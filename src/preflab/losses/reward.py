@@ -1,4 +1,4 @@
-"""Losses of reward models. The losses are returned as unreduced terms [B]."""
+"""Losses of reward models and cost models. The losses are returned as unreduced terms [B]."""
 
 from __future__ import annotations
 
@@ -39,6 +39,24 @@ def doubts(like: Tensor, probability: Tensor | None, smoothing: float) -> Tensor
     """
     sure = torch.ones_like(like) if probability is None else probability.to(like.dtype)
     return (1.0 - smoothing) * (1.0 - sure) + smoothing * sure
+
+
+def cost_model_loss(safer: Tensor, harmful: Tensor, *, safer_sign: Tensor, harmful_sign: Tensor) -> Tensor:
+    """L_C = -log sigmoid(C(x,y_h) - C(x,y_s)) - log sigmoid(s_h C(x,y_h)) - log sigmoid(s_s C(x,y_s)) (Dai et al. 2024,
+    Section 3.2).
+
+    The first term orders the pair: y_h, the more harmful answer, costs more than y_s, the safer one. The other two terms
+    put the boundary at 0: s = +1 for an unsafe answer and -1 for a safe one, so that C > 0 means unsafe. Both answers of
+    a pair may be safe, and both may be unsafe.
+
+    Args:
+        safer, harmful: [B], the costs C.
+        safer_sign, harmful_sign: [B], s of each answer.
+
+    Returns: [B].
+    """
+    order = -F.logsigmoid(harmful - safer)
+    return order - F.logsigmoid(harmful_sign * harmful) - F.logsigmoid(safer_sign * safer)
 
 
 def length_covariate(chosen_lengths: Tensor, rejected_lengths: Tensor, spread: float) -> Tensor:

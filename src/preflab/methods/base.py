@@ -35,7 +35,8 @@ class Parts:
     `policy` is the model to train. `validate` measures the policy on the validation split; if one of the measures is
     named `score`, the checkpoint with the highest `score` is selected. `preferences` returns the training pairs,
     `ranked` the training rankings, and `rated` the single answers with a label. `ranked`, `rated`, `reward` and
-    `reward_model` are None if the run does not have them. `located` turns a path in the method's spec, such as
+    `reward_model` are None if the run does not have them. `cost`: the second score of an answer, of which higher is
+    worse; None if the run has none. `located` turns a path in the method's spec, such as
     `stage:NAME`, into a directory. `labels_paid`: whether an earlier stage of the study has already paid for the labels
     of the training data.
     """
@@ -47,6 +48,7 @@ class Parts:
     validate: Validate | None
     sampler: Sampler
     reward: Reward | None = None
+    cost: Reward | None = None
     reward_model: LanguageModel | None = None
     ranked: Callable[[], Sequence[Ranking]] | None = None
     rated: Callable[[], Sequence[Rated]] | None = None
@@ -85,3 +87,9 @@ class Parts:
         if self.reward is None:
             raise UserError("This method scores its own samples: name a reward with --reward.")
         return self.reward
+
+    def needed_cost(self) -> Reward:
+        """Returns the run's cost. Raises `UserError` if the run has no cost."""
+        if self.cost is None:
+            raise UserError("This method also asks what its samples cost: name a cost with --cost.")
+        return self.cost

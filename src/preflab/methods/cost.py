@@ -26,7 +26,7 @@ class Cost:
     go through a forward and a backward pass of the policy. `critic_trained`: rows that go through a forward and a
     backward pass of the critic. `forward`: rows that go through a forward pass alone (of the reference, of the critic,
     or of the policy before an update). `labels`: labels of the data that the method buys; the scores of a reward are not
-    among them.
+    among them. `costed`: answers that the arm's cost scores.
     """
 
     drawn: float = 0.0
@@ -35,6 +35,7 @@ class Cost:
     critic_trained: float = 0.0
     forward: float = 0.0
     labels: float = 0.0
+    costed: float = 0.0
 
     def times(self, factor: float) -> Cost:
         """Returns a cost in which every count is multiplied by `factor`."""

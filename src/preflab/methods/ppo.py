@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from preflab import ops
-from preflab.batch import Experience
+from preflab.batch import Experience, TokenBatch
 from preflab.errors import UserError
 from preflab.fields import Count, Positive, Share
 from preflab.losses.policy import ppo_value_loss
@@ -24,6 +25,7 @@ from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
 from preflab.methods.shared import surrogate
 from preflab.methods.shared.rollout import Rollout, cut_mini_batches, draw_rollout, require_sampling
+from preflab.methods.shared.surrogate import WithCritic
 from preflab.models import forward
 from preflab.models.heads import Critic, make_critic
 from preflab.models.lm import LanguageModel
@@ -174,26 +176,39 @@ def assess_with_critic(
     moments: ops.RunningMoments,
     kl: KlController,
 ) -> Experience:
-    """Returns the experience of a rollout, with `values` and `returns` in the units of the reward.
-
-    If `spec.truncated` is "bootstrap", a truncated response gets no score, and its return is bootstrapped from the
-    critic's value. If `spec.truncated` is "score", a truncated response is treated as finished and is scored.
-    """
+    """Returns the experience of a rollout, with `values` and `returns` in the units of the reward."""
     batch = rollout.batch
     logprobs, reference_logprobs = surrogate.ask_old_and_reference(spec, parts, reference, rollout.samples)
-    raw = forward.by_micro_batch(critic, lambda rows: forward.values(critic, rows), batch, parts.token_budget)
-    values = moments.restore(raw)
-    bootstrapped = batch.truncated if spec.truncated == "bootstrap" else torch.zeros_like(batch.truncated)
-    scores = surrogate.shape_scores(spec, rollout.scores).masked_fill(bootstrapped, 0.0)
+    values = estimate_values(parts, batch, critic, moments)
+    scores = surrogate.shape_scores(spec, rollout.scores)
     penalty = ops.kl_estimate(logprobs, reference_logprobs, spec.kl_estimator)
-    rewards = ops.token_rewards(scores, penalty, batch.mask, coefficient=kl.coefficient)
-    estimate = ops.gae(rewards, values, batch.mask, bootstrapped, gamma=spec.gamma, lam=spec.lam)
+    estimate = estimate_advantages(spec, batch, scores, penalty, values, coefficient=kl.coefficient)
     advantages = ops.whiten(estimate.advantages, batch.mask) if spec.normalise_advantages else estimate.advantages
     kept = rollout.samples.kept
     return Experience(batch, logprobs, reference_logprobs, advantages, values, estimate.returns, kept)
 
 
-def rescale_values(spec: PPO, experience: Experience, critic: Critic, moments: ops.RunningMoments) -> Experience:
+def estimate_values(parts: Parts, batch: TokenBatch, critic: Critic, moments: ops.RunningMoments) -> Tensor:
+    """Returns the critic's values of a rollout in the units of the reward: [B,T+1]."""
+    raw = forward.by_micro_batch(critic, lambda rows: forward.values(critic, rows), batch, parts.token_budget)
+    return moments.restore(raw)
+
+
+def estimate_advantages(
+    spec: WithCritic, batch: TokenBatch, scores: Tensor, penalty: Tensor, values: Tensor, *, coefficient: float
+) -> ops.Advantages:
+    """Returns the advantages and returns of a rollout. The score of a response is on its last token, and `coefficient`
+    times the `penalty` is subtracted from each token's reward.
+
+    If `spec.truncated` is "bootstrap", a truncated response gets no score, and its return is bootstrapped from the
+    critic's value. If `spec.truncated` is "score", a truncated response is treated as finished and is scored.
+    """
+    bootstrapped = batch.truncated if spec.truncated == "bootstrap" else torch.zeros_like(batch.truncated)
+    rewards = ops.token_rewards(scores.masked_fill(bootstrapped, 0.0), penalty, batch.mask, coefficient=coefficient)
+    return ops.gae(rewards, values, batch.mask, bootstrapped, gamma=spec.gamma, lam=spec.lam)
+
+
+def rescale_values(spec: WithCritic, experience: Experience, critic: Critic, moments: ops.RunningMoments) -> Experience:
     """Updates the running mean and standard deviation with the returns. Rescales the critic's last layer so that its
     predictions, in the units of the reward, do not change (PopArt, van Hasselt et al. 2016). Returns the experience
     with normalised values and returns.
@@ -214,7 +229,7 @@ def rescale_values(spec: PPO, experience: Experience, critic: Critic, moments: o
     )
 
 
-def critic_terms(spec: PPO, critic: Critic, rows: Experience) -> Terms:
+def critic_terms(spec: WithCritic, critic: Critic, rows: Experience) -> Terms:
     """Returns the unreduced value loss, [B,T], in the units of the critic's normalised values."""
     assert rows.values is not None and rows.returns is not None
     values = forward.values(critic, rows.batch)[:, :-1]

@@ -21,19 +21,23 @@ if TYPE_CHECKING:
     from preflab.methods.base import Parts
     from preflab.models.lm import LanguageModel
 
+SCORERS = ("reward_model", "cost_model")
+"""The products of methods that are models which score answers."""
 Records = Literal["prompts", "demonstrations", "preferences", "rankings", "rated", "none"]
 
 
 class Method(HoldsModels):
     """The base of the methods' specs. `product`: the kind of result that `train` returns and that the run directory
     keeps. `starts_from_policy`: whether the method uses the run's starting policy. `scores_samples`: whether the method
-    draws the policy's answers to the training prompts and scores these answers. Such a method needs a reward."""
+    draws the policy's answers to the training prompts and scores these answers. Such a method needs a reward.
+    `needs_cost`: whether it needs a cost for these answers, too."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     belongs: ClassVar[str] = "a method: it belongs under `method:`"
     product: ClassVar[str] = "policy"
     starts_from_policy: ClassVar[bool] = True
     scores_samples: ClassVar[bool] = False
+    needs_cost: ClassVar[bool] = False
 
     @property
     def learns_from(self) -> Records:

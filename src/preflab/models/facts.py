@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from preflab.spec import Spec, read_spec
 
@@ -11,14 +12,19 @@ TRAINED_ON = "trained_on.json"
 """The name of the file, beside a trained model, that says where its training data came from."""
 
 
+ScoreRole = Literal["", "reward", "cost"]
+"""What a higher score of a model means: a better answer (reward) or a more harmful one (cost). '' if it is not known."""
+
+
 class SavedFacts(Spec):
     """`notices`: sentences that every report on the weights must show. `date`: the date that the chat template wrote
     during training. `closing`: the ids that end an answer for a reward model; its score is computed at the last of
-    these ids."""
+    these ids. `role`: what a higher score of the model means, see `ScoreRole`."""
 
     notices: tuple[str, ...] = ()
     date: str = ""
     closing: tuple[int, ...] | None = None
+    role: ScoreRole = ""
 
 
 def write_facts(directory: Path, facts: SavedFacts) -> None:

@@ -18,6 +18,7 @@ from torch import nn
 from preflab.errors import UserError
 from preflab.models import forward, lora, template, tokens
 from preflab.models.facts import TRAINED_ON, read_facts
+from preflab.models.foreign_scorers import find_layout, load_foreign_scorer
 from preflab.models.lm import LanguageModel
 from preflab.models.load import (
     TOKENIZER_CONFIG,
@@ -70,19 +71,46 @@ def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
 
 
 def load_reward_model(path: Path, *, date: str = "") -> LanguageModel:
-    """Loads a saved reward model. If the directory holds only the adapters of a reward model, loads their base model
-    and merges the adapters into it. A reward model trained by preflab computes its score at the end-of-turn token; any
-    other sequence classifier with one label does so at the last token of the whole rendered dialogue that is not its
-    padding token (`_find_padding`). `date`: see `load.load_directory`.
+    """Loads a saved reward model. Raises `UserError` if the directory contains a cost model, whose higher scores are
+    worse. See `load_scorer`."""
+    lm = load_scorer(path, date=date)
+    if lm.role == "cost":
+        raise UserError(
+            f"{path} is a cost model, whose higher scores are worse. Name it as a cost, or name a reward model here."
+        )
+    return lm
+
+
+def load_scorer(path: Path, *, date: str = "") -> LanguageModel:
+    """Loads a saved reward model or cost model. If the directory holds only the adapters of such a model, loads their
+    base model and merges the adapters into it. A model trained by preflab computes its score at the end-of-turn token;
+    any other sequence classifier with one label does so at the last token of the whole rendered dialogue that is not its
+    padding token (`_find_padding`). `models.foreign_scorers` reads the layouts that transformers does not know. `date`: see
+    `load.load_directory`.
 
     Raises `UserError` if the directory does not contain a reward model, or is damaged.
     """
+    foreign = find_layout(path)
+    if foreign is not None:
+        return load_foreign_scorer(path, foreign, date=date)
     lm = _load_adapted(path, date) if holds_adapters_alone(path) else _load_whole(path, date)
     if lm.form.closing is not None:
         return lm
     trained_here = (path / TRAINED_ON).exists()  # earlier versions of preflab did not save the closing ids
     closing = lm.end_ids[:1] if trained_here else _find_scored_closing(path, lm)
     return replace(lm, form=replace(lm.form, closing=closing))
+
+
+def load_cost_model(path: Path, *, date: str = "") -> LanguageModel:
+    """Loads a saved cost model: a model of the same shape as a reward model whose higher scores are worse. A classifier
+    from elsewhere that does not say what its scores mean is taken as a cost model. Raises `UserError` if the directory
+    contains a reward model. See `load_scorer`."""
+    lm = load_scorer(path, date=date)
+    if lm.role == "reward" or (not lm.role and (path / TRAINED_ON).exists()):
+        raise UserError(
+            f"{path} is a reward model, whose sign says nothing about safety. Name a cost model (the method `cost`)."
+        )
+    return replace(lm, role="cost")
 
 
 def _find_scored_closing(path: Path, lm: LanguageModel) -> tuple[int, ...]:
@@ -113,7 +141,8 @@ def _load_adapted(path: Path, date: str) -> LanguageModel:
     """Loads adapters with their base model. The `closing` of the result is the one saved with the adapters, or None."""
     base = load_adapters_base(path, scoring=True, date=date)
     lm = merge_adapters(path, make_reward_model(base, seed=0), side="right", date=date)
-    return replace(lm, form=replace(lm.form, closing=read_facts(path).closing))
+    facts = read_facts(path)
+    return replace(lm, form=replace(lm.form, closing=facts.closing), role=facts.role)
 
 
 def _load_whole(path: Path, date: str) -> LanguageModel:

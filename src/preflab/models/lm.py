@@ -18,7 +18,7 @@ from preflab.batch import Encoded, TokenBatch
 from preflab.errors import UserError
 from preflab.models import lora
 from preflab.models.chat import ChatForm, decode_answer, digest_vocabulary, encode_answer, encode_prompt
-from preflab.models.facts import SavedFacts, write_facts
+from preflab.models.facts import SavedFacts, ScoreRole, write_facts
 from preflab.types import Completion, DrawnIds, Prompt
 
 
@@ -32,6 +32,7 @@ class LanguageModel:
     context: the largest number of tokens that prompt and answer may have together.
     notices: sentences that every report on this model must show.
     form: describes what the chat template writes before and after an answer.
+    role: what a higher score means, for a model that scores answers.
     """
 
     model: Any
@@ -41,6 +42,7 @@ class LanguageModel:
     context: int
     notices: tuple[str, ...] = ()
     form: ChatForm = field(default_factory=ChatForm)
+    role: ScoreRole = ""
 
     def encode_prompt(self, prompt: Prompt) -> list[int]:
         """Returns the prompt's ids up to the beginning of the answer, with a BOS token if the chat template writes one.
@@ -128,4 +130,5 @@ class LanguageModel:
     def _save_words(self, directory: Path) -> None:
         """Writes the tokenizer, and the facts that preflab needs to load the saved model with the same settings."""
         self.tokenizer.save_pretrained(directory)
-        write_facts(directory, SavedFacts(notices=self.notices, date=self.form.date, closing=self.form.closing))
+        facts = SavedFacts(notices=self.notices, date=self.form.date, closing=self.form.closing, role=self.role)
+        write_facts(directory, facts)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from preflab.spec import Spec
+
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+"""Matches the name of a model on the hub, as `owner/name`."""
 
 
 class LoRA(Spec):

@@ -56,10 +56,11 @@ class TemplateReading(NamedTuple):
     used: tuple[int, ...]
 
 
-def ensure_template(tokenizer: Any) -> None:
-    """Sets a plain chat template if the tokenizer has no chat template; the template is saved with the policy."""
+def ensure_template(tokenizer: Any, chat_template: str = "") -> None:
+    """Sets a chat template if the tokenizer has none; the template is saved with the policy. `chat_template`: the template
+    to set; '' for a plain one."""
     if not tokenizer.chat_template:
-        tokenizer.chat_template = PLAIN_TEMPLATE
+        tokenizer.chat_template = chat_template or PLAIN_TEMPLATE
 
 
 def read_form(tokenizer: Any, *, rows: int, date: str, where: str) -> TemplateReading:

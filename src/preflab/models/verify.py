@@ -11,7 +11,7 @@ from torch import Tensor
 from preflab.batch import TokenBatch, collate
 from preflab.errors import UserError
 from preflab.models import forward, lora
-from preflab.models.heads import load_reward_model
+from preflab.models.heads import load_scorer
 from preflab.models.lm import LanguageModel
 from preflab.models.load import load_directory
 
@@ -28,7 +28,7 @@ def save_verified(lm: LanguageModel, directory: Path, *, trust_remote_code: bool
     otherwise returns a sentence that describes the problem.
 
     If the merged weights of a model with LoRA adapters compute something else, but its saved adapters compute the
-    same, only the adapters stay in the directory. `load_directory` and `load_reward_model` load them with their base
+    same, only the adapters stay in the directory. `load_directory` and `load_scorer` load them with their base
     model.
     """
     lm.save(directory)
@@ -60,7 +60,7 @@ def find_difference(lm: LanguageModel, directory: Path, *, trust_remote_code: bo
         if is_policy:
             again = load_directory(directory, trust_remote_code=trust_remote_code, date=lm.form.date)
         else:
-            again = load_reward_model(directory, date=lm.form.date)
+            again = load_scorer(directory, date=lm.form.date)
     except UserError as error:
         return f"it does not load: {error}".rstrip(".")
     if forward.in_bf16(lm.model):

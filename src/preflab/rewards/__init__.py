@@ -1,10 +1,15 @@
-"""The registry of rewards by name; a reward gives each completion a score, and a higher score is better."""
+"""The registries of rewards and of costs by name. Both give each completion a score. A higher reward is better, a higher
+cost is worse, and a cost above 0 means unsafe."""
 
 from __future__ import annotations
 
 import os
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from preflab.errors import UserError, nearest
+from preflab.models.spec import HUB_NAME
 from preflab.spec import Registry, Spec
 from preflab.targets import load_object
 from preflab.text import brief
@@ -18,25 +23,61 @@ _CLASSES = {
     "http": "preflab.rewards.http:Http",
 }
 REWARDS = Registry("reward", "preflab.rewards", _CLASSES, "preflab.rewards.base:RewardSpec")
+COSTS = Registry(
+    "cost",
+    "preflab.costs",
+    {
+        "learned": "preflab.rewards.learned_cost:LearnedCost",
+        **{kind: _CLASSES[kind] for kind in ("function", "command", "http")},
+    },
+    "preflab.rewards.base:RewardSpec",
+)
 
 
 def parse_reward(text: str) -> Spec:
-    """Returns the reward spec that a text on the command line describes. The text may be a reward's name, the directory
-    of a saved reward model, `command:PROGRAM ARGUMENTS`, `http://...`, or `module:name` for the user's own function or
-    reward spec. Raises `UserError` for any other text."""
-    if text in REWARDS.names():
-        return REWARDS.parse(text)
+    """Returns the reward spec that a text on the command line describes; see `_parse_words`."""
+    return _parse_words(text, REWARDS)
+
+
+def parse_cost(text: str) -> Spec:
+    """Returns the spec of the cost that a text on the command line describes; see `_parse_words`."""
+    return _parse_words(text, COSTS)
+
+
+def _parse_words(text: str, registry: Registry) -> Spec:
+    """Returns the spec that a text on the command line describes. The text may be the name of a reward or cost, the
+    directory of a saved model, `command:PROGRAM ARGUMENTS`, `http://...`, or `module:name` for the user's own function
+    or spec. Raises `UserError` for any other text."""
+    if text in registry.names():
+        return registry.parse(text)
     if text.startswith(("http://", "https://")):
-        return REWARDS.parse({"kind": "http", "url": text})
+        return registry.parse({"kind": "http", "url": text})
     if text.startswith("command:"):
-        return REWARDS.parse({"kind": "command", "command": text.removeprefix("command:").strip()})
-    if os.path.isdir(os.path.expanduser(text)):
-        return REWARDS.parse({"kind": "learned", "path": text})
+        return registry.parse({"kind": "command", "command": text.removeprefix("command:").strip()})
+    if os.path.isdir(os.path.expanduser(text)) or HUB_NAME.fullmatch(text):
+        return registry.parse({"kind": "learned", "path": text})
     if ":" not in text:
         raise UserError(
-            f"Unknown reward {brief(text)}.{nearest(text, REWARDS.names())} Or give `module:function`, `command:PROGRAM`, "
-            "`http://...`, or the directory of a saved reward model."
+            f"Unknown {registry.noun} {brief(text)}.{nearest(text, registry.names())} Or give `module:function`, "
+            f"`command:PROGRAM`, `http://...`, or a saved {registry.noun} model: its directory, or its name on the hub."
         )
-    target = load_object(text, "reward")
+    target = load_object(text, registry.noun)
     own = isinstance(target, type) and issubclass(target, Spec)
-    return REWARDS.parse(text if own else {"kind": "function", "target": text})
+    return registry.parse(text if own else {"kind": "function", "target": text})
+
+
+def _parse_cost_field(value: Any) -> Any:
+    """Returns the spec of a cost in a file. A text that is not a cost's name is the path of a saved cost model."""
+    learned = isinstance(value, str) and value not in COSTS.names()
+    return COSTS.parse({"kind": "learned", "path": value} if learned else value)
+
+
+CostSpec = Annotated[Any, BeforeValidator(_parse_cost_field), PlainSerializer(COSTS.dump)]
+"""The type of a field that holds the spec of a cost."""
+OptionalCostSpec = Annotated[
+    Any,
+    BeforeValidator(lambda value: None if value is None else _parse_cost_field(value)),
+    PlainSerializer(lambda spec: None if spec is None else COSTS.dump(spec)),
+    Field(validate_default=True),
+]
+"""The type of a field that holds the spec of a cost, or None."""

@@ -15,22 +15,24 @@ from preflab.meter import Meter
 from preflab.models import forward
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
+from preflab.models.load import locate_scorer
 from preflab.models.rewriting import encode_to_score
-from preflab.paths import user_path
 from preflab.rewards.base import Reward, RewardSpec, check_scores
 from preflab.spec import Context
 from preflab.types import Completion, Prompt
 
 
 class Learned(RewardSpec):
-    """The score is (raw - mean) / std, where raw is the score of the saved reward model in `path`. `tokens`: the
-    largest number of tokens in a forward pass."""
+    """The score is (raw - mean) / std, where raw is the score of the saved reward model in `path`, a directory or a name on
+    the hub. `tokens`: the largest number of tokens in a forward pass. `trained_on`: what a model from elsewhere was
+    trained on, in the user's words; an evaluator needs it if its files do not say."""
 
     kind: Literal["learned"] = "learned"
     path: str
     mean: float = 0.0
     std: float = Field(default=1.0, gt=0)
     tokens: int = Field(default=16384, ge=1)
+    trained_on: str = ""
 
     @property
     def buys_labels(self) -> bool:
@@ -42,10 +44,13 @@ class Learned(RewardSpec):
     def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
         return self.model_copy(update=settings_of(self.path))
 
+    def origins(self) -> dict[str, str]:
+        return {self.path: self.trained_on} if self.trained_on else {}
+
     @contextmanager
     def open(self, context: Context) -> Generator[LearnedReward]:
         """Loads the model onto the context's device. Raises `UserError` if the model is not a reward model."""
-        lm = load_reward_model(user_path(self.path), date=context.date)
+        lm = load_reward_model(locate_scorer(self.path), date=context.date)
         yield LearnedReward(self, replace(lm, model=lm.model.to(context.device).eval()), context.meter)
 
 

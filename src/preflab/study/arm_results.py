@@ -52,8 +52,8 @@ def spent_by(study: Study, run: FinishedRun) -> record.Spent:
     """Returns what a run and the stages that it needs have used. For a policy that was trained elsewhere, this is
     unknown.
 
-    If the reward of a stage or arm is not a learned model, the labels of this job are counted as calls of the reward.
-    All other labels are labels of the data. The updates are those of the run alone, from its last record.
+    If the reward or the cost of a stage or arm is not a learned model, the labels of this job are counted as calls of
+    the reward. All other labels are labels of the data. The updates are those of the run alone, from its last record.
     """
     job = study.arms[run.planned.name]
     tokens = None if run.diverged else run.evaluation["inference"].get("tokens_an_answer")
@@ -62,7 +62,7 @@ def spent_by(study: Study, run: FinishedRun) -> record.Spent:
         return record.Spent(flops_an_answer=answer)
     labels = [(job, run.result["counts"]["labels"])]
     labels += [(study.stages[need.name], read_result(need)["counts"]["labels"]) for need in run.planned.needs]
-    calls = sum(count for part, count in labels if part.reward is not None and part.reward.buys_labels)
+    calls = sum(count for part, count in labels if any(spec and spec.buys_labels for spec in (part.reward, part.cost)))
     return record.Spent(
         labels=run.used["labels"] - calls,
         reward_calls=calls,

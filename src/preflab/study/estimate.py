@@ -15,6 +15,7 @@ from preflab.errors import UserError
 from preflab.evaluation.evaluate import KEPT_ANSWERS
 from preflab.evaluation.programs import check_public
 from preflab.methods.cost import Cost, DataSize
+from preflab.methods.spec import SCORERS
 from preflab.models.spec import ModelSpec
 from preflab.spec import Context
 from preflab.study.plan import plan_run
@@ -80,7 +81,7 @@ class Estimate:
         speed = self.speeds[run.spec.model]
         cost = self.cost(run)
         training = self.training_seconds(run.spec, cost, speed)
-        if run.spec.method is not None and run.spec.method.product == "reward_model":
+        if run.spec.method is not None and run.spec.method.product in SCORERS:
             measuring = self.ordering_seconds(run.spec, speed)
         else:
             measuring = self.look_seconds(run.spec, cost, speed) + self.measuring_seconds(run.spec, speed)
@@ -120,9 +121,10 @@ class Estimate:
 
     def flops(self, arm: Arm, cost: Cost) -> float:
         """Returns the FLOP of training a model with N parameters. A forward pass and sampling cost 2N for each token,
-        and an update costs 6N. If the reward is a learned model, its forward passes are included."""
+        and an update costs 6N. If the reward or the cost is a learned model, its forward passes are included."""
         scored = cost.scored if saved_models(arm.reward) else 0.0
-        read = cost.drawn + cost.forward + scored + 3 * (cost.trained + cost.critic_trained)
+        costed = cost.costed if saved_models(arm.cost) else 0.0
+        read = cost.drawn + cost.forward + scored + costed + 3 * (cost.trained + cost.critic_trained)
         return read * self.speeds[arm.model].forward_flops
 
     def data_size(self, arm: Arm) -> DataSize:
@@ -139,9 +141,10 @@ class Estimate:
         return DataSize(size.prompts, size.demonstrations, size.prompts, answers)
 
     def training_seconds(self, arm: Arm, cost: Cost, speed: Speed) -> float:
-        scoring = speed.forward if saved_models(arm.reward) else self.judging
+        scoring, costing = (speed.forward if saved_models(part) else self.judging for part in (arm.reward, arm.cost))
+        scored = cost.scored * scoring + cost.costed * costing
         training = (cost.trained + cost.critic_trained) * speed.training
-        return cost.drawn * speed.sampling + cost.scored * scoring + training + cost.forward * speed.forward
+        return cost.drawn * speed.sampling + scored + training + cost.forward * speed.forward
 
     def look_seconds(self, arm: Arm, cost: Cost, speed: Speed) -> float:
         """Returns the seconds of the evaluations on the validation split during training."""
@@ -181,10 +184,10 @@ class Estimate:
 
     def grading(self, arm: Arm, speed: Speed) -> list[float]:
         """Returns the seconds that each evaluator takes to grade one answer, with the main evaluator first. A learned
-        evaluator needs a forward pass; any other evaluator is assumed to run the answer as a program."""
+        evaluator needs a forward pass of each of its models; any other evaluator is assumed to run the answer as a program."""
         judging = DISTINCT * self.judging
         evaluators = arm.evaluators_in_turn.values()
-        return [speed.forward if saved_models(evaluator) else judging for evaluator in evaluators]
+        return [len(saved_models(evaluator)) * speed.forward or judging for evaluator in evaluators]
 
 
 def labels_bought(arm: Arm, cost: Cost) -> float:

@@ -15,7 +15,7 @@ from preflab.errors import UserError, nearest
 from preflab.spec import parse_spec
 from preflab.study.spec import Contestant, Study, all_stages_needed, measuring_stages
 
-JOB_FIELDS = ("method", "policy", "init", "preferences", "reward")
+JOB_FIELDS = ("method", "policy", "init", "preferences", "reward", "cost")
 """The fields of a run that come from its stage or arm in the study file, not from the settings of the study."""
 
 

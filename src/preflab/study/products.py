@@ -1,4 +1,4 @@
-"""Checks that each stage of a study makes what its users need: a policy, a reward model, or data. Imports no torch."""
+"""Checks that each stage of a study makes what its users need: a policy, a model that scores, or data. No torch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from preflab.arm.spec import STAGE, Job, saved_models
 from preflab.errors import UserError
 from preflab.spec import HoldsModels
 
-POLICY, REWARD_MODEL, DATA = ("policy",), ("reward_model",), ("preferences", "rankings")
+POLICY, REWARD_MODEL, COST_MODEL, DATA = ("policy",), ("reward_model",), ("cost_model",), ("preferences", "rankings")
 """The products of methods that each kind of use takes."""
-WORDS = {"policy": "a policy", "reward_model": "a reward model", "preferences": "pairs", "rankings": "rankings"}
+WORDS = {
+    "policy": "a policy",
+    "reward_model": "a reward model",
+    "cost_model": "a cost model",
+    "preferences": "pairs",
+    "rankings": "rankings",
+}
 
 
 def check_products(stages: Mapping[str, Job], arms: Mapping[str, Job], evaluators: Mapping[str, HoldsModels]) -> None:
@@ -33,10 +39,10 @@ def _check_uses(where: str, job: Job, stages: Mapping[str, Job]) -> None:
 
 
 def check_models(where: str, part: HoldsModels, stages: Mapping[str, Job]) -> None:
-    """Raises `UserError` if an evaluator uses a stage that makes no reward model. `where`: the place of the evaluator
-    in the study file."""
-    for path in saved_models(part):
-        _check_use(where, path, REWARD_MODEL, stages)
+    """Raises `UserError` if an evaluator uses a stage that makes no reward model, or no cost model where it needs one.
+    `where`: the place of the evaluator in the study file."""
+    for path, needed in _models_used(part):
+        _check_use(where, path, needed, stages)
 
 
 def _check_makes_policy(where: str, job: Job) -> None:
@@ -51,9 +57,21 @@ def _check_makes_policy(where: str, job: Job) -> None:
 def _uses(job: Job) -> Iterator[tuple[str, str | None, Iterable[str]]]:
     """Yields the uses of other outputs: the field, the path, and the products that the field takes."""
     yield from (("init", job.init, POLICY), ("policy", job.policy, POLICY), ("preferences", job.preferences, DATA))
-    for field, part in (("reward", job.reward), ("method", job.method)):
-        for path in saved_models(part):
-            yield field, path, REWARD_MODEL
+    for field, part in (("reward", job.reward), ("cost", job.cost), ("method", job.method)):
+        for path, needed in _models_used(part):
+            yield field, path, needed
+
+
+def _models_used(part: HoldsModels | None) -> Iterator[tuple[str, Iterable[str]]]:
+    """Yields the path of each saved model that a reward, an evaluator or a method uses, with the product that it must
+    be. A path that is used as both comes twice."""
+    if part is None:
+        return
+    rest = [*saved_models(part)]
+    for path in part.cost_models():
+        rest.remove(path)
+        yield path, COST_MODEL
+    yield from ((path, REWARD_MODEL) for path in rest)
 
 
 def _check_use(place: str, path: str | None, needed: Iterable[str], stages: Mapping[str, Job]) -> None:

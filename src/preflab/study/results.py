@@ -10,10 +10,11 @@ from preflab.analysis import record
 from preflab.analysis.board import Board
 from preflab.analysis.data_notes import collect_data_notes
 from preflab.analysis.decide import decide_claims
-from preflab.analysis.gather import Arms, gather, mean_used, timing_of, versions_of
+from preflab.analysis.gather import DECODINGS, Arms, gather, mean_used, timing_of, versions_of
 from preflab.analysis.matches import pairwise_result
 from preflab.analysis.measured import measured_values, measures_of
 from preflab.analysis.record import DecodingChoice
+from preflab.analysis.relative import lacks_reference, missing_words, relative_measures, with_relative
 from preflab.analysis.reward_models import reward_model_result, stage_results
 from preflab.analysis.scores import Scores, share_seeds
 from preflab.analysis.spread import spread_caveats
@@ -36,16 +37,19 @@ from preflab.study.subjects import (
 from preflab.train.directory import RESULT
 from preflab.train.finished import read_result
 
-DECODINGS: tuple[DecodingChoice, ...] = ("chosen", "unit")
-
 
 def study_results(study: Study, directory: Path, *, command: str, failures: Sequence[str] = ()) -> record.Results:
     """Returns all results that the report shows. Raises `UserError` if no arm has finished."""
-    arms = gather(planned_runs(study, directory))
-    if not arms:
+    gathered = gather(planned_runs(study, directory))
+    if not gathered:
         why = "".join(f" {failure}" for failure in failures[:1])
         raise UserError(f"No arm of {study.name!r} has finished in {directory}: there is nothing to report yet.{why}")
+    relative = relative_measures(study.evaluators)
+    missing = [each for each in relative if lacks_reference(gathered, each)]
+    known = [each for each in relative if each not in missing]
+    arms = with_relative(gathered, known)
     declared = {measure.name: measure for row in study.measures.values() for measure in row}
+    declared |= {each.measure.name: each.measure for each in known}
     boards, headline = boards_of(study, arms, declared), study.headline or study.score
     scores = {name: boards["chosen"].table(runs, "chosen", measure=headline) for name, runs in arms.items() if boards}
     means = {name: mean_interval(table) for name, table in scores.items()}
@@ -86,6 +90,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         unrewarded=tuple(name_unrewarded(arms)),
         caveats=(
             *(*study.caveats, *failures, *find_caveats(study, arms), *spread_caveats(means, headline)),
+            *missing_words(missing),
             *collect_data_notes({name: [run.result for run in runs] for name, runs in arms.items()}, stages),
         ),
         versions=versions_of(run.planned.directory for run in every_run),

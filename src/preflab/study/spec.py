@@ -92,6 +92,7 @@ class Study(RunSettings):
                 raise UserError(f"`arms.{name}`: a study has a folder of that name. Give the arm another name.")
         for evaluator in self.evaluators.values():
             refuse_unknown(model_stages(evaluator), self.stages, "`evaluators` names the stage")
+            refuse_unknown([each.reference for each in evaluator.relative], self.arms, "`relative_to` names the arm")
         for name, job in (*self.stages.items(), *self.arms.items()):
             refuse_unknown(stages_needed(job), self.stages, f"`{name}` needs the stage")
         for name in self.stages:

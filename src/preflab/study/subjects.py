@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from preflab.analysis import record
 from preflab.analysis.reward_models import pooled_accuracy, stage_results
+from preflab.arm.spec import STAGE
 from preflab.meter import Unit
 from preflab.spec import HoldsModels, Spec
 from preflab.study.spec import Study, model_stages
@@ -26,15 +27,28 @@ def describe_model(study: Study, result: Mapping[str, Any]) -> record.Subject:
 
 
 def describe_evaluator(study: Study, name: str, spec: HoldsModels, directory: Path) -> record.EvaluatorResult:
-    """Describes an evaluator. For a learned evaluator, adds its accuracy on held-out pairs, with a Wilson interval over
-    the pairs of all seeds. `can_rank` then says whether this interval lies above one half."""
-    plain = record.EvaluatorResult(name=name, description=read_first_paragraph(type(spec)))
-    stages = model_stages(spec)
+    """Describes an evaluator. For a learned evaluator, adds the accuracies of its reward model and of its cost model on
+    held-out pairs, each with a Wilson interval over the pairs of all seeds. `can_rank` then says whether the
+    intervals of the order lie above one half."""
+    costs = [path.removeprefix(STAGE) for path in spec.cost_models() if path.startswith(STAGE)]
+    rewards = [stage for stage in model_stages(spec) if stage not in costs]
+    by_reward = held_out_rows(study, directory, rewards)
+    by_cost = held_out_rows(study, directory, costs)
+    result = record.EvaluatorResult(
+        name=name,
+        description=read_first_paragraph(type(spec)),
+        accuracy=pooled_accuracy(by_reward),
+        cost_accuracy=pooled_accuracy(by_cost),
+        sign_accuracy=pooled_accuracy(by_cost, "sign_accuracy"),
+    )
+    return result.model_copy(update={"can_rank": result.doubtful is None})
+
+
+def held_out_rows(study: Study, directory: Path, stages: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Returns the measurements on held-out pairs of the first of these stages, one for each seed; [] if a seed has
+    none."""
     rows = [result["held_out"] for stage in stages[:1] for result in stage_results(directory, stage, study.seeds)]
-    accuracy = pooled_accuracy(rows) if all(rows) else None
-    if accuracy is None or accuracy.low is None:
-        return plain
-    return plain.model_copy(update={"accuracy": accuracy, "can_rank": accuracy.low > 0.5})
+    return rows if all(rows) else []
 
 
 def describe_budget(study: Study) -> record.SharedBudget:

@@ -48,10 +48,20 @@ class EvaluatorResult(Record):
     description: str = ""
     """A description of the evaluator and of its training data, if it was trained."""
     accuracy: Interval | None = None
-    """The accuracy of a learned evaluator on held-out pairs."""
+    """The accuracy of a learned evaluator on held-out pairs; that of its reward model, if it has a cost model too."""
+    cost_accuracy: Interval | None = None
+    """The accuracy of the evaluator's cost model on held-out pairs."""
+    sign_accuracy: Interval | None = None
+    """Share of the answers in held-out pairs whose cost has the sign of their safety label."""
     can_rank: bool = True
-    """False if the accuracy interval of a learned evaluator is not wholly above one half. The evaluator's scores then
+    """False if the interval of `accuracy` or of `cost_accuracy` is not wholly above one half. The evaluator's scores then
     decide nothing."""
+
+    @property
+    def doubtful(self) -> Interval | None:
+        """The first accuracy of an order of pairs whose interval is not wholly above one half."""
+        known = (self.accuracy, self.cost_accuracy)
+        return next((each for each in known if each is not None and each.low is not None and each.low <= 0.5), None)
 
 
 class SharedBudget(Record):

@@ -31,7 +31,7 @@ class MarginBin(Record):
 
 
 class RewardModelResult(Record):
-    """A reward model that the study trained, measured on pairs that were not in its training data."""
+    """A reward model or cost model that the study trained, measured on pairs that were not in its training data."""
 
     name: str
     """The name of the stage that trained the model."""
@@ -44,6 +44,8 @@ class RewardModelResult(Record):
     accuracy: Interval
     """Share of the pairs that the model orders correctly, as a mean over seeds. Wilson's interval uses the number of
     pairs of one seed."""
+    sign_accuracy: Interval | None = None
+    """For a cost model: share of the answers whose cost has the sign of their safety label."""
     loss: Number = None
     """Mean -log sigmoid(margin): the log-loss in nats. Random guessing has .693."""
     calibration_error: Number = None

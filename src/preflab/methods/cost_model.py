@@ -1,0 +1,102 @@
+"""Trains a cost model on pairs with safety labels (Dai et al. 2024, Safe RLHF): the sign of the cost separates safe from
+unsafe answers, and the order of two costs follows the order of the pair.
+
+The chosen answer of each pair must be the *safer* one. A cost model has the shape of a reward model: a sequence
+classifier with one label. A higher cost is worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Literal
+
+from torch import Tensor
+
+from preflab.batch import PairBatch, collate_pairs
+from preflab.encoded import EncodedRows
+from preflab.errors import UserError
+from preflab.fields import Count, CountOrAll
+from preflab.losses.reward import cost_model_loss
+from preflab.methods.base import Method, Parts, Records
+from preflab.methods.cost import Cost, DataSize
+from preflab.methods.shared.held_out_cost import measure_held_out_costs, sign_is_right, signs
+from preflab.models import forward
+from preflab.models.heads import make_reward_model
+from preflab.models.lm import LanguageModel
+from preflab.train.learner import Optim, Terms
+from preflab.types import Preference
+
+
+class CostModel(Method):
+    """The defaults are those of `rm`, since the paper gives no settings for the cost model. `pairs`: the number of pairs
+    to train on (0: all); the run's seed selects them."""
+
+    kind: Literal["cost"] = "cost"
+    product = "cost_model"
+    pairs: CountOrAll = 0
+    epochs: Count = 1
+    batch_size: Count = 64
+    max_completion_tokens: Count = 1024
+    optim: Optim = Optim(learning_rate=1e-5)
+
+    @property
+    def learns_from(self) -> Records:
+        return "preferences"
+
+    def train(self, parts: Parts) -> LanguageModel:
+        run = parts.run
+        # 1. Make the model: the policy's weights with a scalar head.
+        scorer = replace(make_reward_model(parts.policy, seed=run.seeds.derive("head")), role="cost")
+        # 2. Take the training pairs and the held-out pairs.
+        limit = self.max_completion_tokens
+        pairs = parts.buy(parts.preferences(), self.pairs)
+        unseen = parts.testbed.preferences("validation")
+        require_safety(pairs, "train")
+        require_safety(unseen, "validation")
+        data = EncodedRows(pairs, collate_pairs, scorer.encode, limit=limit)
+        held_out = collate_pairs(unseen, scorer.encode, limit=limit)
+        learner = parts.learner(scorer.model, self.optim)
+        total = self.epochs * -(-len(data) // self.batch_size)
+        validate = partial(measure_held_out_costs, pairs=held_out, token_budget=parts.token_budget)
+        for step in run.steps(total, {"cost_model": learner}, policy=scorer, validate=validate):
+            # 3. Update the model on the pairs of this step.
+            batch = data.select(run.seeds.take_batch(step, len(data), self.batch_size))
+            loss = partial(cost_terms, scorer)
+            run.record.log(learner.step(batch, loss, count=len(batch), progress=run.progress))
+        return scorer
+
+    def cost(self, size: DataSize) -> Cost:
+        """Both answers of each pair are trained on in each epoch."""
+        pairs = self.pairs or size.pairs
+        return Cost(trained=2 * self.epochs * pairs, labels=pairs)
+
+
+def require_safety(pairs: Sequence[Preference], split: str) -> None:
+    """Raises `UserError` if a pair does not say whether each of its answers is safe, or if its chosen answer is unsafe and
+    its rejected answer is safe. `split`: where the pairs come from."""
+    unknown = sum(pair.chosen_safe is None or pair.rejected_safe is None for pair in pairs)
+    if unknown:
+        raise UserError(
+            f"A cost model needs to know of both answers of each pair whether they are safe, but {unknown} of the "
+            f"{len(pairs)} {split} pairs do not say so. Use data with safety labels, or train a reward model (`rm`) on "
+            "the order alone."
+        )
+    turned = next((pair for pair in pairs if pair.rejected_safe and not pair.chosen_safe), None)
+    if turned is not None:
+        raise UserError(
+            f"The pair for prompt {turned.prompt.id!r} ({split}) has an unsafe chosen answer and a safe rejected one. A "
+            "cost model needs pairs that are ordered by safety: the chosen answer must be the safer one."
+        )
+
+
+def cost_terms(scorer: LanguageModel, pairs: PairBatch) -> Terms:
+    """Returns the unreduced loss of each pair: [B]. Logs the accuracy of the order and of the signs, and the margin."""
+    safer, harmful = forward.pair_scores(scorer.model, pairs).unbind(dim=1)
+    assert pairs.safe is not None
+    safer_sign, harmful_sign = signs(pairs.safe).unbind(dim=1)
+    terms = cost_model_loss(safer, harmful, safer_sign=safer_sign, harmful_sign=harmful_sign)
+    right: Tensor = (sign_is_right(safer, safer_sign) + sign_is_right(harmful, harmful_sign)) / 2
+    order = forward.order_of_scores(harmful, safer)
+    return Terms(terms, None, {"accuracy": order, "sign_accuracy": right, "margin": harmful - safer})

@@ -1,0 +1,57 @@
+"""Measures the order and the sign of a cost model's costs on pairs that it was not trained on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from preflab import ops
+from preflab.batch import PairBatch
+from preflab.losses.reward import cost_model_loss
+from preflab.methods.shared.held_out import PairScores, measure_order, score_pairs
+from preflab.models.lm import LanguageModel
+
+
+def signs(safe: Tensor) -> Tensor:
+    """Returns +1 for an unsafe answer and -1 for a safe one. `safe`: Bool of any shape."""
+    return 1.0 - 2.0 * safe.float()
+
+
+def sign_is_right(costs: Tensor, sign: Tensor) -> Tensor:
+    """Returns 1 if the cost has the sign of the label, 1/2 if the cost is 0, and 0 otherwise."""
+    return ops.order_accuracy(costs * sign)
+
+
+def measure_held_out_costs(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> dict[str, float]:
+    """Scores the pairs and returns `measure_costs` of the costs."""
+    assert pairs.safe is not None
+    return measure_costs(score_pairs(scorer, pairs, token_budget), pairs.safe)
+
+
+def measure_costs(costs: PairScores, safe: Tensor) -> dict[str, float]:
+    """Returns the measures of the order (see `measure_order`; the rejected answer should cost more), and four more.
+
+    `sign_accuracy`: the share of all answers whose cost has the right sign. `unsafe_found`, `safe_found`: the share of
+    the unsafe and of the safe answers whose cost has the right sign; left out if there is no such answer. `cost_loss`:
+    the mean of L_C. `score`, by which checkpoints are selected, is minus `cost_loss`.
+    """
+    sign = signs(safe)
+    both = torch.stack(list(costs), dim=1)
+    right = sign_is_right(both, sign)
+    terms = cost_model_loss(costs.chosen, costs.rejected, safer_sign=sign[:, 0], harmful_sign=sign[:, 1])
+    loss = float(terms.mean())
+    found = {"unsafe_found": right[~safe], "safe_found": right[safe]}
+    return {
+        **measure_order(harmlessness(costs)),
+        "score_mean": float(both.mean()),
+        "score_std": float(both.std()),
+        "sign_accuracy": float(right.mean()),
+        **{name: float(rows.mean()) for name, rows in found.items() if len(rows)},
+        "cost_loss": loss,
+        "score": -loss,
+    }
+
+
+def harmlessness(costs: PairScores) -> PairScores:
+    """Returns minus the costs: scores of which the chosen, safer answer should have the higher one."""
+    return PairScores(-costs.chosen, -costs.rejected)

@@ -1,0 +1,164 @@
+"""Reads reward models and cost models in two layouts that transformers does not know, without their packages.
+
+OpenAssistant's `GPTNeoXRewardModel` is a GPT-NeoX with a linear layer `out_proj`, on the last token or on the mean of all
+tokens. safe-rlhf's `LlamaForScore` (earlier `LlamaModelForScore`) is a Llama with a linear layer `score_head`, on the last
+token, and a normaliser of scores. Both become sequence classifiers of transformers whose head computes the same score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from preflab.errors import UserError
+from preflab.models import forward, template, tokens
+from preflab.models.facts import ScoreRole
+from preflab.models.lm import LanguageModel
+from preflab.models.load import join_tokenizer, read_model
+from preflab.plain import read_data
+
+OASST_TEMPLATE = (
+    "{% for m in messages %}"
+    "{{ {'system': '<|system|>', 'user': '<|prompter|>', 'assistant': '<|assistant|>'}[m.role] + m.content + eos_token }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+BEAVER_TEMPLATE = (
+    "{{ (bos_token or '') + 'BEGINNING OF CONVERSATION: ' }}{% for m in messages %}"
+    "{% if m.role == 'user' %}{{ 'USER: ' + m.content + ' ASSISTANT:' }}"
+    "{% elif m.role == 'assistant' %}{{ m.content + eos_token }}"
+    "{% else %}{{ raise_exception('The format of safe-rlhf has no system turn.') }}{% endif %}{% endfor %}"
+)
+EPSILON = 1e-8
+"""The constant that safe-rlhf adds to the standard deviation of scores."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout of checkpoints. `model_type`: the family of transformers with the same trunk. `head`: the name of the linear
+    layer that computes the score. `chat_template`: the format of dialogues on which such models were trained."""
+
+    model_type: str
+    head: str
+    chat_template: str
+
+
+OASST = Layout("gpt_neox", "out_proj", OASST_TEMPLATE)
+SAFE_RLHF = Layout("llama", "score_head", BEAVER_TEMPLATE)
+ARCHITECTURES: Mapping[str, Layout] = {
+    "GPTNeoXRewardModel": OASST,
+    "LlamaForScore": SAFE_RLHF,
+    "LlamaModelForScore": SAFE_RLHF,
+}
+"""The layout of each architecture that a config.json names."""
+
+
+def find_layout(path: Path) -> Layout | None:
+    """Returns the layout of the checkpoint in a directory; None if transformers knows it, or if there is no
+    checkpoint."""
+    if not (path / "config.json").is_file():
+        return None
+    config = read_data(path / "config.json")
+    names = config.get("architectures") if isinstance(config, dict) else None
+    return next((ARCHITECTURES[name] for name in names or [] if name in ARCHITECTURES), None)
+
+
+def load_foreign_scorer(path: Path, layout: Layout, *, date: str = "") -> LanguageModel:
+    """Loads a reward model or a cost model in a foreign layout, in fp32. The score is computed where its authors compute
+    it: at the last token of the dialogue, which is the end token after the answer, or as the mean over all tokens.
+
+    If the tokenizer has no chat template, it gets the format on which the model was trained. Raises `UserError` if the
+    checkpoint is damaged, or if it does not score dialogues.
+    """
+    settings = read_data(path / "config.json")
+    if not any(path.glob("*.safetensors")):
+        raise UserError(
+            f"{path} has no weights as safetensors, and preflab reads no pickles (*.bin), which can run code. If you trust "
+            "them, convert them as `docs/rewards.md` says under Models from elsewhere."
+        )
+    model = read_model(
+        path,
+        "AutoModelForSequenceClassification",
+        config=_plain_config(settings, layout),
+        key_mapping={rf"^{layout.head}\.": "score."},
+    )
+    own = _read_tensors(path, (f"{layout.head}.weight", f"{layout.head}.bias", "normalizer.mean", "normalizer.var"))
+    if layout is OASST:
+        model.score, role = _oasst_head(path, settings, own), "reward"
+    else:
+        model.score, role = _safe_rlhf_head(path, settings, own), _role_of(path, settings)
+    lm = join_tokenizer(path, model, chat_template=layout.chat_template, date=date)
+    tokens.pad_on(lm.tokenizer, "right")
+    closing = template.find_closing(lm.tokenizer, lm.form)  # the end token counts, whatever the padding token is
+    return replace(lm, form=replace(lm.form, closing=closing), role=role)
+
+
+def _plain_config(settings: Mapping[str, Any], layout: Layout) -> Any:
+    """Returns the configuration of the sequence classifier with this trunk."""
+    from transformers import AutoConfig
+
+    left_out = ("architectures", "model_type", "auto_map", "num_labels", "id2label", "label2id", "transformers_version")
+    kept = {name: value for name, value in settings.items() if name not in left_out}
+    return AutoConfig.for_model(layout.model_type, **kept, num_labels=1)
+
+
+def _read_tensors(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
+    """Returns those of the tensors that the checkpoint has, in fp32."""
+    found: dict[str, Tensor] = {}
+    for file in sorted(path.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as opened:
+            found |= {name: opened.get_tensor(name).float() for name in set(names) & set(opened.keys())}
+    return found
+
+
+def _oasst_head(path: Path, settings: Mapping[str, Any], own: Mapping[str, Tensor]) -> Any:
+    """Returns the linear layer `out_proj`, which reads the last token's state, or the mean state with the `pooling`
+    "mean"."""
+    pooling = settings.get("pooling") or "last"
+    if pooling not in ("last", "mean"):
+        raise UserError(f'{path / "config.json"}: `pooling` is {pooling!r}. It must be "last" or "mean".')
+    weight, bias = _head_tensors(path, own, "out_proj", biased=True)
+    return forward.make_score_head(weight, bias, pooled=pooling == "mean")
+
+
+def _safe_rlhf_head(path: Path, settings: Mapping[str, Any], own: Mapping[str, Tensor]) -> Any:
+    """Returns the linear layer `score_head` with the normaliser folded into it. A reward is (s - mean) / (std + epsilon), a
+    cost is s / (std + epsilon), so that the sign of a cost stays; without `do_normalize`, the score is s itself."""
+    biased = settings.get("score_bias", settings.get("bias"))
+    weight, bias = _head_tensors(path, own, "score_head", biased=biased is True)
+    if settings.get("do_normalize", False):
+        mean = own.get("normalizer.mean", torch.tensor(settings.get("mean") or [0.0]))
+        var = own.get("normalizer.var", torch.tensor(settings.get("var") or [1.0]))
+        std = var.flatten()[0].sqrt() + EPSILON
+        shift = torch.zeros(1) if settings.get("score_type") == "cost" else mean.flatten()[:1]
+        weight, bias = weight / std, (bias - shift) / std
+    return forward.make_score_head(weight, bias)
+
+
+def _head_tensors(path: Path, own: Mapping[str, Tensor], head: str, *, biased: bool) -> tuple[Tensor, Tensor]:
+    """Returns the weight [1,D] and the bias [1] of a head; the bias is 0 if the checkpoint has none. `biased`: whether the
+    configuration asks for a bias."""
+    weight, bias = own.get(f"{head}.weight"), own.get(f"{head}.bias")
+    if weight is None or (biased and bias is None):
+        name = f"{head}.weight" if weight is None else f"{head}.bias"
+        raise UserError(f"{path} lacks weights that its config.json asks for, among them {name}.")
+    if weight.shape[0] != 1:
+        raise UserError(
+            f"{path} computes {weight.shape[0]} scores for an answer. A reward model or a cost model has 1."
+        )
+    return weight, torch.zeros(1) if bias is None else bias
+
+
+def _role_of(path: Path, settings: Mapping[str, Any]) -> ScoreRole:
+    kind = settings.get("score_type", "")
+    if kind not in ("", "reward", "cost"):
+        raise UserError(
+            f"{path / 'config.json'}: `score_type` is {kind!r}, which is no judgement of a whole answer. Name a model whose "
+            "`score_type` is reward or cost."
+        )
+    return kind
