@@ -10,6 +10,7 @@ EVALUATORS = Registry(
     "preflab.evaluators",
     {
         "hidden-tests": "preflab.evaluation.hidden_tests:HiddenTests",
+        "final-answer": "preflab.evaluation.final_answer:FinalAnswers",
         "reward-model": "preflab.evaluation.held_out_reward:HeldOutReward",
     },
     "preflab.evaluation.base:EvaluatorSpec",

@@ -9,6 +9,7 @@ _CLASSES = {
     "minicode-py": "preflab.testbeds.minicode.written:MinicodePy",
     "hh_rlhf": "preflab.testbeds.hh_rlhf:HH",
     "jsonl": "preflab.testbeds.jsonl:Jsonl",
+    "math": "preflab.testbeds.math.testbed:MathProblems",
     "apps": "preflab.testbeds.code.apps:APPS",
     "code_contests": "preflab.testbeds.code.code_contests:CodeContests",
     "humaneval": "preflab.testbeds.code.humaneval:HumanEval",
