@@ -11,6 +11,7 @@ EVALUATORS = Registry(
     {
         "hidden-tests": "preflab.evaluation.hidden_tests:HiddenTests",
         "final-answer": "preflab.evaluation.final_answer:FinalAnswers",
+        "lm-eval": "preflab.evaluation.lm_harness:LmEval",
         "reward-model": "preflab.evaluation.held_out_reward:HeldOutReward",
     },
     "preflab.evaluation.base:EvaluatorSpec",
