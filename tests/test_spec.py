@@ -35,6 +35,8 @@ NEEDED: dict[str, dict[str, Any]] = {  # fields without a default
     "command": {"command": "./score --fast"},
     "http": {"url": "http://localhost:8000/score"},
     "jsonl": {"data": "data.jsonl"},
+    "math": {"data": "data.jsonl"},
+    "lm-eval": {"tasks": {"mini": "acc"}},
     "reward-model": {"model": {"path": "runs/evaluator"}},
     "warm": {"models": ["runs/rm-0", "runs/rm-1"]},
     "ensemble": {"models": ["runs/rm-0", "runs/rm-1"]},

@@ -13,10 +13,13 @@ from pydantic import ValidationError
 from preflab.data.row import DialogueRow
 from preflab.errors import UserError
 from preflab.meter import Meter
+from preflab.rewards.math import FinalAnswer
 from preflab.rewards.tests import TestReward, Tests
 from preflab.sandbox.judging import Judge, TestedAnswers
 from preflab.spec import Context
 from preflab.testbeds.dialogues import Dialogues
+from preflab.testbeds.math.judging import MathJudge
+from preflab.testbeds.math.verifier import open_verifier
 from preflab.testbeds.minicode import Minicode
 from preflab.types import Completion, Problem, Prompt, Split, Test, Turn, Verdict
 
@@ -240,3 +243,27 @@ def test_minicodes_evaluation_cannot_be_reached_either() -> None:
     assert len(held) == 10
     assert not any(id(item) in held or item is bed for item in items)
     assert not names & {item for item in items if isinstance(item, str)}
+
+
+@pytest.mark.parametrize("spec", [Tests(), FinalAnswer()], ids=["tests", "math"])
+def test_no_way_to_the_right_answers_of_evaluation(spec: Any) -> None:
+    """The judge of mathematical problems keeps outcomes, but neither reward leads through it to an answer of another split."""
+    hidden = "97531/2"
+
+    def row(name: str, right: str) -> DialogueRow:
+        problem = Problem(name, (Turn("user", name),), hidden_tests=(Test(None, right),))
+        return DialogueRow(problem, Completion(f"#### {right}"))
+
+    splits: dict[Split, list[DialogueRow]] = {
+        "train": [row("a", "1/3")],
+        "validation": [row("b", hidden)],
+        "test": [row("c", hidden)],
+    }
+    with open_verifier() as verifier:
+        bed = Dialogues("sums", splits, part="train", identity={}, judge=MathJudge(verifier, unmarked=False))
+        with spec.open(Context(testbed=bed)) as reward:
+            verdicts = bed.judge([("#### 195062/4", tests) for tests in bed.hidden_tests("test").values()])
+            assert verdicts[0].outcome == "passed"
+            assert reward.score(bed.prompts("train"), [Completion("#### 2/6")]) == [10.0]
+            assert not any(isinstance(item, str) and hidden in item for item in reachable(reward))
+            assert any(isinstance(item, str) and "1/3" in item for item in reachable(reward))

@@ -61,6 +61,11 @@ class FinishedRun:
     def problems(self, decoding: str) -> Mapping[str, Any]:
         return self.evaluation[decoding]["problems"]
 
+    @property
+    def elsewhere(self) -> Mapping[str, Mapping[str, float]]:
+        """The measures that are not measured on the testbed's prompts: the value of each item, by measure."""
+        return {} if self.diverged else self.evaluation.get("elsewhere", {})
+
     def measures(self, decoding: str) -> dict[str, float | None]:
         """Returns the run's measures by name. The KL, or the entropy, is None if it was not measured."""
         if self.diverged:

@@ -11,8 +11,10 @@ from scipy.stats import t
 from preflab.analysis.board import Board
 from preflab.analysis.gather import Arms, FinishedRun, mean
 from preflab.analysis.record import DecodingChoice, Interval, Measure, MeasuredValue, known_measure
+from preflab.analysis.scores import Scores
 from preflab.analysis.spread import no_spread
 from preflab.analysis.statistics import mean_interval
+from preflab.errors import UserError
 from preflab.evaluation.measure import on_validation
 
 
@@ -23,8 +25,9 @@ def measured_values(
     declared: Mapping[str, Measure],
 ) -> Iterator[MeasuredValue]:
     """Yields the values of an arm's measures. If a measure has a value for each problem, its intervals are over seeds
-    and problems, for all problems and for each difficulty level. Every other measure gets its mean over seeds with a t
-    interval. All intervals are clipped to the range of the measure."""
+    and problems, for all problems and for each difficulty level. A measure that has items
+    of its own instead of problems gets an interval over seeds and items. Every other measure gets its mean over seeds with
+    a t interval. All intervals are clipped to the range of the measure."""
     ranges = {name: measure.range for name, measure in declared.items()}
     for decoding, board in boards.items():
         by_problem = dict.fromkeys([headline, *board.measures])
@@ -36,9 +39,31 @@ def measured_values(
         names = dict.fromkeys(name for run in runs for name in run.measures(decoding))
         for name in names:
             known = [value for run in runs if (value := run.measures(decoding).get(name)) is not None]
-            if known and name not in by_problem and name != "score":
+            if (items := tabulate_items(runs, name)) is not None:
+                value = mean_interval(items).within(*(ranges.get(name) or known_measure(name).range))
+                yield MeasuredValue(metric=name, value=value, decoding=decoding)
+            elif known and name not in by_problem and name != "score":
                 value = interval_over_seeds(known).within(*known_measure(name).range)
                 yield MeasuredValue(metric=name, value=value, decoding=decoding)
+
+
+def tabulate_items(runs: Sequence[FinishedRun], name: str) -> Scores | None:
+    """Returns an arm's values of a measure that has items of its own, as a table of seeds x items; None for any other measure.
+    A diverged run has 0 on each item, or the lowest value of the arm if it is negative. Raises `UserError` if two runs have
+    different items."""
+    measured = [run.elsewhere[name] for run in runs if name in run.elsewhere]
+    if not measured:
+        return None
+    items = tuple(measured[0])
+    if any({*values} != {*items} for values in measured):
+        raise UserError(
+            f"The runs have different items of {name}. Measure them again with the same task files and limit."
+        )
+    lowest = {item: min(0.0, *(values[item] for values in measured)) for item in items}
+    kept = [run for run in runs if run.diverged or name in run.elsewhere]
+    rows = [[run.elsewhere.get(name, lowest)[item] for item in items] for run in kept]
+    diverged = tuple(run.seed for run in kept if run.diverged)
+    return Scores(np.array(rows), tuple(run.seed for run in kept), items, diverged)
 
 
 def interval_over_seeds(values: Sequence[float]) -> Interval:

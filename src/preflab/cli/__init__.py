@@ -23,6 +23,7 @@ from preflab.cli.judge import JUDGE_COMMAND
 from preflab.cli.models_fetch import MODELS_FETCH_COMMAND
 from preflab.cli.models_list import MODELS_LIST_COMMAND
 from preflab.cli.push import PUSH_COMMAND
+from preflab.cli.rate import RATE_COMMAND
 from preflab.cli.report import REPORT_COMMAND
 from preflab.cli.sample import SAMPLE_COMMAND
 from preflab.cli.sandbox_check import SANDBOX_CHECK_COMMAND
@@ -43,7 +44,7 @@ COMMANDS: dict[str, CliCommand] = {
         *(INIT_COMMAND, STUDY_COMMAND, STUDIES_COMMAND, REPORT_COMMAND),
         *(TRAIN_COMMAND, EVALUATE_COMMAND, SAMPLE_COMMAND, PUSH_COMMAND),
         *(MODELS_FETCH_COMMAND, MODELS_LIST_COMMAND, DATA_SHOW_COMMAND, DATA_CHECK_COMMAND),
-        *(TESTBED_VERIFY_COMMAND, JUDGE_COMMAND, SANDBOX_CHECK_COMMAND),
+        *(TESTBED_VERIFY_COMMAND, JUDGE_COMMAND, RATE_COMMAND, SANDBOX_CHECK_COMMAND),
         *(THEORY_COUNTEREXAMPLE_COMMAND, THEORY_CHECK_COMMAND, THEORY_SYNTHETIC_COMMAND),
     )
 }

@@ -10,6 +10,8 @@ EVALUATORS = Registry(
     "preflab.evaluators",
     {
         "hidden-tests": "preflab.evaluation.hidden_tests:HiddenTests",
+        "final-answer": "preflab.evaluation.final_answer:FinalAnswers",
+        "lm-eval": "preflab.evaluation.lm_harness:LmEval",
         "reward-model": "preflab.evaluation.held_out_reward:HeldOutReward",
         "safety": "preflab.evaluation.safety:Safety",
     },

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from preflab.errors import UserError
 from preflab.evaluation.measure import REWARD, Measure
@@ -14,6 +14,9 @@ from preflab.evaluation.relative import RelativeMeasure
 from preflab.evaluation.settings import Evaluation
 from preflab.spec import Context, HoldsModels
 from preflab.types import Completion, Prompt, Split, Verdict
+
+if TYPE_CHECKING:
+    from preflab.models.lm import LanguageModel
 
 NOTHING_RUN = Verdict("", ())
 """The verdict on an answer that is not a program. No program was executed."""
@@ -69,10 +72,27 @@ class Evaluator(ABC):
         ]
 
 
+class PolicyEvaluator(Evaluator):
+    """Measures a policy on items of its own, and not by the policy's answers to the testbed's prompts. The spec of such an
+    evaluator has `of_policy = True`. It is never the first evaluator."""
+
+    @abstractmethod
+    def measure_policy(self, policy: LanguageModel) -> Mapping[str, Mapping[str, float]]:
+        """Returns, for each measure of the spec, the value of each item by the item's name."""
+
+    def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
+        """Raises `UserError`: this evaluator does not grade answers."""
+        raise UserError(
+            f"{type(self).__name__} measures a policy on items of its own and grades no answers. Name it behind an "
+            "evaluator that grades answers."
+        )
+
+
 class EvaluatorSpec(HoldsModels):
-    """The settings of an evaluator."""
+    """The settings of an evaluator. `of_policy`: the evaluator is a `PolicyEvaluator`."""
 
     belongs: ClassVar[str] = "an evaluator: it belongs under `evaluators:`"
+    of_policy: ClassVar[bool] = False
 
     def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
         """Returns the measures that the evaluator computes for every prompt, at least one. preflab chooses checkpoints

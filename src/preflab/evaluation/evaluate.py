@@ -17,10 +17,10 @@ from typing import Any, Literal
 from preflab import ops
 from preflab.batch import TokenBatch
 from preflab.errors import UserError
-from preflab.evaluation.base import Evaluator, Grade, GradedPrompt, Summary
+from preflab.evaluation.base import Evaluator, Grade, GradedPrompt, PolicyEvaluator, Summary
 from preflab.evaluation.measure import VALIDATION, Measure
 from preflab.evaluation.measures import best_of_n_kl_bound, distinct_n, truncated_share
-from preflab.evaluation.returned import blaming_outside, check_grades, check_summaries
+from preflab.evaluation.returned import blaming_outside, check_grades, check_items, check_summaries
 from preflab.evaluation.settings import Evaluation
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
@@ -167,9 +167,13 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
     if temperature != 1.0:
         chosen = draw_to_measure(bench, policy, "test", temperature, inference)
         chosen_summary = summarise_split(bench, policy, chosen, temperature, inference)
+    elsewhere = measure_elsewhere(bench, policy)
+    for summary in (unit_summary, chosen_summary):
+        summary["measures"] |= {name: sum(items.values()) / len(items) for name, items in elsewhere.items()}
     rows = chosen.by_prompt()
     return {
         **choice,
+        **({"elsewhere": elsewhere} if elsewhere else {}),
         "inference": {**inference.model_dump(), "tokens_an_answer": chosen.tokens_an_answer},
         "chosen": chosen_summary,
         "unit": unit_summary | {"kl": divergence(bench, policy, unit, inference)},
@@ -268,6 +272,8 @@ def summarise_answers(bench: Bench, graded: Graded, split: Split) -> dict[str, A
     measures = graded.measures() | {"distinct-2": distinct_n(texts, 2)}
     own: list[dict[str, float]] = [{} for _ in graded.prompts]
     for place, each in enumerate(bench.evaluators):
+        if isinstance(each.evaluator, PolicyEvaluator):
+            continue
         grades = each.grade(split, graded.prompt_rows, graded.completions) if place else graded.grades
         for kept, values in zip(own, prompt_values(bench, each, graded.by_prompt(grades)), strict=True):
             kept |= values
@@ -278,6 +284,20 @@ def summarise_answers(bench: Bench, graded: Graded, split: Split) -> dict[str, A
     }
     outcomes = Counter(grade.verdict.outcome for grade in graded.grades)
     return {"measures": measures, "problems": problems, "outcomes": dict(outcomes)}
+
+
+def measure_elsewhere(bench: Bench, policy: LanguageModel) -> dict[str, dict[str, float]]:
+    """Returns the measures of the evaluators that measure a policy on items of their own: the value of each item, by the name
+    of the measure in results. They measure the policy itself: neither the temperature nor best-of-n has an effect."""
+    values: dict[str, dict[str, float]] = {}
+    for each in bench.evaluators:
+        if isinstance(each.evaluator, PolicyEvaluator):
+            source = f"{type(each.evaluator).__name__}.measure_policy"
+            bench.say(f"measures the policy by {', '.join(measure.label for measure in each.measures)}")
+            with blaming_outside(each.evaluator, source):
+                found = check_items(each.evaluator.measure_policy(policy), each.measures, source)
+            values |= {each.prefix + name: items for name, items in found.items()}
+    return values
 
 
 def prompt_values(bench: Bench, each: OpenEvaluator, rows: Sequence[GradedPrompt]) -> list[dict[str, float]]:

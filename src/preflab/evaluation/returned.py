@@ -66,6 +66,22 @@ def check_summaries(summaries: Any, prompts: int, measures: Sequence[Measure], s
     return checked
 
 
+def check_items(values: Any, measures: Sequence[Measure], source: str) -> dict[str, dict[str, float]]:
+    """Returns the value of each item of each measure as a finite float. Raises `UserError` if `source` did not return every
+    measure, and no other, with at least one item, or if a value is outside the range of its measure."""
+    by_name = {measure.name: measure for measure in measures}
+    if not isinstance(values, Mapping) or set(values) != set(by_name):
+        given = ", ".join(map(str, values)) if isinstance(values, Mapping) else f"a {type(values).__name__}"
+        raise UserError(f"{source}: it measured {given}, but its spec declares {', '.join(by_name)}.")
+    for name, items in values.items():
+        if not isinstance(items, Mapping) or not items:
+            raise UserError(f"{source}: {name!r} is {brief(items)}. Return a mapping from items to values.")
+    return {
+        name: {str(item): _number(value, measure, f"{source}, item {item}") for item, value in values[name].items()}
+        for name, measure in by_name.items()
+    }
+
+
 def _checked(grade: Any, first: Measure, further: Mapping[str, Measure], place: str, averaged: bool) -> Grade:
     if not isinstance(grade, Grade):
         raise UserError(f"{place}: it returned {brief(grade)}, a {type(grade).__name__}. Return a `Grade`.")

@@ -68,6 +68,11 @@ def measures_by_evaluator(
     measures: dict[str, tuple[Measure, ...]] = {}
     prefixes = measure_prefixes(evaluators)
     for name, spec in evaluators.items():
+        if spec.of_policy and not measures:
+            raise UserError(
+                f"The evaluator {name!r} measures policies on items of its own, so that it cannot choose temperatures and "
+                "checkpoints. Name it behind an evaluator that grades answers to the testbed's prompts."
+            )
         declared = spec.measures(evaluation)
         if not declared:
             raise UserError(f"The evaluator {name!r} declares no measure.")
@@ -98,6 +103,11 @@ def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation
     if headline not in by_name:
         raise UserError(f"`headline` is {headline!r}, which is not measured.{nearest(headline, by_name)}")
     name, decides = by_name[headline]
+    if evaluators[name].of_policy:
+        raise UserError(
+            f"`headline` is {headline!r}, which is not measured on the testbed's prompts. Name another measure; the report "
+            "shows this one too."
+        )
     chooses = measures[name][0]
     if chooses != decides:
         refuse_unless_higher(

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from preflab.analysis.record import Interval, Measure, Results
 from preflab.report import numbers, views
 from preflab.report.marks import arm_mark
-from preflab.report.panels import FOOT, HEAD, SIZE, Label, Panel, panel, shortened
+from preflab.report.panels import FOOT, HEAD, SIZE, EdgeLabel, Panel, panel, shortened
 from preflab.report.svg import INK, MUTED, arm_colour
 
 CHOSEN = "test problems, temperature chosen on validation"
@@ -25,7 +25,7 @@ def sweep(results: Results) -> Markup | None:
     metric, arms = views.measure_of(results, results.headline), {arm.name: arm for arm in results.arms}
     alt = f"{metric.label} against {factor.label}, with 95% intervals: a line for each of {len(factor.series)} series."
     with panel(name="sweep", title=metric.label, measured=CHOSEN, x=factor.label, alt=alt) as drawn:
-        labels: list[Label] = []
+        labels: list[EdgeLabel] = []
         if factor.log:
             drawn.axes.set_xscale("log")
         for order, (name, line) in enumerate(factor.series.items()):
@@ -34,7 +34,7 @@ def sweep(results: Results) -> Markup | None:
             # overlap.
             shift = 5.0 * (order - (len(factor.series) - 1) / 2)
             end = _draw_sweep(drawn, factor.x, values, order + 1, shift)
-            labels += [] if end is None else [Label(end, name, order + 1)]
+            labels += [] if end is None else [EdgeLabel(end, name, order + 1)]
         drawn.axes.margins(x=0.06, y=0.08)
         drawn.axes.autoscale_view()
         drawn.ticks_at(factor.x)

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from preflab.analysis.record import ArmResult, Measure, Results, RunResult
 from preflab.report import numbers, views
 from preflab.report.marks import arm_mark
-from preflab.report.panels import Label, Panel, panel
+from preflab.report.panels import EdgeLabel, Panel, panel
 from preflab.report.svg import SURFACE, arm_colour
 
 WIDTH, HEIGHT = 640, 440
@@ -29,10 +29,10 @@ def draw_frontier(results: Results) -> Markup | None:
         name="frontier", title=metric.label, measured=measured, x=x, alt=alt,
         width=WIDTH, height=HEIGHT, left=0.08, right=0.84,
     ) as drawn:  # fmt: skip
-        labels: list[Label] = []
+        labels: list[EdgeLabel] = []
         for index, arm in enumerate(results.arms):
             ends = [end for run in arm.runs if (end := _draw_path(drawn, index, arm, run, metric)) is not None]
-            labels += [Label(fmean(ends), arm.name, index)] if ends else []
+            labels += [EdgeLabel(fmean(ends), arm.name, index)] if ends else []
         drawn.finish_lines(labels, metric, margin=0.04)
     return drawn.svg
 

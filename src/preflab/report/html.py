@@ -1,10 +1,7 @@
-"""Parts shared by all HTML pages: style sheets, templates, and a content security policy that allows no remote
-content."""
+"""Parts shared by all HTML pages of a report: style sheets, scripts and templates."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
@@ -25,19 +22,6 @@ def style_sheet(*names: str) -> Markup:
 def script(name: str) -> Markup:
     """Returns the script with this name."""
     return Markup(files("preflab.report").joinpath("templates", name).read_text(encoding="utf-8"))
-
-
-def content_policy(style: Markup, script: Markup | None = None) -> str:
-    """Returns a content security policy. The policy forbids remote sources, all styles except `style`, and all scripts
-    except `script`."""
-    scripts = "" if script is None else f" script-src {_digest(script)};"
-    return (
-        f"default-src 'none'; style-src {_digest(style)};{scripts} img-src data:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _digest(content: Markup) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
 def environment(written: Callable[[str], str] = text.visible) -> Environment:

@@ -10,10 +10,11 @@ from markupsafe import Markup, escape
 
 from preflab import text
 from preflab.analysis.record import Comparison, Measure, Results
+from preflab.page_policy import content_policy
 from preflab.report import figures, forest, reliability, training, views
 from preflab.report.code import highlighted
 from preflab.report.frontier import draw_frontier
-from preflab.report.html import content_policy, environment, script, style_sheet
+from preflab.report.html import environment, script, style_sheet
 from preflab.report.marks import arm_mark
 from preflab.report.svg import COLOURS
 

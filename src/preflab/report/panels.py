@@ -24,7 +24,7 @@ below the axes."""
 SIZE = 11
 
 
-class Label(NamedTuple):
+class EdgeLabel(NamedTuple):
     """A label at the right edge of a chart, at height `y` in data units, in the colour of the arm with the index
     `order`."""
 
@@ -84,7 +84,7 @@ class Panel:
         return self.axes.transData + ScaledTranslation(points / 72, 0, self.axes.figure.dpi_scale_trans)
 
     def finish_lines(
-        self, labels: Sequence[Label], metric: Measure, *, margin: float = 0.02, are_arms: bool = True
+        self, labels: Sequence[EdgeLabel], metric: Measure, *, margin: float = 0.02, are_arms: bool = True
     ) -> None:
         """Finishes a line chart: adds numbers on both axes, space around the lines, and the name of each line at its
         end."""
@@ -100,7 +100,7 @@ class Panel:
         room = 0.04 * (high - low)
         self.axes.set_ylim(max(low, lowest - room), min(high, highest + room))
 
-    def end_labels(self, labels: Sequence[Label], *, are_arms: bool = False) -> None:
+    def end_labels(self, labels: Sequence[EdgeLabel], *, are_arms: bool = False) -> None:
         """Writes the names of lines at the right edge. Names that would overlap are moved apart."""
         low, high = self.axes.get_ylim()
         heights = [(label.y - low) / (high - low) for label in labels]

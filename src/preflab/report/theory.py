@@ -11,8 +11,9 @@ from rich.text import Text
 
 from preflab import text
 from preflab.errors import UserError
+from preflab.page_policy import content_policy
 from preflab.report import numbers
-from preflab.report.html import content_policy, environment, style_sheet
+from preflab.report.html import environment, style_sheet
 from preflab.terminal import Terminal
 from preflab.theory.finding import Finding, FindingTable, read_findings
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from preflab.analysis.record import ArmResult, CurvePoint, Measure, Number, Results
 from preflab.report import numbers, views
 from preflab.report.marks import arm_mark
-from preflab.report.panels import Label, Panel, panel
+from preflab.report.panels import EdgeLabel, Panel, panel
 from preflab.report.svg import COLOURS, arm_colour
 from preflab.types import VERDICT
 
@@ -108,7 +108,7 @@ def lines_of(arm: ArmResult, against: Against, value: Callable[[CurvePoint], Num
     return lines
 
 
-def _draw_lines(drawn: Panel, index: int, arm: ArmResult, lines: Sequence[Line]) -> Label:
+def _draw_lines(drawn: Panel, index: int, arm: ArmResult, lines: Sequence[Line]) -> EdgeLabel:
     """Draws a thin line for each seed and a thick line for their mean. Returns the label for the end of the mean line.
     A single seed has one line and no mean."""
     style = {"color": arm_colour(index), "linestyle": "-" if index < COLOURS else "--"}
@@ -121,10 +121,10 @@ def _draw_lines(drawn: Panel, index: int, arm: ArmResult, lines: Sequence[Line])
             drawn.assign(cross, index)
     mean = mean_line([line.places for line in lines])
     if not mean:
-        return Label(fmean(line.places[-1].y for line in lines), arm.name, index)
+        return EdgeLabel(fmean(line.places[-1].y for line in lines), arm.name, index)
     width = 2.2 if len(lines) > 1 else 0.0
     drawn.assign(draw_marked(drawn, mean, arm_mark(index).marker, linewidth=width, **style), index)
-    return Label(mean[-1][1], arm.name, index)
+    return EdgeLabel(mean[-1][1], arm.name, index)
 
 
 def draw_marked(drawn: Panel, line: Sequence[tuple[float, float]], marker: str, **style: str | float) -> object:
@@ -186,11 +186,11 @@ def _verdicts(arm: ArmResult, names: Sequence[str], time: Against, name: str) ->
     alt = f"Shares of the judge's verdicts on {arm.name}'s samples, against {time.label}."
     measured = "training samples, the arm's own temperature"
     with panel(name=name, title=arm.name, measured=measured, x=time.label, alt=alt) as drawn:
-        labels: list[Label] = []
+        labels: list[EdgeLabel] = []
         for order, verdict in enumerate(names):
             mean = mean_line([line.places for line in lines_of(arm, time, share_of(verdict))])
             if mean:
                 draw_marked(drawn, mean, arm_mark(order).marker, linewidth=2.0, color=arm_colour(order))
-                labels.append(Label(mean[-1][1], verdict.removeprefix(VERDICT), order))
+                labels.append(EdgeLabel(mean[-1][1], verdict.removeprefix(VERDICT), order))
         drawn.finish_lines(labels, numbers.SHARE, are_arms=False)
     return drawn.svg

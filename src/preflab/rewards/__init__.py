@@ -16,6 +16,7 @@ from preflab.text import brief
 
 _CLASSES = {
     "tests": "preflab.rewards.tests:Tests",
+    "math": "preflab.rewards.math:FinalAnswer",
     "learned": "preflab.rewards.learned:Learned",
     "ensemble": "preflab.rewards.ensemble:Ensemble",
     "function": "preflab.rewards.function:Function",

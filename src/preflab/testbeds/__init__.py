@@ -10,6 +10,7 @@ _CLASSES = {
     "hh_rlhf": "preflab.testbeds.hh_rlhf:HH",
     "safe_rlhf": "preflab.testbeds.safe_rlhf:SafeRLHF",
     "jsonl": "preflab.testbeds.jsonl:Jsonl",
+    "math": "preflab.testbeds.math.testbed:MathProblems",
     "apps": "preflab.testbeds.code.apps:APPS",
     "code_contests": "preflab.testbeds.code.code_contests:CodeContests",
     "humaneval": "preflab.testbeds.code.humaneval:HumanEval",

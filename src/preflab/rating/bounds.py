@@ -1,0 +1,97 @@
+"""Intervals for shares and for agreement, over prompts. Prompts are the random sample: all labels of a prompt are one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from scipy import stats
+
+Sums = NDArray[np.float64]
+_LEVEL = 0.95
+CHOICES = (1.0, 0.5, 0.0)
+"""The outcomes that a label can have, in the order of the rows and columns of a table of agreement."""
+
+
+class Bounded(BaseModel):
+    """An estimate with its 95% interval over prompts. `value` is None if the quantity is not defined, and `low` and `high`
+    are None if there is no interval; `reason` says why. `prompts`: how many prompts it rests on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    value: float | None
+    low: float | None
+    high: float | None
+    prompts: int
+    reason: str = ""
+
+
+def bound_share(values: Sequence[float]) -> Bounded:
+    """Returns the mean of values between 0 and 1, one for each prompt, with its interval.
+
+    The interval is Wilson's score interval with t quantiles, for as many observations as a share of the same variance
+    would have: n_eff = mean (1 - mean) / (variance / n). For values 0 and 1 this is Wilson's interval; for values between
+    them it is narrower. If no spread was seen, n_eff is n, so the interval has a width. Sources: Wilson, JASA 22 (1927);
+    the effective number as in Korn and Graubard, Survey Methodology 24 (1998).
+    """
+    count = len(values)
+    if count == 0:
+        return Bounded(value=None, low=None, high=None, prompts=0, reason="there is no label")
+    mean = float(np.mean(values))
+    if count == 1:
+        return Bounded(value=mean, low=None, high=None, prompts=1, reason="one prompt has no interval")
+    spread = float(np.var(values, ddof=1))
+    size = mean * (1 - mean) * count / spread if spread > 0 else float(count)
+    t = float(stats.t.isf((1 - _LEVEL) / 2, count - 1))
+    middle = (mean + t**2 / (2 * size)) / (1 + t**2 / size)
+    width = t / (1 + t**2 / size) * np.sqrt(mean * (1 - mean) / size + t**2 / (4 * size**2))
+    return Bounded(value=mean, low=max(0.0, float(middle - width)), high=min(1.0, float(middle + width)), prompts=count)
+
+
+def bound_kappa(rows: Sums, kappa: Callable[[Sums], tuple[float, float]], raw: Bounded) -> Bounded:
+    """Returns a kappa with its interval, by leaving out one prompt after another (jackknife, t quantiles).
+
+    `rows`: for each prompt, the sums from which `kappa` is computed. `kappa`: returns the agreement that chance alone would
+    give, and kappa (NaN if chance alone would always agree). `raw`: the raw agreement. If leaving out prompts changes
+    nothing, the interval is the one of the raw agreement, scaled like kappa.
+    """
+    count = len(rows)
+    if count == 0:
+        return Bounded(value=None, low=None, high=None, prompts=0, reason="no pair has two labels")
+    total = rows.sum(axis=0)
+    chance, value = kappa(total)
+    if np.isnan(value):
+        reason = "all labels are the same, so that chance alone would always agree"
+        return Bounded(value=None, low=None, high=None, prompts=count, reason=reason)
+    if count == 1:
+        return Bounded(value=value, low=None, high=None, prompts=1, reason="one prompt has no interval")
+    left_out = np.array([kappa(total - row)[1] for row in rows])
+    if np.isnan(left_out).any():
+        reason = "without one of the prompts all labels are the same, so that there is no interval"
+        return Bounded(value=value, low=None, high=None, prompts=count, reason=reason)
+    error = np.sqrt((count - 1) / count * np.square(left_out - left_out.mean()).sum())
+    if error < 1e-12 and raw.low is not None and raw.high is not None:
+        low, high = ((bound - chance) / (1 - chance) for bound in (raw.low, raw.high))
+    else:
+        width = float(stats.t.isf((1 - _LEVEL) / 2, count - 1) * error)
+        low, high = value - width, value + width
+    return Bounded(value=value, low=max(-1.0, low), high=min(1.0, high), prompts=count)
+
+
+def cohen(total: Sums) -> tuple[float, float]:
+    """Returns chance agreement and Cohen's kappa of a table (flat, 3 x 3) of two raters' outcomes. Source: Cohen,
+    Educational and Psychological Measurement 20 (1960)."""
+    table = total.reshape(len(CHOICES), len(CHOICES)) / total.sum()
+    return _scale(float(np.trace(table)), float(table.sum(axis=0) @ table.sum(axis=1)))
+
+
+def fleiss(total: Sums) -> tuple[float, float]:
+    """Returns chance agreement and Fleiss' kappa. `total`: sums over pairs of the share of agreeing raters, of the share of
+    each outcome, and of 1. Pairs may have different numbers of raters. Source: Fleiss, Psychological Bulletin 76 (1971)."""
+    agreement, *shares = total[:-1] / total[-1]
+    return _scale(float(agreement), float(np.square(shares).sum()))
+
+
+def _scale(agreement: float, chance: float) -> tuple[float, float]:
+    return chance, float("nan") if chance > 1 - 1e-12 else (agreement - chance) / (1 - chance)

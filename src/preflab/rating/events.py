@@ -1,0 +1,95 @@
+"""What a rater did, one event after another. Labels are what is left when each `undo` has taken back an event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from preflab.rating.pairs import Label
+
+Choice = Literal["left", "right", "tie", "skip", "undo"]
+_OF_THE_LEFT = {"left": 1.0, "tie": 0.5, "right": 0.0}
+
+
+class Chosen(BaseModel):
+    """What a rater chose for a pair, and how long the rater looked at it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    pair: str
+    choice: Choice
+    seconds: Annotated[float, Field(ge=0)]
+
+
+class Event(Chosen):
+    """A choice as it is stored. `left`: the answer that stood on the left. `outcome`: the outcome of the first answer; None
+    if the event is no label. `at`: when it happened."""
+
+    left: Literal["first", "second"]
+    outcome: float | None
+    at: str
+
+    @model_validator(mode="after")
+    def _outcome_agrees(self) -> Event:
+        if self.outcome != find_outcome(self.choice, swapped=self.left == "second"):
+            raise ValueError(f"the outcome {self.outcome} is not that of the choice {self.choice!r}")
+        return self
+
+
+def describe_fault(error: ValidationError) -> str:
+    """Returns the first thing that is wrong with data from outside, on one line."""
+    fault = error.errors(include_url=False)[0]
+    place = ".".join(map(str, fault["loc"]))
+    return f"{f'`{place}`: ' if place else ''}{fault['msg'].removeprefix('Value error, ')}"
+
+
+def make_event(pair: str, choice: Choice, *, swapped: bool, seconds: float, at: str = "") -> Event:
+    """Makes an event. `swapped`: the second answer stood on the left. `at`: when it happened; '' for now."""
+    return Event(
+        pair=pair,
+        choice=choice,
+        left="second" if swapped else "first",
+        outcome=find_outcome(choice, swapped=swapped),
+        seconds=seconds,
+        at=at or datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def find_outcome(choice: Choice, *, swapped: bool) -> float | None:
+    """Returns the outcome of the first answer: 1, .5 or 0; None if the choice is no label."""
+    if choice == "tie":
+        return 0.5
+    if choice not in _OF_THE_LEFT:
+        return None
+    return 1.0 if (choice == "left") != swapped else 0.0
+
+
+def replay(events: Iterable[Event]) -> tuple[list[Event], str]:
+    """Returns the events that no `undo` took back, and what is wrong with the first event that cannot follow those before
+    it; '' if nothing is wrong."""
+    live: list[Event] = []
+    for number, event in enumerate(events, 1):
+        if fault := find_fault(live, event):
+            return live, f"event {number} {fault}"
+        if event.choice == "undo":
+            live.pop()
+        else:
+            live.append(event)
+    return live, ""
+
+
+def find_fault(live: Sequence[Event], event: Event) -> str:
+    """Describes why an event cannot follow the events that are in force; '' if it can."""
+    if event.choice == "undo":
+        return "" if live and live[-1].pair == event.pair else "takes back something else than the last event"
+    if any(each.pair == event.pair and each.outcome is not None for each in live):
+        return f"is about the pair {event.pair!r}, which has a label already"
+    return ""
+
+
+def list_labels(events: Iterable[Event], rater: str) -> list[Label]:
+    """Returns the labels that no `undo` took back."""
+    live, _ = replay(events)
+    return [Label(each.pair, rater, each.outcome, each.seconds) for each in live if each.outcome is not None]

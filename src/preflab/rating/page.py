@@ -1,0 +1,54 @@
+"""The rating page as HTML: one text with its style, its script and, if it is exported, its pairs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from preflab.page_policy import content_policy
+from preflab.rating.order import order_answers
+from preflab.rating.pairs import RatedPair
+from preflab.text import visible
+
+DEFAULT_QUESTION = "Which answer is more helpful?"
+_ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
+
+
+def render_rating(data: Mapping[str, Any], *, connects: bool) -> str:
+    """Returns the page. `data`: what its script reads. `connects`: the page talks to the server that it came from; if not,
+    it keeps the labels itself."""
+    templates = Environment(
+        loader=PackageLoader("preflab.rating"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    style, script = _read_part("rate.css"), _read_part("rate.js")
+    return templates.get_template("rate.html.j2").render(
+        policy=page_policy(connects=connects),
+        style=Markup(style),
+        script=Markup(script),
+        data=Markup(json.dumps(data).translate(_ESCAPES)),  # no text can end the element that holds it
+    )
+
+
+def page_policy(*, connects: bool) -> str:
+    """Returns the page's content security policy."""
+    return content_policy(_read_part("rate.css"), _read_part("rate.js"), images=False, connects=connects)
+
+
+def show_pair(pair: RatedPair, *, swapped: bool) -> dict[str, Any]:
+    """Returns a pair as the page's script reads it. Hidden characters are made visible."""
+    answers = [visible(text) for text in order_answers(pair, swapped)]
+    return {"id": pair.id, "prompt": [[turn.role, visible(turn.content)] for turn in pair.prompt], "answers": answers}
+
+
+def show_pairs(pairs: Sequence[RatedPair], swapped: Sequence[bool]) -> list[dict[str, Any]]:
+    """Returns pairs as the page's script reads them."""
+    return [show_pair(pair, swapped=each) for pair, each in zip(pairs, swapped, strict=True)]
+
+
+def _read_part(name: str) -> str:
+    return files("preflab.rating").joinpath("templates", name).read_text(encoding="utf-8")

@@ -1,0 +1,174 @@
+"""What the labels say: how often the first answer wins, and how well the raters agree with each other and with a judge."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from statistics import fmean, median
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from preflab.errors import UserError
+from preflab.rating.bounds import CHOICES, Bounded, Sums, bound_kappa, bound_share, cohen, fleiss
+from preflab.rating.pairs import Label
+from preflab.text import brief
+
+COHEN, FLEISS = "Cohen's kappa", "Fleiss' kappa"
+Ratings = Mapping[str, Mapping[str, float]]  # outcomes by rater, by pair
+
+
+class Agreement(BaseModel):
+    """How well raters agree. `between`: their names. `pairs`: how many pairs have labels of two of them. `raw`: how often
+    two of them gave the same label. `kappa`: the same beyond chance, by `method`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    between: tuple[str, ...]
+    pairs: int
+    raw: Bounded
+    kappa: Bounded
+    method: str
+
+
+class RatingSummary(BaseModel):
+    """What the labels say about the first answers. A tie counts half in `win_rate`. `raters`: how many labels each gave.
+    `seconds`: the median time for a label. `agreement`: of all raters. `by_two`: of each two raters, if there are more than
+    two. `with_other`: of the raters with another source of verdicts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    labels: int
+    pairs: int
+    prompts: int
+    raters: dict[str, int]
+    seconds: float | None
+    win: Bounded
+    tie: Bounded
+    loss: Bounded
+    win_rate: Bounded
+    agreement: Agreement | None
+    by_two: tuple[Agreement, ...]
+    with_other: Agreement | None
+
+
+def summarise(
+    labels: Sequence[Label],
+    *,
+    prompts: Mapping[str, str] | None = None,
+    other: Mapping[str, float] | None = None,
+    other_name: str = "judge",
+) -> RatingSummary:
+    """Summarises labels. Each pair has the mean of its raters, and each prompt the mean of its pairs; intervals are over
+    prompts.
+
+    `prompts`: maps each pair to its prompt (`name_prompts`); by default, each pair has a prompt of its own. `other`: the
+    outcomes of another source, such as a model judge, by pair. `other_name`: what messages call it. Raises `UserError` for
+    a pair without a prompt, an outcome that is none, and two labels of one rater for one pair.
+    """
+    ratings = _collect(labels)
+    homes = {pair: pair for pair in ratings} if prompts is None else prompts
+    if missing := [pair for pair in ratings if pair not in homes]:
+        raise UserError(f"The pair {brief(missing[0])} has a label, but no prompt is known for it.")
+    _check_outcomes(other or {}, other_name)
+    names = sorted({label.rater for label in labels})
+    shares = {choice: {pair: _share(given, choice) for pair, given in ratings.items()} for choice in CHOICES}
+    means = {pair: fmean(given.values()) for pair, given in ratings.items()}
+    win, tie, loss = (bound_share(_by_prompt(shares[choice], homes)) for choice in CHOICES)
+    both = [_agree(ratings, homes, two) for two in combinations(names, 2)]
+    everyone = both[0] if len(names) == 2 else _agree_all(ratings, homes, names) if names[2:] else None
+    return RatingSummary(
+        labels=len(labels),
+        pairs=len(ratings),
+        prompts=len({homes[pair] for pair in ratings}),
+        raters=dict(sorted(Counter(label.rater for label in labels).items())),
+        seconds=median(label.seconds for label in labels) if labels else None,
+        win=win,
+        tie=tie,
+        loss=loss,
+        win_rate=bound_share(_by_prompt(means, homes)),
+        agreement=everyone,
+        by_two=tuple(both) if len(names) > 2 else (),
+        with_other=None if other is None else _agree_with(ratings, homes, other, other_name),
+    )
+
+
+def _collect(labels: Sequence[Label]) -> dict[str, dict[str, float]]:
+    """Returns the outcomes by pair and rater."""
+    ratings: dict[str, dict[str, float]] = defaultdict(dict)
+    for label in labels:
+        if label.rater in ratings[label.pair]:
+            raise UserError(f"{label.rater} gave two labels to the pair {brief(label.pair)}. Keep one of them.")
+        ratings[label.pair][label.rater] = label.outcome
+        _check_outcomes({label.pair: label.outcome}, label.rater)
+    return dict(ratings)
+
+
+def _check_outcomes(outcomes: Mapping[str, float], source: str) -> None:
+    for pair, outcome in outcomes.items():
+        if outcome not in CHOICES:
+            raise UserError(f"{source} gave {outcome!r} to the pair {brief(pair)}. An outcome is one of {CHOICES}.")
+
+
+def _share(given: Mapping[str, float], choice: float) -> float:
+    return fmean(float(outcome == choice) for outcome in given.values())
+
+
+def _by_prompt(values: Mapping[str, float], homes: Mapping[str, str]) -> list[float]:
+    """Returns the mean of each prompt's pairs."""
+    grouped: dict[str, list[float]] = defaultdict(list)
+    for pair, value in values.items():
+        grouped[homes[pair]].append(value)
+    return [fmean(group) for group in grouped.values()]
+
+
+def _sum_by_prompt(rows: Mapping[str, Sums], homes: Mapping[str, str]) -> Sums:
+    """Returns the sum of the rows of each prompt's pairs."""
+    grouped: dict[str, Sums] = {}
+    for pair, row in rows.items():
+        grouped[homes[pair]] = grouped.get(homes[pair], np.zeros_like(row)) + row
+    return np.array([*grouped.values()])
+
+
+def _table(first: float, second: float) -> Sums:
+    """Returns the table (flat, 3 x 3) of one pair of outcomes."""
+    table = np.zeros((len(CHOICES), len(CHOICES)))
+    table[CHOICES.index(first), CHOICES.index(second)] = 1.0
+    return table.ravel()
+
+
+def _agree(ratings: Ratings, homes: Mapping[str, str], two: tuple[str, str]) -> Agreement:
+    """Returns the agreement of two raters on the pairs that both have labelled."""
+    common = {pair: (given[two[0]], given[two[1]]) for pair, given in ratings.items() if {*two} <= {*given}}
+    tables = {pair: _table(*outcomes) for pair, outcomes in common.items()}
+    return _measure(two, {pair: float(a == b) for pair, (a, b) in common.items()}, tables, homes)
+
+
+def _agree_with(ratings: Ratings, homes: Mapping[str, str], other: Mapping[str, float], name: str) -> Agreement:
+    """Returns the agreement of the raters with another source. A pair with several labels counts once."""
+    common = {pair: [*given.values()] for pair, given in ratings.items() if pair in other}
+    tables = {pair: np.mean([_table(label, other[pair]) for label in given], 0) for pair, given in common.items()}
+    same = {pair: fmean(float(label == other[pair]) for label in given) for pair, given in common.items()}
+    return _measure(("people", name), same, tables, homes)
+
+
+def _measure(
+    names: tuple[str, ...], same: Mapping[str, float], tables: Mapping[str, Sums], homes: Mapping[str, str]
+) -> Agreement:
+    raw = bound_share(_by_prompt(same, homes))
+    kappa = bound_kappa(_sum_by_prompt(tables, homes), cohen, raw)
+    return Agreement(between=names, pairs=len(same), raw=raw, kappa=kappa, method=COHEN)
+
+
+def _agree_all(ratings: Ratings, homes: Mapping[str, str], names: Sequence[str]) -> Agreement:
+    """Returns the agreement of three or more raters, over the pairs with at least two labels."""
+    same: dict[str, float] = {}
+    rows: dict[str, Sums] = {}
+    for pair, given in ratings.items():
+        if len(given) < 2:
+            continue
+        outcomes = [*given.values()]
+        same[pair] = fmean(float(a == b) for a, b in combinations(outcomes, 2))
+        rows[pair] = np.array([same[pair], *(outcomes.count(choice) / len(outcomes) for choice in CHOICES), 1.0])
+    raw = bound_share(_by_prompt(same, homes))
+    kappa = bound_kappa(_sum_by_prompt(rows, homes), fleiss, raw)
+    return Agreement(between=tuple(names), pairs=len(same), raw=raw, kappa=kappa, method=FLEISS)

@@ -1,0 +1,1 @@
+"""Mathematical problems whose answers are checked by their final answer."""

@@ -1,0 +1,70 @@
+"""Decides whether a final answer is the right one, as far as this needs no computer algebra."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from preflab.testbeds.math.final import clean_answer
+
+MOST_CHARACTERS = 500
+"""The most characters of a final answer. A longer one is wrong."""
+_DECIMAL = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d*)?")
+_SPACES = re.compile(r"(?<=\d)(?:\{,\}|\\[,!;: ]|~)(?=\d{3})")
+_MONEY = re.compile(r"^([-+]?)\s*\\?\$\s*(?=[\d.])")
+_WITH_WORDS = re.compile(r"([-+]?[\d,]*\.?\d+)\s+([A-Za-z]{2,}[^\d]*)")
+_SCALES = (
+    "hundred",
+    "thousand",
+    "million",
+    "billion",
+    "trillion",
+    "dozen",
+    "half",
+    "third",
+    "quarter",
+    "percent",
+    "pi",
+)
+_JOINING = ("or", "and", "plus", "minus", "times", "over", "sqrt")
+_OPERATION = re.compile(r"[\d)}%]\s*(?:[-+*−×÷]|\\cdot|\\div|\\times(?!\s*10\s*\^))\s*[\d({\\]")
+_FRACTION = re.compile(r"\\[dt]?frac|\d\s*/\s*\d")
+
+
+def simplify_answer(text: str) -> str:
+    """Returns a final answer without what says nothing about its value: separators of thousands, the sign of dollars, and
+    words behind a number (its unit)."""
+    text = _SPACES.sub("", clean_answer(text).replace("−", "-"))
+    text = _MONEY.sub(r"\1", text)
+    match = _WITH_WORDS.fullmatch(text)
+    if match and match[2].lower().strip(" .") == "percent":
+        return f"{match[1]}%"
+    if match and not {*_SCALES, *_JOINING} & {*re.findall("[a-z]+", match[2].lower())}:
+        return match[1]
+    return text
+
+
+def compare_plainly(right: str, answer: str) -> bool | None:
+    """Returns whether a simplified answer is right; None if this needs computer algebra.
+
+    If the right answer is a number, a calculation such as 17+25 is wrong: the policy may have copied it from the question.
+    So is a fraction if the right answer is a whole number.
+    """
+    if right == answer:
+        return True
+    if not answer or len(answer) > MOST_CHARACTERS:
+        return False
+    wanted, given = _read_number(right), _read_number(answer)
+    if wanted is not None and given is not None and (wanted == given or wanted.denominator == given.denominator == 1):
+        return wanted == given
+    whole = wanted is not None and wanted.denominator == 1
+    if wanted is not None and (_OPERATION.search(answer) or (whole and _FRACTION.search(answer))):
+        return False
+    return None
+
+
+def _read_number(text: str) -> Fraction | None:
+    """Returns a plain decimal number; None for anything else."""
+    if len(text) > 50 or not _DECIMAL.fullmatch(text) or not any(letter.isdigit() for letter in text):
+        return None
+    return Fraction(text.replace(",", "").rstrip("."))

@@ -1,0 +1,77 @@
+"""Finds the final answer in a solution: the content of the last box, what stands behind the last `####`, or what "the answer
+is" says."""
+
+from __future__ import annotations
+
+import re
+
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*")
+_HASHES = re.compile(r"####(.*)")
+_SAID = re.compile(
+    r"\banswer\W{0,4}(?:\s+is\b|[:=])\W{0,3}?\s*([^\s:*].*?)\s*(?:\.\s|,\s+(?=[a-z]{2})|\.?\**\s*$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:\s*/\s*\d+)?(?![\w.])")
+_CALCULATIONS = re.compile(r"<<[^<>]*>>")
+_SURROUNDING = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"))
+_LONGEST = 200
+"""The most characters of an answer that consists of a final answer alone."""
+
+
+def find_final_answer(text: str, *, unmarked: bool = False) -> str | None:
+    """Returns the final answer in a solution; None if it marks none.
+
+    If there are several boxes or `####`, the last of all of them counts. Only if there is none, "the answer is ..." or
+    "answer: ..." counts. `unmarked`: if nothing is marked, the last number in the text counts.
+    """
+    marked = [*_find_boxes(text), *((match.start(), match[1]) for match in _HASHES.finditer(text))]
+    if marked:
+        return clean_answer(max(marked)[1]) or None
+    if said := [match[1] for match in _SAID.finditer(text)]:
+        return clean_answer(said[-1]) or None
+    numbers = [match[0] for match in _NUMBER.finditer(text) if match[0].strip()] if unmarked else []
+    return clean_answer(numbers[-1]) if numbers else None
+
+
+def find_right_answer(text: str) -> str | None:
+    """Returns the final answer in a solution of the data. A text of one short line without a mark is itself the answer."""
+    marked = find_final_answer(text)
+    alone = text.strip()
+    if marked is not None or "\n" in alone or len(alone) > _LONGEST or _BOX.search(alone) or "####" in alone:
+        return marked
+    return clean_answer(alone) or None
+
+
+def drop_calculations(text: str) -> str:
+    """Removes GSM8K's marks for a calculator, such as <<48/2=24>>, which no policy should learn to write."""
+    return _CALCULATIONS.sub("", text)
+
+
+def clean_answer(text: str) -> str:
+    """Removes what surrounds an answer: spaces, signs of mathematics and emphasis, and a full stop at its end."""
+    text = text.strip()
+    before = None
+    while text != before:
+        before = text
+        text = text.removesuffix(".").strip()
+        for left, right in _SURROUNDING:
+            if text.startswith(left) and text.endswith(right) and len(text) > len(left) + len(right):
+                text = text[len(left) : -len(right)].strip()
+    return text
+
+
+def _find_boxes(text: str) -> list[tuple[int, str]]:
+    """Returns the place and the content of each box. A box that is not closed, such as that of a truncated answer, is
+    none."""
+    boxes: list[tuple[int, str]] = []
+    for match in _BOX.finditer(text):
+        if text[match.end() : match.end() + 1] != "{":
+            boxes += [(match.start(), text[match.end() : match.end() + 1])]
+            continue
+        depth = 0
+        for place in range(match.end(), len(text)):
+            depth += {"{": 1, "}": -1}.get(text[place], 0)
+            if depth == 0:
+                boxes.append((match.start(), text[match.end() + 1 : place]))
+                break
+    return boxes

@@ -1,0 +1,40 @@
+"""Judges solutions by their final answers."""
+
+from __future__ import annotations
+
+from preflab.errors import UserError
+from preflab.sandbox.judging import Judge, TestedAnswers
+from preflab.testbeds.math.final import find_final_answer
+from preflab.testbeds.math.verifier import Verifier
+from preflab.types import Verdict
+
+NO_ANSWER = "no-answer"
+"""The outcome of a solution that marks no final answer."""
+
+
+class MathJudge(Judge):
+    """Judges a solution by its final answer. The only test of a problem has the right answer as its output. `unmarked`: the
+    last number of a solution that marks no final answer counts as its answer."""
+
+    deterministic = False  # near the time limit, a verdict depends on the machine
+
+    def __init__(self, verifier: Verifier, *, unmarked: bool) -> None:
+        self.verifier, self.unmarked = verifier, unmarked
+
+    def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
+        """Returns one verdict for each solution: passed, failed, no-answer or timeout. Raises `UserError` if a solution comes
+        without a right answer."""
+        if not all(tests for _, tests in answers):
+            raise UserError(
+                "Mathematical problems have no public tests, so nothing but the right answer can choose among solutions. "
+                "Best-of-n needs `selector: reward` here, with a learned reward."
+            )
+        return [self.judge_solution(text, str(tests[0].output)) for text, tests in answers]
+
+    def judge_solution(self, text: str, right: str) -> Verdict:
+        """Returns the verdict on one solution, given the right answer."""
+        answer = find_final_answer(text, unmarked=self.unmarked)
+        outcome = NO_ANSWER if answer is None else self.verifier.verify(right, answer)
+        if outcome == "passed":
+            return Verdict(outcome, (True,))
+        return Verdict(outcome, (False,), {"input": "", "expected": right, "got": answer or ""})

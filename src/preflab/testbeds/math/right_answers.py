@@ -1,0 +1,37 @@
+"""The right final answers of a split: those that the answers in the data mark."""
+
+from __future__ import annotations
+
+from preflab.errors import UserError
+from preflab.testbeds.base import Testbed
+from preflab.testbeds.math.final import find_right_answer
+from preflab.testbeds.math.verifier import Verifier
+from preflab.types import Split
+
+
+def read_right_answers(testbed: Testbed, split: Split, verifier: Verifier) -> dict[str, str]:
+    """Returns the right answer to each prompt of a split. Raises `UserError` if the answer in the data marks none, if a
+    prompt has no answer, or if two answers to one prompt are not equal."""
+    rights: dict[str, str] = {}
+    for demonstration in testbed.demonstrations(split):
+        name = demonstration.prompt.id
+        right = find_right_answer(demonstration.completion.text)
+        if right is None:
+            raise UserError(
+                f"The answer to prompt {name!r} in the {split} split of {testbed.name} marks no final answer. Write it in "
+                r"\boxed{}, behind ####, or as the whole answer."
+            )
+        if name in rights and verifier.verify(rights[name], right) != "passed":
+            raise UserError(
+                f"Prompt {name!r} in the {split} split of {testbed.name} has two right answers, {rights[name]!r:.60} and "
+                f"{right!r:.60}. Remove the wrong one."
+            )
+        rights.setdefault(name, right)
+    prompts = testbed.prompts(split)
+    missing = [prompt.id for prompt in prompts if prompt.id not in rights]
+    if missing:
+        raise UserError(
+            f"Prompt {missing[0]!r} in the {split} split of {testbed.name} has no answer ({len(missing)} of {len(prompts)} "
+            "have none), so that no answer can be verified. Add answers, or remove the prompts."
+        )
+    return rights

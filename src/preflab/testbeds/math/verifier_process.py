@@ -1,0 +1,43 @@
+"""The process that compares answers with math-verify. It imports nothing of preflab: `verifier.py` starts this file.
+
+It reads one JSON object `{"right", "answer"}` from each line, and answers with one line, true or false. Its memory is limited,
+and its parent ends it if it needs too long: an answer such as 9^{9^{9^9}} would otherwise use both up.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import sys
+
+_STEP_SECONDS = 2
+"""The time limit of math-verify itself, for each step. It is a signal, which only interrupts between two steps of Python."""
+_MOST_BYTES = 4 << 30
+
+
+def _compare(right: str, answer: str) -> bool:
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+
+    ways = [LatexExtractionConfig(), ExprExtractionConfig()]
+    wanted, given = (parse(f"${text}$", ways, parsing_timeout=_STEP_SECONDS) for text in (right, answer))
+    return bool(wanted) and bool(given) and verify(wanted, given, timeout_seconds=_STEP_SECONDS)
+
+
+def _main() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    logging.disable(logging.CRITICAL)
+    _compare("1", "1")
+    print("ready", flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            same = _compare(request["right"], request["answer"])
+        except Exception:  # sympy raises anything for an answer that is no mathematics, also MemoryError
+            same = False
+        print(json.dumps(same), flush=True)
+
+
+if __name__ == "__main__":
+    _main()
