@@ -90,14 +90,16 @@ class Demonstration:
 class Preference:
     """Two answers to one prompt, of which `chosen` is the better answer. `margin`: by how much it is better, in the
     labeller's units. `probability`: the labeller's probability that the chosen answer is better (if below 1/2, the
-    rejected answer is more probably the better answer). Margin and probability are None if the data do not give
-    them."""
+    rejected answer is more probably the better answer). `chosen_safe`, `rejected_safe`: whether each answer is safe.
+    Margin, probability and safety are None if the data do not give them."""
 
     prompt: Prompt
     chosen: Completion
     rejected: Completion
     margin: float | None = None
     probability: float | None = None
+    chosen_safe: bool | None = None
+    rejected_safe: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
