@@ -10,6 +10,8 @@ EVALUATORS = Registry(
     "preflab.evaluators",
     {
         "hidden-tests": "preflab.evaluation.hidden_tests:HiddenTests",
+        "true-reward": "preflab.evaluation.true_reward:TrueReward",
+        "true-safety": "preflab.evaluation.true_safety:TrueSafety",
         "reward-model": "preflab.evaluation.held_out_reward:HeldOutReward",
     },
     "preflab.evaluation.base:EvaluatorSpec",
@@ -18,6 +20,9 @@ EVALUATORS = Registry(
 PAIRWISE_EVALUATORS = Registry(
     "pairwise evaluator",
     "preflab.pairwise_evaluators",
-    {"by-reward": "preflab.evaluation.by_reward:ByReward"},
+    {
+        "by-reward": "preflab.evaluation.by_reward:ByReward",
+        "by-true-value": "preflab.evaluation.by_true_value:ByTrueValue",
+    },
     "preflab.evaluation.pairwise:PairwiseEvaluatorSpec",
 )
