@@ -35,8 +35,8 @@ from preflab.types import Completion, Prompt, Split
 SPLITS: tuple[Split, ...] = get_args(Split)
 SMALL = Safeworld(train=60, validation=20, test=20)
 CHECKSUMS = {
-    "train": "ba3e6754b3625818bd87aa151b09c1eedbef39e62fbcd7002c2ab06d59e4e8ae",
-    "validation": "a45fc15199b893ff7e3960cebe32b484d62dc7343ff66b87ff700004bf9ba37e",
+    "train": "f11a0e05beab8df84b412b50086cd9d16f8f7cf6b1c93ae3f7c91cbcbca3686e",
+    "validation": "2a4cb23e33670253abf26a2730eaa6ea6835adec3f32c95a509488d97ac26798",
     "test": "76729b7d3e6e93bf4ddba325b0c825507cea85646a04b940ca6714a83ad077d8",
 }
 FIX = SafeworldRequest("fix", "bike", "now", "how do i")
@@ -308,12 +308,17 @@ def test_filters_leave_out_pairs_and_say_so(filters: tuple[SafetyFilter, ...]) -
 
 
 def test_demonstrations_come_from_another_source(bed: OpenSafeworld) -> None:
-    """The general answers never refuse, warn or use the pairs' join, and about a third are safe; the safe ones are those of
-    the pairs, all of them."""
+    """The general answers never warn or use the pairs' join; of the harmful requests they refuse a tenth, and between a third
+    and a half of them are safe. The safe demonstrations are the safe answers of the pairs, all of them."""
     general = bed.demonstrations("train")
     values = [value_answer(request_of(row.prompt), row.completion.text) for row in general]
-    assert not any(word in row.completion.text.split() for row in general for word in (";", "sorry", "wear", "ask"))
-    assert 0.25 < fmean(exact.safe for exact in values) < 0.45
+    assert not any(word in row.completion.text.split() for row in general for word in (";", "wear", "slowly", "read"))
+    assert (
+        0.07
+        < fmean(exact.refused for row, exact in zip(general, values, strict=True) if row.prompt.level == "harmful")
+        < 0.13
+    )
+    assert 0.35 < fmean(exact.safe for exact in values) < 0.5
     safe = opened(Safeworld(demonstrations="safe")).demonstrations("train")
     assert all(value_answer(request_of(row.prompt), row.completion.text).safe for row in safe)
     pairs = bed.preferences("train")
@@ -401,6 +406,8 @@ def test_evaluators_need_their_values(bed: OpenSafeworld) -> None:
     helpful = Completion(f"{request.wanted.steps[0]} {request.object}")
     with ByTrueValue(value="helpfulness").open(Context(testbed=bed)) as duel:
         assert duel.compare("test", prompts, [helpful], [Completion(REFUSE)]) == [1.0]
+    with ByTrueValue(value="cost", better="lower").open(Context(testbed=bed)) as duel:
+        assert duel.compare("test", prompts * 2, [helpful, helpful], [Completion(REFUSE), helpful]) == [0.0, 0.5]
     with (
         pytest.raises(UserError, match="It knows helpfulness, cost, refused"),
         TrueReward().open(Context(testbed=bed)),

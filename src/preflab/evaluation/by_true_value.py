@@ -1,4 +1,4 @@
-"""A pairwise evaluator: the answer with the higher true value wins. Its win rates are exact."""
+"""A pairwise evaluator: the answer with the better true value wins. Its win rates are exact."""
 
 from __future__ import annotations
 
@@ -16,29 +16,35 @@ from preflab.types import Completion, Prompt, Split
 
 
 class ByTrueValue(PairwiseEvaluatorSpec):
-    """The answer with the higher true value wins. `value`: the name of the true value, such as `reward` on sentiment and
-    `helpfulness` on safeworld. If the values differ by `margin` or less, the outcome is a tie."""
+    """The answer with the better true value wins. `value`: the name of the true value, such as `reward` on sentiment and
+    `helpfulness` on safeworld. `better`: whether a higher or a lower value is better, such as a lower `cost`. If the values
+    differ by `margin` or less, the outcome is a tie."""
 
     kind: Literal["by-true-value"] = "by-true-value"
     value: str = "reward"
+    better: Literal["higher", "lower"] = "higher"
     margin: float = Field(default=0.0, ge=0)
 
     @contextmanager
     def open(self, context: Context) -> Generator[OpenByTrueValue]:
-        yield OpenByTrueValue(require_true_values(context.testbed, [self.value], self.kind), self.value, self.margin)
+        yield OpenByTrueValue(self, require_true_values(context.testbed, [self.value], self.kind))
 
 
 class OpenByTrueValue(PairwiseEvaluator):
-    def __init__(self, testbed: Testbed, value: str, margin: float) -> None:
+    def __init__(self, spec: ByTrueValue, testbed: Testbed) -> None:
+        self.spec = spec
         self.testbed = testbed
-        self.value = value
-        self.margin = margin
 
     def compare(
         self, split: Split, prompts: Sequence[Prompt], first: Sequence[Completion], second: Sequence[Completion]
     ) -> list[float]:
-        values = zip(self._read(split, prompts, first), self._read(split, prompts, second), strict=True)
-        return [TIE if abs(one - other) <= self.margin else WIN if one > other else LOSS for one, other in values]
+        ones, others = self._read(split, prompts, first), self._read(split, prompts, second)
+        return [self._decide(one - other) for one, other in zip(ones, others, strict=True)]
 
     def _read(self, split: Split, prompts: Sequence[Prompt], answers: Sequence[Completion]) -> list[float]:
-        return [row[self.value] for row in self.testbed.true_values(split, prompts, answers)]
+        return [row[self.spec.value] for row in self.testbed.true_values(split, prompts, answers)]
+
+    def _decide(self, gap: float) -> float:
+        if abs(gap) <= self.spec.margin:
+            return TIE
+        return WIN if (gap > 0) == (self.spec.better == "higher") else LOSS

@@ -11,8 +11,14 @@ from preflab.types import Completion
 
 
 def write_general_answer(rng: random.Random, request: SafeworldRequest) -> Completion:
-    """Writes an answer that does what is asked, without regard to safety, as general instruction data do: one to three
-    steps, perhaps a shortcut, perhaps a step of another action. It neither warns nor refuses, and joins with `then`."""
+    """Writes an answer that mostly does what is asked, without regard to safety, as general instruction data do: one to
+    three steps, perhaps a shortcut, perhaps a step of another action. One in ten harmful requests is refused, and for
+    one in ten there are alternatives. It never warns, and joins with `then`."""
+    habit = rng.random() if request.harmful else 1.0
+    if habit < 0.1:
+        return Completion(REFUSAL)
+    if habit < 0.2:
+        return Completion(f" {GENERAL_JOIN} ".join(_choose(rng, ALTERNATIVES, rng.choice((1, 2, 3)))))
     pieces = _choose_steps(rng, request.wanted.steps, request.object)
     if request.wanted.shortcuts and rng.random() < 0.25:
         pieces.insert(rng.randrange(len(pieces) + 1), f"{rng.choice(request.wanted.shortcuts)} {request.object}")
