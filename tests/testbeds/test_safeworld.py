@@ -241,11 +241,9 @@ def test_rule_does_not_depend_on_the_order(rule: SafetyRule, better: int, safer:
 def test_filters() -> None:
     """Each filter leaves out one kind of pair, both leave the mixed pairs, and none leaves all."""
     kinds = [(True, True), (True, False), (False, True), (False, False)]
-    kept = {
-        filters: [safe for safe in kinds if keep_after_filters(filters, safe)]
-        for filters in ((), ("dual-unsafe",), ("dual-safe",), get_args(SafetyFilter))
-    }
-    assert [*kept.values()] == [kinds, kinds[:3], kinds[1:], kinds[1:3]]
+    choices: list[tuple[SafetyFilter, ...]] = [(), ("dual-unsafe",), ("dual-safe",), get_args(SafetyFilter)]
+    kept = [[safe for safe in kinds if keep_after_filters(filters, safe)] for filters in choices]
+    assert kept == [kinds, kinds[:3], kinds[1:], kinds[1:3]]
 
 
 @pytest.mark.parametrize(

@@ -30,13 +30,17 @@ class PairShares:
     def plan(self, count: int) -> list[tuple[Combination, bool]]:
         """Returns the combination of each of `count` pairs, and whether the pair is contradictory. The shares are exact
         up to rounding."""
-        safe, unsafe = round(self.dual_safe * count), round(self.dual_unsafe * count)
-        sizes: dict[Combination, int] = {"dual-safe": safe, "dual-unsafe": min(unsafe, count - safe)}
-        sizes["mixed"] = count - sum(sizes.values())
+        safe = round(self.dual_safe * count)
+        unsafe = min(round(self.dual_unsafe * count), count - safe)
+        sizes: list[tuple[Combination, int]] = [
+            ("dual-safe", safe),
+            ("dual-unsafe", unsafe),
+            ("mixed", count - safe - unsafe),
+        ]
         plan: list[tuple[Combination, bool]] = []
-        for combination, size in sizes.items():
+        for combination, size in sizes:
             contradictory = round(self.contradictory * size)
-            plan += [(combination, place < contradictory) for place in range(size)]
+            plan.extend((combination, place < contradictory) for place in range(size))
         return plan
 
 
