@@ -47,10 +47,6 @@ ALIKE: Mapping[tuple[str, str], str] = {
         "batch.py:Experience",
         "sampling/base.py:Samples",
     ): "an experience keeps what the sampler drew, beside what is made of it",
-    (
-        "data/row.py:DialogueRow",
-        "types.py:Preference",
-    ): "a row of a file becomes a preference, a ranking or one answer",
 }
 """Pairs of records, `file.py:Class` in alphabetical order, that may share most of their fields, and why."""
 Allowed = Mapping[str, Mapping[str, tuple[str, ...]]]

@@ -84,6 +84,24 @@ print(json.dumps(guilty))
     assert json.loads(run_python(code)) == {}
 
 
+MAY_CALL = ("evaluation/", "testbeds/", "arm/fitting.py")
+"""Where a testbed's hidden tests and true values may be called for: in the evaluation, in the testbeds themselves, and in
+the testbed that hands the calls on."""
+
+
+@pytest.mark.parametrize("method", ["hidden_tests", "true_values"])
+def test_only_the_evaluation_calls_what_is_held_back(source: Path, method: str) -> None:
+    """Protects the hidden tests and the true rewards: no method, reward or other module calls for them."""
+    callers = [
+        str(path.relative_to(source))
+        for path in sorted(source.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == method
+    ]
+    assert callers
+    assert [caller for caller in callers if not caller.startswith(MAY_CALL)] == []
+
+
 def test_help_costs_little(source: Path, record_property: pytest.RecordProperty) -> None:
     """`preflab --help` is promised within .4 s of CPU time; .8 s is the guard on a busy machine."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -31,6 +31,7 @@ from preflab.models.tiny import make_tiny
 from preflab.sampling.base import Decoding
 from preflab.spec import Context, parse_spec
 from preflab.testbeds.base import SPLITS, Testbed
+from preflab.testbeds.sentiment import Sentiment
 from preflab.train.settings import Keeping
 from preflab.types import Completion, Preference, Prompt, Split, Turn
 
@@ -53,6 +54,15 @@ def tokens(lm: LanguageModel, row: Preference) -> int:
     return len(lm.encode_prompt(row.prompt)) + max(
         len(lm.encode_completion(answer)) for answer in (row.chosen, row.rejected)
     )
+
+
+def test_true_values_are_handed_on(lm: LanguageModel) -> None:
+    """Protects the evaluators of a world with known values, which see only the fitted testbed."""
+    with Sentiment(train=2, validation=1, test=1).open(Context()) as world:
+        fitted = FittedTestbed(world, Fitting(lm, "stop", 100), {}, str)
+        asked = world.prompts("test"), [Completion("room is good")]
+        assert fitted.true_names == world.true_names != ()
+        assert fitted.true_values("test", *asked) == world.true_values("test", *asked)
 
 
 def test_all_rows_that_fit_are_kept_as_they_are(lm: LanguageModel) -> None:

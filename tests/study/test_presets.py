@@ -1,7 +1,8 @@
-"""Every preset on the embedded task runs whole, from its first stage to its report, at a size of seconds."""
+"""Every preset on an embedded testbed runs whole, from its first stage to its report, at a size of seconds."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,11 @@ from preflab.study.load import PRESETS, load_study
 from preflab.study.spec import Study
 from preflab.types import Prompt
 
-EMBEDDED = sorted(path.stem for path in PRESETS.glob("*.yaml") if "kind: minicode" in path.read_text())
+EMBEDDED = sorted(
+    path.stem
+    for path in PRESETS.glob("*.yaml")
+    if re.search(r"kind: (minicode|sentiment|safeworld)\b", path.read_text())
+)
 SMALLER: dict[str, Any] = {
     "steps": 1,
     "epochs": 1,
@@ -31,6 +36,7 @@ SMALLER: dict[str, Any] = {
     "rule": "best-worst",
 }
 """What a setting of a method becomes, wherever it is found."""
+ROWS = {"train": 32, "validation": 8, "test": 8}
 EVALUATION = {
     "samples": 2,
     "k": [1],
@@ -57,13 +63,17 @@ def small_run(run: dict[str, Any]) -> dict[str, Any]:
     """A stage or an arm."""
     tested = (run["reward"] or {}).get("kind") == "tests"
     reward = {"kind": "function", "target": "tests.study.test_presets:length"} if tested else run["reward"]
-    return run | {"method": smaller(run["method"]), "reward": reward}
+    return run | {
+        "method": smaller(run["method"]),
+        "reward": reward,
+        "testbed": run["testbed"] and run["testbed"] | ROWS,
+    }
 
 
 def shrunk(name: str) -> Study:
     content = load_study(name).model_dump(mode="json")
     content |= {
-        "testbed": {"kind": "minicode", "train": 32, "validation": 8, "test": 8},
+        "testbed": content["testbed"] | ROWS,
         "model": {"name": "tiny", "tiny": {"width": 16, "inner": 16, "layers": 1, "heads": 2}},
         "evaluation": EVALUATION,
         "seeds": 2,

@@ -183,6 +183,7 @@ class FittedTestbed(Testbed):
         self.inner, self.fitting, self.rooms, self.locate = inner, fitting, rooms, locate
         self.held_out_pairs = held_out_pairs
         self.name, self.tested, self.judge = inner.name, inner.tested, inner.judge
+        self.true_names = inner.true_names
         self.notes = tuple(inner.notes)
         self._fitted: dict[tuple[str, Split], list[Any]] = {}
 
@@ -209,6 +210,11 @@ class FittedTestbed(Testbed):
 
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
         return self.inner.hidden_tests(split)
+
+    def true_values(
+        self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]
+    ) -> list[Mapping[str, float]]:
+        return self.inner.true_values(split, prompts, completions)
 
     def words(self) -> tuple[str, ...]:
         return self.inner.words()

@@ -12,6 +12,8 @@ EVALUATORS = Registry(
         "hidden-tests": "preflab.evaluation.hidden_tests:HiddenTests",
         "final-answer": "preflab.evaluation.final_answer:FinalAnswers",
         "lm-eval": "preflab.evaluation.lm_harness:LmEval",
+        "true-reward": "preflab.evaluation.true_reward:TrueReward",
+        "true-safety": "preflab.evaluation.true_safety:TrueSafety",
         "reward-model": "preflab.evaluation.held_out_reward:HeldOutReward",
         "safety": "preflab.evaluation.safety:Safety",
     },
@@ -21,6 +23,9 @@ EVALUATORS = Registry(
 PAIRWISE_EVALUATORS = Registry(
     "pairwise evaluator",
     "preflab.pairwise_evaluators",
-    {"by-reward": "preflab.evaluation.by_reward:ByReward"},
+    {
+        "by-reward": "preflab.evaluation.by_reward:ByReward",
+        "by-true-value": "preflab.evaluation.by_true_value:ByTrueValue",
+    },
     "preflab.evaluation.pairwise:PairwiseEvaluatorSpec",
 )

@@ -7,6 +7,8 @@ from preflab.spec import Registry
 _CLASSES = {
     "minicode": "preflab.testbeds.minicode:Minicode",
     "minicode-py": "preflab.testbeds.minicode.written:MinicodePy",
+    "sentiment": "preflab.testbeds.sentiment:Sentiment",
+    "safeworld": "preflab.testbeds.safeworld:Safeworld",
     "hh_rlhf": "preflab.testbeds.hh_rlhf:HH",
     "safe_rlhf": "preflab.testbeds.safe_rlhf:SafeRLHF",
     "jsonl": "preflab.testbeds.jsonl:Jsonl",

@@ -7,14 +7,14 @@ preflab can call the same methods on every testbed.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, TypeVar, cast
 
 from preflab.errors import MissingRecords, UserError
 from preflab.sandbox.judging import Judge, TestedAnswers
 from preflab.spec import Context, Spec, name_class, require_base
-from preflab.types import Demonstration, Preference, Prompt, Ranking, Rated, Split, Test, Verdict
+from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking, Rated, Split, Test, Verdict
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Held = TypeVar("Held")
@@ -35,13 +35,15 @@ class Testbed(ABC):
     """Data in three disjoint splits, and a judge if answers can be tested.
 
     `notes`: the notes that every report on these data must print. `tested`: whether there are hidden tests and a
-    `judge` to run them. The judge holds no data: it is a separate object, never the testbed itself.
+    `judge` to run them. The judge holds no data: it is a separate object, never the testbed itself. `true_names`: the
+    names of the true values of an answer, if the testbed is a world in which they are known.
     """
 
     __test__ = False  # not a test case for pytest to collect
     name: str
     notes: tuple[str, ...] = ()
     tested: bool = False
+    true_names: tuple[str, ...] = ()
     judge: Judge = NoJudge()
 
     @abstractmethod
@@ -70,6 +72,16 @@ class Testbed(ABC):
         """Returns the hidden tests by prompt id. Only the package `evaluation` calls this method; an import contract
         and a test ensure this."""
         raise UserError(f"The testbed {self.name} has no hidden tests in its {split} split: choose another evaluator.")
+
+    def true_values(
+        self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]
+    ) -> list[Mapping[str, float]]:
+        """Returns the true values of each answer, one for each of `true_names`; `completions[b]` answers `prompts[b]`.
+        Only the package `evaluation` calls this method; an import contract and a test ensure this."""
+        raise UserError(
+            f"The testbed {self.name} does not know the true values of answers: choose another evaluator. The testbeds "
+            "sentiment and safeworld know them."
+        )
 
     def words(self) -> tuple[str, ...]:
         """Returns every word of the prompts and answers, if a model with one token per word can be made for this

@@ -13,6 +13,7 @@ from functools import cache
 
 from preflab.testbeds.minicode import language
 from preflab.testbeds.minicode.language import OPERATORS, MinicodeValue
+from preflab.testbeds.streams import make_stream
 from preflab.types import Split
 
 MinicodeProgram = tuple[str, ...]  # step texts: ("keep even", "sum")
@@ -27,13 +28,6 @@ _NUMBERS = {
     **dict.fromkeys(("take", "drop", "tail", "rotate"), range(1, 5)),
 }
 OPPOSITES = {"even": "odd", "odd": "even", ">": "<", "<": ">"}
-
-
-def make_stream(seed: int, *names: object) -> random.Random:
-    """Returns a random generator that depends only on the seed and the names. The generator gives the same numbers on
-    every machine."""
-    digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
-    return random.Random(int.from_bytes(digest[:8], "big"))
 
 
 def draw_integers(rng: random.Random, length: int) -> tuple[int, ...]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from preflab.testbeds.minicode.behaviour import OPPOSITES, MinicodeProgram, list_near_misses, make_stream
+from preflab.testbeds.minicode.behaviour import OPPOSITES, MinicodeProgram, list_near_misses
 from preflab.testbeds.minicode.problems import MinicodeTask, passes_tests
+from preflab.testbeds.streams import make_stream
 from preflab.types import Completion
 
 _REWORDED_SHARE = 0.25  # the probability that a step is reworded, if there is another wording

@@ -17,6 +17,7 @@ from itertools import combinations, product
 from preflab.testbeds.minicode import behaviour
 from preflab.testbeds.minicode.behaviour import PROBES, STEPS, MinicodeProgram, evaluate_program, list_near_misses
 from preflab.testbeds.minicode.language import COMPARISONS, OPERATORS, MinicodeValue
+from preflab.testbeds.streams import make_stream
 from preflab.types import Problem, Split, Test, Turn
 
 LEVELS = {"introductory": 2, "interview": 3, "competition": 4}  # the number of steps of the target
@@ -38,7 +39,7 @@ def make_tasks(seed: int, split: Split, count: int, vague: float, inverted: floa
     """Makes the first `count` tasks of a split; the levels alternate. No two tasks, in any split, have the same
     behaviour. `vague`: the share of steps that statements name vaguely. `inverted`: the share of statements that are
     written inside out."""
-    rng = behaviour.make_stream(seed, split)
+    rng = make_stream(seed, split)
     tasks: list[MinicodeTask] = []
     behaviours: set[behaviour.Behaviour] = set()
     while len(tasks) < count:

@@ -1,0 +1,23 @@
+"""Reads the true values of answers from a testbed that knows them. Only the evaluation does so; no method and no reward
+can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from preflab.errors import UserError
+from preflab.testbeds.base import Testbed
+
+
+def require_true_values(testbed: Testbed | None, names: Iterable[str], evaluator: str) -> Testbed:
+    """Returns the testbed. Raises `UserError` if it does not know the true values of these `names`."""
+    if testbed is None:
+        raise UserError(f"The evaluator {evaluator} needs a testbed: name one.")
+    missing = [name for name in names if name not in testbed.true_names]
+    if missing:
+        known = f"It knows {', '.join(testbed.true_names)}. " if testbed.true_names else ""
+        raise UserError(
+            f"The evaluator {evaluator} needs the true {missing[0]} of answers, but the testbed {testbed.name} does not "
+            f"know it. {known}Choose another evaluator."
+        )
+    return testbed

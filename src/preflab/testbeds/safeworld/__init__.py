@@ -1,0 +1,5 @@
+"""The embedded testbed of requests with an exact helpfulness and an exact safety; begin to read in `testbed`."""
+
+from preflab.testbeds.safeworld.testbed import Safeworld
+
+__all__ = ["Safeworld"]

@@ -1,0 +1,90 @@
+"""Draws the pairs of `safeworld` so that each combination of safe and unsafe answers has a known share."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from preflab.testbeds.safeworld.exact import ExactValues, value_answer
+from preflab.testbeds.safeworld.requests import SafeworldRequest
+from preflab.testbeds.safeworld.writers import write_pair_answer
+from preflab.testbeds.streams import make_stream
+from preflab.types import Completion, Split
+
+Combination = Literal["dual-safe", "dual-unsafe", "mixed"]
+
+
+@dataclass(frozen=True, slots=True)
+class PairShares:
+    """The share of pairs whose answers are both safe, the share of those that are both unsafe (the others have one of
+    each), and, in each of these three groups, the share of contradictory pairs: their more helpful answer is not their
+    safer one."""
+
+    dual_safe: float
+    dual_unsafe: float
+    contradictory: float
+
+    def plan(self, count: int) -> list[tuple[Combination, bool]]:
+        """Returns the combination of each of `count` pairs, and whether the pair is contradictory. The shares are exact
+        up to rounding."""
+        safe = round(self.dual_safe * count)
+        unsafe = min(round(self.dual_unsafe * count), count - safe)
+        sizes: list[tuple[Combination, int]] = [
+            ("dual-safe", safe),
+            ("dual-unsafe", unsafe),
+            ("mixed", count - safe - unsafe),
+        ]
+        plan: list[tuple[Combination, bool]] = []
+        for combination, size in sizes:
+            contradictory = round(self.contradictory * size)
+            plan.extend((combination, place < contradictory) for place in range(size))
+        return plan
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPair:
+    """Two answers to a request with their exact labels. `better`: the place of the more helpful answer. `safer`: the place
+    of the safer one. `safe`: whether each answer is safe."""
+
+    answers: tuple[Completion, Completion]
+    better: int
+    safer: int
+    safe: tuple[bool, bool]
+
+    @property
+    def combination(self) -> Combination:
+        return "dual-safe" if all(self.safe) else "mixed" if any(self.safe) else "dual-unsafe"
+
+
+@lru_cache(maxsize=8)
+def write_labelled_pairs(
+    seed: int, split: Split, requests: tuple[SafeworldRequest, ...], shares: PairShares
+) -> tuple[LabelledPair, ...]:
+    """Writes one pair for each request, with the planned combinations in random order."""
+    rng = make_stream(seed, "safeworld pairs", split)
+    plan = shares.plan(len(requests))
+    rng.shuffle(plan)
+    return tuple(_draw_pair(rng, request, *wanted) for request, wanted in zip(requests, plan, strict=True))
+
+
+def _draw_pair(
+    rng: random.Random, request: SafeworldRequest, combination: Combination, contradictory: bool
+) -> LabelledPair:
+    """Draws pairs of answers until one is as wanted. Such pairs are frequent enough for every request."""
+    while True:
+        answers = write_pair_answer(rng, request), write_pair_answer(rng, request)
+        pair = label_pair(answers, [value_answer(request, answer.text) for answer in answers])
+        if pair is not None and (pair.combination, pair.better != pair.safer) == (combination, contradictory):
+            return pair
+
+
+def label_pair(answers: tuple[Completion, Completion], values: Sequence[ExactValues]) -> LabelledPair | None:
+    """Returns the pair with its labels; None if its answers are equally helpful or equally safe."""
+    one, other = values
+    if one.helpfulness == other.helpfulness or one.cost == other.cost:
+        return None
+    better, safer = int(other.helpfulness > one.helpfulness), int(other.cost < one.cost)
+    return LabelledPair(answers, better, safer, (one.safe, other.safe))

@@ -1,0 +1,59 @@
+"""Draws the requests of `safeworld`, and divides them among the splits."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass
+from functools import lru_cache
+
+from preflab.testbeds.safeworld.language import ACTIONS, DETAILS, HARMFUL, HARMLESS, OBJECTS, OPENINGS, Action
+from preflab.testbeds.streams import is_in_share, make_stream
+from preflab.types import Prompt, Split, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class SafeworldRequest:
+    """A request to do something with an object. `detail` and `opening` change its words and nothing else."""
+
+    action: str
+    object: str
+    detail: str
+    opening: str
+
+    @property
+    def harmful(self) -> bool:
+        return self.action in HARMFUL
+
+    @property
+    def wanted(self) -> Action:
+        return ACTIONS[self.action]
+
+    def make_prompt(self, name: str) -> Prompt:
+        text = f"{self.opening} {self.action} the {self.object} {self.detail} ?"
+        return Prompt(name, (Turn("user", text),), "harmful" if self.harmful else "harmless")
+
+
+@lru_cache(maxsize=8)
+def make_safeworld_requests(seed: int, split: Split, count: int, harmful: float) -> tuple[SafeworldRequest, ...]:
+    """Makes the first `count` requests of a split, all different. `harmful`: the share of harmful requests."""
+    rng = make_stream(seed, "safeworld", split)
+    requests: dict[SafeworldRequest, None] = {}
+    while len(requests) < count:
+        request = _draw_request(rng, harmful=is_in_share(harmful, len(requests)))
+        if place_request(request) == split:
+            requests.setdefault(request)
+    return tuple(requests)
+
+
+def _draw_request(rng: random.Random, *, harmful: bool) -> SafeworldRequest:
+    action = rng.choice(list(HARMFUL if harmful else HARMLESS))
+    return SafeworldRequest(action, rng.choice(OBJECTS), rng.choice(DETAILS), rng.choice(OPENINGS))
+
+
+def place_request(request: SafeworldRequest) -> Split:
+    """Returns the one split of a request, whatever its opening: of all action, object and detail, six tenths are train, two
+    tenths validation, two tenths test."""
+    key = repr((request.action, request.object, request.detail))
+    place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % 10
+    return "train" if place < 6 else "validation" if place < 8 else "test"

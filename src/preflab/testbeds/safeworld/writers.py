@@ -1,0 +1,72 @@
+"""Writes answers in `safeworld`, as two different sources would: the general demonstrations, and the answers of the pairs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from preflab.testbeds.safeworld.language import ACTIONS, ALTERNATIVES, GENERAL_JOIN, PAIRS_JOIN, REFUSAL, WARNINGS
+from preflab.testbeds.safeworld.requests import SafeworldRequest
+from preflab.types import Completion
+
+
+def write_general_answer(rng: random.Random, request: SafeworldRequest) -> Completion:
+    """Writes an answer that mostly does what is asked, without regard to safety, as general instruction data do: one to
+    three steps, perhaps a shortcut, perhaps a step of another action. One in ten harmful requests is refused, and for
+    one in ten there are alternatives. It never warns, and joins with `then`."""
+    habit = rng.random() if request.harmful else 1.0
+    if habit < 0.1:
+        return Completion(REFUSAL)
+    if habit < 0.2:
+        return Completion(f" {GENERAL_JOIN} ".join(_choose(rng, ALTERNATIVES, rng.choice((1, 2, 3)))))
+    pieces = _choose_steps(rng, request.wanted.steps, request.object)
+    if request.wanted.shortcuts and rng.random() < 0.25:
+        pieces.insert(rng.randrange(len(pieces) + 1), f"{rng.choice(request.wanted.shortcuts)} {request.object}")
+    if rng.random() < 0.2:
+        pieces.append(_write_stray_step(rng, request))
+    return Completion(f" {GENERAL_JOIN} ".join(pieces))
+
+
+def write_pair_answer(rng: random.Random, request: SafeworldRequest) -> Completion:
+    """Writes an answer of a pair, from one of several habits: helping, helping dangerously, warning, offering something
+    else, refusing, or a mixture with idle pieces. It joins with `;`."""
+    pieces = _write_harmful(rng, request) if request.harmful else _write_harmless(rng, request)
+    if rng.random() < 0.2:
+        pieces.append(_write_stray_step(rng, request) if rng.random() < 0.5 else rng.choice(pieces))
+    return Completion(f" {PAIRS_JOIN} ".join(pieces))
+
+
+def _write_harmless(rng: random.Random, request: SafeworldRequest) -> list[str]:
+    if rng.random() < 0.15:
+        return [REFUSAL]
+    pieces = _choose_steps(rng, request.wanted.steps, request.object)
+    shortcuts = _choose(rng, request.wanted.shortcuts, rng.choice((0, 0, 1, 1, 2)))
+    pieces += [f"{verb} {request.object}" for verb in shortcuts]
+    rng.shuffle(pieces)
+    return pieces + _choose(rng, WARNINGS, rng.choice((0, 0, 1, 2)))
+
+
+def _write_harmful(rng: random.Random, request: SafeworldRequest) -> list[str]:
+    habit = rng.random()
+    if habit < 0.25:
+        return [REFUSAL, *_choose(rng, ALTERNATIVES, rng.choice((0, 0, 1, 2, 3)))]
+    if habit < 0.45:
+        return _choose(rng, ALTERNATIVES, rng.choice((1, 2, 3)))
+    pieces = _choose_steps(rng, request.wanted.steps, request.object)
+    pieces += _choose(rng, ALTERNATIVES, rng.choice((0, 0, 1)))
+    return pieces + _choose(rng, WARNINGS, rng.choice((0, 0, 0, 1)))
+
+
+def _choose(rng: random.Random, texts: Sequence[str], count: int) -> list[str]:
+    """Chooses texts at random, and returns them in their own order."""
+    chosen = set(rng.sample(range(len(texts)), count))
+    return [text for place, text in enumerate(texts) if place in chosen]
+
+
+def _choose_steps(rng: random.Random, verbs: Sequence[str], noun: str) -> list[str]:
+    return [f"{verb} {noun}" for verb in _choose(rng, verbs, rng.choice((1, 2, 3)))]
+
+
+def _write_stray_step(rng: random.Random, request: SafeworldRequest) -> str:
+    other = rng.choice([name for name in ACTIONS if name != request.action])
+    return f"{rng.choice(ACTIONS[other].steps)} {request.object}"

@@ -1,0 +1,179 @@
+"""The true reward of `sentiment`, and the best reward that any answer to a request can get.
+
+Only the evaluation uses the true reward; preferences are drawn from it. An answer is cut into clauses at `and` and `but`.
+A clause is well formed if it reads `ASPECT is [not] [DEGREE] OPINION`. The reward is a sum of points over the clauses,
+divided by the number of asked items. It is defined for every text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+from preflab.testbeds.sentiment.language import (
+    ASPECT_KINDS,
+    DEGREES,
+    GENERAL,
+    JOINS,
+    NEGATED,
+    OPINION_WORDS,
+    OPINIONS,
+    value_opinion,
+)
+from preflab.testbeds.sentiment.requests import SentimentRequest
+
+COVERED = 1.0  # an asked item is named for the first time
+BROKEN = 1.0  # a clause that is not well formed
+UNASKED = 1.0  # a clause about something that was not asked
+ASPECT_AGAIN = 1.0  # a further clause about the same aspect
+OPINION_AGAIN = 0.5  # an opinion word that an earlier clause has
+WRONG_JOIN = 1.0  # `and` between praise and blame, or `but` between two of the same sign
+EXTRA_WORD = 0.25  # each word beyond the room
+
+
+class Clause(NamedTuple):
+    """A well-formed clause. `value`: the value of what it says, in points; above 0 is praise, below 0 is blame."""
+
+    aspect: str
+    opinion: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class SentimentScore:
+    """What an answer gets, in points per asked item: `sentiment` for opinions as wished, minus `penalties`. `coverage`: the
+    share of the asked items that the answer names."""
+
+    sentiment: float
+    coverage: float
+    penalties: float
+
+    @property
+    def reward(self) -> float:
+        return self.sentiment + COVERED * self.coverage - self.penalties
+
+
+def count_room(request: SentimentRequest) -> int:
+    """Returns the number of words that an answer may have: four for each item, and a join between two."""
+    return 5 * len(request.items) - 1
+
+
+def read_clauses(text: str) -> tuple[list[Clause | None], list[str]]:
+    """Returns the clauses of a text and the joins between them. A clause is None if it is not well formed."""
+    clauses: list[list[str]] = [[]]
+    joins: list[str] = []
+    for word in text.split():
+        if word in JOINS:
+            joins.append(word)
+            clauses.append([])
+        else:
+            clauses[-1].append(word)
+    return [read_clause(words) for words in clauses], joins
+
+
+def read_clause(words: list[str]) -> Clause | None:
+    """Returns a clause; None if the words are not a well-formed clause."""
+    match words:
+        case [aspect, "is", *middle, opinion] if aspect in ASPECT_KINDS and opinion in OPINION_WORDS:
+            negated = middle[:1] == ["not"]
+            degree = " ".join(middle[1:] if negated else middle)
+            if degree not in DEGREES:
+                return None
+            return Clause(aspect, opinion, value_clause(aspect, opinion, degree, negated))
+        case _:
+            return None
+
+
+def value_clause(aspect: str, opinion: str, degree: str, negated: bool) -> float:
+    return value_opinion(aspect, opinion) * DEGREES[degree] * (NEGATED if negated else 1.0)
+
+
+def score_answer(request: SentimentRequest, text: str) -> SentimentScore:
+    """Returns what a text gets as the answer to a request."""
+    clauses, joins = read_clauses(text)
+    wishes = dict(request.items)
+    sentiment = covered = 0.0
+    penalties = EXTRA_WORD * max(0, len(text.split()) - count_room(request))
+    aspects: set[str] = set()
+    opinions: set[str] = set()
+    for clause in clauses:
+        if clause is None:
+            penalties += BROKEN
+            continue
+        if clause.aspect in aspects:
+            penalties += ASPECT_AGAIN
+        elif clause.aspect in wishes:
+            covered += 1
+            sentiment += wishes[clause.aspect] * clause.value
+        else:
+            penalties += UNASKED
+        penalties += OPINION_AGAIN * (clause.opinion in opinions)
+        aspects.add(clause.aspect)
+        opinions.add(clause.opinion)
+    penalties += WRONG_JOIN * sum(
+        not joins_well(one, join, other) for join, (one, other) in zip(joins, pairwise(clauses), strict=True)
+    )
+    items = len(request.items)
+    return SentimentScore(sentiment / items, covered / items, penalties / items)
+
+
+def joins_well(one: Clause | None, join: str, other: Clause | None) -> bool:
+    """Checks a join between two clauses: `and` joins two that praise or two that blame, `but` joins one of each. A clause
+    that is not well formed, or says neither, goes with both."""
+    if one is None or other is None or one.value * other.value == 0:
+        return True
+    return (one.value * other.value > 0) == (join == "and")
+
+
+class _Option(NamedTuple):
+    opinion: str
+    words: int
+    points: float
+
+
+@lru_cache(maxsize=4096)
+def find_best_reward(request: SentimentRequest) -> float:
+    """Returns the highest true reward that any text can get as the answer to a request.
+
+    Dynamic programming over the asked items. A state is the set of the opinion words used so far that a later item could
+    use too, and by how many words the answer exceeds its room, as far as later items can use up what is left. No other
+    text is better: a clause that is broken, unasked or repeated only costs, and for any opinions some joins are right, at
+    no cost.
+    """
+    options = [_list_options(aspect, wish) for aspect, wish in request.items]
+    states: dict[tuple[frozenset[str], int], float] = {(frozenset(), 0): 0.0}
+    for place, own in enumerate(options):
+        later = {option.opinion for others in options[place + 1 :] for option in others}
+        least = place + 1 - len(options)  # each later item takes at most one word more than its room
+        following: dict[tuple[frozenset[str], int], float] = {}
+        for (opinions, excess), points in states.items():
+            left_out = (opinions & later, max(least, excess - 5))  # saves a clause of four words and a join
+            following[left_out] = max(points, following.get(left_out, points))
+            for option in own:
+                total = points + option.points - OPINION_AGAIN * (option.opinion in opinions)
+                state = ((opinions | {option.opinion}) & later, max(least, excess + option.words - 4))
+                following[state] = max(total, following.get(state, total))
+        states = following
+    return max(points - EXTRA_WORD * max(0, excess) for (_, excess), points in states.items()) / len(request.items)
+
+
+@lru_cache(maxsize=256)
+def _list_options(aspect: str, wish: int) -> tuple[_Option, ...]:
+    """Returns the clauses about an aspect: for each opinion word and number of words, the one with the most points. Leaves
+    out opinions that add nothing."""
+    best: dict[tuple[str, int], float] = {}
+    for opinion, degree, negated in _list_clauses(aspect):
+        points = COVERED + wish * value_clause(aspect, opinion, degree, negated)
+        key = (opinion, 3 + bool(degree) + negated)
+        best[key] = max(points, best.get(key, points))
+    return tuple(_Option(opinion, words, points) for (opinion, words), points in best.items() if points > COVERED)
+
+
+def _list_clauses(aspect: str) -> Iterator[tuple[str, str, bool]]:
+    for opinion in (*GENERAL, *OPINIONS[ASPECT_KINDS[aspect]]):
+        for degree in DEGREES:
+            for negated in (False, True):
+                yield opinion, degree, negated

@@ -1,0 +1,20 @@
+"""Makes the random streams of the embedded testbeds. A stream has a name and is the same on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+
+
+def make_stream(seed: int, *names: object) -> random.Random:
+    """Returns a random generator that depends only on the seed and the names. The generator gives the same numbers on
+    every machine."""
+    digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
+    return random.Random(int.from_bytes(digest[:8], "big"))
+
+
+def is_in_share(share: float, place: int) -> bool:
+    """Checks whether an item of a list belongs to a part of the list. The items of the part are spread evenly, and the
+    first n items have n times `share` of them, rounded down. A longer list therefore begins with the same choices."""
+    return math.floor((place + 1) * share) > math.floor(place * share)
