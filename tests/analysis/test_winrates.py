@@ -52,7 +52,7 @@ def test_several_seeds_use_the_crossed_analysis() -> None:
     table = (rng.random((3, 200)) < runs).astype(float)
     crossed, pooled = mean_of_cells(table), mean_of_cells(table.reshape(1, -1))
     assert (crossed.seeds, crossed.reason) == (3, "")
-    assert pooled.reason == "one run of each arm: the interval says nothing about other training runs"
+    assert pooled.reason == "one seed: the interval says nothing about other training runs"
     assert crossed.se is not None and pooled.se is not None and crossed.se > 3 * pooled.se
 
 

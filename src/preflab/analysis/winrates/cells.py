@@ -15,7 +15,7 @@ from preflab.analysis.record import Interval
 from preflab.analysis.spread import ROUNDING
 from preflab.analysis.statistics import ALPHA
 
-ONE_SEED = "one run of each arm: the interval says nothing about other training runs"
+ONE_SEED = "one seed: the interval says nothing about other training runs"
 FEW_PROMPTS = "one prompt: how much prompts differ cannot be estimated, so there is no interval"
 NO_SPREAD = "no spread between the cells was seen: the interval has no width and says nothing about other prompts"
 

@@ -57,6 +57,10 @@ class PreferenceJudge(ABC):
         """Returns how many calls of an endpoint `compare` would need for these questions, and their cost."""
         return CallEstimate()
 
+    def check_caps(self, estimate: CallEstimate) -> None:
+        """Raises `UserError` if calls of an endpoint would exceed a cap. A judge without an endpoint has no cap."""
+        del estimate
+
 
 def name_pair(prompt: str, first: str, second: str) -> str:
     """Returns the name of a pair of answers. It depends on the prompt's id and the answers' texts alone, so that a label

@@ -26,6 +26,9 @@ class EndpointJudge(PreferenceJudge):
     def estimate(self, questions: Sequence[PreferenceQuestion]) -> CallEstimate:
         return self.endpoint.estimate([self._body(pair) for pair in both_orders(questions)])
 
+    def check_caps(self, estimate: CallEstimate) -> None:
+        self.endpoint.check_caps(estimate)
+
     def _ask(self, pairs: Sequence[ShownPair]) -> list[OrderReply]:
         replies = self.endpoint.ask([self._body(pair) for pair in pairs])
         return [OrderReply(read_letter(reply.text, cut=reply.cut), reply.text) for reply in replies]

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, JsonValue, ValidationError
@@ -91,15 +91,22 @@ class _Answer(BaseModel):
     usage: _Usage | None = None
 
 
-class Endpoint:
-    """The open endpoint of one model. `sent`: the number of requests so far, `spent`: their cost as far as it is
+@dataclass
+class EndpointUse:
+    """What has been used of the caps, by all models of one command. sent: requests. spent: their cost, as far as it is
     known."""
 
-    def __init__(self, model: str, settings: EndpointSettings) -> None:
+    sent: int = 0
+    spent: float = 0.0
+
+
+class Endpoint:
+    """The open endpoint of one model. `use`: what counts against the caps."""
+
+    def __init__(self, model: str, settings: EndpointSettings, use: EndpointUse | None = None) -> None:
         self.model = model
         self.settings = settings
-        self.sent = 0
-        self.spent = 0.0
+        self.use = EndpointUse() if use is None else use
         self._key = read_key(settings)
         if settings.max_cost is not None and (settings.price_in is None or settings.price_out is None):
             raise UserError("A cap on the cost needs the prices of a million tokens. Give --price-in and --price-out.")
@@ -132,15 +139,16 @@ class Endpoint:
     def check_caps(self, estimate: CallEstimate) -> None:
         """Raises `UserError` if the calls that are needed would exceed the cap on calls or on the cost."""
         settings = self.settings
-        if self.sent + estimate.calls > settings.max_calls:
+        calls, cost = self.use.sent + estimate.calls, self.use.spent + (estimate.cost or 0.0)
+        if calls > settings.max_calls:
             raise UserError(
-                f"{self.label} would get {self.sent + estimate.calls:,} requests, but the cap is {settings.max_calls:,}. "
-                "Ask about fewer prompts, or raise --max-calls (`max_calls`). Nothing was asked."
+                f"{self.label} would get {calls:,} requests, but the cap is {settings.max_calls:,}. Ask about fewer "
+                "prompts, or raise --max-calls (`max_calls`). Nothing was asked."
             )
-        if settings.max_cost is not None and estimate.cost and self.spent + estimate.cost > settings.max_cost:
+        if settings.max_cost is not None and cost > settings.max_cost:
             raise UserError(
-                f"{self.label} would cost up to {self.spent + estimate.cost:,.2f}, but the cap is {settings.max_cost:,.2f}. "
-                "Ask about fewer prompts, or raise --max-cost (`max_cost`). Nothing was asked."
+                f"{self.label} would cost up to {cost:,.2f}, but the cap is {settings.max_cost:,.2f}. Ask about fewer "
+                "prompts, or raise --max-cost (`max_cost`). Nothing was asked."
             )
 
     def ask(self, bodies: Sequence[Mapping[str, Any]]) -> list[ModelReply]:
@@ -186,13 +194,13 @@ class Endpoint:
         for key, body in waiting:
             reply = await self._ask_patiently(client, body)
             self.cache.add(key, reply)
-            self.spent += self._cost(reply.tokens_in, reply.tokens_out) or 0.0
+            self.use.spent += self._cost(reply.tokens_in, reply.tokens_out) or 0.0
 
     async def _ask_patiently(self, client: AsyncOpenAI, body: Mapping[str, Any]) -> ModelReply:
         trouble = ""
         for attempt in range(self.settings.retries + 1):
             self._check_spent()
-            self.sent += 1
+            self.use.sent += 1
             try:
                 async with asyncio.timeout(self.settings.timeout):
                     return self._read(await self._send(client, body))
@@ -215,12 +223,12 @@ class Endpoint:
 
     def _check_spent(self) -> None:
         settings, kept = self.settings, "The replies so far are kept."
-        if self.sent >= settings.max_calls:
+        if self.use.sent >= settings.max_calls:
             raise UserError(
-                f"{self.label} has got {self.sent:,} requests, the cap, repeated ones included. {kept} Raise --max-calls."
+                f"{self.label} has got {self.use.sent:,} requests, the cap, repeated ones included. {kept} Raise --max-calls."
             )
-        if settings.max_cost is not None and self.spent >= settings.max_cost:
-            raise UserError(f"{self.label} has cost {self.spent:,.2f}, the cap. {kept} Raise --max-cost.")
+        if settings.max_cost is not None and self.use.spent >= settings.max_cost:
+            raise UserError(f"{self.label} has cost {self.use.spent:,.2f}, the cap. {kept} Raise --max-cost.")
 
     async def _send(self, client: AsyncOpenAI, body: Mapping[str, Any]) -> str:
         """Returns the text of the endpoint's answer. Raises `TemporaryTrouble` if another try may succeed."""
@@ -292,11 +300,6 @@ def read_key(settings: EndpointSettings) -> str:
             "that is not ASCII."
         )
     return key
-
-
-def say_estimate(label: str, estimate: CallEstimate) -> None:
-    """Prints an estimate on standard error."""
-    print(f"{label}: {estimate.describe()}", file=sys.stderr, flush=True)
 
 
 def _read_wait(header: str | None) -> float:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from preflab.errors import UserError, nearest
 from preflab.evaluation.preference.base import PreferenceJudge
-from preflab.evaluation.preference.endpoint import Endpoint, EndpointSettings
+from preflab.evaluation.preference.endpoint import Endpoint, EndpointSettings, EndpointUse
 from preflab.evaluation.preference.template import LETTER_TEMPLATE, SENTENCE_TEMPLATE, read_template
 from preflab.spec import Context, HoldsModels, Spec
 
@@ -57,14 +57,21 @@ class JudgeSettings(HoldsModels):
         path = settings_of(self.judge.model).get("path", self.judge.model)
         return self.model_copy(update={"judge": self.judge.model_copy(update={"model": path})})
 
+    @property
+    def template_name(self) -> str:
+        """The template that the judge reads; '' for a reward model, which reads none."""
+        default = {"openai": SENTENCE_TEMPLATE, "local": LETTER_TEMPLATE}.get(self.judge.by, "")
+        return self.template or default
+
     @contextmanager
-    def open_judge(self, context: Context) -> Generator[PreferenceJudge]:
-        """Opens the judge. Raises `UserError` if the template or the model cannot be read, or if a key is missing."""
+    def open_judge(self, context: Context, use: EndpointUse | None = None) -> Generator[PreferenceJudge]:
+        """Opens the judge. `use`: counts the calls of an endpoint against the caps. Raises `UserError` if the template or
+        the model cannot be read, or if a key is missing."""
         if self.judge.by == "openai":
             from preflab.evaluation.preference.by_endpoint import EndpointJudge
 
-            template = read_template(self.template or SENTENCE_TEMPLATE)
-            yield EndpointJudge(Endpoint(self.judge.model, self.endpoint), template)
+            template = read_template(self.template_name)
+            yield EndpointJudge(Endpoint(self.judge.model, self.endpoint, use), template)
         elif self.judge.by == "local":
             yield self._open_local(context)
         else:
@@ -82,6 +89,6 @@ class JudgeSettings(HoldsModels):
         from preflab.models.load import load_model
         from preflab.models.spec import ModelSpec
 
-        template = read_template(self.template or LETTER_TEMPLATE)
+        template = read_template(self.template_name)
         lm = load_model(ModelSpec(name=self.judge.model), seed=0, device=context.device, date=context.date)
         return LetterJudge(lm, template)
