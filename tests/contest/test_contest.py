@@ -18,9 +18,11 @@ from tests.evaluation.preference.test_endpoint_judge import CANARY, prefer_good
 import preflab
 from preflab.contest.analysis import find_position_bias
 from preflab.evaluation.preference.base import PairVerdict, name_pair
+from preflab.models.facts import TRAINED_ON
 from preflab.models.heads import make_reward_model
 from preflab.models.load import load_model
 from preflab.models.spec import ModelSpec, TinyShape
+from preflab.testbeds.provenance import describe_provenance
 
 
 def answer(prompt: str) -> str:
@@ -147,7 +149,7 @@ def test_several_seeds_meet_seed_by_seed(
 
 def test_models_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Protects the local kinds: a saved policy answers, a saved model judges by its letters, and a reward model by its scores;
-    the same seed gives the same result."""
+    the same seed gives the same result. A reward model that learned from the contestant's data is refused."""
     policy = load_model(
         ModelSpec(name="tiny", tiny=TinyShape(width=16, layers=1, heads=2, inner=16, context=2048)), seed=0
     )
@@ -164,6 +166,12 @@ def test_models_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [result["template"] for result in results] == ["helpful-letter", ""]
     assert results[0]["pairs"][0]["position_bias"] is not None
     assert results[1]["pairs"][0]["position_bias"] is None
+    assert "does not say what it was trained on" in results[1]["notes"][0]
+    for model in ("policy", "rm"):  # both say that they learned from the same first turns
+        record = describe_provenance("jsonl", "all", ["a", "b"])
+        (tmp_path / model / TRAINED_ON).write_text(json.dumps([record]))
+    code, _, err = run(*words, "--judge", f"reward:{tmp_path / 'rm'}", capsys=capsys)
+    assert (code, "The evaluator was trained on jsonl" in err) == (2, True)
     assert results[1]["pairs"][0]["shares"]["unreadable"]["estimate"] == 0
 
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from preflab.contest.answer_file import AnswersById
 from preflab.contest.answering import answers_at_hand, ask_answers, draw_answers, request_bodies
 from preflab.contest.contestant import Entrant
 from preflab.contest.labels import read_labelled_pairs, read_labels
+from preflab.contest.provenance import check_training_data
 from preflab.contest.record import ContestResult
 from preflab.contest.words import agreement_words
 from preflab.errors import UserError
@@ -27,6 +29,7 @@ from preflab.evaluation.preference.estimate import CallEstimate
 from preflab.evaluation.preference.spec import JudgeSettings
 from preflab.sampling.base import Decoding
 from preflab.spec import Context
+from preflab.testbeds import TESTBEDS
 from preflab.testbeds.base import Testbed, TestbedSpec, require_testbed
 from preflab.types import Prompt
 
@@ -65,6 +68,7 @@ def hold_contest(contest: Contest, say: Announce) -> HeldContest:
     if labels and seeds_of(contest) > 1:
         raise UserError("--labels corrects contestants with one seed each, but these have several. Compare one seed.")
     labelled, label_outcomes = read_labelled_pairs(contest.agreement)
+    unknown = list(check_training_data(contest.judge, contest.contestants))
     use = EndpointUse()
     with ExitStack() as stack:
         context = Context(seed=contest.seed, device=contest.device)
@@ -75,6 +79,7 @@ def hold_contest(contest: Contest, say: Announce) -> HeldContest:
             pair: make_questions(prompts, answers[pair[0].name], answers[pair[1].name]) for pair in pairs_of(contest)
         }
         questions = [question for row in rows.values() for seed in row for question in seed]
+        known = match_labels(labels, questions)
         estimate = judge.estimate([*labelled, *questions])
         judge.check_caps(estimate)
         asked = f"{len(questions)} pairs and {len(labelled)} labelled pairs"
@@ -83,8 +88,7 @@ def hold_contest(contest: Contest, say: Announce) -> HeldContest:
         if agreement is not None:
             say(agreement_words(agreement))
         judged = [JudgedPairs(a.name, b.name, row, judge_rows(judge, row)) for (a, b), row in rows.items()]
-    known = match_labels(labels, questions)
-    return HeldContest(analyse_contest(contest, testbed, judged, known, agreement, notes), judged)
+    return HeldContest(analyse_contest(contest, testbed, judged, known, agreement, [*unknown, *notes]), judged)
 
 
 def seeds_of(contest: Contest) -> int:
@@ -251,5 +255,17 @@ def analyse_contest(
         agreement=agreement,
         pairs=tuple(analyse_pair(pair, labels, family=len(judged), can_judge=can_judge) for pair in judged),
         scores=bradley_terry(names, every) if len(names) > 2 else None,
+        settings=dump_settings(contest),
         notes=tuple(notes),
     )
+
+
+def dump_settings(contest: Contest) -> dict[str, Any]:
+    """Returns the settings of a contest as plain data."""
+    return {
+        "testbed": TESTBEDS.dump(contest.testbed),
+        "judge": contest.judge.model_dump(mode="json"),
+        "decoding": contest.decoding.model_dump(mode="json"),
+        "prompts": contest.prompts,
+        "seed": contest.seed,
+    }

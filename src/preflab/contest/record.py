@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from preflab.analysis.record import ComparisonVerdict, Interval
 from preflab.analysis.record.base import Record
@@ -77,5 +77,7 @@ class ContestResult(Record):
     """All pairs of contestants."""
     scores: ArmScores | None = None
     """The Bradley-Terry scores of all contestants; None for two contestants."""
+    settings: dict[str, Any]
+    """All settings of the contest: of the testbed, the judge and the decoding, and the seed."""
     notes: tuple[str, ...] = ()
     """Sentences that say what limits the numbers."""

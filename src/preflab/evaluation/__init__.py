@@ -18,6 +18,9 @@ EVALUATORS = Registry(
 PAIRWISE_EVALUATORS = Registry(
     "pairwise evaluator",
     "preflab.pairwise_evaluators",
-    {"by-reward": "preflab.evaluation.by_reward:ByReward"},
+    {
+        "by-reward": "preflab.evaluation.by_reward:ByReward",
+        "preference-judge": "preflab.evaluation.preference.evaluator:PreferenceEvaluator",
+    },
     "preflab.evaluation.pairwise:PairwiseEvaluatorSpec",
 )

@@ -179,13 +179,17 @@ def test_the_key_is_in_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         ({"base_url": "http://user:pass@localhost/v1"}, "must not contain a user or a password"),
         ({"base_url": "http://localhost/v1?key=1"}, "a base address has no query"),
         ({"base_url": "localhost"}, "not an http or https address"),
+        (
+            {"base_url": "http://localhost/v1", "request": {"model": "x"}},
+            "the field `model` of a request cannot be changed",
+        ),
         ({"base_url": OPENAI}, "needs a key in the environment variable NO_KEY"),
     ],
 )
 def test_a_wrong_endpoint_is_refused(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
     """Protects from keys in addresses, which files record, and from a missing key: one message each."""
     with pytest.raises(UserError, match=words):
-        compare("", tmp_path, [question(1)], key_variable="NO_KEY", **settings)
+        compare(OPENAI, tmp_path, [question(1)], key_variable="NO_KEY", **settings)
 
 
 def test_fields_of_a_request_can_be_changed(tmp_path: Path) -> None:

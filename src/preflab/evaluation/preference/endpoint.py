@@ -43,6 +43,15 @@ def _check_base(url: str) -> str:
     return address.rstrip("/")
 
 
+def _check_request(request: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Returns further fields of a request. Raises `ValueError` for a field that the question itself sets, or that would
+    change the form of the reply."""
+    fixed = next((name for name in ("model", "messages", "stream", "n") if name in request), None)
+    if fixed is not None:
+        raise ValueError(f"the field `{fixed}` of a request cannot be changed")
+    return request
+
+
 class EndpointSettings(Spec):
     """base_url: the address of the endpoint, up to `/v1`. key_variable: the environment variable with the key.
 
@@ -66,7 +75,7 @@ class EndpointSettings(Spec):
     price_in: float | None = Field(default=None, ge=0)
     price_out: float | None = Field(default=None, ge=0)
     max_cost: float | None = Field(default=None, gt=0)
-    request: dict[str, JsonValue] = {}
+    request: Annotated[dict[str, JsonValue], AfterValidator(_check_request)] = {}
     cache: str = ""
 
 
