@@ -83,7 +83,8 @@ def hold_contest(contest: Contest, say: Announce) -> HeldContest:
         estimate = judge.estimate([*labelled, *questions])
         judge.check_caps(estimate)
         asked = f"{len(questions)} pairs and {len(labelled)} labelled pairs"
-        say(f"{contest.judge.judge} judges {asked} in both orders{words_of(estimate)}")
+        orders = "" if contest.judge.judge.by == "reward" else " in both orders"
+        say(f"{contest.judge.judge} judges {asked}{orders}{words_of(estimate)}")
         agreement = check_judge(judge, labelled, label_outcomes)
         if agreement is not None:
             say(agreement_words(agreement))
