@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from preflab._version import __version__
 
 if TYPE_CHECKING:
-    from preflab.api import StudyOutcome, Trained, compare, fit, plan_study, report_study, run_study
+    from preflab.api import StudyOutcome, Trained, compare, fit, measure_win_rates, plan_study, report_study, run_study
+    from preflab.contest.record import ContestResult
     from preflab.errors import UserError
     from preflab.spec import Context, Spec
     from preflab.study.forecast import Forecast
@@ -22,7 +23,17 @@ if TYPE_CHECKING:
 _HOMES = {
     "preflab.errors": ("UserError",),
     "preflab.spec": ("Context", "Spec"),
-    "preflab.api": ("StudyOutcome", "Trained", "compare", "fit", "plan_study", "report_study", "run_study"),
+    "preflab.api": (
+        "StudyOutcome",
+        "Trained",
+        "compare",
+        "fit",
+        "measure_win_rates",
+        "plan_study",
+        "report_study",
+        "run_study",
+    ),
+    "preflab.contest.record": ("ContestResult",),
     "preflab.study.forecast": ("Forecast",),
     "preflab.study.load": ("load_study",),
     "preflab.types": (
@@ -40,6 +51,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # a literal list, because type checkers read it; a test checks that it agrees with _HOMES
     "Completion",
+    "ContestResult",
     "Context",
     "Demonstration",
     "Forecast",
@@ -57,6 +69,7 @@ __all__ = [  # a literal list, because type checkers read it; a test checks that
     "compare",
     "fit",
     "load_study",
+    "measure_win_rates",
     "plan_study",
     "report_study",
     "run_study",

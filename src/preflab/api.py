@@ -16,6 +16,7 @@ from preflab.analysis.scores import Scores
 from preflab.analysis.statistics import compare_scores
 from preflab.arm.spec import Arm
 from preflab.errors import UserError
+from preflab.paths import user_path
 from preflab.report import write_report
 from preflab.rewards import parse_cost, parse_reward
 from preflab.spec import parse_spec
@@ -29,6 +30,7 @@ from preflab.train.files import naming_failures
 from preflab.train.settings import Keeping
 
 if TYPE_CHECKING:
+    from preflab.contest.record import ContestResult
     from preflab.study.forecast import Forecast
 
 
@@ -168,6 +170,57 @@ def report_study(directory: str | Path, *, samples: bool = True) -> tuple[Result
     with naming_failures(directory):
         results = study_results(study, directory, command=command, failures=failures)
         return results, write_report(results, directory, samples=samples)
+
+
+def measure_win_rates(
+    contestants: Sequence[str],
+    *,
+    testbed: Any,
+    judge: Any,
+    prompts: int = 100,
+    seed: int = 0,
+    labels: str | Path | None = None,
+    agreement: Sequence[str | Path] = (),
+    decoding: dict[str, Any] | None = None,
+    output: str | Path | None = None,
+    device: str = "auto",
+    say: Say = keep_silent,
+) -> ContestResult:
+    """Compares the answers of contestants to the same prompts by a preference judge, and returns all win rates.
+
+    `contestants`: two or more of `[NAME=]SOURCE`, as on the command line. `testbed`: its name, or its settings with
+    their `kind`. `judge`: such as `openai:MODEL`, or the settings of `JudgeSettings`. `labels`: the file of people's
+    labels of judged pairs, which correct the win rates. `agreement`: files of labelled pairs on which the judge is
+    checked first. `decoding`: how models answer (`max_new_tokens`, `temperature`, ...). `output`: the directory for
+    the result, the verdicts and the pairs. `say`: takes a line about what happens next. Raises `UserError` if an input
+    is wrong, or if the calls of an endpoint would exceed a cap.
+    """
+    from preflab.arm.open import pick_device
+    from preflab.contest.contestant import parse_contestants
+    from preflab.contest.files import check_output, write_contest
+    from preflab.contest.hold import Contest, hold_contest
+    from preflab.evaluation.preference.spec import JudgeSettings
+    from preflab.sampling.base import Decoding
+    from preflab.testbeds import TESTBEDS
+
+    settings = judge if isinstance(judge, Mapping | JudgeSettings) else {"judge": judge}
+    contest = Contest(
+        contestants=parse_contestants(contestants),
+        testbed=TESTBEDS.parse(testbed),
+        judge=parse_spec(JudgeSettings, settings, where="judge"),
+        prompts=prompts,
+        seed=seed,
+        decoding=parse_spec(Decoding, decoding or {}, where="decoding"),
+        labels=None if labels is None else user_path(str(labels)),
+        agreement=[user_path(str(path)) for path in agreement],
+        device=pick_device(device),
+    )
+    if output is not None:
+        check_output(Path(output))
+    held = hold_contest(contest, say)
+    if output is not None:
+        write_contest(held, Path(output))
+    return held.result
 
 
 def _problems(run: Trained) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from preflab.analysis.gather import mean
 from preflab.analysis.record import EvaluatorResult, Interval, Measure, PairwiseResult
 from preflab.analysis.scores import Scores
 from preflab.analysis.statistics import compare_scores
+from preflab.analysis.winrates.position import position_bias
 
 EVEN = 0.5
 """The expected win rate of two equally good arms."""
@@ -48,4 +49,24 @@ def pairwise_result(
         p_value=difference.p_value,
         family=family,
         verdict=difference.verdict if evaluator.can_rank else "not decided",
+        notes=tuple(judge_notes([result["details"] for result in results if result.get("details")])),
     )
+
+
+def judge_notes(details: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yields sentences about the replies of a preference judge, over all seeds. `details`: what
+    `OpenPreferenceEvaluator.details` returned, for each seed. Yields nothing for another evaluator."""
+    if not all("judge" in row for row in details) or not details:
+        return
+    template = f", template {details[0]['template']}" if details[0]["template"] else ""
+    yield f"Judge: {details[0]['judge']}{template}."
+    unreadable = sum(row["unreadable"] for row in details)
+    yield f"Unreadable verdicts: {unreadable}; each counts as half a win, like a tie."
+    shown = np.array([pair for row in details for pair in row["chose_first_shown"]]).reshape(-1, 2)
+    bias = position_bias(shown)
+    if bias is not None and bias.low is not None and bias.high is not None:
+        disagree = int((shown.sum(axis=1) != 1).sum())
+        yield (
+            f"The two orders disagree on {disagree} of {len(shown)} pairs, which are ties. The answer shown first was chosen "
+            f"in {bias.estimate:.1%} [{100 * bias.low:.1f}, {100 * bias.high:.1f}] of the replies (50% without a bias)."
+        )

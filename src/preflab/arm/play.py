@@ -16,7 +16,7 @@ from preflab.arm.match import Match
 from preflab.arm.open import pick_device, with_stage_models
 from preflab.arm.origin import manifest_of
 from preflab.arm.spec import STAGES, Arm, saved_models, stage_path
-from preflab.errors import UserError
+from preflab.errors import UserError, refuse_unknown
 from preflab.evaluation.evaluate import ANSWERS
 from preflab.evaluation.pairwise import LOSS, TIE, WIN, PairwiseEvaluator, check_outcomes
 from preflab.evaluation.returned import blaming_outside
@@ -86,14 +86,17 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
     first, second = (read_answered(seed_directory / name) for name in (match.first, match.second))
     if first is None or second is None:
         outcome = TIE if first is second else LOSS if first is None else WIN
-        outcomes = {name: [outcome] for name in first or second or {}}
+        outcomes = {name: [outcome] for name in evaluator.select_prompts(list(first or second or {}))}
+        details = {}
     else:
         outcomes = compare_answers(evaluator, testbed, first, second)
+        details = evaluator.details()
     return {
         **match.model_dump(include={"name", "seed", "first", "second"}),
         "diverged": None,
         "diverged_arms": [name for name, part in ((match.first, first), (match.second, second)) if part is None],
         "problems": {name: {"outcomes": row} for name, row in outcomes.items()},
+        "details": details,
     }
 
 
@@ -132,10 +135,12 @@ def compare_answers(
     prompts = {prompt.id: prompt for prompt in testbed.prompts("test")}
     if set(first) != set(second) or not set(first) <= set(prompts):
         raise UserError("The two arms did not answer the same prompts. Measure both arms on the same test split.")
-    names = [name for name in prompts if name in first]
+    source = f"{type(evaluator).__name__}.compare"
+    with blaming_outside(evaluator, source):
+        names = list(evaluator.select_prompts([name for name in prompts if name in first]))
+    refuse_unknown(names, first, f"{type(evaluator).__name__}.select_prompts chose the unknown prompt")
     pairs = [(name, *both) for name in names for both in zip(first[name], second[name], strict=False)]
     asked = [prompts[name] for name, _, _ in pairs]
-    source = f"{type(evaluator).__name__}.compare"
     with blaming_outside(evaluator, source):
         compared = evaluator.compare("test", asked, [one for _, one, _ in pairs], [other for _, _, other in pairs])
         outcomes = check_outcomes(compared, len(pairs), source=source)

@@ -34,6 +34,7 @@ from preflab.cli.theory_check import THEORY_CHECK_COMMAND
 from preflab.cli.theory_counterexample import THEORY_COUNTEREXAMPLE_COMMAND
 from preflab.cli.theory_synthetic import THEORY_SYNTHETIC_COMMAND
 from preflab.cli.train import TRAIN_COMMAND
+from preflab.cli.winrate import WINRATE_COMMAND
 from preflab.endings import Stopped, report_error
 from preflab.errors import UserError, nearest
 from preflab.terminal import guarded
@@ -42,7 +43,7 @@ COMMANDS: dict[str, CliCommand] = {
     command.name: command
     for command in (
         *(INIT_COMMAND, STUDY_COMMAND, STUDIES_COMMAND, REPORT_COMMAND),
-        *(TRAIN_COMMAND, EVALUATE_COMMAND, SAMPLE_COMMAND, PUSH_COMMAND),
+        *(TRAIN_COMMAND, EVALUATE_COMMAND, SAMPLE_COMMAND, WINRATE_COMMAND, PUSH_COMMAND),
         *(MODELS_FETCH_COMMAND, MODELS_LIST_COMMAND, DATA_SHOW_COMMAND, DATA_CHECK_COMMAND),
         *(TESTBED_VERIFY_COMMAND, JUDGE_COMMAND, RATE_COMMAND, SANDBOX_CHECK_COMMAND),
         *(THEORY_COUNTEREXAMPLE_COMMAND, THEORY_CHECK_COMMAND, THEORY_SYNTHETIC_COMMAND),
@@ -69,6 +70,7 @@ examples:
   preflab train ppo --model tiny --testbed minicode --reward tests --output runs/ppo
   preflab train dpo --help                  list a method's hyper-parameters and their defaults
   preflab evaluate runs/ppo/final --testbed minicode --output runs/ppo-measured
+  preflab winrate runs/dpo data:chosen --testbed jsonl --data my.jsonl --judge openai:MODEL
   preflab report runs/quickstart            write the report again, from the results of the runs
   preflab theory check                      check Theorem 4.1 on random problems, with certificates"""
 

@@ -26,6 +26,7 @@ PAIRWISE_EVALUATORS = Registry(
     {
         "by-reward": "preflab.evaluation.by_reward:ByReward",
         "by-true-value": "preflab.evaluation.by_true_value:ByTrueValue",
+        "preference-judge": "preflab.evaluation.preference.evaluator:PreferenceEvaluator",
     },
     "preflab.evaluation.pairwise:PairwiseEvaluatorSpec",
 )

@@ -30,6 +30,15 @@ class PairwiseEvaluator(ABC):
         `LOSS`. The three arguments have the same length, with one entry for each pair. If a prompt has several pairs of
         answers, `prompts` repeats the prompt."""
 
+    def select_prompts(self, names: Sequence[str]) -> Sequence[str]:
+        """Returns the ids of the prompts whose answers are compared, in the order of `names`; by default all of them.
+        The choice must depend on the ids alone, so that all pairs of arms and all seeds meet on the same prompts."""
+        return names
+
+    def details(self) -> dict[str, Any]:
+        """Returns plain data (JSON) about the last comparison, which the result of a match keeps; by default none."""
+        return {}
+
 
 class PairwiseEvaluatorSpec(HoldsModels):
     """The settings of a pairwise evaluator. `measure`: the measure that describes the mean outcome."""

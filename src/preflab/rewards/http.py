@@ -35,7 +35,7 @@ _TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses after which th
 _MOST_BYTES = 64 << 20  # the largest size of an answer
 
 
-def _check_url(url: str) -> str:
+def check_address(url: str) -> str:
     """Returns the address with its host and path encoded for sending. The error message contains no part of a
     password."""
     try:
@@ -58,7 +58,7 @@ class Http(RewardSpec):
     """
 
     kind: Literal["http"] = "http"
-    url: Annotated[str, AfterValidator(_check_url)]
+    url: Annotated[str, AfterValidator(check_address)]
     batch: int = Field(default=256, ge=1)
     timeout: Seconds = 60.0
     retries: int = Field(default=4, ge=0, le=10)

@@ -132,6 +132,8 @@ class PairwiseResult(Record):
     """The number of pairs for which the interval and the p-value are adjusted."""
     verdict: ComparisonVerdict = "not decided"
     """'better' or 'worse' if the interval of `win_rate` is above or below one half; otherwise 'not decided'."""
+    notes: tuple[str, ...] = ()
+    """Sentences about the judge's replies: unreadable verdicts, disagreement between the orders, position bias."""
 
 
 class StudyVerdict(Record):

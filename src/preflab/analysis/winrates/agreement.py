@@ -1,0 +1,81 @@
+"""Computes how well a judge agrees with labels: accuracy, with its interval, and Cohen's kappa. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from preflab.analysis.intervals import Floats
+from preflab.analysis.record import Interval
+from preflab.analysis.spread import ROUNDING
+from preflab.analysis.statistics import ALPHA
+from preflab.analysis.winrates.shares import share_interval
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """pairs: the number of labelled pairs. accuracy: the share of right verdicts; a tie or an unreadable verdict on a pair
+    with a winner counts as half right, so that a coin has one half. kappa: agreement beyond chance, with win, tie, loss
+    and unreadable as classes. ties, unreadable: shares of the judge's verdicts. sensitivity: the judge's mean outcome on
+    pairs whose first answer is better by label; specificity: 1 minus it on pairs whose second answer is better."""
+
+    pairs: int
+    accuracy: Interval
+    kappa: Interval
+    ties: float
+    unreadable: float
+    sensitivity: float | None
+    specificity: float | None
+
+    @property
+    def beats_coin(self) -> bool:
+        """True if the whole interval of the accuracy is above one half."""
+        return self.accuracy.low is not None and self.accuracy.low > 0.5
+
+
+def measure_agreement(outcomes: Floats, labels: Floats, unreadable: Floats) -> Agreement:
+    """Compares a judge's outcomes with labels in [0, 1], for the same pairs [N]. `unreadable`: 1 where the judge's verdict
+    could not be read."""
+    unread = unreadable == 1
+    right = 1 - np.abs(outcomes - labels)
+    judged = np.where(unread, 3, np.sign(outcomes - 0.5) + 1).astype(int)
+    labelled = (np.sign(labels - 0.5) + 1).astype(int)
+    first, second = outcomes[labels > 0.5], outcomes[labels < 0.5]
+    return Agreement(
+        pairs=len(labels),
+        accuracy=share_interval(right[None, :]).model_copy(update={"reason": ""}),
+        kappa=cohen_kappa(judged, labelled),
+        ties=float(((outcomes == 0.5) & ~unread).mean()),
+        unreadable=float(unread.mean()),
+        sensitivity=float(first.mean()) if len(first) else None,
+        specificity=1 - float(second.mean()) if len(second) else None,
+    )
+
+
+def cohen_kappa(one: Floats, other: Floats) -> Interval:
+    """Returns Cohen's kappa of two raters' classes [N], with the interval from the influence of each pair. The influence
+    is the derivative of 1 - (1 - observed) / (1 - expected) in the two rates of agreement.
+
+    Source: Cohen, Educational and Psychological Measurement 20 (1960); Fleiss, Cohen & Everitt, Psychological Bulletin 72
+    (1969).
+    """
+    classes = np.unique(np.concatenate([one, other]))
+    shares_one, shares_other = ({each: float((row == each).mean()) for each in classes} for row in (one, other))
+    observed = float((one == other).mean())
+    expected = sum(shares_one[each] * shares_other[each] for each in classes)
+    count = len(one)
+    if 1 - expected < ROUNDING:
+        return Interval(problems=count, reason="both raters gave every pair the same class, so there is no kappa")
+    kappa = 1 - (1 - observed) / (1 - expected)
+    chance = np.array([shares_other[a] + shares_one[b] for a, b in zip(one, other, strict=True)])
+    agreed = (one == other).astype(float)
+    influence = (agreed - observed) / (1 - expected) - (1 - observed) / (1 - expected) ** 2 * (chance - 2 * expected)
+    if count < 2:
+        return Interval(estimate=kappa, problems=count, reason="one pair: there is no interval")
+    error = float(influence.std(ddof=1)) / np.sqrt(count)
+    width = float(stats.t.isf(ALPHA / 2, count - 1)) * error
+    reason = "the raters agree on every pair: the interval has no width" if width < ROUNDING else ""
+    low, high = max(-1.0, kappa - width), min(1.0, kappa + width)
+    return Interval(estimate=kappa, low=low, high=high, se=error, df=count - 1, problems=count, reason=reason)

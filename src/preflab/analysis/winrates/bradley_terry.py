@@ -1,0 +1,73 @@
+"""Computes Bradley-Terry scores of all arms from the outcomes of all pairs of arms, with simultaneous intervals. No torch.
+
+P(arm i beats arm j) = sigmoid(score_i - score_j), and the scores' mean is 0. A tie counts as half a win of either arm. The
+influence of a cell (a seed and a prompt, with the outcomes of all pairs in it) on the scores is N H^+ U, with N cells, the
+information H, its pseudo-inverse H^+ and the cell's gradient U. So the interval needs no model of how the outcomes of one
+prompt depend on each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.special import expit
+
+from preflab.analysis.intervals import Floats
+from preflab.analysis.record import Interval
+from preflab.analysis.winrates.cells import cell_interval
+from preflab.analysis.winrates.length import NEWTON_STEPS
+
+
+@dataclass(frozen=True)
+class ArmScores:
+    """scores: the score of each arm, highest first; empty if there are none, for the `reason`."""
+
+    scores: dict[str, Interval]
+    reason: str = ""
+
+
+def bradley_terry(arms: Sequence[str], outcomes: Mapping[tuple[str, str], Floats]) -> ArmScores:
+    """Returns the arms' scores. `outcomes`: a table [S, P] of outcomes for each pair of arms, all of the same shape."""
+    place = {arm: index for index, arm in enumerate(arms)}
+    pairs = list(outcomes)
+    differences = np.zeros((len(pairs), len(arms)))
+    for row, (first, second) in enumerate(pairs):
+        differences[row, place[first]], differences[row, place[second]] = 1.0, -1.0
+    tables = np.stack([outcomes[pair] for pair in pairs])  # [pairs, S, P]
+    reason = _find_unbounded(arms, differences, tables)
+    if reason:
+        return ArmScores({}, reason)
+    means, scores = tables.mean(axis=(1, 2)), np.zeros(len(arms))
+    inverse = np.zeros((len(arms), len(arms)))
+    for _ in range(NEWTON_STEPS):
+        chance = expit(differences @ scores)
+        inverse = np.linalg.pinv(differences.T @ (differences * (chance * (1 - chance))[:, None]))
+        step = np.clip(inverse @ (differences.T @ (means - chance)), -2.0, 2.0)
+        scores = scores + step
+        if np.abs(step).max() < 1e-10:
+            break
+    residuals = tables - expit(differences @ scores)[:, None, None]
+    influence = np.einsum("ij,kj,ksp->isp", inverse, differences, residuals)
+    intervals = {
+        arm: cell_interval(float(scores[index]), influence[index], family=len(arms)) for arm, index in place.items()
+    }
+    return ArmScores(dict(sorted(intervals.items(), key=lambda item: -(item[1].estimate or 0.0))))
+
+
+def _find_unbounded(arms: Sequence[str], differences: Floats, tables: Floats) -> str:
+    """Returns why the scores have no finite maximum, or ''. They have one if no group of arms won every comparison with
+    the others (Ford, American Mathematical Monthly 64, 1957)."""
+    beats = np.zeros((len(arms), len(arms)))
+    for row, table in zip(differences, tables, strict=True):
+        first, second = int(row.argmax()), int(row.argmin())
+        beats[first, second] += float(table.sum())
+        beats[second, first] += float((1 - table).sum())
+    count, groups = connected_components(csr_matrix(beats > 0), directed=True, connection="strong")
+    if count == 1:
+        return ""
+    names = ", ".join(arm for arm, group in zip(arms, groups, strict=True) if group == groups[0])
+    return f"{names} won or lost every comparison with the other arms, so that the scores would be infinite"

@@ -1,0 +1,45 @@
+"""Computes the interval of a quantity from the influence of each cell of a table of seeds x prompts. No torch.
+
+The influence of a cell says how much the estimate moves with this cell: estimate - truth is, up to smaller terms, the mean
+of the influences. So the interval of any quantity is that of a mean of cells: with several seeds the crossed analysis of
+`intervals`, with one seed Student's t over the prompts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from preflab.analysis.intervals import Floats, analyse, half_width
+from preflab.analysis.record import Interval
+from preflab.analysis.spread import ROUNDING
+from preflab.analysis.statistics import ALPHA
+
+ONE_SEED = "one seed: the interval says nothing about other training runs"
+FEW_PROMPTS = "one prompt: how much prompts differ cannot be estimated, so there is no interval"
+NO_SPREAD = "no spread between the cells was seen: the interval has no width and says nothing about other prompts"
+
+
+def cell_interval(estimate: float, influence: Floats, *, family: float = 1.0) -> Interval:
+    """Returns the interval of an estimate with these influences [S, P]. `family`: the number of intervals that hold
+    together (Bonferroni)."""
+    seeds, prompts = influence.shape
+    known = Interval(estimate=estimate, seeds=seeds, problems=prompts)
+    if prompts < 2:
+        return known.model_copy(update={"reason": FEW_PROMPTS})
+    if seeds < 2:
+        error = float(influence.std(ddof=1)) / np.sqrt(prompts)
+        width, df = float(stats.t.isf(ALPHA / family / 2, prompts - 1)) * error, float(prompts - 1)
+    else:
+        table = analyse(influence)
+        width, df = float(half_width(table, ALPHA, family)), float(table.df)
+        error = float(np.sqrt(table.variance))
+    flat = width <= ROUNDING * max(1.0, abs(estimate))
+    reason = NO_SPREAD if flat else ONE_SEED if seeds < 2 else ""
+    ends = {"low": estimate - width, "high": estimate + width}
+    return known.model_copy(update={**ends, "se": float(error), "df": df, "reason": reason})
+
+
+def mean_of_cells(table: Floats, *, family: float = 1.0) -> Interval:
+    """Returns the mean of a table [S, P] with its interval."""
+    return cell_interval(float(table.mean()), table, family=family)

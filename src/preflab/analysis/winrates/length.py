@@ -1,0 +1,75 @@
+"""Computes the length-controlled win rate: what the win rate would be if both answers had the same length. No torch.
+
+The model is a logistic regression of the outcome on the difference d of the two answers' lengths:
+
+    P(first wins) = sigmoid(method + phi * tanh(d / sd)),    sd: the standard deviation of d
+
+and the length-controlled win rate is sigmoid(method), the win rate at d = 0. A tie counts as half a win and half a loss.
+The idea is that of AlpacaEval 2 (Dubois et al. 2024), whose model also has a term for the difficulty of each prompt,
+estimated over many systems; this model has none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from preflab.analysis.intervals import Floats
+from preflab.analysis.record import Interval
+from preflab.analysis.winrates.cells import cell_interval
+
+NEWTON_STEPS = 100
+FURTHEST = 12.0
+"""The largest coefficient that the data can support. Beyond it the lengths, or the method, predict every outcome."""
+
+
+@dataclass(frozen=True)
+class LengthControl:
+    """rate: the length-controlled win rate. phi: the coefficient of the length; above 0 if the judge prefers the longer
+    answer. difference: the mean of d. reason: why there is no rate, or ''."""
+
+    rate: Interval | None
+    phi: Interval | None
+    difference: float
+    reason: str = ""
+
+
+def control_length(outcomes: Floats, differences: Floats) -> LengthControl:
+    """Fits the model to tables [S, P] of outcomes and of differences of lengths, first minus second."""
+    mean = float(differences.mean())
+    spread = float(differences.std())
+    if spread == 0:
+        return LengthControl(None, None, mean, "all pairs have the same difference of lengths")
+    regressors = np.stack([np.ones(differences.size), np.tanh(differences.ravel() / spread)], axis=1)
+    fitted = fit_logistic(regressors, outcomes.ravel())
+    if fitted is None:
+        return LengthControl(None, None, mean, "the method or the length predicts every outcome")
+    coefficients, influence = fitted
+    rate = float(expit(coefficients[0]))
+    on_rate = rate * (1 - rate) * influence[:, 0].reshape(outcomes.shape)
+    return LengthControl(
+        cell_interval(rate, on_rate).within(0.0, 1.0),
+        cell_interval(float(coefficients[1]), influence[:, 1].reshape(outcomes.shape)),
+        mean,
+    )
+
+
+def fit_logistic(regressors: Floats, outcomes: Floats) -> tuple[Floats, Floats] | None:
+    """Fits P = sigmoid(regressors @ coefficients) to outcomes in [0, 1] by Newton's method. Returns the coefficients [K]
+    and the influence of each row on them [N, K]; None if they have no finite maximum."""
+    coefficients = np.zeros(regressors.shape[1])
+    for _ in range(NEWTON_STEPS):
+        chance = expit(regressors @ coefficients)
+        information = regressors.T @ (regressors * (chance * (1 - chance))[:, None])
+        if np.linalg.matrix_rank(information) < len(coefficients):
+            return None
+        step = np.linalg.solve(information, regressors.T @ (outcomes - chance))
+        coefficients = coefficients + np.clip(step, -2.0, 2.0)
+        if np.abs(coefficients).max() > FURTHEST:
+            return None
+        if np.abs(step).max() < 1e-10:
+            scores = regressors * (outcomes - expit(regressors @ coefficients))[:, None]
+            return coefficients, len(outcomes) * np.linalg.solve(information, scores.T).T
+    return None

@@ -1,0 +1,81 @@
+"""Corrects a judge's win rate by labels of people on some of the judged pairs: prediction-powered inference. No torch.
+
+n of the judged prompts, drawn at random, have a label Y in {0, .5, 1} by people; all have the judge's outcome f. With the
+mean F of f over the u judged prompts without a label, the estimate and its variance are
+
+    estimate = mean_n( Y - lambda (f - F) ),    variance = var_n( Y - lambda (f - F) ) / n + lambda^2 var_u(f) / u.
+
+It is right for every lambda, however wrong the judge is. The best lambda is cov(Y, f) / ((1 + n/u) var f): near 1/(1 + n/u)
+for a perfect judge, and 0 for a useless one, which leaves the mean of the labels. lambda is estimated from labels, so it
+is cross-fitted: the lambda of a label comes from the other folds. The interval is Student's with n - 1 degrees of freedom.
+
+Source: Angelopoulos, Duchi & Zrnic, PPI++ (2023); cross-fitting: Zrnic & Candès (2024).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from preflab.analysis.intervals import Floats
+from preflab.analysis.record import Interval
+from preflab.analysis.spread import ROUNDING
+from preflab.analysis.statistics import ALPHA
+
+FOLDS = 10
+FEWEST = 50
+"""The fewest labels with which a win rate is corrected. See docs/statistics.md for what fewer would give."""
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """rate: the corrected win rate. labels: how many labels it rests on. weight: the mean of lambda. labels_alone: the
+    mean of the labels, without the judge."""
+
+    rate: Interval
+    labels: int
+    weight: float
+    labels_alone: Interval
+
+
+def correct_by_labels(labels: Floats, judged: Floats, unlabelled: Floats) -> Corrected:
+    """Returns the corrected win rate. `labels` [n]: outcomes by people. `judged` [n]: the judge's outcomes of the same
+    prompts. `unlabelled` [u]: the judge's outcomes of the prompts without a label. Needs n >= 2; folds are taken in the
+    order of the labels, which must be random or not depend on the outcomes."""
+    count = len(labels)
+    alone = _interval(float(labels.mean()), float(labels.var(ddof=1)) / count, count)
+    if len(unlabelled) < 2:
+        return Corrected(alone, count, 0.0, alone)
+    centre = float(unlabelled.mean())
+    weights = cross_fit(labels, judged, len(unlabelled))
+    rectified = labels - weights * (judged - centre)
+    weight = float(weights.mean())
+    variance = float(rectified.var(ddof=1)) / count + weight**2 * float(unlabelled.var(ddof=1)) / len(unlabelled)
+    return Corrected(_interval(float(rectified.mean()), variance, count), count, weight, alone)
+
+
+def cross_fit(labels: Floats, judged: Floats, unlabelled: int) -> Floats:
+    """Returns the weight lambda of each label, in [0, 1], estimated from the labels of the other folds."""
+    count = len(labels)
+    folds = np.arange(count) % min(FOLDS, count)
+
+    def mean_of_others(values: Floats) -> Floats:
+        """Returns, for each fold, the mean of the values in all other folds."""
+        sums, sizes = np.bincount(folds, values), np.bincount(folds)
+        return (sums.sum() - sums) / (count - sizes)
+
+    y, f = mean_of_others(labels), mean_of_others(judged)
+    spread = mean_of_others(judged**2) - f**2
+    covariance = mean_of_others(labels * judged) - y * f
+    best = np.divide(covariance, (1 + count / unlabelled) * spread, out=np.zeros_like(y), where=spread > ROUNDING)
+    return np.clip(best, 0.0, 1.0)[folds]
+
+
+def _interval(estimate: float, variance: float, count: int) -> Interval:
+    error = float(np.sqrt(variance))
+    width = float(stats.t.isf(ALPHA / 2, count - 1)) * error
+    reason = "no spread between the labels was seen: the interval has no width" if width == 0 else ""
+    low, high = max(0.0, estimate - width), min(1.0, estimate + width)
+    return Interval(estimate=estimate, low=low, high=high, se=error, df=count - 1, problems=count, reason=reason)

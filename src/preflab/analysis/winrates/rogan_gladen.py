@@ -1,0 +1,68 @@
+"""Corrects a win rate by the judge's error rates (Rogan & Gladen): a sensitivity analysis beside `ppi`. No torch.
+
+With the judge's mean outcome q, its sensitivity a (mean outcome where people prefer the first answer) and specificity b (1
+minus its mean outcome where they prefer the second), the win rate among pairs with a winner is (q + b - 1) / (a + b - 1).
+It assumes that the error rates are the same on every prompt, which `ppi` does not. Labels that are ties are left out.
+
+Source: Rogan & Gladen, American Journal of Epidemiology 107 (1978); the variance is that of the delta method.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from preflab.analysis.intervals import Floats
+from preflab.analysis.record import Interval
+from preflab.analysis.statistics import ALPHA
+from preflab.analysis.winrates.shares import wilson_ends
+
+
+@dataclass(frozen=True)
+class ByErrorRates:
+    """rate: the win rate by the error rates; None for the `reason`. youden: sensitivity + specificity - 1, with its
+    interval; None if the labels lack one kind of pair."""
+
+    rate: Interval | None
+    youden: Interval | None
+    sensitivity: float | None = None
+    specificity: float | None = None
+    reason: str = ""
+
+
+def correct_by_error_rates(labels: Floats, judged: Floats, outcomes: Floats) -> ByErrorRates:
+    """Returns the win rate by the judge's error rates on the labelled pairs. `labels`, `judged` [n]: outcomes by people and
+    by the judge. `outcomes` [N]: the judge's outcomes of all pairs. There is no rate unless the interval of sensitivity +
+    specificity - 1 is above 0: near 0 the division makes noise into any number."""
+    won, lost = judged[labels > 0.5], 1 - judged[labels < 0.5]
+    if len(won) < 2 or len(lost) < 2:
+        return ByErrorRates(
+            None, None, reason="the labels have fewer than two pairs that the first or second answer won"
+        )
+    a, b = float(won.mean()), float(lost.mean())
+    youden = _youden(a, len(won), b, len(lost))
+    if youden.low is None or youden.low <= 0:
+        reason = "sensitivity + specificity - 1 is not clearly above 0"
+        return ByErrorRates(None, youden, a, b, reason)
+    q, gain = float(outcomes.mean()), a + b - 1
+    rate = (q + b - 1) / gain
+    variance = (
+        float(outcomes.var(ddof=1)) / len(outcomes)
+        + rate**2 * float(won.var(ddof=1)) / len(won)
+        + (1 - rate) ** 2 * float(lost.var(ddof=1)) / len(lost)
+    ) / gain**2
+    width = float(stats.norm.isf(ALPHA / 2)) * float(np.sqrt(variance))
+    cut = [min(1.0, max(0.0, value)) for value in (rate, rate - width, rate + width)]
+    interval = Interval(estimate=cut[0], low=cut[1], high=cut[2], se=float(np.sqrt(variance)), problems=len(outcomes))
+    return ByErrorRates(interval, youden, a, b)
+
+
+def _youden(a: float, won: int, b: float, lost: int) -> Interval:
+    """Returns a + b - 1 with the interval that Newcombe's method makes of the two Wilson intervals."""
+    (low_a, high_a), (low_b, high_b) = wilson_ends(a, won), wilson_ends(b, lost)
+    estimate = a + b - 1
+    low = estimate - float(np.hypot(a - low_a, b - low_b))
+    high = estimate + float(np.hypot(high_a - a, high_b - b))
+    return Interval(estimate=estimate, low=low, high=high, problems=won + lost)

@@ -1,0 +1,57 @@
+"""Computes the shares of wins, ties and losses, and the win rate, of one pair of arms. No torch."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from preflab.analysis.intervals import Floats
+from preflab.analysis.record import Interval
+from preflab.analysis.statistics import ALPHA
+from preflab.analysis.winrates.cells import ONE_SEED, mean_of_cells
+
+
+def win_rate(outcomes: Floats, *, family: float = 1.0) -> Interval:
+    """Returns the mean outcome of a table [S, P] of outcomes. `family`: the number of win rates whose intervals hold
+    together."""
+    return share_interval(outcomes, family=family)
+
+
+def outcome_shares(outcomes: Floats, unreadable: Floats) -> dict[str, Interval]:
+    """Returns the shares of wins, ties, losses and unreadable verdicts among all cells of a table [S, P]. `unreadable` is
+    1 for a cell whose verdict could not be read, and 0 for every other cell. An unreadable verdict is no tie."""
+    read = unreadable == 0
+    parts = {"win": read & (outcomes == 1), "tie": read & (outcomes == 0.5), "loss": read & (outcomes == 0)}
+    return {name: share_interval(part.astype(float)) for name, part in parts.items()} | {
+        "unreadable": share_interval(unreadable)
+    }
+
+
+def unreadable_bounds(outcomes: Floats, unreadable: Floats) -> tuple[float, float]:
+    """Returns the win rates if every unreadable verdict were a loss, and if every one were a win."""
+    read = unreadable == 0
+    return float(np.where(read, outcomes, 0.0).mean()), float(np.where(read, outcomes, 1.0).mean())
+
+
+def share_interval(table: Floats, *, family: float = 1.0) -> Interval:
+    """Returns the mean of a table [S, P] of values in [0, 1]. With one seed, the interval is Wilson's, which has a width
+    at 0 and 1 too; for values between 0 and 1 it is wider than necessary, because their variance is below that of a
+    share. With several seeds, it is that of the mean of the cells, cut at 0 and 1.
+
+    Source: Wilson, Journal of the American Statistical Association 22 (1927).
+    """
+    seeds, prompts = table.shape
+    if seeds > 1:
+        return mean_of_cells(table, family=family).within(0.0, 1.0)
+    low, high = wilson_ends(float(table.mean()), prompts, ALPHA / family)
+    reason = ONE_SEED
+    return Interval(estimate=float(table.mean()), low=low, high=high, seeds=1, problems=prompts, reason=reason)
+
+
+def wilson_ends(share: float, count: float, alpha: float = ALPHA) -> tuple[float, float]:
+    """Returns the ends of Wilson's interval of a share among `count` independent values, at level 1 - alpha. The normal
+    quantile is replaced by Student's with count - 1 degrees of freedom, which matters for small counts."""
+    z = float(stats.t.isf(alpha / 2, max(count - 1, 1)))
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    width = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return float(max(0.0, middle - width)), float(min(1.0, middle + width))

@@ -1,0 +1,103 @@
+"""Simulates judged studies with a known true win rate, and counts how often corrected intervals cover it. No torch.
+
+Each prompt has a chance p that people prefer the first answer, and a chance of a tie. A judge sees the outcome of people
+and is wrong with a given probability: it then gives the other answer (or, for a tie, any answer). `bias` makes the judge
+prefer the first answer on top of it. `python -m preflab.analysis.winrates.simulate` prints the table of
+docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from preflab.analysis.intervals import Floats
+from preflab.analysis.record import Interval
+from preflab.analysis.winrates.ppi import correct_by_labels
+from preflab.analysis.winrates.shares import win_rate
+
+
+@dataclass(frozen=True)
+class JudgedStudy:
+    """The design of a simulated study. rate: the share of wins among prompts without a tie. ties: the share of ties.
+    wrong: how often the judge is wrong. bias: how often it then says "first", whatever people say."""
+
+    prompts: int
+    labels: int
+    rate: float = 0.6
+    ties: float = 0.2
+    wrong: float = 0.2
+    bias: float = 0.0
+
+    @property
+    def truth(self) -> float:
+        """The true win rate: the mean outcome by people over all prompts."""
+        return (1 - self.ties) * self.rate + self.ties / 2
+
+    def draw(self, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """Returns the outcomes by people and by the judge, [prompts] each. The order of the prompts is random, so that the
+        first ones are a random sample."""
+        tied = rng.random(self.prompts) < self.ties
+        people = np.where(tied, 0.5, (rng.random(self.prompts) < self.rate).astype(float))
+        other = np.where(tied, (rng.random(self.prompts) < 0.5).astype(float), 1 - people)
+        judge = np.where(rng.random(self.prompts) < self.wrong, other, people)
+        return people, np.where(rng.random(self.prompts) < self.bias, 1.0, judge)
+
+
+Estimator = Callable[[JudgedStudy, Floats, Floats], Interval]
+
+
+def corrected(study: JudgedStudy, people: Floats, judge: Floats) -> Interval:
+    """The corrected win rate from the labels of the first prompts."""
+    labels = study.labels
+    return correct_by_labels(people[:labels], judge[:labels], judge[labels:]).rate
+
+
+def labels_alone(study: JudgedStudy, people: Floats, judge: Floats) -> Interval:
+    """The mean of the labels."""
+    return correct_by_labels(people[: study.labels], judge[: study.labels], judge[study.labels :]).labels_alone
+
+
+def uncorrected(study: JudgedStudy, people: Floats, judge: Floats) -> Interval:
+    """The judge's own win rate."""
+    return win_rate(judge[None, :])
+
+
+def count_covered(study: JudgedStudy, estimator: Estimator, count: int, seed: int = 0) -> tuple[int, float]:
+    """Returns in how many of `count` simulated studies the interval contains the true win rate, and the mean half width of
+    the intervals."""
+    rng = np.random.default_rng(seed)
+    covered, width = 0, 0.0
+    for _ in range(count):
+        interval = estimator(study, *study.draw(rng))
+        low, high = interval.low or 0.0, 1.0 if interval.high is None else interval.high
+        covered += low <= study.truth <= high
+        width += (high - low) / 2
+    return covered, width / count
+
+
+def print_table(count: int = 20_000) -> None:
+    """Prints the coverage and the half width of each estimator. Takes some minutes."""
+    error = 2 * np.sqrt(0.95 * 0.05 / count)
+    print(
+        f"Coverage of nominal .95 intervals, {count} studies a cell, Monte Carlo error +-{error:.3f}; half widths in brackets"
+    )
+    print("| judge | prompts | labels | corrected | labels alone | judge alone |\n|---|--:|--:|---|---|---|")
+    judges = (
+        ("20% wrong", 0.2, 0.0),
+        ("20% wrong, 20% for the first", 0.2, 0.2),
+        ("a coin", 0.5, 0.0),
+        ("perfect", 0.0, 0.0),
+    )
+    for words, wrong, bias in judges:
+        for prompts, labels in ((100, 20), (100, 50), (500, 20), (500, 50), (500, 100)):
+            study = JudgedStudy(prompts, labels, wrong=wrong, bias=bias)
+            rows = [count_covered(study, each, count) for each in (corrected, labels_alone, uncorrected)]
+            cells = "".join(f" {covered / count:.3f} ({width:.3f}) |" for covered, width in rows)
+            print(f"| {words} | {prompts} | {labels} |{cells}", flush=True)
+
+
+if __name__ == "__main__":
+    print_table()

@@ -1,0 +1,185 @@
+"""`preflab winrate`: compares the answers of two or more contestants by a preference judge."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from preflab.cli.command import CliCommand
+from preflab.cli.options import add_data_options, add_json_option, print_json, testbed_from_options
+from preflab.errors import UserError
+from preflab.paths import user_path
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "contestants",
+        metavar="[NAME=]SOURCE",
+        nargs="*",
+        help="two or more: a model (a directory, a finished run, a hub name), data:chosen, openai:MODEL, or a JSONL file of "
+        "answers. Several sources with commas between them are several seeds",
+    )
+    add("-h", "--help", action="store_true", help="show this help and the settings of the testbed")
+    add("--judge", metavar="KIND:MODEL", help="openai:MODEL, local:NAME|DIR, or reward:DIR")
+    add(
+        "--testbed",
+        metavar="NAME",
+        help="the testbed whose test prompts are answered; `--testbed.SETTING VALUE` sets it",
+    )
+    add_data_options(parser)
+    add("--prompts", metavar="N", type=int, default=100, help="prompts, drawn by the seed (default: 100)")
+    add("--seed", metavar="N", type=int, default=0, help="the seed of every draw (default: 0)")
+    add("--agreement", metavar="FILE", nargs="+", default=(), help="labelled pairs on which the judge is checked first")
+    add("--labels", metavar="FILE", help="people's labels of judged pairs, which correct the win rate")
+    add("--template", metavar="NAME|FILE", default="", help="the judge's question (default: the paper's)")
+    add("--margin", metavar="X", type=float, default=0.0, help="reward: scores that differ by up to X tie (default: 0)")
+    add("--max-new-tokens", metavar="N", type=int, default=256, help="longest answer of a contestant (default: 256)")
+    add(
+        "--temperature",
+        metavar="T",
+        type=float,
+        default=1.0,
+        help="of a contestant's answers; 0 is greedy (default: 1)",
+    )
+    add("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
+    add(
+        "--output", metavar="DIR", type=user_path, help="write winrate.json, winrate.md, verdicts.jsonl and pairs.jsonl"
+    )
+    add_json_option(parser)
+    _add_endpoint_options(parser)
+
+
+def _add_endpoint_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("openai:MODEL").add_argument
+    add("--base-url", metavar="URL", help="the address of an OpenAI-compatible endpoint (default: OpenAI's)")
+    add("--key-variable", metavar="NAME", help="the environment variable with the key (default: OPENAI_API_KEY)")
+    add("--concurrency", metavar="N", type=int, help="most requests at a time (default: 8)")
+    add("--timeout", metavar="S", type=float, help="seconds for a whole reply (default: 120)")
+    add("--retries", metavar="N", type=int, help="how often a failed request is sent again (default: 6)")
+    add("--max-calls", metavar="N", type=int, help="cap on the requests, checked before the first (default: 5000)")
+    add("--max-cost", metavar="X", type=float, help="cap on the cost, checked before the first request")
+    add("--price-in", metavar="X", type=float, help="price of a million tokens of requests")
+    add("--price-out", metavar="X", type=float, help="price of a million tokens of replies")
+    add("--max-tokens", metavar="N", type=int, help="longest reply of the judge in tokens (default: 300)")
+    add("--request", metavar="FIELD=JSON", nargs="+", default=(), help="further fields of a request; null removes one")
+    add("--cache", metavar="DIR", help="where replies are kept (default: preflab's cache)")
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.help:
+        _print_help(options)
+        return
+    if options.judge is None or options.testbed is None:
+        missing = "--judge" if options.judge is None else "--testbed"
+        raise UserError(f"Give {missing}: preflab winrate A B --testbed NAME --judge openai:MODEL.")
+    from preflab.api import measure_win_rates
+    from preflab.contest.words import contest_words
+
+    if options.prompts < 2:
+        raise UserError(f"--prompts must be at least 2, not {options.prompts}.")
+    if options.seed < 0:
+        raise UserError(f"--seed must be 0 or more, not {options.seed}.")
+    result = measure_win_rates(
+        options.contestants,
+        testbed=testbed_from_options(options),
+        judge=judge_from_options(options),
+        prompts=options.prompts,
+        seed=options.seed,
+        labels=options.labels,
+        agreement=options.agreement,
+        decoding={"max_new_tokens": options.max_new_tokens, "temperature": options.temperature},
+        output=options.output,
+        device=options.device,
+        say=_say,
+    )
+    if options.json:
+        print_json(result.model_dump(mode="json"))
+    else:
+        _print_page(contest_words(result))
+
+
+def judge_from_options(options: argparse.Namespace) -> Any:
+    """Returns the settings of the judge that the options name. Raises `UserError` for an option that has no effect."""
+    from preflab.evaluation.preference.spec import JudgeSettings
+    from preflab.spec import parse_spec
+
+    given = {
+        "base_url": options.base_url,
+        "key_variable": options.key_variable,
+        "concurrency": options.concurrency,
+        "timeout": options.timeout,
+        "retries": options.retries,
+        "max_calls": options.max_calls,
+        "max_cost": options.max_cost,
+        "price_in": options.price_in,
+        "price_out": options.price_out,
+        "max_tokens": options.max_tokens,
+        "cache": options.cache,
+        "request": read_request(options.request) or None,
+    }
+    endpoint = {name: value for name, value in given.items() if value is not None}
+    uses_endpoint = options.judge.startswith("openai:") or any("openai:" in text for text in options.contestants)
+    if endpoint and not uses_endpoint:
+        name = next(iter(endpoint)).replace("_", "-")
+        raise UserError(
+            f"--{name} is an option of an endpoint, but neither the judge nor a contestant is openai:MODEL."
+        )
+    if options.margin and not options.judge.startswith("reward:"):
+        raise UserError("--margin is an option of a reward model as judge. Remove it, or name --judge reward:DIR.")
+    settings = {"judge": _find_model(options.judge), "template": options.template, "margin": options.margin}
+    return parse_spec(JudgeSettings, {**settings, "endpoint": endpoint}, where="winrate")
+
+
+def read_request(words: list[str]) -> dict[str, Any]:
+    """Returns the further fields of a request. Raises `UserError` if a word is not FIELD=JSON."""
+    fields: dict[str, Any] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        try:
+            fields[name] = json.loads(value)
+        except ValueError as error:
+            raise UserError(
+                f"--request {word!r} is not FIELD=JSON, such as temperature=0.2 or user='\"me\"'."
+            ) from error
+        if not name or not sign:
+            raise UserError(f"--request {word!r} names no field.")
+    return fields
+
+
+def _find_model(judge: str) -> str:
+    """Returns the judge's name; a finished run in it is replaced by the model that the run trained."""
+    from preflab.arm.saved import find_saved_model
+
+    kind, _, model = judge.partition(":")
+    path = user_path(model)
+    return f"{kind}:{find_saved_model(path)}" if kind in ("local", "reward") and path.is_dir() else judge
+
+
+def _say(line: str) -> None:
+    from preflab.terminal import Terminal
+
+    Terminal(stderr=True, wide=True).print(line, markup=False, highlight=False, soft_wrap=True)
+    sys.stderr.flush()
+
+
+def _print_page(page: str) -> None:
+    from preflab.terminal import Terminal
+
+    Terminal(wide=True).print(page.rstrip(), markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_help(options: argparse.Namespace) -> None:
+    print(WINRATE_COMMAND.parser().format_help())
+    if options.testbed is not None:
+        from preflab.cli.spec_options import format_part_help
+        from preflab.testbeds import TESTBEDS
+
+        print(format_part_help(TESTBEDS, options.testbed))
+
+
+WINRATE_COMMAND = CliCommand(
+    "winrate", "compare answers by a preference judge", _add_options, _run, own_help=True, parts=("testbed",)
+)

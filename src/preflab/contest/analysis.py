@@ -1,0 +1,104 @@
+"""Turns verdicts into the numbers of a pair of contestants. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from preflab.analysis.intervals import Floats
+from preflab.analysis.matches import EVEN
+from preflab.analysis.record import ComparisonVerdict, Interval
+from preflab.analysis.winrates.agreement import measure_agreement
+from preflab.analysis.winrates.length import control_length
+from preflab.analysis.winrates.position import position_bias
+from preflab.analysis.winrates.ppi import FEWEST, correct_by_labels
+from preflab.analysis.winrates.rogan_gladen import correct_by_error_rates
+from preflab.analysis.winrates.shares import outcome_shares, unreadable_bounds, win_rate
+from preflab.contest.record import ContestPair, Correction
+from preflab.evaluation.preference.base import PairVerdict, PreferenceQuestion
+
+
+@dataclass(frozen=True)
+class JudgedPairs:
+    """The judged pairs of answers of two contestants: `questions` and `verdicts`, one row for each seed and one column for
+    each prompt. The prompts are in random order."""
+
+    first: str
+    second: str
+    questions: Sequence[Sequence[PreferenceQuestion]]
+    verdicts: Sequence[Sequence[PairVerdict]]
+
+    @property
+    def outcomes(self) -> Floats:
+        return np.array([[verdict.outcome for verdict in row] for row in self.verdicts])
+
+    @property
+    def unreadable(self) -> Floats:
+        return np.array([[float(verdict.unreadable) for verdict in row] for row in self.verdicts])
+
+    @property
+    def length_differences(self) -> Floats:
+        """Characters of the first answer minus characters of the second."""
+        return np.array(
+            [[float(len(each.first.text) - len(each.second.text)) for each in row] for row in self.questions]
+        )
+
+
+def analyse_pair(judged: JudgedPairs, labels: Mapping[str, float], *, family: int, can_judge: bool) -> ContestPair:
+    """Returns all numbers of a pair of contestants. `family`: the number of pairs. `can_judge`: False if the judge may be no
+    better than a coin; then it decides nothing."""
+    outcomes, unreadable = judged.outcomes, judged.unreadable
+    rate = win_rate(outcomes, family=family)
+    return ContestPair(
+        first=judged.first,
+        second=judged.second,
+        rate=rate,
+        shares=outcome_shares(outcomes, unreadable),
+        if_unreadable=unreadable_bounds(outcomes, unreadable),
+        equal_answers=sum(each.first.text == each.second.text for row in judged.questions for each in row),
+        position_bias=find_position_bias(judged.verdicts),
+        length=control_length(outcomes, judged.length_differences),
+        correction=correct_pair(judged, labels),
+        verdict=decide(rate) if can_judge else "not decided",
+    )
+
+
+def decide(rate: Interval) -> ComparisonVerdict:
+    """Returns on which side of one half a win rate's interval lies."""
+    if rate.low is None or rate.high is None:
+        return "not decided"
+    return "better" if rate.low > EVEN else "worse" if rate.high < EVEN else "not decided"
+
+
+def find_position_bias(verdicts: Sequence[Sequence[PairVerdict]]) -> Interval | None:
+    """Returns the position bias over the prompts, each the mean over its seeds. Pairs with an unreadable reply, and pairs
+    about which nobody was asked, are left out."""
+    columns: list[Floats] = []
+    for column in zip(*verdicts, strict=True):
+        read = [verdict.orders for verdict in column if len(verdict.orders) == 2 and not verdict.unreadable]
+        if read:
+            shown = [[float(plain == "first"), float(swapped == "second")] for plain, swapped in read]
+            columns.append(np.array(shown).mean(axis=0))
+    return position_bias(np.array(columns).reshape(-1, 2))
+
+
+def correct_pair(judged: JudgedPairs, labels: Mapping[str, float]) -> Correction | None:
+    """Returns what the labels of these pairs say; None if there are none. With too few labels there is no corrected rate,
+    but a reason. The contestants have one seed each."""
+    names, verdicts = [question.pair for question in judged.questions[0]], judged.verdicts[0]
+    marked = np.array([name in labels for name in names])
+    if not marked.any():
+        return None
+    people = np.array([labels[name] for name in names if name in labels])
+    outcomes = np.array([verdict.outcome for verdict in verdicts])
+    agreement = measure_agreement(outcomes[marked], people, judged.unreadable[0][marked])
+    if len(people) < FEWEST:
+        reason = f"{len(people)} labels are too few: at least {FEWEST} are needed, of prompts drawn at random"
+        return Correction(agreement=agreement, reason=reason)
+    return Correction(
+        agreement=agreement,
+        corrected=correct_by_labels(people, outcomes[marked], outcomes[~marked]),
+        by_error_rates=correct_by_error_rates(people, outcomes[marked], outcomes),
+    )

@@ -1,0 +1,46 @@
+"""Reads a file of answers: lines `{"prompt" or "id": ..., "answer": ...}`. Imports no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from preflab.data.lines import read_records, read_text_field
+from preflab.errors import UserError
+from preflab.evaluation.preference.template import write_query
+from preflab.types import Completion, Prompt
+
+AnswersById = dict[str, Completion]
+"""A contestant's answers under one seed, by the prompt's id."""
+
+
+def read_answer_file(path: Path, prompts: Sequence[Prompt]) -> AnswersById:
+    """Returns the answers in a file to these prompts. A line names its prompt by `id`, or by `prompt`: the whole dialogue,
+    or its last turn if no other prompt ends in the same turn. Lines about other prompts are left out. Raises `UserError`
+    for a line without an answer, for a second answer to a prompt, and if the file answers none of the prompts."""
+    by_id = {prompt.id: prompt.id for prompt in prompts}
+    by_text = _prompts_by_text(prompts)
+    answers: AnswersById = {}
+    for where, record in read_records(path):
+        known, name = (by_id, "id") if "id" in record else (by_text, "prompt")
+        prompt = known.get(str(record["id"]) if name == "id" else read_text_field(record, "prompt", where).strip())
+        text = read_text_field(record, "answer", where)
+        if prompt is None:
+            continue
+        if prompt in answers:
+            raise UserError(f"{where}: this is the second answer to prompt {prompt!r}. Remove one of them.")
+        answers[prompt] = Completion(text)
+    if not answers:
+        raise UserError(
+            f"{path} answers none of the {len(prompts)} prompts of the testbed's test split. Each line needs the `id` or the "
+            "whole `prompt` of one of them."
+        )
+    return answers
+
+
+def _prompts_by_text(prompts: Sequence[Prompt]) -> dict[str, str]:
+    whole = {write_query(prompt.turns).strip(): prompt.id for prompt in prompts}
+    last = Counter(prompt.turns[-1].content.strip() for prompt in prompts)
+    ends = {prompt.turns[-1].content.strip(): prompt.id for prompt in prompts}
+    return {text: prompt for text, prompt in ends.items() if last[text] == 1} | whole

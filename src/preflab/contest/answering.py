@@ -1,0 +1,72 @@
+"""Collects the answers of a contestant to the prompts of a contest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from preflab.arm.saved import find_saved_model
+from preflab.contest.answer_file import AnswersById, read_answer_file
+from preflab.contest.contestant import Entrant
+from preflab.evaluation.preference.endpoint import Endpoint
+from preflab.models.load import load_directory, load_model
+from preflab.models.spec import ModelSpec
+from preflab.paths import user_path
+from preflab.sampling import SAMPLERS
+from preflab.sampling.base import Decoding
+from preflab.spec import Context
+from preflab.testbeds.base import Testbed
+from preflab.types import Completion, Prompt
+
+
+def answers_at_hand(contestant: Entrant, testbed: Testbed, prompts: Sequence[Prompt]) -> list[AnswersById]:
+    """Returns the answers in a file or in the data, for each seed; [] for a contestant that answers when it is asked."""
+    if contestant.source == "file":
+        return [read_answer_file(user_path(path), prompts) for path in contestant.members]
+    if contestant.source == "data":
+        return [data_answers(testbed, member.partition(":")[2]) for member in contestant.members]
+    return []
+
+
+def data_answers(testbed: Testbed, which: str) -> AnswersById:
+    """Returns the chosen or the rejected answer of the first pair with each prompt of the test split."""
+    answers: AnswersById = {}
+    for pair in testbed.preferences("test"):
+        answers.setdefault(pair.prompt.id, pair.chosen if which == "chosen" else pair.rejected)
+    return answers
+
+
+def draw_answers(name: str, prompts: Sequence[Prompt], decoding: Decoding, *, seed: int, device: str) -> AnswersById:
+    """Returns one answer of a model to each prompt. `name`: a directory, a finished run, or a model's name. An answer's
+    seed depends on `seed` and on its place among the prompts."""
+    path = user_path(name)
+    lm = load_directory(find_saved_model(path)) if path.is_dir() else load_model(ModelSpec(name=name), seed=seed)
+    lm = lm.with_model(lm.model.to(device))
+    ids = [lm.encode_prompt(prompt) for prompt in prompts]
+    for prompt, row in zip(prompts, ids, strict=True):
+        lm.check_fits(prompt, row, 1)
+    seeds = [seed * 1_000_003 + place for place in range(len(prompts))]
+    with SAMPLERS.parse("native").open(Context(seed=seed, device=device)) as sampler:
+        drawn = sampler.sample(lm, ids, seeds=seeds, decoding=decoding)
+    return {prompt.id: answer for prompt, answer in zip(prompts, lm.completions(drawn.batch), strict=True)}
+
+
+def request_bodies(
+    endpoint: Endpoint, prompts: Sequence[Prompt], decoding: Decoding, seed: int
+) -> list[dict[str, Any]]:
+    """Returns the requests for a model's answers to the prompts."""
+    fields = {"temperature": decoding.temperature, "top_p": decoding.top_p, "seed": seed}
+    return [
+        endpoint.make_body(
+            [{"role": turn.role, "content": turn.content} for turn in prompt.turns],
+            max_tokens=decoding.max_new_tokens,
+            **fields,
+        )
+        for prompt in prompts
+    ]
+
+
+def ask_answers(endpoint: Endpoint, prompts: Sequence[Prompt], decoding: Decoding, seed: int) -> AnswersById:
+    """Returns the answers of a model behind an endpoint."""
+    replies = endpoint.ask(request_bodies(endpoint, prompts, decoding, seed))
+    return {prompt.id: Completion(reply.text, reply.cut) for prompt, reply in zip(prompts, replies, strict=True)}

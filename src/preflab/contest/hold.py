@@ -1,0 +1,272 @@
+"""Holds a contest: collects the contestants' answers, checks the judge on labelled pairs, asks it, and analyses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from preflab.analysis.winrates.agreement import Agreement, measure_agreement
+from preflab.analysis.winrates.bradley_terry import bradley_terry
+from preflab.contest.analysis import JudgedPairs, analyse_pair
+from preflab.contest.answer_file import AnswersById
+from preflab.contest.answering import answers_at_hand, ask_answers, draw_answers, request_bodies
+from preflab.contest.contestant import Entrant
+from preflab.contest.labels import read_labelled_pairs, read_labels
+from preflab.contest.provenance import check_training_data
+from preflab.contest.record import ContestResult
+from preflab.contest.words import agreement_words
+from preflab.errors import UserError
+from preflab.evaluation.preference.base import PairVerdict, PreferenceJudge, PreferenceQuestion, name_pair
+from preflab.evaluation.preference.drawing import draw_prompts
+from preflab.evaluation.preference.endpoint import Endpoint, EndpointUse
+from preflab.evaluation.preference.estimate import CallEstimate
+from preflab.evaluation.preference.spec import JudgeSettings
+from preflab.sampling.base import Decoding
+from preflab.spec import Context
+from preflab.testbeds import TESTBEDS
+from preflab.testbeds.base import Testbed, TestbedSpec, require_testbed
+from preflab.types import Prompt
+
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The settings of a contest. prompts: how many prompts of the test split are drawn by `seed`. decoding: how a
+    contestant that answers when it is asked draws its answers. labels: the file of people's labels of judged pairs.
+    agreement: the files of labelled pairs on which the judge is checked."""
+
+    contestants: Sequence[Entrant]
+    testbed: TestbedSpec
+    judge: JudgeSettings
+    prompts: int = 100
+    seed: int = 0
+    decoding: Decoding = field(default_factory=Decoding)
+    labels: Path | None = None
+    agreement: Sequence[Path] = ()
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class HeldContest:
+    """A contest after the judge has spoken: its result, and the judged pairs with their texts."""
+
+    result: ContestResult
+    judged: Sequence[JudgedPairs]
+
+
+def hold_contest(contest: Contest, say: Announce) -> HeldContest:
+    """Holds a contest. `say`: takes one line about what happens next; the judge's agreement with labelled pairs comes before
+    any other verdict. Raises `UserError` if an input is wrong, or if a cap would be exceeded."""
+    labels = {} if contest.labels is None else read_labels(contest.labels)
+    if labels and seeds_of(contest) > 1:
+        raise UserError("--labels corrects contestants with one seed each, but these have several. Compare one seed.")
+    labelled, label_outcomes = read_labelled_pairs(contest.agreement)
+    unknown = list(check_training_data(contest.judge, contest.contestants))
+    use = EndpointUse()
+    with ExitStack() as stack:
+        context = Context(seed=contest.seed, device=contest.device)
+        testbed = require_testbed(stack.enter_context(contest.testbed.open(context)))
+        judge = stack.enter_context(contest.judge.open_judge(replace(context, testbed=testbed), use))
+        prompts, answers, notes = collect(contest, testbed, judge, labelled, use, say)
+        rows = {
+            pair: make_questions(prompts, answers[pair[0].name], answers[pair[1].name]) for pair in pairs_of(contest)
+        }
+        questions = [question for row in rows.values() for seed in row for question in seed]
+        known = match_labels(labels, questions)
+        estimate = judge.estimate([*labelled, *questions])
+        judge.check_caps(estimate)
+        asked = f"{len(questions)} pairs and {len(labelled)} labelled pairs"
+        orders = "" if contest.judge.judge.by == "reward" else " in both orders"
+        say(f"{contest.judge.judge} judges {asked}{orders}{words_of(estimate)}")
+        agreement = check_judge(judge, labelled, label_outcomes)
+        if agreement is not None:
+            say(agreement_words(agreement))
+        judged = [JudgedPairs(a.name, b.name, row, judge_rows(judge, row)) for (a, b), row in rows.items()]
+    return HeldContest(analyse_contest(contest, testbed, judged, known, agreement, [*unknown, *notes]), judged)
+
+
+def seeds_of(contest: Contest) -> int:
+    return max(len(contestant.members) for contestant in contest.contestants)
+
+
+def pairs_of(contest: Contest) -> list[tuple[Entrant, Entrant]]:
+    return list(combinations(contest.contestants, 2))
+
+
+def collect(
+    contest: Contest,
+    testbed: Testbed,
+    judge: PreferenceJudge,
+    labelled: Sequence[PreferenceQuestion],
+    use: EndpointUse,
+    say: Announce,
+) -> tuple[list[Prompt], dict[str, list[AnswersById]], list[str]]:
+    """Returns the prompts, every contestant's answers to them for each seed, and notes. The prompts are drawn from those
+    that every file and the data answer."""
+    every = list(testbed.prompts("test"))
+    if not every:
+        raise UserError(f"The testbed {testbed.name} has no test prompts, which a contest needs. Add a test split.")
+    at_hand = {each.name: answers_at_hand(each, testbed, every) for each in contest.contestants}
+    answered = [prompt for prompt in every if all(prompt.id in row for rows in at_hand.values() for row in rows)]
+    if not answered:
+        raise UserError(
+            "No prompt of the test split is answered by every file. Compare files with answers to the same prompts."
+        )
+    by_id = {prompt.id: prompt for prompt in answered}
+    prompts = [by_id[name] for name in draw_prompts(list(by_id), contest.prompts, contest.seed)]
+    refuse_too_many_calls(contest, len(prompts), judge, labelled, use)
+    answers: dict[str, list[AnswersById]] = {}
+    for contestant in contest.contestants:
+        answers[contestant.name] = at_hand[contestant.name] or ask_contestant(contest, contestant, prompts, use, say)
+    notes = [note for note in (few_prompts(contest, every, answered, prompts),) if note]
+    return prompts, answers, notes
+
+
+def few_prompts(
+    contest: Contest, every: Sequence[Prompt], answered: Sequence[Prompt], prompts: Sequence[Prompt]
+) -> str:
+    """Returns the note about prompts that a file does not answer, and about fewer prompts than were asked for; or ''."""
+    note = ""
+    if len(answered) < len(every):
+        note = f"{len(every) - len(answered)} of {len(every)} test prompts lack an answer in a file and could not be drawn."
+    if len(prompts) < contest.prompts:
+        note = (
+            f"Only {len(prompts)} prompts could be compared, of {contest.prompts} that were asked for. {note}".strip()
+        )
+    return note
+
+
+def refuse_too_many_calls(
+    contest: Contest, prompts: int, judge: PreferenceJudge, labelled: Sequence[PreferenceQuestion], use: EndpointUse
+) -> None:
+    """Raises `UserError` before the first call if the models behind an endpoint and the judge would together need more
+    calls than the cap. AnswersById that are in the cache are not known here, so their calls are counted."""
+    members = sum(len(each.members) for each in contest.contestants if each.source == "endpoint")
+    if not members:
+        return
+    calls = use.sent + members * prompts
+    if contest.judge.judge.by == "openai":
+        calls += judge.estimate(labelled).calls + 2 * len(pairs_of(contest)) * seeds_of(contest) * prompts
+    if calls > contest.judge.endpoint.max_calls:
+        raise UserError(
+            f"The contestants and the judge would need up to {calls:,} calls, but the cap is "
+            f"{contest.judge.endpoint.max_calls:,}. Ask about fewer prompts, or raise --max-calls. Nothing was asked."
+        )
+
+
+def ask_contestant(
+    contest: Contest, contestant: Entrant, prompts: Sequence[Prompt], use: EndpointUse, say: Announce
+) -> list[AnswersById]:
+    """Returns a contestant's answers to the prompts, for each seed."""
+    answers: list[AnswersById] = []
+    for place, member in enumerate(contestant.members):
+        seed = contest.seed + place
+        if contestant.source == "model":
+            say(f"{contestant.name} answers {len(prompts)} prompts")
+            answers.append(draw_answers(member, prompts, contest.decoding, seed=seed, device=contest.device))
+            continue
+        settings = contest.judge.endpoint.model_copy(update={"max_tokens": contest.decoding.max_new_tokens})
+        endpoint = Endpoint(member, settings, use)
+        estimate = endpoint.estimate(request_bodies(endpoint, prompts, contest.decoding, seed))
+        say(f"{contestant.name} answers {len(prompts)} prompts: {estimate.describe()}")
+        answers.append(ask_answers(endpoint, prompts, contest.decoding, seed))
+    return answers
+
+
+def make_questions(
+    prompts: Sequence[Prompt], first: Sequence[AnswersById], second: Sequence[AnswersById]
+) -> list[list[PreferenceQuestion]]:
+    """Returns the questions about two contestants, one row for each seed. A contestant with one seed meets every seed of
+    the other."""
+    seeds = max(len(first), len(second))
+    rows: list[list[PreferenceQuestion]] = []
+    for place in range(seeds):
+        one, other = first[place % len(first)], second[place % len(second)]
+        pairs = [(prompt, one[prompt.id], other[prompt.id]) for prompt in prompts]
+        rows.append([PreferenceQuestion(name_pair(p.id, a.text, b.text), p, a, b) for p, a, b in pairs])
+    return rows
+
+
+def words_of(estimate: CallEstimate) -> str:
+    """Returns the words about the calls of an endpoint; '' if there are none."""
+    return f": {estimate.describe()}" if estimate.calls or estimate.cached else ""
+
+
+def check_judge(
+    judge: PreferenceJudge, labelled: Sequence[PreferenceQuestion], labels: Sequence[float]
+) -> Agreement | None:
+    """Returns how well the judge agrees with labelled pairs; None without such pairs."""
+    if not labelled:
+        return None
+    verdicts = judge.compare(labelled)
+    unreadable = np.array([float(verdict.unreadable) for verdict in verdicts])
+    return measure_agreement(np.array([verdict.outcome for verdict in verdicts]), np.array(labels), unreadable)
+
+
+def judge_rows(judge: PreferenceJudge, rows: Sequence[Sequence[PreferenceQuestion]]) -> list[list[PairVerdict]]:
+    return [judge.compare(row) for row in rows]
+
+
+def match_labels(labels: Mapping[str, float], questions: Sequence[PreferenceQuestion]) -> dict[str, float]:
+    """Returns the labels of the judged pairs, by the name of the pair. A label of the same answers in the other order is
+    turned around. Raises `UserError` if no label fits."""
+    known: dict[str, float] = {}
+    for question in questions:
+        turned = name_pair(question.prompt.id, question.second.text, question.first.text)
+        if question.pair in labels:
+            known[question.pair] = labels[question.pair]
+        elif turned in labels:
+            known[question.pair] = 1 - labels[turned]
+    if labels and not known:
+        raise UserError(
+            "No label of --labels names a judged pair. Label the pairs of `pairs.jsonl`, which --output DIR writes, and repeat "
+            "the command with the same contestants, prompts and seed."
+        )
+    return known
+
+
+def analyse_contest(
+    contest: Contest,
+    testbed: Testbed,
+    judged: Sequence[JudgedPairs],
+    labels: Mapping[str, float],
+    agreement: Agreement | None,
+    notes: Sequence[str],
+) -> ContestResult:
+    """Returns the result of the judged pairs."""
+    can_judge = agreement is None or agreement.beats_coin
+    names = [contestant.name for contestant in contest.contestants]
+    outcomes = {(pair.first, pair.second): pair.outcomes for pair in judged}
+    seeds = max(table.shape[0] for table in outcomes.values())
+    every = {name: np.broadcast_to(table, (seeds, table.shape[1])) for name, table in outcomes.items()}
+    return ContestResult(
+        judge=str(contest.judge.judge),
+        template=contest.judge.template_name,
+        contestants={contestant.name: contestant.members for contestant in contest.contestants},
+        testbed=testbed.name,
+        prompts=len(judged[0].questions[0]),
+        seeds=seeds,
+        agreement=agreement,
+        pairs=tuple(analyse_pair(pair, labels, family=len(judged), can_judge=can_judge) for pair in judged),
+        scores=bradley_terry(names, every) if len(names) > 2 else None,
+        settings=dump_settings(contest),
+        notes=tuple(notes),
+    )
+
+
+def dump_settings(contest: Contest) -> dict[str, Any]:
+    """Returns the settings of a contest as plain data."""
+    return {
+        "testbed": TESTBEDS.dump(contest.testbed),
+        "judge": contest.judge.model_dump(mode="json"),
+        "decoding": contest.decoding.model_dump(mode="json"),
+        "prompts": contest.prompts,
+        "seed": contest.seed,
+    }

@@ -1,0 +1,37 @@
+"""Checks that a reward model that judges was not trained on the same data as a contestant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from preflab.arm.data import read_provenance
+from preflab.arm.saved import find_saved_model
+from preflab.contest.contestant import Entrant
+from preflab.evaluation.preference.spec import JudgeSettings
+from preflab.models.facts import TRAINED_ON
+from preflab.paths import user_path
+from preflab.testbeds.provenance import refuse_overlap
+
+
+def check_training_data(judge: JudgeSettings, contestants: Sequence[Entrant]) -> Iterator[str]:
+    """Yields a note if it is not known what a reward model was trained on. Raises `UserError` if it was trained on data
+    that a contestant was trained on: it would then judge what it has taught, or seen."""
+    for model in judge.saved_models():
+        record = user_path(model) / TRAINED_ON
+        if not record.exists():
+            yield f"{model} does not say what it was trained on. A contestant may have been trained on the same data, or by it."
+            continue
+        trained = [row for path in trained_models(contestants) for row in read_provenance(path / TRAINED_ON)]
+        for row in read_provenance(record):
+            refuse_overlap(row, trained)
+
+
+def trained_models(contestants: Sequence[Entrant]) -> Iterator[Path]:
+    """Yields the directories of the contestants' models that say what they were trained on."""
+    for contestant in contestants:
+        for member in contestant.members:
+            if contestant.source == "model" and user_path(member).is_dir():
+                model = find_saved_model(user_path(member))
+                if (model / TRAINED_ON).exists():
+                    yield model

@@ -1,0 +1,83 @@
+"""Defines the record of a contest: the content of `winrate.json`. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from preflab.analysis.record import ComparisonVerdict, Interval
+from preflab.analysis.record.base import Record
+from preflab.analysis.winrates.agreement import Agreement
+from preflab.analysis.winrates.bradley_terry import ArmScores
+from preflab.analysis.winrates.length import LengthControl
+from preflab.analysis.winrates.ppi import Corrected
+from preflab.analysis.winrates.rogan_gladen import ByErrorRates
+
+
+class Correction(Record):
+    """What people's labels of some judged pairs say about a win rate."""
+
+    agreement: Agreement
+    """How well the judge agrees with these labels."""
+    corrected: Corrected | None = None
+    """The win rate that prediction-powered inference gives; None for the `reason`."""
+    by_error_rates: ByErrorRates | None = None
+    """The win rate by the judge's error rates on the labelled pairs: a sensitivity analysis."""
+    reason: str = ""
+    """Why there is no corrected win rate."""
+
+
+class ContestPair(Record):
+    """Two contestants, compared by the judge."""
+
+    first: str
+    """The name of the first contestant."""
+    second: str
+    """The name of the second contestant."""
+    rate: Interval
+    """The first contestant's win rate by the judge; a tie counts as half a win. The intervals of all pairs hold
+    together."""
+    shares: dict[str, Interval]
+    """The shares of wins, ties, losses and unreadable verdicts."""
+    if_unreadable: tuple[float, float]
+    """The win rate if every unreadable verdict were a loss, and if every one were a win."""
+    equal_answers: int
+    """The number of pairs of equal answers: ties about which nobody was asked."""
+    position_bias: Interval | None
+    """The share of choices for the answer that was shown first; one half without a bias. None if the judge sees no
+    order."""
+    length: LengthControl
+    """The length-controlled win rate."""
+    correction: Correction | None = None
+    """What people's labels say; None without labels of this pair."""
+    verdict: ComparisonVerdict
+    """Whether the judge prefers the first contestant: 'better' or 'worse' if the interval of `rate` is above or below one
+    half."""
+
+
+class ContestResult(Record):
+    """A contest: win rates of all pairs of contestants by one judge."""
+
+    schema_version: Literal[1] = 1
+    """The version of this schema."""
+    judge: str
+    """The judge."""
+    template: str
+    """The template of the judge's question; '' if it reads none."""
+    contestants: dict[str, tuple[str, ...]]
+    """The sources of each contestant, one for each seed."""
+    testbed: str
+    """The testbed of the prompts."""
+    prompts: int
+    """The number of prompts."""
+    seeds: int
+    """The number of seeds of the contestants."""
+    agreement: Agreement | None = None
+    """How well the judge agrees with the labelled pairs of `--agreement`; None without such pairs."""
+    pairs: tuple[ContestPair, ...]
+    """All pairs of contestants."""
+    scores: ArmScores | None = None
+    """The Bradley-Terry scores of all contestants; None for two contestants."""
+    settings: dict[str, Any]
+    """All settings of the contest: of the testbed, the judge and the decoding, and the seed."""
+    notes: tuple[str, ...] = ()
+    """Sentences that say what limits the numbers."""

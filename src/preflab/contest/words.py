@@ -1,0 +1,142 @@
+"""Writes the result of a contest as Markdown, the judge's agreement with labels first. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from preflab.analysis.record import Interval
+from preflab.analysis.winrates.agreement import Agreement
+from preflab.contest.record import ContestPair, ContestResult, Correction
+from preflab.text import one_line
+
+UNCHECKED = (
+    "The judge was not checked on labelled pairs. A judge that is no better than a coin gives win rates too: check it with "
+    "`--agreement FILE`."
+)
+
+
+def contest_words(result: ContestResult) -> str:
+    """Returns the whole result as Markdown."""
+    return "\n".join(_lines(result)) + "\n"
+
+
+def _lines(result: ContestResult) -> Iterator[str]:
+    yield f"# Win rates by {one_line(result.judge)}"
+    yield ""
+    yield UNCHECKED if result.agreement is None else agreement_words(result.agreement)
+    yield ""
+    seeds = "" if result.seeds == 1 else f" under {result.seeds} seeds"
+    yield (
+        f"{result.prompts} prompts of `{result.testbed}`{seeds}. A tie counts as half a win. Brackets: 95% intervals"
+        f"{' over seeds and prompts' if result.seeds > 1 else ' over prompts'}"
+        f"{'; those of the win rates hold together' if len(result.pairs) > 1 else ''}."
+    )
+    yield ""
+    yield "| first | second | win rate | win | tie | loss | unreadable | the judge prefers |"
+    yield "|---|---|---|--:|--:|--:|--:|---|"
+    yield from map(_row, result.pairs)
+    for pair in result.pairs:
+        yield ""
+        yield f"## {_name(pair.first)} against {_name(pair.second)}"
+        yield ""
+        yield from (f"- {line}" for line in _details(pair))
+    if result.scores is not None:
+        yield ""
+        yield "## Bradley-Terry scores"
+        yield ""
+        yield from _scores(result)
+    yield from ("", *(f"- {note}" for note in result.notes)) if result.notes else ()
+
+
+def agreement_words(agreement: Agreement) -> str:
+    """Describes how well the judge agrees with labelled pairs, and whether it is better than a coin."""
+    coin = "better than a coin" if agreement.beats_coin else "NOT clearly better than a coin, so it decides nothing"
+    words = (
+        f"Judge on {agreement.pairs} labelled pairs: accuracy {percent(agreement.accuracy)} ({coin}), kappa "
+        f"{number(agreement.kappa)}, {agreement.ties:.0%} ties, {agreement.unreadable:.0%} unreadable"
+    )
+    if agreement.sensitivity is not None and agreement.specificity is not None:
+        first, second = agreement.sensitivity, agreement.specificity
+        words += f"; right on {first:.0%} where the first is better, on {second:.0%} where the second is"
+    return f"{words}."
+
+
+def _row(pair: ContestPair) -> str:
+    shares = " | ".join(f"{pair.shares[name].estimate:.0%}" for name in ("win", "tie", "loss", "unreadable"))
+    prefers = {"better": _name(pair.first), "worse": _name(pair.second)}.get(pair.verdict, "not decided")
+    return f"| {_name(pair.first)} | {_name(pair.second)} | {percent(pair.rate)} | {shares} | {prefers} |"
+
+
+def _details(pair: ContestPair) -> Iterator[str]:
+    yield ", ".join(f"{name} {percent(pair.shares[name])}" for name in ("win", "tie", "loss"))
+    if pair.shares["unreadable"].estimate:
+        low, high = pair.if_unreadable
+        yield (
+            f"unreadable verdicts: {percent(pair.shares['unreadable'])}, counted as half a win; the win rate is "
+            f"{low:.1%} if all were losses and {high:.1%} if all were wins"
+        )
+    if pair.equal_answers:
+        yield f"equal answers: {pair.equal_answers} pairs, which are ties without a question"
+    if pair.position_bias is not None:
+        yield f"position bias: the answer shown first was chosen in {percent(pair.position_bias)} of the replies"
+    yield _length_words(pair)
+    if pair.correction is not None:
+        yield from _correction_words(pair.correction)
+    if pair.rate.reason:
+        yield pair.rate.reason
+
+
+def _length_words(pair: ContestPair) -> str:
+    gap = f"first minus second: {pair.length.difference:+.0f} characters on average"
+    if pair.length.rate is None or pair.length.phi is None:
+        return f"length-controlled win rate: none, because {pair.length.reason} ({gap})"
+    return f"length-controlled win rate: {percent(pair.length.rate)} ({gap}; phi {number(pair.length.phi)})"
+
+
+def _correction_words(correction: Correction) -> Iterator[str]:
+    yield f"people's labels: {agreement_words(correction.agreement)}"
+    if correction.corrected is None:
+        yield f"no corrected win rate: {correction.reason}"
+        return
+    corrected, rates = correction.corrected, correction.by_error_rates
+    yield (
+        f"**corrected by {corrected.labels} labels of people: {percent(corrected.rate)}** (weight of the judge "
+        f"{corrected.weight:.2f}; the labels alone: {percent(corrected.labels_alone)}). It is right only if the labelled "
+        "prompts were drawn at random"
+    )
+    if rates is not None and rates.rate is not None:
+        yield f"sensitivity analysis by error rates (Rogan and Gladen), pairs without a tie: {percent(rates.rate)}"
+    elif rates is not None:
+        yield f"no sensitivity analysis by error rates: {rates.reason}"
+
+
+def _scores(result: ContestResult) -> Iterator[str]:
+    scores = result.scores
+    assert scores is not None
+    if scores.reason:
+        yield f"None: {scores.reason}."
+        return
+    yield "P(one beats another) = sigmoid of the difference of their scores. The intervals hold together."
+    yield ""
+    yield "| contestant | score |\n|---|---|"
+    yield from (f"| {_name(name)} | {number(score)} |" for name, score in scores.scores.items())
+
+
+def percent(interval: Interval) -> str:
+    """Writes a share: '56.0% [46.1, 65.5]'."""
+    if interval.estimate is None:
+        return f"none ({interval.reason})"
+    ends = "" if interval.low is None or interval.high is None else f" [{interval.low:.1%}, {interval.high:.1%}]"
+    return f"{interval.estimate:.1%}{ends.replace('%', '')}"
+
+
+def number(interval: Interval) -> str:
+    """Writes a number: '0.42 [0.31, 0.53]'."""
+    if interval.estimate is None:
+        return f"none ({interval.reason})"
+    ends = "" if interval.low is None or interval.high is None else f" [{interval.low:.2f}, {interval.high:.2f}]"
+    return f"{interval.estimate:.2f}{ends}"
+
+
+def _name(text: str) -> str:
+    return one_line(text).replace("|", "\\|")

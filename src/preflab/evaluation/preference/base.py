@@ -1,0 +1,69 @@
+"""Defines preference judges, the questions that they get and the verdicts that they return. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from preflab.evaluation.preference.estimate import CallEstimate
+from preflab.types import Completion, Prompt
+
+Choice = Literal["first", "second", "unreadable"]
+"""The answer that a judge called more helpful in one order of the two answers. `unreadable`: its reply names no answer."""
+
+
+@dataclass(frozen=True)
+class PreferenceQuestion:
+    """Two answers to one prompt. `pair`: the name of the pair (see `name_pair`)."""
+
+    pair: str
+    prompt: Prompt
+    first: Completion
+    second: Completion
+
+
+@dataclass(frozen=True)
+class PairVerdict:
+    """A judge's verdict on one pair.
+
+    outcome: the first answer's outcome: 1 for a win, .5 for a tie, 0 for a loss. It is .5 if a reply was unreadable.
+    orders: the choice when the first answer was shown first, and the choice when it was shown second; empty if the judge
+        was not asked, or does not see both answers at once.
+    replies: the texts of the judge's replies, in the same order.
+    """
+
+    pair: str
+    outcome: float
+    orders: tuple[Choice, ...] = ()
+    replies: tuple[str, ...] = ()
+
+    @property
+    def unreadable(self) -> bool:
+        return "unreadable" in self.orders
+
+
+class PreferenceJudge(ABC):
+    """Compares two answers to one prompt. The base class of preference judges."""
+
+    @abstractmethod
+    def compare(self, questions: Sequence[PreferenceQuestion]) -> list[PairVerdict]:
+        """Returns one verdict for each question, in order. Raises `UserError` if the judge cannot answer."""
+
+    def estimate(self, questions: Sequence[PreferenceQuestion]) -> CallEstimate:
+        """Returns how many calls of an endpoint `compare` would need for these questions, and their cost."""
+        return CallEstimate()
+
+    def check_caps(self, estimate: CallEstimate) -> None:
+        """Raises `UserError` if calls of an endpoint would exceed a cap. A judge without an endpoint has no cap."""
+        del estimate
+
+
+def name_pair(prompt: str, first: str, second: str) -> str:
+    """Returns the name of a pair of answers. It depends on the prompt's id and the answers' texts alone, so that a label
+    by a person still fits when a command is repeated."""
+    content = json.dumps([prompt, first, second], ensure_ascii=False)
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]

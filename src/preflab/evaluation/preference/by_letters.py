@@ -1,0 +1,66 @@
+"""A preference judge that is a local language model: the letter with the higher probability is its choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from preflab.batch import collate
+from preflab.errors import UserError
+from preflab.evaluation.preference.base import PairVerdict, PreferenceJudge, PreferenceQuestion
+from preflab.evaluation.preference.orders import Letter, OrderReply, ShownPair, ask_both_orders
+from preflab.evaluation.preference.template import Template
+from preflab.models import forward
+from preflab.models.lm import LanguageModel
+from preflab.types import Completion, Prompt, Turn
+
+TOKENS = 8192
+"""The largest number of tokens in a forward pass."""
+
+
+class LetterJudge(PreferenceJudge):
+    """Compares the probabilities of the letters A and B as the beginning of the model's answer. The model writes no
+    sentence. Every verdict can be read, unless the two probabilities are equal."""
+
+    def __init__(self, lm: LanguageModel, template: Template) -> None:
+        self.lm = lm
+        self.template = template
+        self.common, self.letters = split_letters(
+            *(lm.encode_completion(Completion(name, truncated=True)) for name in "AB")
+        )
+
+    def compare(self, questions: Sequence[PreferenceQuestion]) -> list[PairVerdict]:
+        return ask_both_orders(questions, self._ask)
+
+    def _ask(self, pairs: Sequence[ShownPair]) -> list[OrderReply]:
+        prompts = [Prompt(pair.question.pair, (Turn("user", self.template.fill(pair)),)) for pair in pairs]
+        rows = [[*self.lm.encode_prompt(prompt), *self.common] for prompt in prompts]
+        for pair, ids in zip(pairs, rows, strict=True):
+            if len(ids) >= self.lm.context:
+                raise UserError(
+                    f"The question about prompt {pair.question.prompt.id!r} has {len(ids)} tokens, but the context of the "
+                    f"judge is {self.lm.context}. Choose a judge with a longer context, or shorter answers."
+                )
+        batch = collate(rows, [self.letters[:1]] * len(rows))
+        logprobs = forward.by_micro_batch(self.lm.model, self._letter_logprobs, batch, TOKENS).double()
+        gaps = (logprobs[:, 0] - logprobs[:, 1]).tolist()
+        return [OrderReply(_pick_letter(gap), f"log P(A) - log P(B) = {gap:.4f}") for gap in gaps]
+
+    def _letter_logprobs(self, rows: Any) -> Tensor:
+        """Returns the log-probabilities of the tokens that distinguish A and B: [B,2]."""
+        return forward.full_logprobs(self.lm.model, rows)[:, list(self.letters)]
+
+
+def split_letters(first: Sequence[int], second: Sequence[int]) -> tuple[list[int], tuple[int, int]]:
+    """Divides the ids of the letters A and B into the ids with which both begin, such as that of a space, and the id of
+    each by which they differ."""
+    place = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), None)
+    if place is None:
+        raise UserError("The judge's tokenizer does not distinguish the letters A and B. Choose another judge.")
+    return list(first[:place]), (first[place], second[place])
+
+
+def _pick_letter(gap: float) -> Letter | None:
+    return "A" if gap > 0 else "B" if gap < 0 else None

@@ -1,0 +1,26 @@
+"""A preference judge that is a reward model: the answer with the higher score is its choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from preflab.evaluation.by_reward import OpenByReward
+from preflab.evaluation.preference.base import PairVerdict, PreferenceJudge, PreferenceQuestion
+
+
+class ScoreJudge(PreferenceJudge):
+    """Each answer is scored alone, so that there are no orders and every verdict can be read."""
+
+    def __init__(self, evaluator: OpenByReward) -> None:
+        self.evaluator = evaluator
+
+    def compare(self, questions: Sequence[PreferenceQuestion]) -> list[PairVerdict]:
+        if not questions:
+            return []
+        outcomes = self.evaluator.compare(
+            "test",
+            [question.prompt for question in questions],
+            [question.first for question in questions],
+            [question.second for question in questions],
+        )
+        return [PairVerdict(question.pair, outcome) for question, outcome in zip(questions, outcomes, strict=True)]

@@ -1,0 +1,318 @@
+"""Asks a model behind an OpenAI-compatible endpoint: in parallel, with back-off, a cache and a cap on calls and cost.
+
+The key comes from an environment variable and is sent to the endpoint alone. No file, message or record contains it.
+This module does not import torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, Field, JsonValue, ValidationError
+
+from preflab.errors import UserError
+from preflab.evaluation.preference.estimate import CallEstimate, count_tokens
+from preflab.evaluation.preference.replies import ModelReply, ReplyCache, make_key
+from preflab.fields import Count, Seconds
+from preflab.paths import cache_directory, user_path
+from preflab.plain import parse_json
+from preflab.rewards.http import check_address
+from preflab.spec import Spec
+from preflab.text import one_line
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+OPENAI = "https://api.openai.com/v1"
+TEMPORARY = (408, 409, 425, 429)
+"""The HTTP statuses below 500 after which a request is sent again. A status of 500 or above is temporary too."""
+Messages = Sequence[Mapping[str, str]]
+
+
+def _check_base(url: str) -> str:
+    address = check_address(url)
+    if "?" in address or "#" in address:
+        raise ValueError("a base address has no query: a key belongs into an environment variable")
+    return address.rstrip("/")
+
+
+def _check_request(request: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Returns further fields of a request. Raises `ValueError` for a field that the question itself sets, or that would
+    change the form of the reply."""
+    fixed = next((name for name in ("model", "messages", "stream", "n") if name in request), None)
+    if fixed is not None:
+        raise ValueError(f"the field `{fixed}` of a request cannot be changed")
+    return request
+
+
+class EndpointSettings(Spec):
+    """base_url: the address of the endpoint, up to `/v1`. key_variable: the environment variable with the key.
+
+    concurrency: the most requests at a time. timeout: seconds for one reply, from the request to the last byte. retries:
+    how often a request is sent again after status 408, 409, 425, 429 or 500 and above, a broken connection, a time-out or
+    a reply that is no reply; `backoff` is the first wait in seconds, doubled each time up to `longest_wait`.
+    max_calls: the most requests that are sent, repeated ones too. max_cost: the most that they may cost, with `price_in`
+    and `price_out` for a million tokens. max_tokens: the most tokens of a reply. request: further fields of a request; the
+    value null removes a field. cache: the directory of the cache; '' for preflab's own.
+    """
+
+    base_url: Annotated[str, AfterValidator(_check_base)] = OPENAI
+    key_variable: str = "OPENAI_API_KEY"
+    concurrency: int = Field(default=8, ge=1, le=256)
+    timeout: Seconds = 120.0
+    retries: int = Field(default=6, ge=0, le=20)
+    backoff: float = Field(default=1.0, ge=0, le=60)
+    longest_wait: float = Field(default=60.0, ge=0, le=3600)
+    max_calls: Count = 5000
+    max_tokens: Count = 300
+    price_in: float | None = Field(default=None, ge=0)
+    price_out: float | None = Field(default=None, ge=0)
+    max_cost: float | None = Field(default=None, gt=0)
+    request: Annotated[dict[str, JsonValue], AfterValidator(_check_request)] = {}
+    cache: str = ""
+
+
+class _Message(BaseModel):
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Answer(BaseModel):
+    """The fields of a chat completion that are read."""
+
+    choices: list[_Choice] = Field(min_length=1)
+    usage: _Usage | None = None
+
+
+@dataclass
+class EndpointUse:
+    """What has been used of the caps, by all models of one command. sent: requests. spent: their cost, as far as it is
+    known."""
+
+    sent: int = 0
+    spent: float = 0.0
+
+
+class Endpoint:
+    """The open endpoint of one model. `use`: what counts against the caps."""
+
+    def __init__(self, model: str, settings: EndpointSettings, use: EndpointUse | None = None) -> None:
+        self.model = model
+        self.settings = settings
+        self.use = EndpointUse() if use is None else use
+        self._key = read_key(settings)
+        if settings.max_cost is not None and (settings.price_in is None or settings.price_out is None):
+            raise UserError("A cap on the cost needs the prices of a million tokens. Give --price-in and --price-out.")
+        folder = user_path(settings.cache) if settings.cache else cache_directory() / "replies"
+        self.cache = ReplyCache(folder / f"{make_key([settings.base_url, model])[:16]}.jsonl")
+
+    @property
+    def label(self) -> str:
+        """The name of the endpoint in messages."""
+        return f"The model {self.model} at {self.settings.base_url}"
+
+    def make_body(self, messages: Messages, **fields: JsonValue) -> dict[str, Any]:
+        """Returns the body of a request. `fields`: its settings, which `request` of the settings may change."""
+        body = {"model": self.model, "messages": [dict(message) for message in messages], **fields}
+        body |= self.settings.request
+        return {name: value for name, value in body.items() if value is not None}
+
+    def key_of(self, body: Mapping[str, Any]) -> str:
+        return make_key({"base_url": self.settings.base_url, "body": body})
+
+    def estimate(self, bodies: Sequence[Mapping[str, Any]]) -> CallEstimate:
+        """Returns the calls that are still needed for the replies to these requests, and their cost."""
+        wanted = {self.key_of(body): body for body in bodies}
+        missing = [body for key, body in wanted.items() if self.cache.get(key) is None]
+        tokens_in = count_tokens([message["content"] for body in missing for message in body["messages"]])
+        tokens_out = len(missing) * self.settings.max_tokens
+        cost = self._cost(tokens_in, tokens_out)
+        return CallEstimate(len(missing), len(wanted) - len(missing), tokens_in, tokens_out, cost)
+
+    def check_caps(self, estimate: CallEstimate) -> None:
+        """Raises `UserError` if the calls that are needed would exceed the cap on calls or on the cost."""
+        settings = self.settings
+        calls, cost = self.use.sent + estimate.calls, self.use.spent + (estimate.cost or 0.0)
+        if calls > settings.max_calls:
+            raise UserError(
+                f"{self.label} would get {calls:,} requests, but the cap is {settings.max_calls:,}. Ask about fewer "
+                "prompts, or raise --max-calls (`max_calls`). Nothing was asked."
+            )
+        if settings.max_cost is not None and cost > settings.max_cost:
+            raise UserError(
+                f"{self.label} would cost up to {cost:,.2f}, but the cap is {settings.max_cost:,.2f}. Ask about fewer "
+                "prompts, or raise --max-cost (`max_cost`). Nothing was asked."
+            )
+
+    def ask(self, bodies: Sequence[Mapping[str, Any]]) -> list[ModelReply]:
+        """Returns the reply to each request. A reply in the cache is not asked for again, and a new reply is written to
+        the cache first. Raises `UserError` if a cap would be exceeded, or if the endpoint does not answer; what it has
+        answered stays in the cache."""
+        self.check_caps(self.estimate(bodies))
+        keys = [self.key_of(body) for body in bodies]
+        todo = {key: body for key, body in zip(keys, bodies, strict=True) if self.cache.get(key) is None}
+        if todo:
+            self._run(todo)
+        return [self.cache.replies[key] for key in keys]
+
+    def _run(self, todo: Mapping[str, Mapping[str, Any]]) -> None:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # the usual case: no loop is running in this thread
+            asyncio.run(self._ask_all(todo))
+        else:  # in a notebook
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(lambda: asyncio.run(self._ask_all(todo))).result()
+
+    async def _ask_all(self, todo: Mapping[str, Mapping[str, Any]]) -> None:
+        waiting = iter(todo.items())
+        try:
+            async with self._client() as client, asyncio.TaskGroup() as group:
+                for _ in range(min(self.settings.concurrency, len(todo))):
+                    group.create_task(self._work(client, waiting))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    def _client(self) -> AbstractAsyncContextManager[AsyncOpenAI]:
+        from openai import AsyncOpenAI
+
+        settings = self.settings
+        return AsyncOpenAI(
+            api_key=self._key or "none", base_url=settings.base_url, max_retries=0, timeout=settings.timeout
+        )
+
+    async def _work(self, client: AsyncOpenAI, waiting: Iterator[tuple[str, Mapping[str, Any]]]) -> None:
+        """Takes one request after another. A reply is in the cache before the next request is sent, so that a kill loses
+        at most one reply of each worker."""
+        for key, body in waiting:
+            reply = await self._ask_patiently(client, body)
+            self.cache.add(key, reply)
+            self.use.spent += self._cost(reply.tokens_in, reply.tokens_out) or 0.0
+
+    async def _ask_patiently(self, client: AsyncOpenAI, body: Mapping[str, Any]) -> ModelReply:
+        trouble = ""
+        for attempt in range(self.settings.retries + 1):
+            self._check_spent()
+            self.use.sent += 1
+            try:
+                async with asyncio.timeout(self.settings.timeout):
+                    return self._read(await self._send(client, body))
+            except TemporaryTrouble as error:
+                trouble, wait = str(error), error.wait
+            except TimeoutError:
+                trouble, wait = f"no complete reply within {self.settings.timeout:g} s", 0.0
+            if attempt < self.settings.retries:
+                await asyncio.sleep(self._pick_wait(attempt, wait))
+        raise UserError(
+            f"{self.label} does not answer ({self.settings.retries + 1} tries, the last: {trouble}). The replies so far are "
+            "kept: repeat the command to continue."
+        )
+
+    def _pick_wait(self, attempt: int, asked: float) -> float:
+        """Returns the seconds until the next try: those that the endpoint asks for or the doubled back-off, whichever is
+        longer, but not more than the longest wait. Chance spreads the tries of several workers."""
+        doubled = self.settings.backoff * 2**attempt * random.uniform(0.5, 1.0)
+        return min(max(doubled, asked), self.settings.longest_wait)
+
+    def _check_spent(self) -> None:
+        settings, kept = self.settings, "The replies so far are kept."
+        if self.use.sent >= settings.max_calls:
+            raise UserError(
+                f"{self.label} has got {self.use.sent:,} requests, the cap, repeated ones included. {kept} Raise --max-calls."
+            )
+        if settings.max_cost is not None and self.use.spent >= settings.max_cost:
+            raise UserError(f"{self.label} has cost {self.use.spent:,.2f}, the cap. {kept} Raise --max-cost.")
+
+    async def _send(self, client: AsyncOpenAI, body: Mapping[str, Any]) -> str:
+        """Returns the text of the endpoint's answer. Raises `TemporaryTrouble` if another try may succeed."""
+        import openai
+
+        rest = {name: value for name, value in body.items() if name not in ("model", "messages")}
+        try:
+            raw = await client.chat.completions.with_raw_response.create(
+                model=body["model"], messages=body["messages"], extra_body=rest
+            )
+            return raw.text
+        except openai.APIStatusError as error:
+            words = f"status {error.status_code}: {self._clean(error.message)}"
+            if error.status_code in TEMPORARY or error.status_code >= 500:
+                raise TemporaryTrouble(words, _read_wait(error.response.headers.get("retry-after"))) from None
+            raise UserError(f"{self.label} refused the request: {words}") from None
+        except openai.APITimeoutError:
+            raise TemporaryTrouble(f"no complete reply within {self.settings.timeout:g} s") from None
+        except openai.APIConnectionError as error:
+            raise TemporaryTrouble(self._clean(str(error.__cause__ or error))) from None
+        except (openai.OpenAIError, ValueError) as error:  # such as a body that is not UTF-8
+            raise TemporaryTrouble(self._clean(str(error))) from None
+
+    def _read(self, text: str) -> ModelReply:
+        """Reads the body of an answer. Raises `TemporaryTrouble` if it is not a chat completion."""
+        try:
+            answer = _Answer.model_validate(parse_json(text, "the reply"))
+        except (UserError, ValidationError):
+            raise TemporaryTrouble(f"a body that is no chat completion: {self._clean(text[:80])!r}") from None
+        choice, usage = answer.choices[0], answer.usage or _Usage()
+        content = self._hide(choice.message.content or "")
+        return ModelReply(content, choice.finish_reason == "length", usage.prompt_tokens, usage.completion_tokens)
+
+    def _cost(self, tokens_in: int, tokens_out: int) -> float | None:
+        price_in, price_out = self.settings.price_in, self.settings.price_out
+        if price_in is None and price_out is None:
+            return None
+        return (tokens_in * (price_in or 0.0) + tokens_out * (price_out or 0.0)) / 1e6
+
+    def _clean(self, text: str) -> str:
+        return self._hide(one_line(text)[:300])
+
+    def _hide(self, text: str) -> str:
+        """Returns a text of the endpoint without the key, which an endpoint might repeat."""
+        return text.replace(self._key, "(key)") if self._key else text
+
+
+class TemporaryTrouble(Exception):
+    """Raised if a request failed and may succeed when it is sent again. `wait`: the seconds that the endpoint asks to
+    wait."""
+
+    def __init__(self, words: str, wait: float = 0.0) -> None:
+        super().__init__(words)
+        self.wait = wait
+
+
+def read_key(settings: EndpointSettings) -> str:
+    """Returns the key from its environment variable. Raises `UserError` if OpenAI's own endpoint has no key, or if the
+    key cannot be sent. Another endpoint may need no key."""
+    key = os.environ.get(settings.key_variable, "")
+    if not key and settings.base_url == OPENAI:
+        raise UserError(
+            f"The endpoint {OPENAI} needs a key in the environment variable {settings.key_variable}, which is not set. Set it, "
+            "or name another endpoint with --base-url."
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise UserError(
+            f"The environment variable {settings.key_variable} is not a valid key. It contains a line end or a character "
+            "that is not ASCII."
+        )
+    return key
+
+
+def _read_wait(header: str | None) -> float:
+    try:
+        return max(0.0, float(header or 0))
+    except ValueError:  # a date
+        return 0.0

@@ -1,0 +1,34 @@
+"""Describes the calls of an endpoint that are still needed, and what they cost. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+CHARACTERS_A_TOKEN = 4.0
+"""The number of characters in a token, for estimates. English text has about four."""
+
+
+@dataclass(frozen=True)
+class CallEstimate:
+    """calls: requests that are not in the cache. cached: requests that are. tokens_in, tokens_out: the expected tokens
+    of the requests, and the most tokens of the replies. cost: in the currency of the prices; None without prices."""
+
+    calls: int = 0
+    cached: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float | None = None
+
+    def describe(self) -> str:
+        """Returns the estimate in words, such as '200 calls (0 in the cache), about 90,000 tokens in and at most 40,000
+        out, at most 0.25'."""
+        words = f"{self.calls:,} calls ({self.cached:,} more in the cache)"
+        if self.calls:
+            words += f", about {self.tokens_in:,} tokens in and at most {self.tokens_out:,} tokens out"
+        return words if self.cost is None else f"{words}, cost at most about {self.cost:,.2f}"
+
+
+def count_tokens(texts: Sequence[str]) -> int:
+    """Returns the approximate number of tokens of some texts."""
+    return round(sum(len(text) for text in texts) / CHARACTERS_A_TOKEN)

@@ -1,0 +1,66 @@
+"""A pairwise evaluator of a study: a preference judge compares the arms' answers to prompts that are drawn by a seed.
+
+Imports no torch until a judge is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from pydantic import Field
+
+from preflab.evaluation.pairwise import PairwiseEvaluator, PairwiseEvaluatorSpec
+from preflab.evaluation.preference.base import PairVerdict, PreferenceJudge, PreferenceQuestion, name_pair
+from preflab.evaluation.preference.drawing import draw_prompts
+from preflab.evaluation.preference.spec import JudgeSettings
+from preflab.fields import CountOrAll
+from preflab.spec import Context
+from preflab.types import Completion, Prompt, Split
+
+
+class PreferenceEvaluator(JudgeSettings, PairwiseEvaluatorSpec):
+    """A judge says which of two answers is more helpful, in both orders; a disagreement between the orders is a tie.
+
+    `judge`: `openai:MODEL`, `local:NAME` or `reward:PATH`. `prompts`: how many test prompts are drawn by `seed`, the same
+    for all pairs and seeds of the study; 0 means all. `endpoint`, `template`, `margin`: see `JudgeSettings`.
+    """
+
+    kind: Literal["preference-judge"] = "preference-judge"
+    prompts: CountOrAll = 100
+    seed: int = Field(default=0, ge=0)
+
+    @contextmanager
+    def open(self, context: Context) -> Generator[OpenPreferenceEvaluator]:
+        with self.open_judge(context) as judge:
+            yield OpenPreferenceEvaluator(self, judge)
+
+
+class OpenPreferenceEvaluator(PairwiseEvaluator):
+    def __init__(self, spec: PreferenceEvaluator, judge: PreferenceJudge) -> None:
+        self.spec = spec
+        self.judge = judge
+        self.verdicts: list[PairVerdict] = []
+
+    def select_prompts(self, names: Sequence[str]) -> list[str]:
+        drawn = set(draw_prompts(sorted(names), self.spec.prompts or len(names), self.spec.seed))
+        return [name for name in names if name in drawn]
+
+    def compare(
+        self, split: Split, prompts: Sequence[Prompt], first: Sequence[Completion], second: Sequence[Completion]
+    ) -> list[float]:
+        pairs = zip(prompts, first, second, strict=True)
+        questions = [PreferenceQuestion(name_pair(p.id, a.text, b.text), p, a, b) for p, a, b in pairs]
+        self.verdicts = self.judge.compare(questions)
+        return [verdict.outcome for verdict in self.verdicts]
+
+    def details(self) -> dict[str, Any]:
+        """Returns the judge's name, the number of unreadable pairs, and whether each reply chose the answer shown first."""
+        read = [verdict.orders for verdict in self.verdicts if len(verdict.orders) == 2 and not verdict.unreadable]
+        return {
+            "judge": str(self.spec.judge),
+            "template": self.spec.template_name,
+            "unreadable": sum(verdict.unreadable for verdict in self.verdicts),
+            "chose_first_shown": [[float(one == "first"), float(other == "second")] for one, other in read],
+        }

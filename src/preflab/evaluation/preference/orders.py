@@ -1,0 +1,73 @@
+"""Asks a judge about each pair in both orders, and joins the two choices into one verdict. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from preflab.evaluation.pairwise import LOSS, TIE, WIN
+from preflab.evaluation.preference.base import Choice, PairVerdict, PreferenceQuestion
+
+Letter = Literal["A", "B"]
+"""The name under which a judge sees an answer: `A` is shown first."""
+
+
+@dataclass(frozen=True)
+class ShownPair:
+    """A question in one order of its answers. `swapped`: the second answer is shown first, as A."""
+
+    question: PreferenceQuestion
+    swapped: bool
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """The texts of the answers A and B."""
+        texts = (self.question.first.text, self.question.second.text)
+        return (texts[1], texts[0]) if self.swapped else texts
+
+
+@dataclass(frozen=True)
+class OrderReply:
+    """A judge's reply in one order. `letter`: the answer that it calls more helpful; None if the reply names none."""
+
+    letter: Letter | None
+    text: str = ""
+
+
+def ask_both_orders(
+    questions: Sequence[PreferenceQuestion], ask: Callable[[Sequence[ShownPair]], Sequence[OrderReply]]
+) -> list[PairVerdict]:
+    """Returns the verdict on each question. `ask` returns the reply to each shown pair. Two equal answers are a tie, and
+    nobody is asked."""
+    asked = [question for question in questions if question.first.text != question.second.text]
+    shown = both_orders(asked)
+    replies = list(ask(shown)) if shown else []
+    by_question = dict(zip((id(each) for each in asked), zip(replies[::2], replies[1::2], strict=True), strict=True))
+    return [
+        join_orders(question.pair, *by_question[id(question)])
+        if id(question) in by_question
+        else PairVerdict(question.pair, TIE)
+        for question in questions
+    ]
+
+
+def both_orders(questions: Sequence[PreferenceQuestion]) -> list[ShownPair]:
+    """Returns each question twice: with its first answer shown first, and with its second answer shown first. Equal
+    answers are left out."""
+    different = [question for question in questions if question.first.text != question.second.text]
+    return [ShownPair(question, swapped) for question in different for swapped in (False, True)]
+
+
+def join_orders(pair: str, plain: OrderReply, swapped: OrderReply) -> PairVerdict:
+    """Joins the replies in both orders. If they prefer different answers, or if a reply names no answer, the outcome is
+    that of a tie."""
+    choices = (_choice(plain.letter, swapped=False), _choice(swapped.letter, swapped=True))
+    outcome = TIE if choices[0] != choices[1] else {"first": WIN, "second": LOSS}.get(choices[0], TIE)
+    return PairVerdict(pair, outcome, choices, (plain.text, swapped.text))
+
+
+def _choice(letter: Letter | None, *, swapped: bool) -> Choice:
+    if letter is None:
+        return "unreadable"
+    return "first" if (letter == "A") != swapped else "second"

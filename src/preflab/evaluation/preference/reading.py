@@ -1,0 +1,35 @@
+"""Reads the letter from a judge's reply. A reply that does not clearly name one answer is unreadable. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+from typing import cast
+
+from preflab.evaluation.preference.orders import Letter
+
+_QUOTES = r"[\s*_\"'“”‘’()\[\]`]*"
+_LABELLED = re.compile(
+    rf"{_QUOTES}more\s+helpful{_QUOTES}:{_QUOTES}(?:response\s+)?(?-i:([AB])){_QUOTES}\.?{_QUOTES}", re.I
+)
+_ALONE = re.compile(rf"{_QUOTES}([AB]){_QUOTES}\.?{_QUOTES}")
+
+
+def read_letter(reply: str, *, cut: bool = False) -> Letter | None:
+    """Returns the letter on the reply's last line: 'More helpful: A', or the letter alone. Returns None, and never a
+    guess, if the last line is anything else, if another line names the other letter in this form, or if the reply was
+    cut before its end.
+
+    A judge may quote an answer that imitates a verdict. Such a quotation is not the last line of the reply, or it stands
+    within a line, or the reply has two verdicts that disagree and is unreadable.
+    """
+    lines = [line for line in reply.splitlines() if line.strip()]
+    if cut or not lines:
+        return None
+    last = _read_line(lines[-1])
+    named = {letter for line in lines if (letter := _read_line(line))}
+    return last if len(named) == 1 else None
+
+
+def _read_line(line: str) -> Letter | None:
+    found = _LABELLED.fullmatch(line) or _ALONE.fullmatch(line)
+    return cast(Letter, found[1]) if found else None

@@ -1,0 +1,89 @@
+"""Keeps an endpoint's replies on the disk, so that a command that is killed and repeated asks nothing twice. No torch.
+
+The file has one line of JSON for each reply, and is only ever appended to. Each line has a checksum. A line that a kill
+has cut, or that is damaged, is left out, and its question is asked again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from preflab.errors import UserError
+from preflab.train.files import refuse_special
+
+
+@dataclass(frozen=True)
+class ModelReply:
+    """A reply of an endpoint. `cut`: it reached the limit of tokens before its end. `tokens_in`, `tokens_out`: as the
+    endpoint counts them; 0 if it does not say."""
+
+    text: str
+    cut: bool = False
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+class ReplyCache:
+    """The replies in a file, by the key of their request. `damaged`: the number of lines that could not be used."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damaged = 0
+        self.replies: dict[str, ModelReply] = {}
+        refuse_special(path)
+        try:
+            lines = path.read_bytes().splitlines() if path.exists() else []
+        except OSError as error:
+            raise UserError(f"The cache {path} cannot be read: {error.strerror}. Name another with --cache.") from error
+        for line in filter(None, lines):
+            found = _read_line(line)
+            if found is None:
+                self.damaged += 1
+            else:
+                self.replies[found[0]] = found[1]
+
+    def get(self, key: str) -> ModelReply | None:
+        return self.replies.get(key)
+
+    def add(self, key: str, reply: ModelReply) -> None:
+        """Writes a reply to the disk before anybody uses it. Several processes may share the file."""
+        entry = {"key": key, **asdict(reply)}
+        line = json.dumps({"entry": entry, "sha256": _digest(entry)}).encode() + b"\n"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            end = file.seek(0, os.SEEK_END)
+            if end:
+                file.seek(end - 1)
+                if file.read(1) != b"\n":  # a kill has cut the last line
+                    line = b"\n" + line
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self.replies[key] = reply
+
+
+def make_key(content: Any) -> str:
+    """Returns the key of a request: the SHA-256 of everything that the reply depends on."""
+    return _digest(content)
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _read_line(line: bytes) -> tuple[str, ModelReply] | None:
+    try:
+        data = json.loads(line)
+        entry = dict(data["entry"])
+        if data["sha256"] != _digest(entry):
+            return None
+        return str(entry.pop("key")), ModelReply(**entry)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None

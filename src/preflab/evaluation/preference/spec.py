@@ -1,0 +1,94 @@
+"""The settings of a preference judge, and the function that opens it. Imports no torch until a judge is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from preflab.errors import UserError, nearest
+from preflab.evaluation.preference.base import PreferenceJudge
+from preflab.evaluation.preference.endpoint import Endpoint, EndpointSettings, EndpointUse
+from preflab.evaluation.preference.template import LETTER_TEMPLATE, SENTENCE_TEMPLATE, read_template
+from preflab.spec import Context, HoldsModels, Spec
+
+JUDGE_KINDS = ("openai", "local", "reward")
+EXAMPLES = "openai:MODEL, local:NAME or reward:PATH"
+
+
+class JudgeName(Spec):
+    """The name of a judge, in a file or an option `KIND:MODEL`. by: `openai` (an OpenAI-compatible endpoint), `local` (a
+    language model that preflab loads) or `reward` (a reward model). model: the model's name, or its path."""
+
+    by: Literal["openai", "local", "reward"]
+    model: str = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        kind, colon, model = value.partition(":")
+        if kind not in JUDGE_KINDS or not colon or not model:
+            raise UserError(f"{value!r} names no preference judge. Write {EXAMPLES}.{nearest(kind, JUDGE_KINDS)}")
+        return {"by": kind, "model": model}
+
+    def __str__(self) -> str:
+        return f"{self.by}:{self.model}"
+
+
+class JudgeSettings(HoldsModels):
+    """judge: the judge. endpoint: how an endpoint is asked. template: a built-in template or the path of a template; ''
+    for the judge's own. margin: a difference of two scores of a reward model up to `margin` is a tie."""
+
+    judge: JudgeName
+    endpoint: EndpointSettings = EndpointSettings()
+    template: str = ""
+    margin: float = Field(default=0.0, ge=0)
+
+    def saved_models(self) -> tuple[str, ...]:
+        return (self.judge.model,) if self.judge.by == "reward" else ()
+
+    def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
+        if self.judge.by != "reward":
+            return self
+        path = settings_of(self.judge.model).get("path", self.judge.model)
+        return self.model_copy(update={"judge": self.judge.model_copy(update={"model": path})})
+
+    @property
+    def template_name(self) -> str:
+        """The template that the judge reads; '' for a reward model, which reads none."""
+        default = {"openai": SENTENCE_TEMPLATE, "local": LETTER_TEMPLATE}.get(self.judge.by, "")
+        return self.template or default
+
+    @contextmanager
+    def open_judge(self, context: Context, use: EndpointUse | None = None) -> Generator[PreferenceJudge]:
+        """Opens the judge. `use`: counts the calls of an endpoint against the caps. Raises `UserError` if the template or
+        the model cannot be read, or if a key is missing."""
+        if self.judge.by == "openai":
+            from preflab.evaluation.preference.by_endpoint import EndpointJudge
+
+            template = read_template(self.template_name)
+            yield EndpointJudge(Endpoint(self.judge.model, self.endpoint, use), template)
+        elif self.judge.by == "local":
+            yield self._open_local(context)
+        else:
+            from preflab.evaluation.by_reward import OpenByReward
+            from preflab.evaluation.preference.by_score import ScoreJudge
+            from preflab.rewards.learned import Learned
+
+            if self.template:
+                raise UserError("A reward model scores each answer alone and reads no template. Remove the template.")
+            with Learned(path=self.judge.model).open(context) as reward:
+                yield ScoreJudge(OpenByReward(reward, self.margin))
+
+    def _open_local(self, context: Context) -> PreferenceJudge:
+        from preflab.evaluation.preference.by_letters import LetterJudge
+        from preflab.models.load import load_model
+        from preflab.models.spec import ModelSpec
+
+        template = read_template(self.template_name)
+        lm = load_model(ModelSpec(name=self.judge.model), seed=0, device=context.device, date=context.date)
+        return LetterJudge(lm, template)

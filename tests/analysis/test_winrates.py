@@ -1,0 +1,213 @@
+"""Win rates: every number against a computation by hand or another way, and the coverage of the intervals by simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import optimize
+from scipy.special import expit
+
+from preflab.analysis.winrates.agreement import cohen_kappa, measure_agreement
+from preflab.analysis.winrates.bradley_terry import bradley_terry
+from preflab.analysis.winrates.cells import mean_of_cells
+from preflab.analysis.winrates.length import control_length
+from preflab.analysis.winrates.position import position_bias
+from preflab.analysis.winrates.ppi import correct_by_labels, cross_fit
+from preflab.analysis.winrates.rogan_gladen import correct_by_error_rates
+from preflab.analysis.winrates.shares import outcome_shares, share_interval, unreadable_bounds, wilson_ends, win_rate
+from preflab.analysis.winrates.simulate import JudgedStudy, corrected, count_covered, uncorrected
+
+
+def test_shares_by_hand() -> None:
+    """Protects the counting: an unreadable verdict is a share of its own, counts half in the rate, and the bounds say what it
+    could change."""
+    outcomes, unreadable = np.array([[1.0, 1.0, 0.5, 0.5, 0.0]]), np.array([[0.0, 0.0, 0.0, 1.0, 0.0]])
+    shares = outcome_shares(outcomes, unreadable)
+    assert {name: share.estimate for name, share in shares.items()} == {
+        "win": 0.4,
+        "tie": 0.2,
+        "loss": 0.2,
+        "unreadable": 0.2,
+    }
+    assert win_rate(outcomes).estimate == pytest.approx(0.6)
+    assert unreadable_bounds(outcomes, unreadable) == (pytest.approx(0.5), pytest.approx(0.7))
+
+
+def test_an_interval_of_a_share_has_a_width_at_its_ends() -> None:
+    """Protects from certainty: 0 of 100 and 100 of 100 have an interval, and 50 of 100 has Wilson's with Student's quantile."""
+    low, high = wilson_ends(0.5, 100)
+    z = 1.984217
+    assert (low, high) == (pytest.approx(0.5 - z / 2 / math.sqrt(100 + z * z), abs=1e-6), pytest.approx(1 - low))
+    none, every = share_interval(np.zeros((1, 100))), share_interval(np.ones((1, 100)))
+    assert none.low == 0.0 and none.high is not None and 0.03 < none.high < 0.05
+    assert every.high == 1.0 and every.low == pytest.approx(1 - none.high)
+
+
+def test_several_seeds_use_the_crossed_analysis() -> None:
+    """Protects from too narrow intervals: runs that differ make the interval of three seeds wider than prompts alone would."""
+    rng = np.random.default_rng(0)
+    runs = np.array([[0.3], [0.6], [0.9]])
+    table = (rng.random((3, 200)) < runs).astype(float)
+    crossed, pooled = mean_of_cells(table), mean_of_cells(table.reshape(1, -1))
+    assert (crossed.seeds, crossed.reason) == (3, "")
+    assert pooled.reason == "one seed: the interval says nothing about other training runs"
+    assert crossed.se is not None and pooled.se is not None and crossed.se > 3 * pooled.se
+
+
+def test_position_bias_by_hand() -> None:
+    """Protects the meaning: agreeing orders count one half, a judge that always takes the first answer has 1."""
+    assert position_bias(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.0]])).estimate == 0.75  # type: ignore[union-attr]
+    assert position_bias(np.ones((20, 2))).low > 0.5  # type: ignore[union-attr, operator]
+    assert position_bias(np.zeros((0, 2))) is None
+
+
+def test_length_control_recovers_what_it_assumes() -> None:
+    """Protects the formula: outcomes drawn from the model give back its method and phi, and the coverage of 400 studies is
+    near .95. Without control the rate is far off."""
+    rng, truth, phi, covered, plain = np.random.default_rng(1), float(expit(0.3)), 1.2, 0, 0
+    for _ in range(400):
+        d = rng.normal(40, 50, size=(1, 300))
+        outcomes = (rng.random(d.shape) < expit(0.3 + phi * np.tanh(d / d.std()))).astype(float)
+        found = control_length(outcomes, d).rate
+        raw = win_rate(outcomes)
+        assert found is not None and found.low is not None and found.high is not None
+        assert raw.low is not None and raw.high is not None
+        covered += found.low <= truth <= found.high
+        plain += raw.low <= truth <= raw.high
+    assert 370 <= covered <= 392
+    assert plain < 40
+
+
+def test_length_control_says_why_there_is_none() -> None:
+    """Protects from infinite coefficients: without a spread of lengths, or if the method wins always, a reason stands there."""
+    same = control_length(np.array([[1.0, 0.0]]), np.array([[5.0, 5.0]]))
+    assert same.reason == "all pairs have the same difference of lengths"
+    every = control_length(np.ones((1, 50)), np.arange(50.0)[None, :])
+    assert (every.rate, every.reason) == (None, "the method or the length predicts every outcome")
+
+
+def test_bradley_terry_is_the_maximum_likelihood() -> None:
+    """Protects the scores: they are those of a general optimiser, sum to 0, and do not depend on how a pair is written."""
+    rng, arms = np.random.default_rng(2), ["a", "b", "c"]
+    outcomes = {(x, y): rng.choice([0.0, 0.5, 1.0], size=(1, 80)) for x, y in (("a", "b"), ("a", "c"), ("b", "c"))}
+
+    def loss(free: np.ndarray) -> float:
+        score = dict(zip(arms, [*free, -free.sum()], strict=True))
+        chances = {pair: expit(score[pair[0]] - score[pair[1]]) for pair in outcomes}
+        return -sum((np.log(chances[p]) * t + np.log(1 - chances[p]) * (1 - t)).sum() for p, t in outcomes.items())
+
+    best = optimize.minimize(loss, np.zeros(2), tol=1e-12).x
+    found = bradley_terry(arms, outcomes).scores
+    assert [found[arm].estimate for arm in arms] == pytest.approx([*best, -best.sum()], abs=1e-4)
+    flipped = {("b", "a"): 1 - outcomes["a", "b"], ("a", "c"): outcomes["a", "c"], ("c", "b"): 1 - outcomes["b", "c"]}
+    again = bradley_terry(arms, flipped).scores
+    for arm in arms:
+        assert again[arm].estimate == pytest.approx(found[arm].estimate)
+        assert again[arm].low == pytest.approx(found[arm].low)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_bradley_terry_intervals_hold_together(seeds: int) -> None:
+    """Protects the simultaneous intervals: all four scores are covered in at least 93% of 300 studies, although the outcomes of
+    one prompt depend on each other, and runs differ."""
+    rng, arms, truth, hits = np.random.default_rng(3), list("abcd"), np.array([0.6, 0.2, -0.2, -0.6]), 0
+    runs_sd = 0.3 if seeds > 1 else 0.0
+
+    def draw(prompts: int, runs: int) -> dict[tuple[str, str], np.ndarray]:
+        skill = truth[:, None, None] + rng.normal(size=(4, runs, 1)) * runs_sd + rng.normal(size=(4, 1, prompts)) * 0.8
+        skill = skill + rng.gumbel(size=(4, runs, prompts))
+        return {(arms[i], arms[j]): (skill[i] > skill[j]).astype(float) for i in range(4) for j in range(i + 1, 4)}
+
+    population = bradley_terry(arms, draw(200, 2000) if seeds > 1 else draw(400_000, 1)).scores
+    for _ in range(300):
+        found = bradley_terry(arms, draw(100, seeds)).scores
+        hits += all(found[arm].low <= population[arm].estimate <= found[arm].high for arm in arms)  # type: ignore[operator]
+    assert hits >= 279
+
+
+def test_an_arm_that_always_wins_has_no_score() -> None:
+    """Protects from infinite scores: the reason names the arm."""
+    outcomes = {("a", "b"): np.ones((1, 9)), ("a", "c"): np.ones((1, 9)), ("b", "c"): np.full((1, 9), 0.5)}
+    result = bradley_terry(["a", "b", "c"], outcomes)
+    assert (result.scores, result.reason[:5]) == ({}, "a won")
+
+
+def test_agreement_by_hand() -> None:
+    """Protects the accuracy: right, wrong, a tie and an unreadable verdict count 1, 0, one half and one half."""
+    judged, labels = np.array([1.0, 1.0, 0.0, 0.5, 0.5]), np.array([1.0, 0.0, 0.0, 1.0, 0.0])
+    found = measure_agreement(judged, labels, np.array([0, 0, 0, 0, 1]))
+    assert found.accuracy.estimate == pytest.approx(0.6)
+    assert (found.ties, found.unreadable) == (0.2, 0.2)
+    assert (found.sensitivity, found.specificity) == (0.75, pytest.approx(1 - 1.5 / 3))
+    assert not found.beats_coin
+    assert measure_agreement(labels, labels, np.zeros(5)).kappa.estimate == 1.0
+
+
+def test_kappa_by_hand() -> None:
+    """Protects kappa: the textbook's table (20, 5, 10, 15) gives .4, and its standard error is that of Fleiss' formula."""
+    one = np.repeat([0, 0, 1, 1], [20, 5, 10, 15])
+    other = np.repeat([0, 1, 0, 1], [20, 5, 10, 15])
+    found = cohen_kappa(one, other)
+    assert found.estimate == pytest.approx(0.4)
+    p, rows, columns = np.array([[0.4, 0.1], [0.2, 0.3]]), np.array([0.5, 0.5]), np.array([0.6, 0.4])
+    po, pe, k = 0.7, 0.5, 0.4
+    a = sum(p[i, i] * (1 - (rows[i] + columns[i]) * (1 - k)) ** 2 for i in range(2))
+    b = (1 - k) ** 2 * sum(p[i, j] * (columns[i] + rows[j]) ** 2 for i in range(2) for j in range(2) if i != j)
+    fleiss = math.sqrt((a + b - (k - pe * (1 - k)) ** 2) / 50) / (1 - pe)
+    assert po == pytest.approx(p.trace())
+    assert found.se == pytest.approx(fleiss * math.sqrt(50 / 49), rel=1e-6)
+    assert cohen_kappa(np.zeros(5), np.zeros(5)).estimate is None
+
+
+def test_a_correction_by_hand() -> None:
+    """Protects the formula: estimate and variance for given weights, computed here term by term, and each weight comes from
+    the labels of the other folds alone."""
+    rng = np.random.default_rng(4)
+    people = rng.choice([0.0, 0.5, 1.0], size=60)
+    judge, rest = np.where(rng.random(60) < 0.2, 1 - people, people), rng.choice([0.0, 0.5, 1.0], size=140)
+    weights = cross_fit(people, judge, 140)
+    others = np.arange(60) % 10 != 3
+    expected = np.cov(people[others], judge[others], ddof=0)[0, 1] / ((1 + 60 / 140) * judge[others].var())
+    assert weights[3] == weights[13] == pytest.approx(expected)
+    found = correct_by_labels(people, judge, rest)
+    terms = people - weights * (judge - rest.mean())
+    assert found.rate.estimate == pytest.approx(people.mean() - np.mean(weights * judge) + weights.mean() * rest.mean())
+    error = math.sqrt(terms.var(ddof=1) / 60 + weights.mean() ** 2 * rest.var(ddof=1) / 140)
+    assert found.rate.se == pytest.approx(error)
+    assert found.rate.high - found.rate.low == pytest.approx(2 * 2.000995 * error, rel=1e-5)  # type: ignore[operator]
+
+
+def test_a_useless_judge_costs_nothing() -> None:
+    """Protects from a bad judge: with a constant judge the correction is the mean of the labels and its interval."""
+    people = np.tile([0.0, 0.5, 1.0, 1.0], 15)
+    found = correct_by_labels(people, np.ones(60), np.ones(40))
+    assert (found.weight, found.rate) == (0.0, found.labels_alone)
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.2])
+@pytest.mark.parametrize(("prompts", "labels"), [(100, 50), (500, 100)])
+def test_the_corrected_interval_covers_the_true_win_rate(prompts: int, labels: int, bias: float) -> None:
+    """Protects the promise: with a judge that is wrong 20% of the time, the corrected interval covers the true win rate in at
+    least 1,860 of 2,000 simulated studies; the judge's own interval does not."""
+    study = JudgedStudy(prompts, labels, rate=0.7, wrong=0.2, bias=bias)
+    covered, _ = count_covered(study, corrected, 2000)
+    print(f"{covered} of 2000")
+    assert covered >= 1860
+    if prompts == 500 and bias == 0:  # with a bias to the first, the two errors happen to cancel
+        assert count_covered(study, uncorrected, 500)[0] < 450
+
+
+def test_error_rates_by_hand() -> None:
+    """Protects Rogan and Gladen's formula: sensitivity .8 and specificity .7 turn a judged rate of .55 into .5; a judge near a
+    coin is refused, and a tie in the labels is left out."""
+    labels = np.array([1.0] * 20 + [0.0] * 20 + [0.5] * 5)
+    judged = np.array([1.0] * 16 + [0.0] * 4 + [0.0] * 14 + [1.0] * 6 + [1.0] * 5)
+    outcomes = np.array([1.0] * 55 + [0.0] * 45)
+    found = correct_by_error_rates(labels, judged, outcomes)
+    assert (found.sensitivity, found.specificity) == (0.8, pytest.approx(0.7))
+    assert found.rate is not None and found.rate.estimate == pytest.approx(0.5)
+    coin = correct_by_error_rates(labels, np.tile([0.0, 1.0], 23)[:45], outcomes)
+    assert (coin.rate, coin.reason) == (None, "sensitivity + specificity - 1 is not clearly above 0")
+    assert correct_by_error_rates(np.ones(9), np.ones(9), outcomes).rate is None
