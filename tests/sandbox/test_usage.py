@@ -4,6 +4,7 @@ not show is counted or refused. Each of them passed a limit of 256 MB by gigabyt
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,35 @@ def test_memory_that_nobody_can_count_is_refused(kind: str, walls: Bubblewrap) -
     """Protects the machine's memory: such pages outlive every mapping of them, in none of the kernel's counts of a process."""
     result = measure_outside(walls, REFUSED[kind])
     assert (result.over, result.code) == ("", 1) and "Error" in result.errors
+
+
+_ANSWER = (
+    "import ctypes, os, struct, sys\nc = ctypes.CDLL(None, use_errno=True)\nx86 = os.uname().machine == 'x86_64'\n"
+)
+_FILTER = (
+    "f = ctypes.create_string_buffer(struct.pack('HHI', 6, 0, 0x7fff0000))\n"
+    "p = struct.pack('HxxxxxxP', 1, ctypes.addressof(f))\n"
+)
+UNCOUNTED = {
+    "access lists of files": ("os.setxattr('.', 'system.posix_acl_default', struct.pack('<I' + 'HHI' * 3, 2, *(1, 7, 1), "
+    "*(4, 7, 1), *(32, 7, 1)))", 95),
+    "attributes of the input": ("os.setxattr(0, 'user.a', b'x')", 95),
+    "memory policies of files": ("c.syscall(237 if x86 else 235, 0, 0, 0, 0, 0, 0)", 38),
+    "tables of futexes": ("c.prctl(78, 1, 4, 0, 0)", 22),
+    "filters of system calls": (_FILTER + "c.prctl(22, 2, p)", 22),
+    "filters that a descriptor holds": (_FILTER + "c.syscall(317 if x86 else 277, 1, 8, p)", 38),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", UNCOUNTED)
+def test_memory_that_not_even_a_group_counts_is_refused(kind: str, run: Callable[..., Ran]) -> None:
+    """Protects the machine's memory, which each of these calls took by gigabytes under a limit of 96 MB: neither a process's
+    numbers nor, for the first and the third, a control group's include it."""
+    call, number = UNCOUNTED[kind]
+    source = (
+        f"{_ANSWER}try:\n    {call.replace(chr(10), chr(10) + '    ')}\nexcept OSError as error: print(error.errno)\n"
+    )
+    assert run(f"{source}else: print(ctypes.get_errno())").output == f"{number}\n"
 
 
 @pytest.mark.parametrize(

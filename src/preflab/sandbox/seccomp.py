@@ -6,6 +6,10 @@ with ENOSYS (`_ABSENT`). Every call that is newer than `_NEWEST` fails in the sa
 Netlink, packet, vsock and alg sockets are refused because they reach the kernel or the host. Internet sockets are
 refused because there is no network, and because their memory could not be measured.
 
+Some memory of the kernel belongs to no process and to no control group, or is not counted by either: attributes and
+access lists of files, memory policies of files, filters and tables that a program installs. Calls that allocate it are
+refused to every program.
+
 If no control group measures a run (`counted` is False), the run's processes are measured from outside. The filter then
 also refuses two things that cannot be measured from outside: shared memory that belongs to no file, and children whose
 CPU time is lost because `SIGCHLD` is ignored.
@@ -31,18 +35,20 @@ _LOAD_SECOND_UPPER = (0x20, 0, 0, 28)
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _ERRNO = 0x00050000
 _PRETEND = _ERRNO  # error number 0: the call seems to succeed but is not made
-_EPERM, _ENOMEM, _ENOSYS, _EAFNOSUPPORT = 1, 12, 38, 97
+_EPERM, _ENOMEM, _EINVAL, _ENOSYS, _EOPNOTSUPP, _EAFNOSUPPORT = 1, 12, 22, 38, 95, 97
 _NAMESPACES = 0x7E020080  # CLONE_NEW* : cgroup, uts, ipc, user, pid, net, ns, time
 _LOCAL_FAMILY = 1  # AF_UNIX
 _MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
 _SIGCHLD = 17
+_PR_SET_SECCOMP = 22
 _NEWEST = 462
+_NEWEST_PR = 66  # PR_GET_MDWE; a newer operation makes tables of futexes, as large as the program likes
 
 
 _COMMON = {
     "pidfd_open": 434, "pidfd_getfd": 438, "clone3": 435, "io_uring_setup": 425, "io_uring_enter": 426,
     "io_uring_register": 427, "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432,
-    "fspick": 433, "process_madvise": 440, "mount_setattr": 442, "landlock_create_ruleset": 444,
+    "fspick": 433, "set_mempolicy_home_node": 450, "process_madvise": 440, "mount_setattr": 442, "landlock_create_ruleset": 444,
     "landlock_add_rule": 445, "landlock_restrict_self": 446, "memfd_secret": 447, "process_mrelease": 448,
 }  # fmt: skip
 _MACHINES = {  # the audit number of each architecture, and the numbers of its calls by name
@@ -57,7 +63,8 @@ _MACHINES = {  # the audit number of each architecture, and the numbers of its c
         "vhangup": 153, "modify_ldt": 154, "uselib": 134, "personality": 135, "clone": 56, "socket": 41,
         "socketpair": 53, "memfd_create": 319, "shmget": 29, "semget": 64, "msgget": 68, "sync": 162, "syncfs": 306,
         "utime": 132, "utimes": 235, "futimesat": 261, "utimensat": 280, "vmsplice": 278, "mmap": 9, "rt_sigaction": 13,
-        "inotify_init": 253, "inotify_init1": 294,
+        "inotify_init": 253, "inotify_init1": 294, "setxattr": 188, "lsetxattr": 189, "fsetxattr": 190, "mbind": 237,
+        "set_mempolicy": 238, "seccomp": 317, "prctl": 157,
     }),
     "aarch64": (0xC00000B7, _COMMON | {
         "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272, "unshare": 97, "setns": 268,
@@ -70,21 +77,27 @@ _MACHINES = {  # the audit number of each architecture, and the numbers of its c
         "vhangup": 58, "personality": 92, "clone": 220, "socket": 198, "socketpair": 199,
         "memfd_create": 279, "shmget": 194, "semget": 190, "msgget": 186, "sync": 81, "syncfs": 267,
         "utimensat": 88, "vmsplice": 75, "mmap": 222, "rt_sigaction": 134, "inotify_init1": 26,
+        "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "mbind": 235, "set_mempolicy": 237, "seccomp": 277, "prctl": 167,
     }),
 }  # fmt: skip
 _ABSENT = (
     "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "perf_event_open", "pidfd_getfd",
     "process_madvise", "process_mrelease", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
     "personality", "syslog", "move_pages", "migrate_pages", "name_to_handle_at", "kcmp", "memfd_create", "memfd_secret",
-    "shmget", "semget", "msgget", "sync", "syncfs", "vmsplice", "inotify_init", "inotify_init1",
+    "shmget", "semget", "msgget", "sync", "syncfs", "vmsplice", "inotify_init", "inotify_init1", "mbind", "set_mempolicy",
+    "set_mempolicy_home_node", "seccomp",
 )  # fmt: skip
 """These calls fail with ENOSYS. `clone3` hides its flags from the filter, and the C library falls back on `clone`. Some
 of the other calls use memory that could not be measured: shared memory that no process has mapped (Python's own shared
-memory is in files), pages that are moved into a pipe, and the queued events of watched files."""
+memory is in files), pages that are moved into a pipe, the queued events of watched files, the memory policies of a
+file's parts, and filters of system calls that a descriptor keeps alive."""
 _REFUSED = ("utime", "utimes", "futimesat", "utimensat")
 """These calls set the times of a file, and fail with EPERM. A program could otherwise set the times of a device, which
 belongs to the machine, and a later program could read those times."""
-_INSPECTED = ("clone", "socket", "socketpair", "mmap", "rt_sigaction", "pidfd_open")
+_UNSUPPORTED = ("setxattr", "lsetxattr", "fsetxattr")
+"""These calls fail with EOPNOTSUPP, as on a file system without attributes. The kernel counts neither the access lists
+of files nor the attributes of a file in memory, such as standard input."""
+_INSPECTED = ("clone", "socket", "socketpair", "mmap", "rt_sigaction", "pidfd_open", "prctl")
 """Programs may make these calls: `pidfd_open` always, each other call if the filter allows its arguments."""
 
 
@@ -94,16 +107,17 @@ def build_filter(machine: str = platform.machine(), *, counted: bool) -> bytes:
     if machine not in _MACHINES:
         raise UserError(f"There is no filter of system calls for {machine}, only for {', '.join(_MACHINES)}.")
     audit, calls = _MACHINES[machine]
-    forbidden = sorted(number for name, number in calls.items() if name not in _ABSENT + _REFUSED + _INSPECTED)
-    absent, refused = ([calls[name] for name in names if name in calls] for names in (_ABSENT, _REFUSED))
+    answers = {_ABSENT: _ERRNO | _ENOSYS, _REFUSED: _ERRNO | _EPERM, _UNSUPPORTED: _ERRNO | _EOPNOTSUPP}
+    known = {*_INSPECTED}.union(*answers)
     code = [_LOAD_ARCHITECTURE, (_EQUAL, 1, 0, audit), (_RETURN, 0, 0, _KILL), _LOAD_NUMBER]
     code += _when(_ABOVE, _NEWEST, _ERRNO | _ENOSYS)  # also stops x32's calls, whose numbers begin at 2^30
-    for numbers, answer in ((forbidden, _KILL), (absent, _ERRNO | _ENOSYS), (refused, _ERRNO | _EPERM)):
-        code += [line for number in numbers for line in _when(_EQUAL, number, answer)]
+    for names, answer in ((sorted({*calls} - known), _KILL), *answers.items()):
+        code += [line for name in names if name in calls for line in _when(_EQUAL, calls[name], answer)]
     code += _inspect_call(calls["clone"], [_LOAD_FIRST, *_when(_ANY_BIT, _NAMESPACES, _KILL)])
     others = [(_EQUAL, 1, 0, _LOCAL_FAMILY), (_RETURN, 0, 0, _ERRNO | _EAFNOSUPPORT)]
     for name in ("socket", "socketpair"):
         code += _inspect_call(calls[name], [_LOAD_FIRST, *others])
+    code += _inspect_call(calls["prctl"], _REFUSE_FILTERS_AND_TABLES)
     if not counted:
         code += _inspect_call(calls["mmap"], _REFUSE_SHARED_MEMORY)
         code += _inspect_call(calls["rt_sigaction"], _KEEP_CHILD_SIGNAL)
@@ -121,6 +135,11 @@ def _inspect_call(number: int, lines: Sequence[_Instruction]) -> list[_Instructi
     return [(_EQUAL, 0, len(lines) + 1, number), *lines, _LOAD_NUMBER]
 
 
+_REFUSE_FILTERS_AND_TABLES = [
+    _LOAD_FIRST,  # the operation of prctl
+    *_when(_EQUAL, _PR_SET_SECCOMP, _ERRNO | _EINVAL),
+    *_when(_ABOVE, _NEWEST_PR, _ERRNO | _EINVAL),
+]
 _REFUSE_SHARED_MEMORY = [
     _LOAD_FOURTH,  # the flags of mmap
     (_ANY_BIT, 0, 2, _MAP_ANONYMOUS),
