@@ -53,6 +53,32 @@ def test_memory_that_processes_do_not_show_is_counted(kind: str, walls: Bubblewr
     assert measure_outside(walls, MEMORY[kind] + HOLD).over == "memory"
 
 
+def test_mappings_count_with_their_chains(walls: Bubblewrap) -> None:
+    """Protects the machine's memory: a mapping of a child's child's child is chained to each of its ancestors', which held five
+    times the limit."""
+    source = CALLS + (
+        "import time\nn = 3000\np = c.mmap(None, n * 8192, 3, 0x22, -1, 0)\nfor at in range(p, p + n * 8192, 8192):\n"
+        "    ctypes.c_char.from_address(at).value = b'x'\n    c.mprotect(at + 4096, 4096, 0)\n"
+        "for _ in range(50):\n    if os.fork():\n        time.sleep(15)\n        os._exit(0)"
+    )
+    assert measure_outside(walls, source, LIMITS._replace(memory_mb=256)).over == "memory"
+
+
+def test_timers_are_counted(walls: Bubblewrap) -> None:
+    """Protects the machine's memory: a user may have a hundred thousand timers, or more, and no process shows them."""
+    source = CALLS + "t = ctypes.c_int()\nwhile c.timer_create(0, None, ctypes.byref(t)) == 0: pass"
+    assert measure_outside(walls, source + HOLD, LIMITS._replace(memory_mb=20)).over == "memory"
+
+
+def test_a_socket_keeps_the_buffer_with_which_it_is_counted(walls: Bubblewrap) -> None:
+    """Protects the machine's memory: where large buffers are allowed, each socket held 8 MB and counted as 0.5 MB."""
+    source = (
+        "import socket\na, _ = socket.socketpair()\nbefore = a.getsockopt(1, 7)\na.setsockopt(1, 7, 1 << 30)\n"
+        "a.setsockopt(1, 9, 1)\nprint(a.getsockopt(1, 7) == before, a.getsockopt(1, 9))"
+    )
+    assert measure_outside(walls, source).output == "True 1\n"
+
+
 REFUSED = {
     "shared memory of no file": "import mmap\nm = mmap.mmap(-1, 1 << 20)",
     "the same by a device": "import mmap, os\nm = mmap.mmap(os.open('/dev/zero', os.O_RDWR), 1 << 20)",

@@ -12,7 +12,7 @@ refused to every program.
 
 If no control group measures a run (`counted` is False), the run's processes are measured from outside. The filter then
 also refuses two things that cannot be measured from outside: shared memory that belongs to no file, and children whose
-CPU time is lost because `SIGCHLD` is ignored.
+CPU time is lost because `SIGCHLD` is ignored. A socket keeps its buffer's usual size, with which it is counted.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from preflab.errors import UserError
 _Instruction = tuple[int, int, int, int]  # (code, instructions to skip if true, instructions to skip if false, operand)
 _EQUAL, _ABOVE, _ANY_BIT, _RETURN = 0x15, 0x25, 0x45, 0x06
 _LOAD_NUMBER, _LOAD_ARCHITECTURE = (0x20, 0, 0, 0), (0x20, 0, 0, 4)
-_LOAD_FIRST, _LOAD_SECOND, _LOAD_FOURTH = (
+_LOAD_FIRST, _LOAD_SECOND, _LOAD_THIRD, _LOAD_FOURTH = (
     (0x20, 0, 0, 16),
     (0x20, 0, 0, 24),
+    (0x20, 0, 0, 32),
     (0x20, 0, 0, 40),
 )  # the lower halves of the arguments
 _LOAD_SECOND_UPPER = (0x20, 0, 0, 28)
@@ -40,6 +41,7 @@ _NAMESPACES = 0x7E020080  # CLONE_NEW* : cgroup, uts, ipc, user, pid, net, ns, t
 _LOCAL_FAMILY = 1  # AF_UNIX
 _MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
 _SIGCHLD = 17
+_SOL_SOCKET, _SO_SNDBUF = 1, 7
 _PR_SET_SECCOMP = 22
 _NEWEST = 462
 _NEWEST_PR = 66  # PR_GET_MDWE; a newer operation makes tables of futexes, as large as the program likes
@@ -65,6 +67,7 @@ _MACHINES = {  # the audit number of each architecture, and the numbers of its c
         "utime": 132, "utimes": 235, "futimesat": 261, "utimensat": 280, "vmsplice": 278, "mmap": 9, "rt_sigaction": 13,
         "inotify_init": 253, "inotify_init1": 294, "setxattr": 188, "lsetxattr": 189, "fsetxattr": 190, "mbind": 237,
         "set_mempolicy": 238, "seccomp": 317, "prctl": 157,
+        "setsockopt": 54,
     }),
     "aarch64": (0xC00000B7, _COMMON | {
         "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272, "unshare": 97, "setns": 268,
@@ -78,6 +81,7 @@ _MACHINES = {  # the audit number of each architecture, and the numbers of its c
         "memfd_create": 279, "shmget": 194, "semget": 190, "msgget": 186, "sync": 81, "syncfs": 267,
         "utimensat": 88, "vmsplice": 75, "mmap": 222, "rt_sigaction": 134, "inotify_init1": 26,
         "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "mbind": 235, "set_mempolicy": 237, "seccomp": 277, "prctl": 167,
+        "setsockopt": 208,
     }),
 }  # fmt: skip
 _ABSENT = (
@@ -97,7 +101,7 @@ belongs to the machine, and a later program could read those times."""
 _UNSUPPORTED = ("setxattr", "lsetxattr", "fsetxattr")
 """These calls fail with EOPNOTSUPP, as on a file system without attributes. The kernel counts neither the access lists
 of files nor the attributes of a file in memory, such as standard input."""
-_INSPECTED = ("clone", "socket", "socketpair", "mmap", "rt_sigaction", "pidfd_open", "prctl")
+_INSPECTED = ("clone", "socket", "socketpair", "mmap", "rt_sigaction", "pidfd_open", "prctl", "setsockopt")
 """Programs may make these calls: `pidfd_open` always, each other call if the filter allows its arguments."""
 
 
@@ -121,6 +125,7 @@ def build_filter(machine: str = platform.machine(), *, counted: bool) -> bytes:
     if not counted:
         code += _inspect_call(calls["mmap"], _REFUSE_SHARED_MEMORY)
         code += _inspect_call(calls["rt_sigaction"], _KEEP_CHILD_SIGNAL)
+        code += _inspect_call(calls["setsockopt"], _KEEP_BUFFER_SIZE)
     code.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *line) for line in code)
 
@@ -144,6 +149,12 @@ _REFUSE_SHARED_MEMORY = [
     _LOAD_FOURTH,  # the flags of mmap
     (_ANY_BIT, 0, 2, _MAP_ANONYMOUS),
     *_when(_ANY_BIT, _MAP_SHARED, _ERRNO | _ENOMEM),
+]
+_KEEP_BUFFER_SIZE = [
+    _LOAD_SECOND,  # the level of setsockopt
+    (_EQUAL, 0, 3, _SOL_SOCKET),
+    _LOAD_THIRD,  # the option
+    *_when(_EQUAL, _SO_SNDBUF, _PRETEND),
 ]
 _KEEP_CHILD_SIGNAL = [
     _LOAD_FIRST,  # the signal of rt_sigaction

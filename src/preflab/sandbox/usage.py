@@ -16,6 +16,9 @@ _SHARES = re.compile(rb"^(?:Pss|SwapPss):\s+(\d+)", re.MULTILINE)
 _INODE_BYTES = 1536  # the size of an inode of tmpfs with its name
 _SOCKET_BYTES = 512 * 1024  # the most bytes of a local socket's buffers and filters
 _MAPPING_BYTES = 400
+_CHAIN_BYTES = 64  # a mapping may be chained to the same mapping of each process that the program started
+_SIGNALS = re.compile(rb"^SigQ:\s+(\d+)", re.MULTILINE)
+_SIGNAL_BYTES = 512  # the size of a timer or a queued signal
 _MAPPING_LOOKS = 10  # mappings are counted in every tenth measurement, because a hostile program's list of them is long
 _MOST_MAPPINGS = 65_530  # the kernel's bound on the mappings of a process
 
@@ -33,7 +36,7 @@ class Tree:
     """Measures a process and its descendants, which are read from /proc. The CPU time of an ended process is included
     after its parent has reaped it. The memory is a sum over the processes, including page tables and mappings. If this
     sum exceeds `memory` bytes, it is computed again with shared pages counted once. `first`: the first process inside
-    the sandbox's namespaces. If it is given, the inodes of files and the sockets in these namespaces are included.
+    the sandbox's namespaces. If it is given, the inodes of files, the sockets and the timers in these namespaces are included.
     """
 
     def __init__(self, root: int, memory: int, first: int | None = None) -> None:
@@ -50,8 +53,8 @@ class Tree:
         self.most = max(self.most, cpu)  # an orphan's time drops out of the sum, but an earlier measurement includes it
         self.looks += 1
         if self.looks % _MAPPING_LOOKS == 0:
-            inside = (pid for pid in pids if pid not in (self.root, self.first))
-            self.mappings = sum(map(_count_mappings, inside)) * _MAPPING_BYTES
+            inside = [pid for pid in pids if pid not in (self.root, self.first)]
+            self.mappings = sum(map(_count_mappings, inside)) * (_MAPPING_BYTES + _CHAIN_BYTES * len(inside))
         others = self.mappings + (0 if self.first is None else _measure_namespaces(self.first))
         if memory + others > self.memory:
             memory = sum(map(_read_proportional_memory, pids))
@@ -87,16 +90,18 @@ def _count_mappings(pid: int) -> int:
 
 
 def _measure_namespaces(first: int) -> int:
-    """Returns an upper bound on the kernel's memory, in bytes, for the inodes of /tmp and for the sockets in a
-    process's namespaces. Returns 0 while the sandbox is being built, when the process's /tmp is still this machine's
-    /tmp."""
+    """Returns an upper bound on the kernel's memory, in bytes, for the inodes of /tmp and for the sockets, the timers
+    and the queued signals in a process's namespaces. Returns 0 while the sandbox is being built, when the process's
+    /tmp is still this machine's /tmp."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         place = f"/proc/{first}/root/tmp"
         if os.stat(place).st_dev == os.stat("/tmp").st_dev:
             return 0
         files = os.statvfs(place)
         sockets = int(Path(f"/proc/{first}/net/sockstat").read_text().split()[2])
-        return (files.f_files - files.f_ffree) * _INODE_BYTES + sockets * _SOCKET_BYTES
+        signals = sum(map(int, _SIGNALS.findall(Path(f"/proc/{first}/status").read_bytes())))
+        inodes = files.f_files - files.f_ffree
+        return inodes * _INODE_BYTES + sockets * _SOCKET_BYTES + signals * _SIGNAL_BYTES
     return 0
 
 
