@@ -296,3 +296,32 @@ def test_devices_carry_nothing_to_the_next_program(worker: Worker) -> None:
         "print(open('b').read())"
     )
     assert worker.judge(source, FIVE).correct
+
+
+MEANWHILE = {
+    "memory": "x = b'1' * (400 << 20); time.sleep(.1)",
+    "timeout": "while time.process_time() < 1: pass",
+}
+WORK = (
+    "import threading, time\nfrom preflab.sandbox.line import JudgeLine\nwrite = JudgeLine.write\n"
+    "def work():\n    {0}\ndef answer(self, text):\n    write(self, text)\n"
+    "    threading.Thread(target=work, daemon=True).start()\n    JudgeLine.write = write\n"
+    "JudgeLine.write = answer\ndef f(x): return {1}"
+)
+
+
+@pytest.mark.parametrize("limit", MEANWHILE)
+def test_a_program_keeps_its_limits_while_its_answer_is_tested(limit: str, worker: Worker) -> None:
+    """Protects the machine: nobody looked at a program while tests that are code worked on its answer."""
+    tests = [Test("import time\nassert f(0) == 0\ntime.sleep(5)", None), Test("assert f(1) == 1", None)]
+    task = ProgramTask("check", tests, limits=LIMITS._replace(cpu_s=0.5, wall_s=30.0), functions={"f": "f"})
+    verdict = worker.judge(WORK.format(MEANWHILE[limit], "x"), task)
+    assert (verdict.outcome, verdict.passed) == (limit, (True, False))
+
+
+def test_a_program_keeps_its_limits_while_its_answer_is_compared(worker: Worker) -> None:
+    """Protects the machine: the same for a value that is so long that a sandbox of its own compares it."""
+    tests = [Test([number], [1.0] * 200_000) for number in range(2)]
+    task = ProgramTask("call", tests, "f", LIMITS._replace(wall_s=30.0))
+    source = WORK.format(MEANWHILE["memory"], "[1.0 + 1e-9] * 200_000 if x == 0 else None")
+    assert worker.judge(source, task).outcome == "memory"
