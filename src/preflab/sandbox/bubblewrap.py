@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from preflab.errors import UserError
 from preflab.sandbox import seccomp
-from preflab.sandbox.image import DEVICES, find_image
+from preflab.sandbox.image import DEVICES, find_image, warm_image
 from preflab.sandbox.limits import MEGABYTE, Limits
 from preflab.sandbox.usage import Tree
 from preflab.sandbox.walls import INNER_ENVIRONMENT, INNER_SOURCE, Descriptors, StartCommand, Walls
@@ -72,6 +72,7 @@ class Bubblewrap(Walls):
 
     def furnish(self, packages: Sequence[str]) -> None:
         self.image = find_image(packages)
+        warm_image(self.image)
 
     def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> StartCommand:
         devices = [word for name in DEVICES for word in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")]

@@ -41,6 +41,8 @@ _NAMESPACES = 0x7E020080  # CLONE_NEW* : cgroup, uts, ipc, user, pid, net, ns, t
 _LOCAL_FAMILY = 1  # AF_UNIX
 _MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
 _SIGCHLD = 17
+_MADV_COLD, _MADV_PAGEOUT = 20, 21
+_HINTS = range(1035, 1039)  # F_GET_RW_HINT and the like: marks on a file of the image, or on a device, that stay
 _SOL_SOCKET, _SO_SNDBUF = 1, 7
 _PR_SET_SECCOMP = 22
 _NEWEST = 462
@@ -50,7 +52,8 @@ _NEWEST_PR = 66  # PR_GET_MDWE; a newer operation makes tables of futexes, as la
 _COMMON = {
     "pidfd_open": 434, "pidfd_getfd": 438, "clone3": 435, "io_uring_setup": 425, "io_uring_enter": 426,
     "io_uring_register": 427, "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432,
-    "fspick": 433, "set_mempolicy_home_node": 450, "process_madvise": 440, "mount_setattr": 442, "landlock_create_ruleset": 444,
+    "fspick": 433, "set_mempolicy_home_node": 450, "cachestat": 451,
+    "process_madvise": 440, "mount_setattr": 442, "landlock_create_ruleset": 444,
     "landlock_add_rule": 445, "landlock_restrict_self": 446, "memfd_secret": 447, "process_mrelease": 448,
 }  # fmt: skip
 _MACHINES = {  # the audit number of each architecture, and the numbers of its calls by name
@@ -67,7 +70,8 @@ _MACHINES = {  # the audit number of each architecture, and the numbers of its c
         "utime": 132, "utimes": 235, "futimesat": 261, "utimensat": 280, "vmsplice": 278, "mmap": 9, "rt_sigaction": 13,
         "inotify_init": 253, "inotify_init1": 294, "setxattr": 188, "lsetxattr": 189, "fsetxattr": 190, "mbind": 237,
         "set_mempolicy": 238, "seccomp": 317, "prctl": 157,
-        "setsockopt": 54,
+        "setsockopt": 54, "fsync": 74, "fdatasync": 75, "sync_file_range": 277, "msync": 26, "fadvise64": 221,
+        "madvise": 28, "mincore": 27, "preadv2": 327, "io_setup": 206, "fcntl": 72,
     }),
     "aarch64": (0xC00000B7, _COMMON | {
         "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272, "unshare": 97, "setns": 268,
@@ -81,7 +85,8 @@ _MACHINES = {  # the audit number of each architecture, and the numbers of its c
         "memfd_create": 279, "shmget": 194, "semget": 190, "msgget": 186, "sync": 81, "syncfs": 267,
         "utimensat": 88, "vmsplice": 75, "mmap": 222, "rt_sigaction": 134, "inotify_init1": 26,
         "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "mbind": 235, "set_mempolicy": 237, "seccomp": 277, "prctl": 167,
-        "setsockopt": 208,
+        "setsockopt": 208, "fsync": 82, "fdatasync": 83, "sync_file_range": 84, "msync": 227, "fadvise64": 223,
+        "madvise": 233, "mincore": 232, "preadv2": 286, "io_setup": 0, "fcntl": 25,
     }),
 }  # fmt: skip
 _ABSENT = (
@@ -89,19 +94,34 @@ _ABSENT = (
     "process_madvise", "process_mrelease", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
     "personality", "syslog", "move_pages", "migrate_pages", "name_to_handle_at", "kcmp", "memfd_create", "memfd_secret",
     "shmget", "semget", "msgget", "sync", "syncfs", "vmsplice", "inotify_init", "inotify_init1", "mbind", "set_mempolicy",
-    "set_mempolicy_home_node", "seccomp",
+    "set_mempolicy_home_node", "seccomp", "mincore", "cachestat", "preadv2", "io_setup",
 )  # fmt: skip
 """These calls fail with ENOSYS. `clone3` hides its flags from the filter, and the C library falls back on `clone`. Some
 of the other calls use memory that could not be measured: shared memory that no process has mapped (Python's own shared
 memory is in files), pages that are moved into a pipe, the queued events of watched files, the memory policies of a
-file's parts, and filters of system calls that a descriptor keeps alive."""
+file's parts, and filters of system calls that a descriptor keeps alive. `mincore`, `cachestat`, `preadv2` and `io_setup`
+show which parts of the image the kernel has in its cache, and so what an earlier program has read."""
 _REFUSED = ("utime", "utimes", "futimesat", "utimensat")
 """These calls set the times of a file, and fail with EPERM. A program could otherwise set the times of a device, which
 belongs to the machine, and a later program could read those times."""
+_PRETENDED = ("fsync", "fdatasync", "sync_file_range", "msync", "fadvise64")
+"""These calls do nothing and succeed. A program's own files need none of them; on a file of the image they make this
+machine's disk wait, or take the file out of the kernel's cache, which a later program could notice."""
 _UNSUPPORTED = ("setxattr", "lsetxattr", "fsetxattr")
 """These calls fail with EOPNOTSUPP, as on a file system without attributes. The kernel counts neither the access lists
 of files nor the attributes of a file in memory, such as standard input."""
-_INSPECTED = ("clone", "socket", "socketpair", "mmap", "rt_sigaction", "pidfd_open", "prctl", "setsockopt")
+_INSPECTED = (
+    "clone",
+    "socket",
+    "socketpair",
+    "mmap",
+    "rt_sigaction",
+    "pidfd_open",
+    "prctl",
+    "setsockopt",
+    "madvise",
+    "fcntl",
+)
 """Programs may make these calls: `pidfd_open` always, each other call if the filter allows its arguments."""
 
 
@@ -112,6 +132,7 @@ def build_filter(machine: str = platform.machine(), *, counted: bool) -> bytes:
         raise UserError(f"There is no filter of system calls for {machine}, only for {', '.join(_MACHINES)}.")
     audit, calls = _MACHINES[machine]
     answers = {_ABSENT: _ERRNO | _ENOSYS, _REFUSED: _ERRNO | _EPERM, _UNSUPPORTED: _ERRNO | _EOPNOTSUPP}
+    answers |= {_PRETENDED: _PRETEND}
     known = {*_INSPECTED}.union(*answers)
     code = [_LOAD_ARCHITECTURE, (_EQUAL, 1, 0, audit), (_RETURN, 0, 0, _KILL), _LOAD_NUMBER]
     code += _when(_ABOVE, _NEWEST, _ERRNO | _ENOSYS)  # also stops x32's calls, whose numbers begin at 2^30
@@ -122,6 +143,8 @@ def build_filter(machine: str = platform.machine(), *, counted: bool) -> bytes:
     for name in ("socket", "socketpair"):
         code += _inspect_call(calls[name], [_LOAD_FIRST, *others])
     code += _inspect_call(calls["prctl"], _REFUSE_FILTERS_AND_TABLES)
+    code += _inspect_call(calls["madvise"], _KEEP_CACHE)
+    code += _inspect_call(calls["fcntl"], _KEEP_HINTS)
     if not counted:
         code += _inspect_call(calls["mmap"], _REFUSE_SHARED_MEMORY)
         code += _inspect_call(calls["rt_sigaction"], _KEEP_CHILD_SIGNAL)
@@ -144,6 +167,15 @@ _REFUSE_FILTERS_AND_TABLES = [
     _LOAD_FIRST,  # the operation of prctl
     *_when(_EQUAL, _PR_SET_SECCOMP, _ERRNO | _EINVAL),
     *_when(_ABOVE, _NEWEST_PR, _ERRNO | _EINVAL),
+]
+_KEEP_CACHE = [
+    _LOAD_THIRD,  # the advice
+    *_when(_EQUAL, _MADV_COLD, _PRETEND),
+    *_when(_EQUAL, _MADV_PAGEOUT, _PRETEND),
+]
+_KEEP_HINTS = [
+    _LOAD_SECOND,  # the operation of fcntl
+    *(line for hint in _HINTS for line in _when(_EQUAL, hint, _ERRNO | _EINVAL)),
 ]
 _REFUSE_SHARED_MEMORY = [
     _LOAD_FOURTH,  # the flags of mmap
