@@ -39,7 +39,7 @@ _PRETEND = _ERRNO  # error number 0: the call seems to succeed but is not made
 _EPERM, _ENOMEM, _EINVAL, _ENOSYS, _EOPNOTSUPP, _EAFNOSUPPORT = 1, 12, 22, 38, 95, 97
 _NAMESPACES = 0x7E020080  # CLONE_NEW* : cgroup, uts, ipc, user, pid, net, ns, time
 _LOCAL_FAMILY = 1  # AF_UNIX
-_MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
+_MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x01, 0x20, 0x40000
 _SIGCHLD = 17
 _MADV_COLD, _MADV_PAGEOUT = 20, 21
 _HINTS = range(1035, 1039)  # F_GET_RW_HINT and the like: marks on a file of the image, or on a device, that stay
@@ -143,6 +143,7 @@ def build_filter(machine: str = platform.machine(), *, counted: bool) -> bytes:
     for name in ("socket", "socketpair"):
         code += _inspect_call(calls[name], [_LOAD_FIRST, *others])
     code += _inspect_call(calls["prctl"], _REFUSE_FILTERS_AND_TABLES)
+    code += _inspect_call(calls["mmap"], _REFUSE_RESERVED_PAGES)
     code += _inspect_call(calls["madvise"], _KEEP_CACHE)
     code += _inspect_call(calls["fcntl"], _KEEP_HINTS)
     if not counted:
@@ -176,6 +177,10 @@ _KEEP_CACHE = [
 _KEEP_HINTS = [
     _LOAD_SECOND,  # the operation of fcntl
     *(line for hint in _HINTS for line in _when(_EQUAL, hint, _ERRNO | _EINVAL)),
+]
+_REFUSE_RESERVED_PAGES = [  # huge pages that this machine reserves for its own programs, in no count of memory
+    _LOAD_FOURTH,  # the flags of mmap
+    *_when(_ANY_BIT, _MAP_HUGETLB, _ERRNO | _ENOMEM),
 ]
 _REFUSE_SHARED_MEMORY = [
     _LOAD_FOURTH,  # the flags of mmap
