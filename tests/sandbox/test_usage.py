@@ -53,6 +53,18 @@ def test_memory_that_processes_do_not_show_is_counted(kind: str, walls: Bubblewr
     assert measure_outside(walls, MEMORY[kind] + HOLD).over == "memory"
 
 
+@pytest.mark.parametrize("pages", ["own", "shared"])
+def test_memory_of_a_process_whose_first_thread_has_ended(pages: str, walls: Bubblewrap) -> None:
+    """Protects the machine's memory: /proc showed none for such a process, which could then hold all that the machine has."""
+    source = CALLS + (
+        "import threading, time\nx = b'1' * (60 << 20)\ndef hold():\n    time.sleep(.3)\n    y = b'1' * (SIZE << 20)\n"
+        "    os.write(1, b'held')\n    time.sleep(2)\n    os._exit(0)\nFORK\nthreading.Thread(target=hold).start()\n"
+        "c.syscall(60 if os.uname().machine == 'x86_64' else 93, 0)"
+    ).replace("SIZE", "200" if pages == "own" else "1").replace("FORK", "" if pages == "own" else "os.fork()")
+    result = measure_outside(walls, source)
+    assert (result.over, "held" in result.output) == (("memory", False) if pages == "own" else ("", True))
+
+
 def test_mappings_count_with_their_chains(walls: Bubblewrap) -> None:
     """Protects the machine's memory: a mapping of a child's child's child is chained to each of its ancestors', which held five
     times the limit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -44,26 +45,44 @@ class Tree:
         self.most, self.looks, self.mappings = 0.0, 0, 0
 
     def usage(self) -> Usage:
-        cpu, memory, pids = 0.0, 0, list(_list_descendants(self.root))
-        for pid in pids:
+        cpu, memory = 0.0, 0
+        holders = {pid: pid for pid in _list_descendants(self.root)}
+        for pid in holders:
             with contextlib.suppress(OSError, ValueError, IndexError):
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 cpu += sum(map(int, fields[11:15])) * _TICK
-                memory += _sum_fields(Path(f"/proc/{pid}/status").read_bytes(), _HELD)
+                holders[pid], held = _find_holder(pid)
+                memory += held
         self.most = max(self.most, cpu)  # an orphan's time drops out of the sum, but an earlier measurement includes it
         self.looks += 1
         if self.looks % _MAPPING_LOOKS == 0:
-            inside = [pid for pid in pids if pid not in (self.root, self.first)]
+            inside = [holder for pid, holder in holders.items() if pid not in (self.root, self.first)]
             self.mappings = sum(map(_count_mappings, inside)) * (_MAPPING_BYTES + _CHAIN_BYTES * len(inside))
         others = self.mappings + (0 if self.first is None else _measure_namespaces(self.first))
         if memory + others > self.memory:
-            memory = sum(map(_read_proportional_memory, pids))
+            memory = sum(map(_read_proportional_memory, holders.values()))
         return Usage(self.most, memory + others, False)
 
 
 def _sum_fields(text: bytes, fields: re.Pattern[bytes]) -> int:
     """Returns the sum, in bytes, of these fields of a file in /proc."""
     return 1024 * sum(map(int, fields.findall(text)))
+
+
+def _find_holder(pid: int) -> tuple[int, int]:
+    """Returns a thread of the process through which /proc shows the process's memory, and the bytes of this memory. That
+    is the first thread or, if the first thread has ended, one of the others."""
+    for thread in itertools.chain([pid], _list_threads(pid)):
+        with contextlib.suppress(OSError):
+            held = _sum_fields(Path(f"/proc/{thread}/status").read_bytes(), _HELD)
+            if held:
+                return thread, held
+    return pid, 0
+
+
+def _list_threads(pid: int) -> Iterator[int]:
+    with contextlib.suppress(OSError):
+        yield from map(int, os.listdir(f"/proc/{pid}/task"))
 
 
 def _read_proportional_memory(pid: int) -> int:
@@ -111,5 +130,5 @@ def _list_descendants(root: int) -> Iterator[int]:
         pid = pending.pop()
         yield pid
         with contextlib.suppress(OSError):
-            for thread in os.listdir(f"/proc/{pid}/task"):
+            for thread in _list_threads(pid):
                 pending += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
