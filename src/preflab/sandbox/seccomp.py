@@ -43,7 +43,7 @@ _MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x01, 0x20, 0x40000
 _SIGCHLD = 17
 _MADV_COLD, _MADV_PAGEOUT = 20, 21
 _HINTS = range(1035, 1039)  # F_GET_RW_HINT and the like: marks on a file of the image, or on a device, that stay
-_SOL_SOCKET, _SO_SNDBUF = 1, 7
+_SOL_SOCKET, _SO_SNDBUF, _SO_ATTACH_FILTER, _SO_ATTACH_BPF, _SO_ATTACH_REUSEPORT_CBPF = 1, 7, 26, 50, 51
 _PR_SET_SECCOMP = 22
 _NEWEST = 462
 _NEWEST_PR = 66  # PR_GET_MDWE; a newer operation makes tables of futexes, as large as the program likes
@@ -146,6 +146,7 @@ def build_filter(machine: str = platform.machine(), *, counted: bool) -> bytes:
     code += _inspect_call(calls["mmap"], _REFUSE_RESERVED_PAGES)
     code += _inspect_call(calls["madvise"], _KEEP_CACHE)
     code += _inspect_call(calls["fcntl"], _KEEP_HINTS)
+    code += _inspect_call(calls["setsockopt"], _REFUSE_SOCKET_FILTERS)
     if not counted:
         code += _inspect_call(calls["mmap"], _REFUSE_SHARED_MEMORY)
         code += _inspect_call(calls["rt_sigaction"], _KEEP_CHILD_SIGNAL)
@@ -186,6 +187,12 @@ _REFUSE_SHARED_MEMORY = [
     _LOAD_FOURTH,  # the flags of mmap
     (_ANY_BIT, 0, 2, _MAP_ANONYMOUS),
     *_when(_ANY_BIT, _MAP_SHARED, _ERRNO | _ENOMEM),
+]
+_REFUSE_SOCKET_FILTERS = [  # their translations take a share of this machine that the walls' own filter needs
+    _LOAD_THIRD,  # the option of setsockopt
+    *_when(_EQUAL, _SO_ATTACH_FILTER, _ERRNO | _EINVAL),
+    *_when(_EQUAL, _SO_ATTACH_BPF, _ERRNO | _EINVAL),
+    *_when(_EQUAL, _SO_ATTACH_REUSEPORT_CBPF, _ERRNO | _EINVAL),
 ]
 _KEEP_BUFFER_SIZE = [
     _LOAD_SECOND,  # the level of setsockopt
