@@ -92,6 +92,7 @@ REFUSED = {
     "shared memory of no file": "import mmap\nm = mmap.mmap(-1, 1 << 20)",
     "the same by a device": "import mmap, os\nm = mmap.mmap(os.open('/dev/zero', os.O_RDWR), 1 << 20)",
     "pages given to a pipe": "import ctypes, os\nif ctypes.CDLL(None).vmsplice(os.pipe()[1], 0, 0, 0): raise OSError",
+    "watches of descriptors": "import asyncio, select\nasyncio.run(asyncio.sleep(0))\nselect.epoll()",
     "watches of files": "import ctypes\nif ctypes.CDLL(None).inotify_init() < 0: raise OSError",
     "sockets of the internet": "import socket\ns = socket.socket(socket.AF_INET)",
 }

@@ -11,8 +11,8 @@ access lists of files, memory policies of files, filters and tables that a progr
 refused to every program.
 
 If no control group measures a run (`counted` is False), the run's processes are measured from outside. The filter then
-also refuses two things that cannot be measured from outside: shared memory that belongs to no file, and children whose
-CPU time is lost because `SIGCHLD` is ignored. A socket keeps its buffer's usual size, with which it is counted.
+also refuses what cannot be measured from outside: shared memory that belongs to no file, `epoll`, and children whose CPU
+time is lost because `SIGCHLD` is ignored. A socket keeps its buffer's usual size, with which it is counted.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ _MACHINES = {  # the audit number of each architecture, and the numbers of its c
         "set_mempolicy": 238, "seccomp": 317, "prctl": 157,
         "setsockopt": 54, "fsync": 74, "fdatasync": 75, "sync_file_range": 277, "msync": 26, "fadvise64": 221,
         "madvise": 28, "mincore": 27, "preadv2": 327, "io_setup": 206, "fcntl": 72,
+        "epoll_create": 213, "epoll_create1": 291,
     }),
     "aarch64": (0xC00000B7, _COMMON | {
         "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272, "unshare": 97, "setns": 268,
@@ -87,6 +88,7 @@ _MACHINES = {  # the audit number of each architecture, and the numbers of its c
         "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "mbind": 235, "set_mempolicy": 237, "seccomp": 277, "prctl": 167,
         "setsockopt": 208, "fsync": 82, "fdatasync": 83, "sync_file_range": 84, "msync": 227, "fadvise64": 223,
         "madvise": 233, "mincore": 232, "preadv2": 286, "io_setup": 0, "fcntl": 25,
+        "epoll_create1": 20,
     }),
 }  # fmt: skip
 _ABSENT = (
@@ -110,6 +112,8 @@ machine's disk wait, or take the file out of the kernel's cache, which a later p
 _UNSUPPORTED = ("setxattr", "lsetxattr", "fsetxattr")
 """These calls fail with EOPNOTSUPP, as on a file system without attributes. The kernel counts neither the access lists
 of files nor the attributes of a file in memory, such as standard input."""
+_UNMEASURED = ("epoll_create", "epoll_create1")
+"""These calls fail with ENOSYS if no control group measures the run. Libraries then watch descriptors with `poll`."""
 _INSPECTED = (
     "clone",
     "socket",
@@ -133,7 +137,9 @@ def build_filter(machine: str = platform.machine(), *, counted: bool) -> bytes:
     audit, calls = _MACHINES[machine]
     answers = {_ABSENT: _ERRNO | _ENOSYS, _REFUSED: _ERRNO | _EPERM, _UNSUPPORTED: _ERRNO | _EOPNOTSUPP}
     answers |= {_PRETENDED: _PRETEND}
-    known = {*_INSPECTED}.union(*answers)
+    if not counted:
+        answers |= {_UNMEASURED: _ERRNO | _ENOSYS}
+    known = {*_INSPECTED, *_UNMEASURED}.union(*answers)
     code = [_LOAD_ARCHITECTURE, (_EQUAL, 1, 0, audit), (_RETURN, 0, 0, _KILL), _LOAD_NUMBER]
     code += _when(_ABOVE, _NEWEST, _ERRNO | _ENOSYS)  # also stops x32's calls, whose numbers begin at 2^30
     for names, answer in ((sorted({*calls} - known), _KILL), *answers.items()):
