@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,3 +123,26 @@ def test_an_import_stands_before_programs_that_use_it() -> None:
     tests = [Test("", "5", recipe)]
     assert build_program("print(np.int64(5))", tests)[0].startswith("import sys\nimport numpy as np\nprint")
     assert "numpy" not in build_program("print(inp)", tests)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "function"),
+    [
+        ("class Solution\n" * 20_000, "f"),
+        ("~~~python\nx = 1\n~~~\n" * 12_000, ""),
+        ("x = 1\n" * 32_000 + ") (\n" * 200, ""),
+        ("x = 1\n" * 400_000 + ") (\n" * 200, ""),
+    ],
+)
+def test_a_long_answer_costs_the_judge_little(text: str, function: str) -> None:
+    """Protects the judge's own process, in which answers are searched: each of these took it ten seconds and more, and the time
+    grew with the square of the length."""
+    before = time.process_time()
+    extract_program(text, function=function)
+    assert time.process_time() - before < 5.0
+
+
+def test_a_method_of_solution_is_found_behind_other_classes() -> None:
+    """Protects right answers of the class `Solution`, whatever stands between its name and the method."""
+    program = "class Solution:\n    x = 1\n\n    def g(self): pass\n\n    def f(self): return 1\n"
+    assert extract_program(f"```python\n{program}```\n```python\ng()\n```", function="f") == program

@@ -296,3 +296,81 @@ def test_devices_carry_nothing_to_the_next_program(worker: Worker) -> None:
         "print(open('b').read())"
     )
     assert worker.judge(source, FIVE).correct
+
+
+MEANWHILE = {
+    "memory": "x = b'1' * (400 << 20); time.sleep(.1)",
+    "timeout": "while time.process_time() < 1: pass",
+}
+WORK = (
+    "import threading, time\nfrom preflab.sandbox.line import JudgeLine\nwrite = JudgeLine.write\n"
+    "def work():\n    {0}\ndef answer(self, text):\n    write(self, text)\n"
+    "    threading.Thread(target=work, daemon=True).start()\n    JudgeLine.write = write\n"
+    "JudgeLine.write = answer\ndef f(x): return {1}"
+)
+
+
+@pytest.mark.parametrize("limit", MEANWHILE)
+def test_a_program_keeps_its_limits_while_its_answer_is_tested(limit: str, worker: Worker) -> None:
+    """Protects the machine: nobody looked at a program while tests that are code worked on its answer."""
+    tests = [Test("import time\nassert f(0) == 0\ntime.sleep(5)", None), Test("assert f(1) == 1", None)]
+    task = ProgramTask("check", tests, limits=LIMITS._replace(cpu_s=0.5, wall_s=30.0), functions={"f": "f"})
+    verdict = worker.judge(WORK.format(MEANWHILE[limit], "x"), task)
+    assert (verdict.outcome, verdict.passed) == (limit, (True, False))
+
+
+def test_a_program_keeps_its_limits_while_its_answer_is_compared(worker: Worker) -> None:
+    """Protects the machine: the same for a value that is so long that a sandbox of its own compares it."""
+    tests = [Test([number], [1.0] * 200_000) for number in range(2)]
+    task = ProgramTask("call", tests, "f", LIMITS._replace(wall_s=30.0))
+    source = WORK.format(MEANWHILE["memory"], "[1.0 + 1e-9] * 200_000 if x == 0 else None")
+    assert worker.judge(source, task).outcome == "memory"
+
+
+CACHED = (
+    "import ctypes, mmap, os, resource\nc = ctypes.CDLL(None)\n"
+    "file = open(os.path.dirname(os.__file__) + '/pydoc_data/topics.py', 'rb')\nn = os.fstat(file.fileno()).st_size // 4096\n"
+    "m = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)\n"
+)
+EVICT = (
+    CACHED
+    + "os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)\nfor advice in (20, 21): m.madvise(advice)\nprint(5)"
+)
+LOOK = CACHED + (
+    "def loads():\n    return resource.getrusage(resource.RUSAGE_SELF).ru_majflt\n"
+    "m.madvise(mmap.MADV_RANDOM)\nbefore = loads()\nfor place in range(n): m[place * 4096]\n"
+    "assert os.preadv(file.fileno(), [bytearray(1)], 0) == 1\n"
+    "try: os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT); print('asked')\nexcept OSError: pass\n"
+    "if c.mincore(0, 0, 0) == 0: print('asked')\nprint(5 + loads() - before)"
+)
+
+
+def test_the_cache_of_the_image_carries_nothing_to_the_next_program(walls: Bubblewrap) -> None:
+    """Protects runs from each other: a program took a file out of the kernel's cache and read some of its pages, and the next
+    one saw which."""
+    walls.furnish(())
+    worker = Worker(walls)
+    assert worker.judge(EVICT, FIVE).correct
+    verdict = worker.judge(LOOK, FIVE)
+    assert verdict.correct, verdict.detail
+
+
+def test_files_of_the_image_carry_no_hint_to_the_next_program(worker: Worker) -> None:
+    """Protects runs from each other: a file's owner, and on older kernels anybody, may mark it with a hint that stays."""
+    source = CACHED + (
+        "import fcntl, struct\nfor path in (file.name, 'main.py', '/dev/null'):\n    for operation in range(1035, 1039):\n"
+        "        try: fcntl.fcntl(open(path), operation, struct.pack('Q', 2)); print(path, operation)\n"
+        "        except OSError as error: assert error.errno == 22, error\nprint(5)"
+    )
+    assert worker.judge(source, FIVE).correct
+
+
+def test_the_machines_disk_does_not_wait_for_a_program(worker: Worker) -> None:
+    """Protects the machine: each `fsync` of a file of the image emptied the cache of the disk, on which everybody waited."""
+    source = (
+        "import mmap, os\nread, write = os.pipe()\n"  # the kernel refuses these calls on a pipe
+        "os.fsync(read); os.fdatasync(read); os.posix_fadvise(read, 0, 0, 0)\nf = open('a', 'w+b'); f.write(b'5' * 4096)\n"
+        "f.flush(); m = mmap.mmap(f.fileno(), 0); m.flush(); os.fsync(f.fileno()); print(m[:1].decode())"
+    )
+    verdict = worker.judge(source, FIVE)
+    assert verdict.correct, verdict.detail

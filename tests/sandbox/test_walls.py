@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,11 +16,13 @@ import pytest
 from tests.conftest import require_feature
 
 from preflab.sandbox import process, seccomp
+from preflab.sandbox.bare import Bare
 from preflab.sandbox.bubblewrap import Bubblewrap
 from preflab.sandbox.image import copy_with_libraries
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.process import NotStarted, open_box
 from preflab.sandbox.verdict import ProgramTask, Worker
+from preflab.sandbox.walls import Walls
 from preflab.types import Test
 
 from .conftest import QUICK, Ran
@@ -33,6 +36,26 @@ def test_input_output_and_status(run: Run) -> None:
     """Protects the plain case: bytes in, bytes out, the program's own status."""
     result = run("import sys\nprint(input()[::-1]); print('e', file=sys.stderr); sys.exit(3)", "été\n")
     assert result == ("", 3, "été\n", "e\n")
+
+
+@pytest.mark.parametrize("backend", [Bubblewrap, Bare])
+def test_a_crash_starts_nothing_on_the_machine(backend: type[Walls]) -> None:
+    """Protects the machine: with a limit of 0 the kernel starts the machine's own program for crashes, as root and outside the
+    walls, for each process that crashes; with a limit of 1 it does not."""
+    source = "import resource; print(*resource.getrlimit(resource.RLIMIT_CORE))"
+    assert Worker(backend()).judge(source, ProgramTask("stdin", [Test("", "1 1")])).correct
+
+
+def test_a_judge_without_core_dumps_judges(walls: Bubblewrap) -> None:
+    """Protects machines whose own limit is 0, which no program can raise to 1."""
+    code = (
+        "import resource\nresource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
+        "from preflab.sandbox.judging import *\nfrom preflab.types import Test\n"
+        "source = 'import resource; print(*resource.getrlimit(resource.RLIMIT_CORE))'\n"
+        "print(Worker(open_backend('bubblewrap')).judge(source, ProgramTask('stdin', [Test('', '0 0')])).outcome)"
+    )
+    judged = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert judged.stdout == "passed\n", judged.stderr
 
 
 def test_the_environment_is_fixed(run: Run) -> None:

@@ -11,6 +11,7 @@ the point where it is no longer Python.
 from __future__ import annotations
 
 import ast
+import bisect
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,8 @@ _END_MARK = re.compile(r"^\[(?:DONE|/PYTHON)\]", re.MULTILINE)
 _DOCUMENTS = ("markdown", "md")  # tags of fenced texts that may themselves hold fenced programs
 _MOST_FENCES = 8  # the most fences that are tried as the end of a block
 _MOST_DROPPED = 60  # the most lines that are dropped, one after another, to find the end of a program
+_MOST_PARSED = 1_000_000  # the most characters that are parsed to find it; fewer lines are dropped from a long answer
+_MOST_CHARACTERS = 1 << 20  # a longer answer is not searched for a program, because no program may be so long
 _MOST_WORDS = 5  # the most lines of prose before a program without fences
 _UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # the errors that `ast.parse` may raise
 
@@ -61,6 +64,8 @@ def build_program(text: str, tests: Sequence[Test]) -> tuple[str, ProgramTask]:
 
 def extract_program(text: str, *, opening: str = "", function: str = "") -> str:
     """Returns the source of the program in an answer. `Recipe` explains `opening` and `function`."""
+    if len(text) > _MOST_CHARACTERS:
+        return text
     text = _between_marks(text.replace("\r\n", "\n"))
     blocks = _fenced_blocks(_LATE_FENCE.sub(r"\1\n\2", text))
     if not blocks:
@@ -98,23 +103,29 @@ def _fenced_blocks(text: str) -> list[str]:
     have no mark."""
     blocks: list[tuple[str, str]] = []
     lines = text.splitlines(keepends=True)
+    closing: dict[str, list[int]] = {}
+    for number, line in enumerate(lines):
+        if line.lstrip().startswith(("```", "~~~")):
+            closing.setdefault(line.strip(), []).append(number)
     place = 0
     while place < len(lines):
         fence = _FENCE.match(lines[place].rstrip("\n"))
         place += 1
         if fence and fence[3].lower() not in _DOCUMENTS:
-            body, place = _read_block(lines, place, fence[1], fence[2])
+            body, place = _read_block(lines, place, fence[1], fence[2], closing.get(fence[2], []))
             blocks.append((fence[3].lower(), body))
     marked = [body for tag, body in blocks if tag.startswith("py")]
     return marked or [body for tag, body in blocks if not tag]
 
 
-def _read_block(lines: Sequence[str], start: int, indent: str, fence: str) -> tuple[str, int]:
-    """Returns the text after an opening fence, and the index of the next line to read. If the text up to the next fence
+def _read_block(lines: Sequence[str], start: int, indent: str, fence: str, closing: Sequence[int]) -> tuple[str, int]:
+    """Returns the text after an opening fence, and the index of the next line to read. `closing`: the indexes of all
+    lines that consist of this fence. If the text up to the next fence
     is not Python, that fence may belong to the text (to a docstring, for example), and later fences are tried. If no
     closing fence follows, the block ends at the end of the text, or at a fence that ends the last line."""
-    closing = [at for at in range(start, len(lines)) if lines[at].strip() == fence]
-    bodies = [("".join(line.removeprefix(indent) for line in lines[start:at]), at + 1) for at in closing[:_MOST_FENCES]]
+    first = bisect.bisect_left(closing, start)
+    ends = closing[first : first + _MOST_FENCES]
+    bodies = [("".join(line.removeprefix(indent) for line in lines[start:at]), at + 1) for at in ends]
     if not bodies:
         rest = "".join(line.removeprefix(indent) for line in lines[start:])
         return rest.rstrip().removesuffix(fence) if rest.rstrip().endswith(fence) else rest, len(lines)
@@ -147,8 +158,9 @@ def _cut_to_python(opening: str, text: str) -> str:
 def _longest_beginning(opening: str, lines: Sequence[str]) -> str | None:
     """Returns the opening plus the first lines of `lines`, as many as give valid Python. Searches backwards from the
     last line, then backwards from the line of the first syntax error. Returns None if both searches fail."""
+    tries = max(1, min(_MOST_DROPPED, _MOST_PARSED // (1 + sum(map(len, lines)))))
     for end in (len(lines), _count_good_lines(opening + "".join(lines)) - opening.count("\n")):
-        for kept in range(end, max(0, end - _MOST_DROPPED), -1):
+        for kept in range(end, max(0, end - tries), -1):
             source = opening + "".join(lines[:kept])
             if parses(source):
                 return source
@@ -169,9 +181,11 @@ def _defines(source: str, function: str) -> bool:
     """Checks whether the source, or its class `Solution`, defines the name. Searches the source as text, because the source
     may not be valid Python."""
     name = re.escape(function.partition(".")[0])
-    plain = rf"^(?:async )?(?:def|class)\s+{name}\b|^{name}\s*="
-    method = rf"^class\s+Solution\b(?:.*\n)+?[ \t]+def\s+{name}\b"
-    return re.search(f"{plain}|{method}", source, re.MULTILINE) is not None
+    if re.search(rf"^(?:async )?(?:def|class)\s+{name}\b|^{name}\s*=", source, re.MULTILINE):
+        return True
+    solution = re.search(r"^class\s+Solution\b", source, re.MULTILINE)
+    method = re.compile(rf"^[ \t]+def\s+{name}\b", re.MULTILINE)
+    return solution is not None and method.search(source, solution.end()) is not None
 
 
 def parses(source: str) -> bool:

@@ -12,13 +12,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from preflab.sandbox.limits import MEGABYTE, Limits
+from preflab.sandbox.limits import CORE_BYTES, MEGABYTE, Limits
 from preflab.sandbox.packages import find_distributions
 from preflab.sandbox.walls import INNER_ENVIRONMENT, INNER_PYTHON, INNER_SOURCE, Descriptors, StartCommand, Walls
 
 _LAUNCHER = """
 import json, os, resource, shutil, signal, sys, tempfile
-home, source, status, hold, disk, stack, *command = sys.argv[1:]
+home, source, status, hold, disk, stack, core, *command = sys.argv[1:]
 source, status, hold = int(source), int(status), int(hold)
 place = tempfile.mkdtemp(dir=home)
 path = os.path.join(place, "main.py")
@@ -29,7 +29,9 @@ if pid == 0:
     os.setsid()
     os.read(hold, 1)
     os.close(hold); os.close(status)
-    for what, bound in ((resource.RLIMIT_FSIZE, int(disk)), (resource.RLIMIT_CORE, 0)):
+    for what, bound in ((resource.RLIMIT_FSIZE, int(disk)), (resource.RLIMIT_CORE, int(core))):
+        most = resource.getrlimit(what)[1]
+        bound = bound if most < 0 else min(bound, most)
         resource.setrlimit(what, (bound, bound))
     most = resource.getrlimit(resource.RLIMIT_STACK)[1]
     resource.setrlimit(resource.RLIMIT_STACK, (int(stack) if most < 0 else min(int(stack), most), most))
@@ -70,7 +72,15 @@ class Bare(Walls):
         environment = [f"{name}={value}" for name, value in INNER_ENVIRONMENT.items() if name != "PATH"]
         numbers = map(
             str,
-            (self.home.name, fds.source, fds.status, fds.hold, limits.disk_mb * MEGABYTE, limits.memory_mb * MEGABYTE),
+            (
+                self.home.name,
+                fds.source,
+                fds.status,
+                fds.hold,
+                limits.disk_mb * MEGABYTE,
+                limits.memory_mb * MEGABYTE,
+                CORE_BYTES,
+            ),
         )
         clean = ("/usr/bin/env", "-i", "PATH=/bin:/usr/bin", *environment)
         return StartCommand([*clean, sys.executable, "-I", "-c", _LAUNCHER, *numbers, *words], None)

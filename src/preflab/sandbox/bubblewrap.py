@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -17,8 +18,8 @@ from collections.abc import Sequence
 
 from preflab.errors import UserError
 from preflab.sandbox import seccomp
-from preflab.sandbox.image import DEVICES, find_image
-from preflab.sandbox.limits import MEGABYTE, Limits
+from preflab.sandbox.image import DEVICES, find_image, warm_image
+from preflab.sandbox.limits import CORE_BYTES, MEGABYTE, Limits
 from preflab.sandbox.usage import Tree
 from preflab.sandbox.walls import INNER_ENVIRONMENT, INNER_SOURCE, Descriptors, StartCommand, Walls
 
@@ -72,11 +73,13 @@ class Bubblewrap(Walls):
 
     def furnish(self, packages: Sequence[str]) -> None:
         self.image = find_image(packages)
+        warm_image(self.image)
 
     def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> StartCommand:
         devices = [word for name in DEVICES for word in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")]
         environment = [word for name, value in INNER_ENVIRONMENT.items() for word in ("--setenv", name, value)]
         command = [
+            *_refuse_core_dumps(),
             *("bwrap", *_NAMESPACES, "--unshare-cgroup-try", "--die-with-parent", "--new-session", "--cap-drop", "ALL"),
             *("--clearenv", "--uid", _INNER_USER, "--gid", _INNER_USER, "--hostname", "sandbox", *environment),
             *("--ro-bind", str(self.image), "/", *devices),
@@ -88,13 +91,24 @@ class Bubblewrap(Walls):
         return StartCommand(command, _make_user())
 
 
+def _refuse_core_dumps() -> Sequence[str]:
+    """Returns the words that start a command under the limit of 1 byte for core dumps. Only this limit keeps the kernel
+    from starting the machine's own program for crashes, outside the sandbox, whenever a process crashes. Returns no
+    words if this process may not set this limit, because its own limit is 0, or if the machine has no `prlimit`."""
+    if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0 or shutil.which("prlimit") is None:
+        return ()
+    return ("prlimit", f"--core={CORE_BYTES}:{CORE_BYTES}", "--")
+
+
 def _format_limits(limits: Limits) -> str:
     """Returns the shell commands that limit each process; the judge limits all processes together. The commands limit
-    the file size (in blocks of 512 bytes), the number of open files, core dumps (none), and the number of this user's
-    processes. The last limit is set by `-u` in bash, where `-p` has another meaning, and by `-p` in dash. The stack may
-    take all of the memory, as in competitions, or else as much as this process's own hard limit allows. CPU time is not
-    limited here, because its limit applies to one test and a process may run many tests."""
+    the file size (in blocks of 512 bytes), the number of open files, core dumps (unless they have a limit already), and
+    the number of this user's processes. The last limit is set by `-u` in bash, where `-p` has another meaning, and by
+    `-p` in dash. The stack may take all of the memory, as in competitions, or else as much as this process's own hard
+    limit allows. CPU time is not limited here, because its limit applies to one test and a process may run many
+    tests."""
     processes = f"{{ ulimit -u {limits.processes} 2>/dev/null || ulimit -p {limits.processes}; }}"
     stack = f'{{ ulimit -s {limits.memory_mb << 10} 2>/dev/null || ulimit -S -s "$(ulimit -H -s)"; }}'
-    bounds = f"ulimit -f {limits.disk_mb * MEGABYTE // 512} && ulimit -n 256 && ulimit -c 0"
+    dumps = "" if _refuse_core_dumps() else " && ulimit -c 0"
+    bounds = f"ulimit -f {limits.disk_mb * MEGABYTE // 512} && ulimit -n 256{dumps}"
     return f'{bounds} && {stack} && {processes} && exec "$@"'

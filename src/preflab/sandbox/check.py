@@ -24,8 +24,8 @@ _HOSTS = ("127.0.0.1", "10.0.0.1", "1.1.1.1")
 
 _MEASURED_FROM_OUTSIDE = (
     "measured from outside, fifty times a second: all processes with their page tables and mappings, the inodes of "
-    "files, and sockets. What cannot be measured from outside is refused: shared memory that belongs to no file, and "
-    "ignoring SIGCHLD. Not measured is the kernel's memory for pipes and epoll (some 400 MB), for file locks, and for "
+    "files, timers, and sockets. What cannot be measured from outside is refused: shared memory that belongs to no file, "
+    "epoll, and ignoring SIGCHLD. Not measured is the kernel's memory for pipes (some 250 MB), for file locks, and for "
     "huge pages that were given back in part. Control groups measure this memory too: run preflab as root, in a "
     "container that delegates them, or by `systemd-run --user --scope -p Delegate=yes preflab ...`"
 )

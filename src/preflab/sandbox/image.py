@@ -58,6 +58,17 @@ def find_image(packages: Sequence[str] = ()) -> Path:
     return place
 
 
+def warm_image(image: Path) -> None:
+    """Reads every file of the image, so that the kernel has all of them in its cache. Otherwise a program could notice
+    which files an earlier program has read."""
+    for folder, _, names in os.walk(image):
+        for path in (Path(folder, name) for name in names):
+            if not path.is_symlink():
+                with path.open("rb", buffering=0) as file:
+                    while file.read(1 << 20):
+                        pass
+
+
 def _image_cache() -> Path:
     """Returns the cache folder. For root, the folder is outside root's home, because programs then run as other users,
     who must be able to read it. For any other user, the folder is in the user's home."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 MEGABYTE = 1 << 20
 BUSY = 5.0  # wall seconds allowed for each CPU second, so that honest programs do not fail on a busy machine
+CORE_BYTES = 1  # the limit of a core dump; with 0, the kernel would still start the machine's own program for crashes
 _NOMINAL = 0.0175  # CPU seconds of `_time_loop` on the machine that the limits were chosen on (3 GHz, CPython 3.11)
 
 

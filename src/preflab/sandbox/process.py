@@ -40,7 +40,7 @@ class NotStarted(Exception):
 class Box:
     """A running program. `over`: the limit that the program exceeded (empty: none). `code`: the program's exit status,
     negative for a signal; None while the program runs, and None if the program was killed because it exceeded a
-    limit."""
+    limit. `waiting`: another program, which waits for this one; its CPU time and memory are limited meanwhile too."""
 
     def __init__(
         self, stack: ExitStack, process: _Process, limits: Limits, meter: ControlGroup | Tree, pipes: Pipes, first: int
@@ -52,6 +52,7 @@ class Box:
         stack.callback(self.kill)
         self.output, self.errors = bytearray(), bytearray()
         self.unsent = memoryview(b"")
+        self.waiting: Box | None = None
         self.over: PassedLimit = ""
         self.code: int | None = None
         self.began = self.glanced = time.monotonic()
@@ -159,13 +160,23 @@ class Box:
             self.over = "output-limit"
         elif time.monotonic() - self.glanced >= _GLANCE_SECONDS:
             self.glanced = time.monotonic()
-            self.over = self._compare_usage(self.meter.usage())
+            late = time.monotonic() - self.began > self.limits.wall_s
+            self.over = "timeout" if late else self._compare_usage(self.meter.usage())
+            if self.waiting is not None:
+                self.waiting.watch_waiting()
         if self.over:
             self.kill()
         return not self.over
 
+    def watch_waiting(self) -> None:
+        """Ends the program if it has exceeded its limit of CPU time or memory while it should wait."""
+        if not self.over and self.code is None:
+            self.over = self._compare_usage(self.meter.usage())
+            if self.over:
+                self.kill()
+
     def _compare_usage(self, used: Usage) -> PassedLimit:
-        if used.cpu_s - self.spent > self.limits.cpu_s or time.monotonic() - self.began > self.limits.wall_s:
+        if used.cpu_s - self.spent > self.limits.cpu_s:
             return "timeout"
         return "memory" if used.killed or used.memory > self.limits.memory_mb * MEGABYTE else ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -11,11 +12,18 @@ from typing import NamedTuple
 
 _TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 _HELD = re.compile(rb"^Vm(?:RSS|Swap|PTE):\s+(\d+)", re.MULTILINE)
+_CORES = os.cpu_count() or 1
+_LAG_BYTES = 3 * _CORES * max(32, 2 * _CORES) * os.sysconf("SC_PAGE_SIZE")
+"""How much of a process's memory its status may leave out, because each core counts on its own for a while (Linux 6.2 to
+6.16). Proportional memory leaves nothing out."""
 _TABLES = re.compile(rb"^VmPTE:\s+(\d+)", re.MULTILINE)
 _SHARES = re.compile(rb"^(?:Pss|SwapPss):\s+(\d+)", re.MULTILINE)
 _INODE_BYTES = 1536  # the size of an inode of tmpfs with its name
 _SOCKET_BYTES = 512 * 1024  # the most bytes of a local socket's buffers and filters
 _MAPPING_BYTES = 400
+_CHAIN_BYTES = 64  # a mapping may be chained to the same mapping of each process that the program started
+_SIGNALS = re.compile(rb"^SigQ:\s+(\d+)", re.MULTILINE)
+_SIGNAL_BYTES = 512  # the size of a timer or a queued signal
 _MAPPING_LOOKS = 10  # mappings are counted in every tenth measurement, because a hostile program's list of them is long
 _MOST_MAPPINGS = 65_530  # the kernel's bound on the mappings of a process
 
@@ -32,8 +40,9 @@ class Usage(NamedTuple):
 class Tree:
     """Measures a process and its descendants, which are read from /proc. The CPU time of an ended process is included
     after its parent has reaped it. The memory is a sum over the processes, including page tables and mappings. If this
-    sum exceeds `memory` bytes, it is computed again with shared pages counted once. `first`: the first process inside
-    the sandbox's namespaces. If it is given, the inodes of files and the sockets in these namespaces are included.
+    sum could exceed `memory` bytes, it is computed again, exactly and with shared pages counted once. `first`: the
+    first process inside the sandbox's namespaces. If it is given, the inodes of files, the sockets and the timers in
+    these namespaces are included.
     """
 
     def __init__(self, root: int, memory: int, first: int | None = None) -> None:
@@ -41,26 +50,44 @@ class Tree:
         self.most, self.looks, self.mappings = 0.0, 0, 0
 
     def usage(self) -> Usage:
-        cpu, memory, pids = 0.0, 0, list(_list_descendants(self.root))
-        for pid in pids:
+        cpu, memory = 0.0, 0
+        holders = {pid: pid for pid in _list_descendants(self.root)}
+        for pid in holders:
             with contextlib.suppress(OSError, ValueError, IndexError):
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 cpu += sum(map(int, fields[11:15])) * _TICK
-                memory += _sum_fields(Path(f"/proc/{pid}/status").read_bytes(), _HELD)
+                holders[pid], held = _find_holder(pid)
+                memory += held
         self.most = max(self.most, cpu)  # an orphan's time drops out of the sum, but an earlier measurement includes it
         self.looks += 1
         if self.looks % _MAPPING_LOOKS == 0:
-            inside = (pid for pid in pids if pid not in (self.root, self.first))
-            self.mappings = sum(map(_count_mappings, inside)) * _MAPPING_BYTES
+            inside = [holder for pid, holder in holders.items() if pid not in (self.root, self.first)]
+            self.mappings = sum(map(_count_mappings, inside)) * (_MAPPING_BYTES + _CHAIN_BYTES * len(inside))
         others = self.mappings + (0 if self.first is None else _measure_namespaces(self.first))
-        if memory + others > self.memory:
-            memory = sum(map(_read_proportional_memory, pids))
+        if memory + others + len(holders) * _LAG_BYTES > self.memory:
+            memory = sum(map(_read_proportional_memory, holders.values()))
         return Usage(self.most, memory + others, False)
 
 
 def _sum_fields(text: bytes, fields: re.Pattern[bytes]) -> int:
     """Returns the sum, in bytes, of these fields of a file in /proc."""
     return 1024 * sum(map(int, fields.findall(text)))
+
+
+def _find_holder(pid: int) -> tuple[int, int]:
+    """Returns a thread of the process through which /proc shows the process's memory, and the bytes of this memory. That
+    is the first thread or, if the first thread has ended, one of the others."""
+    for thread in itertools.chain([pid], _list_threads(pid)):
+        with contextlib.suppress(OSError):
+            held = _sum_fields(Path(f"/proc/{thread}/status").read_bytes(), _HELD)
+            if held:
+                return thread, held
+    return pid, 0
+
+
+def _list_threads(pid: int) -> Iterator[int]:
+    with contextlib.suppress(OSError):
+        yield from map(int, os.listdir(f"/proc/{pid}/task"))
 
 
 def _read_proportional_memory(pid: int) -> int:
@@ -87,16 +114,18 @@ def _count_mappings(pid: int) -> int:
 
 
 def _measure_namespaces(first: int) -> int:
-    """Returns an upper bound on the kernel's memory, in bytes, for the inodes of /tmp and for the sockets in a
-    process's namespaces. Returns 0 while the sandbox is being built, when the process's /tmp is still this machine's
-    /tmp."""
+    """Returns an upper bound on the kernel's memory, in bytes, for the inodes of /tmp and for the sockets, the timers
+    and the queued signals in a process's namespaces. Returns 0 while the sandbox is being built, when the process's
+    /tmp is still this machine's /tmp."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         place = f"/proc/{first}/root/tmp"
         if os.stat(place).st_dev == os.stat("/tmp").st_dev:
             return 0
         files = os.statvfs(place)
         sockets = int(Path(f"/proc/{first}/net/sockstat").read_text().split()[2])
-        return (files.f_files - files.f_ffree) * _INODE_BYTES + sockets * _SOCKET_BYTES
+        signals = sum(map(int, _SIGNALS.findall(Path(f"/proc/{first}/status").read_bytes())))
+        inodes = files.f_files - files.f_ffree
+        return inodes * _INODE_BYTES + sockets * _SOCKET_BYTES + signals * _SIGNAL_BYTES
     return 0
 
 
@@ -106,5 +135,5 @@ def _list_descendants(root: int) -> Iterator[int]:
         pid = pending.pop()
         yield pid
         with contextlib.suppress(OSError):
-            for thread in os.listdir(f"/proc/{pid}/task"):
+            for thread in _list_threads(pid):
                 pending += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())

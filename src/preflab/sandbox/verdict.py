@@ -169,8 +169,8 @@ class Worker:
             right = self._compare_apart(task.compare, expected, got, expected)
         return TestResult("passed" if right else "failed", text)
 
-    def _compare_value(self, answer: bytes, test: Test, task: ProgramTask) -> TestResult:
-        """Returns the result of a call that the program has answered."""
+    def _compare_value(self, answer: bytes, test: Test, task: ProgramTask, box: Box) -> TestResult:
+        """Returns the result of a call that the program in the box has answered."""
         got, rule = answer.decode(errors="replace"), task.compare_values
         if len(got) <= HOT_CHARACTERS:
             try:
@@ -180,28 +180,30 @@ class Worker:
             return TestResult("passed" if right else "failed", got)
         expected = wire.encode(test.output)
         comparable = answer.isascii() and len(got) <= _OUTPUT_RATIO * (len(expected) + _DETAIL_CHARACTERS)
-        right = got == expected or (comparable and self._compare_apart(rule, test.output, got, expected))
+        right = got == expected or (comparable and self._compare_apart(rule, test.output, got, expected, box))
         return TestResult("passed" if right else "failed", got)
 
-    def _compare_apart(self, rule: str, expected: Any, got: str, right: str) -> bool:
-        """Compares two answers in a sandbox. `right`: the expected answer, as a program would write it."""
+    def _compare_apart(self, rule: str, expected: Any, got: str, right: str, waiting: Box | None = None) -> bool:
+        """Compares two answers in a sandbox. `right`: the expected answer, as a program would write it; `waiting`: the
+        program that gave the answer, if it is still running."""
         program = Decider(RUN_COMPARISON, "", _COMPARING, lambda output: wire.encode([rule, expected, output]))
-        return self._decide(program, got, right)
+        return self._decide(program, got, right, waiting)
 
-    def _decide(self, program: Decider, got: str, expected: str) -> bool:
+    def _decide(self, program: Decider, got: str, expected: str, waiting: Box | None = None) -> bool:
         """Asks the decider `program` whether an answer is right. If the decider fails on this answer but accepts the
         expected answer, the answer made it fail, and the answer is wrong. Raises `NotStarted` if the decider fails on
         this answer and does not accept the expected answer."""
-        said = self._ask_decider(program, got)
-        if said not in (b"right", b"wrong") and self._ask_decider(program, expected) != b"right":
+        said = self._ask_decider(program, got, waiting)
+        if said not in (b"right", b"wrong") and self._ask_decider(program, expected, waiting) != b"right":
             raise NotStarted("the problem's own judge does not accept the expected output")
         return said == b"right"
 
-    def _ask_decider(self, program: Decider, answer: str) -> bytes:
+    def _ask_decider(self, program: Decider, answer: str, waiting: Box | None) -> bytes:
         case = program.write_case(answer).encode()
         with open_box(
             self.walls, program.run, program.source.encode(), program.limits, group=self.groups[1], stdin=case
         ) as box:
+            box.waiting = waiting
             box.finish()
         return bytes(box.output).strip()
 
@@ -212,7 +214,7 @@ class Worker:
                 if isinstance(answer, TestResult):
                     yield answer
                     return
-                yield self._compare_value(answer, test, task)._replace(idle=box.idle())
+                yield self._compare_value(answer, test, task, box)._replace(idle=box.idle())
 
     def _run_checks(self, code: bytes, task: ProgramTask) -> Iterator[TestResult]:
         run = (*RUN_MODULE, *task.nodes)
@@ -244,6 +246,7 @@ class Worker:
 def _relay(checker: Box, program: Box, tests: int) -> Iterator[TestResult]:
     """Passes the tests' calls to the program and the program's values back to the tests, until each test has ended. Yields
     the result of each test."""
+    checker.waiting = program
     for _ in range(tests):
         line, value = checker.ask(b"\n"), b""
         while line is not None and line.startswith(b"call "):
