@@ -67,6 +67,7 @@ ALLOWED: Allowed = {
             "getattr(config, 'initializer_range', 0.02)",
             "hasattr(model, 'score')",
         ),
+        "models/recompute.py": ("getattr(network, 'recomputes_layers', False)",),
         "models/check.py": ("getattr(config, 'auto_map', None)",),
         "models/load.py": (
             "getattr(model.config.get_text_config(), 'max_position_embeddings', None)",

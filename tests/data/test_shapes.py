@@ -886,7 +886,7 @@ def test_safety_labels_follow_the_answers() -> None:
         ({**own, "chosen_safe": True}, (True, None)),
     ):
         [row] = read(record)
-        assert (row.chosen_safe, row.rejected_safe) == safe
+        assert row.safe == safe
     with pytest.raises(UserError, match="`is_response_0_safe` must be true or false, not 2"):
         read({**responses, **flags, "better_response_id": 0, "is_response_0_safe": 2})
     reading = FileReading()

@@ -10,11 +10,11 @@ import pytest
 
 from preflab.errors import UserError
 from preflab.rating import Label, RatedPair, keep_pairs, read_labels, read_pairs
-from preflab.rating.events import Choice, Event, make_event
+from preflab.rating.events import Event, RatingChoice, make_event
 from preflab.rating.folder import append_durably, clean_name, events_path, open_store
 
 
-def event(pair: str, choice: Choice, *, swapped: bool = False) -> Event:
+def event(pair: str, choice: RatingChoice, *, swapped: bool = False) -> Event:
     return make_event(pair, choice, swapped=swapped, seconds=1.0)
 
 
@@ -22,7 +22,7 @@ def event(pair: str, choice: Choice, *, swapped: bool = False) -> Event:
     ("choice", "swapped", "outcome"),
     [("left", False, 1.0), ("left", True, 0.0), ("right", False, 0.0), ("right", True, 1.0), ("tie", True, 0.5)],
 )
-def test_order_is_undone(folder: Path, choice: Choice, swapped: bool, outcome: float) -> None:
+def test_order_is_undone(folder: Path, choice: RatingChoice, swapped: bool, outcome: float) -> None:
     """The label is the outcome of the first answer, on whichever side it stood."""
     with open_store(folder) as store:
         store.add("ann", [event("p0", choice, swapped=swapped)])

@@ -142,7 +142,7 @@ def to_answers(row: DialogueRow, where: str) -> Answers:
         return Rated(row.prompt, answer, row.answer is not None)
     if row.answer is None or row.rejected is None:
         raise UserError(f"{where}: not a pair (`chosen`, `rejected`), not a ranking, and not an answer with a `label`.")
-    labels = (row.margin, row.probability, row.chosen_safe, row.rejected_safe)
+    labels = (row.margin, row.probability, *row.safe)
     return Preference(row.prompt, row.answer, row.rejected, *labels)
 
 

@@ -14,7 +14,7 @@ from preflab.text import counted
 
 if TYPE_CHECKING:
     from preflab.rating.bounds import Bounded
-    from preflab.rating.summary import Agreement, RatingSummary
+    from preflab.rating.summary import RaterAgreement, RatingSummary
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +92,7 @@ def describe_summary(summary: RatingSummary, pairs: int) -> str:
     return "\n".join(lines)
 
 
-def _describe_agreement(agreement: Agreement) -> str:
+def _describe_agreement(agreement: RaterAgreement) -> str:
     kappa = agreement.kappa
     value = kappa.reason if kappa.value is None else f"{kappa.value:.2f}{_interval(kappa, 1, 2)}"
     return (

@@ -118,7 +118,7 @@ def judge_from_options(options: argparse.Namespace) -> Any:
         "price_out": options.price_out,
         "max_tokens": options.max_tokens,
         "cache": options.cache,
-        "request": read_request(options.request) or None,
+        "request": parse_request(options.request) or None,
     }
     endpoint = {name: value for name, value in given.items() if value is not None}
     uses_endpoint = options.judge.startswith("openai:") or any("openai:" in text for text in options.contestants)
@@ -133,7 +133,7 @@ def judge_from_options(options: argparse.Namespace) -> Any:
     return parse_spec(JudgeSettings, {**settings, "endpoint": endpoint}, where="winrate")
 
 
-def read_request(words: list[str]) -> dict[str, Any]:
+def parse_request(words: list[str]) -> dict[str, Any]:
     """Returns the further fields of a request. Raises `UserError` if a word is not FIELD=JSON."""
     fields: dict[str, Any] = {}
     for word in words:

@@ -17,7 +17,7 @@ from preflab.contest.analysis import JudgedPairs, analyse_pair
 from preflab.contest.answer_file import AnswersById
 from preflab.contest.answering import answers_at_hand, ask_answers, draw_answers, request_bodies
 from preflab.contest.contestant import Entrant
-from preflab.contest.labels import read_labelled_pairs, read_labels
+from preflab.contest.labels import read_label_file, read_labelled_pairs
 from preflab.contest.provenance import check_training_data
 from preflab.contest.record import ContestResult
 from preflab.contest.words import agreement_words
@@ -64,7 +64,7 @@ class HeldContest:
 def hold_contest(contest: Contest, say: Announce) -> HeldContest:
     """Holds a contest. `say`: takes one line about what happens next; the judge's agreement with labelled pairs comes before
     any other verdict. Raises `UserError` if an input is wrong, or if a cap would be exceeded."""
-    labels = {} if contest.labels is None else read_labels(contest.labels)
+    labels = {} if contest.labels is None else read_label_file(contest.labels)
     if labels and seeds_of(contest) > 1:
         raise UserError("--labels corrects contestants with one seed each, but these have several. Compare one seed.")
     labelled, label_outcomes = read_labelled_pairs(contest.agreement)

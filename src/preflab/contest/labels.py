@@ -46,7 +46,7 @@ def _read_pair(record: Mapping[str, Any], where: str) -> tuple[str, str, str, fl
     return prompt, first, second, _check_outcome(label, where)
 
 
-def read_labels(path: Path) -> dict[str, float]:
+def read_label_file(path: Path) -> dict[str, float]:
     """Returns people's mean outcome for each labelled pair, by the pair's name. A line is `{pair, outcome: 1, 0.5 or 0}`,
     and may name its `rater`. Raises `UserError` if a rater labels a pair twice."""
     by_pair: dict[str, dict[str, float]] = {}

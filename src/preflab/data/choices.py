@@ -43,7 +43,7 @@ def read_safe_choice(
     one, other = (read_flag(record, name, where) for name in RESPONSES_SAFE)
     if choices[_spell_choice(record[says])] == SECOND_BETTER:
         one, other = other, one
-    return [replace(row, chosen_safe=one, rejected_safe=other) for row in rows]
+    return [replace(row, safe=(one, other)) for row in rows]
 
 
 def read_numbered_choice(

@@ -20,7 +20,7 @@ def read_own_pair(record: DataRecord, where: str, labels: FileLabels) -> list[Di
     chosen, rejected = (_read_answer(record[field], f"{where}: `{field}`") for field in ("chosen", "rejected"))
     margin, probability = read_number(record, "margin", where), read_probability(record, where)
     prompt, safe = _read_prompt(record, where), read_pair_safety(record, where)
-    return [DialogueRow(prompt, chosen, rejected, margin, probability, chosen_safe=safe[0], rejected_safe=safe[1])]
+    return [DialogueRow(prompt, chosen, rejected, margin, probability, safe=safe)]
 
 
 def read_own_ranking(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:

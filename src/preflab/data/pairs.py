@@ -82,4 +82,4 @@ def read_whole_dialogues(
 def _make_pair(record: DataRecord, turns: Turns, better: Completion, worse: Completion, where: str) -> DialogueRow:
     prompt, margin = make_prompt(record, turns, where), read_margin(record, where)
     probability, safe = read_probability(record, where), read_pair_safety(record, where)
-    return DialogueRow(prompt, better, worse, margin, probability, chosen_safe=safe[0], rejected_safe=safe[1])
+    return DialogueRow(prompt, better, worse, margin, probability, safe=safe)

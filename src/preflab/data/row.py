@@ -21,7 +21,7 @@ class DialogueRow:
     `margin`: by how much `answer` is better. `probability`: the probability that `answer` is better. `ranked`: several
     answers with their scores; `answer` is then the best of them, and `rejected` the worst. `rated`: whether the row has
     only one answer, which a person labelled: a desirable answer is in `answer`, an undesirable one in `rejected`.
-    `chosen_safe`, `rejected_safe`: whether `answer` and `rejected` are safe; None if the record does not say it."""
+    `safe`: whether `answer` and whether `rejected` is safe; None if the record does not say it."""
 
     prompt: Prompt
     answer: Completion | None = None
@@ -30,8 +30,7 @@ class DialogueRow:
     probability: float | None = None
     ranked: tuple[tuple[Completion, float], ...] = ()
     rated: bool = False
-    chosen_safe: bool | None = None
-    rejected_safe: bool | None = None
+    safe: tuple[bool | None, bool | None] = (None, None)
 
 
 class UselessRecordError(UserError):

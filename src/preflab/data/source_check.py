@@ -193,8 +193,9 @@ class _Tally:
     def _count_kinds(self, row: DialogueRow) -> None:
         self.kinds["demonstrations"] += row.answer is not None
         self.kinds["pairs"] += row.answer is not None and row.rejected is not None
-        if row.chosen_safe is not None and row.rejected_safe is not None:
-            self.safety[name_safety((row.chosen_safe, row.rejected_safe))] += 1
+        chosen_safe, rejected_safe = row.safe
+        if chosen_safe is not None and rejected_safe is not None:
+            self.safety[name_safety((chosen_safe, rejected_safe))] += 1
         self.kinds["rankings"] += bool(row.ranked)
         if row.rated:
             self.kinds["good answers" if row.answer is not None else "bad answers"] += 1

@@ -128,7 +128,7 @@ class PPOLag(Method):
                     run.record.log(valuer.learner.step(seen, loss, count=tokens, progress=run.progress), name)
             # 5. Log the rollout, and move the reference towards the policy.
             measures = surrogate.measure_rollout(rollout, experience.logprobs, experience.reference_logprobs)
-            run.record.log(measures | measure_costs(costs))
+            run.record.log(measures | describe_costs(costs))
             run.record.log({"multiplier": multiplier.value, "skipped": actor.skipped})
             if self.reference_ema:
                 reference.follow(self.reference_ema)
@@ -201,7 +201,7 @@ def ask_costs(parts: Parts, cost: Reward, rollout: Rollout, step: int) -> Tensor
     return torch.tensor(scores, dtype=torch.float32)
 
 
-def measure_costs(costs: Tensor) -> dict[str, float]:
+def describe_costs(costs: Tensor) -> dict[str, float]:
     """Returns the mean cost, and the share of the responses that the cost calls unsafe."""
     return {"cost": float(costs.mean()), "unsafe": float((costs > 0).float().mean())}
 

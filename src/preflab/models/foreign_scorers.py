@@ -39,7 +39,7 @@ EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
-class Layout:
+class ScorerLayout:
     """A layout of checkpoints. `model_type`: the family of transformers with the same trunk. `head`: the name of the linear
     layer that computes the score. `chat_template`: the format of dialogues on which such models were trained."""
 
@@ -48,9 +48,9 @@ class Layout:
     chat_template: str
 
 
-OASST = Layout("gpt_neox", "out_proj", OASST_TEMPLATE)
-SAFE_RLHF = Layout("llama", "score_head", BEAVER_TEMPLATE)
-ARCHITECTURES: Mapping[str, Layout] = {
+OASST = ScorerLayout("gpt_neox", "out_proj", OASST_TEMPLATE)
+SAFE_RLHF = ScorerLayout("llama", "score_head", BEAVER_TEMPLATE)
+ARCHITECTURES: Mapping[str, ScorerLayout] = {
     "GPTNeoXRewardModel": OASST,
     "LlamaForScore": SAFE_RLHF,
     "LlamaModelForScore": SAFE_RLHF,
@@ -58,7 +58,7 @@ ARCHITECTURES: Mapping[str, Layout] = {
 """The layout of each architecture that a config.json names."""
 
 
-def find_layout(path: Path) -> Layout | None:
+def find_layout(path: Path) -> ScorerLayout | None:
     """Returns the layout of the checkpoint in a directory; None if transformers knows it, or if there is no
     checkpoint."""
     if not (path / "config.json").is_file():
@@ -68,7 +68,7 @@ def find_layout(path: Path) -> Layout | None:
     return next((ARCHITECTURES[name] for name in names or [] if name in ARCHITECTURES), None)
 
 
-def load_foreign_scorer(path: Path, layout: Layout, *, date: str = "") -> LanguageModel:
+def load_foreign_scorer(path: Path, layout: ScorerLayout, *, date: str = "") -> LanguageModel:
     """Loads a reward model or a cost model in a foreign layout, in fp32. The score is computed where its authors compute
     it: at the last token of the dialogue, which is the end token after the answer, or as the mean over all tokens.
 
@@ -98,7 +98,7 @@ def load_foreign_scorer(path: Path, layout: Layout, *, date: str = "") -> Langua
     return replace(lm, form=replace(lm.form, closing=closing), role=role)
 
 
-def _plain_config(settings: Mapping[str, Any], layout: Layout) -> Any:
+def _plain_config(settings: Mapping[str, Any], layout: ScorerLayout) -> Any:
     """Returns the configuration of the sequence classifier with this trunk."""
     from transformers import AutoConfig
 

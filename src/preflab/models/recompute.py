@@ -33,7 +33,7 @@ def recomputing(network: Any) -> Generator[None]:
     """In this context, a forward pass keeps only the input of each layer if `recompute_layers` was called on the
     network and gradients are computed; otherwise the context has no effect. The model stays in evaluation mode, so that
     no layer applies dropout."""
-    layers = _layers(network) if torch.is_grad_enabled() and getattr(network, "recomputes_layers", False) else []
+    layers = _layers(network) if torch.is_grad_enabled() and _is_marked(network) else []
     for layer in layers:
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
     try:
@@ -41,6 +41,11 @@ def recomputing(network: Any) -> Generator[None]:
     finally:
         for layer in layers:
             del layer.forward  # the class's own `forward` again
+
+
+def _is_marked(network: nn.Module) -> bool:
+    """Returns whether `recompute_layers` was called on the network, or on the one of which it is a copy."""
+    return getattr(network, "recomputes_layers", False)
 
 
 def _layers(network: nn.Module) -> list[Any]:

@@ -6,7 +6,7 @@ from preflab.models import forward
 from preflab.models.lm import LanguageModel
 
 ON_GPU = 8192
-LEAST, MOST = 1024, 8192
+LEAST_TOKENS, MOST_TOKENS = 1024, 8192
 CACHED_STATES = 786_432
 """Numbers of one layer's states that a processor's caches still hold, roughly: 3 MiB in fp32. Larger micro-batches are
 not faster there, but their activations take more memory. DPO of 5M parameters (width 256) took as long with micro-batches
@@ -20,4 +20,4 @@ def choose_token_budget(lm: LanguageModel) -> int:
     if lm.model.device.type != "cpu":
         return ON_GPU
     width = forward.backbone(lm.model).config.get_text_config(decoder=True).hidden_size
-    return max(LEAST, min(MOST, CACHED_STATES // width))
+    return max(LEAST_TOKENS, min(MOST_TOKENS, CACHED_STATES // width))

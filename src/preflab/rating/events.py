@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from preflab.rating.pairs import Label
 
-Choice = Literal["left", "right", "tie", "skip", "undo"]
+RatingChoice = Literal["left", "right", "tie", "skip", "undo"]
 _OF_THE_LEFT = {"left": 1.0, "tie": 0.5, "right": 0.0}
 
 
@@ -19,7 +19,7 @@ class Chosen(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     pair: str
-    choice: Choice
+    choice: RatingChoice
     seconds: Annotated[float, Field(ge=0)]
 
 
@@ -45,7 +45,7 @@ def describe_fault(error: ValidationError) -> str:
     return f"{f'`{place}`: ' if place else ''}{fault['msg'].removeprefix('Value error, ')}"
 
 
-def make_event(pair: str, choice: Choice, *, swapped: bool, seconds: float, at: str = "") -> Event:
+def make_event(pair: str, choice: RatingChoice, *, swapped: bool, seconds: float, at: str = "") -> Event:
     """Makes an event. `swapped`: the second answer stood on the left. `at`: when it happened; '' for now."""
     return Event(
         pair=pair,
@@ -57,7 +57,7 @@ def make_event(pair: str, choice: Choice, *, swapped: bool, seconds: float, at: 
     )
 
 
-def find_outcome(choice: Choice, *, swapped: bool) -> float | None:
+def find_outcome(choice: RatingChoice, *, swapped: bool) -> float | None:
     """Returns the outcome of the first answer: 1, .5 or 0; None if the choice is no label."""
     if choice == "tie":
         return 0.5

@@ -19,7 +19,7 @@ COHEN, FLEISS = "Cohen's kappa", "Fleiss' kappa"
 Ratings = Mapping[str, Mapping[str, float]]  # outcomes by rater, by pair
 
 
-class Agreement(BaseModel):
+class RaterAgreement(BaseModel):
     """How well raters agree. `between`: their names. `pairs`: how many pairs have labels of two of them. `raw`: how often
     two of them gave the same label. `kappa`: the same beyond chance, by `method`."""
 
@@ -46,9 +46,9 @@ class RatingSummary(BaseModel):
     tie: Bounded
     loss: Bounded
     win_rate: Bounded
-    agreement: Agreement | None
-    by_two: tuple[Agreement, ...]
-    with_other: Agreement | None
+    agreement: RaterAgreement | None
+    by_two: tuple[RaterAgreement, ...]
+    with_other: RaterAgreement | None
 
 
 def summarise(
@@ -136,14 +136,14 @@ def _table(first: float, second: float) -> Sums:
     return table.ravel()
 
 
-def _agree(ratings: Ratings, homes: Mapping[str, str], two: tuple[str, str]) -> Agreement:
+def _agree(ratings: Ratings, homes: Mapping[str, str], two: tuple[str, str]) -> RaterAgreement:
     """Returns the agreement of two raters on the pairs that both have labelled."""
     common = {pair: (given[two[0]], given[two[1]]) for pair, given in ratings.items() if {*two} <= {*given}}
     tables = {pair: _table(*outcomes) for pair, outcomes in common.items()}
     return _measure(two, {pair: float(a == b) for pair, (a, b) in common.items()}, tables, homes)
 
 
-def _agree_with(ratings: Ratings, homes: Mapping[str, str], other: Mapping[str, float], name: str) -> Agreement:
+def _agree_with(ratings: Ratings, homes: Mapping[str, str], other: Mapping[str, float], name: str) -> RaterAgreement:
     """Returns the agreement of the raters with another source. A pair with several labels counts once."""
     common = {pair: [*given.values()] for pair, given in ratings.items() if pair in other}
     tables = {pair: np.mean([_table(label, other[pair]) for label in given], 0) for pair, given in common.items()}
@@ -153,13 +153,13 @@ def _agree_with(ratings: Ratings, homes: Mapping[str, str], other: Mapping[str, 
 
 def _measure(
     names: tuple[str, ...], same: Mapping[str, float], tables: Mapping[str, Sums], homes: Mapping[str, str]
-) -> Agreement:
+) -> RaterAgreement:
     raw = bound_share(_by_prompt(same, homes))
     kappa = bound_kappa(_sum_by_prompt(tables, homes), cohen, raw)
-    return Agreement(between=names, pairs=len(same), raw=raw, kappa=kappa, method=COHEN)
+    return RaterAgreement(between=names, pairs=len(same), raw=raw, kappa=kappa, method=COHEN)
 
 
-def _agree_all(ratings: Ratings, homes: Mapping[str, str], names: Sequence[str]) -> Agreement:
+def _agree_all(ratings: Ratings, homes: Mapping[str, str], names: Sequence[str]) -> RaterAgreement:
     """Returns the agreement of three or more raters, over the pairs with at least two labels."""
     same: dict[str, float] = {}
     rows: dict[str, Sums] = {}
@@ -171,4 +171,4 @@ def _agree_all(ratings: Ratings, homes: Mapping[str, str], names: Sequence[str])
         rows[pair] = np.array([same[pair], *(outcomes.count(choice) / len(outcomes) for choice in CHOICES), 1.0])
     raw = bound_share(_by_prompt(same, homes))
     kappa = bound_kappa(_sum_by_prompt(rows, homes), fleiss, raw)
-    return Agreement(between=tuple(names), pairs=len(same), raw=raw, kappa=kappa, method=FLEISS)
+    return RaterAgreement(between=tuple(names), pairs=len(same), raw=raw, kappa=kappa, method=FLEISS)

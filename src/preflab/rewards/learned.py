@@ -22,15 +22,12 @@ from preflab.spec import Context
 from preflab.types import Completion, Prompt
 
 
-class Learned(RewardSpec):
-    """The score is (raw - mean) / std, where raw is the score of the saved reward model in `path`, a directory or a name on
-    the hub. `tokens`: the largest number of tokens in a forward pass. `trained_on`: what a model from elsewhere was
-    trained on, in the user's words; an evaluator needs it if its files do not say."""
+class SavedScorer(RewardSpec):
+    """The base class of the rewards and costs that are saved models. `path`: a directory or a name on the hub. `tokens`: the
+    largest number of tokens in a forward pass. `trained_on`: what a model from elsewhere was trained on, in the user's
+    words; an evaluator needs it if its files do not say."""
 
-    kind: Literal["learned"] = "learned"
     path: str
-    mean: float = 0.0
-    std: float = Field(default=1.0, gt=0)
     tokens: int = Field(default=16384, ge=1)
     trained_on: str = ""
 
@@ -41,11 +38,19 @@ class Learned(RewardSpec):
     def saved_models(self) -> tuple[str, ...]:
         return (self.path,)
 
-    def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
-        return self.model_copy(update=settings_of(self.path))
-
     def origins(self) -> dict[str, str]:
         return {self.path: self.trained_on} if self.trained_on else {}
+
+
+class Learned(SavedScorer):
+    """The score is (raw - mean) / std, where raw is the score of the saved reward model in `path`."""
+
+    kind: Literal["learned"] = "learned"
+    mean: float = 0.0
+    std: float = Field(default=1.0, gt=0)
+
+    def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
+        return self.model_copy(update=settings_of(self.path))
 
     @contextmanager
     def open(self, context: Context) -> Generator[LearnedReward]:

@@ -56,15 +56,7 @@ class Dialogues(Testbed):
     def preferences(self, split: Split) -> Sequence[Preference]:
         """Returns the pairs that come with the data. Raises `UserError` if the split has no pairs."""
         pairs = [
-            Preference(
-                row.prompt,
-                row.answer,
-                row.rejected,
-                row.margin,
-                row.probability,
-                row.chosen_safe,
-                row.rejected_safe,
-            )
+            Preference(row.prompt, row.answer, row.rejected, row.margin, row.probability, *row.safe)
             for row in self._rows[split]
             if row.answer and row.rejected
         ]

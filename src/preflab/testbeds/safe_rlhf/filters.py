@@ -44,7 +44,7 @@ def filter_pairs(
 
 
 def _is_dropped(row: DialogueRow, name: SafetyFilter) -> bool:
-    return _is_pair(row) and not keep_after_filters([name], (bool(row.chosen_safe), bool(row.rejected_safe)))
+    return _is_pair(row) and not keep_after_filters([name], (bool(row.safe[0]), bool(row.safe[1])))
 
 
 def _is_pair(row: DialogueRow) -> bool:

@@ -12,6 +12,4 @@ def order_responses(record: SafetyRecord, rule: SafetyRule) -> DialogueRow:
     better = decide_by_rule(rule, better=record.helpful, safer=record.safer, safe=record.safe)
     worse = 1 - better
     chosen, rejected = record.responses[better], record.responses[worse]
-    return DialogueRow(
-        record.prompt, chosen, rejected, chosen_safe=record.safe[better], rejected_safe=record.safe[worse]
-    )
+    return DialogueRow(record.prompt, chosen, rejected, safe=(record.safe[better], record.safe[worse]))
