@@ -17,6 +17,7 @@ from preflab.sandbox.compare import same_text
 from preflab.sandbox.groups import find_groups, make_group
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.verdict import VALUE_BYTES, ProgramTask, Worker
+from preflab.sandbox.walls import INNER_PYTHON
 from preflab.types import Test
 
 LIMITS = Limits(cpu_s=3.0, wall_s=8.0, memory_mb=256)
@@ -319,11 +320,15 @@ def test_a_program_keeps_its_limits_while_its_answer_is_tested(limit: str, worke
     assert (verdict.outcome, verdict.passed) == (limit, (True, False))
 
 
-def test_a_program_keeps_its_limits_while_its_answer_is_compared(worker: Worker) -> None:
-    """Protects the machine: the same for a value that is so long that a sandbox of its own compares it."""
-    tests = [Test([number], [1.0] * 200_000) for number in range(2)]
+def test_a_program_keeps_its_limits_while_its_answer_is_compared(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects the machine: the same for a value that is so long that a sandbox of its own compares it, here a slow one."""
+    slow = (INNER_PYTHON, "-c", "import time; time.sleep(6); print('right')")
+    monkeypatch.setattr("preflab.sandbox.verdict.RUN_COMPARISON", slow)
+    tests = [Test([number], "x" * 300_000) for number in range(2)]
     task = ProgramTask("call", tests, "f", LIMITS._replace(wall_s=30.0))
-    source = WORK.format(MEANWHILE["memory"], "[1.0 + 1e-9] * 200_000 if x == 0 else None")
+    source = WORK.format(MEANWHILE["memory"], "'y' * 300_000 if x == 0 else None")
     assert worker.judge(source, task).outcome == "memory"
 
 
