@@ -30,6 +30,7 @@ SMALLER: dict[str, Any] = {
     "group": 4,
     "batch_size": 8,
     "pairs": 8,
+    "rankings": 4,
     "examples": 8,
     "prompts": 8,
     "max_new_tokens": 5,
