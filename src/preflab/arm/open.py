@@ -22,7 +22,8 @@ from preflab.meter import Meter
 from preflab.models import forward, lora
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
-from preflab.models.load import load_directory, load_model, locate_scorer
+from preflab.models.load import load_directory, load_model
+from preflab.models.locate import locate_scorer
 from preflab.rewards.base import Reward, RewardSpec
 from preflab.sampling.base import Sampler
 from preflab.spec import Context, HoldsModels, require_base

@@ -288,12 +288,13 @@ def evaluator_result(study: Study, name: str, spec: HoldsModels, directory: Path
     rewards = [stage for stage in model_stages(spec) if stage not in costs]
     by_reward = held_out_rows(study, directory, rewards)
     by_cost = held_out_rows(study, directory, costs)
-    accuracies = {
-        "accuracy": pooled_accuracy(by_reward),
-        "cost_accuracy": pooled_accuracy(by_cost),
-        "sign_accuracy": pooled_accuracy(by_cost, "sign_accuracy"),
-    }
-    result = record.EvaluatorResult(name=name, description=first_paragraph(type(spec)), **accuracies)
+    result = record.EvaluatorResult(
+        name=name,
+        description=first_paragraph(type(spec)),
+        accuracy=pooled_accuracy(by_reward),
+        cost_accuracy=pooled_accuracy(by_cost),
+        sign_accuracy=pooled_accuracy(by_cost, "sign_accuracy"),
+    )
     return result.model_copy(update={"can_rank": result.doubtful is None})
 
 
