@@ -56,8 +56,8 @@ class HoldsModels(Spec):
 
     def origins(self) -> dict[str, str]:
         """Returns what the user says that saved models from elsewhere were trained on, by the path of the model."""
-        parts = (part.origins() for _, part in self if isinstance(part, HoldsModels))
-        return {path: text for origins in parts for path, text in origins.items()}
+        own = (part.origins() for _, part in self if isinstance(part, HoldsModels))
+        return dict(item for origins in own for item in origins.items())
 
     def check_names(self) -> None:
         """Raises `UserError` if the spec names a function of the user that cannot be imported. Called for the user's

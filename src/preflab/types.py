@@ -154,12 +154,8 @@ def to_completion(data: Sequence[Any]) -> Completion:
 def from_preference(pair: Preference) -> dict[str, Any]:
     """Returns a preference as plain data (JSON), without the tests of its prompt."""
     answers = {"chosen": from_completion(pair.chosen), "rejected": from_completion(pair.rejected)}
-    labels = {
-        "margin": pair.margin,
-        "probability": pair.probability,
-        "chosen_safe": pair.chosen_safe,
-        "rejected_safe": pair.rejected_safe,
-    }
+    labels = {"margin": pair.margin, "probability": pair.probability}
+    labels |= {"chosen_safe": pair.chosen_safe, "rejected_safe": pair.rejected_safe}
     return _from_prompt(pair.prompt) | answers | {name: value for name, value in labels.items() if value is not None}
 
 

@@ -16,7 +16,8 @@ from preflab.methods.cost_model import CostModel, cost_terms, require_safety
 from preflab.methods.shared.held_out import PairScores
 from preflab.methods.shared.held_out_cost import measure_costs, measure_held_out_costs
 from preflab.models import forward
-from preflab.models.heads import load_cost_model, load_reward_model, load_scorer, make_reward_model
+from preflab.models.cost_head import load_cost_model
+from preflab.models.heads import load_reward_model, load_scorer, make_reward_model
 from preflab.models.verify import find_difference
 from preflab.train.learner import Optim
 from preflab.types import Completion, Preference, Split

@@ -17,9 +17,10 @@ from tests.models.conftest import byte_level
 from transformers import GPTNeoXConfig, GPTNeoXModel, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
 from preflab.errors import UserError
-from preflab.models import load
+from preflab.models import locate
+from preflab.models.cost_head import load_cost_model
 from preflab.models.foreign_scorers import find_layout
-from preflab.models.heads import load_cost_model, load_reward_model, load_scorer
+from preflab.models.heads import load_reward_model, load_scorer
 from preflab.rewards import parse_cost, parse_reward
 from preflab.rewards.learned import Learned
 from preflab.rewards.learned_cost import LearnedCost
@@ -236,10 +237,10 @@ def load_score(place: Path) -> float:
 def test_names_on_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Protects the paper's evaluators by name: `owner/name` is fetched like any model, a path is a path."""
     place, asked = save_beaver(tmp_path / "beaver"), []
-    monkeypatch.setattr(load, "fetch_from_hub", lambda spec: asked.append(spec.name) or place)
+    monkeypatch.setattr(locate, "fetch_from_hub", lambda spec: asked.append(spec.name) or place)
     name = "PKU-Alignment/beaver-7b-v1.0-reward"
     assert parse_reward(name) == Learned(path=name) and parse_cost(name) == LearnedCost(path=name)
-    assert load.locate_scorer(name) == place and asked == [name]
-    assert load.locate_scorer(str(place)) == place and load.locate_scorer("runs/a/final") == Path("runs/a/final")
+    assert locate.locate_scorer(name) == place and asked == [name]
+    assert locate.locate_scorer(str(place)) == place and locate.locate_scorer("runs/a/final") == Path("runs/a/final")
     with Learned(path=name).open(Context()) as reward:
         assert reward.score([ASKED], [Completion("No")]) == [load_score(place)]

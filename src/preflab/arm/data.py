@@ -188,13 +188,3 @@ def refuse_trained_on_same(evaluator: HoldsModels, provenance: Sequence[dict[str
                 f"{file.parent} does not say what it was trained on. Train the evaluator with preflab, or say it in "
                 "`trained_on` of the evaluator's model: the report then shows your words."
             )
-
-
-def origin_notes(arm: Arm, stages: Path) -> list[str]:
-    """Returns a sentence for the report about each model of an evaluator whose training data only the user knows."""
-    origins = {path: text for evaluator in arm.evaluators.values() for path, text in evaluator.origins().items()}
-    return [
-        f"The evaluator's model {path} was made elsewhere. It was trained on: {text.rstrip('.')}. preflab cannot check this."
-        for path, text in origins.items()
-        if not (stage_path(path, stages) / TRAINED_ON).exists()
-    ]

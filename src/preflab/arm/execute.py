@@ -16,7 +16,6 @@ import torch
 from preflab.arm.card import write_card
 from preflab.arm.data import (
     check_training_rows,
-    origin_notes,
     preferences_of,
     provenance_of,
     rankings_of,
@@ -27,12 +26,12 @@ from preflab.arm.fitting import FittedTestbed, fit_held_out
 from preflab.arm.open import OpenArm, load_policy, open_arm, stages_of
 from preflab.arm.origin import manifest_of
 from preflab.arm.spec import STAGE, Arm, evaluator_models, made_elsewhere, stage_path
+from preflab.arm.stated import origin_notes
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
 from preflab.evaluation.evaluate import ANSWERS, evaluate, look
 from preflab.methods.base import Parts, Validate
-from preflab.methods.shared.held_out import accuracy_by_margin, calibration_bins, measure_order, score_pairs
-from preflab.methods.shared.held_out_cost import harmlessness, measure_costs
+from preflab.methods.shared.held_out_cost import measure_pairs
 from preflab.methods.spec import SCORERS
 from preflab.models.facts import TRAINED_ON
 from preflab.models.lm import LanguageModel
@@ -261,19 +260,12 @@ def measure_scorer(run: Run, scorer: LanguageModel, testbed: FittedTestbed, toke
 def order_pairs(
     scorer: LanguageModel, testbed: FittedTestbed, split: Split, token_budget: int
 ) -> dict[str, Any] | None:
-    """Measures how well a reward model or a cost model orders a split's pairs, and its calibration in bins. For a cost
-    model, also measures how often the sign of the cost is right, if the pairs have safety labels. Answers are cut as in
-    training. Returns None if the testbed has no pairs in this split."""
+    """Returns `measure_pairs` of a split's pairs. Answers are cut as in training. Returns None if the testbed has no pairs
+    in this split."""
     rows = read_rows(testbed.preferences, split)
     if rows is None:
         return None
-    pairs = collate_pairs(rows, scorer.encode, limit=testbed.fitting.limit)
-    scores, measures = score_pairs(scorer, pairs, token_budget), dict[str, float]()
-    if scorer.role == "cost":
-        measures = {} if pairs.safe is None else measure_costs(scores, pairs.safe)
-        scores = harmlessness(scores)
-    bins = {"reliability": calibration_bins(scores), "by_margin": accuracy_by_margin(scores)}
-    return {"pairs": len(rows), **(measures or measure_order(scores)), **bins}
+    return measure_pairs(scorer, collate_pairs(rows, scorer.encode, limit=testbed.fitting.limit), token_budget)
 
 
 def best_look(run: Run) -> dict[str, float]:

@@ -22,7 +22,8 @@ from preflab.meter import Meter
 from preflab.models import forward, lora
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
-from preflab.models.load import load_directory, load_model, locate_scorer
+from preflab.models.load import load_directory, load_model
+from preflab.models.locate import locate_scorer
 from preflab.models.recompute import recompute_layers
 from preflab.models.token_budget import choose_token_budget
 from preflab.rewards.base import Reward, RewardSpec

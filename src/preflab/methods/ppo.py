@@ -25,7 +25,7 @@ from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
 from preflab.methods.shared import surrogate
 from preflab.methods.shared.rollout import Rollout, cut_mini_batches, draw_rollout, require_sampling
-from preflab.methods.shared.surrogate import WithCritic
+from preflab.methods.shared.with_critic import WithCritic
 from preflab.models import forward
 from preflab.models.heads import Critic, make_critic
 from preflab.models.lm import LanguageModel

@@ -17,10 +17,11 @@ from safetensors import safe_open
 from torch import Tensor
 
 from preflab.errors import UserError
-from preflab.models import forward, template, tokens
+from preflab.models import template, tokens
 from preflab.models.facts import ScoreRole
 from preflab.models.lm import LanguageModel
 from preflab.models.load import join_tokenizer, read_model
+from preflab.models.score_head import make_score_head
 from preflab.plain import read_data
 
 OASST_TEMPLATE = (
@@ -92,7 +93,7 @@ def load_foreign_scorer(path: Path, layout: ScorerLayout, *, date: str = "") -> 
         model.score, role = _oasst_head(path, settings, own), "reward"
     else:
         model.score, role = _safe_rlhf_head(path, settings, own), _role_of(path, settings)
-    lm = join_tokenizer(path, model, chat_template=layout.chat_template, date=date)
+    lm = join_tokenizer(path, model, chat=layout.chat_template, date=date)
     tokens.pad_on(lm.tokenizer, "right")
     closing = template.find_closing(lm.tokenizer, lm.form)  # the end token counts, whatever the padding token is
     return replace(lm, form=replace(lm.form, closing=closing), role=role)
@@ -123,7 +124,7 @@ def _oasst_head(path: Path, settings: Mapping[str, Any], own: Mapping[str, Tenso
     if pooling not in ("last", "mean"):
         raise UserError(f'{path / "config.json"}: `pooling` is {pooling!r}. It must be "last" or "mean".')
     weight, bias = _head_tensors(path, own, "out_proj", biased=True)
-    return forward.make_score_head(weight, bias, pooled=pooling == "mean")
+    return make_score_head(weight, bias, pooled=pooling == "mean")
 
 
 def _safe_rlhf_head(path: Path, settings: Mapping[str, Any], own: Mapping[str, Tensor]) -> Any:
@@ -137,7 +138,7 @@ def _safe_rlhf_head(path: Path, settings: Mapping[str, Any], own: Mapping[str, T
         std = var.flatten()[0].sqrt() + EPSILON
         shift = torch.zeros(1) if settings.get("score_type") == "cost" else mean.flatten()[:1]
         weight, bias = weight / std, (bias - shift) / std
-    return forward.make_score_head(weight, bias)
+    return make_score_head(weight, bias)
 
 
 def _head_tensors(path: Path, own: Mapping[str, Tensor], head: str, *, biased: bool) -> tuple[Tensor, Tensor]:

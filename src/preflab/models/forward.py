@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
@@ -21,6 +21,7 @@ from preflab.batch import KeptTokens, PairBatch, TokenBatch, micro_batches
 from preflab.errors import UserError
 from preflab.models.layout import plain_layout
 from preflab.models.packing import arrange, run_layout
+from preflab.models.score_head import MeanHead, mean_of_rows
 
 LOGITS_BUDGET = 4096 * 512  # the largest number of logits in memory at a time; they take 8 MiB in fp32
 LOGPROB_ROUNDING = 4 * torch.finfo(torch.float32).eps
@@ -160,39 +161,17 @@ def values(critic: Any, batch: TokenBatch) -> Tensor:
     return critic.head(states(critic.backbone, batch).float()).squeeze(-1)
 
 
-class MeanHead(nn.Linear):
-    """The head of a reward model that scores the mean of the states of all tokens of a row, those of the prompt included,
-    instead of the state of its last token."""
-
-
-def make_score_head(weight: Tensor, bias: Tensor, *, pooled: bool = False) -> nn.Linear:
-    """Returns the head of a reward model with these weights [1,D] and this bias [1]. `pooled`: see `MeanHead`."""
-    head: Any = nn.utils.skip_init(MeanHead if pooled else nn.Linear, weight.shape[1], 1)
-    with torch.no_grad():
-        head.weight.copy_(weight)
-        head.bias.copy_(bias)
-    return head
-
-
 def scores(reward_model: Any, batch: TokenBatch) -> Tensor:
     """Returns a reward model's score of each row: [B] fp32. It is computed at the last counted token of the row, or from
     the mean of all tokens (see `MeanHead`)."""
     head = unwrap(reward_model).score
     if isinstance(head, MeanHead):
-        read = mean_states(reward_model, batch)
+        with precision(reward_model):
+            read = mean_of_rows(run_layout(backbone(reward_model), plain_layout(batch)), batch.lengths)
     else:
         hidden = states(reward_model, batch)
         read = hidden.gather(1, batch.completion_lengths[:, None, None].expand(-1, 1, hidden.shape[-1]))
     return head(read.to(head.weight.dtype)).float().flatten()
-
-
-def mean_states(model: Any, batch: TokenBatch) -> Tensor:
-    """Returns the mean of the last-layer hidden states of each row's tokens, prompt and response: [B,D]."""
-    layout = plain_layout(batch)
-    with precision(model):
-        hidden = run_layout(backbone(model), layout)
-    counted = torch.arange(hidden.shape[1], device=hidden.device)[None, :] < batch.lengths[:, None]
-    return (hidden * counted[:, :, None]).sum(dim=1) / batch.lengths[:, None]
 
 
 def pair_scores(reward_model: Any, pairs: PairBatch) -> Tensor:

@@ -101,18 +101,6 @@ def load_scorer(path: Path, *, date: str = "") -> LanguageModel:
     return replace(lm, form=replace(lm.form, closing=closing))
 
 
-def load_cost_model(path: Path, *, date: str = "") -> LanguageModel:
-    """Loads a saved cost model: a model of the same shape as a reward model whose higher scores are worse. A classifier
-    from elsewhere that does not say what its scores mean is taken as a cost model. Raises `UserError` if the directory
-    contains a reward model. See `load_scorer`."""
-    lm = load_scorer(path, date=date)
-    if lm.role == "reward" or (not lm.role and (path / TRAINED_ON).exists()):
-        raise UserError(
-            f"{path} is a reward model, whose sign says nothing about safety. Name a cost model (the method `cost`)."
-        )
-    return replace(lm, role="cost")
-
-
 def _find_scored_closing(path: Path, lm: LanguageModel) -> tuple[int, ...]:
     """Returns the ids after an answer up to the token at which transformers computes the score: the last token that is
     not the padding token. If the padding token ends answers too, the score is computed before it."""

@@ -130,5 +130,5 @@ class LanguageModel:
     def _save_words(self, directory: Path) -> None:
         """Writes the tokenizer, and the facts that preflab needs to load the saved model with the same settings."""
         self.tokenizer.save_pretrained(directory)
-        facts = SavedFacts(notices=self.notices, date=self.form.date, closing=self.form.closing, role=self.role)
-        write_facts(directory, facts)
+        date, closing = self.form.date, self.form.closing
+        write_facts(directory, SavedFacts(notices=self.notices, date=date, closing=closing, role=self.role))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from preflab.errors import UserError
 from preflab.models.check import check_causal, check_loaded, check_reads_left_to_right, check_safetensors, check_sizes
 from preflab.models.hub import call_in_time, first_line
-from preflab.models.spec import HUB_NAME, ModelSpec
+from preflab.models.spec import ModelSpec
 from preflab.paths import user_path
 from preflab.spec import read_data
 from preflab.text import one_line
@@ -50,13 +50,6 @@ def load_model(
     if spec.lora is not None:
         model = lora.attach(model, spec.lora, seed=seed)
     return lm.with_model(model)
-
-
-def locate_scorer(name: str) -> Path:
-    """Returns the directory of a saved reward model or cost model. `name`: its path, or `owner/name` of a model on the hub,
-    which is downloaded."""
-    local = user_path(name)
-    return local if local.exists() or not HUB_NAME.fullmatch(name) else fetch_from_hub(ModelSpec(name=name))
 
 
 def find_directory(spec: ModelSpec) -> Path:
@@ -154,10 +147,10 @@ def merge_adapters(
 
 
 def join_tokenizer(
-    path: Path, model: Any, *, trust_remote_code: bool = False, chat_template: str = "", date: str = ""
+    path: Path, model: Any, *, trust_remote_code: bool = False, chat: str = "", date: str = ""
 ) -> LanguageModel:
     """Makes a `LanguageModel` of a model and the other data in its directory: the tokenizer, the chat form, the end and
-    padding ids, the context and the notices. `chat_template`: the template of a tokenizer that has none; '' for a plain
+    padding ids, the context and the notices. `chat`: the chat template of a tokenizer that has none; '' for a plain
     one."""
     import torch
 
@@ -167,7 +160,7 @@ def join_tokenizer(
 
     tokenizer = read_tokenizer(path, trust_remote_code=trust_remote_code)
     facts, rows = read_facts(path), model.get_input_embeddings().weight.shape[0]
-    template.ensure_template(tokenizer, chat_template)
+    template.ensure_template(tokenizer, chat)
     day = facts.date or date or datetime.date.today().isoformat()
     form, written, used = template.read_form(tokenizer, rows=rows, date=day, where=str(path))
     tokens.check_embedding(tokenizer, used, rows=rows, where=str(path))
@@ -212,16 +205,9 @@ def read_config(path: Path, *, trust_remote_code: bool) -> Any:
         raise UserError(f"{path / 'config.json'} cannot be read: {one_line(str(error))[:300]}") from error
 
 
-def read_model(
-    path: Path,
-    auto: str,
-    *,
-    trust_remote_code: bool = False,
-    config: Any = None,
-    key_mapping: dict[str, str] | None = None,
-) -> Any:
-    """Reads the model in a directory with the auto class of transformers that `auto` names, in evaluation mode. `config`:
-    replaces the configuration in the directory. `key_mapping`: patterns of names of weights and what replaces them.
+def read_model(path: Path, auto: str, *, trust_remote_code: bool = False, **settings: Any) -> Any:
+    """Reads the model in a directory with the auto class of transformers that `auto` names, in evaluation mode.
+    `settings`: further arguments of `from_pretrained`.
 
     Raises `UserError` if the directory has no safetensors file, if a file is damaged, or if weights are missing.
     """
@@ -229,18 +215,11 @@ def read_model(
     import transformers
 
     check_safetensors(path)
-    replaced = {"config": config, "key_mapping": key_mapping} if config is not None else {}
+    settings |= {"dtype": "auto", "use_safetensors": True, "trust_remote_code": trust_remote_code}
     transformers.utils.logging.disable_progress_bar()  # preflab shows its own progress instead
     try:
         with torch.random.fork_rng(devices=[]):
-            model, report = getattr(transformers, auto).from_pretrained(
-                path,
-                dtype="auto",
-                use_safetensors=True,
-                trust_remote_code=trust_remote_code,
-                output_loading_info=True,
-                **replaced,
-            )
+            model, report = getattr(transformers, auto).from_pretrained(path, output_loading_info=True, **settings)
     except Exception as error:  # the libraries may raise any exception on a damaged file
         raise UserError(f"The model in {path} cannot be read: {first_line(error)}") from error
     mismatched = (str(key[0]) for key in report["mismatched_keys"])

@@ -73,8 +73,6 @@ def _parse_cost_field(value: Any) -> Any:
     return COSTS.parse({"kind": "learned", "path": value} if learned else value)
 
 
-CostSpec = Annotated[Any, BeforeValidator(_parse_cost_field), PlainSerializer(COSTS.dump)]
-"""The type of a field that holds the spec of a cost."""
 OptionalCostSpec = Annotated[
     Any,
     BeforeValidator(lambda value: None if value is None else _parse_cost_field(value)),

@@ -15,7 +15,7 @@ from preflab.meter import Meter
 from preflab.models import forward
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
-from preflab.models.load import locate_scorer
+from preflab.models.locate import locate_scorer
 from preflab.models.rewriting import encode_to_score
 from preflab.rewards.base import Reward, RewardSpec, check_scores
 from preflab.spec import Context

@@ -9,8 +9,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from preflab.models.heads import load_cost_model
-from preflab.models.load import locate_scorer
+from preflab.models.cost_head import load_cost_model
+from preflab.models.locate import locate_scorer
 from preflab.rewards.learned import Learned, LearnedReward, SavedScorer
 from preflab.spec import Context
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from preflab import ops
 from preflab.batch import PairBatch
 from preflab.losses.reward import cost_model_loss
-from preflab.methods.shared.held_out import PairScores, measure_order, score_pairs
+from preflab.methods.shared.held_out import (
+    PairScores,
+    accuracy_by_margin,
+    calibration_bins,
+    measure_order,
+    score_pairs,
+)
 from preflab.models.lm import LanguageModel
 
 
@@ -55,3 +63,13 @@ def measure_costs(costs: PairScores, safe: Tensor) -> dict[str, float]:
 def harmlessness(costs: PairScores) -> PairScores:
     """Returns minus the costs: scores of which the chosen, safer answer should have the higher one."""
     return PairScores(-costs.chosen, -costs.rejected)
+
+
+def measure_pairs(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> dict[str, Any]:
+    """Measures how well a reward model or a cost model orders pairs, and its calibration in bins. For a cost model, also
+    measures how often the sign of the cost is right, if all pairs have safety labels."""
+    scores = score_pairs(scorer, pairs, token_budget)
+    signed = measure_costs(scores, pairs.safe) if scorer.role == "cost" and pairs.safe is not None else {}
+    ordered = harmlessness(scores) if scorer.role == "cost" else scores
+    bins = {"reliability": calibration_bins(ordered), "by_margin": accuracy_by_margin(ordered)}
+    return {"pairs": len(pairs), **(signed or measure_order(ordered)), **bins}

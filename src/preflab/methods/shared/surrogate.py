@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -49,23 +49,6 @@ class Surrogate(Protocol):
     reward_clip: float | None
     reference_ema: float
     ratio_guard: float | None
-
-
-class WithCritic(Surrogate, Protocol):
-    """The further settings of a method with a critic. Each is a field of the method.
-
-    `gamma`, `lam`: see `ops.gae`. `value_clip`: see `ppo_value_loss`. `truncated`: see `ppo.estimate_advantages`.
-    `normalise_values`, `value_decay`: see `ppo.rescale_values` and `ops.RunningMoments`.
-    """
-
-    gamma: float
-    lam: float
-    value_clip: float | None
-    kl_estimator: ops.KlEstimator
-    truncated: Literal["bootstrap", "score"]
-    normalise_advantages: bool
-    normalise_values: bool
-    value_decay: float
 
 
 def shape_scores(spec: Surrogate, scores: Tensor) -> Tensor:

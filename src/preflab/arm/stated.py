@@ -1,0 +1,18 @@
+"""Says what only the user knows about an evaluator's models: what those from elsewhere were trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from preflab.arm.spec import Arm, stage_path
+from preflab.models.facts import TRAINED_ON
+
+
+def origin_notes(arm: Arm, stages: Path) -> list[str]:
+    """Returns a sentence for the report about each model of an evaluator whose training data only the user knows."""
+    origins = {path: text for evaluator in arm.evaluators.values() for path, text in evaluator.origins().items()}
+    return [
+        f"The evaluator's model {path} was made elsewhere. It was trained on: {text.rstrip('.')}. preflab cannot check this."
+        for path, text in origins.items()
+        if not (stage_path(path, stages) / TRAINED_ON).exists()
+    ]

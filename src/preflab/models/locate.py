@@ -1,0 +1,16 @@
+"""Finds the directory of a saved reward model or cost model by its path or its name on the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from preflab.models.load import fetch_from_hub
+from preflab.models.spec import HUB_NAME, ModelSpec
+from preflab.paths import user_path
+
+
+def locate_scorer(name: str) -> Path:
+    """Returns the directory of a saved reward model or cost model. `name`: its path, or `owner/name` of a model on the hub,
+    which is downloaded."""
+    local = user_path(name)
+    return local if local.exists() or not HUB_NAME.fullmatch(name) else fetch_from_hub(ModelSpec(name=name))

@@ -1,0 +1,60 @@
+"""The map from the paper's cells to studies: complete, true, and written into the documentation."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from preflab.errors import UserError
+from preflab.plain import read_data
+
+
+@pytest.fixture(scope="module")
+def reproduce(repository: Path) -> Iterator[ModuleType]:
+    spec = importlib.util.spec_from_file_location("reproduce", repository / "scripts" / "reproduce.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["reproduce"] = module  # named tuples look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["reproduce"]
+
+
+@pytest.fixture
+def tables(reproduce: ModuleType) -> Any:
+    return read_data(reproduce.MAP)
+
+
+def test_the_page_is_the_scripts(reproduce: ModuleType, tables: Any, repository: Path) -> None:
+    """Protects whoever reruns the paper: the page names arms and measures that the presets have today, and every table."""
+    assert (repository / "docs" / "reproduce.md").read_text() == reproduce.write_page(tables)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"arm": "nobody"}, "saferlhf has no arm 'nobody'"),
+        ({"columns": {"x": {"measure": "grace"}}}, "does not measure 'grace'"),
+        ({"columns": {"x": {"measure": "reward", "split": "validation"}}}, "does not measure 'validation/reward'"),
+        ({"columns": {"x": {"measure": "win / tie / lose", "against": "ghost"}}}, "no arm 'ghost' to compare with"),
+    ],
+)
+def test_an_unmapped_cell_is_refused(change: dict[str, Any], words: str, reproduce: ModuleType, tables: Any) -> None:
+    """Protects from a page that promises what no study measures."""
+    part = next(table for table in tables if table["table"] == "Table 2")["parts"][0]
+    part |= change
+    with pytest.raises(UserError, match=words):
+        reproduce.write_page(tables)
+
+
+def test_a_missing_table_is_refused(reproduce: ModuleType, tables: Any) -> None:
+    """Tables 9 and 10 share an entry; both are missing without it."""
+    rest = [table for table in tables if table["table"] not in ("Tables 9 and 10", "Figure 2")]
+    with pytest.raises(UserError, match="lacks Figure 2, Table 10, Table 9"):
+        reproduce.write_page(rest)
