@@ -44,10 +44,6 @@ ALIKE: Mapping[tuple[str, str], str] = {
         "evaluation/held_out.py:HeldOut",
     ): "both measure a policy, with evaluators and without",
     (
-        "rewards/learned.py:Learned",
-        "rewards/learned_cost.py:LearnedCost",
-    ): "both read a saved model, but a cost subtracts no mean, since its sign counts",
-    (
         "batch.py:Experience",
         "sampling/base.py:Samples",
     ): "an experience keeps what the sampler drew, beside what is made of it",
