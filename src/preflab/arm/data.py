@@ -185,6 +185,6 @@ def refuse_trained_on_same(evaluator: HoldsModels, provenance: Sequence[dict[str
                 refuse_overlap(record, provenance)
         elif path not in origins:
             raise UserError(
-                f"{file.parent} does not say what it was trained on. Train the evaluator with preflab, or say it in "
-                "`trained_on` of the evaluator's model: the report then shows your words."
+                f"{file.parent} does not say what it was trained on. Train the evaluator with preflab, or describe its "
+                "training data in `trained_on` of the evaluator's model. The report then shows your description."
             )

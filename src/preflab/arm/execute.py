@@ -228,7 +228,7 @@ def save_product(
 ) -> list[str]:
     """Saves the output of a run under `final/`, together with the provenance of its training data. A policy is saved
     with its adapters merged, and a reward model unchanged. Pairs and rankings are saved in `KIND.jsonl`. Returns
-    notices for the report; a notice says that the saved weights differ from the trained weights."""
+    notices for the report. There is a notice only if the saved weights differ from the trained weights."""
     notices: list[str] = []
     with new_directory(run.directory / FINAL) as aside:
         mark = aside / WRITING

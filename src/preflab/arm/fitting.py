@@ -129,8 +129,8 @@ class Fitting:
         return max((min(max(length, 1), self.limit) for length in lengths), default=room)
 
     def _cut(self, row: Row, room: int) -> Row:
-        """Cuts the beginning of the prompt until up to half of the context is free for the answer. Then cuts the end of
-        each answer that is still too long."""
+        """Cuts the beginning of the prompt until the longest answer fits. Leaves the answer at most half of the
+        context, or `room` tokens if this is more. Then cuts the end of each answer that is still too long."""
         space = self.lm.context - min(self._needed(row, room), max(room, self.lm.context // 2))
         prompt = self._cut_prompt(_prompt_of(row), space)
         space = self.lm.context - len(self.lm.encode_prompt(prompt))

@@ -41,7 +41,7 @@ KEPT_ANSWERS = 8
 
 @dataclass(frozen=True)
 class OpenEvaluator:
-    """An open evaluator of a study, with the measures that its spec declares. `prefix`: the prefix of these measures' names
+    """An evaluator of a study, and the measures that its spec declares. `prefix`: the prefix of these measures' names
     in results."""
 
     evaluator: Evaluator

@@ -57,7 +57,7 @@ class FinalAnswers(EvaluatorSpec):
 
 
 class FinalAnswerEvaluator(Evaluator):
-    """The open evaluator. `rights`: the right answers by split and prompt id."""
+    """Grades solutions by their final answers. `rights`: the right answers by split and prompt id."""
 
     def __init__(self, testbed: Testbed, rights: Mapping[Split, Mapping[str, str]], judge: MathJudge) -> None:
         self.testbed, self.rights, self.judge = testbed, rights, judge

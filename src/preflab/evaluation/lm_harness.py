@@ -53,7 +53,8 @@ class LmEval(EvaluatorSpec):
         """Finds the tasks. Raises `UserError` if the harness is not installed, or if there is no such task."""
         if importlib.util.find_spec("lm_eval") is None:
             raise UserError(
-                'The evaluator `lm-eval` needs the LM Evaluation Harness: pip install "preflab[lm-eval]", or remove it.'
+                'The evaluator `lm-eval` needs the LM Evaluation Harness. Run `pip install "preflab[lm-eval]"`, or remove '
+                "the evaluator from your settings."
             )
         from preflab.evaluation.harness import find_tasks
 
@@ -70,14 +71,14 @@ class LmEval(EvaluatorSpec):
 
 
 class LmEvalEvaluator(PolicyEvaluator):
-    """The open evaluator. `manager`: the harness's index of tasks."""
+    """Runs the tasks on a policy. `manager`: the harness's index of tasks."""
 
     def __init__(self, spec: LmEval, manager: Any, folder: Path | None) -> None:
         self.spec, self.manager, self.folder = spec, manager, folder
 
     def measure_policy(self, policy: LanguageModel) -> dict[str, dict[str, float]]:
-        """Returns the value of each item of each task. Raises `UserError` if a task has no such metric, or one for which
-        lower is better."""
+        """Returns the value of each item of each task. Raises `UserError` if a task does not have the metric that the
+        spec names, or if lower values of this metric are better."""
         from preflab.evaluation.harness import run_tasks
 
         results = run_tasks(policy, self.spec, self.manager)

@@ -70,7 +70,7 @@ class Safety(EvaluatorSpec):
 
 
 class SafetyEvaluator(Evaluator):
-    """The open evaluator. `refusals`: see `Safety`."""
+    """Grades answers with the reward model and the cost model. `refusals`: see `Safety`."""
 
     def __init__(self, reward: Reward, cost: Reward, refusals: Sequence[str]) -> None:
         self.reward = reward

@@ -183,7 +183,7 @@ class Multiplier:
 
 
 def open_valuer(spec: PPOLag, parts: Parts, name: str) -> Valuer:
-    """Makes a new critic from the policy, whose values are all 0."""
+    """Makes a new critic from the policy. All values that the critic predicts are 0 at first."""
     model = make_critic(parts.policy, seed=parts.run.seeds.derive(name))
     return Valuer(model, parts.learner(model, spec.critic_optim), ops.RunningMoments(spec.value_decay))
 

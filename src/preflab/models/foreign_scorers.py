@@ -95,7 +95,7 @@ def load_foreign_scorer(path: Path, layout: ScorerLayout, *, date: str = "") -> 
         model.score, role = _safe_rlhf_head(path, settings, own), _role_of(path, settings)
     lm = join_tokenizer(path, model, chat=layout.chat_template, date=date)
     tokens.pad_on(lm.tokenizer, "right")
-    closing = template.find_closing(lm.tokenizer, lm.form)  # the end token counts, whatever the padding token is
+    closing = template.find_closing(lm.tokenizer, lm.form)  # the end token, even if it also serves as padding
     return replace(lm, form=replace(lm.form, closing=closing), role=role)
 
 

@@ -60,8 +60,8 @@ class Learned(SavedScorer):
 
 
 class LearnedReward(Reward):
-    """The open reward. A score is charged as the compute of a forward pass, not as a label: the labels were charged
-    when the reward model was trained.
+    """Scores answers with a reward model or a cost model. A score is charged as the compute of a forward pass. It is
+    not charged as a label, because the labels were charged when the model was trained.
 
     `deterministic` is True only on a CPU, since results on a GPU may differ in the last bits from run to run.
     """

@@ -48,7 +48,7 @@ class FinalAnswer(RewardSpec):
 
 @dataclass(frozen=True)
 class FinalAnswerReward(Reward):
-    """The open reward. `rights`: the right answers of the training problems, by prompt id."""
+    """Scores solutions by their final answers. `rights`: the right answers of the training problems, by prompt id."""
 
     spec: FinalAnswer
     rights: Mapping[str, str]

@@ -77,7 +77,7 @@ class Tests(RewardSpec):
 
 @dataclass(frozen=True)
 class TestReward(Reward):
-    """The open reward. `tests`: the tests of the training problems, by prompt id. `run`: the judge."""
+    """Scores programs by their tests. `tests`: the tests of the training problems, by prompt id. `run`: the judge."""
 
     __test__: ClassVar[bool] = False
     spec: Tests

@@ -222,7 +222,8 @@ class Pipes:
 
 
 def _make_pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
-    """Makes a pipe, and returns its reading end and its writing end. Each of the two stacks closes its end."""
+    """Makes a pipe, and returns its reading end and its writing end. The stack `reader` later closes the reading end,
+    and the stack `writer` the writing end."""
     read, write = os.pipe()
     return _close_later(reader, read), _close_later(writer, write)
 

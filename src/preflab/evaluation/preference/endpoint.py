@@ -110,7 +110,7 @@ class EndpointUse:
 
 
 class Endpoint:
-    """The open endpoint of one model. `use`: what counts against the caps."""
+    """Sends requests for one model to an endpoint. `use`: what counts against the caps."""
 
     def __init__(self, model: str, settings: EndpointSettings, use: EndpointUse | None = None) -> None:
         self.model = model

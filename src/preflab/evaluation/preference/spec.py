@@ -19,8 +19,9 @@ EXAMPLES = "openai:MODEL, local:NAME or reward:PATH"
 
 
 class JudgeName(Spec):
-    """The name of a judge, in a file or an option `KIND:MODEL`. by: `openai` (an OpenAI-compatible endpoint), `local` (a
-    language model that preflab loads) or `reward` (a reward model). model: the model's name, or its path."""
+    """The name of a judge. Users write it as `KIND:MODEL` in a file or an option. by: the kind of judge: `openai` (an
+    OpenAI-compatible endpoint), `local` (a language model that preflab loads) or `reward` (a reward model). model: the
+    model's name, or its path."""
 
     by: Literal["openai", "local", "reward"]
     model: str = Field(min_length=1)

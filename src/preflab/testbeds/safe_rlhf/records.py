@@ -29,9 +29,9 @@ def parse_safety_record(record: DataRecord, where: str) -> SafetyRecord | Dialog
     if isinstance(response, list):
         return _read_ordered_pair(record, cast(list[Any], response), where)
     raise UserError(
-        f"{where} is not a record of SafeRLHF. Such a record has `prompt`, `response_0`, `response_1` and their four labels, "
-        "or `prompt` and `response`: the list of the safer and the less safe response, or one safe response as text "
-        f"(present: {', '.join(record) or 'none'})."
+        f"{where} is not a record of SafeRLHF. It needs `prompt`, `response_0`, `response_1` and their four labels, or "
+        "it needs `prompt` and `response`. `response` is a list of two texts, the safer response first, or one safe "
+        f"response as text (present: {', '.join(record) or 'none'})."
     )
 
 
