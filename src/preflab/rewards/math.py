@@ -40,7 +40,7 @@ class FinalAnswer(RewardSpec):
         """Reads the right answers of the training problems. Raises `UserError` if a training problem has none."""
         testbed: Testbed | None = context.testbed
         if testbed is None:
-            raise UserError("The reward `math` needs a testbed: name one.")
+            raise UserError("The reward `math` needs a testbed. Name a testbed.")
         with open_verifier(self.seconds) as verifier:
             rights = read_right_answers(testbed, "train", verifier)
             yield FinalAnswerReward(self, rights, MathJudge(verifier, unmarked=self.unmarked), context.meter)
