@@ -276,7 +276,9 @@ def test_a_template_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["gpt-4o", "human:", "opnai:gpt-4o", "openai:"])
 def test_an_unknown_judge_is_refused(name: str) -> None:
     """Protects from a mistyped judge: the message shows the three forms."""
-    with pytest.raises(UserError, match=r"does not name a preference judge. Write openai:MODEL, local:NAME or reward:PATH"):
+    with pytest.raises(
+        UserError, match=r"does not name a preference judge. Write openai:MODEL, local:NAME or reward:PATH"
+    ):
         parse_spec(JudgeSettings, {"judge": name}, where="--judge")
 
 
