@@ -168,8 +168,8 @@ class Fitting:
 
 class FittedTestbed(Testbed):
     """A testbed whose rows fit the model. `rooms`: the number of tokens that an answer to a prompt needs, for each
-    split whose prompts the policy answers. `held_out_pairs`: the most pairs of the validation split and of the test split
-    (0: all). `notes`: one note for each group of rows that did not all fit, among the
+    split whose prompts the policy answers. `held_out_pairs`: the largest number of pairs of the validation split, and
+    of the test split (0: all pairs). `notes`: one note for each group of rows that did not all fit, among the
     rows that were read so far."""
 
     def __init__(

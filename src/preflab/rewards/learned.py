@@ -24,8 +24,8 @@ from preflab.types import Completion, Prompt
 
 class SavedScorer(RewardSpec):
     """The base class of the rewards and costs that are saved models. `path`: a directory or a name on the hub. `tokens`: the
-    largest number of tokens in a forward pass. `trained_on`: what a model from elsewhere was trained on, in the user's
-    words; an evaluator needs it if its files do not say."""
+    largest number of tokens in a forward pass. `trained_on`: the user's description of what a model from elsewhere was
+    trained on. An evaluator needs it if the model's files do not say what the model was trained on."""
 
     path: str
     tokens: int = Field(default=16384, ge=1)
