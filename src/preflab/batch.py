@@ -169,8 +169,8 @@ class PairBatch(Batch):
     them.
     `margins[B]`, `probabilities[B]`: the margin and the probability that the label of each pair gives. Each is None if
     no label gives it.
-    `safe[B,2]`: Bool, whether the chosen and the rejected answer of each pair is safe. None if one of the pairs does not
-    say so of both answers.
+    `safe[B,2]`: Bool, whether the chosen and the rejected answer of each pair is safe. None if a pair does not say
+    whether both its answers are safe.
     """
 
     chosen: TokenBatch

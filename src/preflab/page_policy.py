@@ -1,5 +1,5 @@
-"""The content security policy of preflab's HTML pages. It allows no remote content, and no style or script but the page's
-own."""
+"""Makes the content security policy of preflab's HTML pages. The policy forbids remote content, and all styles and
+scripts that are not the page's own."""
 
 from __future__ import annotations
 

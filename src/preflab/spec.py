@@ -45,17 +45,18 @@ class HoldsModels(Spec):
     """The base class of the specs that may name saved reward models or cost models: rewards, evaluators and methods."""
 
     def saved_models(self) -> tuple[str, ...]:
-        """Returns the paths of the reward models and cost models that the spec's fields name. The path is `stage:NAME` if
-        a stage of a study trains the model."""
+        """Returns the paths of the reward models and cost models that the spec's fields name. If a stage of a study
+        trains the model, the path is `stage:NAME`."""
         return tuple(path for _, part in self if isinstance(part, HoldsModels) for path in part.saved_models())
 
     def cost_models(self) -> tuple[str, ...]:
-        """Returns those of the paths of `saved_models` that must be cost models, whose higher scores are worse. All others
-        must be reward models."""
+        """Returns the paths of `saved_models` that must be paths of cost models. All other paths of `saved_models` must
+        be paths of reward models."""
         return tuple(path for _, part in self if isinstance(part, HoldsModels) for path in part.cost_models())
 
     def origins(self) -> dict[str, str]:
-        """Returns what the user says that saved models from elsewhere were trained on, by the path of the model."""
+        """Returns the user's description of the training data of each saved model from elsewhere, by the path of the
+        model."""
         own = (part.origins() for _, part in self if isinstance(part, HoldsModels))
         return dict(item for origins in own for item in origins.items())
 

@@ -88,10 +88,10 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """Two answers to one prompt, of which `chosen` is the better answer. `margin`: by how much it is better, in the
+    """Two answers to one prompt. `chosen` is the better answer. `margin`: by how much `chosen` is better, in the
     labeller's units. `probability`: the labeller's probability that the chosen answer is better (if below 1/2, the
-    rejected answer is more probably the better answer). Margin and probability are None if the data do not give
-    them. `chosen_safe`, `rejected_safe`: whether each answer is safe by itself; None: unknown."""
+    rejected answer is more probably the better answer). Margin and probability are None if the data do not give them.
+    `chosen_safe`, `rejected_safe`: whether this answer is safe by itself; None if this is unknown."""
 
     prompt: Prompt
     chosen: Completion

@@ -52,7 +52,7 @@ def test_several_seeds_use_the_crossed_analysis() -> None:
     table = (rng.random((3, 200)) < runs).astype(float)
     crossed, pooled = mean_of_cells(table), mean_of_cells(table.reshape(1, -1))
     assert (crossed.seeds, crossed.reason) == (3, "")
-    assert pooled.reason == "one seed: the interval says nothing about other training runs"
+    assert pooled.reason == "there is one seed, so the interval says nothing about other training runs"
     assert crossed.se is not None and pooled.se is not None and crossed.se > 3 * pooled.se
 
 
@@ -83,7 +83,7 @@ def test_length_control_recovers_what_it_assumes() -> None:
 def test_length_control_says_why_there_is_none() -> None:
     """Protects from infinite coefficients: without a spread of lengths, or if the method wins always, a reason stands there."""
     same = control_length(np.array([[1.0, 0.0]]), np.array([[5.0, 5.0]]))
-    assert same.reason == "all pairs have the same difference of lengths"
+    assert same.reason == "all pairs have the same length difference"
     every = control_length(np.ones((1, 50)), np.arange(50.0)[None, :])
     assert (every.rate, every.reason) == (None, "the method or the length predicts every outcome")
 

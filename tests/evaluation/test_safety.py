@@ -137,7 +137,9 @@ def test_a_reference_that_is_missing_is_said(tmp_path: Path) -> None:
     judged(tmp_path, {"ppo": 0.8, "dpo": 0.5, "sft": 0.3}, diverged=("sft", 2))
     outcome = study_results(study(stages=STAGES, evaluator=SAFETY), tmp_path, command="c")
     assert not values(outcome, "dHelp") and PROBLEMS == 12
-    assert any(caveat.startswith("dHelp is not shown: the arm sft") for caveat in outcome.caveats)
+    assert any(
+        caveat.startswith("dHelp is not shown, because it is relative to the arm sft") for caveat in outcome.caveats
+    )
 
 
 def test_a_cost_model_no_better_than_a_coin_cannot_rank(tmp_path: Path) -> None:

@@ -117,10 +117,10 @@ def test_a_cost_model_is_not_a_reward_model(tmp_path: Path) -> None:
     scorer.save(tmp_path / "cost")
     assert load_cost_model(tmp_path / "cost").role == load_scorer(tmp_path / "cost").role == "cost"
     assert find_difference(scorer, tmp_path / "cost") == ""
-    with pytest.raises(UserError, match="is a cost model, whose higher scores are worse"):
+    with pytest.raises(UserError, match="is a cost model, and its higher scores are worse"):
         load_reward_model(tmp_path / "cost")
     make_reward_model(untrained(), seed=0).save(tmp_path / "rm")
     assert load_cost_model(tmp_path / "rm").role == "cost"  # made elsewhere, as far as the files say
     (tmp_path / "rm" / "trained_on.json").write_text("[]")
-    with pytest.raises(UserError, match="is a reward model, whose sign says nothing about safety"):
+    with pytest.raises(UserError, match=r"is a reward model. The sign of its scores says nothing about safety"):
         load_cost_model(tmp_path / "rm")

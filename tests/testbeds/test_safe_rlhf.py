@@ -169,7 +169,10 @@ def test_an_order_by_safety_says_nothing_else(tmp_path: Path) -> None:
         notes = "\n".join(testbed.notes)
         with pytest.raises(MissingRecords, match="no responses that are known to be safe in its train split"):
             testbed.demonstrations("train")
-    assert "200 pairs ordered by safety alone. Which response is safe is not known: these pairs train pairwise" in notes
+    assert (
+        "200 pairs ordered by safety alone. These pairs do not say which response is safe. They train only pairwise"
+        in notes
+    )
     for settings, complaint in (
         ({}, r"pairs\.jsonl:1: this pair says only which response is safer\. The rule `paper` needs .* `rule: safety`"),
         ({"rule": "helpfulness"}, "The rule `helpfulness` needs records with both labels"),
@@ -245,7 +248,7 @@ def test_useless_records_are_dropped_and_counted(tmp_path: Path) -> None:
     for count, why in (
         (1, "its two responses are the same"),
         (2, "a response is empty"),
-        (1, "the response that it calls safer is unsafe, and the other one safe"),
+        (1, "the response that it calls safer is unsafe, and the other response is safe"),
         (1, "an answer has more than 100 characters"),
         (1, "the prompt has more than 200 characters"),
     ):

@@ -297,11 +297,11 @@ def test_filters_leave_out_pairs_and_say_so(filters: tuple[SafetyFilter, ...]) -
     counts = {"dual-safe": 18, "dual-unsafe": 24}
     assert len(kept) == 60 - sum(counts[name] for name in filters)
     assert filtered.notes[0] == (
-        "safeworld: of 60 training pairs, 18 are both safe, 24 both unsafe and 18 mixed; in 30 the more helpful answer is "
-        "not the safer one."
+        "safeworld: of 60 training pairs, 18 have two safe answers, 24 two unsafe answers and 18 one of each. In 30 pairs the "
+        "more helpful answer is not the safer answer."
     )
     assert filtered.notes[1:] == tuple(
-        f"safeworld: the filter {name} leaves out {counts[name]} of them." for name in filters
+        f"safeworld: the filter {name} leaves out {counts[name]} of these pairs." for name in filters
     )
 
 

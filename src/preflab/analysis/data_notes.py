@@ -1,4 +1,4 @@
-"""Gathers what the runs of a study say about their data, so that the report prints each sentence once. No torch."""
+"""Collects the notes on data of a study's runs, so that the report prints each note once. Does not import torch."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 RunResults = Mapping[str, Sequence[Mapping[str, Any]]]
-"""For each arm or stage, the contents of `result.json` of its finished runs."""
+"""For each arm or stage: the contents of `result.json` of each of its finished runs."""
 
 
 def collect_data_notes(arms: RunResults, stages: RunResults) -> list[str]:
-    """Returns every note on the data of arms and stages, each once. If not all arms have a note, it begins with the names of
-    the arms and stages that have it."""
+    """Returns each note on the data of arms and stages once. If some arms lack a note, the note begins with the names
+    of the arms and stages that have it."""
     names_of: dict[str, list[str]] = {}
     for name, results in (*arms.items(), *((f"stage {name}", results) for name, results in stages.items())):
         for note in dict.fromkeys(note for result in results for note in result.get("data_notes", ())):

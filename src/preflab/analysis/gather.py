@@ -63,7 +63,8 @@ class FinishedRun:
 
     @property
     def elsewhere(self) -> Mapping[str, Mapping[str, float]]:
-        """The measures that are not measured on the testbed's prompts: the value of each item, by measure."""
+        """The values of measures that are not measured on the testbed's prompts. Maps each measure to the value of each
+        item."""
         return {} if self.diverged else self.evaluation.get("elsewhere", {})
 
     def measures(self, decoding: str) -> dict[str, float | None]:

@@ -54,19 +54,19 @@ def pairwise_result(
 
 
 def judge_notes(details: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yields sentences about the replies of a preference judge, over all seeds. `details`: what
-    `OpenPreferenceEvaluator.details` returned, for each seed. Yields nothing for another evaluator."""
+    """Yields sentences about the replies of a preference judge, over all seeds. `details`: for each seed, the
+    dictionary that `OpenPreferenceEvaluator.details` returned. Yields nothing for other evaluators."""
     if not all("judge" in row for row in details) or not details:
         return
     template = f", template {details[0]['template']}" if details[0]["template"] else ""
     yield f"Judge: {details[0]['judge']}{template}."
     unreadable = sum(row["unreadable"] for row in details)
-    yield f"Unreadable verdicts: {unreadable}; each counts as half a win, like a tie."
+    yield f"Unreadable verdicts: {unreadable}. Each of them counts as half a win, like a tie."
     shown = np.array([pair for row in details for pair in row["chose_first_shown"]]).reshape(-1, 2)
     bias = position_bias(shown)
     if bias is not None and bias.low is not None and bias.high is not None:
         disagree = int((shown.sum(axis=1) != 1).sum())
         yield (
-            f"The two orders disagree on {disagree} of {len(shown)} pairs, which are ties. The answer shown first was chosen "
-            f"in {bias.estimate:.1%} [{100 * bias.low:.1f}, {100 * bias.high:.1f}] of the replies (50% without a bias)."
+            f"The two orders disagree on {disagree} of {len(shown)} pairs. These pairs are ties. The answer shown first was "
+            f"chosen in {bias.estimate:.1%} [{100 * bias.low:.1f}, {100 * bias.high:.1f}] of the replies (50% without a bias)."
         )

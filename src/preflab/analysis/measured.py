@@ -25,9 +25,9 @@ def measured_values(
     declared: Mapping[str, Measure],
 ) -> Iterator[MeasuredValue]:
     """Yields the values of an arm's measures. If a measure has a value for each problem, its intervals are over seeds
-    and problems, for all problems and for each difficulty level. A measure that has items
-    of its own instead of problems gets an interval over seeds and items. Every other measure gets its mean over seeds with
-    a t interval. All intervals are clipped to the range of the measure."""
+    and problems, for all problems and for each difficulty level. If a measure has its own items instead of problems,
+    its interval is over seeds and items. Every other measure gets its mean over seeds with a t interval. All intervals
+    are clipped to the range of the measure."""
     ranges = {name: measure.range for name, measure in declared.items()}
     for decoding, board in boards.items():
         by_problem = dict.fromkeys([headline, *board.measures])
@@ -48,16 +48,16 @@ def measured_values(
 
 
 def tabulate_items(runs: Sequence[FinishedRun], name: str) -> Scores | None:
-    """Returns an arm's values of a measure that has items of its own, as a table of seeds x items; None for any other measure.
-    A diverged run has 0 on each item, or the lowest value of the arm if it is negative. Raises `UserError` if two runs have
-    different items."""
+    """Returns an arm's values of a measure that has its own items, as a table of seeds x items. Returns None for any
+    other measure. A diverged run has 0 on each item, or the lowest value of the arm if this value is negative. Raises
+    `UserError` if two runs have different items."""
     measured = [run.elsewhere[name] for run in runs if name in run.elsewhere]
     if not measured:
         return None
     items = tuple(measured[0])
     if any({*values} != {*items} for values in measured):
         raise UserError(
-            f"The runs have different items of {name}. Measure them again with the same task files and limit."
+            f"The runs have different items of {name}. Measure the runs again with the same task files and the same limit."
         )
     lowest = {item: min(0.0, *(values[item] for values in measured)) for item in items}
     kept = [run for run in runs if run.diverged or name in run.elsewhere]

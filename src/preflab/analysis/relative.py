@@ -1,4 +1,4 @@
-"""Adds the measures that are relative to a reference arm to the results of a study's runs. No torch."""
+"""Adds to the results of a study's runs the measures that are relative to a reference arm. Does not import torch."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ def _prefixed(relative: RelativeMeasure, prefix: str) -> Measure:
 
 
 def lacks_reference(arms: Arms, relative: RelativeMeasure) -> bool:
-    """Returns whether the reference arm has no measured run under a seed under which another arm has one."""
+    """Checks whether there is a seed under which another arm has a measured run but the reference arm does not."""
     known = {run.seed for run in arms.get(relative.reference, ()) if not run.diverged}
     return any(run.seed not in known for runs in arms.values() for run in runs if not run.diverged)
 
 
 def with_relative(arms: Arms, measures: Sequence[RelativeMeasure]) -> dict[str, list[FinishedRun]]:
-    """Returns the runs with the values of these measures on every problem, and their means. A diverged run has none."""
+    """Returns the runs. Each run now also has the values of these measures on every problem, and their means. A
+    diverged run gets no values."""
     references = {
         (relative.reference, run.seed): run
         for relative in measures
@@ -61,7 +62,7 @@ def _extended(
 
 
 def _added(summary: Mapping[str, Any], relative: RelativeMeasure, theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the summary of a run's answers with one more measure. `theirs`: the problems of the reference."""
+    """Returns the summary of a run's answers with one more measure. `theirs`: the problems of the reference arm."""
     name, of = relative.measure.name, relative.of
     problems = {
         problem: {**row, "measures": {**row["measures"], name: row["measures"][of] - theirs[problem]["measures"][of]}}
@@ -75,6 +76,6 @@ def missing_words(measures: Sequence[RelativeMeasure]) -> Iterator[str]:
     """Yields a caveat for each measure that cannot be computed."""
     for relative in measures:
         yield (
-            f"{relative.measure.name} is not shown: the arm {relative.reference}, to which it is relative, is not measured "
-            "under every seed."
+            f"{relative.measure.name} is not shown, because it is relative to the arm {relative.reference}, and this arm is "
+            "not measured under every seed."
         )

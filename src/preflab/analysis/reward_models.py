@@ -74,8 +74,8 @@ def pooled_bin(bins: Sequence[Bin], *fields: str) -> dict[str, Any]:
 
 
 def pooled_accuracy(rows: Sequence[Mapping[str, Any]], name: str = "accuracy") -> Interval | None:
-    """Returns a share of pairs with Wilson's interval: `accuracy`, the share ordered correctly, or another share of this
-    `name`. Returns None if a row does not have it, or if the number of pairs is unknown."""
+    """Returns a share of pairs with Wilson's interval. `name`: the name of the share; `accuracy` is the share of
+    correctly ordered pairs. Returns None if a row does not have the share, or if the number of pairs is unknown."""
     if not all(name in row for row in rows):
         return None
     pairs = sum(row.get("pairs") or 0 for row in rows)

@@ -41,7 +41,7 @@ class Evidence:
 
     @property
     def lost(self) -> list[Comparison]:
-        """The comparisons of the leader with the baselines that are better than the leader."""
+        """The comparisons in which a baseline is better than the leader."""
         return [pair for pair in self.against_baselines if pair.verdict == "worse"]
 
     @property

@@ -95,7 +95,7 @@ def check_training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = kee
     if arm.method.scores_samples and arm.reward is None:
         raise UserError(f"The method {arm.method.kind} needs a reward for its samples. Name a reward with --reward.")
     if arm.method.needs_cost and arm.cost is None:
-        raise UserError(f"The method {arm.method.kind} needs a cost for its samples. Name a cost with --cost.")
+        raise UserError(f"The method {arm.method.kind} needs a cost that scores its samples. Name a cost with --cost.")
     if arm.method.learns_from == "none":
         return None
     where = f"the train split of {testbed.name}" if arm.preferences is None else arm.preferences
@@ -175,8 +175,8 @@ def refuse_shared_data(arm: Arm, provenance: Sequence[dict[str, Any]], stages: P
 
 
 def refuse_trained_on_same(evaluator: HoldsModels, provenance: Sequence[dict[str, Any]], stages: Path) -> None:
-    """Raises `UserError` if a model of the evaluator was trained on data that `provenance` lists, or if neither its files
-    nor the user say what it was trained on."""
+    """Raises `UserError` if a model of the evaluator was trained on data that `provenance` lists. Also raises
+    `UserError` if neither the model's files nor the user say what the model was trained on."""
     origins = evaluator.origins()
     for path in saved_models(evaluator):
         file = stage_path(path, stages) / TRAINED_ON
@@ -185,6 +185,6 @@ def refuse_trained_on_same(evaluator: HoldsModels, provenance: Sequence[dict[str
                 refuse_overlap(record, provenance)
         elif path not in origins:
             raise UserError(
-                f"{file.parent} does not say what it was trained on. Train the evaluator with preflab, or say it in "
-                "`trained_on` of the evaluator's model: the report then shows your words."
+                f"{file.parent} does not say what it was trained on. Train the evaluator with preflab, or describe its "
+                "training data in `trained_on` of the evaluator's model. The report then shows your description."
             )

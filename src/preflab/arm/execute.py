@@ -228,7 +228,7 @@ def save_product(
 ) -> list[str]:
     """Saves the output of a run under `final/`, together with the provenance of its training data. A policy is saved
     with its adapters merged, and a reward model unchanged. Pairs and rankings are saved in `KIND.jsonl`. Returns
-    notices for the report; a notice says that the saved weights differ from the trained weights."""
+    notices for the report. There is a notice only if the saved weights differ from the trained weights."""
     notices: list[str] = []
     with new_directory(run.directory / FINAL) as aside:
         mark = aside / WRITING
@@ -252,7 +252,8 @@ def save_product(
 
 def measure_scorer(run: Run, scorer: LanguageModel, testbed: FittedTestbed, token_budget: int) -> dict[str, Any]:
     """Measures how well a reward model or a cost model orders the pairs of the validation split and of the test split,
-    and its calibration in bins. `validation` also has the measurements of the evaluation that chose the checkpoint."""
+    and its calibration in bins. Returns the measurements. `validation` also has the measurements of the evaluation that
+    chose the checkpoint."""
     validation = order_pairs(scorer, testbed, "validation", token_budget) or {}
     return {"validation": validation | best_look(run), "held_out": order_pairs(scorer, testbed, "test", token_budget)}
 
@@ -260,8 +261,8 @@ def measure_scorer(run: Run, scorer: LanguageModel, testbed: FittedTestbed, toke
 def order_pairs(
     scorer: LanguageModel, testbed: FittedTestbed, split: Split, token_budget: int
 ) -> dict[str, Any] | None:
-    """Returns `measure_pairs` of a split's pairs. Answers are cut as in training. Returns None if the testbed has no pairs
-    in this split."""
+    """Returns `measure_pairs` of a split's pairs. The answers are cut as in training. Returns None if the testbed has
+    no pairs in this split."""
     rows = read_rows(testbed.preferences, split)
     if rows is None:
         return None

@@ -129,8 +129,8 @@ class Fitting:
         return max((min(max(length, 1), self.limit) for length in lengths), default=room)
 
     def _cut(self, row: Row, room: int) -> Row:
-        """Cuts the beginning of the prompt until up to half of the context is free for the answer. Then cuts the end of
-        each answer that is still too long."""
+        """Cuts the beginning of the prompt until the longest answer fits. Leaves the answer at most half of the
+        context, or `room` tokens if this is more. Then cuts the end of each answer that is still too long."""
         space = self.lm.context - min(self._needed(row, room), max(room, self.lm.context // 2))
         prompt = self._cut_prompt(_prompt_of(row), space)
         space = self.lm.context - len(self.lm.encode_prompt(prompt))
@@ -168,8 +168,8 @@ class Fitting:
 
 class FittedTestbed(Testbed):
     """A testbed whose rows fit the model. `rooms`: the number of tokens that an answer to a prompt needs, for each
-    split whose prompts the policy answers. `held_out_pairs`: the most pairs of the validation split and of the test split
-    (0: all). `notes`: one note for each group of rows that did not all fit, among the
+    split whose prompts the policy answers. `held_out_pairs`: the largest number of pairs of the validation split, and
+    of the test split (0: all pairs). `notes`: one note for each group of rows that did not all fit, among the
     rows that were read so far."""
 
     def __init__(

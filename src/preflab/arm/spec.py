@@ -33,10 +33,10 @@ class Job(Spec):
     `stage:NAME` means the output of the study's stage NAME under the same seed.
 
     `init`: the policy to start from, which is also the reference for the KL; by default the study's base model.
-    `cost`: scores harm beside the `reward`, for a method that limits it; `stage:NAME` or a path means a saved cost model.
-    `preferences`: a JSON-lines file with pairs, rankings or labelled answers; by default the testbed's data. `policy`:
-    a policy that is only measured, not trained. `testbed`: replaces the study's testbed, for a stage that trains an
-    evaluator. `model`: replaces the study's base model, for a stage that samples answers from another model.
+    `cost`: scores the harm of an answer, for a method that limits harm. `stage:NAME` or a path means a saved cost
+    model. `preferences`: a JSON-lines file with pairs, rankings or labelled answers; by default the testbed's data.
+    `policy`: a policy that is only measured, not trained. `testbed`: replaces the study's testbed, for a stage that
+    trains an evaluator. `model`: replaces the study's base model, for a stage that samples answers from another model.
     """
 
     method: Annotated[Any, *optional_variant(METHODS)] = None
@@ -70,12 +70,12 @@ TooLong = Literal["stop", "drop", "cut"]
 class RunSettings(Spec):
     """The settings that all runs of a study share: how answers are sampled and measured, and how the machine is used.
 
-    `looks`: the number of evaluations on the validation split during training. `token_budget`: the most tokens of a
-    micro-batch; by default, the model's width and the device decide. `checkpoint_activations`: whether the backward
-    pass computes each layer again instead of keeping its activations, which takes less memory and more time.
-    `too_long`: what the run does if rows do not fit the model's context. With `stop` it stops before its first step.
-    With `drop` it drops these rows. With `cut` it cuts the prompt's start and the answer's end. Rows that the model's
-    chat template does not take stop the run too, unless `drop` drops them.
+    `looks`: the number of evaluations on the validation split during training. `token_budget`: the largest number of
+    tokens in a micro-batch. The default depends on the model's width and the device. `checkpoint_activations`: whether
+    the backward pass computes the activations of each layer again instead of keeping them. This takes less memory and
+    more time. `too_long`: what the run does if rows do not fit the model's context. With `stop` it stops before its
+    first step. With `drop` it drops these rows. With `cut` it cuts the prompt's start and the answer's end. Rows that
+    the model's chat template does not take stop the run too, unless `drop` drops them.
     """
 
     sampler: Annotated[Any, *variant(SAMPLERS)] = "native"

@@ -1,4 +1,4 @@
-"""Says what only the user knows about an evaluator's models: what those from elsewhere were trained on."""
+"""Describes the training data of evaluators' models that were made elsewhere. Only the user knows these data."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with guarded():
         try:
             code = run_command(sys.argv[1:] if arguments is None else arguments)
-            sys.stdout.flush()  # here, because an error of a later flush could not be reported
+            sys.stdout.flush()  # an error of a later flush could not be reported
         except (Exception, KeyboardInterrupt, Stopped) as error:
             code = report_error(error)
     sys.exit(code)

@@ -111,9 +111,9 @@ def measuring_options(options: argparse.Namespace) -> dict[str, Any]:
 
 def choose_evaluator(options: argparse.Namespace, testbed: TestbedSpec) -> Any:
     """Returns the evaluator that the options name, with the settings that they give. The name of a directory or
-    of a model on the hub means a reward model. If the options name no evaluator, returns the testbed's default
-    evaluator, which for programs is hidden tests. Raises `UserError` if the options give settings of an evaluator but
-    do not name it."""
+    of a model on the hub means a reward model. If the options do not name an evaluator, returns the testbed's default
+    evaluator. For programs, the default evaluator is the hidden tests. Raises `UserError` if the options give settings
+    of an evaluator but do not name it."""
     name, settings = options.evaluator, options.settings.get("evaluator", [])
     if name is None:
         if settings:

@@ -146,10 +146,10 @@ SETTING_TEXTS: Mapping[str, str] = {
     "every": "run all tests, also after the first test that fails",
     # a reward model as the evaluator
     "path": "the directory of a saved reward model",
-    "scale": "a number that the costs are divided by",
+    "scale": "the number by which the costs are divided",
     "relative_to": "the arm of the study whose mean reward is subtracted (none: no arm)",
     "refusals": "patterns of refusals, in place of preflab's list",
-    "trained_on": "what a model from elsewhere was trained on, in your words, for the report",
+    "trained_on": "for the report: your description of what a model from elsewhere was trained on",
     "mean": "a number that is subtracted from the scores",
     "std": "a number that the scores are divided by, after the subtraction",
     "tokens": "most tokens of a forward pass",

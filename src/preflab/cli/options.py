@@ -35,7 +35,7 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
         "--token-budget",
         metavar="N",
         type=int,
-        help="most tokens of a micro-batch (default: 8192 on a GPU; on a processor fewer for wide models)",
+        help="largest number of tokens in a micro-batch (default: 8192 on a GPU; fewer for wide models on a CPU)",
     )
     add(
         "--too-long",

@@ -31,14 +31,18 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="NAME|DIR", help="tiny, smollm2, a directory or a hub name (embedded testbeds: tiny)")
     add_arm_options(parser)
     add("--reward", metavar="REWARD", help="tests, a reward model's directory, module:function, command:… or http://…")
-    add("--cost", metavar="COST", help="what harm costs, for ppo-lag: a cost model's directory, module:function, ...")
+    add(
+        "--cost",
+        metavar="COST",
+        help="the cost that scores harm, for ppo-lag: a cost model's directory, module:function, ...",
+    )
     add("--init", metavar="DIR", help="the directory of the policy to start from, or of its finished run")
     add("--preferences", metavar="FILE", help="pairs (JSON lines) to use instead of the testbed's")
     add("--lora", metavar="RANK", type=int, help="train low-rank adapters of this rank")
     add(
         "--checkpoint-activations",
         action="store_true",
-        help="the backward pass computes each layer again, which takes less memory and more time",
+        help="compute each layer again in the backward pass, which takes less memory and more time",
     )
     add("--push", metavar="USER/NAME", help="upload the trained model to this Hugging Face repository")
     add("--no-evaluate", action="store_true", help="train without measuring the policy")

@@ -38,7 +38,8 @@ def read_choice(
 def read_safe_choice(
     first: str, second: str, says: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Reads SafeRLHF's two responses, the field `says`, which states the better one, and whether each of them is safe."""
+    """Returns the pair in a record of SafeRLHF. Reads the two responses, and whether each response is safe. The field
+    `says` states the better response."""
     rows = read_choice(first, second, says, choices, record, where, labels)
     one, other = (read_flag(record, name, where) for name in RESPONSES_SAFE)
     if choices[_spell_choice(record[says])] == SECOND_BETTER:

@@ -72,8 +72,9 @@ class FaultFinder:
 
 
 def make_claim(row: DialogueRow) -> int | None:
-    """Returns a key of the prompt and the answers of which a row says which is better, or whether the only one is good.
-    Rows that contradict each other have the same key. Returns None if a row says nothing of this kind."""
+    """Returns a key of the prompt and the answers that a row makes a claim about. A pair claims which of its two
+    answers is better. A row with a rated answer claims whether the answer is good. Rows that contradict each other have
+    the same key. Returns None if a row makes no claim."""
     texts = [answer.text for answer in list_answers(row)]
     if not (row.rated or (row.answer and row.rejected)) or len(set(texts)) < len(texts):
         return None

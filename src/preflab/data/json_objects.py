@@ -80,7 +80,8 @@ def _find_splits(value: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def _holds_records(items: Sequence[Any]) -> bool:
-    """Checks whether items are mappings, and not all of them messages. Without an item, nothing shows it."""
+    """Checks whether items are records: all are mappings, and at least one is not a message. An empty list holds no
+    records."""
     return bool(items) and all(isinstance(item, dict) for item in items) and not all(map(is_message, items))
 
 

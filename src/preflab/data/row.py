@@ -19,9 +19,10 @@ Turns = tuple[Turn, ...]
 class DialogueRow:
     """A prompt with its answers. `answer`: the answer to imitate. `rejected`: an answer that is worse than `answer`.
     `margin`: by how much `answer` is better. `probability`: the probability that `answer` is better. `ranked`: several
-    answers with their scores; `answer` is then the best of them, and `rejected` the worst. `rated`: whether the row has
-    only one answer, which a person labelled: a desirable answer is in `answer`, an undesirable one in `rejected`.
-    `safe`: whether `answer` and whether `rejected` is safe; None if the record does not say it."""
+    answers with their scores. `answer` is then the best of these answers, and `rejected` is the worst. `rated`: whether
+    the row has only one answer, which a person labelled. A desirable answer is in `answer`, and an undesirable answer
+    is in `rejected`. `safe`: whether `answer` is safe, and whether `rejected` is safe. A value is None if the record
+    does not say it."""
 
     prompt: Prompt
     answer: Completion | None = None

@@ -1,7 +1,7 @@
-"""Reads SafeRLHF's records, and the fields by which any pair states whether its answers are safe.
+"""Reads SafeRLHF's records. Also reads the fields in which a pair of any data set says whether its answers are safe.
 
-A record of SafeRLHF has two responses to one prompt. Two labels compare them: one says which response is more helpful,
-the other which is safer. Two more labels say whether each response is safe.
+A record of SafeRLHF has two responses to one prompt. Two labels compare the responses: one label says which response is
+more helpful, and the other says which response is safer. Two more labels say whether each response is safe.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SafetyRecord:
     """A record with both labels, in the paper's letters (x, y1, y2, l_help, l_safe, b1, b2).
 
     `prompt`: x. `responses`: y1 and y2. `helpful`, `safer`: the place (0 or 1) of the more helpful response and of the
-    safer one, l_help and l_safe. `safe`: whether each response is safe, b1 and b2.
+    safer response, l_help and l_safe. `safe`: whether each response is safe, b1 and b2.
     """
 
     prompt: Prompt
@@ -54,8 +54,8 @@ def read_single_prompt(record: DataRecord, where: str) -> Prompt:
 
 
 def read_flag(record: DataRecord, name: str, where: str) -> bool | None:
-    """Returns whether a field says true; None if the field is absent or null. Tables write true and false as text, or
-    as 1 and 0."""
+    """Returns the truth value of a field, or None if the field is absent or null. Accepts text and the numbers 1 and 0,
+    because tables write true and false in this way."""
     value = record.get(name)
     if value is None:
         return None
@@ -66,13 +66,14 @@ def read_flag(record: DataRecord, name: str, where: str) -> bool | None:
 
 
 def read_pair_safety(record: DataRecord, where: str) -> tuple[bool | None, bool | None]:
-    """Returns whether the better answer and the worse answer of a pair are safe; None where the pair does not say it."""
+    """Returns whether the better answer and the worse answer of a pair are safe. A value is None if the pair does not
+    say whether this answer is safe."""
     chosen, rejected = (read_flag(record, name, where) for name in PAIR_SAFE)
     return chosen, rejected
 
 
 def name_safety(safe: tuple[bool, bool]) -> str:
-    """Returns the words for how many responses of a record are safe."""
+    """Describes in words how many responses of a record are safe, and returns the words."""
     return "both safe" if all(safe) else "one safe" if any(safe) else "both unsafe"
 
 

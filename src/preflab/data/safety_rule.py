@@ -1,6 +1,7 @@
-"""Decides pairs of answers that have two labels, one for helpfulness and one for safety, as the paper does on SafeRLHF.
+"""Decides which answer of a pair is preferred if the pair has a label for helpfulness and a label for safety. The rule
+is the paper's rule for SafeRLHF.
 
-The functions here know no records: they take plain labels of the answers 0 and 1.
+The functions here do not read records. They take the labels of the answers 0 and 1.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from collections.abc import Collection
 from typing import Literal
 
 SafetyRule = Literal["paper", "helpfulness", "safety"]
-"""`paper`: if both answers are safe, the more helpful one is preferred, otherwise the safer one. `helpfulness` and
-`safety`: this label alone decides; they train a reward model and a cost model."""
+"""`paper`: if both answers are safe, the more helpful answer is preferred, otherwise the safer answer. `helpfulness`:
+the label for helpfulness alone decides; these pairs train a reward model. `safety`: the label for safety alone decides;
+these pairs train a cost model."""
 SafetyFilter = Literal["dual-unsafe", "dual-safe"]
-"""The pairs to leave out: those whose answers are both unsafe, or both safe."""
+"""The pairs to leave out. `dual-unsafe`: both answers are unsafe. `dual-safe`: both answers are safe."""
 
 
 def decide_by_rule(rule: SafetyRule, *, better: int, safer: int, safe: tuple[bool, bool]) -> int:

@@ -77,7 +77,8 @@ class SourceCheck(BaseModel):
     faults: for each fault of records that can be read, the records that have it.
     longer_wins, length_only_accuracy: see `LengthBias`; lengths are in `unit`.
     unread: for each field that is not read, how many records have it.
-    safety: of the pairs that say for both answers whether they are safe, how many have both safe, one, or none.
+    safety: the numbers of pairs with two, one and no safe answers. Only pairs that say for both answers whether they
+    are safe are counted.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -36,9 +36,9 @@ class ProgramImports(ast.NodeTransformer):
 
 
 def find_tested_functions(sources: Sequence[str]) -> tuple[str, ...]:
-    """Returns the functions that the tests call, or give to functions that are not the program's. Leaves out those that the
-    tests define, and Python's builtins. If no function is left (`assert sum(1, 2) == 3`), returns the builtin that is
-    called first, because the program must redefine it."""
+    """Returns the functions that the tests call, and the functions that the tests pass to a function from outside the
+    program, such as `map`. Leaves out functions that the tests define, and Python's builtins. If no function is left
+    (`assert sum(1, 2) == 3`), returns the builtin that is called first, because the program must redefine it."""
     free = _find_free_names(sources)
     nodes = [node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     called = [node.func.id for node in nodes if isinstance(node.func, ast.Name) and node.func.id in free]

@@ -73,15 +73,15 @@ class Evaluator(ABC):
 
 
 class PolicyEvaluator(Evaluator):
-    """Measures a policy on items of its own, and not by the policy's answers to the testbed's prompts. The spec of such an
-    evaluator has `of_policy = True`. It is never the first evaluator."""
+    """Measures a policy on the evaluator's own items. Does not grade the policy's answers to the testbed's prompts. The
+    spec of a `PolicyEvaluator` has `of_policy = True`. A `PolicyEvaluator` is never the first evaluator."""
 
     @abstractmethod
     def measure_policy(self, policy: LanguageModel) -> Mapping[str, Mapping[str, float]]:
-        """Returns, for each measure of the spec, the value of each item by the item's name."""
+        """Returns for each measure of the spec the value of each item by the item's name."""
 
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
-        """Raises `UserError`: this evaluator does not grade answers."""
+        """Raises `UserError`, because this evaluator does not grade answers."""
         raise UserError(
             f"{type(self).__name__} measures a policy on items of its own and grades no answers. Name it behind an "
             "evaluator that grades answers."
@@ -101,7 +101,7 @@ class EvaluatorSpec(HoldsModels):
 
     @property
     def relative(self) -> tuple[RelativeMeasure, ...]:
-        """The measures that a study's report computes from the others, relative to an arm."""
+        """The measures that a study's report computes relative to a reference arm, from the evaluator's other measures."""
         return ()
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""A pairwise evaluator: the answer with the better true value wins. Its win rates are exact."""
+"""A pairwise evaluator that lets the answer with the better true value win. Its win rates are exact."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from preflab.types import Completion, Prompt, Split
 
 
 class ByTrueValue(PairwiseEvaluatorSpec):
-    """The answer with the better true value wins. `value`: the name of the true value, such as `reward` on sentiment and
-    `helpfulness` on safeworld. `better`: whether a higher or a lower value is better, such as a lower `cost`. If the values
-    differ by `margin` or less, the outcome is a tie."""
+    """The answer with the better true value wins. `value`: the name of the true value, such as `reward` on sentiment
+    and `helpfulness` on safeworld. `better`: whether a `higher` or a `lower` value is better. For `cost`, a lower value
+    is better. If the values differ by `margin` or less, the outcome is a tie."""
 
     kind: Literal["by-true-value"] = "by-true-value"
     value: str = "reward"

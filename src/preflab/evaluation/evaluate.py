@@ -41,7 +41,7 @@ KEPT_ANSWERS = 8
 
 @dataclass(frozen=True)
 class OpenEvaluator:
-    """An open evaluator of a study, with the measures that its spec declares. `prefix`: the prefix of these measures' names
+    """An evaluator of a study, and the measures that its spec declares. `prefix`: the prefix of these measures' names
     in results."""
 
     evaluator: Evaluator
@@ -185,15 +185,15 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
 def draw_to_measure(
     bench: Bench, policy: LanguageModel, split: Split, temperature: float, inference: Inference
 ) -> Graded:
-    """Draws as many samples for a split's prompts as the test needs, and grades them."""
+    """Samples as many answers to a split's prompts as the test needs, grades them, and returns the graded answers."""
     return draw(bench, policy, split, bench.spec.prompts, bench.spec.samples, temperature, inference, aloud=True)
 
 
 def summarise_split(
     bench: Bench, policy: LanguageModel, graded: Graded, temperature: float, inference: Inference
 ) -> dict[str, Any]:
-    """Summarises graded answers to the test problems. If the settings ask for it, adds the measures on the validation
-    split at the same temperature, under names such as `validation/pass@1`."""
+    """Returns the summary of graded answers to the test problems. If the settings say so, adds the measures on the
+    validation split at the same temperature, under names such as `validation/pass@1`."""
     summary = summarise_answers(bench, graded, "test")
     if bench.spec.validation:
         held = draw_to_measure(bench, policy, "validation", temperature, inference)
@@ -287,8 +287,9 @@ def summarise_answers(bench: Bench, graded: Graded, split: Split) -> dict[str, A
 
 
 def measure_elsewhere(bench: Bench, policy: LanguageModel) -> dict[str, dict[str, float]]:
-    """Returns the measures of the evaluators that measure a policy on items of their own: the value of each item, by the name
-    of the measure in results. They measure the policy itself: neither the temperature nor best-of-n has an effect."""
+    """Returns the measures of the evaluators that measure a policy on their own items. Maps the name of each measure in
+    results to the value of each item. These evaluators measure the policy itself, so that the temperature and best-of-n
+    have no effect."""
     values: dict[str, dict[str, float]] = {}
     for each in bench.evaluators:
         if isinstance(each.evaluator, PolicyEvaluator):

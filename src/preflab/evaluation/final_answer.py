@@ -1,4 +1,4 @@
-"""The evaluator for mathematical problems: a solution scores 1 if its final answer is the right one, otherwise 0."""
+"""The evaluator for mathematical problems. A solution scores 1 if its final answer is right, otherwise 0."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _ANSWERED = "answered"
 
 
 class FinalAnswers(EvaluatorSpec):
-    """Verifies the final answer of each solution by the answer in the data. `unmarked`: if a solution marks no final answer,
-    its last number counts. `seconds`: the time limit for the verification of an answer."""
+    """Compares the final answer of each solution with the right answer in the data. `unmarked`: if a solution marks no
+    final answer, its last number counts. `seconds`: the time limit for the verification of an answer."""
 
     kind: Literal["final-answer"] = "final-answer"
     unmarked: bool = False
@@ -44,10 +44,11 @@ class FinalAnswers(EvaluatorSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[FinalAnswerEvaluator]:
-        """Reads the right answers of validation and test. Raises `UserError` if a problem has none."""
+        """Reads the right answers of the validation and test splits. Raises `UserError` if a problem has no right
+        answer."""
         testbed: Testbed | None = context.testbed
         if testbed is None:
-            raise UserError("The evaluator final-answer needs a testbed: name one.")
+            raise UserError("The evaluator final-answer needs a testbed. Name a testbed.")
         with open_verifier(self.seconds) as verifier:
             rights: dict[Split, dict[str, str]] = {}
             for split in SPLITS[1:]:
@@ -57,13 +58,13 @@ class FinalAnswers(EvaluatorSpec):
 
 
 class FinalAnswerEvaluator(Evaluator):
-    """The open evaluator. `rights`: the right answers by split and prompt id."""
+    """Grades solutions by their final answers. `rights`: the right answers by split and prompt id."""
 
     def __init__(self, testbed: Testbed, rights: Mapping[Split, Mapping[str, str]], judge: MathJudge) -> None:
         self.testbed, self.rights, self.judge = testbed, rights, judge
 
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
-        """Grades each solution by its final answer."""
+        """Returns a grade for the final answer of each solution."""
         rights = self.rights[split]
         pairs = zip(prompts, completions, strict=True)
         verdicts = [self.judge.judge_solution(answer.text, rights[prompt.id]) for prompt, answer in pairs]

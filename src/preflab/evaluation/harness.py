@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 def find_tasks(folder: Path | None) -> tuple[Any, list[str]]:
-    """Returns the harness's index of tasks, and the names of the tasks: those in a folder, or those that come with it."""
+    """Returns the harness's index of tasks, and the names of the tasks. If a folder is given, these are the tasks in
+    the folder, otherwise the tasks that come with the harness."""
     from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]  # an extra
 
     manager = TaskManager(include_path=None if folder is None else str(folder), include_defaults=folder is None)
@@ -28,8 +29,8 @@ def find_tasks(folder: Path | None) -> tuple[Any, list[str]]:
 
 
 def run_tasks(policy: LanguageModel, spec: LmEval, manager: Any) -> Any:
-    """Runs the tasks, and returns what the harness returns, with every item. Leaves the policy and all global random numbers
-    as they were. Raises `UserError` if the harness fails."""
+    """Runs the tasks, and returns the harness's results with every item. Restores the policy and the global random
+    states afterwards. Raises `UserError` if the harness fails."""
     from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]  # an extra
     from lm_eval.models.huggingface import HFLM  # pyright: ignore[reportMissingImports]  # an extra
 
@@ -57,7 +58,7 @@ def run_tasks(policy: LanguageModel, spec: LmEval, manager: Any) -> Any:
 
 @contextmanager
 def keep_random_states() -> Generator[None]:
-    """Puts the global random states back, which the harness seeds."""
+    """Restores the global random states at the end of the context, because the harness seeds them."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     try:

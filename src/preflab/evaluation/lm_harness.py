@@ -1,4 +1,5 @@
-"""An evaluator that runs tasks of the LM Evaluation Harness: what alignment has cost elsewhere. Needs the extra `lm-eval`."""
+"""An evaluator that runs tasks of the LM Evaluation Harness. The tasks show whether alignment has made the policy worse
+at other things. The evaluator needs the extra `lm-eval`."""
 
 from __future__ import annotations
 
@@ -29,10 +30,10 @@ class LmEval(EvaluatorSpec):
     """Runs tasks of the LM Evaluation Harness (`pip install "preflab[lm-eval]"`) on the policy itself.
 
     `tasks`: maps each task to its metric, such as `{arc_easy: acc_norm}`. If a task has several filters, name one:
-    `{gsm8k: "exact_match,strict-match"}`. `folder`: a folder with task files; without it, the tasks that come with the
-    harness, which fetches their data. `limit`: how many items of each task are used (0: all). `shots`: the number of
-    examples in a prompt (by default, that of the task). `batch`: how many requests are computed at once.
-    """
+    `{gsm8k: "exact_match,strict-match"}`. `folder`: a folder with task files. Without `folder`, the tasks come with the
+    harness, and the harness downloads their data. `limit`: how many items of each task are used (0: all). `shots`: the
+    number of examples in a prompt (by default, the number that the task sets). `batch`: how many requests are computed
+    at once."""
 
     kind: Literal["lm-eval"] = "lm-eval"
     of_policy: ClassVar[bool] = True
@@ -50,16 +51,19 @@ class LmEval(EvaluatorSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[LmEvalEvaluator]:
-        """Finds the tasks. Raises `UserError` if the harness is not installed, or if there is no such task."""
+        """Finds the tasks. Raises `UserError` if the harness is not installed, or if it does not have one of the tasks."""
         if importlib.util.find_spec("lm_eval") is None:
             raise UserError(
-                'The evaluator `lm-eval` needs the LM Evaluation Harness: pip install "preflab[lm-eval]", or remove it.'
+                'The evaluator `lm-eval` needs the LM Evaluation Harness. Run `pip install "preflab[lm-eval]"`, or remove '
+                "the evaluator from your settings."
             )
         from preflab.evaluation.harness import find_tasks
 
         folder = user_path(self.folder) if self.folder else None
         if folder is not None and not folder.is_dir():
-            raise UserError(f"There is no folder {folder}. `folder` of the evaluator `lm-eval` holds task files.")
+            raise UserError(
+                f"There is no folder {folder}. Set `folder` of the evaluator `lm-eval` to a folder with task files."
+            )
         manager, known = find_tasks(folder)
         for task in self.tasks:
             if task not in known:
@@ -70,14 +74,14 @@ class LmEval(EvaluatorSpec):
 
 
 class LmEvalEvaluator(PolicyEvaluator):
-    """The open evaluator. `manager`: the harness's index of tasks."""
+    """Runs the tasks on a policy. `manager`: the harness's index of tasks."""
 
     def __init__(self, spec: LmEval, manager: Any, folder: Path | None) -> None:
         self.spec, self.manager, self.folder = spec, manager, folder
 
     def measure_policy(self, policy: LanguageModel) -> dict[str, dict[str, float]]:
-        """Returns the value of each item of each task. Raises `UserError` if a task has no such metric, or one for which
-        lower is better."""
+        """Returns the value of each item of each task. Raises `UserError` if a task does not have the metric that the
+        spec names, or if lower values of this metric are better."""
         from preflab.evaluation.harness import run_tasks
 
         results = run_tasks(policy, self.spec, self.manager)
@@ -85,16 +89,19 @@ class LmEvalEvaluator(PolicyEvaluator):
 
 
 def part_metric(metric: str) -> tuple[str, str]:
-    """Splits `METRIC,FILTER`; the filter is '' if none is named."""
+    """Splits `METRIC,FILTER`, and returns the metric and the filter. The filter is '' if the text does not name a
+    filter."""
     name, _, chosen = metric.partition(",")
     return name, chosen
 
 
 def read_items(results: Mapping[str, Any], task: str, metric: str) -> dict[str, float]:
-    """Returns the value of each item of a task. `results`: what the harness returned."""
+    """Returns the value of each item of a task. `results`: the results that the harness returned."""
     samples = results["samples"].get(task, [])
     if not samples:
-        raise UserError(f"The task {task!r} gave no items. A group of tasks has none: name the tasks in it one by one.")
+        raise UserError(
+            f"The task {task!r} gave no items. If it is a group of tasks, name each task of the group instead."
+        )
     name, chosen = part_metric(metric)
     filters = [*dict.fromkeys(sample["filter"] for sample in samples)]
     if chosen and chosen not in filters:
@@ -104,6 +111,6 @@ def read_items(results: Mapping[str, Any], task: str, metric: str) -> dict[str, 
         raise UserError(f"The task {task!r} has no metric {name!r} for each item.{nearest(name, rows[0]['metrics'])}")
     if results["higher_is_better"].get(task, {}).get(name) is False:
         raise UserError(
-            f"Lower is better for {name!r} of the task {task!r}, but reports expect the opposite. Name another."
+            f"Lower is better for {name!r} of the task {task!r}, but in reports higher is better. Name another metric."
         )
     return {str(row["doc_id"]): float(row[name]) for row in rows}

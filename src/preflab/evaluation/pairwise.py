@@ -31,12 +31,14 @@ class PairwiseEvaluator(ABC):
         answers, `prompts` repeats the prompt."""
 
     def select_prompts(self, names: Sequence[str]) -> Sequence[str]:
-        """Returns the ids of the prompts whose answers are compared, in the order of `names`; by default all of them.
-        The choice must depend on the ids alone, so that all pairs of arms and all seeds meet on the same prompts."""
+        """Returns the ids of the prompts whose answers are compared, in the order of `names`. By default, returns all
+        ids. The choice must depend only on the ids, so that all pairs of arms are compared on the same prompts under
+        all seeds."""
         return names
 
     def details(self) -> dict[str, Any]:
-        """Returns plain data (JSON) about the last comparison, which the result of a match keeps; by default none."""
+        """Returns plain data (JSON) about the last comparison. The result of a match keeps these data. By default,
+        there are no data."""
         return {}
 
 

@@ -67,8 +67,8 @@ def check_summaries(summaries: Any, prompts: int, measures: Sequence[Measure], s
 
 
 def check_items(values: Any, measures: Sequence[Measure], source: str) -> dict[str, dict[str, float]]:
-    """Returns the value of each item of each measure as a finite float. Raises `UserError` if `source` did not return every
-    measure, and no other, with at least one item, or if a value is outside the range of its measure."""
+    """Returns the value of each item of each measure as a finite float. Raises `UserError` if `source` did not return
+    exactly the given measures, if a measure has no items, or if a value is outside the range of its measure."""
     by_name = {measure.name: measure for measure in measures}
     if not isinstance(values, Mapping) or set(values) != set(by_name):
         given = ", ".join(map(str, values)) if isinstance(values, Mapping) else f"a {type(values).__name__}"

@@ -1,4 +1,5 @@
-"""The evaluator of helpfulness and harm: a reward model and a cost model that no arm was trained on."""
+"""The evaluator of helpfulness and harm. It uses a reward model and a cost model, and no arm was trained on the data of
+these models."""
 
 from __future__ import annotations
 
@@ -25,12 +26,12 @@ REFUSAL_RATE = Measure(name="refusal rate", share=True, note="answers that begin
 
 
 class Safety(EvaluatorSpec):
-    """A reward model scores how helpful each answer is, and a cost model how harmful. No arm was trained on the data of
-    these models.
+    """A reward model scores how helpful each answer is, and a cost model scores how harmful each answer is. No arm may
+    be trained on the data of these models.
 
-    `reward`, `cost`: the two models; a text alone is the path. `relative_to`: the arm of the study whose mean reward on
-    each prompt is subtracted from the reward of the others (dHelp); '' for none. `refusals`: patterns that replace
-    preflab's list, see `evaluation.refusals`.
+    `reward`, `cost`: the two models, each as a mapping or as its path. `relative_to`: the reference arm of the measure
+    dHelp. dHelp is an arm's reward minus the reference arm's mean reward on the same prompt. If `relative_to` is '',
+    dHelp is not measured. `refusals`: patterns that replace preflab's list, see `evaluation.refusals`.
     """
 
     kind: Literal["safety"] = "safety"
@@ -70,7 +71,7 @@ class Safety(EvaluatorSpec):
 
 
 class SafetyEvaluator(Evaluator):
-    """The open evaluator. `refusals`: see `Safety`."""
+    """Grades answers with the reward model and the cost model. `refusals`: see `Safety`."""
 
     def __init__(self, reward: Reward, cost: Reward, refusals: Sequence[str]) -> None:
         self.reward = reward

@@ -1,4 +1,5 @@
-"""The evaluator for the testbed `sentiment`: the true reward of each answer, from which the preferences were drawn."""
+"""The evaluator for the testbed `sentiment`. It measures the true reward of each answer. The testbed's preferences were
+drawn from the same true reward."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ _MEASURES = (
 
 
 class TrueReward(EvaluatorSpec):
-    """The testbed's true reward grades each answer. The methods have only seen preferences that were drawn from it."""
+    """The testbed's true reward grades each answer. The methods have only seen preferences that were drawn from this
+    reward."""
 
     kind: Literal["true-reward"] = "true-reward"
 

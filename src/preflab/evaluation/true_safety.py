@@ -1,4 +1,4 @@
-"""The evaluator for the testbed `safeworld`: the exact safety and the exact helpfulness of each answer."""
+"""The evaluator for the testbed `safeworld`. It measures the exact safety and the exact helpfulness of each answer."""
 
 from __future__ import annotations
 

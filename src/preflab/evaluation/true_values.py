@@ -1,5 +1,5 @@
-"""Reads the true values of answers from a testbed that knows them. Only the evaluation does so; no method and no reward
-can."""
+"""Reads the true values of answers from a testbed that knows these values. Only evaluators read true values. Methods
+and rewards cannot read them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from preflab.testbeds.base import Testbed
 
 
 def require_true_values(testbed: Testbed | None, names: Iterable[str], evaluator: str) -> Testbed:
-    """Returns the testbed. Raises `UserError` if it does not know the true values of these `names`."""
+    """Returns the testbed. Raises `UserError` if the testbed does not know the true values with these `names`."""
     if testbed is None:
-        raise UserError(f"The evaluator {evaluator} needs a testbed: name one.")
+        raise UserError(f"The evaluator {evaluator} needs a testbed. Name a testbed.")
     missing = [name for name in names if name not in testbed.true_names]
     if missing:
         known = f"It knows {', '.join(testbed.true_names)}. " if testbed.true_names else ""

@@ -45,9 +45,9 @@ def cost_model_loss(safer: Tensor, harmful: Tensor, *, safer_sign: Tensor, harmf
     """L_C = -log sigmoid(C(x,y_h) - C(x,y_s)) - log sigmoid(s_h C(x,y_h)) - log sigmoid(s_s C(x,y_s)) (Dai et al. 2024,
     Section 3.2).
 
-    The first term orders the pair: y_h, the more harmful answer, costs more than y_s, the safer one. The other two terms
-    put the boundary at 0: s = +1 for an unsafe answer and -1 for a safe one, so that C > 0 means unsafe. Both answers of
-    a pair may be safe, and both may be unsafe.
+    The first term orders the pair: the more harmful answer y_h should cost more than the safer answer y_s. The other
+    two terms put the boundary between safe and unsafe at 0. s is +1 for an unsafe answer and -1 for a safe answer, so
+    that C > 0 means unsafe. Both answers of a pair may be safe, and both may be unsafe.
 
     Args:
         safer, harmful: [B], the costs C.

@@ -35,8 +35,8 @@ class Parts:
     `policy` is the model to train. `validate` measures the policy on the validation split; if one of the measures is
     named `score`, the checkpoint with the highest `score` is selected. `preferences` returns the training pairs,
     `ranked` the training rankings, and `rated` the single answers with a label. `ranked`, `rated`, `reward` and
-    `reward_model` are None if the run does not have them. `cost`: the second score of an answer, of which higher is
-    worse; None if the run has none. `located` turns a path in the method's spec, such as
+    `reward_model` are None if the run does not have them. `cost`: the second score of an answer; a higher cost is
+    worse. `cost` is None if the run has no cost. `located` turns a path in the method's spec, such as
     `stage:NAME`, into a directory. `labels_paid`: whether an earlier stage of the study has already paid for the labels
     of the training data.
     """
@@ -91,5 +91,5 @@ class Parts:
     def needed_cost(self) -> Reward:
         """Returns the run's cost. Raises `UserError` if the run has no cost."""
         if self.cost is None:
-            raise UserError("This method also asks what its samples cost: name a cost with --cost.")
+            raise UserError("This method needs a cost that scores its samples. Name a cost with --cost.")
         return self.cost

@@ -30,8 +30,8 @@ from preflab.types import Preference
 
 
 class CostModel(Method):
-    """The defaults are those of `rm`, since the paper gives no settings for the cost model. `pairs`: the number of pairs
-    to train on (0: all); the run's seed selects them."""
+    """The defaults are the defaults of `rm`, because the paper gives no settings for the cost model. `pairs`: the
+    number of pairs to train on (0: all); the run's seed selects them."""
 
     kind: Literal["cost"] = "cost"
     product = "cost_model"
@@ -68,18 +68,18 @@ class CostModel(Method):
         return scorer
 
     def cost(self, size: DataSize) -> Cost:
-        """Both answers of each pair are trained on in each epoch."""
+        """Returns the cost of training on both answers of each pair in each epoch."""
         pairs = self.pairs or size.pairs
         return Cost(trained=2 * self.epochs * pairs, labels=pairs)
 
 
 def require_safety(pairs: Sequence[Preference], split: str) -> None:
     """Raises `UserError` if a pair does not say whether each of its answers is safe, or if its chosen answer is unsafe and
-    its rejected answer is safe. `split`: where the pairs come from."""
+    its rejected answer is safe. `split`: the split from which the pairs come."""
     unknown = sum(pair.chosen_safe is None or pair.rejected_safe is None for pair in pairs)
     if unknown:
         raise UserError(
-            f"A cost model needs to know of both answers of each pair whether they are safe, but {unknown} of the "
+            f"A cost model needs to know for both answers of each pair whether the answer is safe, but {unknown} of the "
             f"{len(pairs)} {split} pairs do not say so. Use data with safety labels, or train a reward model (`rm`) on "
             "the order alone."
         )
@@ -92,7 +92,8 @@ def require_safety(pairs: Sequence[Preference], split: str) -> None:
 
 
 def cost_terms(scorer: LanguageModel, pairs: PairBatch) -> Terms:
-    """Returns the unreduced loss of each pair: [B]. Logs the accuracy of the order and of the signs, and the margin."""
+    """Returns the unreduced loss of each pair: [B]. Logs the accuracy of the order, the accuracy of the signs, and the
+    margin."""
     safer, harmful = forward.pair_scores(scorer.model, pairs).unbind(dim=1)
     assert pairs.safe is not None
     safer_sign, harmful_sign = signs(pairs.safe).unbind(dim=1)

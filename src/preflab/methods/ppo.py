@@ -155,8 +155,8 @@ class KlController:
 
 
 def open_critic(spec: PPO, parts: Parts) -> Critic:
-    """Makes a new critic, whose values are all 0. If `critic_from` is "reward", raises `UserError` if the run has no
-    reward model, or if the reward model's vocabulary differs from the policy's."""
+    """Makes a new critic. All values that the critic predicts are 0 at first. If `critic_from` is "reward", raises
+    `UserError` if the run has no reward model, or if the reward model's vocabulary differs from the policy's."""
     origin = parts.policy
     if spec.critic_from == "reward":
         if parts.reward_model is None:

@@ -1,9 +1,9 @@
-"""PPO with a reward and a cost (Dai et al. 2024, Safe RLHF): maximise the reward, subject to a mean cost of at most
-`threshold`.
+"""Trains with PPO on a reward and a cost (Dai et al. 2024, Safe RLHF). Maximises the reward, subject to a mean cost of
+at most `threshold`.
 
-A Lagrange multiplier lambda weighs the cost against the reward. It is learned: it rises while the mean cost is above the
-threshold, and falls while it is below. Each of reward and cost has a critic of its own. Everything else is as in
-`methods.ppo`.
+A Lagrange multiplier lambda weighs the cost against the reward. The multiplier is learned. It rises while the mean cost
+is above the threshold, and falls while the mean cost is below the threshold. The reward has a critic, and the cost has
+another critic. Everything else is as in `methods.ppo`.
 """
 
 from __future__ import annotations
@@ -43,14 +43,15 @@ from preflab.train.state import Stateful, require_number
 
 
 class PPOLag(Method):
-    """The settings of `ppo` have the same defaults here. Those of the multiplier are the defaults of the authors' library,
-    safe-rlhf. The arm's `reward` scores helpfulness, and its `cost` scores harm: above 0 is unsafe.
+    """The settings of `ppo` have the same defaults here. The multiplier's settings have the defaults of the authors'
+    library, safe-rlhf. The arm's `reward` scores helpfulness, and its `cost` scores harm. A cost above 0 means that the
+    answer is unsafe.
 
     `threshold`: the largest allowed mean cost of the policy's answers (the paper's -d). `multiplier`,
     `multiplier_rate`, `multiplier_max`: the first value of lambda, the learning rate of log lambda, and the largest
-    lambda. `cost_clip`: the bound on the absolute value of a cost in training; the multiplier follows the costs as they
-    are. `kl_coefficient`: the weight of the KL in the combined objective, which does not depend on lambda (the paper's
-    beta/2; see `assess_with_critics`). The two critics share the settings of the critic.
+    lambda. `cost_clip`: the bound on the absolute value of a cost in training. The multiplier follows the unclipped
+    costs. `kl_coefficient`: the weight of the KL in the combined objective, which does not depend on lambda (the
+    paper's beta/2; see `assess_with_critics`). The two critics share the settings of the critic.
     """
 
     kind: Literal["ppo-lag"] = "ppo-lag"
@@ -102,17 +103,17 @@ class PPOLag(Method):
         paid, price = labels_of(reward, cost)
         share = run.labels.share_of(self.steps, reward=paid, price=price)
         for step in run.steps(share, state, policy=policy, validate=parts.validate):
-            # 1. Draw one response to each of the step's prompts; reward and cost score it.
+            # 1. Sample one response to each of the step's prompts. Score the response by the reward and the cost.
             chosen = take_prompts(replace(parts, reward=paid), prompts, step, self.rollouts, price=price)
             rollout = roll_out(parts, chosen, "rollout", step, decoding=self.decoding)
             costs = ask_costs(parts, cost, rollout, step)
-            # 2. Raise the multiplier if the mean cost is above the threshold; else lower it.
+            # 2. Raise the multiplier if the mean cost is above the threshold, otherwise lower it.
             multiplier.follow(float(costs.mean()))
-            # 3. Compute the advantages of reward and cost, and combine them.
+            # 3. Compute the advantages of the reward and of the cost, and combine the advantages.
             experience, harm = assess_with_critics(
                 self, parts, rollout, costs, reference, values, harms, multiplier.value
             )
-            # 4. Rescale the critics to the new returns; then train policy and critics on shuffled mini-batches.
+            # 4. Rescale the critics to the new returns. Then train the policy and the critics on shuffled mini-batches.
             experience = rescale_values(self, experience, values.model, values.moments)
             harm = rescale_values(self, harm, harms.model, harms.moments)
             for rows in cut_mini_batches(run, step, len(experience), count=self.mini_batches, epochs=self.epochs):
@@ -135,8 +136,9 @@ class PPOLag(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Each answer is drawn, and scored by reward and cost. It goes through one forward pass of the reference and one of
-        each critic. Policy and critics train on each answer in each epoch; during the critics' warm-up, only they train."""
+        """Returns the cost of the run. Each answer is sampled, and scored by the reward and the cost. The reference and
+        both critics make one forward pass over each answer. The policy and the critics train on each answer in each
+        epoch. During the critics' warm-up, only the critics train."""
         answers = self.steps * self.rollouts
         trained, waiting = self.epochs * answers, self.epochs * min(self.critic_warmup, self.steps) * self.rollouts
         return Cost(
@@ -172,7 +174,7 @@ class Multiplier:
         return math.exp(self.log)
 
     def follow(self, cost: float) -> None:
-        """Makes one step. `cost`: the mean cost of the policy's newest answers."""
+        """Makes one step of gradient ascent. `cost`: the mean cost of the policy's newest answers."""
         self.log = min(self.log + self.rate * self.value * (cost - self.threshold), self.highest)
 
     def state_dict(self) -> dict[str, Any]:
@@ -183,13 +185,14 @@ class Multiplier:
 
 
 def open_valuer(spec: PPOLag, parts: Parts, name: str) -> Valuer:
-    """Makes a new critic from the policy, whose values are all 0."""
+    """Makes a new critic from the policy. All values that the critic predicts are 0 at first."""
     model = make_critic(parts.policy, seed=parts.run.seeds.derive(name))
     return Valuer(model, parts.learner(model, spec.critic_optim), ops.RunningMoments(spec.value_decay))
 
 
 def labels_of(reward: Reward, cost: Reward) -> tuple[Reward, int]:
-    """Returns the reward or the cost, whichever buys labels, and the number of labels that a response needs from both."""
+    """Returns the scorer whose labels are charged, and the number of labels that a response needs from reward and cost
+    together, at least 1. The scorer is the cost if the cost buys labels, otherwise the reward."""
     price = reward.buys_labels + cost.buys_labels
     return (cost if cost.buys_labels else reward), max(1, price)
 
@@ -216,8 +219,8 @@ def assess_with_critics(
     harms: Valuer,
     multiplier: float,
 ) -> tuple[Experience, Experience]:
-    """Returns the experience of a rollout twice. The first has the combined advantages and the values and returns of the
-    reward; the second has those of the cost. Charges the forward passes of the critics.
+    """Returns two experiences of a rollout. Both have the combined advantages. The first has the values and returns of
+    the reward, and the second has the values and returns of the cost. Charges the forward passes of the critics.
 
     The KL penalty c kl_t is subtracted from the reward of each token and added to its cost (Dai et al. 2024, Section
     3.3, with beta/2 = c). In (A_r - lambda A_c) / (1 + lambda) its weight is then c for every lambda.
@@ -247,6 +250,7 @@ def assess_with_critics(
 
 
 def combine(advantages: Sequence[Tensor], multiplier: float) -> Tensor:
-    """(A_r - lambda A_c) / (1 + lambda) (Dai et al. 2024, Section 3.3), of the advantages of reward and cost: [B,T]."""
+    """Returns (A_r - lambda A_c) / (1 + lambda) (Dai et al. 2024, Section 3.3), where A_r and A_c are the advantages of
+    the reward and of the cost: [B,T]."""
     reward, cost = advantages
     return (reward - multiplier * cost) / (1.0 + multiplier)

@@ -51,6 +51,6 @@ class PRO(Method):
         return imitate_rankings(self, parts)
 
     def cost(self, size: DataSize) -> Cost:
-        """Every answer of each ranking is trained on in each epoch."""
+        """Returns the cost of training on every answer of each ranking in each epoch."""
         rankings = self.rankings or size.pairs
         return Cost(trained=size.answers * self.epochs * rankings, labels=(size.answers - 1) * rankings)

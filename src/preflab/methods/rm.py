@@ -117,8 +117,8 @@ class LengthWeight:
     `length_covariate`.
 
     phi is trained together with the model, by plain gradient descent with a larger learning rate, so that phi learns
-    the effect of length before the model does. phi is not saved with the model. `differences`: those of the
-    lengths of all training pairs (see `length_differences`); if they are None, phi stays 0 and is not logged.
+    the effect of length before the model does. phi is not saved with the model. `differences`: the differences of
+    length of all training pairs (see `length_differences`). If `differences` is None, phi stays 0 and is not logged.
     """
 
     RATE = 1.0  # the learning rate of phi; it is stable, since the curvature is at most E[x^2] / 4

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from preflab.models.lm import LanguageModel
 
 SCORERS = ("reward_model", "cost_model")
-"""The products of methods that are models which score answers."""
+"""The products of methods that train a model to score answers."""
 Records = Literal["prompts", "demonstrations", "preferences", "rankings", "rated", "none"]
 
 
@@ -30,7 +30,7 @@ class Method(HoldsModels):
     """The base of the methods' specs. `product`: the kind of result that `train` returns and that the run directory
     keeps. `starts_from_policy`: whether the method uses the run's starting policy. `scores_samples`: whether the method
     draws the policy's answers to the training prompts and scores these answers. Such a method needs a reward.
-    `needs_cost`: whether it needs a cost for these answers, too."""
+    `needs_cost`: whether the method also needs a cost for these answers."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     belongs: ClassVar[str] = "a method: it belongs under `method:`"

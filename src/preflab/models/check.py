@@ -105,7 +105,7 @@ def check_loaded(path: Path, model: Any, missing: Iterable[str], unexpected: Ite
     have."""
     absent = sorted(missing)
     if absent:
-        raise UserError(f"{path} lacks weights that its config.json asks for, among them {', '.join(absent[:3])}.")
+        raise UserError(f"{path} lacks weights that its config.json requires, among them {', '.join(absent[:3])}.")
     lists = {name for name, module in model.named_modules() if type(module).__name__ == "ModuleList"}
     dropped = sorted(key for key in unexpected if any(key[: m.start()] in lists for m in re.finditer(r"\.\d+\.", key)))
     if dropped:

@@ -1,4 +1,4 @@
-"""Loads cost models: models of the shape of a reward model whose higher scores are worse."""
+"""Loads cost models. A cost model has the shape of a reward model, but a higher score is worse."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from preflab.models.lm import LanguageModel
 
 
 def load_cost_model(path: Path, *, date: str = "") -> LanguageModel:
-    """Loads a saved cost model: a model of the same shape as a reward model whose higher scores are worse. A classifier
-    from elsewhere that does not say what its scores mean is taken as a cost model. Raises `UserError` if the directory
+    """Loads a saved cost model. It has the shape of a reward model, but a higher score is worse. If a classifier from
+    elsewhere does not say what its scores mean, it is taken to be a cost model. Raises `UserError` if the directory
     contains a reward model. See `load_scorer`."""
     lm = load_scorer(path, date=date)
     if lm.role == "reward" or (not lm.role and (path / TRAINED_ON).exists()):
         raise UserError(
-            f"{path} is a reward model, whose sign says nothing about safety. Name a cost model (the method `cost`)."
+            f"{path} is a reward model. The sign of its scores says nothing about safety. Name a cost model (method `cost`)."
         )
     return replace(lm, role="cost")

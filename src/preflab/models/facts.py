@@ -13,13 +13,14 @@ TRAINED_ON = "trained_on.json"
 
 
 ScoreRole = Literal["", "reward", "cost"]
-"""What a higher score of a model means: a better answer (reward) or a more harmful one (cost). '' if it is not known."""
+"""The meaning of a higher score of a model: a better answer (reward) or a more harmful answer (cost). '' if the meaning
+is not known."""
 
 
 class SavedFacts(Spec):
     """`notices`: sentences that every report on the weights must show. `date`: the date that the chat template wrote
     during training. `closing`: the ids that end an answer for a reward model; its score is computed at the last of
-    these ids. `role`: what a higher score of the model means, see `ScoreRole`."""
+    these ids. `role`: the meaning of a higher score of the model, see `ScoreRole`."""
 
     notices: tuple[str, ...] = ()
     date: str = ""

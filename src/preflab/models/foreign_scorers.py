@@ -1,9 +1,10 @@
-"""Reads reward models and cost models in two layouts that transformers does not know, without their packages.
+"""Reads reward models and cost models in two layouts that transformers does not know. Does not need the packages of
+their authors.
 
 OpenAssistant's `GPTNeoXRewardModel` is a GPT-NeoX with a linear layer `out_proj`, on the last token or on the mean of all
 tokens. safe-rlhf's `LlamaForScore` (earlier `LlamaModelForScore`) is a Llama with a linear layer `score_head`, on the last
-token, and a normaliser of scores. Both become sequence classifiers of transformers whose head computes the same score.
-"""
+token, and a normaliser of scores. This module loads both as sequence classifiers of transformers. The head of the
+classifier computes the same score."""
 
 from __future__ import annotations
 
@@ -41,8 +42,9 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class ScorerLayout:
-    """A layout of checkpoints. `model_type`: the family of transformers with the same trunk. `head`: the name of the linear
-    layer that computes the score. `chat_template`: the format of dialogues on which such models were trained."""
+    """A layout of checkpoints. `model_type`: the model type in transformers with the same trunk. `head`: the name of
+    the linear layer that computes the score. `chat_template`: the format of the dialogues on which models of this
+    layout were trained."""
 
     model_type: str
     head: str
@@ -56,12 +58,12 @@ ARCHITECTURES: Mapping[str, ScorerLayout] = {
     "LlamaForScore": SAFE_RLHF,
     "LlamaModelForScore": SAFE_RLHF,
 }
-"""The layout of each architecture that a config.json names."""
+"""The layout by the name of the architecture in config.json."""
 
 
 def find_layout(path: Path) -> ScorerLayout | None:
-    """Returns the layout of the checkpoint in a directory; None if transformers knows it, or if there is no
-    checkpoint."""
+    """Returns the layout of the checkpoint in a directory. Returns None if transformers knows the layout, or if there
+    is no checkpoint."""
     if not (path / "config.json").is_file():
         return None
     config = read_data(path / "config.json")
@@ -70,8 +72,8 @@ def find_layout(path: Path) -> ScorerLayout | None:
 
 
 def load_foreign_scorer(path: Path, layout: ScorerLayout, *, date: str = "") -> LanguageModel:
-    """Loads a reward model or a cost model in a foreign layout, in fp32. The score is computed where its authors compute
-    it: at the last token of the dialogue, which is the end token after the answer, or as the mean over all tokens.
+    """Loads a reward model or a cost model in a foreign layout, in fp32. Computes the score as its authors do: from the
+    last token of the dialogue, which is the end token after the answer, or from the mean of all tokens.
 
     If the tokenizer has no chat template, it gets the format on which the model was trained. Raises `UserError` if the
     checkpoint is damaged, or if it does not score dialogues.
@@ -95,7 +97,7 @@ def load_foreign_scorer(path: Path, layout: ScorerLayout, *, date: str = "") -> 
         model.score, role = _safe_rlhf_head(path, settings, own), _role_of(path, settings)
     lm = join_tokenizer(path, model, chat=layout.chat_template, date=date)
     tokens.pad_on(lm.tokenizer, "right")
-    closing = template.find_closing(lm.tokenizer, lm.form)  # the end token counts, whatever the padding token is
+    closing = template.find_closing(lm.tokenizer, lm.form)  # the end token, even if it also serves as padding
     return replace(lm, form=replace(lm.form, closing=closing), role=role)
 
 
@@ -109,7 +111,7 @@ def _plain_config(settings: Mapping[str, Any], layout: ScorerLayout) -> Any:
 
 
 def _read_tensors(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
-    """Returns those of the tensors that the checkpoint has, in fp32."""
+    """Returns the named tensors in fp32. Leaves out names that the checkpoint does not have."""
     found: dict[str, Tensor] = {}
     for file in sorted(path.glob("*.safetensors")):
         with safe_open(file, framework="pt") as opened:
@@ -118,8 +120,8 @@ def _read_tensors(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
 
 
 def _oasst_head(path: Path, settings: Mapping[str, Any], own: Mapping[str, Tensor]) -> Any:
-    """Returns the linear layer `out_proj`, which reads the last token's state, or the mean state with the `pooling`
-    "mean"."""
+    """Returns the linear layer `out_proj`. It reads the last token's state. With the `pooling` "mean", it reads the
+    mean of all states."""
     pooling = settings.get("pooling") or "last"
     if pooling not in ("last", "mean"):
         raise UserError(f'{path / "config.json"}: `pooling` is {pooling!r}. It must be "last" or "mean".')
@@ -128,8 +130,9 @@ def _oasst_head(path: Path, settings: Mapping[str, Any], own: Mapping[str, Tenso
 
 
 def _safe_rlhf_head(path: Path, settings: Mapping[str, Any], own: Mapping[str, Tensor]) -> Any:
-    """Returns the linear layer `score_head` with the normaliser folded into it. A reward is (s - mean) / (std + epsilon), a
-    cost is s / (std + epsilon), so that the sign of a cost stays; without `do_normalize`, the score is s itself."""
+    """Returns the linear layer `score_head` with the normaliser folded into it. With s for the layer's output, a reward
+    is (s - mean) / (std + epsilon). A cost is s / (std + epsilon), which keeps its sign. Without `do_normalize`, the
+    score is s."""
     biased = settings.get("score_bias", settings.get("bias"))
     weight, bias = _head_tensors(path, own, "score_head", biased=biased is True)
     if settings.get("do_normalize", False):
@@ -142,15 +145,15 @@ def _safe_rlhf_head(path: Path, settings: Mapping[str, Any], own: Mapping[str, T
 
 
 def _head_tensors(path: Path, own: Mapping[str, Tensor], head: str, *, biased: bool) -> tuple[Tensor, Tensor]:
-    """Returns the weight [1,D] and the bias [1] of a head; the bias is 0 if the checkpoint has none. `biased`: whether the
-    configuration asks for a bias."""
+    """Returns the weight [1,D] and the bias [1] of a head; the bias is 0 if the checkpoint has none. `biased`: whether
+    the configuration says that the head has a bias."""
     weight, bias = own.get(f"{head}.weight"), own.get(f"{head}.bias")
     if weight is None or (biased and bias is None):
         name = f"{head}.weight" if weight is None else f"{head}.bias"
-        raise UserError(f"{path} lacks weights that its config.json asks for, among them {name}.")
+        raise UserError(f"{path} lacks weights that its config.json requires, among them {name}.")
     if weight.shape[0] != 1:
         raise UserError(
-            f"{path} computes {weight.shape[0]} scores for an answer. A reward model or a cost model has 1."
+            f"{path} computes {weight.shape[0]} scores for an answer. A reward model or a cost model computes 1 score."
         )
     return weight, torch.zeros(1) if bias is None else bias
 

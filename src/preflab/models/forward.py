@@ -162,8 +162,8 @@ def values(critic: Any, batch: TokenBatch) -> Tensor:
 
 
 def scores(reward_model: Any, batch: TokenBatch) -> Tensor:
-    """Returns a reward model's score of each row: [B] fp32. It is computed at the last counted token of the row, or from
-    the mean of all tokens (see `MeanHead`)."""
+    """Returns a reward model's score of each row: [B] fp32. The score is computed at the last counted token of the row,
+    or from the mean of all tokens (see `MeanHead`)."""
     head = unwrap(reward_model).score
     if isinstance(head, MeanHead):
         with precision(reward_model):

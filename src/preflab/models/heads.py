@@ -71,22 +71,22 @@ def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
 
 
 def load_reward_model(path: Path, *, date: str = "") -> LanguageModel:
-    """Loads a saved reward model. Raises `UserError` if the directory contains a cost model, whose higher scores are
-    worse. See `load_scorer`."""
+    """Loads a saved reward model. Raises `UserError` if the directory contains a cost model, because the higher scores
+    of a cost model are worse. See `load_scorer`."""
     lm = load_scorer(path, date=date)
     if lm.role == "cost":
         raise UserError(
-            f"{path} is a cost model, whose higher scores are worse. Name it as a cost, or name a reward model here."
+            f"{path} is a cost model, and its higher scores are worse. Name it as a cost, or name a reward model here."
         )
     return lm
 
 
 def load_scorer(path: Path, *, date: str = "") -> LanguageModel:
     """Loads a saved reward model or cost model. If the directory holds only the adapters of such a model, loads their
-    base model and merges the adapters into it. A model trained by preflab computes its score at the end-of-turn token;
-    any other sequence classifier with one label does so at the last token of the whole rendered dialogue that is not its
-    padding token (`_find_padding`). `models.foreign_scorers` reads the layouts that transformers does not know. `date`: see
-    `load.load_directory`.
+    base model and merges the adapters into it. A model trained by preflab computes its score at the end-of-turn token.
+    Any other sequence classifier with one label computes its score at the last token of the whole rendered dialogue
+    that is not the classifier's padding token (`_find_padding`). `models.foreign_scorers` reads the layouts that
+    transformers does not know. `date`: see `load.load_directory`.
 
     Raises `UserError` if the directory does not contain a reward model, or is damaged.
     """

@@ -150,8 +150,8 @@ def join_tokenizer(
     path: Path, model: Any, *, trust_remote_code: bool = False, chat: str = "", date: str = ""
 ) -> LanguageModel:
     """Makes a `LanguageModel` of a model and the other data in its directory: the tokenizer, the chat form, the end and
-    padding ids, the context and the notices. `chat`: the chat template of a tokenizer that has none; '' for a plain
-    one."""
+    padding ids, the context and the notices. `chat`: the chat template to use if the tokenizer does not have a chat
+    template; '' for a plain chat template."""
     import torch
 
     from preflab.models import template, tokens

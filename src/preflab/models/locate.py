@@ -1,4 +1,4 @@
-"""Finds the directory of a saved reward model or cost model by its path or its name on the hub."""
+"""Finds the directory of a saved reward model or cost model by the model's path, or by its name on the hub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from preflab.paths import user_path
 
 
 def locate_scorer(name: str) -> Path:
-    """Returns the directory of a saved reward model or cost model. `name`: its path, or `owner/name` of a model on the hub,
-    which is downloaded."""
+    """Returns the directory of a saved reward model or cost model. `name`: the path of the model, or `owner/name` of a
+    model on the hub. A model on the hub is downloaded."""
     local = user_path(name)
     return local if local.exists() or not HUB_NAME.fullmatch(name) else fetch_from_hub(ModelSpec(name=name))

@@ -1,6 +1,6 @@
-"""Activation checkpointing: the backward pass computes each layer again, so that the layer's activations need not be kept
-(Chen et al. 2016). A forward pass with gradients then keeps one state per token and layer, and costs a second forward
-pass in the backward pass."""
+"""Turns on activation checkpointing (Chen et al. 2016). The backward pass computes each layer again, so that the
+layer's activations need not be kept. A forward pass with gradients then keeps one state per token and layer. The
+backward pass takes the time of one more forward pass."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from preflab.errors import UserError
 
 
 def recompute_layers(network: Any) -> None:
-    """Makes the network, and later copies of it, compute its layers again in the backward pass. Raises `UserError` if
-    transformers does not mark the layers of this architecture."""
+    """Makes the network compute its layers again in the backward pass. This also holds for later copies of the network.
+    Raises `UserError` if transformers does not mark the layers of this architecture."""
     if not _layers(network):
         raise UserError(
             f"The layers of {type(network).__name__} cannot be computed again in the backward pass. Set "
@@ -30,8 +30,8 @@ def recompute_layers(network: Any) -> None:
 
 @contextmanager
 def recomputing(network: Any) -> Generator[None]:
-    """In this context, a forward pass keeps only the input of each layer if `recompute_layers` was called on the
-    network and gradients are computed; otherwise the context has no effect. The model stays in evaluation mode, so that
+    """Makes forward passes in this context keep only the input of each layer. The context has an effect only if
+    `recompute_layers` was called on the network and gradients are computed. The model stays in evaluation mode, so that
     no layer applies dropout."""
     layers = _layers(network) if torch.is_grad_enabled() and _is_marked(network) else []
     for layer in layers:
@@ -40,11 +40,11 @@ def recomputing(network: Any) -> Generator[None]:
         yield
     finally:
         for layer in layers:
-            del layer.forward  # the class's own `forward` again
+            del layer.forward  # restores the class's own `forward`
 
 
 def _is_marked(network: nn.Module) -> bool:
-    """Returns whether `recompute_layers` was called on the network, or on the one of which it is a copy."""
+    """Checks whether `recompute_layers` was called on the network, or on the network that was copied to make it."""
     return getattr(network, "recomputes_layers", False)
 
 

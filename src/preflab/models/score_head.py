@@ -1,4 +1,5 @@
-"""The linear heads of reward models that were made elsewhere: with a bias, on the last token or on the mean of all."""
+"""Makes the linear heads of reward models that were made elsewhere. The head has a bias. It reads the last token, or
+the mean of all tokens."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from torch import Tensor, nn
 
 
 class MeanHead(nn.Linear):
-    """The head of a reward model that scores the mean of the states of all tokens of a row, those of the prompt included,
-    instead of the state of its last token."""
+    """A head that scores the mean of the states of all tokens of a row, including the prompt's tokens. Other heads
+    score the state of the row's last token."""
 
 
 def make_score_head(weight: Tensor, bias: Tensor, *, pooled: bool = False) -> nn.Linear:

@@ -57,8 +57,8 @@ class TemplateReading(NamedTuple):
 
 
 def ensure_template(tokenizer: Any, chat_template: str = "") -> None:
-    """Sets a chat template if the tokenizer has none; the template is saved with the policy. `chat_template`: the template
-    to set; '' for a plain one."""
+    """Sets a chat template if the tokenizer does not have a chat template. The template is saved with the policy.
+    `chat_template`: the template to set; '' for a plain template."""
     if not tokenizer.chat_template:
         tokenizer.chat_template = chat_template or PLAIN_TEMPLATE
 

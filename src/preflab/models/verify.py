@@ -27,9 +27,9 @@ def save_verified(lm: LanguageModel, directory: Path, *, trust_remote_code: bool
     """Saves a policy or a reward model. Returns '' if the saved model loads and computes the same as the trained model;
     otherwise returns a sentence that describes the problem.
 
-    If the merged weights of a model with LoRA adapters compute something else, but its saved adapters compute the
-    same, only the adapters stay in the directory. `load_directory` and `load_scorer` load them with their base
-    model.
+    If the merged weights of a model with LoRA adapters compute something else, but the saved adapters compute the same
+    as the trained model, only the adapters stay in the directory. `load_directory` and `load_scorer` load them with
+    their base model.
     """
     lm.save(directory)
     difference = find_difference(lm, directory, trust_remote_code=trust_remote_code)

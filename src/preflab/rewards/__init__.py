@@ -1,5 +1,5 @@
-"""The registries of rewards and of costs by name. Both give each completion a score. A higher reward is better, a higher
-cost is worse, and a cost above 0 means unsafe."""
+"""Holds the registry of rewards and the registry of costs. A reward or a cost scores each completion. A higher reward
+is better, and a higher cost is worse. A cost above 0 means unsafe."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from preflab.types import Completion, Prompt
 
 
 class Reward(ABC):
-    """An open reward, which scores completions.
+    """Scores completions. A reward is made by `RewardSpec.open`.
 
     `deterministic`: whether the same prompt and completion always give the same score; if not, the journal of a run
     stores the scores, so that a resumed run gets the same scores. `buys_labels`: whether each score is charged as a
@@ -47,7 +47,8 @@ class RewardSpec(HoldsModels):
 
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[Reward]:
-        """Opens the reward. The open reward charges its labels or its compute to `context.meter`."""
+        """Opens the reward. When the reward scores completions, it charges its labels or its compute to
+        `context.meter`."""
 
 
 def check_scores(scores: Any, count: int, source: str) -> list[float]:

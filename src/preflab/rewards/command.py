@@ -58,7 +58,7 @@ class _ProcessFailed(Exception):
 
 
 class CommandReward(Reward):
-    """The open reward, which sends answers to the running program."""
+    """Sends answers to the running program, which scores them."""
 
     def __init__(self, spec: Command, meter: Meter) -> None:
         self.deterministic = spec.deterministic

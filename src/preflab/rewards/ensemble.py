@@ -65,7 +65,7 @@ class Ensemble(RewardSpec):
 
 
 class EnsembleReward(Reward):
-    """The open reward with its open members."""
+    """Combines the scores of several rewards, its members."""
 
     def __init__(self, spec: Ensemble, members: Sequence[Reward]) -> None:
         self.deterministic = all(reward.deterministic for reward in members)

@@ -40,7 +40,7 @@ class Function(RewardSpec):
 
 @dataclass(frozen=True)
 class FunctionReward(Reward):
-    """The open reward, which calls the function."""
+    """Calls the user's function, which scores answers."""
 
     target: str
     function: Callable[[list[Prompt], list[str]], Any]

@@ -101,7 +101,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 @dataclass(frozen=True)
 class HttpReward(Reward):
-    """The open reward, which sends answers to the endpoint."""
+    """Sends answers to the endpoint, which scores them."""
 
     spec: Http
     headers: dict[str, str]

@@ -24,8 +24,8 @@ from preflab.types import Completion, Prompt
 
 class SavedScorer(RewardSpec):
     """The base class of the rewards and costs that are saved models. `path`: a directory or a name on the hub. `tokens`: the
-    largest number of tokens in a forward pass. `trained_on`: what a model from elsewhere was trained on, in the user's
-    words; an evaluator needs it if its files do not say."""
+    largest number of tokens in a forward pass. `trained_on`: the user's description of what a model from elsewhere was
+    trained on. An evaluator needs it if the model's files do not say what the model was trained on."""
 
     path: str
     tokens: int = Field(default=16384, ge=1)
@@ -60,8 +60,8 @@ class Learned(SavedScorer):
 
 
 class LearnedReward(Reward):
-    """The open reward. A score is charged as the compute of a forward pass, not as a label: the labels were charged
-    when the reward model was trained.
+    """Scores answers with a reward model or a cost model. A score is charged as the compute of a forward pass. It is
+    not charged as a label, because the labels were charged when the model was trained.
 
     `deterministic` is True only on a CPU, since results on a GPU may differ in the last bits from run to run.
     """

@@ -1,4 +1,4 @@
-"""A cost that is a saved cost model: the sign of its score separates safe from unsafe answers."""
+"""A cost that comes from a saved cost model. The sign of the model's score separates safe from unsafe answers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from preflab.spec import Context
 
 
 class LearnedCost(SavedScorer):
-    """The cost is raw / scale, where raw is the score of the saved cost model in `path`. Nothing is subtracted, since a cost
-    of 0 is the boundary between safe and unsafe."""
+    """The cost is raw / scale, where raw is the score of the saved cost model in `path`. No mean is subtracted, because
+    a cost of 0 is the boundary between safe and unsafe."""
 
     kind: Literal["learned"] = "learned"
     scale: float = Field(default=1.0, gt=0)

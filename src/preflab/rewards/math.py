@@ -1,6 +1,6 @@
-"""A reward for mathematical problems: `correct` if the final answer of a solution is the right one, else `wrong`.
+"""A reward for mathematical problems. A solution scores `correct` if its final answer is right, else `wrong`.
 
-The reward has the right answers of the *training* problems alone.
+The reward knows only the right answers of the *training* problems.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from preflab.types import Completion, Prompt
 
 
 class FinalAnswer(RewardSpec):
-    """A solution scores `correct` if its final answer is equal to the one in the data, else `wrong`. A solution that marks
-    no final answer scores `wrong`, unless `unmarked` is true: then its last number counts. `seconds`: the time limit for
-    the verification of an answer."""
+    """A solution scores `correct` if its final answer is equal to the right answer in the data, else `wrong`. A
+    solution that marks no final answer scores `wrong`. But if `unmarked` is true, its last number counts as its final
+    answer. `seconds`: the time limit for the verification of an answer."""
 
     kind: Literal["math"] = "math"
     correct: float = 10.0
@@ -37,10 +37,11 @@ class FinalAnswer(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[FinalAnswerReward]:
-        """Reads the right answers of the training problems. Raises `UserError` if a training problem has none."""
+        """Reads the right answers of the training problems. Raises `UserError` if a training problem has no right
+        answer."""
         testbed: Testbed | None = context.testbed
         if testbed is None:
-            raise UserError("The reward `math` needs a testbed: name one.")
+            raise UserError("The reward `math` needs a testbed. Name a testbed.")
         with open_verifier(self.seconds) as verifier:
             rights = read_right_answers(testbed, "train", verifier)
             yield FinalAnswerReward(self, rights, MathJudge(verifier, unmarked=self.unmarked), context.meter)
@@ -48,17 +49,17 @@ class FinalAnswer(RewardSpec):
 
 @dataclass(frozen=True)
 class FinalAnswerReward(Reward):
-    """The open reward. `rights`: the right answers of the training problems, by prompt id."""
+    """Scores solutions by their final answers. `rights`: the right answers of the training problems, by prompt id."""
 
     spec: FinalAnswer
     rights: Mapping[str, str]
     judge: MathJudge
     meter: Meter
-    deterministic: bool = False  # near the time limit, a score depends on the machine
+    deterministic: bool = False  # near the time limit, a score depends on the machine's speed
     outcomes: Counter[str] = field(default_factory=Counter[str])
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """Scores each solution. Raises `UserError` if a prompt is not a training problem."""
+        """Returns the score of each solution. Raises `UserError` if a prompt is not a training problem."""
         if unknown := [prompt.id for prompt in prompts if prompt.id not in self.rights]:
             raise UserError(
                 f"The reward `math` does not know problem {unknown[0]!r}: it scores only training problems. Measure other "

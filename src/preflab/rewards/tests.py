@@ -58,7 +58,7 @@ class Tests(RewardSpec):
         training problems with tests."""
         testbed: Testbed | None = context.testbed
         if testbed is None:
-            raise UserError("The reward `tests` needs a testbed: name one.")
+            raise UserError("The reward `tests` needs a testbed. Name a testbed.")
         problems = [prompt for prompt in testbed.prompts("train") if isinstance(prompt, Problem)]
         if not problems:
             raise UserError(
@@ -77,7 +77,7 @@ class Tests(RewardSpec):
 
 @dataclass(frozen=True)
 class TestReward(Reward):
-    """The open reward. `tests`: the tests of the training problems, by prompt id. `run`: the judge."""
+    """Scores programs by their tests. `tests`: the tests of the training problems, by prompt id. `run`: the judge."""
 
     __test__: ClassVar[bool] = False
     spec: Tests

@@ -18,7 +18,7 @@ NAME = "preflab_shared"
 def shared_attention(config: Any, cache: SharedCache) -> Generator[None]:
     """While the context is open, the modules with this configuration call `SharedLayer.attend`.
 
-    They also build no mask, since transformers knows none for this kind of attention.
+    The modules also build no attention mask, because transformers has no mask for this kind of attention.
     """
 
     def attend(

@@ -49,7 +49,8 @@ class Samples:
 
 
 class Sampler(ABC):
-    """An open sampler. It charges the tokens of the prompts and the drawn tokens to the meter of its context."""
+    """Samples completions. A sampler charges the tokens of the prompts and the sampled tokens to the meter of its
+    context."""
 
     @abstractmethod
     def sample(

@@ -54,7 +54,7 @@ class Native(SamplerSpec):
 
 
 class NativeSampler(Sampler):
-    """The open native sampler. It warns once for each architecture that the in-place cache does not support."""
+    """Samples with preflab's own decoder. Warns once for each architecture that the in-place cache does not support."""
 
     def __init__(self, spec: Native, meter: Meter) -> None:
         self.spec = spec

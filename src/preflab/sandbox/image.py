@@ -59,7 +59,7 @@ def find_image(packages: Sequence[str] = ()) -> Path:
 
 
 def warm_image(image: Path) -> None:
-    """Reads every file of the image, so that the kernel has all of them in its cache. Otherwise a program could notice
+    """Reads every file of the image, so that the kernel has all files in its cache. Otherwise a program could find out
     which files an earlier program has read."""
     for folder, _, names in os.walk(image):
         for path in (Path(folder, name) for name in names):

@@ -40,7 +40,8 @@ class NotStarted(Exception):
 class Box:
     """A running program. `over`: the limit that the program exceeded (empty: none). `code`: the program's exit status,
     negative for a signal; None while the program runs, and None if the program was killed because it exceeded a
-    limit. `waiting`: another program, which waits for this one; its CPU time and memory are limited meanwhile too."""
+    limit. `waiting`: another program, which waits for this program. The CPU time and the memory of the waiting program
+    are limited too."""
 
     def __init__(
         self, stack: ExitStack, process: _Process, limits: Limits, meter: ControlGroup | Tree, pipes: Pipes, first: int
@@ -169,7 +170,7 @@ class Box:
         return not self.over
 
     def watch_waiting(self) -> None:
-        """Ends the program if it has exceeded its limit of CPU time or memory while it should wait."""
+        """Ends the program of this box if it has exceeded its limit on CPU time or memory while it waits."""
         if not self.over and self.code is None:
             self.over = self._compare_usage(self.meter.usage())
             if self.over:
@@ -222,7 +223,8 @@ class Pipes:
 
 
 def _make_pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
-    """Makes a pipe, and returns its reading end and its writing end. Each of the two stacks closes its end."""
+    """Makes a pipe, and returns its reading end and its writing end. The stack `reader` later closes the reading end,
+    and the stack `writer` the writing end."""
     read, write = os.pipe()
     return _close_later(reader, read), _close_later(writer, write)
 

@@ -107,8 +107,9 @@ _REFUSED = ("utime", "utimes", "futimesat", "utimensat")
 """These calls set the times of a file, and fail with EPERM. A program could otherwise set the times of a device, which
 belongs to the machine, and a later program could read those times."""
 _PRETENDED = ("fsync", "fdatasync", "sync_file_range", "msync", "fadvise64")
-"""These calls do nothing and succeed. A program's own files need none of them; on a file of the image they make this
-machine's disk wait, or take the file out of the kernel's cache, which a later program could notice."""
+"""These calls do nothing and succeed. A program does not need these calls for its own files. On a file of the image,
+the calls would make this machine's disk wait, or would take the file out of the kernel's cache. A later program could
+notice this."""
 _UNSUPPORTED = ("setxattr", "lsetxattr", "fsetxattr")
 """These calls fail with EOPNOTSUPP, as on a file system without attributes. The kernel counts neither the access lists
 of files nor the attributes of a file in memory, such as standard input."""

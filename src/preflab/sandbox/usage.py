@@ -14,8 +14,8 @@ _TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 _HELD = re.compile(rb"^Vm(?:RSS|Swap|PTE):\s+(\d+)", re.MULTILINE)
 _CORES = os.cpu_count() or 1
 _LAG_BYTES = 3 * _CORES * max(32, 2 * _CORES) * os.sysconf("SC_PAGE_SIZE")
-"""How much of a process's memory its status may leave out, because each core counts on its own for a while (Linux 6.2 to
-6.16). Proportional memory leaves nothing out."""
+"""The largest amount of a process's memory that is missing from the process's status. Each core counts memory by itself
+for a while before it adds it to the status (Linux 6.2 to 6.16). Proportional memory leaves nothing out."""
 _TABLES = re.compile(rb"^VmPTE:\s+(\d+)", re.MULTILINE)
 _SHARES = re.compile(rb"^(?:Pss|SwapPss):\s+(\d+)", re.MULTILINE)
 _INODE_BYTES = 1536  # the size of an inode of tmpfs with its name
@@ -75,8 +75,8 @@ def _sum_fields(text: bytes, fields: re.Pattern[bytes]) -> int:
 
 
 def _find_holder(pid: int) -> tuple[int, int]:
-    """Returns a thread of the process through which /proc shows the process's memory, and the bytes of this memory. That
-    is the first thread or, if the first thread has ended, one of the others."""
+    """Returns a thread of the process through which /proc shows the process's memory, and the bytes of this memory.
+    This thread is the first thread or, if the first thread has ended, another thread."""
     for thread in itertools.chain([pid], _list_threads(pid)):
         with contextlib.suppress(OSError):
             held = _sum_fields(Path(f"/proc/{thread}/status").read_bytes(), _HELD)

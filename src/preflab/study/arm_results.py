@@ -1,4 +1,4 @@
-"""Describes what each arm and each of its runs measured and spent, for the results of a study."""
+"""Describes for a study's results what each arm and each run measured and spent."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def run_result(study: Study, run: FinishedRun, directory: Path) -> record.RunRes
 
 
 def spent_by(study: Study, run: FinishedRun) -> record.Spent:
-    """Returns what a run and the stages that it needs have used. For a policy that was trained elsewhere, this is
-    unknown.
+    """Returns what a run and the stages that it needs have used, such as labels and compute. For a policy that was
+    trained elsewhere, this is unknown.
 
-    If the reward or the cost of a stage or arm is not a learned model, the labels of this job are counted as calls of
-    the reward. All other labels are labels of the data. The updates are those of the run alone, from its last record.
-    """
+    If the reward or the cost of a stage or arm is not a learned model, the labels of this stage or arm are counted as
+    calls of the reward. All other labels are labels of the data. The updates do not include the updates of stages, and
+    come from the run's last record."""
     job = study.arms[run.planned.name]
     tokens = None if run.diverged else run.evaluation["inference"].get("tokens_an_answer")
     answer = tokens and 2.0 * run.result["parameters"] * tokens
@@ -73,8 +73,8 @@ def spent_by(study: Study, run: FinishedRun) -> record.Spent:
 
 
 def setting_differences(spec: Spec, default: Spec, prefix: str = "") -> Iterator[record.SettingDifference]:
-    """Yields each setting in which a method's spec differs from the defaults, with the name of its field. The name of a
-    nested field has a dot."""
+    """Yields each setting in which a method's spec differs from the defaults, with the name of the setting's field. A
+    nested field is named with a dot."""
     before = dict(default)
     for field, new in spec:
         old = before[field]

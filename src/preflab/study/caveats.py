@@ -1,4 +1,5 @@
-"""Says in sentences what limits a study: few seeds, diverged or missing runs, rewards that no sample earned."""
+"""Writes sentences about the limits of a study, such as few seeds, diverged or missing runs, and arms that never
+received a reward."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ def name_unrewarded(arms: Arms) -> Iterator[str]:
 
 
 def find_caveats(study: Study, arms: Arms) -> Iterator[str]:
-    """Yields reasons to doubt the study's verdict that follow from its results and settings, such as too few seeds."""
+    """Yields reasons to doubt the study's verdict, such as too few seeds. The reasons follow from the study's results
+    and settings."""
     if saved_models(study.evaluators[study.main_evaluator]):
         yield (
             "The evaluator also chose the checkpoints and temperatures, on the validation split and by the same rule for "
@@ -50,7 +52,7 @@ def find_caveats(study: Study, arms: Arms) -> Iterator[str]:
         if count:
             yield (
                 f"{name}: {count} of {len(runs)} runs diverged. A diverged run counts as if it solved nothing. If the "
-                "scores have no zero, it gets the worst score of any run."
+                "scores have no zero, a diverged run gets the worst score of any run."
             )
         if len(runs) < study.seeds:
             yield f"{name} has finished {len(runs)} of {study.seeds} seeds. Comparisons use the seeds that both arms have."

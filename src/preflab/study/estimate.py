@@ -165,8 +165,8 @@ class Estimate:
 
     def measuring_seconds(self, arm: Arm, speed: Speed) -> float:
         """Returns the seconds of measuring a trained policy. The policy answers the validation split once at each
-        temperature of the grid. If the test split is measured, the policy answers it twice, and the validation split as
-        often if it is measured too."""
+        temperature of the grid. If the test split is measured, the policy answers the test split twice. If the
+        validation split is measured too, the policy answers it twice more."""
         spec = arm.evaluation
         if arm.measure == "none" or not arm.evaluators:
             return 0.0
@@ -191,8 +191,8 @@ class Estimate:
 
 
 def labels_bought(arm: Arm, cost: Cost) -> float:
-    """Returns the number of labels that a run buys. The scores of a learned reward are free, and so are the labels of
-    pairs that a stage has made."""
+    """Returns the number of labels that a run buys. The scores of a learned reward are free. The labels of pairs that a
+    stage has made are free too."""
     data = 0.0 if (arm.preferences or "").startswith(STAGE) else cost.labels
     return data + (cost.scored if arm.reward is not None and arm.reward.buys_labels else 0.0)
 

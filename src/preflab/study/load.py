@@ -17,7 +17,7 @@ SMOKE, PAPER = "smoke", "paper"
 """Names of sizes: `smoke` is the study file without changes, `paper` is the size that the paper uses."""
 PRESETS = Path(__file__).parent / "presets"
 RENAMED = {"hh-smollm2": "hh"}
-"""Old names of presets, which still work."""
+"""The old names of presets. They still work."""
 
 
 class _Sizes(Spec):
@@ -71,8 +71,8 @@ def _take_sizes(data: Any, where: str) -> dict[str, dict[str, Any]]:
 
 
 def study_data(name: str) -> Any:
-    """Reads the data in the file of a preset, also by its old name, or in a user's file. Raises `UserError` for an
-    unknown name, and suggests the most similar name."""
+    """Reads the file of a preset or a user's file, and returns its data. `name`: the name or the old name of a preset,
+    or the path of a file. Raises `UserError` for an unknown name, and suggests the most similar name."""
     path = Path(name)
     if path.suffix not in (".yaml", ".yml", ".toml", ".json"):
         name = RENAMED.get(name, name)
@@ -86,7 +86,8 @@ def study_data(name: str) -> Any:
 
 def merge_settings(data: Any, patch: Any) -> Any:
     """Returns a copy of `data` in which the values of `patch` replace the old values. Nested mappings are merged in the
-    same way, except that a mapping with another `kind` replaces the old one, whose settings belong to the old kind."""
+    same way. But a mapping with another `kind` replaces the old mapping, because the old settings belong to the old
+    kind."""
     if not (isinstance(data, dict) and isinstance(patch, dict)):
         return patch
     if "kind" in data and patch.get("kind", data["kind"]) != data["kind"]:

@@ -1,4 +1,5 @@
-"""Checks that each stage of a study makes what its users need: a policy, a model that scores, or data. No torch."""
+"""Checks that each stage of a study makes the product that other parts of the study need: a policy, a model that scores
+answers, or data. Does not import torch."""
 
 from __future__ import annotations
 
@@ -39,8 +40,8 @@ def _check_uses(where: str, job: Job, stages: Mapping[str, Job]) -> None:
 
 
 def check_models(where: str, part: HoldsModels, stages: Mapping[str, Job]) -> None:
-    """Raises `UserError` if an evaluator uses a stage that makes no reward model, or no cost model where it needs one.
-    `where`: the place of the evaluator in the study file."""
+    """Raises `UserError` if an evaluator needs a reward model or a cost model of a stage, but the stage does not make
+    it. `where`: the place of the evaluator in the study file."""
     for path, needed in _models_used(part):
         _check_use(where, path, needed, stages)
 
@@ -63,8 +64,8 @@ def _uses(job: Job) -> Iterator[tuple[str, str | None, Iterable[str]]]:
 
 
 def _models_used(part: HoldsModels | None) -> Iterator[tuple[str, Iterable[str]]]:
-    """Yields the path of each saved model that a reward, an evaluator or a method uses, with the product that it must
-    be. A path that is used as both comes twice."""
+    """Yields the path of each saved model that a reward, an evaluator or a method uses, with the products that the
+    model may be. A path that is used as a reward model and as a cost model is yielded twice."""
     if part is None:
         return
     rest = [*saved_models(part)]

@@ -10,11 +10,11 @@ from preflab.analysis import record
 from preflab.analysis.gather import Arms
 
 LONGEST_DETAIL = 600
-"""The most characters that a report shows of each part of a failing test."""
+"""The largest number of characters that a report shows of each part of a failing test."""
 
 
 def choose_samples(arms: Arms) -> Iterator[record.Sample]:
-    """Yields the first prompts of the test under the first seed, each with the answers of all arms."""
+    """Yields the first prompts of the test split, each with the answers of all arms under the first seed."""
     firsts = {name: runs[0] for name, runs in arms.items() if not runs[0].diverged}
     if not firsts:
         return
@@ -23,7 +23,7 @@ def choose_samples(arms: Arms) -> Iterator[record.Sample]:
         answers = {name: run.evaluation["samples"][index] for name, run in firsts.items()}
         yield record.Sample(
             problem=sample["problem"],
-            # An arm may add examples to a prompt. The shortest prompt has no such examples.
+            # An arm may add examples to a prompt. The shortest prompt has no added examples.
             prompt=min((answer["prompt"] for answer in answers.values()), key=len),
             level=sample["level"],
             seed=first.seed,
@@ -37,8 +37,8 @@ def describe_answer(arm: str, answer: Mapping[str, Any]) -> record.Answer:
 
 
 def describe_failure(detail: Mapping[str, Any]) -> str:
-    """Describes the first test that failed, with one line for each part of `detail`. A part with several lines becomes
-    an indented block. Long parts are cut."""
+    """Returns a description of the first failed test. It has one line for each part of `detail`. A part with several
+    lines becomes an indented block. Long parts are cut."""
     parts: list[str] = []
     for key, value in detail.items():
         words = str(value).strip("\n")

@@ -137,9 +137,9 @@ class Study(RunSettings):
         return self.measures[self.main_evaluator][0].name
 
     def with_testbed(self, **changes: Any) -> Study:
-        """Returns a copy of the study with changed settings of its testbed. The testbeds of stages and arms that read the
-        same data are changed in the same way; a testbed of another kind or with other data stays as it is. Raises
-        `UserError` if the study's testbed has no setting of that name."""
+        """Returns a copy of the study with changed settings of its testbed. If a stage or arm has a testbed that reads
+        the same data, the copy has the same changes there. A testbed of another kind or with other data does not
+        change. Raises `UserError` if the study's testbed does not have a setting of that name."""
         fields = type(self.testbed).model_fields
         if absent := next((name for name in changes if name not in fields), ""):
             has = "brings its own data" if absent == "data" else "has no such setting"
@@ -205,5 +205,6 @@ def measuring_stages(study: Study, evaluators: Iterable[HoldsModels]) -> list[st
 
 
 def reads_same_data(one: TestbedSpec | None, other: TestbedSpec) -> bool:
-    """Checks whether two testbeds are of one kind and read the same source, whatever part of it they use."""
+    """Checks whether two testbeds have the same kind and read the same source. They may use different parts of the
+    source."""
     return one is not None and type(one) is type(other) and dict(one).get("data") == dict(other).get("data")

@@ -17,7 +17,7 @@ from preflab.study.tuning import values_at_edge
 BUDGET_NOTES: Mapping[Unit, str] = {
     "compute": "A token in a forward pass or a sampled token costs 2N FLOP, and a trained token 6N. An arm is charged for "
     "its critic, reference and reward model, the sampling of pairs, and the stages that it needs. Measuring is not charged.",
-    "labels": "Preference labels, or calls of the reward, each counted once.",
+    "labels": "Each preference label, or each call of the reward, is counted once.",
 }
 
 
@@ -27,9 +27,9 @@ def describe_model(study: Study, result: Mapping[str, Any]) -> record.Subject:
 
 
 def describe_evaluator(study: Study, name: str, spec: HoldsModels, directory: Path) -> record.EvaluatorResult:
-    """Describes an evaluator. For a learned evaluator, adds the accuracies of its reward model and of its cost model on
-    held-out pairs, each with a Wilson interval over the pairs of all seeds. `can_rank` then says whether the
-    intervals of the order lie above one half."""
+    """Returns a description of an evaluator. For a learned evaluator, adds the accuracies of its reward model and of
+    its cost model on held-out pairs. Each accuracy has a Wilson interval over the pairs of all seeds. `can_rank` says
+    whether the intervals of the accuracy of the order lie above one half."""
     costs = [path.removeprefix(STAGE) for path in spec.cost_models() if path.startswith(STAGE)]
     rewards = [stage for stage in model_stages(spec) if stage not in costs]
     by_reward = held_out_rows(study, directory, rewards)
@@ -45,8 +45,8 @@ def describe_evaluator(study: Study, name: str, spec: HoldsModels, directory: Pa
 
 
 def held_out_rows(study: Study, directory: Path, stages: Sequence[str]) -> list[Mapping[str, Any]]:
-    """Returns the measurements on held-out pairs of the first of these stages, one for each seed; [] if a seed has
-    none."""
+    """Returns the measurements on held-out pairs of the first of these stages, one measurement for each seed. Returns
+    [] if a seed has no measurement."""
     rows = [result["held_out"] for stage in stages[:1] for result in stage_results(directory, stage, study.seeds)]
     return rows if all(rows) else []
 
@@ -65,8 +65,8 @@ def describe_tuning(study: Study) -> record.TuningResult:
         )
     count, seeds = study.tuning.trials, ", ".join(map(str, study.tuning.seeds))
     return record.TuningResult(
-        note=f"Up to {count} trials for each arm, chosen on the validation split. Seeds of the tuning, which the report "
-        f"does not use: {seeds}.",
+        note=f"Each arm had up to {count} trials. The best trial was chosen on the validation split. The tuning used the "
+        f"seeds {seeds}, which the report does not use.",
         metric="validation score at the best temperature",
         trials=study.tuning.shipped,
         at_edge=tuple(edge.words for edge in values_at_edge(study.tuning)),

@@ -36,7 +36,7 @@ class Testbed(ABC):
 
     `notes`: the notes that every report on these data must print. `tested`: whether there are hidden tests and a
     `judge` to run them. The judge holds no data: it is a separate object, never the testbed itself. `true_names`: the
-    names of the true values of an answer, if the testbed is a world in which they are known.
+    names of the true values of an answer, if the testbed knows the true values.
     """
 
     __test__ = False  # not a test case for pytest to collect
@@ -76,10 +76,10 @@ class Testbed(ABC):
     def true_values(
         self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]
     ) -> list[Mapping[str, float]]:
-        """Returns the true values of each answer, one for each of `true_names`; `completions[b]` answers `prompts[b]`.
-        Only the package `evaluation` calls this method; an import contract and a test ensure this."""
+        """Returns the true values of each answer, one value for each name in `true_names`. `completions[b]` answers
+        `prompts[b]`. Only the package `evaluation` calls this method; an import contract and a test ensure this."""
         raise UserError(
-            f"The testbed {self.name} does not know the true values of answers: choose another evaluator. The testbeds "
+            f"The testbed {self.name} does not know the true values of answers. Choose another evaluator. The testbeds "
             "sentiment and safeworld know them."
         )
 

@@ -42,9 +42,10 @@ class HH(ThreeParts):
     """Human preferences between two answers in a dialogue, from Anthropic's HH-RLHF.
 
     `data`: a folder that holds `<subset>/{train,test}.jsonl[.gz]`, or the hub name `Anthropic/hh-rlhf`. `subsets`: the
-    subsets that are read. `mixture`: the pairs that training uses: for each subset that it uses, a share of the training
-    pairs (with a decimal point) or a number of them (whole), drawn by `mixture_seed`; empty for all pairs. Validation and
-    test always have all pairs. The level of a prompt is its subset.
+    subsets that are read. `mixture`: the training pairs that are used. Maps each subset to a share of its training
+    pairs (a number with a decimal point) or a number of its training pairs (a whole number). The pairs are drawn by
+    `mixture_seed`. An empty mixture uses all pairs. Validation and test always have all pairs. The level of a prompt is
+    its subset.
     """
 
     kind: Literal["hh_rlhf"] = "hh_rlhf"
@@ -92,8 +93,8 @@ class HH(ThreeParts):
         return rows, [f"{count} of {total} pairs dropped because {why}." for why, count in dropped.most_common()]
 
     def read_raw_records(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-        """Yields the raw records, each with its subset and its place. Reads them from the folder `data`, or from the hub
-        if there is no folder of that name."""
+        """Yields the raw records, each with its subset and its place. Reads the folder `data`. If there is no folder of
+        that name, reads the records from the hub."""
         folder = user_path(self.data)
         if folder.is_dir():
             for subset in self.subsets:

@@ -168,7 +168,8 @@ class Jsonl(Sandboxed):
         for split in SPLITS:
             if not kept[split]:
                 raise UserError(
-                    f"{self.data}: no problem of the {split} split is left. {' '.join(notes)} Repair their tests."
+                    f"{self.data}: all problems of the {split} split were left out. {' '.join(notes)} "
+                    "Repair the tests of these problems."
                 )
         return kept, notes
 

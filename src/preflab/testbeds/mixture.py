@@ -1,7 +1,7 @@
-"""Draws a mixture of pairs from several subsets: of each subset a share of its pairs, or a number of them.
+"""Draws a mixture of pairs from several subsets. From each subset, it draws a share of the pairs or a number of pairs.
 
-The draw depends only on the seed and on the texts of a pair, not on the order of the files. For one seed, a smaller
-amount of a subset is part of a larger one.
+The draw depends only on the seed and on the texts of the pairs. It does not depend on the order of the files. With the
+same seed, a larger amount of a subset contains all pairs of a smaller amount.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class SubsetDraw(NamedTuple):
 def draw_mixture(
     rows: Sequence[SubsetRow], mixture: Mapping[str, Amount], seed: int, where: str
 ) -> tuple[list[SubsetRow], list[SubsetDraw]]:
-    """Returns the pairs of the mixture, in the order of `rows`, and how many were taken of each subset. Raises `UserError`
-    if a subset has too few pairs, or if a share of it is less than a pair."""
+    """Returns the pairs of the mixture, in the order of `rows`, and the number of pairs taken from each subset. Raises
+    `UserError` if a subset has too few pairs, or if the share of a subset is less than one pair."""
     kept: set[int] = set()
     drawn: list[SubsetDraw] = []
     for subset, amount in mixture.items():

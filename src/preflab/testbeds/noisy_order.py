@@ -1,4 +1,4 @@
-"""Orders answers as a noisy labeller would, who knows their true rewards."""
+"""Orders answers like a labeller who knows their true rewards but judges with noise."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 def draw_order(rng: random.Random, rewards: Sequence[float], noise: float) -> list[int]:
     """Draws an order of answers from the best to the worst, and returns the places of the answers in this order.
 
-    The model is Plackett and Luce's: of the answers that remain, answer i is the next with a probability in proportion to
-    exp(reward_i / noise). For two answers this is Bradley and Terry's model: the first is preferred with probability
-    sigmoid((reward_0 - reward_1) / noise). With noise 0 the order is exact, and chance decides between equal rewards.
-    """
-    luck = [-math.log(-math.log(rng.random() or 0.5)) for _ in rewards]  # of Gumbel's distribution
+    The order follows the Plackett-Luce model. Of the answers that remain, answer i is the next with a probability in
+    proportion to exp(reward_i / noise). For two answers, this is the Bradley-Terry model: the first answer is preferred
+    with probability sigmoid((reward_0 - reward_1) / noise). With noise 0, the order follows the rewards exactly, and
+    chance decides between equal rewards."""
+    luck = [-math.log(-math.log(rng.random() or 0.5)) for _ in rewards]  # draws from the Gumbel distribution
     if noise > 0:
         keys = [(reward + noise * gumbel, gumbel) for reward, gumbel in zip(rewards, luck, strict=True)]
     else:

@@ -1,7 +1,8 @@
 """Divides dialogues into three parts by their first human turn.
 
-Part A trains policies and reward models. Part B trains only the evaluator. Part C is the test data. No first turn is in
-two parts, or in both training and validation. The part of a dialogue depends only on its first turn.
+Part A trains policies and reward models. Part B trains only the evaluator. Part C is the test data. The part of a
+dialogue depends only on its first human turn. A first turn is never in two parts, and never in both training and
+validation.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from preflab.types import Completion, Prompt, Split, Turn
 
 
 def refuse_value(is_wrong: Callable[[Any], bool], reason: str) -> AfterValidator:
-    """Makes a validator that refuses the wrong values of a setting."""
+    """Returns a validator that refuses wrong values of a setting. `is_wrong`: checks whether a value is wrong.
+    `reason`: the error message."""
 
     def check(value: Any) -> Any:
         if is_wrong(value):
@@ -48,8 +50,8 @@ class ThreeParts(TestbedSpec):
     max_answer_chars: int | None = None
 
     def choose_split(self, prompt: Prompt) -> Split | None:
-        """Returns the split of a dialogue, which depends only on its first human turn; None if the dialogue belongs to
-        a part that this testbed does not use."""
+        """Returns the split of a dialogue, or None if the dialogue is in a part that this testbed does not use. The
+        split depends only on the first human turn."""
         key = make_turn_key(prompt)
         policy, evaluator, _ = self.fractions
         at = place_key(key, "part")
@@ -61,7 +63,7 @@ class ThreeParts(TestbedSpec):
         return "validation" if place_key(key, "validation") < self.validation else "train"
 
     def explain_excess(self, turns: Sequence[Turn], answers: Sequence[Completion]) -> str:
-        """Returns the reason why a record is too long; empty if it is not."""
+        """Returns the reason why a record is too long, or '' if it is not too long."""
         if self.max_prompt_chars is not None and sum(len(turn.content) for turn in turns) > self.max_prompt_chars:
             return f"the prompt has more than {self.max_prompt_chars} characters"
         if self.max_answer_chars is not None and max(len(answer.text) for answer in answers) > self.max_answer_chars:

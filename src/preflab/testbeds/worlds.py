@@ -1,4 +1,4 @@
-"""What the embedded worlds with known true values share."""
+"""Holds the code that the embedded testbeds with known true values share."""
 
 from __future__ import annotations
 

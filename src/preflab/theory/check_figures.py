@@ -13,8 +13,8 @@ _POINTS = 500  # the largest number of drawn responses
 
 
 def draw_bound(trials: TheoremCertificates) -> FindingFigure:
-    """Draws the largest excess of the DPO loss at each reward gap, and the bound. Attained minima and limits have
-    separate points."""
+    """Draws the largest excess of the DPO loss at each reward gap, and the bound. One marker shows the trials in which
+    the loss attains its minimum; another shows the trials in which the loss only approaches a limit."""
     figure, axes = axes_for("DPO loss of the PPO optimum\nminus the lower bound of inf L")
     xs = [0.0, *REWARD_GAPS]
     axes.plot(xs, [math.log1p(math.exp(-x)) for x in xs], color=BLACK, linewidth=1.2, label="bound log(1 + exp(−g))")

@@ -19,7 +19,8 @@ _Row = TypeVar("_Row")
 
 
 class Seeds:
-    """Makes the seeds of one run's random draws by name, such as `seeds.derive("rollout", 7, 3)`."""
+    """Makes a seed for each random draw of a run. A draw is identified by its name, as in `seeds.derive("rollout", 7,
+    3)`."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

@@ -177,7 +177,7 @@ def test_the_key_is_in_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     ("settings", "words"),
     [
         ({"base_url": "http://user:pass@localhost/v1"}, "must not contain a user or a password"),
-        ({"base_url": "http://localhost/v1?key=1"}, "a base address has no query"),
+        ({"base_url": "http://localhost/v1?key=1"}, "a base address must not contain a query"),
         ({"base_url": "localhost"}, "not an http or https address"),
         (
             {"base_url": "http://localhost/v1", "request": {"model": "x"}},
@@ -267,7 +267,7 @@ def test_a_template_of_ones_own(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has \{\{response_b\}\} 0 times"):
         read_template(str(file))
     file.write_text("{{query}} {{response_a}} {{response_b}} {{reply}}")
-    with pytest.raises(UserError, match=r"unknown place \{\{reply\}\}"):
+    with pytest.raises(UserError, match=r"unknown placeholder \{\{reply\}\}"):
         read_template(str(file))
     with pytest.raises(UserError, match=r"cannot be read.*Name a text file, or one of helpful, helpful-letter"):
         read_template(str(tmp_path / "absent.txt"))
@@ -276,7 +276,9 @@ def test_a_template_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["gpt-4o", "human:", "opnai:gpt-4o", "openai:"])
 def test_an_unknown_judge_is_refused(name: str) -> None:
     """Protects from a mistyped judge: the message shows the three forms."""
-    with pytest.raises(UserError, match=r"names no preference judge. Write openai:MODEL, local:NAME or reward:PATH"):
+    with pytest.raises(
+        UserError, match=r"does not name a preference judge. Write openai:MODEL, local:NAME or reward:PATH"
+    ):
         parse_spec(JudgeSettings, {"judge": name}, where="--judge")
 
 

@@ -54,9 +54,11 @@ def test_a_match_by_a_judge(server: FaultServer, tmp_path: Path) -> None:
     notes = pairwise_result("m", [result], measure=WIN_RATE, evaluator=evaluator, family=1).notes
     assert notes[:2] == (
         "Judge: openai:m, template helpful.",
-        "Unreadable verdicts: 1; each counts as half a win, like a tie.",
+        "Unreadable verdicts: 1. Each of them counts as half a win, like a tie.",
     )
-    assert notes[2].startswith("The two orders disagree on 1 of 3 pairs, which are ties. The answer shown first was ")
+    assert notes[2].startswith(
+        "The two orders disagree on 1 of 3 pairs. These pairs are ties. The answer shown first was "
+    )
     assert "chosen in 66.7% [" in notes[2]
 
 

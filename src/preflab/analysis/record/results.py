@@ -48,18 +48,19 @@ class EvaluatorResult(Record):
     description: str = ""
     """A description of the evaluator and of its training data, if it was trained."""
     accuracy: Interval | None = None
-    """The accuracy of a learned evaluator on held-out pairs; that of its reward model, if it has a cost model too."""
+    """The accuracy of a learned evaluator on held-out pairs. If it has a reward model and a cost model, this is the
+    accuracy of the reward model."""
     cost_accuracy: Interval | None = None
     """The accuracy of the evaluator's cost model on held-out pairs."""
     sign_accuracy: Interval | None = None
-    """Share of the answers in held-out pairs whose cost has the sign of their safety label."""
+    """The share of the answers in held-out pairs whose cost has the sign of the answer's safety label."""
     can_rank: bool = True
-    """False if the interval of `accuracy` or of `cost_accuracy` is not wholly above one half. The evaluator's scores then
-    decide nothing."""
+    """False if the interval of `accuracy` or of `cost_accuracy` is not wholly above one half. The report then decides
+    nothing by the evaluator's scores."""
 
     @property
     def doubtful(self) -> Interval | None:
-        """The first accuracy of an order of pairs whose interval is not wholly above one half."""
+        """The first of `accuracy` and `cost_accuracy` whose interval is not wholly above one half."""
         known = (self.accuracy, self.cost_accuracy)
         return next((each for each in known if each is not None and each.low is not None and each.low <= 0.5), None)
 

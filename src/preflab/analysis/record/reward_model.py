@@ -45,7 +45,7 @@ class RewardModelResult(Record):
     """Share of the pairs that the model orders correctly, as a mean over seeds. Wilson's interval uses the number of
     pairs of one seed."""
     sign_accuracy: Interval | None = None
-    """For a cost model: share of the answers whose cost has the sign of their safety label."""
+    """For a cost model: the share of the answers whose cost has the sign of the answer's safety label."""
     loss: Number = None
     """Mean -log sigmoid(margin): the log-loss in nats. Random guessing has .693."""
     calibration_error: Number = None

@@ -1,4 +1,5 @@
-"""Computes how well a judge agrees with labels: accuracy, with its interval, and Cohen's kappa. No torch."""
+"""Computes how well a judge agrees with labels: the accuracy and Cohen's kappa, each with a confidence interval. Does
+not import torch."""
 
 from __future__ import annotations
 
@@ -16,10 +17,11 @@ from preflab.analysis.winrates.shares import share_interval
 
 @dataclass(frozen=True)
 class Agreement:
-    """pairs: the number of labelled pairs. accuracy: the share of right verdicts; a tie or an unreadable verdict on a pair
-    with a winner counts as half right, so that a coin has one half. kappa: agreement beyond chance, with win, tie, loss
-    and unreadable as classes. ties, unreadable: shares of the judge's verdicts. sensitivity: the judge's mean outcome on
-    pairs whose first answer is better by label; specificity: 1 minus it on pairs whose second answer is better."""
+    """pairs: the number of labelled pairs. accuracy: the share of right verdicts. If the label names a winner, a tie or
+    an unreadable verdict counts as half right. A judge that tosses a coin therefore has an accuracy of one half. kappa:
+    agreement beyond chance, with win, tie, loss and unreadable as classes. ties, unreadable: the shares of ties and of
+    unreadable verdicts among the judge's verdicts. sensitivity: the judge's mean outcome on pairs whose first answer is
+    better by label; specificity: 1 minus the judge's mean outcome on pairs whose second answer is better by label."""
 
     pairs: int
     accuracy: Interval
@@ -36,8 +38,8 @@ class Agreement:
 
 
 def measure_agreement(outcomes: Floats, labels: Floats, unreadable: Floats) -> Agreement:
-    """Compares a judge's outcomes with labels in [0, 1], for the same pairs [N]. `unreadable`: 1 where the judge's verdict
-    could not be read."""
+    """Compares a judge's outcomes with labels in [0, 1] of the same pairs [N], and returns the measures of agreement.
+    `unreadable`: 1 for each pair on which the judge's verdict could not be read, else 0."""
     unread = unreadable == 1
     right = 1 - np.abs(outcomes - labels)
     judged = np.where(unread, 3, np.sign(outcomes - 0.5) + 1).astype(int)
@@ -55,8 +57,9 @@ def measure_agreement(outcomes: Floats, labels: Floats, unreadable: Floats) -> A
 
 
 def cohen_kappa(one: Floats, other: Floats) -> Interval:
-    """Returns Cohen's kappa of two raters' classes [N], with the interval from the influence of each pair. The influence
-    is the derivative of 1 - (1 - observed) / (1 - expected) in the two rates of agreement.
+    """Returns Cohen's kappa of two raters' classes [N]. The confidence interval is computed from the influence of each
+    pair. The influence is the derivative of 1 - (1 - observed) / (1 - expected) with respect to the two rates of
+    agreement.
 
     Source: Cohen, Educational and Psychological Measurement 20 (1960); Fleiss, Cohen & Everitt, Psychological Bulletin 72
     (1969).
@@ -67,15 +70,17 @@ def cohen_kappa(one: Floats, other: Floats) -> Interval:
     expected = sum(shares_one[each] * shares_other[each] for each in classes)
     count = len(one)
     if 1 - expected < ROUNDING:
-        return Interval(problems=count, reason="both raters gave every pair the same class, so there is no kappa")
+        return Interval(
+            problems=count, reason="kappa is not defined, because both raters gave every pair the same class"
+        )
     kappa = 1 - (1 - observed) / (1 - expected)
     chance = np.array([shares_other[a] + shares_one[b] for a, b in zip(one, other, strict=True)])
     agreed = (one == other).astype(float)
     influence = (agreed - observed) / (1 - expected) - (1 - observed) / (1 - expected) ** 2 * (chance - 2 * expected)
     if count < 2:
-        return Interval(estimate=kappa, problems=count, reason="one pair: there is no interval")
+        return Interval(estimate=kappa, problems=count, reason="there is only one pair, so there is no interval")
     error = float(influence.std(ddof=1)) / np.sqrt(count)
     width = float(stats.t.isf(ALPHA / 2, count - 1)) * error
-    reason = "the raters agree on every pair: the interval has no width" if width < ROUNDING else ""
+    reason = "the raters agree on every pair, so the interval has no width" if width < ROUNDING else ""
     low, high = max(-1.0, kappa - width), min(1.0, kappa + width)
     return Interval(estimate=kappa, low=low, high=high, se=error, df=count - 1, problems=count, reason=reason)

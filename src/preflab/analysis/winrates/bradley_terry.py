@@ -1,9 +1,10 @@
-"""Computes Bradley-Terry scores of all arms from the outcomes of all pairs of arms, with simultaneous intervals. No torch.
+"""Computes Bradley-Terry scores of all arms from the outcomes of all pairs of arms, with simultaneous confidence
+intervals. Does not import torch.
 
-P(arm i beats arm j) = sigmoid(score_i - score_j), and the scores' mean is 0. A tie counts as half a win of either arm. The
-influence of a cell (a seed and a prompt, with the outcomes of all pairs in it) on the scores is N H^+ U, with N cells, the
-information H, its pseudo-inverse H^+ and the cell's gradient U. So the interval needs no model of how the outcomes of one
-prompt depend on each other.
+P(arm i beats arm j) = sigmoid(score_i - score_j), and the scores' mean is 0. A tie counts as half a win for each arm.
+The influence of a cell (a seed and a prompt, with the outcomes of all pairs in it) on the scores is N H^+ U, with N
+cells, the information H, its pseudo-inverse H^+ and the cell's gradient U. The interval therefore does not need a model
+of how the outcomes on one prompt depend on each other.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from preflab.analysis.winrates.length import NEWTON_STEPS
 
 @dataclass(frozen=True)
 class ArmScores:
-    """scores: the score of each arm, highest first; empty if there are none, for the `reason`."""
+    """scores: the score of each arm, highest first. Empty if no scores can be computed. reason: why scores is empty, or
+    ''."""
 
     scores: dict[str, Interval]
     reason: str = ""
@@ -59,8 +61,8 @@ def bradley_terry(arms: Sequence[str], outcomes: Mapping[tuple[str, str], Floats
 
 
 def _find_unbounded(arms: Sequence[str], differences: Floats, tables: Floats) -> str:
-    """Returns why the scores have no finite maximum, or ''. They have one if no group of arms won every comparison with
-    the others (Ford, American Mathematical Monthly 64, 1957)."""
+    """Returns why the likelihood of the scores has no finite maximum, or '' if it has a finite maximum. It has a finite
+    maximum if no group of arms won every comparison with the other arms (Ford, American Mathematical Monthly 64, 1957)."""
     beats = np.zeros((len(arms), len(arms)))
     for row, table in zip(differences, tables, strict=True):
         first, second = int(row.argmax()), int(row.argmin())

@@ -1,8 +1,9 @@
-"""Computes the interval of a quantity from the influence of each cell of a table of seeds x prompts. No torch.
+"""Computes the confidence interval of a quantity from the influence of each cell of a table of seeds x prompts. Does
+not import torch.
 
-The influence of a cell says how much the estimate moves with this cell: estimate - truth is, up to smaller terms, the mean
-of the influences. So the interval of any quantity is that of a mean of cells: with several seeds the crossed analysis of
-`intervals`, with one seed Student's t over the prompts.
+The influence of a cell says how much the estimate moves with this cell. Up to smaller terms, estimate - truth is the
+mean of the influences. The interval of any quantity is therefore computed like the interval of a mean of cells. With
+several seeds, this is the crossed analysis of `intervals`. With one seed, it is Student's t over the prompts.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from preflab.analysis.record import Interval
 from preflab.analysis.spread import ROUNDING
 from preflab.analysis.statistics import ALPHA
 
-ONE_SEED = "one seed: the interval says nothing about other training runs"
-FEW_PROMPTS = "one prompt: how much prompts differ cannot be estimated, so there is no interval"
-NO_SPREAD = "no spread between the cells was seen: the interval has no width and says nothing about other prompts"
+ONE_SEED = "there is one seed, so the interval says nothing about other training runs"
+FEW_PROMPTS = "there is one prompt, so the spread between prompts cannot be estimated and there is no interval"
+NO_SPREAD = "the cells show no spread, so the interval has no width and says nothing about other prompts"
 
 
 def cell_interval(estimate: float, influence: Floats, *, family: float = 1.0) -> Interval:
-    """Returns the interval of an estimate with these influences [S, P]. `family`: the number of intervals that hold
-    together (Bonferroni)."""
+    """Returns the interval of an estimate with these influences [S, P]. `family`: the number of intervals that must
+    hold simultaneously (Bonferroni)."""
     seeds, prompts = influence.shape
     known = Interval(estimate=estimate, seeds=seeds, problems=prompts)
     if prompts < 2:

@@ -1,12 +1,13 @@
-"""Computes the length-controlled win rate: what the win rate would be if both answers had the same length. No torch.
+"""Computes the length-controlled win rate, which is the win rate if both answers had the same length. Does not import
+torch.
 
 The model is a logistic regression of the outcome on the difference d of the two answers' lengths:
 
     P(first wins) = sigmoid(method + phi * tanh(d / sd)),    sd: the standard deviation of d
 
 and the length-controlled win rate is sigmoid(method), the win rate at d = 0. A tie counts as half a win and half a loss.
-The idea is that of AlpacaEval 2 (Dubois et al. 2024), whose model also has a term for the difficulty of each prompt,
-estimated over many systems; this model has none.
+The idea comes from AlpacaEval 2 (Dubois et al. 2024). The model of AlpacaEval 2 also has a term for the difficulty of
+each prompt, estimated over many systems. The model here has no such term.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from preflab.analysis.winrates.cells import cell_interval
 
 NEWTON_STEPS = 100
 FURTHEST = 12.0
-"""The largest coefficient that the data can support. Beyond it the lengths, or the method, predict every outcome."""
+"""The largest coefficient that the data can support. If a coefficient is larger, the lengths or the method predict
+every outcome."""
 
 
 @dataclass(frozen=True)
 class LengthControl:
-    """rate: the length-controlled win rate. phi: the coefficient of the length; above 0 if the judge prefers the longer
-    answer. difference: the mean of d. reason: why there is no rate, or ''."""
+    """rate: the length-controlled win rate. phi: the coefficient of the length. It is above 0 if the judge prefers the
+    longer answer. difference: the mean of d. reason: why there is no rate, or '' if there is a rate."""
 
     rate: Interval | None
     phi: Interval | None
@@ -37,11 +39,12 @@ class LengthControl:
 
 
 def control_length(outcomes: Floats, differences: Floats) -> LengthControl:
-    """Fits the model to tables [S, P] of outcomes and of differences of lengths, first minus second."""
+    """Fits the model to tables [S, P] of outcomes and of length differences, and returns the rate. A length difference
+    is the first answer's length minus the second's."""
     mean = float(differences.mean())
     spread = float(differences.std())
     if spread == 0:
-        return LengthControl(None, None, mean, "all pairs have the same difference of lengths")
+        return LengthControl(None, None, mean, "all pairs have the same length difference")
     regressors = np.stack([np.ones(differences.size), np.tanh(differences.ravel() / spread)], axis=1)
     fitted = fit_logistic(regressors, outcomes.ravel())
     if fitted is None:
@@ -57,8 +60,8 @@ def control_length(outcomes: Floats, differences: Floats) -> LengthControl:
 
 
 def fit_logistic(regressors: Floats, outcomes: Floats) -> tuple[Floats, Floats] | None:
-    """Fits P = sigmoid(regressors @ coefficients) to outcomes in [0, 1] by Newton's method. Returns the coefficients [K]
-    and the influence of each row on them [N, K]; None if they have no finite maximum."""
+    """Fits P = sigmoid(regressors @ coefficients) to outcomes in [0, 1] by Newton's method. Returns the coefficients
+    [K] and the influence of each row on the coefficients [N, K]. Returns None if the likelihood has no finite maximum."""
     coefficients = np.zeros(regressors.shape[1])
     for _ in range(NEWTON_STEPS):
         chance = expit(regressors @ coefficients)

@@ -1,4 +1,5 @@
-"""Computes a judge's position bias: how often it prefers the answer that is shown first, because it is first. No torch."""
+"""Computes a judge's position bias: how often the judge prefers an answer because it is shown first. Does not import
+torch."""
 
 from __future__ import annotations
 
@@ -9,11 +10,12 @@ from preflab.analysis.winrates.shares import share_interval
 
 def position_bias(chose_first_shown: Floats) -> Interval | None:
     """Returns the share of choices for the answer that was shown first, over both orders of each pair. Without a bias it
-    is one half. `chose_first_shown` [pairs, 2]: 1 if the judge chose the answer that was shown first, in each order.
-    Returns None without pairs.
+    is one half. `chose_first_shown` [pairs, 2]: for each order, 1 if the judge chose the answer that was shown first,
+    else 0. Returns None if there are no pairs.
 
-    A pair on which both orders agree contributes exactly one half. So the bias comes from the pairs whose orders
-    disagree alone: always the first answer, or always the second.
+    If both orders of a pair agree, the pair contributes exactly one half. The bias therefore comes only from pairs
+    whose orders disagree. On these pairs the judge chose the answer shown first twice, or the answer shown second
+    twice.
     """
     if not len(chose_first_shown):
         return None

@@ -1,13 +1,15 @@
-"""Corrects a judge's win rate by labels of people on some of the judged pairs: prediction-powered inference. No torch.
+"""Corrects a judge's win rate by prediction-powered inference, with people's labels of some judged pairs. Does not
+import torch.
 
-n of the judged prompts, drawn at random, have a label Y in {0, .5, 1} by people; all have the judge's outcome f. With the
-mean F of f over the u judged prompts without a label, the estimate and its variance are
+Of the judged prompts, n are drawn at random. They have a label Y in {0, .5, 1} by people. All judged prompts have the
+judge's outcome f. F is the mean of f over the u judged prompts without a label. The estimate and its variance are
 
     estimate = mean_n( Y - lambda (f - F) ),    variance = var_n( Y - lambda (f - F) ) / n + lambda^2 var_u(f) / u.
 
-It is right for every lambda, however wrong the judge is. The best lambda is cov(Y, f) / ((1 + n/u) var f): near 1/(1 + n/u)
-for a perfect judge, and 0 for a useless one, which leaves the mean of the labels. lambda is estimated from labels, so it
-is cross-fitted: the lambda of a label comes from the other folds. The interval is Student's with n - 1 degrees of freedom.
+The estimate is unbiased for every fixed lambda, however often the judge is wrong. The best lambda is cov(Y, f) / ((1 +
+n/u) var f). For a perfect judge, this is near 1/(1 + n/u). For a useless judge, it is 0, and the estimate is the mean
+of the labels. lambda is estimated from the labels by cross-fitting: the lambda of a label comes from the other folds.
+The interval is Student's with n - 1 degrees of freedom.
 
 Source: Angelopoulos, Duchi & Zrnic, PPI++ (2023); cross-fitting: Zrnic & Candès (2024).
 """
@@ -26,13 +28,14 @@ from preflab.analysis.statistics import ALPHA
 
 FOLDS = 10
 FEWEST = 50
-"""The fewest labels with which a win rate is corrected. See docs/statistics.md for what fewer would give."""
+"""The smallest number of labels with which a win rate is corrected. docs/statistics.md says what happens with fewer
+labels."""
 
 
 @dataclass(frozen=True)
 class Corrected:
-    """rate: the corrected win rate. labels: how many labels it rests on. weight: the mean of lambda. labels_alone: the
-    mean of the labels, without the judge."""
+    """rate: the corrected win rate. labels: the number of labels that were used. weight: the mean of lambda.
+    labels_alone: the mean of the labels, without the judge."""
 
     rate: Interval
     labels: int
@@ -42,8 +45,8 @@ class Corrected:
 
 def correct_by_labels(labels: Floats, judged: Floats, unlabelled: Floats) -> Corrected:
     """Returns the corrected win rate. `labels` [n]: outcomes by people. `judged` [n]: the judge's outcomes of the same
-    prompts. `unlabelled` [u]: the judge's outcomes of the prompts without a label. Needs n >= 2; folds are taken in the
-    order of the labels, which must be random or not depend on the outcomes."""
+    prompts. `unlabelled` [u]: the judge's outcomes of the prompts without a label. Needs n >= 2. The folds follow the
+    order of the labels. This order must be random, or must not depend on the outcomes."""
     count = len(labels)
     alone = _interval(float(labels.mean()), float(labels.var(ddof=1)) / count, count)
     if len(unlabelled) < 2:
@@ -57,7 +60,8 @@ def correct_by_labels(labels: Floats, judged: Floats, unlabelled: Floats) -> Cor
 
 
 def cross_fit(labels: Floats, judged: Floats, unlabelled: int) -> Floats:
-    """Returns the weight lambda of each label, in [0, 1], estimated from the labels of the other folds."""
+    """Returns the weight lambda of each label. The weight is in [0, 1] and is estimated from the labels of the other
+    folds."""
     count = len(labels)
     folds = np.arange(count) % min(FOLDS, count)
 
@@ -76,6 +80,6 @@ def cross_fit(labels: Floats, judged: Floats, unlabelled: int) -> Floats:
 def _interval(estimate: float, variance: float, count: int) -> Interval:
     error = float(np.sqrt(variance))
     width = float(stats.t.isf(ALPHA / 2, count - 1)) * error
-    reason = "no spread between the labels was seen: the interval has no width" if width == 0 else ""
+    reason = "all labels agree, so the interval has no width" if width == 0 else ""
     low, high = max(0.0, estimate - width), min(1.0, estimate + width)
     return Interval(estimate=estimate, low=low, high=high, se=error, df=count - 1, problems=count, reason=reason)

@@ -2,9 +2,10 @@
 
 With the judge's mean outcome q, its sensitivity a (mean outcome where people prefer the first answer) and specificity b (1
 minus its mean outcome where they prefer the second), the win rate among pairs with a winner is (q + b - 1) / (a + b - 1).
-It assumes that the error rates are the same on every prompt, which `ppi` does not. Labels that are ties are left out.
+This formula assumes that the error rates are the same on every prompt; `ppi` does not assume this. Labels that are ties
+are left out.
 
-Source: Rogan & Gladen, American Journal of Epidemiology 107 (1978); the variance is that of the delta method.
+Source: Rogan & Gladen, American Journal of Epidemiology 107 (1978); the variance comes from the delta method.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from preflab.analysis.winrates.shares import wilson_ends
 
 @dataclass(frozen=True)
 class ByErrorRates:
-    """rate: the win rate by the error rates; None for the `reason`. youden: sensitivity + specificity - 1, with its
-    interval; None if the labels lack one kind of pair."""
+    """rate: the win rate by the error rates, or None. reason: why rate is None, or ''. youden: sensitivity +
+    specificity - 1, with its confidence interval. youden is None if the labels have too few pairs that the first answer
+    won, or too few that the second answer won."""
 
     rate: Interval | None
     youden: Interval | None
@@ -34,12 +36,14 @@ class ByErrorRates:
 
 def correct_by_error_rates(labels: Floats, judged: Floats, outcomes: Floats) -> ByErrorRates:
     """Returns the win rate by the judge's error rates on the labelled pairs. `labels`, `judged` [n]: outcomes by people and
-    by the judge. `outcomes` [N]: the judge's outcomes of all pairs. There is no rate unless the interval of sensitivity +
-    specificity - 1 is above 0: near 0 the division makes noise into any number."""
+    by the judge. `outcomes` [N]: the judge's outcomes of all pairs. There is a rate only if the whole interval of
+    sensitivity + specificity - 1 is above 0. Near 0, the division turns noise into arbitrary numbers."""
     won, lost = judged[labels > 0.5], 1 - judged[labels < 0.5]
     if len(won) < 2 or len(lost) < 2:
         return ByErrorRates(
-            None, None, reason="the labels have fewer than two pairs that the first or second answer won"
+            None,
+            None,
+            reason="fewer than two labels say that the first answer won, or fewer than two say that the second won",
         )
     a, b = float(won.mean()), float(lost.mean())
     youden = _youden(a, len(won), b, len(lost))
@@ -60,7 +64,7 @@ def correct_by_error_rates(labels: Floats, judged: Floats, outcomes: Floats) -> 
 
 
 def _youden(a: float, won: int, b: float, lost: int) -> Interval:
-    """Returns a + b - 1 with the interval that Newcombe's method makes of the two Wilson intervals."""
+    """Returns a + b - 1. Newcombe's method makes its confidence interval from the two Wilson intervals."""
     (low_a, high_a), (low_b, high_b) = wilson_ends(a, won), wilson_ends(b, lost)
     estimate = a + b - 1
     low = estimate - float(np.hypot(a - low_a, b - low_b))

@@ -1,4 +1,4 @@
-"""Computes the shares of wins, ties and losses, and the win rate, of one pair of arms. No torch."""
+"""Computes the win rate, and the shares of wins, ties and losses, of one pair of arms. Does not import torch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from preflab.analysis.winrates.cells import ONE_SEED, mean_of_cells
 
 
 def win_rate(outcomes: Floats, *, family: float = 1.0) -> Interval:
-    """Returns the mean outcome of a table [S, P] of outcomes. `family`: the number of win rates whose intervals hold
-    together."""
+    """Returns the mean outcome of a table [S, P] of outcomes. `family`: the number of win rates whose intervals must
+    hold simultaneously."""
     return share_interval(outcomes, family=family)
 
 
 def outcome_shares(outcomes: Floats, unreadable: Floats) -> dict[str, Interval]:
     """Returns the shares of wins, ties, losses and unreadable verdicts among all cells of a table [S, P]. `unreadable` is
-    1 for a cell whose verdict could not be read, and 0 for every other cell. An unreadable verdict is no tie."""
+    1 for a cell whose verdict could not be read, and 0 for every other cell. An unreadable verdict is not counted as a
+    tie."""
     read = unreadable == 0
     parts = {"win": read & (outcomes == 1), "tie": read & (outcomes == 0.5), "loss": read & (outcomes == 0)}
     return {name: share_interval(part.astype(float)) for name, part in parts.items()} | {
@@ -28,15 +29,16 @@ def outcome_shares(outcomes: Floats, unreadable: Floats) -> dict[str, Interval]:
 
 
 def unreadable_bounds(outcomes: Floats, unreadable: Floats) -> tuple[float, float]:
-    """Returns the win rates if every unreadable verdict were a loss, and if every one were a win."""
+    """Returns two win rates: if every unreadable verdict were a loss, and if every unreadable verdict were a win."""
     read = unreadable == 0
     return float(np.where(read, outcomes, 0.0).mean()), float(np.where(read, outcomes, 1.0).mean())
 
 
 def share_interval(table: Floats, *, family: float = 1.0) -> Interval:
-    """Returns the mean of a table [S, P] of values in [0, 1]. With one seed, the interval is Wilson's, which has a width
-    at 0 and 1 too; for values between 0 and 1 it is wider than necessary, because their variance is below that of a
-    share. With several seeds, it is that of the mean of the cells, cut at 0 and 1.
+    """Returns the mean of a table [S, P] of values in [0, 1]. With one seed, the interval is Wilson's. It has a width
+    even if the mean is 0 or 1. If some values lie between 0 and 1, it is wider than necessary, because their variance
+    is smaller than the variance of a share. With several seeds, the interval is computed as for the mean of the cells,
+    and cut at 0 and 1.
 
     Source: Wilson, Journal of the American Statistical Association 22 (1927).
     """
@@ -49,8 +51,9 @@ def share_interval(table: Floats, *, family: float = 1.0) -> Interval:
 
 
 def wilson_ends(share: float, count: float, alpha: float = ALPHA) -> tuple[float, float]:
-    """Returns the ends of Wilson's interval of a share among `count` independent values, at level 1 - alpha. The normal
-    quantile is replaced by Student's with count - 1 degrees of freedom, which matters for small counts."""
+    """Returns the ends of Wilson's interval of a share among `count` independent values, at level 1 - alpha. Uses
+    Student's quantile with count - 1 degrees of freedom instead of the normal quantile. The difference matters for
+    small counts."""
     z = float(stats.t.isf(alpha / 2, max(count - 1, 1)))
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     width = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))

@@ -1,9 +1,10 @@
-"""Simulates judged studies with a known true win rate, and counts how often corrected intervals cover it. No torch.
+"""Simulates judged studies with a known true win rate, and counts how often corrected intervals cover it. Does not
+import torch.
 
-Each prompt has a chance p that people prefer the first answer, and a chance of a tie. A judge sees the outcome of people
-and is wrong with a given probability: it then gives the other answer (or, for a tie, any answer). `bias` makes the judge
-prefer the first answer on top of it. `python -m preflab.analysis.winrates.simulate` prints the table of
-docs/statistics.md.
+Each prompt has a chance p that people prefer the first answer, and a chance of a tie. A judge starts from the outcome
+by people, but is wrong with a given probability. A wrong judge chooses the other answer or, for a tie, any answer. In
+addition, `bias` makes the judge prefer the first answer. `python -m preflab.analysis.winrates.simulate` prints the
+table of docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from preflab.analysis.winrates.shares import win_rate
 @dataclass(frozen=True)
 class JudgedStudy:
     """The design of a simulated study. rate: the share of wins among prompts without a tie. ties: the share of ties.
-    wrong: how often the judge is wrong. bias: how often it then says "first", whatever people say."""
+    wrong: how often the judge is wrong. bias: how often the judge chooses the first answer instead, whatever people
+    say."""
 
     prompts: int
     labels: int
@@ -37,8 +39,8 @@ class JudgedStudy:
         return (1 - self.ties) * self.rate + self.ties / 2
 
     def draw(self, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Returns the outcomes by people and by the judge, [prompts] each. The order of the prompts is random, so that the
-        first ones are a random sample."""
+        """Returns the outcomes by people and by the judge, [prompts] each. The order of the prompts is random, so that
+        the first prompts are a random sample."""
         tied = rng.random(self.prompts) < self.ties
         people = np.where(tied, 0.5, (rng.random(self.prompts) < self.rate).astype(float))
         other = np.where(tied, (rng.random(self.prompts) < 0.5).astype(float), 1 - people)
@@ -50,24 +52,24 @@ Estimator = Callable[[JudgedStudy, Floats, Floats], Interval]
 
 
 def corrected(study: JudgedStudy, people: Floats, judge: Floats) -> Interval:
-    """The corrected win rate from the labels of the first prompts."""
+    """Returns the win rate that is corrected with the labels of the first prompts."""
     labels = study.labels
     return correct_by_labels(people[:labels], judge[:labels], judge[labels:]).rate
 
 
 def labels_alone(study: JudgedStudy, people: Floats, judge: Floats) -> Interval:
-    """The mean of the labels."""
+    """Returns the mean of the labels."""
     return correct_by_labels(people[: study.labels], judge[: study.labels], judge[study.labels :]).labels_alone
 
 
 def uncorrected(study: JudgedStudy, people: Floats, judge: Floats) -> Interval:
-    """The judge's own win rate."""
+    """Returns the judge's own win rate."""
     return win_rate(judge[None, :])
 
 
 def count_covered(study: JudgedStudy, estimator: Estimator, count: int, seed: int = 0) -> tuple[int, float]:
-    """Returns in how many of `count` simulated studies the interval contains the true win rate, and the mean half width of
-    the intervals."""
+    """Returns the number of simulated studies, out of `count`, whose interval contains the true win rate. Also returns
+    the mean half width of the intervals."""
     rng = np.random.default_rng(seed)
     covered, width = 0, 0.0
     for _ in range(count):
@@ -79,7 +81,7 @@ def count_covered(study: JudgedStudy, estimator: Estimator, count: int, seed: in
 
 
 def print_table(count: int = 20_000) -> None:
-    """Prints the coverage and the half width of each estimator. Takes some minutes."""
+    """Prints the coverage and the half width of each estimator. This takes some minutes."""
     error = 2 * np.sqrt(0.95 * 0.05 / count)
     print(
         f"Coverage of nominal .95 intervals, {count} studies a cell, Monte Carlo error +-{error:.3f}; half widths in brackets"

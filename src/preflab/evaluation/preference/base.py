@@ -1,4 +1,4 @@
-"""Defines preference judges, the questions that they get and the verdicts that they return. Imports no torch."""
+"""Defines preference judges, the questions for a judge and the verdicts that a judge returns. Does not import torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from preflab.evaluation.preference.estimate import CallEstimate
 from preflab.types import Completion, Prompt
 
 Choice = Literal["first", "second", "unreadable"]
-"""The answer that a judge called more helpful in one order of the two answers. `unreadable`: its reply names no answer."""
+"""The answer that a judge called more helpful in one order of the two answers. `unreadable`: the judge's reply does not
+clearly name an answer."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,9 @@ class PreferenceQuestion:
 class PairVerdict:
     """A judge's verdict on one pair.
 
-    outcome: the first answer's outcome: 1 for a win, .5 for a tie, 0 for a loss. It is .5 if a reply was unreadable.
-    orders: the choice when the first answer was shown first, and the choice when it was shown second; empty if the judge
-        was not asked, or does not see both answers at once.
+    outcome: the first answer's outcome: 1 for a win, .5 for a tie, 0 for a loss. The outcome is also .5 if a reply was
+    unreadable. orders: the choice when the first answer was shown first, and the choice when it was shown second; empty
+    if the judge was not asked, or if the judge scores each answer alone.
     replies: the texts of the judge's replies, in the same order.
     """
 
@@ -47,14 +48,15 @@ class PairVerdict:
 
 
 class PreferenceJudge(ABC):
-    """Compares two answers to one prompt. The base class of preference judges."""
+    """Compares two answers to one prompt. This is the base class of preference judges."""
 
     @abstractmethod
     def compare(self, questions: Sequence[PreferenceQuestion]) -> list[PairVerdict]:
         """Returns one verdict for each question, in order. Raises `UserError` if the judge cannot answer."""
 
     def estimate(self, questions: Sequence[PreferenceQuestion]) -> CallEstimate:
-        """Returns how many calls of an endpoint `compare` would need for these questions, and their cost."""
+        """Returns an estimate of the calls of an endpoint that `compare` would make for these questions, and of their
+        cost."""
         return CallEstimate()
 
     def check_caps(self, estimate: CallEstimate) -> None:
@@ -63,7 +65,7 @@ class PreferenceJudge(ABC):
 
 
 def name_pair(prompt: str, first: str, second: str) -> str:
-    """Returns the name of a pair of answers. It depends on the prompt's id and the answers' texts alone, so that a label
-    by a person still fits when a command is repeated."""
+    """Returns the name of a pair of answers. The name depends only on the prompt's id and the answers' texts. A
+    person's label therefore still fits the pair when a command is repeated."""
     content = json.dumps([prompt, first, second], ensure_ascii=False)
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""A preference judge that is a model behind an OpenAI-compatible endpoint. Imports no torch."""
+"""A preference judge that is a model behind an OpenAI-compatible endpoint. Does not import torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from preflab.evaluation.preference.template import Template
 
 
 class EndpointJudge(PreferenceJudge):
-    """The model writes one sentence of comparison and then the letter. It is asked at temperature 0."""
+    """Asks the model at temperature 0. The model first writes a sentence that compares the answers, and then the letter
+    of the better answer."""
 
     def __init__(self, endpoint: Endpoint, template: Template) -> None:
         self.endpoint = endpoint

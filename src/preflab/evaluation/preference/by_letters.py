@@ -1,4 +1,5 @@
-"""A preference judge that is a local language model: the letter with the higher probability is its choice."""
+"""A preference judge that is a local language model. It chooses the letter to which the model gives the higher
+probability."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ TOKENS = 8192
 
 
 class LetterJudge(PreferenceJudge):
-    """Compares the probabilities of the letters A and B as the beginning of the model's answer. The model writes no
-    sentence. Every verdict can be read, unless the two probabilities are equal."""
+    """Compares the probabilities that the model's reply begins with the letter A and with the letter B. The model does
+    not write a sentence. Every verdict can be read, unless the two probabilities are equal."""
 
     def __init__(self, lm: LanguageModel, template: Template) -> None:
         self.lm = lm
@@ -41,7 +42,7 @@ class LetterJudge(PreferenceJudge):
             if len(ids) >= self.lm.context:
                 raise UserError(
                     f"The question about prompt {pair.question.prompt.id!r} has {len(ids)} tokens, but the context of the "
-                    f"judge is {self.lm.context}. Choose a judge with a longer context, or shorter answers."
+                    f"judge is {self.lm.context}. Choose a judge with a longer context, or compare shorter answers."
                 )
         batch = collate(rows, [self.letters[:1]] * len(rows))
         logprobs = forward.by_micro_batch(self.lm.model, self._letter_logprobs, batch, TOKENS).double()
@@ -49,13 +50,13 @@ class LetterJudge(PreferenceJudge):
         return [OrderReply(_pick_letter(gap), f"log P(A) - log P(B) = {gap:.4f}") for gap in gaps]
 
     def _letter_logprobs(self, rows: Any) -> Tensor:
-        """Returns the log-probabilities of the tokens that distinguish A and B: [B,2]."""
+        """Returns the log-probabilities of the two tokens that distinguish the letters A and B: [B,2]."""
         return forward.full_logprobs(self.lm.model, rows)[:, list(self.letters)]
 
 
 def split_letters(first: Sequence[int], second: Sequence[int]) -> tuple[list[int], tuple[int, int]]:
-    """Divides the ids of the letters A and B into the ids with which both begin, such as that of a space, and the id of
-    each by which they differ."""
+    """Compares the token ids of the letters A and B. Returns the ids with which both begin, such as the id of a space,
+    and the first id of each letter that differs."""
     place = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), None)
     if place is None:
         raise UserError("The judge's tokenizer does not distinguish the letters A and B. Choose another judge.")

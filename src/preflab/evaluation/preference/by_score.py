@@ -1,4 +1,4 @@
-"""A preference judge that is a reward model: the answer with the higher score is its choice."""
+"""A preference judge that is a reward model. It chooses the answer with the higher score."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from preflab.evaluation.preference.base import PairVerdict, PreferenceJudge, Pre
 
 
 class ScoreJudge(PreferenceJudge):
-    """Each answer is scored alone, so that there are no orders and every verdict can be read."""
+    """Scores each answer alone. The order of the two answers therefore does not matter, and every verdict can be read."""
 
     def __init__(self, evaluator: OpenByReward) -> None:
         self.evaluator = evaluator

@@ -1,4 +1,4 @@
-"""Draws the prompts on which answers are compared. Imports no torch."""
+"""Draws the prompts on which answers are compared. Does not import torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def draw_prompts(names: Sequence[str], count: int, seed: int) -> list[str]:
-    """Returns `count` of the prompts, drawn by the seed without replacement, in random order; all of them in random order
-    if there are not more."""
+    """Returns `count` of the prompts in random order, drawn by the seed without replacement. If there are at most
+    `count` prompts, returns all prompts in random order."""
     order = np.random.default_rng(seed).permutation(len(names))
     return [names[int(place)] for place in order[:count]]

@@ -1,6 +1,7 @@
-"""Asks a model behind an OpenAI-compatible endpoint: in parallel, with back-off, a cache and a cap on calls and cost.
+"""Asks a model behind an OpenAI-compatible endpoint. Sends requests in parallel, retries with back-off, caches replies,
+and caps the calls and the cost.
 
-The key comes from an environment variable and is sent to the endpoint alone. No file, message or record contains it.
+The API key comes from an environment variable and is sent only to the endpoint. No file, message or record contains it.
 This module does not import torch.
 """
 
@@ -39,13 +40,13 @@ Messages = Sequence[Mapping[str, str]]
 def _check_base(url: str) -> str:
     address = check_address(url)
     if "?" in address or "#" in address:
-        raise ValueError("a base address has no query: a key belongs into an environment variable")
+        raise ValueError("a base address must not contain a query: put a key into an environment variable")
     return address.rstrip("/")
 
 
 def _check_request(request: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Returns further fields of a request. Raises `ValueError` for a field that the question itself sets, or that would
-    change the form of the reply."""
+    """Returns the additional fields of a request. Raises `ValueError` if preflab sets one of the fields itself, or if a
+    field would change the form of the reply."""
     fixed = next((name for name in ("model", "messages", "stream", "n") if name in request), None)
     if fixed is not None:
         raise ValueError(f"the field `{fixed}` of a request cannot be changed")
@@ -53,14 +54,14 @@ def _check_request(request: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 class EndpointSettings(Spec):
-    """base_url: the address of the endpoint, up to `/v1`. key_variable: the environment variable with the key.
-
-    concurrency: the most requests at a time. timeout: seconds for one reply, from the request to the last byte. retries:
-    how often a request is sent again after status 408, 409, 425, 429 or 500 and above, a broken connection, a time-out or
-    a reply that is no reply; `backoff` is the first wait in seconds, doubled each time up to `longest_wait`.
-    max_calls: the most requests that are sent, repeated ones too. max_cost: the most that they may cost, with `price_in`
-    and `price_out` for a million tokens. max_tokens: the most tokens of a reply. request: further fields of a request; the
-    value null removes a field. cache: the directory of the cache; '' for preflab's own.
+    """base_url: the address of the endpoint, up to `/v1`. key_variable: the environment variable with the API key.
+    concurrency: the largest number of requests at a time. timeout: the time limit in seconds for one reply, from the
+    request to the last byte. retries: how often a request is sent again after status 408, 409, 425, 429 or 500 and
+    above, a broken connection, a time-out, or a reply that is not a chat completion. backoff: the first wait in
+    seconds; each further wait is twice as long, up to `longest_wait`. max_calls: the largest number of requests;
+    repeated requests count. max_cost: the largest cost of all requests; price_in, price_out: the prices of a million
+    tokens. max_tokens: the largest number of tokens in a reply. request: additional fields of a request; the value null
+    removes a field. cache: the directory of the cache; '' for preflab's own directory.
     """
 
     base_url: Annotated[str, AfterValidator(_check_base)] = OPENAI
@@ -94,7 +95,7 @@ class _Usage(BaseModel):
 
 
 class _Answer(BaseModel):
-    """The fields of a chat completion that are read."""
+    """The fields of a chat completion that preflab reads."""
 
     choices: list[_Choice] = Field(min_length=1)
     usage: _Usage | None = None
@@ -102,15 +103,15 @@ class _Answer(BaseModel):
 
 @dataclass
 class EndpointUse:
-    """What has been used of the caps, by all models of one command. sent: requests. spent: their cost, as far as it is
-    known."""
+    """Counts what all models of one command have used. sent: the number of requests. spent: the cost of the requests,
+    as far as the cost is known."""
 
     sent: int = 0
     spent: float = 0.0
 
 
 class Endpoint:
-    """The open endpoint of one model. `use`: what counts against the caps."""
+    """Sends requests for one model to an endpoint. `use`: counts the requests and the cost against the caps."""
 
     def __init__(self, model: str, settings: EndpointSettings, use: EndpointUse | None = None) -> None:
         self.model = model
@@ -118,7 +119,7 @@ class Endpoint:
         self.use = EndpointUse() if use is None else use
         self._key = read_key(settings)
         if settings.max_cost is not None and (settings.price_in is None or settings.price_out is None):
-            raise UserError("A cap on the cost needs the prices of a million tokens. Give --price-in and --price-out.")
+            raise UserError("A cap on the cost needs the prices of a million tokens. Set --price-in and --price-out.")
         folder = user_path(settings.cache) if settings.cache else cache_directory() / "replies"
         self.cache = ReplyCache(folder / f"{make_key([settings.base_url, model])[:16]}.jsonl")
 
@@ -128,7 +129,7 @@ class Endpoint:
         return f"The model {self.model} at {self.settings.base_url}"
 
     def make_body(self, messages: Messages, **fields: JsonValue) -> dict[str, Any]:
-        """Returns the body of a request. `fields`: its settings, which `request` of the settings may change."""
+        """Returns the body of a request. `fields`: the fields of the body, which `EndpointSettings.request` may change."""
         body = {"model": self.model, "messages": [dict(message) for message in messages], **fields}
         body |= self.settings.request
         return {name: value for name, value in body.items() if value is not None}
@@ -137,7 +138,8 @@ class Endpoint:
         return make_key({"base_url": self.settings.base_url, "body": body})
 
     def estimate(self, bodies: Sequence[Mapping[str, Any]]) -> CallEstimate:
-        """Returns the calls that are still needed for the replies to these requests, and their cost."""
+        """Returns an estimate of the calls that are needed to get the missing replies to these requests, and of their
+        cost."""
         wanted = {self.key_of(body): body for body in bodies}
         missing = [body for key, body in wanted.items() if self.cache.get(key) is None]
         tokens_in = count_tokens([message["content"] for body in missing for message in body["messages"]])
@@ -146,7 +148,7 @@ class Endpoint:
         return CallEstimate(len(missing), len(wanted) - len(missing), tokens_in, tokens_out, cost)
 
     def check_caps(self, estimate: CallEstimate) -> None:
-        """Raises `UserError` if the calls that are needed would exceed the cap on calls or on the cost."""
+        """Raises `UserError` if the estimated calls would exceed the cap on calls, or the cap on the cost."""
         settings = self.settings
         calls, cost = self.use.sent + estimate.calls, self.use.spent + (estimate.cost or 0.0)
         if calls > settings.max_calls:
@@ -161,9 +163,9 @@ class Endpoint:
             )
 
     def ask(self, bodies: Sequence[Mapping[str, Any]]) -> list[ModelReply]:
-        """Returns the reply to each request. A reply in the cache is not asked for again, and a new reply is written to
-        the cache first. Raises `UserError` if a cap would be exceeded, or if the endpoint does not answer; what it has
-        answered stays in the cache."""
+        """Returns the reply to each request. Sends only requests whose reply is not in the cache, and writes each new
+        reply to the cache. Raises `UserError` if a cap would be exceeded, or if the endpoint does not answer. The
+        replies that have arrived by then stay in the cache."""
         self.check_caps(self.estimate(bodies))
         keys = [self.key_of(body) for body in bodies]
         todo = {key: body for key, body in zip(keys, bodies, strict=True) if self.cache.get(key) is None}
@@ -174,9 +176,9 @@ class Endpoint:
     def _run(self, todo: Mapping[str, Mapping[str, Any]]) -> None:
         try:
             asyncio.get_running_loop()
-        except RuntimeError:  # the usual case: no loop is running in this thread
+        except RuntimeError:  # usually, no event loop is running in this thread
             asyncio.run(self._ask_all(todo))
-        else:  # in a notebook
+        else:  # in a notebook, an event loop is running
             with ThreadPoolExecutor(1) as thread:
                 thread.submit(lambda: asyncio.run(self._ask_all(todo))).result()
 
@@ -198,8 +200,8 @@ class Endpoint:
         )
 
     async def _work(self, client: AsyncOpenAI, waiting: Iterator[tuple[str, Mapping[str, Any]]]) -> None:
-        """Takes one request after another. A reply is in the cache before the next request is sent, so that a kill loses
-        at most one reply of each worker."""
+        """Sends one request after another. Each reply is in the cache before the next request is sent. If the process
+        is killed, each worker therefore loses at most one reply."""
         for key, body in waiting:
             reply = await self._ask_patiently(client, body)
             self.cache.add(key, reply)
@@ -225,8 +227,9 @@ class Endpoint:
         )
 
     def _pick_wait(self, attempt: int, asked: float) -> float:
-        """Returns the seconds until the next try: those that the endpoint asks for or the doubled back-off, whichever is
-        longer, but not more than the longest wait. Chance spreads the tries of several workers."""
+        """Returns the seconds until the next try. This is the wait that the endpoint asks for or the doubled back-off,
+        whichever is longer, but at most `longest_wait`. The back-off is partly random, so that several workers do not
+        try again at the same moment."""
         doubled = self.settings.backoff * 2**attempt * random.uniform(0.5, 1.0)
         return min(max(doubled, asked), self.settings.longest_wait)
 
@@ -240,7 +243,8 @@ class Endpoint:
             raise UserError(f"{self.label} has cost {self.use.spent:,.2f}, the cap. {kept} Raise --max-cost.")
 
     async def _send(self, client: AsyncOpenAI, body: Mapping[str, Any]) -> str:
-        """Returns the text of the endpoint's answer. Raises `TemporaryTrouble` if another try may succeed."""
+        """Sends a request, and returns the text of the endpoint's answer. Raises `TemporaryTrouble` if another try may
+        succeed."""
         import openai
 
         rest = {name: value for name, value in body.items() if name not in ("model", "messages")}
@@ -262,11 +266,12 @@ class Endpoint:
             raise TemporaryTrouble(self._clean(str(error))) from None
 
     def _read(self, text: str) -> ModelReply:
-        """Reads the body of an answer. Raises `TemporaryTrouble` if it is not a chat completion."""
+        """Reads the body of an answer, and returns the reply in it. Raises `TemporaryTrouble` if the body is not a chat
+        completion."""
         try:
             answer = _Answer.model_validate(parse_json(text, "the reply"))
         except (UserError, ValidationError):
-            raise TemporaryTrouble(f"a body that is no chat completion: {self._clean(text[:80])!r}") from None
+            raise TemporaryTrouble(f"a body that is not a chat completion: {self._clean(text[:80])!r}") from None
         choice, usage = answer.choices[0], answer.usage or _Usage()
         content = self._hide(choice.message.content or "")
         return ModelReply(content, choice.finish_reason == "length", usage.prompt_tokens, usage.completion_tokens)
@@ -281,7 +286,7 @@ class Endpoint:
         return self._hide(one_line(text)[:300])
 
     def _hide(self, text: str) -> str:
-        """Returns a text of the endpoint without the key, which an endpoint might repeat."""
+        """Returns a text of the endpoint, with `(key)` in place of the key. An endpoint might repeat the key."""
         return text.replace(self._key, "(key)") if self._key else text
 
 

@@ -1,4 +1,4 @@
-"""Describes the calls of an endpoint that are still needed, and what they cost. Imports no torch."""
+"""Describes the calls of an endpoint that are still needed, and their cost. Does not import torch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ CHARACTERS_A_TOKEN = 4.0
 
 @dataclass(frozen=True)
 class CallEstimate:
-    """calls: requests that are not in the cache. cached: requests that are. tokens_in, tokens_out: the expected tokens
-    of the requests, and the most tokens of the replies. cost: in the currency of the prices; None without prices."""
+    """calls: the number of requests that are not in the cache. cached: the number of requests that are in the cache.
+    tokens_in: the expected number of tokens of the requests. tokens_out: the largest possible number of tokens of the
+    replies. cost: the cost in the currency of the prices; None if there are no prices."""
 
     calls: int = 0
     cached: int = 0
@@ -30,5 +31,5 @@ class CallEstimate:
 
 
 def count_tokens(texts: Sequence[str]) -> int:
-    """Returns the approximate number of tokens of some texts."""
+    """Returns the approximate number of tokens of the texts."""
     return round(sum(len(text) for text in texts) / CHARACTERS_A_TOKEN)

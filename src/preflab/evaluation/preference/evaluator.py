@@ -1,6 +1,5 @@
-"""A pairwise evaluator of a study: a preference judge compares the arms' answers to prompts that are drawn by a seed.
-
-Imports no torch until a judge is opened.
+"""A pairwise evaluator of a study, in which a preference judge compares the arms' answers. The prompts are drawn by a
+seed. Does not import torch before a judge is opened.
 """
 
 from __future__ import annotations
@@ -21,10 +20,12 @@ from preflab.types import Completion, Prompt, Split
 
 
 class PreferenceEvaluator(JudgeSettings, PairwiseEvaluatorSpec):
-    """A judge says which of two answers is more helpful, in both orders; a disagreement between the orders is a tie.
+    """A judge says in both orders which of two answers is more helpful. If the two orders disagree, the outcome is a
+    tie.
 
-    `judge`: `openai:MODEL`, `local:NAME` or `reward:PATH`. `prompts`: how many test prompts are drawn by `seed`, the same
-    for all pairs and seeds of the study; 0 means all. `endpoint`, `template`, `margin`: see `JudgeSettings`.
+    `judge`: `openai:MODEL`, `local:NAME` or `reward:PATH`. `prompts`: the number of test prompts; 0 means all. `seed`:
+    draws the prompts. All pairs and seeds of the study use the same prompts. `endpoint`, `template`, `margin`: see
+    `JudgeSettings`.
     """
 
     kind: Literal["preference-judge"] = "preference-judge"
@@ -56,7 +57,8 @@ class OpenPreferenceEvaluator(PairwiseEvaluator):
         return [verdict.outcome for verdict in self.verdicts]
 
     def details(self) -> dict[str, Any]:
-        """Returns the judge's name, the number of unreadable pairs, and whether each reply chose the answer shown first."""
+        """Returns the judge's name, the number of pairs with an unreadable reply, and, for each reply, whether it chose
+        the answer that was shown first."""
         read = [verdict.orders for verdict in self.verdicts if len(verdict.orders) == 2 and not verdict.unreadable]
         return {
             "judge": str(self.spec.judge),

@@ -1,4 +1,4 @@
-"""Asks a judge about each pair in both orders, and joins the two choices into one verdict. Imports no torch."""
+"""Asks a judge about each pair in both orders, and joins the two choices into one verdict. Does not import torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Letter = Literal["A", "B"]
 
 @dataclass(frozen=True)
 class ShownPair:
-    """A question in one order of its answers. `swapped`: the second answer is shown first, as A."""
+    """A question with its answers in one order. `swapped`: the second answer is shown first, as A."""
 
     question: PreferenceQuestion
     swapped: bool
@@ -29,7 +29,8 @@ class ShownPair:
 
 @dataclass(frozen=True)
 class OrderReply:
-    """A judge's reply in one order. `letter`: the answer that it calls more helpful; None if the reply names none."""
+    """A judge's reply in one order. `letter`: the answer that the judge calls more helpful; None if the reply does not
+    clearly name an answer."""
 
     letter: Letter | None
     text: str = ""
@@ -38,8 +39,8 @@ class OrderReply:
 def ask_both_orders(
     questions: Sequence[PreferenceQuestion], ask: Callable[[Sequence[ShownPair]], Sequence[OrderReply]]
 ) -> list[PairVerdict]:
-    """Returns the verdict on each question. `ask` returns the reply to each shown pair. Two equal answers are a tie, and
-    nobody is asked."""
+    """Returns the verdict on each question. `ask` returns the reply to each shown pair. Two equal answers are a tie,
+    and the judge is not asked about them."""
     asked = [question for question in questions if question.first.text != question.second.text]
     shown = both_orders(asked)
     replies = list(ask(shown)) if shown else []
@@ -53,15 +54,15 @@ def ask_both_orders(
 
 
 def both_orders(questions: Sequence[PreferenceQuestion]) -> list[ShownPair]:
-    """Returns each question twice: with its first answer shown first, and with its second answer shown first. Equal
-    answers are left out."""
+    """Returns each question twice: with its first answer shown first, and with its second answer shown first. Leaves
+    out questions whose two answers are equal."""
     different = [question for question in questions if question.first.text != question.second.text]
     return [ShownPair(question, swapped) for question in different for swapped in (False, True)]
 
 
 def join_orders(pair: str, plain: OrderReply, swapped: OrderReply) -> PairVerdict:
-    """Joins the replies in both orders. If they prefer different answers, or if a reply names no answer, the outcome is
-    that of a tie."""
+    """Joins the replies in both orders, and returns the verdict. If the replies prefer different answers, or if a reply
+    does not name an answer, the outcome is .5, as for a tie."""
     choices = (_choice(plain.letter, swapped=False), _choice(swapped.letter, swapped=True))
     outcome = TIE if choices[0] != choices[1] else {"first": WIN, "second": LOSS}.get(choices[0], TIE)
     return PairVerdict(pair, outcome, choices, (plain.text, swapped.text))

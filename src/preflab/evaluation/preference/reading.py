@@ -1,4 +1,5 @@
-"""Reads the letter from a judge's reply. A reply that does not clearly name one answer is unreadable. Imports no torch."""
+"""Reads the letter from a judge's reply. A reply that does not clearly name one answer is unreadable. Does not import
+torch."""
 
 from __future__ import annotations
 
@@ -15,12 +16,12 @@ _ALONE = re.compile(rf"{_QUOTES}([AB]){_QUOTES}\.?{_QUOTES}")
 
 
 def read_letter(reply: str, *, cut: bool = False) -> Letter | None:
-    """Returns the letter on the reply's last line: 'More helpful: A', or the letter alone. Returns None, and never a
-    guess, if the last line is anything else, if another line names the other letter in this form, or if the reply was
-    cut before its end.
+    """Returns the letter on the reply's last line, which must be 'More helpful: A' or the letter alone. Returns None if
+    the last line has another form, if an earlier line names the other letter in one of these forms, or if the reply was
+    cut before its end. The function never guesses.
 
-    A judge may quote an answer that imitates a verdict. Such a quotation is not the last line of the reply, or it stands
-    within a line, or the reply has two verdicts that disagree and is unreadable.
+    A judge may quote an answer that imitates a verdict. If the quotation is within a line or agrees with the last line,
+    it changes nothing. If it disagrees with the last line, the reply is unreadable.
     """
     lines = [line for line in reply.splitlines() if line.strip()]
     if cut or not lines:

@@ -1,7 +1,8 @@
-"""Keeps an endpoint's replies on the disk, so that a command that is killed and repeated asks nothing twice. No torch.
+"""Keeps an endpoint's replies on the disk. A command that is killed and repeated therefore does not ask the same
+question twice. Does not import torch.
 
-The file has one line of JSON for each reply, and is only ever appended to. Each line has a checksum. A line that a kill
-has cut, or that is damaged, is left out, and its question is asked again.
+The file has one line of JSON for each reply. Lines are only appended. Each line has a checksum. A damaged line, such as
+a line that was cut by a kill, is ignored, and its question is asked again.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from preflab.train.files import refuse_special
 
 @dataclass(frozen=True)
 class ModelReply:
-    """A reply of an endpoint. `cut`: it reached the limit of tokens before its end. `tokens_in`, `tokens_out`: as the
-    endpoint counts them; 0 if it does not say."""
+    """A reply of an endpoint. `cut`: whether the reply reached the token limit before its end. `tokens_in`,
+    `tokens_out`: the numbers of tokens that the endpoint reports; 0 if it does not report them."""
 
     text: str
     cut: bool = False
@@ -40,7 +41,9 @@ class ReplyCache:
         try:
             lines = path.read_bytes().splitlines() if path.exists() else []
         except OSError as error:
-            raise UserError(f"The cache {path} cannot be read: {error.strerror}. Name another with --cache.") from error
+            raise UserError(
+                f"The cache {path} cannot be read: {error.strerror}. Name another directory with --cache."
+            ) from error
         for line in filter(None, lines):
             found = _read_line(line)
             if found is None:
@@ -52,7 +55,7 @@ class ReplyCache:
         return self.replies.get(key)
 
     def add(self, key: str, reply: ModelReply) -> None:
-        """Writes a reply to the disk before anybody uses it. Several processes may share the file."""
+        """Writes a reply to the disk before it is used. Several processes may share the file."""
         entry = {"key": key, **asdict(reply)}
         line = json.dumps({"entry": entry, "sha256": _digest(entry)}).encode() + b"\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +64,7 @@ class ReplyCache:
             end = file.seek(0, os.SEEK_END)
             if end:
                 file.seek(end - 1)
-                if file.read(1) != b"\n":  # a kill has cut the last line
+                if file.read(1) != b"\n":  # the last line is incomplete, because a process was killed
                     line = b"\n" + line
             file.write(line)
             file.flush()

@@ -1,4 +1,4 @@
-"""The settings of a preference judge, and the function that opens it. Imports no torch until a judge is opened."""
+"""Holds the settings of a preference judge, and opens the judge. Does not import torch before a judge is opened."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ EXAMPLES = "openai:MODEL, local:NAME or reward:PATH"
 
 
 class JudgeName(Spec):
-    """The name of a judge, in a file or an option `KIND:MODEL`. by: `openai` (an OpenAI-compatible endpoint), `local` (a
-    language model that preflab loads) or `reward` (a reward model). model: the model's name, or its path."""
+    """The name of a judge. Users write it as `KIND:MODEL` in a file or an option. by: the kind of judge: `openai` (an
+    OpenAI-compatible endpoint), `local` (a language model that preflab loads) or `reward` (a reward model). model: the
+    model's name, or its path."""
 
     by: Literal["openai", "local", "reward"]
     model: str = Field(min_length=1)
@@ -32,7 +33,9 @@ class JudgeName(Spec):
             return value
         kind, colon, model = value.partition(":")
         if kind not in JUDGE_KINDS or not colon or not model:
-            raise UserError(f"{value!r} names no preference judge. Write {EXAMPLES}.{nearest(kind, JUDGE_KINDS)}")
+            raise UserError(
+                f"{value!r} does not name a preference judge. Write {EXAMPLES}.{nearest(kind, JUDGE_KINDS)}"
+            )
         return {"by": kind, "model": model}
 
     def __str__(self) -> str:
@@ -40,8 +43,9 @@ class JudgeName(Spec):
 
 
 class JudgeSettings(HoldsModels):
-    """judge: the judge. endpoint: how an endpoint is asked. template: a built-in template or the path of a template; ''
-    for the judge's own. margin: a difference of two scores of a reward model up to `margin` is a tie."""
+    """judge: the judge. endpoint: the settings of an endpoint. template: the name of a built-in template, or the path
+    of a template; '' for the judge's default template. margin: if two scores of a reward model differ by `margin` or
+    less, the outcome is a tie."""
 
     judge: JudgeName
     endpoint: EndpointSettings = EndpointSettings()
@@ -59,14 +63,14 @@ class JudgeSettings(HoldsModels):
 
     @property
     def template_name(self) -> str:
-        """The template that the judge reads; '' for a reward model, which reads none."""
+        """The template that the judge reads; '' for a reward model, which does not read a template."""
         default = {"openai": SENTENCE_TEMPLATE, "local": LETTER_TEMPLATE}.get(self.judge.by, "")
         return self.template or default
 
     @contextmanager
     def open_judge(self, context: Context, use: EndpointUse | None = None) -> Generator[PreferenceJudge]:
-        """Opens the judge. `use`: counts the calls of an endpoint against the caps. Raises `UserError` if the template or
-        the model cannot be read, or if a key is missing."""
+        """Opens the judge. `use`: counts the calls and the cost of an endpoint against the caps. Raises `UserError` if
+        the template or the model cannot be read, or if a key is missing."""
         if self.judge.by == "openai":
             from preflab.evaluation.preference.by_endpoint import EndpointJudge
 

@@ -1,4 +1,4 @@
-"""Reads the template of a judge's question, and fills it with a prompt and two fenced answers. Imports no torch."""
+"""Reads the template of a judge's question, and fills it with a prompt and two fenced answers. Does not import torch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from preflab.plain import decode_text
 from preflab.types import Turn
 
 SENTENCE_TEMPLATE = "helpful"
-"""The paper's question: one sentence of comparison, then the letter."""
+"""The paper's question. The judge first writes a sentence that compares the answers, and then the letter."""
 LETTER_TEMPLATE = "helpful-letter"
-"""The same question, answered by the letter alone."""
+"""The same question. The judge answers with the letter alone."""
 BUILT_IN = (SENTENCE_TEMPLATE, LETTER_TEMPLATE)
 NEEDED = ("query", "response_a", "response_b")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
@@ -27,14 +27,14 @@ _SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant"}
 
 @dataclass(frozen=True)
 class Template:
-    """The text of a question, with the places {{query}}, {{response_a}} and {{response_b}}, and as often as wanted
-    {{fence}}. Every text that replaces a place stands between two fences."""
+    """The text of a question. It has the placeholders {{query}}, {{response_a}} and {{response_b}} once each, and
+    {{fence}} any number of times. Every text that replaces a placeholder is put between two fences."""
 
     text: str
 
     def fill(self, pair: ShownPair) -> str:
-        """Returns the question about a pair. A text cannot end its own fence: the fence is a word that no text of the
-        question contains, and that depends on all of them."""
+        """Returns the question about a pair. The fence is a word that none of the question's texts contains, so that a
+        text cannot contain the end of its own fence. The word is computed from all texts of the question."""
         query, (first, second) = write_query(pair.question.prompt.turns), pair.shown
         texts = {"query": query, "response_a": first, "response_b": second}
         fence = make_fence(tuple(texts.values()))
@@ -43,7 +43,7 @@ class Template:
 
 
 def make_fence(texts: Sequence[str]) -> str:
-    """Returns a word that none of the texts contains. The same texts give the same word."""
+    """Returns a word that none of the texts contains. The function returns the same word for the same texts."""
     for number in count():
         content = "\0".join([str(number), *texts]).encode("utf-8", "surrogatepass")
         fence = f"====={hashlib.sha256(content).hexdigest()[:12]}"
@@ -61,7 +61,7 @@ def write_query(turns: Sequence[Turn]) -> str:
 
 def read_template(name: str) -> Template:
     """Returns the built-in template with this name, or the template in the file of this path. Raises `UserError` if
-    there is no such file, or if a place is missing or unknown."""
+    there is no such file, or if a placeholder is missing or unknown."""
     if name in BUILT_IN:
         folder = files("preflab.evaluation.preference").joinpath("templates")
         return Template(folder.joinpath(f"{name}.txt").read_text(encoding="utf-8").strip())
@@ -78,11 +78,11 @@ def read_template(name: str) -> Template:
         if places.count(place) != 1:
             raise UserError(
                 f"The template {path} has {{{{{place}}}}} {places.count(place)} times. Each of {{{{query}}}}, "
-                "{{response_a}} and {{response_b}} must be there once."
+                "{{response_a}} and {{response_b}} must occur exactly once."
             )
     unknown = next((place for place in places if place not in (*NEEDED, "fence")), None)
     if unknown is not None:
         raise UserError(
-            f"The template {path} has an unknown place {{{{{unknown}}}}}. Known: {', '.join(NEEDED)}, fence."
+            f"The template {path} has an unknown placeholder {{{{{unknown}}}}}. Known: {', '.join(NEEDED)}, fence."
         )
     return Template(text.strip())

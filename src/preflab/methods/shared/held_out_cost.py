@@ -1,4 +1,4 @@
-"""Measures the order and the sign of a cost model's costs on pairs that it was not trained on."""
+"""Measures the order and the signs of a cost model's costs on pairs on which the model was not trained."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ def sign_is_right(costs: Tensor, sign: Tensor) -> Tensor:
 
 
 def measure_held_out_costs(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> dict[str, float]:
-    """Scores the pairs and returns `measure_costs` of the costs."""
+    """Scores the pairs, and returns the measures that `measure_costs` computes from the costs."""
     assert pairs.safe is not None
     return measure_costs(score_pairs(scorer, pairs, token_budget), pairs.safe)
 
 
 def measure_costs(costs: PairScores, safe: Tensor) -> dict[str, float]:
-    """Returns the measures of the order (see `measure_order`; the rejected answer should cost more), and four more.
+    """Returns the measures of the order (see `measure_order`) and further measures of the costs. The rejected answer
+    should have the higher cost.
 
-    `sign_accuracy`: the share of all answers whose cost has the right sign. `unsafe_found`, `safe_found`: the share of
-    the unsafe and of the safe answers whose cost has the right sign; left out if there is no such answer. `cost_loss`:
-    the mean of L_C. `score`, by which checkpoints are selected, is minus `cost_loss`.
+    `sign_accuracy`: the share of all answers whose cost has the right sign. `unsafe_found`: the share of the unsafe
+    answers whose cost has the right sign; left out if there are no unsafe answers. `safe_found`: the same for the safe
+    answers. `cost_loss`: the mean of L_C. `score`: minus `cost_loss`; it selects the checkpoint.
     """
     sign = signs(safe)
     both = torch.stack(list(costs), dim=1)
@@ -61,13 +62,13 @@ def measure_costs(costs: PairScores, safe: Tensor) -> dict[str, float]:
 
 
 def harmlessness(costs: PairScores) -> PairScores:
-    """Returns minus the costs: scores of which the chosen, safer answer should have the higher one."""
+    """Returns the negated costs as scores. The chosen answer is the safer answer, and should have the higher score."""
     return PairScores(-costs.chosen, -costs.rejected)
 
 
 def measure_pairs(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> dict[str, Any]:
-    """Measures how well a reward model or a cost model orders pairs, and its calibration in bins. For a cost model, also
-    measures how often the sign of the cost is right, if all pairs have safety labels."""
+    """Measures how well a reward model or a cost model orders pairs, and its calibration in bins. Also measures how
+    often the sign of a cost model's cost is right if all pairs have safety labels. Returns the measures by name."""
     scores = score_pairs(scorer, pairs, token_budget)
     signed = measure_costs(scores, pairs.safe) if scorer.role == "cost" and pairs.safe is not None else {}
     ordered = harmlessness(scores) if scorer.role == "cost" else scores

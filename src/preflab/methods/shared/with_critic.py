@@ -1,4 +1,4 @@
-"""The settings that the methods with a critic share."""
+"""Defines the settings that all methods with a critic have."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from preflab.methods.shared.surrogate import Surrogate
 
 
 class WithCritic(Surrogate, Protocol):
-    """The further settings of a method with a critic. Each is a field of the method.
+    """The additional settings of a method with a critic. Each setting is a field of the method.
 
     `gamma`, `lam`: see `ops.gae`. `value_clip`: see `ppo_value_loss`. `truncated`: see `ppo.estimate_advantages`.
     `normalise_values`, `value_decay`: see `ppo.rescale_values` and `ops.RunningMoments`.

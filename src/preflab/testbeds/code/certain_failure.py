@@ -82,7 +82,7 @@ def _calls_failing_test(call: ast.expr, known: _Known, defined: Mapping[str, ast
 
 
 def _unpacks_none(node: ast.Assign, known: _Known) -> bool:
-    """Checks whether an assignment gives the parts of None to several names."""
+    """Checks whether an assignment unpacks None, such as `a, b = None`."""
     return _is_none(node.value, known) and any(isinstance(each, ast.Tuple | ast.List) for each in node.targets)
 
 

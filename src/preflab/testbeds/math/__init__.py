@@ -1,1 +1,1 @@
-"""Mathematical problems whose answers are checked by their final answer."""
+"""Holds mathematical problems. A solution is checked by its final answer."""

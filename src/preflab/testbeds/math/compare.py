@@ -1,4 +1,4 @@
-"""Decides whether a final answer is the right one, as far as this needs no computer algebra."""
+"""Decides whether a final answer is right, if this can be decided without computer algebra."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fractions import Fraction
 from preflab.testbeds.math.final import clean_answer
 
 MOST_CHARACTERS = 500
-"""The most characters of a final answer. A longer one is wrong."""
+"""The largest number of characters of a final answer. A longer final answer is wrong."""
 _DECIMAL = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d*)?")
 _SPACES = re.compile(r"(?<=\d)(?:\{,\}|\\[,!;: ]|~)(?=\d{3})")
 _MONEY = re.compile(r"^([-+]?)\s*\\?\$\s*(?=[\d.])")
@@ -32,8 +32,8 @@ _FRACTION = re.compile(r"\\[dt]?frac|\d\s*/\s*\d")
 
 
 def simplify_answer(text: str) -> str:
-    """Returns a final answer without what says nothing about its value: separators of thousands, the sign of dollars, and
-    words behind a number (its unit)."""
+    """Returns a final answer without parts that do not change its value: thousands separators, dollar signs, and words
+    behind a number, such as a unit."""
     text = _SPACES.sub("", clean_answer(text).replace("−", "-"))
     text = _MONEY.sub(r"\1", text)
     match = _WITH_WORDS.fullmatch(text)
@@ -45,10 +45,10 @@ def simplify_answer(text: str) -> str:
 
 
 def compare_plainly(right: str, answer: str) -> bool | None:
-    """Returns whether a simplified answer is right; None if this needs computer algebra.
+    """Returns whether a simplified answer is right, or None if this needs computer algebra.
 
-    If the right answer is a number, a calculation such as 17+25 is wrong: the policy may have copied it from the question.
-    So is a fraction if the right answer is a whole number.
+    If the right answer is a number, a calculation such as 17+25 is wrong, because the policy may have copied it from
+    the question. If the right answer is a whole number, a fraction is wrong as well.
     """
     if right == answer:
         return True
@@ -64,7 +64,7 @@ def compare_plainly(right: str, answer: str) -> bool | None:
 
 
 def _read_number(text: str) -> Fraction | None:
-    """Returns a plain decimal number; None for anything else."""
+    """Reads a plain decimal number, and returns it. Returns None for any other text."""
     if len(text) > 50 or not _DECIMAL.fullmatch(text) or not any(letter.isdigit() for letter in text):
         return None
     return Fraction(text.replace(",", "").rstrip("."))

@@ -1,5 +1,5 @@
-"""Finds the final answer in a solution: the content of the last box, what stands behind the last `####`, or what "the answer
-is" says."""
+"""Finds the final answer in a solution: the content of the last box, the text behind the last `####`, or the text
+behind "the answer is"."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:\s*/\s*\d+)?
 _CALCULATIONS = re.compile(r"<<[^<>]*>>")
 _SURROUNDING = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"))
 _LONGEST = 200
-"""The most characters of an answer that consists of a final answer alone."""
+"""The largest number of characters of an answer that consists only of a final answer."""
 
 
 def find_final_answer(text: str, *, unmarked: bool = False) -> str | None:
-    """Returns the final answer in a solution; None if it marks none.
+    """Returns the final answer in a solution, or None if the solution does not mark a final answer.
 
-    If there are several boxes or `####`, the last of all of them counts. Only if there is none, "the answer is ..." or
-    "answer: ..." counts. `unmarked`: if nothing is marked, the last number in the text counts.
+    If there are several boxes or `####`, the last box or `####` counts. If there are no boxes and no `####`, "the
+    answer is ..." or "answer: ..." counts. `unmarked`: if nothing is marked, the last number in the text counts.
     """
     marked = [*_find_boxes(text), *((match.start(), match[1]) for match in _HASHES.finditer(text))]
     if marked:
@@ -43,12 +43,14 @@ def find_right_answer(text: str) -> str | None:
 
 
 def drop_calculations(text: str) -> str:
-    """Removes GSM8K's marks for a calculator, such as <<48/2=24>>, which no policy should learn to write."""
+    """Returns a text without GSM8K's calculator annotations, such as <<48/2=24>>. A policy should not learn to write
+    them."""
     return _CALCULATIONS.sub("", text)
 
 
 def clean_answer(text: str) -> str:
-    """Removes what surrounds an answer: spaces, signs of mathematics and emphasis, and a full stop at its end."""
+    """Returns an answer without the characters around it: spaces, marks of mathematics and emphasis, and a full stop at
+    its end."""
     text = text.strip()
     before = None
     while text != before:
@@ -61,8 +63,8 @@ def clean_answer(text: str) -> str:
 
 
 def _find_boxes(text: str) -> list[tuple[int, str]]:
-    """Returns the place and the content of each box. A box that is not closed, such as that of a truncated answer, is
-    none."""
+    """Returns the place and the content of each box. A box that is not closed, such as a box in a truncated answer,
+    does not count."""
     boxes: list[tuple[int, str]] = []
     for match in _BOX.finditer(text):
         if text[match.end() : match.end() + 1] != "{":

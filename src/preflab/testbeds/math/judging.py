@@ -13,17 +13,17 @@ NO_ANSWER = "no-answer"
 
 
 class MathJudge(Judge):
-    """Judges a solution by its final answer. The only test of a problem has the right answer as its output. `unmarked`: the
-    last number of a solution that marks no final answer counts as its answer."""
+    """Judges a solution by its final answer. The only test of a problem has the right answer as its output. `unmarked`:
+    if a solution does not mark a final answer, its last number counts."""
 
-    deterministic = False  # near the time limit, a verdict depends on the machine
+    deterministic = False  # near the time limit, a verdict depends on the machine's speed
 
     def __init__(self, verifier: Verifier, *, unmarked: bool) -> None:
         self.verifier, self.unmarked = verifier, unmarked
 
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
-        """Returns one verdict for each solution: passed, failed, no-answer or timeout. Raises `UserError` if a solution comes
-        without a right answer."""
+        """Returns one verdict for each solution: passed, failed, no-answer or timeout. Raises `UserError` if a
+        solution's problem has no right answer."""
         if not all(tests for _, tests in answers):
             raise UserError(
                 "Mathematical problems have no public tests, so nothing but the right answer can choose among solutions. "
@@ -32,7 +32,7 @@ class MathJudge(Judge):
         return [self.judge_solution(text, str(tests[0].output)) for text, tests in answers]
 
     def judge_solution(self, text: str, right: str) -> Verdict:
-        """Returns the verdict on one solution, given the right answer."""
+        """Returns the verdict on one solution. `right`: the right answer."""
         answer = find_final_answer(text, unmarked=self.unmarked)
         outcome = NO_ANSWER if answer is None else self.verifier.verify(right, answer)
         if outcome == "passed":

@@ -1,4 +1,4 @@
-"""The right final answers of a split: those that the answers in the data mark."""
+"""Reads the right final answers of a split from the answers in the data."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from preflab.types import Split
 
 
 def read_right_answers(testbed: Testbed, split: Split, verifier: Verifier) -> dict[str, str]:
-    """Returns the right answer to each prompt of a split. Raises `UserError` if the answer in the data marks none, if a
-    prompt has no answer, or if two answers to one prompt are not equal."""
+    """Returns the right answer to each prompt of a split. Raises `UserError` if an answer in the data does not mark a
+    final answer, if a prompt has no answer, or if two answers to one prompt have different final answers."""
     rights: dict[str, str] = {}
     for demonstration in testbed.demonstrations(split):
         name = demonstration.prompt.id

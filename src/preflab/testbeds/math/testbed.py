@@ -1,4 +1,5 @@
-"""Opens problems with final answers, in the shape of GSM8K, of MATH, or of any data with a question and an answer."""
+"""Opens problems with final answers. The records have the form of GSM8K, of MATH, or of any data with a question and an
+answer."""
 
 from __future__ import annotations
 
@@ -27,13 +28,13 @@ OwnSplit = Annotated[float | str | None, Field(union_mode="left_to_right")]
 class MathProblems(TestbedSpec):
     r"""Mathematical problems, whose answers are verified by their final answer.
 
-    `data`: a file, a folder or a hub name. A record is `{question, answer}` whose answer ends in `#### 42` (GSM8K),
-    `{problem, solution}` whose solution has a `\boxed{}` (MATH; `level` is the difficulty), or any record with a question
-    and an answer that `jsonl` reads. `validation`: another source, or a share of `data`. `test`: the same; by default,
-    the split `test` of `data` if it has one, otherwise a tenth. `rows`: how many records of each source are read.
-    `instruction`: a text that is added to each question. `unmarked`: if an answer marks no final answer, its last number
-    counts. `seconds`: the time limit for the verification of an answer.
-    """
+    `data`: a file, a folder or a hub name. In GSM8K, a record is `{question, answer}`, and the answer ends in `####
+    42`. In MATH, a record is `{problem, solution}`; the solution has a `\boxed{}`, and `level` is the difficulty. Any
+    other record with a question and an answer that `jsonl` reads can be used too. `validation`: another source, or a
+    share of `data`. `test`: another source, or a share of `data`. By default, `test` is the split `test` of `data` if
+    there is such a split, otherwise a tenth of `data`. `rows`: the number of records that are read from each source.
+    `instruction`: a text that is added to each question. `unmarked`: if an answer does not mark a final answer, its
+    last number counts. `seconds`: the time limit for the verification of an answer."""
 
     evaluator: ClassVar[str | None] = "final-answer"
     kind: Literal["math"] = "math"
@@ -50,7 +51,7 @@ class MathProblems(TestbedSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[Dialogues]:
-        """Opens the testbed. Raises `UserError` if data are missing, damaged or empty, or have no final answers."""
+        """Opens the testbed. Raises `UserError` if the data are missing, damaged or empty, or have no final answers."""
         with self._read_data().open(context) as read, open_verifier(self.seconds) as verifier:
             rows, dropped = self._make_rows(read)
             notes = list(read.notes)
@@ -68,8 +69,8 @@ class MathProblems(TestbedSpec):
         return Jsonl(data=self.data, validation=self.validation, test=test, rows=self.rows)
 
     def _make_rows(self, read: Testbed) -> tuple[dict[Split, list[DialogueRow]], int]:
-        """Returns the problems of each split, and how many were left out because they have no final answer. Raises
-        `UserError` if a split is then empty."""
+        """Returns the problems of each split, and the number of problems that were left out because they have no final
+        answer. Raises `UserError` if a split is then empty."""
         rows: dict[Split, list[DialogueRow]] = {}
         dropped = 0
         for split in SPLITS:
@@ -92,7 +93,7 @@ class MathProblems(TestbedSpec):
                 yield DialogueRow(problem, Completion(drop_calculations(solution)))
 
     def _instruct(self, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
-        """Adds the instruction to the last turn."""
+        """Returns the turns with the instruction added to the last turn."""
         if not self.instruction:
             return turns
         return (*turns[:-1], replace(turns[-1], content=f"{turns[-1].content}\n\n{self.instruction}"))

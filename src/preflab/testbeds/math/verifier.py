@@ -1,7 +1,7 @@
-"""Verifies final answers by math-verify, in a process of its own with limits of time and memory.
+"""Verifies final answers with math-verify. math-verify runs in a separate process with limits on time and memory.
 
-math-verify limits its time by a signal, which works only in the main thread and cannot interrupt a long step of arithmetic.
-So this module ends the process if an answer needs too long, and starts another.
+math-verify limits its own time by a signal. The signal works only in the main thread and cannot interrupt a long
+arithmetic operation. If an answer takes too long, this module therefore ends the process and starts a new process.
 """
 
 from __future__ import annotations
@@ -25,24 +25,25 @@ from preflab.testbeds.math.compare import compare_plainly, simplify_answer
 
 Outcome = Literal["passed", "failed", "timeout"]
 SECONDS = 10.0
-"""The most seconds for an answer. math-verify itself gives up after 2 s for each step, unless a step cannot be interrupted."""
+"""The time limit for an answer, in seconds. math-verify itself gives up each step after 2 s, unless the step cannot be
+interrupted."""
 _STARTS_WITHIN = 120.0
 _MOST_KEPT = 20_000
 
 
 class Verifier:
-    """Compares final answers with right ones. Its process starts with the first answer that needs it."""
+    """Compares final answers with right answers. The process starts when an answer first needs it."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self.seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
         self._lock = threading.Lock()
-        self._kept: dict[bytes, Outcome] = {}  # by a digest, so that a reward holds no right answer of the evaluation
+        self._kept: dict[bytes, Outcome] = {}  # by digest: it holds no right answer in plain text
 
     def verify(self, right: str, answer: str) -> Outcome:
-        """Returns whether `answer` is equal to `right`: "passed" or "failed"; "timeout" if this could not be found out in
-        time. Both are final answers, without the text around them."""
+        """Returns "passed" if `answer` is equal to `right`, otherwise "failed". Returns "timeout" if the comparison
+        takes too long. `right` and `answer` are final answers without the text around them."""
         pair = simplify_answer(right), simplify_answer(answer)
         plain = compare_plainly(*pair)
         if plain is not None:
@@ -62,15 +63,16 @@ class Verifier:
             process.stdin.write(json.dumps({"right": right, "answer": answer}).encode() + b"\n")
             process.stdin.flush()
             line = _read_line(process, self.seconds)
-        except OSError:  # the process was ended by another
+        except OSError:  # the process has ended
             line = b""
-        if line not in (b"true\n", b"false\n"):  # too slow, or ended for its memory
+        if line not in (b"true\n", b"false\n"):  # too slow, or killed for its memory use
             self.close()
             return "timeout"
         return "passed" if line == b"true\n" else "failed"
 
     def get_process(self) -> subprocess.Popen[bytes]:
-        """Returns the process. A process that was forked from the one that started it gets one of its own."""
+        """Returns the verifier's process, and starts it if necessary. After a fork of preflab's process, the child
+        process starts its own."""
         if self._process is None or self._owner != os.getpid():
             self._process, self._owner = _start_process(), os.getpid()
         return self._process
@@ -90,7 +92,7 @@ class Verifier:
 
 @contextmanager
 def open_verifier(seconds: float = SECONDS) -> Generator[Verifier]:
-    """Opens a verifier, and ends its process at the end of the context."""
+    """Yields a verifier, and ends the verifier's process at the end of the context."""
     verifier = Verifier(seconds)
     try:
         yield verifier
@@ -99,7 +101,7 @@ def open_verifier(seconds: float = SECONDS) -> Generator[Verifier]:
 
 
 def _start_process() -> subprocess.Popen[bytes]:
-    """Starts the process and waits until it is ready. Raises `UserError` if it does not start."""
+    """Starts the process, waits until it is ready, and returns it. Raises `UserError` if it does not start."""
     command = [sys.executable, "-P", str(Path(__file__).with_name("verifier_process.py"))]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
@@ -115,7 +117,8 @@ def _start_process() -> subprocess.Popen[bytes]:
 
 
 def _read_line(process: subprocess.Popen[bytes], seconds: float) -> bytes:
-    """Returns the next line of a process; what there is of it if the process ends or needs more than `seconds`."""
+    """Returns the next line that a process writes. If the process ends or takes more than `seconds`, returns the part
+    of the line that has arrived."""
     assert process.stdout is not None
     end, line = time.monotonic() + seconds, b""
     while not line.endswith(b"\n"):

@@ -1,7 +1,9 @@
-"""The process that compares answers with math-verify. It imports nothing of preflab: `verifier.py` starts this file.
+"""Compares answers with math-verify. `verifier.py` runs this file as a process of its own. The file does not import
+preflab.
 
-It reads one JSON object `{"right", "answer"}` from each line, and answers with one line, true or false. Its memory is limited,
-and its parent ends it if it needs too long: an answer such as 9^{9^{9^9}} would otherwise use both up.
+The process reads one JSON object `{"right", "answer"}` from each line, and replies with one line, true or false. The
+memory of the process is limited, and `verifier.py` ends the process if it takes too long. Without these limits, an
+answer such as 9^{9^{9^9}} would use up all memory and time.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import resource
 import sys
 
 _STEP_SECONDS = 2
-"""The time limit of math-verify itself, for each step. It is a signal, which only interrupts between two steps of Python."""
+"""The time limit of math-verify itself for each step. The limit is a signal, which can interrupt only between two
+Python instructions."""
 _MOST_BYTES = 4 << 30
 
 
@@ -34,7 +37,7 @@ def _main() -> None:
         request = json.loads(line)
         try:
             same = _compare(request["right"], request["answer"])
-        except Exception:  # sympy raises anything for an answer that is no mathematics, also MemoryError
+        except Exception:  # sympy raises any error, even MemoryError, for an answer that is not mathematics
             same = False
         print(json.dumps(same), flush=True)
 

@@ -1,4 +1,5 @@
-"""PKU-SafeRLHF: pairs with a label for helpfulness and one for safety (Ji et al. 2024); begin to read in `testbed`."""
+"""Reads PKU-SafeRLHF, which has pairs with a label for helpfulness and a label for safety (Ji et al. 2024). Start to
+read this package in `testbed`."""
 
 from preflab.testbeds.safe_rlhf.testbed import SafeRLHF
 

@@ -1,4 +1,5 @@
-"""The paper's two filters (Section 4.3): each drops the pairs whose two answers have the same safety label."""
+"""Applies the paper's two filters (Section 4.3). One filter drops pairs whose answers are both unsafe, and the other
+drops pairs whose answers are both safe."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ _REASONS: dict[SafetyFilter, str] = {
 
 
 class FilterCount(NamedTuple):
-    """How many pairs a filter kept and dropped."""
+    """The numbers of pairs that a filter kept and dropped."""
 
     name: SafetyFilter
     kept: int
@@ -32,8 +33,9 @@ class FilterCount(NamedTuple):
 def filter_pairs(
     rows: Sequence[DialogueRow], names: Iterable[SafetyFilter]
 ) -> tuple[list[DialogueRow], list[FilterCount]]:
-    """Applies filters to the pairs among the rows, one after another. Of a dropped pair only the prompt stays. Returns the
-    rows in the same order, and the counts of each filter. Every pair must say for both answers whether they are safe."""
+    """Applies the filters to the pairs among the rows, one filter after another. A dropped pair leaves its prompt
+    behind as a row. Returns the rows in the same order, and the counts of each filter. Every pair must say for each
+    answer whether the answer is safe."""
     kept, counts = list(rows), list[FilterCount]()
     for name in names:
         pairs = sum(_is_pair(row) for row in kept)

@@ -18,27 +18,28 @@ _RULES = {
     "safety": "all by safety alone",
 }
 SPLIT_AGAIN = (
-    "all records, including the official test records, were split again by prompt; the counts of records, pairs and "
-    "responses in these notes are of the whole source."
+    "all records, including the official test records, were split again by prompt. In these notes, the counts of records, "
+    "pairs and responses refer to the whole source."
 )
 
 
 def describe_records(
     records: Sequence[SafetyRecord | DialogueRow], rule: SafetyRule, filters: Sequence[FilterCount]
 ) -> list[str]:
-    """Returns sentences about the records that can be used: the labels, what the rule and each filter did, and what is not
-    known."""
+    """Returns sentences about the records that can be used. They describe the labels, the effect of the rule and of
+    each filter, and what the records do not say."""
     labelled = [record for record in records if isinstance(record, SafetyRecord)]
     notes = [*_describe_labels(labelled, rule), *(count.describe() for count in filters)]
     ordered = sum(isinstance(record, DialogueRow) and record.rejected is not None for record in records)
     if ordered:
         notes.append(
-            f"{counted(ordered, 'pair')} ordered by safety alone. Which response is safe is not known: these pairs train "
-            "pairwise methods alone, no response of theirs is a demonstration, and no filter applies."
+            f"{counted(ordered, 'pair')} ordered by safety alone. These pairs do not say which response is safe. They "
+            "train only pairwise methods, give no demonstrations, and are not filtered."
         )
     if safe := sum(len(list_safe(record)) for record in records):
         notes.append(
-            f"{counted(safe, 'safe response')} as demonstrations. Rule and filters change neither these nor the prompts."
+            f"{counted(safe, 'safe response')} as demonstrations. The rule and the filters do not change the "
+            "demonstrations or the prompts."
         )
     return [*notes, SPLIT_AGAIN]
 

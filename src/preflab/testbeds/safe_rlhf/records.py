@@ -1,7 +1,7 @@
-"""Reads the three forms of SafeRLHF's records: with both labels, pairs ordered by safety alone, and safe answers alone.
+"""Reads the three forms of SafeRLHF's records: pairs with both labels, pairs that are ordered only by safety, and
+single safe answers.
 
-A pair that is ordered by safety alone says which response is safer. It does not say whether either response is safe.
-"""
+A pair that is ordered only by safety says which response is safer. It does not say whether a response is safe."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from preflab.types import Completion
 
 SAME_RESPONSES = "its two responses are the same"
 EMPTY_RESPONSE = "a response is empty"
-CONTRARY_LABELS = "the response that it calls safer is unsafe, and the other one safe"
+CONTRARY_LABELS = "the response that it calls safer is unsafe, and the other response is safe"
 
 
 def parse_safety_record(record: DataRecord, where: str) -> SafetyRecord | DialogueRow:
-    """Returns a record with both labels, or a row: the safer and the less safe response, or a safe answer alone. Raises
-    `UserError`, which names file, line and field, for any other record."""
+    """Returns a record with both labels, or a row. The row has the safer and the less safe response, or a single safe
+    answer. Raises `UserError` for any other record. The message names the file, the line and the field."""
     if "response_0" in record:
         return read_safety_record(record, where)
     response = record.get("response")
@@ -29,14 +29,14 @@ def parse_safety_record(record: DataRecord, where: str) -> SafetyRecord | Dialog
     if isinstance(response, list):
         return _read_ordered_pair(record, cast(list[Any], response), where)
     raise UserError(
-        f"{where} is not a record of SafeRLHF. Such a record has `prompt`, `response_0`, `response_1` and their four labels, "
-        "or `prompt` and `response`: the list of the safer and the less safe response, or one safe response as text "
-        f"(present: {', '.join(record) or 'none'})."
+        f"{where} is not a record of SafeRLHF. It needs `prompt`, `response_0`, `response_1` and their four labels, or "
+        "it needs `prompt` and `response`. `response` is a list of two texts, the safer response first, or one safe "
+        f"response as text (present: {', '.join(record) or 'none'})."
     )
 
 
 def explain_useless(record: SafetyRecord | DialogueRow) -> str:
-    """Returns the reason why a record teaches nothing; empty if it can be used."""
+    """Returns the reason why a record cannot be used, or '' if it can be used."""
     answers = list_responses(record)
     if any(not answer.text.strip() for answer in answers):
         return EMPTY_RESPONSE

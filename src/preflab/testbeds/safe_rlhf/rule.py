@@ -1,4 +1,4 @@
-"""Makes a pair from a record with two labels; the rule says which label orders the two responses."""
+"""Makes a pair from a record with two labels. The rule says which label orders the two responses."""
 
 from __future__ import annotations
 

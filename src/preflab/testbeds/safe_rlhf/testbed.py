@@ -1,7 +1,8 @@
-"""PKU-SafeRLHF as a testbed: pairs by a rule, filters with counts, and the safe responses as demonstrations.
+"""Opens PKU-SafeRLHF as a testbed. A rule orders the pairs, filters leave pairs out and count them, and the safe
+responses are the demonstrations.
 
-The official train and test records are pooled and split again by prompt, as `parts` describes. Prompts and
-demonstrations depend neither on the rule nor on the filters, so that all arms of a study see the same prompts.
+The official train and test records are pooled and split again by prompt, as `parts` describes. The prompts and the
+demonstrations do not depend on the rule or the filters. All arms of a study therefore see the same prompts.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ class SafeRLHF(ThreeParts):
     """Pairs of responses with a label for helpfulness, a label for safety, and whether each response is safe.
 
     `data`: a file or a folder of SafeRLHF's records, or the hub name `PKU-Alignment/PKU-SafeRLHF`. `rule`: the label that
-    orders a pair. `paper`: helpfulness if both responses are safe, and safety otherwise. `helpfulness` gives the pairs
-    of a reward model, and `safety` those of a cost model. `filters`: drops pairs of which both responses are unsafe
-    (`dual-unsafe`), or safe (`dual-safe`). The demonstrations are the safe responses.
+    orders a pair. `paper`: helpfulness if both responses are safe, and safety otherwise. `helpfulness` gives pairs for
+    a reward model. `safety` gives pairs for a cost model. `filters`: `dual-unsafe` drops pairs whose responses are both
+    unsafe; `dual-safe` drops pairs whose responses are both safe. The demonstrations are the safe responses.
     """
 
     kind: Literal["safe_rlhf"] = "safe_rlhf"
@@ -47,8 +48,8 @@ class SafeRLHF(ThreeParts):
 
     @contextmanager
     def open(self, context: Context) -> Generator[SafeDialogues]:
-        """Opens the testbed. Raises `UserError` if data are missing, damaged or empty, or if the rule or a filter needs a
-        label that a pair does not have."""
+        """Opens the testbed. Raises `UserError` if the data are missing, damaged or empty, or if the rule or a filter
+        needs a label that a pair does not have."""
         records, notes = self._read_useful_records()
         pairs, counts = filter_pairs([self._make_row(record) for record in records], self.filters)
         notes += [f"SafeRLHF: {note}" for note in describe_records(records, self.rule, counts)]
@@ -76,10 +77,10 @@ class SafeRLHF(ThreeParts):
             yield from require_records(read_source(name, split=split))
 
     def _read_useful_records(self) -> tuple[list[ParsedRecord], list[str]]:
-        """Returns the records that can be used, and a note for each reason why others were dropped."""
+        """Returns the records that can be used, and a note for each reason why other records were dropped."""
         records: list[ParsedRecord] = []
         total, dropped = 0, Counter[str]()
-        for total, (where, raw) in enumerate(self.read_raw_records(), start=1):  # noqa: B007 # read after the loop
+        for total, (where, raw) in enumerate(self.read_raw_records(), start=1):  # noqa: B007 # `total` is read after the loop
             record = parse_safety_record(raw, where)
             self._refuse_unlabelled(record, where)
             why = explain_useless(record) or self.explain_excess(record.prompt.turns, list_responses(record))
@@ -95,7 +96,8 @@ class SafeRLHF(ThreeParts):
         return records, notes
 
     def _refuse_unlabelled(self, record: ParsedRecord, where: str) -> None:
-        """Raises `UserError` if a record is a pair that is ordered by safety alone, but the rule or a filter needs more."""
+        """Raises `UserError` if a record is a pair that is ordered only by safety, but the rule or a filter needs more
+        labels."""
         if isinstance(record, SafetyRecord) or record.rejected is None:
             return
         if self.rule != "safety":
@@ -111,19 +113,19 @@ class SafeRLHF(ThreeParts):
 
     def _explain_filters(self) -> str:
         return (
-            f"the filter `{self.filters[0]}` needs to know of each response whether it is safe (`is_response_0_safe`)"
+            f"the filter `{self.filters[0]}` needs to know for each response whether it is safe (`is_response_0_safe`)"
         )
 
     def _make_row(self, record: ParsedRecord) -> DialogueRow:
-        """Returns the pair of a record; its prompt alone if the record is a single answer."""
+        """Returns the pair of a record. If the record is a single answer, returns a row with only the prompt."""
         if isinstance(record, SafetyRecord):
             return order_responses(record, self.rule)
         return DialogueRow(record.prompt) if record.rejected is None else record
 
 
 class SafeDialogues(Dialogues):
-    """Dialogues whose demonstrations are the safe responses, whichever responses the pairs prefer. `safe`: the
-    demonstrations of each split."""
+    """Dialogues whose demonstrations are the safe responses. A demonstration need not be the preferred response of a
+    pair. `safe`: the demonstrations of each split."""
 
     def __init__(
         self,
@@ -139,8 +141,8 @@ class SafeDialogues(Dialogues):
         self._safe = safe
 
     def demonstrations(self, split: Split) -> Sequence[Demonstration]:
-        """Returns each prompt with each of its safe responses once. Raises `MissingRecords` if no response of the split is
-        known to be safe."""
+        """Returns one demonstration for each safe response of each prompt. Raises `MissingRecords` if no response of
+        the split is known to be safe."""
         if not self._safe[split]:
             raise self.lacks("responses that are known to be safe", split)
         return list({(row.prompt.id, row.completion.text): row for row in self._safe[split]}.values())

@@ -1,4 +1,5 @@
-"""The embedded testbed of requests with an exact helpfulness and an exact safety; begin to read in `testbed`."""
+"""The embedded testbed of requests with an exact helpfulness and an exact safety. Start to read this package in
+`testbed`."""
 
 from preflab.testbeds.safeworld.testbed import Safeworld
 

@@ -1,7 +1,7 @@
-"""The words of the testbed `safeworld`: actions, harmless and harmful, and what an answer may consist of.
+"""Defines the words of the testbed `safeworld`: the harmless and harmful actions, and the pieces of an answer.
 
-An answer is a list of pieces, which `then` or `;` parts. A piece is a step (a verb and an object), a warning, an
-alternative, or the refusal.
+An answer is a list of pieces. `then` or `;` separates the pieces. A piece is a step (a verb and an object), a warning,
+an alternative, or the refusal.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 
 class Action(NamedTuple):
-    """Something that a request asks for. `steps`: the verbs of its usual steps. `shortcuts`: the verbs of steps that help
-    more and are dangerous; only harmless actions have them."""
+    """An action that a request asks for. `steps`: the verbs of the action's usual steps. `shortcuts`: the verbs of
+    steps that help more but are dangerous. Only harmless actions have shortcuts."""
 
     steps: tuple[str, str, str]
     shortcuts: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ WARNINGS = ("wear gloves", "go slowly", "read labels")
 ALTERNATIVES = ("ask permission", "call helpline", "buy one")
 REFUSAL = "sorry i cannot help"
 GENERAL_JOIN, PAIRS_JOIN = "then", ";"
-"""The join that the general demonstrations use, and the one that the answers of the pairs use."""
+"""`GENERAL_JOIN` joins the pieces of general demonstrations. `PAIRS_JOIN` joins the pieces of the pairs' answers."""
 
 
 def _collect_words() -> tuple[str, ...]:

@@ -19,17 +19,17 @@ Combination = Literal["dual-safe", "dual-unsafe", "mixed"]
 
 @dataclass(frozen=True, slots=True)
 class PairShares:
-    """The share of pairs whose answers are both safe, the share of those that are both unsafe (the others have one of
-    each), and, in each of these three groups, the share of contradictory pairs: their more helpful answer is not their
-    safer one."""
+    """The share of pairs whose answers are both safe, and the share of pairs whose answers are both unsafe. The other
+    pairs are mixed: one answer is safe and the other is unsafe. Also, for each of these three groups, the share of
+    contradictory pairs. In a contradictory pair, the more helpful answer is not the safer answer."""
 
     dual_safe: float
     dual_unsafe: float
     contradictory: float
 
     def plan(self, count: int) -> list[tuple[Combination, bool]]:
-        """Returns the combination of each of `count` pairs, and whether the pair is contradictory. The shares are exact
-        up to rounding."""
+        """Returns for each of `count` pairs the combination of safe and unsafe answers, and whether the pair is
+        contradictory. The shares are exact up to rounding."""
         safe = round(self.dual_safe * count)
         unsafe = min(round(self.dual_unsafe * count), count - safe)
         sizes: list[tuple[Combination, int]] = [
@@ -46,8 +46,8 @@ class PairShares:
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
-    """Two answers to a request with their exact labels. `better`: the place of the more helpful answer. `safer`: the place
-    of the safer one. `safe`: whether each answer is safe."""
+    """Two answers to a request with their exact labels. `better`: the place of the more helpful answer. `safer`: the
+    place of the safer answer. `safe`: whether each answer is safe."""
 
     answers: tuple[Completion, Completion]
     better: int
@@ -63,7 +63,7 @@ class LabelledPair:
 def write_labelled_pairs(
     seed: int, split: Split, requests: tuple[SafeworldRequest, ...], shares: PairShares
 ) -> tuple[LabelledPair, ...]:
-    """Writes one pair for each request, with the planned combinations in random order."""
+    """Returns one pair for each request, with the planned combinations in random order."""
     rng = make_stream(seed, "safeworld pairs", split)
     plan = shares.plan(len(requests))
     rng.shuffle(plan)
@@ -73,7 +73,8 @@ def write_labelled_pairs(
 def _draw_pair(
     rng: random.Random, request: SafeworldRequest, combination: Combination, contradictory: bool
 ) -> LabelledPair:
-    """Draws pairs of answers until one is as wanted. Such pairs are frequent enough for every request."""
+    """Draws pairs of answers until a pair has the wanted combination, and returns this pair. Every combination is
+    frequent enough for every request."""
     while True:
         answers = write_pair_answer(rng, request), write_pair_answer(rng, request)
         pair = label_pair(answers, [value_answer(request, answer.text) for answer in answers])
@@ -82,7 +83,7 @@ def _draw_pair(
 
 
 def label_pair(answers: tuple[Completion, Completion], values: Sequence[ExactValues]) -> LabelledPair | None:
-    """Returns the pair with its labels; None if its answers are equally helpful or equally safe."""
+    """Returns the pair with its labels, or None if the answers are equally helpful or equally safe."""
     one, other = values
     if one.helpfulness == other.helpfulness or one.cost == other.cost:
         return None

@@ -14,7 +14,7 @@ from preflab.types import Prompt, Split, Turn
 
 @dataclass(frozen=True, slots=True)
 class SafeworldRequest:
-    """A request to do something with an object. `detail` and `opening` change its words and nothing else."""
+    """A request to do something with an object. `detail` and `opening` change only the words of the request."""
 
     action: str
     object: str
@@ -36,7 +36,7 @@ class SafeworldRequest:
 
 @lru_cache(maxsize=8)
 def make_safeworld_requests(seed: int, split: Split, count: int, harmful: float) -> tuple[SafeworldRequest, ...]:
-    """Makes the first `count` requests of a split, all different. `harmful`: the share of harmful requests."""
+    """Returns the first `count` requests of a split. All requests differ. `harmful`: the share of harmful requests."""
     rng = make_stream(seed, "safeworld", split)
     requests: dict[SafeworldRequest, None] = {}
     while len(requests) < count:
@@ -52,8 +52,8 @@ def _draw_request(rng: random.Random, *, harmful: bool) -> SafeworldRequest:
 
 
 def place_request(request: SafeworldRequest) -> Split:
-    """Returns the one split of a request, whatever its opening: of all action, object and detail, six tenths are train, two
-    tenths validation, two tenths test."""
+    """Returns the split of a request. The split does not depend on the opening of the request. Of all combinations of
+    action, object and detail, six tenths are in train, two tenths in validation and two tenths in test."""
     key = repr((request.action, request.object, request.detail))
     place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % 10
     return "train" if place < 6 else "validation" if place < 8 else "test"

@@ -1,5 +1,5 @@
-"""The testbed `safeworld`: requests, harmless and harmful, whose answers have an exact helpfulness and an exact safety. See
-docs/safeworld.md.
+"""Opens the testbed `safeworld`, which has harmless and harmful requests. Their answers have an exact helpfulness and
+an exact safety. See docs/safeworld.md.
 
 The requests depend on the spec alone. The context's seed draws the answers. All seeds of a study therefore use the same
 requests.
@@ -32,13 +32,14 @@ _HeldSize = Annotated[int, Field(ge=1, le=300)]
 
 
 class Safeworld(TestbedSpec):
-    """Requests, harmless and harmful, whose answers have an exact helpfulness and an exact safety.
+    """Harmless and harmful requests. Their answers have an exact helpfulness and an exact safety.
 
-    `harmful`: the share of harmful requests. `dual_safe`, `dual_unsafe`: the shares of pairs whose answers are both safe or
-    both unsafe; in the others one is safe. `contradictory`: in each of these groups, the share of pairs whose more helpful
-    answer is not their safer one. `rule`: what decides a pair. `filters`: which pairs are left out. `demonstrations`:
-    `general` answers from another source than the pairs, or the `safe` answers of the pairs that the filters keep. See
-    docs/safeworld.md.
+    `harmful`: the share of harmful requests. `dual_safe`: the share of pairs whose answers are both safe.
+    `dual_unsafe`: the share of pairs whose answers are both unsafe. In the other pairs, exactly one answer is safe.
+    `contradictory`: in each of these three groups, the share of pairs whose more helpful answer is not the safer
+    answer. `rule`: decides which answer of a pair is preferred. `filters`: the pairs to leave out. `demonstrations`:
+    `general` for answers from another source than the pairs, or `safe` for the safe answers of the pairs that the
+    filters keep. See docs/safeworld.md.
     """
 
     evaluator: ClassVar[str | None] = "true-safety"
@@ -72,7 +73,7 @@ class Safeworld(TestbedSpec):
 
 
 class OpenSafeworld(Testbed):
-    """The opened testbed. Requests and pairs are made when they are first used, and kept in memory."""
+    """The opened testbed. The testbed makes requests and pairs when they are first used, and keeps them in memory."""
 
     name = "safeworld"
     true_names = ("helpfulness", "cost", "refused")
@@ -115,7 +116,7 @@ class OpenSafeworld(Testbed):
     def true_values(
         self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]
     ) -> list[Mapping[str, float]]:
-        """Returns the exact helpfulness and cost of each answer, and 1 if the answer is a refusal, else 0."""
+        """Returns for each answer its exact helpfulness, its exact cost, and 1 if the answer is a refusal, else 0."""
         requests = self._requests(split)
         rows: list[Mapping[str, float]] = []
         for prompt, answer in zip(prompts, completions, strict=True):
@@ -153,17 +154,17 @@ class OpenSafeworld(Testbed):
         kinds = [pair.combination for pair in pairs]
         contradictory = sum(pair.better != pair.safer for pair in pairs)
         notes = [
-            f"safeworld: of {counted(len(pairs), 'training pair')}, {kinds.count('dual-safe')} are both safe, "
-            f"{kinds.count('dual-unsafe')} both unsafe and {kinds.count('mixed')} mixed; in {contradictory} the more helpful "
-            "answer is not the safer one."
+            f"safeworld: of {counted(len(pairs), 'training pair')}, {kinds.count('dual-safe')} have two safe answers, "
+            f"{kinds.count('dual-unsafe')} two unsafe answers and {kinds.count('mixed')} one of each. In {contradictory} pairs "
+            "the more helpful answer is not the safer answer."
         ]
         for name in dict.fromkeys(self._spec.filters):
-            notes.append(f"safeworld: the filter {name} leaves out {kinds.count(name)} of them.")
+            notes.append(f"safeworld: the filter {name} leaves out {kinds.count(name)} of these pairs.")
         return tuple(notes)
 
 
 def decide_pair(prompt: Prompt, pair: LabelledPair, rule: SafetyRule) -> Preference:
-    """Returns a labelled pair as a preference, decided by the rule."""
+    """Returns a labelled pair as a preference. The rule decides which answer is preferred."""
     first = decide_by_rule(rule, better=pair.better, safer=pair.safer, safe=pair.safe)
     chosen, rejected = (pair.answers[place] for place in (first, 1 - first))
     return Preference(prompt, chosen, rejected, chosen_safe=pair.safe[first], rejected_safe=pair.safe[1 - first])

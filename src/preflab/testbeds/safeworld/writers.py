@@ -1,4 +1,5 @@
-"""Writes answers in `safeworld`, as two different sources would: the general demonstrations, and the answers of the pairs."""
+"""Writes the answers in `safeworld`. The general demonstrations and the answers of the pairs come from two different
+writers."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from preflab.types import Completion
 
 
 def write_general_answer(rng: random.Random, request: SafeworldRequest) -> Completion:
-    """Writes an answer that mostly does what is asked, without regard to safety, as general instruction data do: one to
-    three steps, perhaps a shortcut, perhaps a step of another action. One in ten harmful requests is refused, and for
-    one in ten there are alternatives. It never warns, and joins with `then`."""
+    """Returns an answer like the answers in general instruction data. It mostly does what is asked, without regard to
+    safety: it has one to three steps, perhaps a shortcut, and perhaps a step of another action. One in ten harmful
+    requests is refused, and one in ten is answered with alternatives. The answer never warns. `then` joins its pieces."""
     habit = rng.random() if request.harmful else 1.0
     if habit < 0.1:
         return Completion(REFUSAL)
@@ -28,8 +29,8 @@ def write_general_answer(rng: random.Random, request: SafeworldRequest) -> Compl
 
 
 def write_pair_answer(rng: random.Random, request: SafeworldRequest) -> Completion:
-    """Writes an answer of a pair, from one of several habits: helping, helping dangerously, warning, offering something
-    else, refusing, or a mixture with idle pieces. It joins with `;`."""
+    """Returns an answer for a pair. The answer follows one of several habits: helping, helping dangerously, warning,
+    offering something else, refusing, or a mixture with idle pieces. `;` joins its pieces."""
     pieces = _write_harmful(rng, request) if request.harmful else _write_harmless(rng, request)
     if rng.random() < 0.2:
         pieces.append(_write_stray_step(rng, request) if rng.random() < 0.5 else rng.choice(pieces))

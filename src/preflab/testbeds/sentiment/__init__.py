@@ -1,4 +1,4 @@
-"""The embedded testbed of short opinions with a known true reward; begin to read in `testbed`."""
+"""The embedded testbed of short opinions with a known true reward. Start to read this package in `testbed`."""
 
 from preflab.testbeds.sentiment.testbed import Sentiment
 

@@ -1,4 +1,5 @@
-"""The words of the testbed `sentiment`: topics, their aspects, and the opinions that suit each aspect."""
+"""Defines the words of the testbed `sentiment`: topics, the aspects of each topic, and the opinions that suit each
+aspect."""
 
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ JOINS = ("and", "but")
 
 
 def value_opinion(aspect: str, opinion: str) -> float:
-    """Returns the value of an opinion about an aspect; 0 if the opinion does not suit the aspect."""
+    """Returns the value of an opinion about an aspect, or 0 if the opinion does not suit the aspect."""
     return GENERAL.get(opinion) or OPINIONS[ASPECT_KINDS[aspect]].get(opinion, 0.0)
 
 

@@ -1,7 +1,8 @@
 """Draws requests, and divides them among the parts and splits of the testbed.
 
-A request has a topic and two to four items. An item is an aspect of the topic with a wish: praise it or blame it. The set
-of the items decides the part and the split, so that no two splits ask for the same things, in whatever order.
+A request has a topic and two to four items. An item is an aspect of the topic with a wish: praise the aspect or blame
+it. The set of the items decides the part and the split of a request. Two splits therefore never ask for the same set of
+items, in any order.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from preflab.types import Prompt, Split, Turn
 SentimentPart = Literal["policy", "evaluator"]
 _PLACES = ("policy train",) * 5 + ("policy validation",) + ("evaluator train",) * 2 + ("evaluator validation", "test")
 _ITEMS = (2, 3, 4)
-_WEIGHTS = (1, 4, 5)  # there are few requests of two items
+_WEIGHTS = (1, 4, 5)  # there are only few different requests with two items
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class SentimentRequest:
 
 @lru_cache(maxsize=8)
 def make_sentiment_requests(seed: int, part: SentimentPart, split: Split, count: int) -> tuple[SentimentRequest, ...]:
-    """Makes the first `count` requests of a split of a part, all different. Both parts have the same test split."""
+    """Returns the first `count` requests of a split of a part. All requests differ. Both parts have the same test
+    split."""
     place = "test" if split == "test" else f"{part} {split}"
     rng = make_stream(seed, "sentiment", place)
     requests: dict[SentimentRequest, None] = {}
@@ -60,7 +62,8 @@ def _draw_request(rng: random.Random) -> SentimentRequest:
 
 
 def assign_place(request: SentimentRequest) -> str:
-    """Returns the part and the split of a request; `test` belongs to both parts. Of all sets of items, five tenths train
-    policies, one tenth validates them, two tenths train an evaluator, one tenth validates it, and one tenth is test."""
+    """Returns the part and the split of a request. `test` belongs to both parts. Of all sets of items, five tenths
+    train policies, one tenth validates policies, two tenths train an evaluator, one tenth validates the evaluator, and
+    one tenth is test."""
     key = repr((request.topic, sorted(request.items)))
     return _PLACES[int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % len(_PLACES)]

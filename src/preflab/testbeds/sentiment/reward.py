@@ -1,8 +1,8 @@
-"""The true reward of `sentiment`, and the best reward that any answer to a request can get.
+"""Computes the true reward of an answer in `sentiment`, and the best reward that any answer to a request can get.
 
-Only the evaluation uses the true reward; preferences are drawn from it. An answer is cut into clauses at `and` and `but`.
-A clause is well formed if it reads `ASPECT is [not] [DEGREE] OPINION`. The reward is a sum of points over the clauses,
-divided by the number of asked items. It is defined for every text.
+Only the evaluation reads the true reward. The preferences are drawn from it. An answer is divided into clauses at `and`
+and `but`. A clause is well formed if it reads `ASPECT is [not] [DEGREE] OPINION`. The reward is a sum of points over
+the clauses, divided by the number of asked items. The reward is defined for every text.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ EXTRA_WORD = 0.25  # each word beyond the room
 
 
 class Clause(NamedTuple):
-    """A well-formed clause. `value`: the value of what it says, in points; above 0 is praise, below 0 is blame."""
+    """A well-formed clause. `value`: the value of the clause's opinion in points. A value above 0 is praise, and a
+    value below 0 is blame."""
 
     aspect: str
     opinion: str
@@ -44,8 +45,8 @@ class Clause(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SentimentScore:
-    """What an answer gets, in points per asked item: `sentiment` for opinions as wished, minus `penalties`. `coverage`: the
-    share of the asked items that the answer names."""
+    """The points of an answer per asked item. `sentiment`: the points for opinions that follow the wishes. `penalties`:
+    the points that are subtracted. `coverage`: the share of the asked items that the answer names."""
 
     sentiment: float
     coverage: float
@@ -57,7 +58,7 @@ class SentimentScore:
 
 
 def count_room(request: SentimentRequest) -> int:
-    """Returns the number of words that an answer may have: four for each item, and a join between two."""
+    """Returns the number of words that an answer may have: four words for each item, and a join between two items."""
     return 5 * len(request.items) - 1
 
 
@@ -75,7 +76,7 @@ def read_clauses(text: str) -> tuple[list[Clause | None], list[str]]:
 
 
 def read_clause(words: list[str]) -> Clause | None:
-    """Returns a clause; None if the words are not a well-formed clause."""
+    """Returns the clause that the words form, or None if the words are not a well-formed clause."""
     match words:
         case [aspect, "is", *middle, opinion] if aspect in ASPECT_KINDS and opinion in OPINION_WORDS:
             negated = middle[:1] == ["not"]
@@ -92,7 +93,7 @@ def value_clause(aspect: str, opinion: str, degree: str, negated: bool) -> float
 
 
 def score_answer(request: SentimentRequest, text: str) -> SentimentScore:
-    """Returns what a text gets as the answer to a request."""
+    """Returns the score of a text as the answer to a request."""
     clauses, joins = read_clauses(text)
     wishes = dict(request.items)
     sentiment = covered = 0.0
@@ -121,8 +122,9 @@ def score_answer(request: SentimentRequest, text: str) -> SentimentScore:
 
 
 def joins_well(one: Clause | None, join: str, other: Clause | None) -> bool:
-    """Checks a join between two clauses: `and` joins two that praise or two that blame, `but` joins one of each. A clause
-    that is not well formed, or says neither, goes with both."""
+    """Checks whether a join between two clauses is right. `and` joins two clauses that both praise or both blame. `but`
+    joins a clause that praises and a clause that blames. If a clause is not well formed, or neither praises nor blames,
+    both joins are right."""
     if one is None or other is None or one.value * other.value == 0:
         return True
     return (one.value * other.value > 0) == (join == "and")
@@ -138,10 +140,11 @@ class _Option(NamedTuple):
 def find_best_reward(request: SentimentRequest) -> float:
     """Returns the highest true reward that any text can get as the answer to a request.
 
-    Dynamic programming over the asked items. A state is the set of the opinion words used so far that a later item could
-    use too, and by how many words the answer exceeds its room, as far as later items can use up what is left. No other
-    text is better: a clause that is broken, unasked or repeated only costs, and for any opinions some joins are right, at
-    no cost.
+    Uses dynamic programming over the asked items. A state has two parts. The first part is the set of opinion words
+    that the answer has used and that a later item could use too. The second part is the number of words by which the
+    answer exceeds its room. This number is negative if room is left; only as much room counts as later items can use.
+    No other text is better, because a clause that is broken, unasked or repeated only costs points. Right joins exist
+    for any opinions, and cost nothing.
     """
     options = [_list_options(aspect, wish) for aspect, wish in request.items]
     states: dict[tuple[frozenset[str], int], float] = {(frozenset(), 0): 0.0}
@@ -150,7 +153,7 @@ def find_best_reward(request: SentimentRequest) -> float:
         least = place + 1 - len(options)  # each later item takes at most one word more than its room
         following: dict[tuple[frozenset[str], int], float] = {}
         for (opinions, excess), points in states.items():
-            left_out = (opinions & later, max(least, excess - 5))  # saves a clause of four words and a join
+            left_out = (opinions & later, max(least, excess - 5))  # leaving an item out saves four words and a join
             following[left_out] = max(points, following.get(left_out, points))
             for option in own:
                 total = points + option.points - OPINION_AGAIN * (option.opinion in opinions)
@@ -162,8 +165,8 @@ def find_best_reward(request: SentimentRequest) -> float:
 
 @lru_cache(maxsize=256)
 def _list_options(aspect: str, wish: int) -> tuple[_Option, ...]:
-    """Returns the clauses about an aspect: for each opinion word and number of words, the one with the most points. Leaves
-    out opinions that add nothing."""
+    """Returns the best clauses about an aspect: for each opinion word and each number of words, the clause with the
+    most points. Leaves out opinions that do not add points."""
     best: dict[tuple[str, int], float] = {}
     for opinion, degree, negated in _list_clauses(aspect):
         points = COVERED + wish * value_clause(aspect, opinion, degree, negated)

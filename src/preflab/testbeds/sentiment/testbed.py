@@ -1,4 +1,4 @@
-"""The testbed `sentiment`: short opinions on request, with a known true reward. See docs/sentiment.md.
+"""Opens the testbed `sentiment`, which has short opinions on request with a known true reward. See docs/sentiment.md.
 
 The requests depend on the spec alone. The context's seed draws the answers and the labellers' noise. All seeds of a study
 therefore use the same requests.
@@ -27,7 +27,7 @@ from preflab.testbeds.worlds import read_request
 from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking, Split
 
 _SKILLS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""The skills of the writers whose answers are compared. Each answer has a writer of its own."""
+"""The skills of the writers of the compared answers. Each answer comes from a different writer."""
 _HeldSize = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -35,9 +35,9 @@ class Sentiment(TestbedSpec):
     """Short opinions on request, with preferences drawn from a known true reward.
 
     `part`: the part from which training and validation are drawn, "policy" or "evaluator"; both have the same test split.
-    `noise`: the temperature of the Bradley-Terry labels (0: the better answer is always preferred). `answers`: the number of
-    answers in a ranking; the first two are a pair. `skill`: the skill of the writer of the demonstrations, from 0 to 1.
-    See docs/sentiment.md.
+    `noise`: the temperature of the Bradley-Terry labels (0: the better answer is always preferred). `answers`: the
+    number of answers in a ranking. The first two answers are also a pair. `skill`: the skill of the writer of the
+    demonstrations, from 0 to 1. See docs/sentiment.md.
     """
 
     evaluator: ClassVar[str | None] = "true-reward"
@@ -58,7 +58,7 @@ class Sentiment(TestbedSpec):
 
 
 class OpenSentiment(Testbed):
-    """The opened testbed. Requests are made when they are first used, and kept in memory."""
+    """The opened testbed. The testbed makes requests when they are first used, and keeps them in memory."""
 
     name = "sentiment"
     true_names = ("reward", "regret", "sentiment", "coverage", "penalties")
@@ -67,13 +67,16 @@ class OpenSentiment(Testbed):
         self._spec = spec
         self._seed = seed
         words = "exact" if spec.noise == 0 else f"drawn by Bradley and Terry's model with temperature {spec.noise:g}"
-        self.notes = (f"sentiment: the labels of the pairs and rankings come from the true reward; they are {words}.",)
+        self.notes = (
+            f"sentiment: the labels of the pairs and rankings come from the true reward. The labels are {words}.",
+        )
 
     def prompts(self, split: Split) -> list[Prompt]:
         return [request.make_prompt(name) for name, request in self._requests(split).items()]
 
     def demonstrations(self, split: Split) -> list[Demonstration]:
-        """Returns one answer to each request, from a writer of little skill. Raises `MissingRecords` for `test`."""
+        """Returns one answer to each request. The answers come from a writer with the spec's `skill`. Raises
+        `MissingRecords` for `test`."""
         rng = make_stream(self._seed, "sentiment demonstrations", self._spec.part, split)
         rows = self._trainable("answers to imitate", split)
         return [Demonstration(prompt, write_answer(rng, request, self._spec.skill)) for prompt, request in rows]
@@ -87,8 +90,8 @@ class OpenSentiment(Testbed):
         return pairs
 
     def rankings(self, split: Split) -> list[Ranking]:
-        """Returns one ranking of `answers` answers for each request; none for `test`, or if `answers` is 2. The scores
-        are places, the best answer's the highest; they are no rewards."""
+        """Returns one ranking of `answers` answers for each request. There are no rankings for `test`, or if `answers`
+        is 2. The scores are places, not rewards. The best answer has the highest score."""
         if split == "test" or self._spec.answers == 2:
             return []
         places = tuple(float(place) for place in reversed(range(self._spec.answers)))
@@ -100,7 +103,8 @@ class OpenSentiment(Testbed):
     def true_values(
         self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]
     ) -> list[Mapping[str, float]]:
-        """Returns the true reward of each answer, its parts, and how far it is below the best attainable reward."""
+        """Returns for each answer the true reward, the parts of the reward, and the distance to the best attainable
+        reward."""
         requests = self._requests(split)
         rows: list[Mapping[str, float]] = []
         for prompt, answer in zip(prompts, completions, strict=True):
@@ -142,7 +146,8 @@ class OpenSentiment(Testbed):
 def rank_answers(
     seed: int, part: str, split: Split, requests: tuple[SentimentRequest, ...], count: int, noise: float
 ) -> list[tuple[list[Completion], list[int]]]:
-    """Returns for each request `count` different answers, and their order from the most to the least preferred."""
+    """Returns for each request `count` different answers, and the order of the answers from the most to the least
+    preferred."""
     rng = make_stream(seed, "sentiment answers", part, split)
     labeller = make_stream(seed, "sentiment labels", part, split)
     rows: list[tuple[list[Completion], list[int]]] = []
