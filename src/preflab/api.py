@@ -30,7 +30,6 @@ from preflab.train.files import naming_failures
 from preflab.train.settings import Keeping
 
 if TYPE_CHECKING:
-    from preflab.contest.hold import Contest
     from preflab.contest.record import ContestResult
     from preflab.study.forecast import Forecast
 
@@ -147,6 +146,42 @@ def run_study(
     return StudyOutcome(results, page, failures)
 
 
+def compare_policies(
+    policies: Mapping[str, str],
+    *,
+    testbed: Any,
+    output: str | Path,
+    baseline: str | None = None,
+    command: str = "",
+    fresh: bool = False,
+    samples: bool = True,
+    quiet: bool = True,
+    **settings: Any,
+) -> StudyOutcome:
+    """Measures policies that were trained anywhere, and writes the same report as a study, with paired intervals. The same
+    call goes on where it stopped. With one run of each policy the intervals are over problems.
+
+    `policies`: for each name a directory, a finished run or a name on the hub. `testbed`: its name, or its settings with
+    their `kind`. `baseline`: the name of the policy with which the others are compared, and which cannot win. `settings`:
+    further fields of a study file, such as `evaluator` and `evaluation`. The other parameters are those of `run_study`.
+    Raises `UserError` if a policy has changed since the directory measured it.
+    """
+    from preflab.study.compare import comparison_study
+
+    study = comparison_study(policies, baseline=baseline, testbed=testbed, **settings)
+    return run_comparison(study, Path(output), command=command, fresh=fresh, samples=samples, quiet=quiet)
+
+
+def run_comparison(study: Study, directory: Path, *, fresh: bool, **settings: Any) -> StudyOutcome:
+    """Runs the study of `comparison_study`, unless a policy has changed since the directory measured it."""
+    from preflab.study.compare import POLICIES_FILE, refuse_changed_policies
+
+    if fresh:
+        (directory / POLICIES_FILE).unlink(missing_ok=True)
+    refuse_changed_policies(study, directory)
+    return run_study(study, directory, fresh=fresh, **settings)
+
+
 def plan_study(
     study: Study,
     directory: str | Path,
@@ -198,9 +233,10 @@ def measure_win_rates(
     """
     from preflab.contest.files import check_output, write_contest
     from preflab.contest.hold import hold_contest
+    from preflab.contest.make import make_contest
 
     contest = replace(
-        _make_contest(contestants, testbed, judge, decoding, device),
+        make_contest(contestants, testbed, judge, decoding, device),
         prompts=prompts,
         seed=seed,
         labels=None if labels is None else user_path(str(labels)),
@@ -239,9 +275,10 @@ def ask_people(
     `UserError` if the directory holds another contest.
     """
     from preflab.contest.files import check_output, write_heard
+    from preflab.contest.make import make_contest
     from preflab.contest.people import hear_people, prepare_people
 
-    contest = replace(_make_contest(contestants, testbed, judge, decoding, device), prompts=prompts, seed=seed)
+    contest = replace(make_contest(contestants, testbed, judge, decoding, device), prompts=prompts, seed=seed)
     folder = Path(output)
     check_output(folder)
     asked = prepare_people(contest, folder, say)
@@ -251,27 +288,6 @@ def ask_people(
     if result is not None:
         write_heard(result, folder)
     return result
-
-
-def _make_contest(
-    contestants: Sequence[str], testbed: Any, judge: Any, decoding: dict[str, Any] | None, device: str
-) -> Contest:
-    """Returns a contest with these parts."""
-    from preflab.arm.open import pick_device
-    from preflab.contest.contestant import parse_contestants
-    from preflab.contest.hold import Contest
-    from preflab.evaluation.preference.spec import JudgeSettings
-    from preflab.sampling.base import Decoding
-    from preflab.testbeds import TESTBEDS
-
-    settings = judge if isinstance(judge, Mapping | JudgeSettings) else {"judge": judge}
-    return Contest(
-        contestants=parse_contestants(contestants),
-        testbed=TESTBEDS.parse(testbed),
-        judge=parse_spec(JudgeSettings, settings, where="judge"),
-        decoding=parse_spec(Decoding, decoding or {}, where="decoding"),
-        device=pick_device(device),
-    )
 
 
 def _problems(run: Trained) -> dict[str, Any]:

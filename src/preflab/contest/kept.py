@@ -11,7 +11,7 @@ from typing import Any
 import pydantic
 from pydantic import BaseModel, ConfigDict
 
-from preflab.arm.saved import find_saved_model
+from preflab.arm.saved import find_saved_model, model_digests
 from preflab.contest.contestant import Entrant
 from preflab.contest.files import KEPT_FILE
 from preflab.contest.hold import AskedContest, Contest, dump_settings
@@ -116,7 +116,4 @@ def _file_digests(contestant: Entrant) -> list[tuple[str, Any]]:
     if contestant.source != "model":
         return []
     models = [(member, find_saved_model(path)) for member, path in paths if path.is_dir()]
-    return [
-        (member, {file.name: sha256(file) for file in sorted(model.iterdir()) if file.is_file()})
-        for member, model in models
-    ]
+    return [(member, model_digests(model)) for member, model in models]
