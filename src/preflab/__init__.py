@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 from preflab._version import __version__
 
 if TYPE_CHECKING:
-    from preflab.api import StudyOutcome, Trained, compare, fit, measure_win_rates, plan_study, report_study, run_study
+    from preflab.api import (
+        StudyOutcome,
+        Trained,
+        ask_people,
+        compare,
+        compare_policies,
+        fit,
+        measure_win_rates,
+        plan_study,
+        report_study,
+        run_study,
+    )
     from preflab.contest.record import ContestResult
     from preflab.errors import UserError
     from preflab.spec import Context, Spec
@@ -26,7 +37,9 @@ _HOMES = {
     "preflab.api": (
         "StudyOutcome",
         "Trained",
+        "ask_people",
         "compare",
+        "compare_policies",
         "fit",
         "measure_win_rates",
         "plan_study",
@@ -66,7 +79,9 @@ __all__ = [  # a literal list, because type checkers read it; a test checks that
     "UserError",
     "Verdict",
     "__version__",
+    "ask_people",
     "compare",
+    "compare_policies",
     "fit",
     "load_study",
     "measure_win_rates",

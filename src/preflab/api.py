@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,6 +146,42 @@ def run_study(
     return StudyOutcome(results, page, failures)
 
 
+def compare_policies(
+    policies: Mapping[str, str],
+    *,
+    testbed: Any,
+    output: str | Path,
+    baseline: str | None = None,
+    command: str = "",
+    fresh: bool = False,
+    samples: bool = True,
+    quiet: bool = True,
+    **settings: Any,
+) -> StudyOutcome:
+    """Measures policies that were trained anywhere, and writes the same report as a study, with paired intervals. The same
+    call goes on where it stopped. With one run of each policy the intervals are over problems.
+
+    `policies`: for each name a directory, a finished run or a name on the hub. `testbed`: its name, or its settings with
+    their `kind`. `baseline`: the name of the policy with which the others are compared, and which cannot win. `settings`:
+    further fields of a study file, such as `evaluator` and `evaluation`. The other parameters are those of `run_study`.
+    Raises `UserError` if a policy has changed since the directory measured it.
+    """
+    from preflab.study.compare import comparison_study
+
+    study = comparison_study(policies, baseline=baseline, testbed=testbed, **settings)
+    return run_comparison(study, Path(output), command=command, fresh=fresh, samples=samples, quiet=quiet)
+
+
+def run_comparison(study: Study, directory: Path, *, fresh: bool, **settings: Any) -> StudyOutcome:
+    """Runs the study of `comparison_study`, unless a policy has changed since the directory measured it."""
+    from preflab.study.compare import POLICIES_FILE, refuse_changed_policies
+
+    if fresh:
+        (directory / POLICIES_FILE).unlink(missing_ok=True)
+    refuse_changed_policies(study, directory)
+    return run_study(study, directory, fresh=fresh, **settings)
+
+
 def plan_study(
     study: Study,
     directory: str | Path,
@@ -189,31 +225,22 @@ def measure_win_rates(
     """Compares the answers of contestants to the same prompts by a preference judge, and returns all win rates.
 
     `contestants`: two or more of `[NAME=]SOURCE`, as on the command line. `testbed`: its name, or its settings with
-    their `kind`. `judge`: such as `openai:MODEL`, or the settings of `JudgeSettings`. `labels`: the file of people's
-    labels of judged pairs, which correct the win rates. `agreement`: files of labelled pairs on which the judge is
-    checked first. `decoding`: how models answer (`max_new_tokens`, `temperature`, ...). `output`: the directory for
-    the result, the verdicts and the pairs. `say`: takes a line about what happens next. Raises `UserError` if an input
-    is wrong, or if the calls of an endpoint would exceed a cap.
+    their `kind`. `judge`: such as `openai:MODEL`, or the settings of `JudgeSettings`; `ask_people` asks people. `labels`:
+    people's labels of judged pairs, which correct the win rates: a file, or the `output` of `ask_people`. `agreement`:
+    files of labelled pairs on which the judge is checked first. `decoding`: how models answer (`max_new_tokens`,
+    `temperature`, ...). `output`: the directory for the result, the verdicts and the pairs. `say`: takes a line about what
+    happens next. Raises `UserError` if an input is wrong, or if the calls of an endpoint would exceed a cap.
     """
-    from preflab.arm.open import pick_device
-    from preflab.contest.contestant import parse_contestants
     from preflab.contest.files import check_output, write_contest
-    from preflab.contest.hold import Contest, hold_contest
-    from preflab.evaluation.preference.spec import JudgeSettings
-    from preflab.sampling.base import Decoding
-    from preflab.testbeds import TESTBEDS
+    from preflab.contest.hold import hold_contest
+    from preflab.contest.make import make_contest
 
-    settings = judge if isinstance(judge, Mapping | JudgeSettings) else {"judge": judge}
-    contest = Contest(
-        contestants=parse_contestants(contestants),
-        testbed=TESTBEDS.parse(testbed),
-        judge=parse_spec(JudgeSettings, settings, where="judge"),
+    contest = replace(
+        make_contest(contestants, testbed, judge, decoding, device),
         prompts=prompts,
         seed=seed,
-        decoding=parse_spec(Decoding, decoding or {}, where="decoding"),
         labels=None if labels is None else user_path(str(labels)),
         agreement=[user_path(str(path)) for path in agreement],
-        device=pick_device(device),
     )
     if output is not None:
         check_output(Path(output))
@@ -221,6 +248,46 @@ def measure_win_rates(
     if output is not None:
         write_contest(held, Path(output))
     return held.result
+
+
+def ask_people(
+    contestants: Sequence[str],
+    *,
+    testbed: Any,
+    output: str | Path,
+    page: Callable[[Path], None] | None = None,
+    judge: Any = "human",
+    prompts: int = 100,
+    seed: int = 0,
+    with_judge: str | Path | None = None,
+    decoding: dict[str, Any] | None = None,
+    device: str = "auto",
+    say: Say = keep_silent,
+) -> ContestResult | None:
+    """Lets people compare the answers of contestants to the same prompts, and returns the same record as
+    `measure_win_rates`, or None as long as fewer than two prompts have labels. The contestants answer once: the directory
+    `output` keeps the pairs and the labels, and the same call goes on.
+
+    `page`: is given this directory, and returns when people have rated, such as a function that calls
+    `preflab.rating.serve` or `import_labels`; None to count the labels that are there. `judge`: settings with the
+    `endpoint` of contestants `openai:MODEL`. `with_judge`: the `output` of a `measure_win_rates` whose model judged the
+    same pairs, with which people's agreement is measured. The other parameters are those of `measure_win_rates`. Raises
+    `UserError` if the directory holds another contest.
+    """
+    from preflab.contest.files import check_output, write_heard
+    from preflab.contest.make import make_contest
+    from preflab.contest.people import hear_people, prepare_people
+
+    contest = replace(make_contest(contestants, testbed, judge, decoding, device), prompts=prompts, seed=seed)
+    folder = Path(output)
+    check_output(folder)
+    asked = prepare_people(contest, folder, say)
+    if page is not None:
+        page(folder)
+    result = hear_people(contest, asked, folder, say, None if with_judge is None else Path(with_judge))
+    if result is not None:
+        write_heard(result, folder)
+    return result
 
 
 def _problems(run: Trained) -> dict[str, Any]:

@@ -213,7 +213,7 @@ REFUSED: Sequence[tuple[list[str], str]] = [
     (["{good}", "{good}", "DATA", "--judge", "openai:m"], "Two contestants are called"),
     (["{good}", "data:best", "DATA", "--judge", "openai:m"], "Write data:chosen or data:rejected"),
     (["{good}", "absent.jsonl", "DATA", "--judge", "openai:m"], "There is no file 'absent.jsonl'"),
-    (["{good}", "data:chosen", "DATA", "--judge", "human"], "does not name a preference judge"),
+    (["{good}", "data:chosen", "DATA", "--judge", "human"], "--judge human needs --output DIR"),
     (["{good}", "data:chosen", "DATA", "--judge", "reward:absent"], "absent"),
     (
         ["{good}", "data:chosen", "DATA", "--judge", "reward:x", "--max-calls", "3"],

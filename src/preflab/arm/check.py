@@ -16,6 +16,7 @@ from preflab.evaluation.programs import check_public
 from preflab.meter import Meter
 from preflab.models.heads import load_reward_model
 from preflab.models.load import load_directory
+from preflab.models.locate import locate_policy
 from preflab.rewards.base import RewardSpec
 from preflab.spec import Context
 from preflab.testbeds.base import Testbed, require_testbed
@@ -52,7 +53,7 @@ class ArmChecker:
             self._open(part, arm, testbed)
         for path in (arm.init, arm.policy):
             if path is not None and not path.startswith(STAGE) and self._is_new(path, arm):
-                load_directory(Path(path))
+                load_directory(locate_policy(path))
         for path in saved_models(arm.method):
             if not path.startswith(STAGE) and self._is_new(path, arm):
                 load_reward_model(Path(path))

@@ -23,7 +23,7 @@ from preflab.models import forward, lora
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
 from preflab.models.load import load_directory, load_model
-from preflab.models.locate import locate_scorer
+from preflab.models.locate import locate_policy, locate_scorer
 from preflab.models.recompute import recompute_layers
 from preflab.models.token_budget import choose_token_budget
 from preflab.rewards.base import Reward, RewardSpec
@@ -223,9 +223,10 @@ def with_stage_models(spec: AnySpec, stages: Path) -> AnySpec:
 
 
 def load_policy(arm: Arm, run: Run, path: str | None, context: Context, testbed: Testbed) -> LanguageModel:
-    """Loads the policy of the directory `path`, or the base model if `path` is None."""
+    """Loads the policy `path`, which is a stage, a directory or a name on the hub, or the base model if `path` is None."""
     if path is not None:
-        return prepared(load_directory(stage_path(path, stages_of(run.directory)), date=context.date), arm, context)
+        place = stage_path(path, stages_of(run.directory)) if path.startswith(STAGE) else locate_policy(path)
+        return prepared(load_directory(place, date=context.date), arm, context)
     shape = arm.model.tiny.model_copy(update={"words": testbed.words()})
     plain = arm.model.model_copy(update={"lora": None, "tiny": shape})
     return prepared(load_model(plain, seed=run.seeds.derive("model"), date=context.date), arm, context)

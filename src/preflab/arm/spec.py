@@ -35,8 +35,9 @@ class Job(Spec):
     `init`: the policy to start from, which is also the reference for the KL; by default the study's base model.
     `cost`: scores the harm of an answer, for a method that limits harm. `stage:NAME` or a path means a saved cost
     model. `preferences`: a JSON-lines file with pairs, rankings or labelled answers; by default the testbed's data.
-    `policy`: a policy that is only measured, not trained. `testbed`: replaces the study's testbed, for a stage that
-    trains an evaluator. `model`: replaces the study's base model, for a stage that samples answers from another model.
+    `policy`: a policy that is only measured, not trained. It is, like `init`, a directory or a name on the hub.
+    `testbed`: replaces the study's testbed, for a stage that trains an evaluator. `model`: replaces the study's base
+    model, for a stage that samples answers from another model.
     """
 
     method: Annotated[Any, *optional_variant(METHODS)] = None

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from preflab import __version__
 from preflab.cli.command import CliCommand
+from preflab.cli.compare import COMPARE_COMMAND
 from preflab.cli.data_check import DATA_CHECK_COMMAND
 from preflab.cli.data_show import DATA_SHOW_COMMAND
 from preflab.cli.evaluate import EVALUATE_COMMAND
@@ -43,7 +44,7 @@ COMMANDS: dict[str, CliCommand] = {
     command.name: command
     for command in (
         *(INIT_COMMAND, STUDY_COMMAND, STUDIES_COMMAND, REPORT_COMMAND),
-        *(TRAIN_COMMAND, EVALUATE_COMMAND, SAMPLE_COMMAND, WINRATE_COMMAND, PUSH_COMMAND),
+        *(TRAIN_COMMAND, EVALUATE_COMMAND, COMPARE_COMMAND, SAMPLE_COMMAND, WINRATE_COMMAND, PUSH_COMMAND),
         *(MODELS_FETCH_COMMAND, MODELS_LIST_COMMAND, DATA_SHOW_COMMAND, DATA_CHECK_COMMAND),
         *(TESTBED_VERIFY_COMMAND, JUDGE_COMMAND, RATE_COMMAND, SANDBOX_CHECK_COMMAND),
         *(THEORY_COUNTEREXAMPLE_COMMAND, THEORY_CHECK_COMMAND, THEORY_SYNTHETIC_COMMAND),

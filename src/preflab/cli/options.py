@@ -19,8 +19,8 @@ PARTS = ("testbed", "evaluator")
 """The options of `train` and `evaluate` that name a part of a run. Each part has settings."""
 
 
-def add_arm_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that `train` and `evaluate` share."""
+def add_arm_options(parser: argparse.ArgumentParser, *, seed: bool = True) -> None:
+    """Adds the options that `train`, `evaluate` and `compare` share. `seed`: False leaves out `--seed`, which is then 0."""
     add = parser.add_argument
     add(
         "--testbed",
@@ -30,7 +30,9 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
         "`--testbed.SETTING VALUE` gives a setting of the testbed; `--testbed NAME --help` lists the settings",
     )
     add_data_options(parser)
-    add("--seed", metavar="N", type=int, default=0, help="the seed of every draw (default: 0)")
+    parser.set_defaults(seed=0)
+    if seed:
+        add("--seed", metavar="N", type=int, default=0, help="the seed of every draw (default: 0)")
     add(
         "--token-budget",
         metavar="N",

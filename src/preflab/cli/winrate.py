@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from preflab.cli.command import CliCommand
 from preflab.cli.options import add_data_options, add_json_option, print_json, testbed_from_options
 from preflab.errors import UserError
 from preflab.paths import user_path
+
+if TYPE_CHECKING:
+    from preflab.contest.record import ContestResult
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +26,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "answers. Several sources with commas between them are several seeds",
     )
     add("-h", "--help", action="store_true", help="show this help and the settings of the testbed")
-    add("--judge", metavar="KIND:MODEL", help="openai:MODEL, local:NAME|DIR, or reward:DIR")
+    add("--judge", metavar="KIND:MODEL", help="openai:MODEL, local:NAME|DIR, reward:DIR, or human")
     add(
         "--testbed",
         metavar="NAME",
@@ -33,7 +36,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--prompts", metavar="N", type=int, default=100, help="prompts, drawn by the seed (default: 100)")
     add("--seed", metavar="N", type=int, default=0, help="the seed of every draw (default: 0)")
     add("--agreement", metavar="FILE", nargs="+", default=(), help="labelled pairs on which the judge is checked first")
-    add("--labels", metavar="FILE", help="people's labels of judged pairs, which correct the win rate")
+    add(
+        "--labels",
+        metavar="FILE|DIR",
+        help="people's labels of judged pairs, which correct the win rate: a file, or the output of --judge human",
+    )
     add("--template", metavar="NAME|FILE", default="", help="the judge's question (default: the paper's)")
     add("--margin", metavar="X", type=float, default=0.0, help="reward: scores that differ by up to X tie (default: 0)")
     add("--max-new-tokens", metavar="N", type=int, default=256, help="longest answer of a contestant (default: 256)")
@@ -50,6 +57,23 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_json_option(parser)
     _add_endpoint_options(parser)
+    _add_people_options(parser)
+
+
+def _add_people_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("human").add_argument
+    add("--port", metavar="N", type=int, help="the port of the page; 0 for any (default: 8765)")
+    add("--raters", metavar="N", type=int, help="labels of each pair after which the page ends (default: 1)")
+    add("--rater", metavar="NAME", help="the name with which the page begins")
+    add("--question", metavar="TEXT", help="what raters are asked (default: Which answer is more helpful?)")
+    add("--export", metavar="FILE", type=user_path, help="write the page into one HTML file for raters elsewhere")
+    add("--import", metavar="FILE", dest="sent", type=user_path, help="add the labels that such a page has downloaded")
+    add(
+        "--with-judge",
+        metavar="DIR",
+        type=user_path,
+        help="the output of an earlier winrate on the same pairs, whose judge is compared with the raters",
+    )
 
 
 def _add_endpoint_options(parser: argparse.ArgumentParser) -> None:
@@ -76,12 +100,18 @@ def _run(options: argparse.Namespace) -> None:
         missing = "--judge" if options.judge is None else "--testbed"
         raise UserError(f"Give {missing}: preflab winrate A B --testbed NAME --judge openai:MODEL.")
     from preflab.api import measure_win_rates
-    from preflab.contest.words import contest_words
+    from preflab.evaluation.preference.spec import HUMAN
 
     if options.prompts < 2:
         raise UserError(f"--prompts must be at least 2, not {options.prompts}.")
     if options.seed < 0:
         raise UserError(f"--seed must be 0 or more, not {options.seed}.")
+    if options.judge == HUMAN:
+        from preflab.cli.winrate_people import run_by_people
+
+        run_by_people(options, judge_from_options(options), _say, print_result)
+        return
+    refuse_people_options(options)
     result = measure_win_rates(
         options.contestants,
         testbed=testbed_from_options(options),
@@ -95,10 +125,33 @@ def _run(options: argparse.Namespace) -> None:
         device=options.device,
         say=_say,
     )
+    print_result(result, options)
+
+
+def print_result(result: ContestResult, options: argparse.Namespace) -> None:
+    """Prints the result as JSON or as a page."""
+    from preflab.contest.words import contest_words
+
     if options.json:
         print_json(result.model_dump(mode="json"))
     else:
         _print_page(contest_words(result))
+
+
+def refuse_people_options(options: argparse.Namespace) -> None:
+    """Raises `UserError` for an option that only people as the judge have."""
+    given = {
+        "port": options.port,
+        "raters": options.raters,
+        "rater": options.rater,
+        "question": options.question,
+        "export": options.export,
+        "import": options.sent,
+        "with-judge": options.with_judge,
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise UserError(f"--{name} is an option of people as the judge. Remove it, or name --judge human.")
 
 
 def judge_from_options(options: argparse.Namespace) -> Any:

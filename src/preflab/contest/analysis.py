@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
@@ -15,8 +16,9 @@ from preflab.analysis.winrates.length import control_length
 from preflab.analysis.winrates.position import position_bias
 from preflab.analysis.winrates.ppi import FEWEST, correct_by_labels
 from preflab.analysis.winrates.rogan_gladen import correct_by_error_rates
-from preflab.analysis.winrates.shares import outcome_shares, unreadable_bounds, win_rate
+from preflab.analysis.winrates.shares import outcome_shares, share_interval, unreadable_bounds, win_rate
 from preflab.contest.record import ContestPair, Correction
+from preflab.evaluation.pairwise import LOSS, TIE, WIN
 from preflab.evaluation.preference.base import PairVerdict, PreferenceQuestion
 
 
@@ -39,6 +41,10 @@ class JudgedPairs:
         return np.array([[float(verdict.unreadable) for verdict in row] for row in self.verdicts])
 
     @property
+    def by_people(self) -> bool:
+        return any(verdict.labels for row in self.verdicts for verdict in row)
+
+    @property
     def length_differences(self) -> Floats:
         """Characters of the first answer minus characters of the second."""
         return np.array(
@@ -55,7 +61,7 @@ def analyse_pair(judged: JudgedPairs, labels: Mapping[str, float], *, family: in
         first=judged.first,
         second=judged.second,
         rate=rate,
-        shares=outcome_shares(outcomes, unreadable),
+        shares=people_shares(judged.verdicts) if judged.by_people else outcome_shares(outcomes, unreadable),
         if_unreadable=unreadable_bounds(outcomes, unreadable),
         equal_answers=sum(each.first.text == each.second.text for row in judged.questions for each in row),
         position_bias=find_position_bias(judged.verdicts),
@@ -63,6 +69,17 @@ def analyse_pair(judged: JudgedPairs, labels: Mapping[str, float], *, family: in
         correction=correct_pair(judged, labels),
         verdict=decide(rate) if can_judge else "not decided",
     )
+
+
+def people_shares(verdicts: Sequence[Sequence[PairVerdict]]) -> dict[str, Interval]:
+    """Returns the shares of wins, ties and losses among people's labels. A pair with several raters counts as one pair:
+    two raters of whom one chose the first answer make half a win and half a loss. No label is unreadable."""
+    outcomes = {"win": WIN, "tie": TIE, "loss": LOSS}
+    tables = {
+        name: np.array([[fmean(float(label == value) for label in each.labels) for each in row] for row in verdicts])
+        for name, value in outcomes.items()
+    }
+    return {name: share_interval(table) for name, table in {**tables, "unreadable": 0 * tables["win"]}.items()}
 
 
 def decide(rate: Interval) -> ComparisonVerdict:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from preflab.contest.analysis import JudgedPairs
 from preflab.contest.hold import HeldContest
+from preflab.contest.labels import check_outcome
+from preflab.contest.record import ContestResult
 from preflab.contest.words import contest_words
+from preflab.data.lines import read_records, read_text_field
 from preflab.errors import UserError
-from preflab.evaluation.preference.template import write_query
+from preflab.evaluation.preference.base import PreferenceQuestion
+from preflab.rating import RatedPair, keep_pairs, read_labels
+from preflab.rating.pairs import write_pair
 from preflab.train.directory import STUDY_MANIFEST, read_manifest
-from preflab.train.files import write_json
+from preflab.train.files import read_json, write_json
 
 RESULT_FILE = "winrate.json"
 PAIRS_FILE = "pairs.jsonl"
 VERDICTS_FILE = "verdicts.jsonl"
 PAGE_FILE = "winrate.md"
+KEPT_FILE = "human.json"
+HUMAN_RESULT_FILE = "winrate-human.json"
+HUMAN_PAGE_FILE = "winrate-human.md"
 
 
 def check_output(directory: Path) -> None:
@@ -36,19 +44,41 @@ def write_contest(held: HeldContest, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / RESULT_FILE, held.result.model_dump(mode="json"))
     (directory / PAGE_FILE).write_text(contest_words(held.result), encoding="utf-8")
-    _write_lines(directory / PAIRS_FILE, pair_rows(held.judged))
+    _write_pairs([*pairs_to_rate(pair.questions for pair in held.judged)], directory)
     _write_lines(directory / VERDICTS_FILE, verdict_rows(held.judged))
 
 
-def pair_rows(judged: Iterable[JudgedPairs]) -> Iterator[dict[str, Any]]:
-    """Yields each judged pair once, with its texts: all pairs of the first prompt, then of the second, and so on."""
-    pairs, seen = list(judged), set[str]()
-    for column in range(len(pairs[0].questions[0])):
-        for question in (row[column] for pair in pairs for row in pair.questions):
+def pairs_to_rate(rows: Iterable[Sequence[Sequence[PreferenceQuestion]]]) -> Iterator[RatedPair]:
+    """Yields each pair of answers once: all pairs of the first prompt, then of the second, and so on. `rows`: the questions
+    about each pair of contestants."""
+    pairs, seen = list(rows), set[str]()
+    for column in range(len(pairs[0][0])):
+        for question in (row[column] for questions in pairs for row in questions):
             if question.pair not in seen:
                 seen.add(question.pair)
-                texts = {"first": question.first.text, "second": question.second.text}
-                yield {"id": question.pair, "prompt": write_query(question.prompt.turns), **texts}
+                yield RatedPair(question.pair, question.prompt.turns, question.first.text, question.second.text)
+
+
+def write_heard(result: ContestResult, directory: Path) -> None:
+    """Writes the result and the page of a contest that people judged. The files of a model judge in the same directory stay."""
+    write_json(directory / HUMAN_RESULT_FILE, result.model_dump(mode="json"))
+    (directory / HUMAN_PAGE_FILE).write_text(contest_words(result), encoding="utf-8")
+
+
+def read_judge_outcomes(directory: Path) -> tuple[str, dict[str, float]] | None:
+    """Returns the name of the model judge whose files a directory holds, and its outcomes by pair, without those that could
+    not be read; None if there are no such files. Raises `UserError` if they are damaged."""
+    if not (directory / RESULT_FILE).exists() or not (directory / VERDICTS_FILE).exists():
+        return None
+    result = read_json(directory / RESULT_FILE)
+    if not isinstance(result, dict):
+        raise UserError(f"{directory / RESULT_FILE} is no result of `preflab winrate`. Restore it, or remove it.")
+    outcomes: dict[str, float] = {}
+    for where, row in read_records(directory / VERDICTS_FILE):
+        pair = read_text_field(row, "pair", where)
+        if "unreadable" not in row.get("orders", ()):
+            outcomes[pair] = check_outcome(row.get("outcome"), where)
+    return str(result.get("judge")), outcomes
 
 
 def verdict_rows(judged: Iterable[JudgedPairs]) -> Iterator[dict[str, Any]]:
@@ -66,6 +96,14 @@ def verdict_rows(judged: Iterable[JudgedPairs]) -> Iterator[dict[str, Any]]:
                     "orders": list(verdict.orders),
                     "replies": list(verdict.replies),
                 }
+
+
+def _write_pairs(pairs: Sequence[RatedPair], directory: Path) -> None:
+    """Writes the pairs. Raises `UserError` if people have labelled other pairs in this directory."""
+    if (directory / KEPT_FILE).exists() or read_labels(directory):
+        keep_pairs(pairs, directory)
+    else:
+        _write_lines(directory / PAIRS_FILE, map(write_pair, pairs))
 
 
 def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -17,7 +17,7 @@ from preflab.contest.analysis import JudgedPairs, analyse_pair
 from preflab.contest.answer_file import AnswersById
 from preflab.contest.answering import answers_at_hand, ask_answers, draw_answers, request_bodies
 from preflab.contest.contestant import Entrant
-from preflab.contest.labels import read_label_file, read_labelled_pairs
+from preflab.contest.labels import read_labelled_pairs, read_people
 from preflab.contest.provenance import check_training_data
 from preflab.contest.record import ContestResult
 from preflab.contest.words import agreement_words
@@ -39,7 +39,8 @@ Announce = Callable[[str], None]
 @dataclass(frozen=True)
 class Contest:
     """The settings of a contest. prompts: how many prompts of the test split are drawn by `seed`. decoding: how a
-    contestant that answers when it is asked draws its answers. labels: the file of people's labels of judged pairs.
+    contestant that answers when it is asked draws its answers. labels: people's labels of judged pairs, as a file or as the
+    directory of a contest that people judged.
     agreement: the files of labelled pairs on which the judge is checked."""
 
     contestants: Sequence[Entrant]
@@ -54,6 +55,21 @@ class Contest:
 
 
 @dataclass(frozen=True)
+class AskedContest:
+    """A contest before the judge has spoken. testbed: its name. rows: for each pair of contestants, the questions: one row
+    for each seed, one column for each prompt. notes: sentences about the prompts."""
+
+    testbed: str
+    rows: Mapping[tuple[str, str], Sequence[Sequence[PreferenceQuestion]]]
+    notes: Sequence[str]
+
+    @property
+    def every(self) -> list[PreferenceQuestion]:
+        """All questions: those of the first pair of contestants, then those of the second, and so on."""
+        return [question for rows in self.rows.values() for row in rows for question in row]
+
+
+@dataclass(frozen=True)
 class HeldContest:
     """A contest after the judge has spoken: its result, and the judged pairs with their texts."""
 
@@ -64,7 +80,7 @@ class HeldContest:
 def hold_contest(contest: Contest, say: Announce) -> HeldContest:
     """Holds a contest. `say`: takes one line about what happens next; the judge's agreement with labelled pairs comes before
     any other verdict. Raises `UserError` if an input is wrong, or if a cap would be exceeded."""
-    labels = {} if contest.labels is None else read_label_file(contest.labels)
+    labels = {} if contest.labels is None else read_people(contest.labels)
     if labels and seeds_of(contest) > 1:
         raise UserError("--labels corrects contestants with one seed each, but these have several. Compare one seed.")
     labelled, label_outcomes = read_labelled_pairs(contest.agreement)
@@ -74,22 +90,37 @@ def hold_contest(contest: Contest, say: Announce) -> HeldContest:
         context = Context(seed=contest.seed, device=contest.device)
         testbed = require_testbed(stack.enter_context(contest.testbed.open(context)))
         judge = stack.enter_context(contest.judge.open_judge(replace(context, testbed=testbed), use))
-        prompts, answers, notes = collect(contest, testbed, judge, labelled, use, say)
-        rows = {
-            pair: make_questions(prompts, answers[pair[0].name], answers[pair[1].name]) for pair in pairs_of(contest)
-        }
-        questions = [question for row in rows.values() for seed in row for question in seed]
+        asked = ask_contestants(contest, testbed, judge, labelled, use, say)
+        questions = asked.every
         known = match_labels(labels, questions)
         estimate = judge.estimate([*labelled, *questions])
         judge.check_caps(estimate)
-        asked = f"{len(questions)} pairs and {len(labelled)} labelled pairs"
+        count = f"{len(questions)} pairs and {len(labelled)} labelled pairs"
         orders = "" if contest.judge.judge.by == "reward" else " in both orders"
-        say(f"{contest.judge.judge} judges {asked}{orders}{words_of(estimate)}")
+        say(f"{contest.judge.judge} judges {count}{orders}{words_of(estimate)}")
         agreement = check_judge(judge, labelled, label_outcomes)
         if agreement is not None:
             say(agreement_words(agreement))
-        judged = [JudgedPairs(a.name, b.name, row, judge_rows(judge, row)) for (a, b), row in rows.items()]
-    return HeldContest(analyse_contest(contest, testbed, judged, known, agreement, [*unknown, *notes]), judged)
+        judged = [JudgedPairs(*names, row, judge_rows(judge, row)) for names, row in asked.rows.items()]
+    notes = [*unknown, *asked.notes]
+    return HeldContest(analyse_contest(contest, asked.testbed, judged, known, agreement, notes), judged)
+
+
+def ask_contestants(
+    contest: Contest,
+    testbed: Testbed,
+    judge: PreferenceJudge,
+    labelled: Sequence[PreferenceQuestion],
+    use: EndpointUse,
+    say: Announce,
+) -> AskedContest:
+    """Collects the contestants' answers, and returns the questions for the judge."""
+    prompts, answers, notes = collect(contest, testbed, judge, labelled, use, say)
+    rows = {
+        (one.name, other.name): make_questions(prompts, answers[one.name], answers[other.name])
+        for one, other in pairs_of(contest)
+    }
+    return AskedContest(testbed.name, rows, notes)
 
 
 def seeds_of(contest: Contest) -> int:
@@ -147,7 +178,7 @@ def refuse_too_many_calls(
     contest: Contest, prompts: int, judge: PreferenceJudge, labelled: Sequence[PreferenceQuestion], use: EndpointUse
 ) -> None:
     """Raises `UserError` before the first call if the models behind an endpoint and the judge would together need more
-    calls than the cap. AnswersById that are in the cache are not known here, so their calls are counted."""
+    calls than the cap. Answers that are in the cache are not known here, so their calls are counted."""
     members = sum(len(each.members) for each in contest.contestants if each.source == "endpoint")
     if not members:
         return
@@ -234,7 +265,7 @@ def match_labels(labels: Mapping[str, float], questions: Sequence[PreferenceQues
 
 def analyse_contest(
     contest: Contest,
-    testbed: Testbed,
+    testbed: str,
     judged: Sequence[JudgedPairs],
     labels: Mapping[str, float],
     agreement: Agreement | None,
@@ -250,7 +281,7 @@ def analyse_contest(
         judge=str(contest.judge.judge),
         template=contest.judge.template_name,
         contestants={contestant.name: contestant.members for contestant in contest.contestants},
-        testbed=testbed.name,
+        testbed=testbed,
         prompts=len(judged[0].questions[0]),
         seeds=seeds,
         agreement=agreement,

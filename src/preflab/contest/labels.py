@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -13,6 +14,7 @@ from preflab.errors import UserError
 from preflab.evaluation.pairwise import LOSS, TIE, WIN
 from preflab.evaluation.preference.base import PreferenceQuestion, name_pair
 from preflab.plain import parse_json
+from preflab.rating import read_labels
 from preflab.types import Completion, Prompt, Turn
 
 OUTCOMES = (WIN, TIE, LOSS)
@@ -43,7 +45,33 @@ def _read_pair(record: Mapping[str, Any], where: str) -> tuple[str, str, str, fl
         if isinstance(label, bool) or label not in (1, 2):
             raise UserError(f"{where}: `label` is {json.dumps(label, default=str)[:40]}. It must be 1 or 2.")
         return prompt, first, second, WIN if label == 1 else LOSS
-    return prompt, first, second, _check_outcome(label, where)
+    return prompt, first, second, check_outcome(label, where)
+
+
+def read_people(path: Path) -> dict[str, float]:
+    """Returns people's mean outcome for each labelled pair, by the pair's name. `path`: a file of labels, or a directory in
+    which people judged the pairs on the page."""
+    if not path.is_dir():
+        return read_label_file(path)
+    labels = mean_labels(path)
+    if not labels:
+        raise UserError(
+            f"{path} holds no label. Name a directory in which people judged, by `--judge human` or `preflab rate`."
+        )
+    return labels
+
+
+def mean_labels(folder: Path) -> dict[str, float]:
+    """Returns the mean outcome of each pair that people have labelled on the page."""
+    return {pair: fmean(given) for pair, given in labels_by_pair(folder).items()}
+
+
+def labels_by_pair(folder: Path) -> dict[str, tuple[float, ...]]:
+    """Returns the outcomes of each pair that people have labelled on the page, one for each rater."""
+    by_pair: dict[str, list[float]] = defaultdict(list)
+    for label in read_labels(folder):
+        by_pair[label.pair].append(label.outcome)
+    return {pair: tuple(given) for pair, given in by_pair.items()}
 
 
 def read_label_file(path: Path) -> dict[str, float]:
@@ -56,11 +84,12 @@ def read_label_file(path: Path) -> dict[str, float]:
         if rater in raters:
             whose = f"{rater!r} labels" if rater else "a rater without a name labels"
             raise UserError(f"{where}: {whose} the pair {pair!r} twice. Remove one line, or name the `rater` of each.")
-        raters[rater] = _check_outcome(record.get("outcome"), where)
+        raters[rater] = check_outcome(record.get("outcome"), where)
     return {pair: fmean(raters.values()) for pair, raters in by_pair.items()}
 
 
-def _check_outcome(value: Any, where: str) -> float:
+def check_outcome(value: Any, where: str) -> float:
+    """Returns an outcome from a file. Raises `UserError` if it is not 1, .5 or 0."""
     if isinstance(value, bool) or value not in OUTCOMES:
         raise UserError(
             f"{where}: `outcome` is {json.dumps(value, default=str)[:40]}. It must be 1 (the first answer is better), 0.5 (a "

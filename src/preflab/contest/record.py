@@ -11,6 +11,7 @@ from preflab.analysis.winrates.bradley_terry import ArmScores
 from preflab.analysis.winrates.length import LengthControl
 from preflab.analysis.winrates.ppi import Corrected
 from preflab.analysis.winrates.rogan_gladen import ByErrorRates
+from preflab.rating.summary import RatingSummary
 
 
 class Correction(Record):
@@ -41,7 +42,7 @@ class ContestPair(Record):
     if_unreadable: tuple[float, float]
     """The win rate if every unreadable verdict were a loss, and if every one were a win."""
     equal_answers: int
-    """The number of pairs of equal answers: ties about which nobody was asked."""
+    """The number of pairs of equal answers. A model judge is not asked about them: they are ties."""
     position_bias: Interval | None
     """The share of choices for the answer that was shown first; one half without a bias. None if the judge sees no
     order."""
@@ -77,6 +78,9 @@ class ContestResult(Record):
     """All pairs of contestants."""
     scores: ArmScores | None = None
     """The Bradley-Terry scores of all contestants; None for two contestants."""
+    people: RatingSummary | None = None
+    """What people said if they were the judge: their labels over all pairs, their agreement with each other, and with a
+    model judge of the same pairs. None if a model judged."""
     settings: dict[str, Any]
     """All settings of the contest: of the testbed, the judge and the decoding, and the seed."""
     notes: tuple[str, ...] = ()

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from preflab.analysis.record import Interval
 from preflab.analysis.winrates.agreement import Agreement
 from preflab.contest.record import ContestPair, ContestResult, Correction
-from preflab.text import one_line
+from preflab.rating import RatingSummary
+from preflab.rating.bounds import Bounded
+from preflab.text import counted, one_line
 
 UNCHECKED = (
     "The judge was not checked on labelled pairs. A judge that is no better than a coin gives win rates too: check it with "
@@ -23,7 +25,10 @@ def contest_words(result: ContestResult) -> str:
 def _lines(result: ContestResult) -> Iterator[str]:
     yield f"# Win rates by {one_line(result.judge)}"
     yield ""
-    yield UNCHECKED if result.agreement is None else agreement_words(result.agreement)
+    if result.people is not None:
+        yield from people_words(result.people)
+    else:
+        yield UNCHECKED if result.agreement is None else agreement_words(result.agreement)
     yield ""
     seeds = "" if result.seeds == 1 else f" under {result.seeds} seeds"
     yield (
@@ -32,7 +37,8 @@ def _lines(result: ContestResult) -> Iterator[str]:
         f"{'; those of the win rates hold together' if len(result.pairs) > 1 else ''}."
     )
     yield ""
-    yield "| first | second | win rate | win | tie | loss | unreadable | the judge prefers |"
+    prefers = "judge prefers" if result.people is None else "raters prefer"
+    yield f"| first | second | win rate | win | tie | loss | unreadable | the {prefers} |"
     yield "|---|---|---|--:|--:|--:|--:|---|"
     yield from map(_row, result.pairs)
     for pair in result.pairs:
@@ -46,6 +52,30 @@ def _lines(result: ContestResult) -> Iterator[str]:
         yield ""
         yield from _scores(result)
     yield from ("", *(f"- {note}" for note in result.notes)) if result.notes else ()
+
+
+def people_words(people: RatingSummary) -> Iterator[str]:
+    """Yields who labelled how many pairs, and how well the raters agree with each other and with a model judge."""
+    given = ", ".join(f"{one_line(name)} {count}" for name, count in people.raters.items())
+    seconds = "" if people.seconds is None else f"; median {people.seconds:.0f} s"
+    yield f"{counted(people.labels, 'label')} of {counted(people.pairs, 'pair')} ({given}{seconds})."
+    agreements = [each for each in (people.agreement, *people.by_two, people.with_other) if each is not None]
+    if agreements:
+        yield ""
+    for each in agreements:
+        names = " and ".join(map(one_line, each.between))
+        raw, kappa = _bounded(each.raw, 100, "%"), _bounded(each.kappa)
+        yield f"- agreement of {names} on {counted(each.pairs, 'pair')}: {raw}; {each.method} {kappa}"
+
+
+def _bounded(value: Bounded, scale: float = 1.0, unit: str = "") -> str:
+    if value.value is None:
+        return f"none ({value.reason})"
+    digits = 1 if unit else 2
+    ends = ""
+    if value.low is not None and value.high is not None:
+        ends = f" [{scale * value.low:.{digits}f}, {scale * value.high:.{digits}f}]"
+    return f"{scale * value.value:.{digits}f}{unit}{ends or f' ({value.reason})'}"
 
 
 def agreement_words(agreement: Agreement) -> str:
@@ -76,7 +106,7 @@ def _details(pair: ContestPair) -> Iterator[str]:
             f"{low:.1%} if all were losses and {high:.1%} if all were wins"
         )
     if pair.equal_answers:
-        yield f"equal answers: {pair.equal_answers} pairs, which are ties without a question"
+        yield f"equal answers: {pair.equal_answers} pairs; a model judge is not asked about them, they are ties"
     if pair.position_bias is not None:
         yield f"position bias: the answer shown first was chosen in {percent(pair.position_bias)} of the replies"
     yield _length_words(pair)

@@ -1,9 +1,10 @@
-"""Finds the directory of a saved reward model or cost model by the model's path, or by its name on the hub."""
+"""Finds the directory of a saved policy, reward model or cost model by its path, or by its name on the hub."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from preflab.errors import UserError
 from preflab.models.load import fetch_from_hub
 from preflab.models.spec import HUB_NAME, ModelSpec
 from preflab.paths import user_path
@@ -14,3 +15,15 @@ def locate_scorer(name: str) -> Path:
     model on the hub. A model on the hub is downloaded."""
     local = user_path(name)
     return local if local.exists() or not HUB_NAME.fullmatch(name) else fetch_from_hub(ModelSpec(name=name))
+
+
+def locate_policy(name: str) -> Path:
+    """Returns the directory of a policy. `name`: its path, or `owner/name` of a model on the hub, which is downloaded as a
+    base model is. Raises `UserError` if the name is neither."""
+    place = locate_scorer(name)
+    if not place.exists():
+        raise UserError(
+            f"There is no policy {name!r}: it is neither a directory nor the name of a model on the hub (owner/name). Name the "
+            "directory of a saved policy, such as a run's `final`, or a model on the hub."
+        )
+    return place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +22,7 @@ from starlette.routing import Route
 
 from preflab.errors import UserError
 from preflab.rating.events import Chosen, make_event
-from preflab.rating.folder import RatingStore, clean_name, keep_pairs, open_store
+from preflab.rating.folder import RatingStore, clean_name, keep_pairs, open_store, read_labels
 from preflab.rating.order import is_swapped
 from preflab.rating.page import DEFAULT_QUESTION, page_policy, render_rating, show_pairs
 from preflab.rating.pairs import RatedPair
@@ -50,22 +51,37 @@ def serve(
     *,
     question: str = DEFAULT_QUESTION,
     rater: str = "",
+    enough: int = 0,
     announce: Callable[[str], None] = print,
 ) -> None:
     """Serves the page until Ctrl-C, and writes each label into the folder as it is given. `port`: 0 for any free
-    port. `rater`: the name with which the page begins. `announce`: is told the page's address.
+    port. `rater`: the name with which the page begins. `enough`: ends the page when every pair has this many labels; 0 for
+    never. `announce`: is told the page's address.
 
     Raises `UserError` if the folder holds other pairs, another process rates in it, or the port is taken."""
     keep_pairs(pairs, folder)
     start = clean_name(rater) if rater else ""
     with open_store(folder) as store, _bind(port) as place:
-        settings = uvicorn.Config(make_app(store, question), log_level="warning", access_log=False, lifespan="off")
+        if enough and count_lacking(store, enough) == 0:
+            return
+
+        def end_when_enough() -> None:
+            server.should_exit = bool(enough) and count_lacking(store, enough) == 0
+
+        app = make_app(store, question, end_when_enough)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))
         address = f"http://{HOST}:{place.getsockname()[1]}/"
         announce(f"{address}?rater={quote(start)}" if start else address)
         try:
-            uvicorn.Server(settings).run(sockets=[place])
+            server.run(sockets=[place])
         except KeyboardInterrupt:  # uvicorn has ended what it served, and raises the signal again
             return
+
+
+def count_lacking(store: RatingStore, enough: int) -> int:
+    """Returns how many pairs have fewer than `enough` labels."""
+    given = Counter(label.pair for label in read_labels(store.folder))
+    return sum(given[pair.id] < enough for pair in store.pairs)
 
 
 def _bind(port: int) -> socket.socket:
@@ -81,9 +97,11 @@ def _bind(port: int) -> socket.socket:
     return place
 
 
-def make_app(store: RatingStore, question: str = DEFAULT_QUESTION) -> Starlette:
+def make_app(
+    store: RatingStore, question: str = DEFAULT_QUESTION, after_saving: Callable[[], None] | None = None
+) -> Starlette:
     """Returns the web application. It answers only requests that name this computer as their host, so that no page of
-    another site can reach it through a name that the site owns."""
+    another site can reach it through a name that the site owns. `after_saving`: is called after each saved choice."""
     known = {pair.id for pair in store.pairs}
 
     async def show_page(request: Request) -> Response:
@@ -111,6 +129,8 @@ def make_app(store: RatingStore, question: str = DEFAULT_QUESTION) -> Starlette:
             store.add(rater, [make_event(sent.pair, sent.choice, swapped=swapped, seconds=sent.seconds)])
         except OSError as error:
             raise HTTPException(507, f"The label cannot be written: {error.strerror}.") from error
+        if after_saving is not None:
+            after_saving()
         return JSONResponse({"saved": len(earlier)}, headers=_HEADERS)
 
     return Starlette(

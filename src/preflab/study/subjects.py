@@ -8,7 +8,7 @@ from typing import Any
 
 from preflab.analysis import record
 from preflab.analysis.reward_models import pooled_accuracy, stage_results
-from preflab.arm.spec import STAGE
+from preflab.arm.spec import STAGE, is_trained_elsewhere
 from preflab.meter import Unit
 from preflab.spec import HoldsModels, Spec
 from preflab.study.spec import Study, model_stages
@@ -22,6 +22,8 @@ BUDGET_NOTES: Mapping[Unit, str] = {
 
 
 def describe_model(study: Study, result: Mapping[str, Any]) -> record.Subject:
+    if all(map(is_trained_elsewhere, study.arms.values())):
+        return record.Subject(name="policies trained elsewhere", description="each arm names its own")
     size = f"{result['parameters']:,} parameters" + (", trained through LoRA" if study.model.lora else "")
     return record.Subject(name=study.model.name, description=size, notices=tuple(result["notices"]))
 

@@ -6,14 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from preflab.errors import UserError
 from preflab.evaluation.pairwise import PairwiseEvaluator, PairwiseEvaluatorSpec
 from preflab.evaluation.preference.base import PairVerdict, PreferenceJudge, PreferenceQuestion, name_pair
 from preflab.evaluation.preference.drawing import draw_prompts
-from preflab.evaluation.preference.spec import JudgeSettings
+from preflab.evaluation.preference.spec import EXAMPLES, HUMAN, JudgeSettings
 from preflab.fields import CountOrAll
 from preflab.spec import Context
 from preflab.types import Completion, Prompt, Split
@@ -31,6 +32,15 @@ class PreferenceEvaluator(JudgeSettings, PairwiseEvaluatorSpec):
     kind: Literal["preference-judge"] = "preference-judge"
     prompts: CountOrAll = 100
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _needs_a_model(self) -> Self:
+        if self.judge.by == HUMAN:
+            raise UserError(
+                f"`judge: {HUMAN}`: a study does not wait for people. Write {EXAMPLES}, and let people judge the policies "
+                "by `preflab winrate A B --judge human`."
+            )
+        return self
 
     @contextmanager
     def open(self, context: Context) -> Generator[OpenPreferenceEvaluator]:

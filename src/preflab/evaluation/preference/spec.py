@@ -15,22 +15,26 @@ from preflab.evaluation.preference.template import LETTER_TEMPLATE, SENTENCE_TEM
 from preflab.spec import Context, HoldsModels, Spec
 
 JUDGE_KINDS = ("openai", "local", "reward")
+HUMAN = "human"
+"""The judge's name for people."""
 EXAMPLES = "openai:MODEL, local:NAME or reward:PATH"
 
 
 class JudgeName(Spec):
     """The name of a judge. Users write it as `KIND:MODEL` in a file or an option. by: the kind of judge: `openai` (an
-    OpenAI-compatible endpoint), `local` (a language model that preflab loads) or `reward` (a reward model). model: the
-    model's name, or its path."""
+    OpenAI-compatible endpoint), `local` (a language model that preflab loads), `reward` (a reward model) or `human`
+    (people). model: the model's name, or its path; '' for people."""
 
-    by: Literal["openai", "local", "reward"]
-    model: str = Field(min_length=1)
+    by: Literal["openai", "local", "reward", "human"]
+    model: str
 
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
+        if value == HUMAN:
+            return {"by": HUMAN, "model": ""}
         kind, colon, model = value.partition(":")
         if kind not in JUDGE_KINDS or not colon or not model:
             raise UserError(
@@ -38,8 +42,16 @@ class JudgeName(Spec):
             )
         return {"by": kind, "model": model}
 
+    @model_validator(mode="after")
+    def _only_people_have_no_model(self) -> Self:
+        if (self.by == HUMAN) != (not self.model):
+            raise UserError(
+                f"A judge by {self.by!r} with the model {self.model!r} cannot be. Write {EXAMPLES}, or {HUMAN}."
+            )
+        return self
+
     def __str__(self) -> str:
-        return f"{self.by}:{self.model}"
+        return HUMAN if self.by == HUMAN else f"{self.by}:{self.model}"
 
 
 class JudgeSettings(HoldsModels):
@@ -71,6 +83,11 @@ class JudgeSettings(HoldsModels):
     def open_judge(self, context: Context, use: EndpointUse | None = None) -> Generator[PreferenceJudge]:
         """Opens the judge. `use`: counts the calls and the cost of an endpoint against the caps. Raises `UserError` if
         the template or the model cannot be read, or if a key is missing."""
+        if self.judge.by == HUMAN:
+            raise UserError(
+                "People judge on a page of their own: `preflab winrate A B --judge human --output DIR`. Name a model here: "
+                f"{EXAMPLES}."
+            )
         if self.judge.by == "openai":
             from preflab.evaluation.preference.by_endpoint import EndpointJudge
 

@@ -1,0 +1,119 @@
+"""Keeps the pairs of a contest that people judge: which contestant gave which answer, and under which settings.
+
+The texts are in `pairs.jsonl`, which the page reads too. It does not say whose the answers are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from pydantic import BaseModel, ConfigDict
+
+from preflab.arm.saved import find_saved_model, model_digests
+from preflab.contest.contestant import Entrant
+from preflab.contest.files import KEPT_FILE
+from preflab.contest.hold import AskedContest, Contest, dump_settings
+from preflab.errors import UserError
+from preflab.evaluation.preference.base import PreferenceQuestion
+from preflab.paths import user_path
+from preflab.rating import kept_pairs
+from preflab.train.directory import differing_paths
+from preflab.train.files import read_json, sha256, write_json
+from preflab.types import Completion, Prompt
+
+
+class KeptPairs(BaseModel):
+    """The questions about two contestants, by the names of their pairs: one row for each seed."""
+
+    model_config = ConfigDict(extra="forbid")
+    first: str
+    second: str
+    pairs: list[list[str]]
+
+
+class KeptContest(BaseModel):
+    """The content of `human.json`. settings: all that the answers depend on. prompts: the ids of the prompts, in order."""
+
+    model_config = ConfigDict(extra="forbid")
+    settings: dict[str, Any]
+    testbed: str
+    notes: list[str]
+    prompts: list[str]
+    contests: list[KeptPairs]
+
+
+def write_kept(contest: Contest, asked: AskedContest, folder: Path) -> None:
+    """Writes which contestants gave the answers of the pairs in the folder."""
+    rows = next(iter(asked.rows.values()))
+    kept = KeptContest(
+        settings=answering_settings(contest),
+        testbed=asked.testbed,
+        notes=[*asked.notes],
+        prompts=[question.prompt.id for question in rows[0]],
+        contests=[
+            KeptPairs(first=names[0], second=names[1], pairs=[[each.pair for each in row] for row in table])
+            for names, table in asked.rows.items()
+        ],
+    )
+    write_json(folder / KEPT_FILE, kept.model_dump(mode="json"))
+
+
+def read_kept(contest: Contest, folder: Path) -> AskedContest:
+    """Returns the contest that a folder keeps. Raises `UserError` if it is another one, or if the file is damaged."""
+    path = folder / KEPT_FILE
+    try:
+        kept = KeptContest.model_validate(read_json(path))
+    except pydantic.ValidationError as error:
+        raise UserError(f"{path} is damaged. Put back the file as preflab wrote it.") from error
+    changed = differing_paths(kept.settings, answering_settings(contest))
+    if changed:
+        raise UserError(
+            f"{folder} holds the pairs of another contest (it differs in {', '.join(changed)}). Name another --output, or "
+            "repeat the command that began it."
+        )
+    return AskedContest(
+        kept.testbed, {(each.first, each.second): _questions(each, kept, folder) for each in kept.contests}, kept.notes
+    )
+
+
+def _questions(each: KeptPairs, kept: KeptContest, folder: Path) -> list[list[PreferenceQuestion]]:
+    by_name = {pair.id: pair for pair in kept_pairs(folder)}
+    rows: list[list[PreferenceQuestion]] = []
+    for row in each.pairs:
+        if missing := [name for name in row if name not in by_name]:
+            raise UserError(f"{folder} has no pair {missing[0]!r}, which {KEPT_FILE} names. Put back its pairs.jsonl.")
+        pairs = [(name, by_name[name]) for name in row]
+        rows.append(
+            [
+                PreferenceQuestion(name, Prompt(prompt, pair.prompt), Completion(pair.first), Completion(pair.second))
+                for prompt, (name, pair) in zip(kept.prompts, pairs, strict=True)
+            ]
+        )
+    return rows
+
+
+def answering_settings(contest: Contest) -> dict[str, Any]:
+    """Returns all that the contestants' answers depend on, as plain data: the settings, and what is in the contestants'
+    files and directories."""
+    settings = dump_settings(contest)
+    endpoint = contest.judge.endpoint
+    asks = any(each.source == "endpoint" for each in contest.contestants)
+    return {
+        **{name: settings[name] for name in ("testbed", "decoding", "prompts", "seed")},
+        "endpoint": [endpoint.base_url, endpoint.request] if asks else [],
+        "contestants": {each.name: list(each.members) for each in contest.contestants},
+        "files": {member: digest for each in contest.contestants for member, digest in _file_digests(each)},
+    }
+
+
+def _file_digests(contestant: Entrant) -> list[tuple[str, Any]]:
+    """Returns each file or directory of a contestant, with the checksums of its content."""
+    paths = [(member, user_path(member)) for member in contestant.members]
+    if contestant.source == "file":
+        return [(member, sha256(path)) for member, path in paths]
+    if contestant.source != "model":
+        return []
+    models = [(member, find_saved_model(path)) for member, path in paths if path.is_dir()]
+    return [(member, model_digests(model)) for member, model in models]

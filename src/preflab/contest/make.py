@@ -1,0 +1,28 @@
+"""Makes a contest from what a caller names: texts, or plain settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from preflab.arm.open import pick_device
+from preflab.contest.contestant import parse_contestants
+from preflab.contest.hold import Contest
+from preflab.evaluation.preference.spec import JudgeSettings
+from preflab.sampling.base import Decoding
+from preflab.spec import parse_spec
+from preflab.testbeds import TESTBEDS
+
+
+def make_contest(
+    contestants: Sequence[str], testbed: Any, judge: Any, decoding: dict[str, Any] | None, device: str
+) -> Contest:
+    """Returns a contest with these parts. Raises `UserError` if one of them cannot be read."""
+    settings = judge if isinstance(judge, Mapping | JudgeSettings) else {"judge": judge}
+    return Contest(
+        contestants=parse_contestants(contestants),
+        testbed=TESTBEDS.parse(testbed),
+        judge=parse_spec(JudgeSettings, settings, where="judge"),
+        decoding=parse_spec(Decoding, decoding or {}, where="decoding"),
+        device=pick_device(device),
+    )

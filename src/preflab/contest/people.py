@@ -1,0 +1,128 @@
+"""A contest that people judge: keeps its pairs, so that the same command goes on, and turns the labels into its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from preflab.contest.analysis import JudgedPairs
+from preflab.contest.files import KEPT_FILE, pairs_to_rate, read_judge_outcomes
+from preflab.contest.hold import Announce, AskedContest, Contest, analyse_contest, ask_contestants
+from preflab.contest.kept import read_kept, write_kept
+from preflab.contest.labels import labels_by_pair
+from preflab.contest.record import ContestResult
+from preflab.errors import UserError
+from preflab.evaluation.pairwise import TIE
+from preflab.evaluation.preference.base import PairVerdict, PreferenceJudge, PreferenceQuestion, name_pair
+from preflab.evaluation.preference.endpoint import EndpointUse
+from preflab.rating import keep_pairs, kept_pairs, name_prompts, read_labels, summarise
+from preflab.spec import Context
+from preflab.testbeds.base import require_testbed
+from preflab.text import counted
+
+FEWEST_PROMPTS = 2
+
+
+class People(PreferenceJudge):
+    """People as the judge. `labels`: their outcomes by pair, one for each rater."""
+
+    def __init__(self, labels: Mapping[str, tuple[float, ...]]) -> None:
+        self.labels = labels
+
+    def compare(self, questions: Sequence[PreferenceQuestion]) -> list[PairVerdict]:
+        """Returns the mean label of each question; every pair has one."""
+        labels = [self.labels[question.pair] for question in questions]
+        return [
+            PairVerdict(question.pair, sum(given) / len(given), labels=given)
+            for question, given in zip(questions, labels, strict=True)
+        ]
+
+
+def prepare_people(contest: Contest, folder: Path, say: Announce) -> AskedContest:
+    """Returns the contest whose pairs people judge. The first time, the contestants answer, and the folder keeps the pairs;
+    afterwards they come from the folder. Raises `UserError` if the folder holds another contest."""
+    refuse_model_options(contest)
+    if (folder / KEPT_FILE).exists():
+        return read_kept(contest, folder)
+    with ExitStack() as stack:
+        testbed = require_testbed(
+            stack.enter_context(contest.testbed.open(Context(seed=contest.seed, device=contest.device)))
+        )
+        asked = ask_contestants(contest, testbed, People({}), [], EndpointUse(), say)
+    keep_pairs([*pairs_to_rate(asked.rows.values())], folder)
+    write_kept(contest, asked, folder)
+    return asked
+
+
+def refuse_model_options(contest: Contest) -> None:
+    """Raises `UserError` for a setting that only a model judge has."""
+    given = {"--template": contest.judge.template, "--agreement": contest.agreement, "--labels": contest.labels}
+    for name, value in given.items():
+        if value:
+            raise UserError(f"{name} is an option of a model as judge, and here people judge. Remove it.")
+
+
+def hear_people(
+    contest: Contest, asked: AskedContest, folder: Path, say: Announce, with_judge: Path | None = None
+) -> ContestResult | None:
+    """Returns the result by the labels in a folder. Only prompts count of which every pair has a label. None if
+    fewer than two prompts do; `say` is then told. `with_judge`: the directory of a contest in which a model judged the same
+    pairs; by default the folder itself, if it holds one."""
+    labels = labels_by_pair(folder)
+    columns = labelled_columns(asked, labels)
+    every = len(next(iter(asked.rows.values()))[0])
+    if len(columns) < FEWEST_PROMPTS:
+        say(
+            f"No result yet: {len(columns)} of {counted(every, 'prompt')} in {folder} have a label for each pair, and a result "
+            f"needs {FEWEST_PROMPTS}. Repeat the command to go on."
+        )
+        return None
+    judge = People(labels)
+    rows = {names: [[row[place] for place in columns] for row in table] for names, table in asked.rows.items()}
+    judged = [JudgedPairs(*names, table, [judge.compare(row) for row in table]) for names, table in rows.items()]
+    notes = [*asked.notes, *_unlabelled_note(every - len(columns), every)]
+    result = analyse_contest(contest, asked.testbed, judged, {}, None, notes)
+    name, outcomes = find_other_judge(asked, folder, with_judge)
+    summary = summarise(
+        read_labels(folder),
+        prompts=name_prompts(kept_pairs(folder)),
+        other=outcomes or None,
+        other_name=name,
+    )
+    return result.model_copy(update={"people": summary})
+
+
+def labelled_columns(asked: AskedContest, labels: Mapping[str, tuple[float, ...]]) -> list[int]:
+    """Returns the places of the prompts of which every pair has a label."""
+    rows = [row for table in asked.rows.values() for row in table]
+    return [place for place in range(len(rows[0])) if all(row[place].pair in labels for row in rows)]
+
+
+def _unlabelled_note(missing: int, every: int) -> list[str]:
+    if not missing:
+        return []
+    return [
+        f"{missing} of {every} prompts still lack a label and are left out. The page shows the prompts in random order, so the "
+        "labelled ones are drawn at random, unless raters skipped the hard ones."
+    ]
+
+
+def find_other_judge(asked: AskedContest, folder: Path, with_judge: Path | None) -> tuple[str, dict[str, float]]:
+    """Returns the name of the model judge of the same pairs, and its outcomes; '' and none if there is no such judge. An
+    outcome for the same answers in the other order is turned around. Raises `UserError` if `with_judge` holds none."""
+    found = read_judge_outcomes(with_judge or folder)
+    name, verdicts = found or ("", {})
+    outcomes: dict[str, float] = {}
+    for question in asked.every:
+        turned = name_pair(question.prompt.id, question.second.text, question.first.text)
+        if question.pair in verdicts:
+            outcomes[question.pair] = verdicts[question.pair]
+        elif turned in verdicts:
+            outcomes[question.pair] = 2 * TIE - verdicts[turned]
+    if with_judge is not None and not outcomes:
+        raise UserError(
+            f"--with-judge {with_judge} holds no verdict on these pairs. Name the --output of a `preflab winrate` with the "
+            "same contestants, prompts and seed."
+        )
+    return name, outcomes
