@@ -37,6 +37,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # fields without a default
     "jsonl": {"data": "data.jsonl"},
     "math": {"data": "data.jsonl"},
     "lm-eval": {"tasks": {"mini": "acc"}},
+    "safety": {"reward": "runs/reward", "cost": "runs/cost"},
     "reward-model": {"model": {"path": "runs/evaluator"}},
     "warm": {"models": ["runs/rm-0", "runs/rm-1"]},
     "ensemble": {"models": ["runs/rm-0", "runs/rm-1"]},

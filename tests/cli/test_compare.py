@@ -86,7 +86,7 @@ def test_names() -> None:
         (["a/b", "c/d", "--baseline", "e"], "--baseline names the policy 'e'"),
         (["a/b", "c/d", "--testbed", "jsonl", "--data", "x.jsonl"], "has no evaluator of its own"),
         (["a/b", "c/d", "--seed", "1"], "has no option '--seed'"),
-        (["x=/nowhere/x", "y=/nowhere/y", *OPTIONS], "There is no policy '/nowhere/x': it is no directory"),
+        (["x=/nowhere/x", "y=/nowhere/y", *OPTIONS], "There is no policy '/nowhere/x': it is neither a directory"),
     ],
 )
 def test_mistakes(tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

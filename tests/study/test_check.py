@@ -51,8 +51,8 @@ def test_a_whole_study_passes(tmp_path: Path) -> None:
         ({"reward": {"kind": "function", "target": "missing:score"}, "method": "ppo"}, "missing"),
         ({"method": "ppo"}, "Name a reward"),
         ({"reward": {"kind": "learned", "path": "nowhere"}, "method": "ppo"}, "nowhere"),
-        ({"init": "nowhere"}, "There is no policy 'nowhere': it is no directory"),
-        ({"policy": "nowhere", "method": None}, "There is no policy 'nowhere': it is no directory"),
+        ({"init": "nowhere"}, "There is no policy 'nowhere': it is neither a directory"),
+        ({"policy": "nowhere", "method": None}, "There is no policy 'nowhere': it is neither a directory"),
         ({"preferences": "nowhere.jsonl"}, "nowhere.jsonl"),
         (
             {

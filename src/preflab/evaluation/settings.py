@@ -69,6 +69,10 @@ class Evaluation(Spec):
             )
         return self
 
+    def count_pairs(self, available: int) -> int:
+        """Returns how many of the available pairs of a split measure a reward model."""
+        return min(available, self.pairs or available)
+
     @property
     def rates(self) -> tuple[str, ...]:
         """The names of the measures for programs. The first is pass@1, which is the mean score."""

@@ -158,8 +158,7 @@ class Estimate:
     def ordering_seconds(self, arm: Arm, speed: Speed) -> float:
         """Returns the seconds in which a reward model scores both answers of all pairs: those of the validation split at
         each evaluation during training and once at the end, and those of the test split at the end."""
-        most = arm.evaluation.pairs
-        pairs = {split: min(size.pairs, most or size.pairs) for split, size in self.sizes.items()}
+        pairs = {split: arm.evaluation.count_pairs(size.pairs) for split, size in self.sizes.items()}
         read = (arm.looks + 1) * pairs["validation"] + pairs["test"]
         return 2 * read * speed.forward
 
