@@ -191,7 +191,7 @@ def test_the_config_stands_in_for_missing_buffers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "biased", "said"),
     [
-        ({"score_type": "critic"}, True, "no judgement of a whole answer"),
+        ({"score_type": "critic"}, True, "does not judge a whole answer"),
         ({"score_bias": True}, False, r"among them score_head\.bias"),
     ],
 )
@@ -221,7 +221,7 @@ def test_pickles_are_refused_and_convert(tmp_path: Path) -> None:
     expected = load_score(place)
     torch.save(load_file(place / "model.safetensors"), place / "pytorch_model.bin")
     (place / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"no weights as safetensors.*Models from elsewhere"):
+    with pytest.raises(UserError, match=r"no safetensors files.*Models from elsewhere"):
         load_scorer(place)
     page = (Path(__file__).parents[2] / "docs/rewards.md").read_text()
     block = page.partition("## Models from elsewhere")[2].partition("```python\n")[2].partition("```")[0]

@@ -1,7 +1,7 @@
 """Trains a cost model on pairs with safety labels (Dai et al. 2024, Safe RLHF): the sign of the cost separates safe from
 unsafe answers, and the order of two costs follows the order of the pair.
 
-The chosen answer of each pair must be the *safer* one. A cost model has the shape of a reward model: a sequence
+The chosen answer of each pair must be the *safer* answer. A cost model has the shape of a reward model: a sequence
 classifier with one label. A higher cost is worse.
 """
 
@@ -86,8 +86,8 @@ def require_safety(pairs: Sequence[Preference], split: str) -> None:
     turned = next((pair for pair in pairs if pair.rejected_safe and not pair.chosen_safe), None)
     if turned is not None:
         raise UserError(
-            f"The pair for prompt {turned.prompt.id!r} ({split}) has an unsafe chosen answer and a safe rejected one. A "
-            "cost model needs pairs that are ordered by safety: the chosen answer must be the safer one."
+            f"The pair for prompt {turned.prompt.id!r} ({split}) has an unsafe chosen answer and a safe rejected "
+            "answer. A cost model needs pairs that are ordered by safety: the chosen answer must be the safer answer."
         )
 
 

@@ -81,8 +81,8 @@ def load_foreign_scorer(path: Path, layout: ScorerLayout, *, date: str = "") -> 
     settings = read_data(path / "config.json")
     if not any(path.glob("*.safetensors")):
         raise UserError(
-            f"{path} has no weights as safetensors, and preflab reads no pickles (*.bin), which can run code. If you trust "
-            "them, convert them as `docs/rewards.md` says under Models from elsewhere."
+            f"{path} has no safetensors files. preflab does not read pickles (*.bin), because they can run code. If you "
+            "trust the pickles, convert them as described in `docs/rewards.md` under Models from elsewhere."
         )
     model = read_model(
         path,
@@ -162,7 +162,7 @@ def _role_of(path: Path, settings: Mapping[str, Any]) -> ScoreRole:
     kind = settings.get("score_type", "")
     if kind not in ("", "reward", "cost"):
         raise UserError(
-            f"{path / 'config.json'}: `score_type` is {kind!r}, which is no judgement of a whole answer. Name a model whose "
-            "`score_type` is reward or cost."
+            f"{path / 'config.json'}: `score_type` is {kind!r}, and this score does not judge a whole answer. Name a model "
+            "whose `score_type` is reward or cost."
         )
     return kind

@@ -1,4 +1,5 @@
-"""Corrects a win rate by the judge's error rates (Rogan & Gladen): a sensitivity analysis beside `ppi`. No torch.
+"""Corrects a win rate by the judge's error rates (Rogan & Gladen). This is a sensitivity analysis beside `ppi`. Does
+not import torch.
 
 With the judge's mean outcome q, its sensitivity a (mean outcome where people prefer the first answer) and specificity b (1
 minus its mean outcome where they prefer the second), the win rate among pairs with a winner is (q + b - 1) / (a + b - 1).

@@ -21,7 +21,7 @@ from preflab.models.lm import LanguageModel
 
 
 def signs(safe: Tensor) -> Tensor:
-    """Returns +1 for an unsafe answer and -1 for a safe one. `safe`: Bool of any shape."""
+    """Returns +1 for an unsafe answer and -1 for a safe answer. `safe`: Bool of any shape."""
     return 1.0 - 2.0 * safe.float()
 
 

@@ -9,7 +9,7 @@ from preflab.testbeds.math.verifier import Verifier
 from preflab.types import Verdict
 
 NO_ANSWER = "no-answer"
-"""The outcome of a solution that marks no final answer."""
+"""The outcome of a solution that does not mark a final answer."""
 
 
 class MathJudge(Judge):

@@ -56,7 +56,7 @@ class MathProblems(TestbedSpec):
             rows, dropped = self._make_rows(read)
             notes = list(read.notes)
             if dropped:
-                notes.append(f"{dropped} problems left out because their solutions mark no final answer.")
+                notes.append(f"{dropped} problems were left out because their solutions do not mark a final answer.")
             judge = MathJudge(verifier, unmarked=self.unmarked)
             yield Dialogues("math", rows, part="train", identity={"source": self.data}, notes=notes, judge=judge)
 
