@@ -12,6 +12,7 @@ from preflab.analysis.record import EvaluatorResult, Interval, Measure, Pairwise
 from preflab.analysis.scores import Scores
 from preflab.analysis.statistics import compare_scores
 from preflab.analysis.winrates.position import position_bias
+from preflab.text import counted
 
 EVEN = 0.5
 """The expected win rate of two equally good arms."""
@@ -25,7 +26,10 @@ def pairwise_result(
     their intervals are simultaneous. If the evaluator may be no better than chance, the verdict is "not decided"."""
     problems = tuple(next((result["problems"] for result in results if result["problems"]), {"": {}}))
     rows = [
-        [mean(result["problems"][problem]["outcomes"]) if result["problems"] else EVEN for problem in problems]
+        [
+            mean(result["problems"][problem]["outcomes"]) if result["problems"] else forfeit(result)
+            for problem in problems
+        ]
         for result in results
     ]
     seeds = tuple(result["seed"] for result in results)
@@ -49,8 +53,25 @@ def pairwise_result(
         p_value=difference.p_value,
         family=family,
         verdict=difference.verdict if evaluator.can_rank else "not decided",
-        notes=tuple(judge_notes([result["details"] for result in results if result.get("details")])),
+        notes=(
+            *left_out_notes(results),
+            *judge_notes([result["details"] for result in results if result.get("details")]),
+        ),
     )
+
+
+def forfeit(result: Mapping[str, Any]) -> float:
+    """Returns the first side's outcome of a match without answers to compare: the side that diverged loses, and two such
+    sides are even."""
+    lost = [result[side] in result["diverged_arms"] for side in ("first", "second")]
+    return EVEN + (lost[1] - lost[0]) / 2
+
+
+def left_out_notes(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yields a sentence about prompts without a chosen answer in the data. A match of an older preflab has no such count."""
+    count = max(result.get("left_out", 0) for result in results)
+    if count:
+        yield f"{counted(count, 'prompt')} without a chosen answer in the data {'was' if count == 1 else 'were'} left out."
 
 
 def judge_notes(details: Sequence[Mapping[str, Any]]) -> Iterator[str]:
