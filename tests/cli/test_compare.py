@@ -54,6 +54,7 @@ def test_policies_from_anywhere_get_a_report(
         ("ppo", "theirs"),
     }
     assert all(each["problems"] == 4 and each["seeds"] == 1 for each in results["comparisons"])
+    assert all(each["low"] <= each["estimate"] <= each["high"] for each in results["comparisons"])
     assert any("The intervals are over the problems alone" in each for each in results["caveats"])
     assert (tmp_path / "out" / "report.html").exists() and (tmp_path / "out" / "results.csv").exists()
     written = (tmp_path / "out" / "seed-0" / "ppo" / "result.json").stat().st_mtime_ns
@@ -93,6 +94,10 @@ def test_against_the_chosen_answers_of_the_data(tmp_path: Path) -> None:
         ("two", "data:chosen"),
     ]
     assert "one against data:chosen" in (tmp_path / "out" / "report.md").read_text()
+    (difference,) = outcome.results.comparisons
+    assert (difference.estimate, difference.seed_sd) == (0.0, None) and difference.low is not None
+    won = outcome.results.pairwise[0].win_rate
+    assert won.low is not None and won.high is not None and won.df == 5 and "over problems alone" in won.reason
     again = preflab.report_study(tmp_path / "out")[0]
     assert again.pairwise == outcome.results.pairwise
 

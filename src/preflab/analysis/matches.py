@@ -19,11 +19,18 @@ EVEN = 0.5
 
 
 def pairwise_result(
-    name: str, results: Sequence[Mapping[str, Any]], *, measure: Measure, evaluator: EvaluatorResult, family: int
+    name: str,
+    results: Sequence[Mapping[str, Any]],
+    *,
+    measure: Measure,
+    evaluator: EvaluatorResult,
+    family: int,
+    as_is: bool = False,
 ) -> PairwiseResult:
     """Returns the result of one pair of arms over its seeds. Tests whether the mean outcome differs from `EVEN`, with
     the same statistics as a comparison of two arms' scores. `family`: the number of pairs that the evaluator compares;
-    their intervals are simultaneous. If the evaluator may be no better than chance, the verdict is "not decided"."""
+    their intervals are simultaneous. `as_is`: see `Scores`. If the evaluator may be no better than chance, the verdict is
+    "not decided"."""
     problems = tuple(next((result["problems"] for result in results if result["problems"]), {"": {}}))
     rows = [
         [
@@ -36,7 +43,8 @@ def pairwise_result(
     diverged = tuple(result["seed"] for result in results if result["diverged_arms"])
     table = np.array(rows)
     first, second = results[0]["first"], results[0]["second"]
-    scores, even = Scores(table, seeds, problems, diverged), Scores(np.full_like(table, EVEN), seeds, problems)
+    scores = Scores(table, seeds, problems, diverged, as_is=as_is)
+    even = Scores(np.full_like(table, EVEN), seeds, problems, as_is=as_is)
     difference = compare_scores(scores, even, names=(first, second), family=family)
     shifted = {"estimate": EVEN + difference.difference}
     if difference.low is not None and difference.high is not None:
