@@ -28,7 +28,8 @@ INTRODUCTION = """\
 
 Each cell of the paper's tables and figures is measured by one arm of a study that comes with preflab. This page says
 which. `preflab study STUDY --size paper` runs a study; its report shows the measure for each arm, with intervals. Where a
-column compares two policies, `preflab winrate` asks a model or people. Figures of other systems are quoted in the
+column compares two policies, or a policy with the data, the study compares them by its evaluator (`pairwise`), and
+`preflab winrate` asks a model or people. Figures of other systems are quoted in the
 reports, and preflab does not measure them. The paper's table numbers for dialogue (4 and 5) follow the order of its text.
 
 `scripts/reproduce.py` writes this page from `scripts/reproduce.yaml`. It opens every study and fails if a cell names an
@@ -114,6 +115,9 @@ def compared(study: Study, arm: str, settings: Mapping[str, Any], place: str) ->
     if against not in study.arms and not against.startswith("data:"):
         raise UserError(f"{place}: the study has no arm {against!r} to compare with.")
     judge = settings.get("judge", "openai:MODEL")
+    own = next((name for name, each in study.pairwise.items() if (arm, against) in each.pairs_among(study.arms)), "")
+    if own and judge != "human":
+        return f"{WIN_RATE}, `pairwise.{own}` by the evaluator, or `preflab winrate {arm} {against} --judge {judge}`"
     return f"{WIN_RATE}, `preflab winrate {arm} {against} --judge {judge}`"
 
 

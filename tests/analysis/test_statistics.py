@@ -311,3 +311,22 @@ def test_satterthwaite_and_bootstrap_are_worse() -> None:
         bootstrap.append((low <= truth) & (truth <= high))
     assert np.concatenate(satterthwaite).mean() < 0.94
     assert 0.77 <= np.concatenate(bootstrap).mean() <= 0.89
+
+
+def test_policies_as_they_are_have_an_interval_over_problems() -> None:
+    """Protects comparisons of single policies: with one seed their interval is Student's t of the paired differences over the
+    problems, adjusted for the family, and says what it is over; arms that are training runs have none, as before."""
+    values = np.random.default_rng(3).normal(size=(2, 1, 30))
+    names = tuple(f"p{n}" for n in range(30))
+    one, other = (Scores(table, (0,), names, as_is=True) for table in values)
+    found = compare_scores(one, other, family=3)
+    difference = (values[0] - values[1])[0]
+    width = stats.t.isf(0.05 / 3 / 2, 29) * difference.std(ddof=1) / np.sqrt(30)
+    assert found.low == pytest.approx(difference.mean() - width) and found.high == pytest.approx(
+        difference.mean() + width
+    )
+    assert found.p_value == pytest.approx(min(1, 3 * stats.ttest_rel(values[0][0], values[1][0]).pvalue))
+    assert (found.seed_sd, found.noise_sd, found.df) == (None, None, 29) and "over problems alone" in found.reason
+    assert mean_interval(one).low is not None
+    run = Scores(values[1], (0,), names)
+    assert compare_scores(one, run).low is None and mean_interval(run).low is None

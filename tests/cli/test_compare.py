@@ -10,7 +10,7 @@ import pytest
 import preflab
 from preflab.errors import UserError
 from preflab.models import load, locate
-from preflab.models.load import load_model
+from preflab.models.heads import make_reward_model
 from preflab.models.spec import ModelSpec, TinyShape
 from preflab.spec import Context
 from preflab.study.compare import comparison_study, name_policies
@@ -29,7 +29,7 @@ OPTIONS = [
 def save_policy(place: Path, seed: int) -> Path:
     with TESTBEDS.parse(SMALL).open(Context()) as testbed:
         shape = TinyShape(width=16, inner=16, layers=1, heads=2, words=testbed.words())
-    load_model(ModelSpec(name="tiny", tiny=shape), seed=seed).save(place)
+    load.load_model(ModelSpec(name="tiny", tiny=shape), seed=seed).save(place)
     return place
 
 
@@ -54,6 +54,7 @@ def test_policies_from_anywhere_get_a_report(
         ("ppo", "theirs"),
     }
     assert all(each["problems"] == 4 and each["seeds"] == 1 for each in results["comparisons"])
+    assert all(each["low"] <= each["estimate"] <= each["high"] for each in results["comparisons"])
     assert any("The intervals are over the problems alone" in each for each in results["caveats"])
     assert (tmp_path / "out" / "report.html").exists() and (tmp_path / "out" / "results.csv").exists()
     written = (tmp_path / "out" / "seed-0" / "ppo" / "result.json").stat().st_mtime_ns
@@ -65,6 +66,40 @@ def test_policies_from_anywhere_get_a_report(
     code, out, err = run(*words, "--output", tmp_path / "out", "--plan", "--json", "-q", "--fresh", capsys=capsys)
     assert code == 0, err
     assert [row["method"] for row in json.loads(out)["rows"]] == ["measured only"] * 3
+
+
+def test_against_the_chosen_answers_of_the_data(tmp_path: Path) -> None:
+    """Protects "against chosen" in a report: arms meet the data's preferred answers by a reward model, and the results and the
+    page name both sides."""
+    rows = [{"prompt": f"ask {n}", "chosen": "yes", "rejected": "no"} for n in range(6)]
+    paths = {name: tmp_path / f"{name}.jsonl" for name in ("data", "validation", "test")}
+    for name, path in paths.items():
+        path.write_text("".join(json.dumps({**row, "prompt": f"{name} {row['prompt']}"}) + "\n" for row in rows))
+    policy = load.load_model(ModelSpec(name="tiny", tiny=TinyShape(width=16, inner=16, layers=1, heads=2)), seed=0)
+    for name in ("one", "two"):
+        policy.save(tmp_path / name)
+    make_reward_model(policy, seed=1).save(tmp_path / "rm")
+    scorer = {"path": str(tmp_path / "rm"), "trained_on": "something else"}
+    outcome = preflab.compare_policies(
+        {name: str(tmp_path / name) for name in ("one", "two")},
+        testbed={"kind": "jsonl", **{name: str(path) for name, path in paths.items()}},
+        output=tmp_path / "out",
+        evaluator={"kind": "reward-model", "model": scorer},
+        evaluation={"samples": 1, "k": [], "temperatures": [1.0], "max_new_tokens": 4},
+        pairwise={"chosen": {"evaluator": {"kind": "by-reward", "model": scorer}, "against": "data:chosen"}},
+    )
+    assert outcome.failures == ()
+    assert [(each.first, each.second) for each in outcome.results.pairwise] == [
+        ("one", "data:chosen"),
+        ("two", "data:chosen"),
+    ]
+    assert "one against data:chosen" in (tmp_path / "out" / "report.md").read_text()
+    (difference,) = outcome.results.comparisons
+    assert (difference.estimate, difference.seed_sd) == (0.0, None) and difference.low is not None
+    won = outcome.results.pairwise[0].win_rate
+    assert won.low is not None and won.high is not None and won.df == 5 and "over problems alone" in won.reason
+    again = preflab.report_study(tmp_path / "out")[0]
+    assert again.pairwise == outcome.results.pairwise
 
 
 def test_names() -> None:

@@ -21,6 +21,7 @@ from preflab.cli.plan import format_plan
 from preflab.errors import UserError
 from preflab.evaluation.by_reward import OpenByReward
 from preflab.evaluation.pairwise import (
+    DATA_CHOSEN,
     LOSS,
     TIE,
     WIN,
@@ -33,12 +34,14 @@ from preflab.methods.cost import DataSize
 from preflab.report import views
 from preflab.rewards.base import Reward
 from preflab.spec import Context, parse_spec
+from preflab.study.check import check_study
 from preflab.study.directory import claim_study, read_study
 from preflab.study.estimate import FORK_SECONDS, Estimate
 from preflab.study.forecast import forecast_study
 from preflab.study.plan import planned_matches
 from preflab.study.spec import Study
 from preflab.study.speed import Speed
+from preflab.testbeds import TESTBEDS
 from preflab.testbeds.minicode.testbed import Minicode
 from preflab.train.files import write_json
 from preflab.train.sealed import write_sealed
@@ -138,6 +141,57 @@ def test_a_match_compares_answer_by_answer(tmp_path: Path) -> None:
     assert sorted(row["outcomes"] for row in result["problems"].values()) == [[0.5, 1.0], [1.0, 0.0]]
     (tmp_path / "a" / "answers.jsonl").unlink()
     assert match(tmp_path) == result
+
+
+def meet_chosen(place: Path, testbed: Any) -> dict[str, Any]:
+    """A match of the arm `a` against the data's chosen answers."""
+    data = {"name": "m", "first": "a", "second": DATA_CHOSEN, "evaluator": LONGER, "testbed": testbed}
+    return execute_match(parse_spec(Match, data, where="test"), match_directory(place, "m", "a", DATA_CHOSEN))
+
+
+def test_a_match_against_the_chosen_answers_of_the_data(tmp_path: Path) -> None:
+    """Protects win rates against the data: each of an arm's answers meets the first chosen answer to its prompt, a prompt
+    without one is counted and left out, and an arm that diverged loses."""
+    rows = [{"prompt": f"ask {n}", "chosen": "yes" * (1 + n), "rejected": "no"} for n in (0, 1, 2, 2)]
+    rows[-1]["chosen"] = "no longer first"
+    paths = {name: tmp_path / f"{name}.jsonl" for name in ("data", "validation", "test")}
+    for name, path in paths.items():
+        own = rows if name == "test" else [{**rows[0], "prompt": name}]
+        path.write_text("".join(json.dumps(row) + "\n" for row in own))
+    data = {"kind": "jsonl", **{name: str(path) for name, path in paths.items()}}
+    with TESTBEDS.parse(data).open(Context()) as testbed:
+        chosen = {row.prompt.id: row.chosen.text for row in reversed(testbed.preferences("test"))}
+    assert sorted(chosen.values()) == ["yes", "yesyes", "yesyesyes"]
+    answers = [(name, text) for name in chosen for text in ("x" * 99, "", chosen[name])] + [("nowhere", "x")]
+    arm(tmp_path, "a", [["x"], ["x"]])
+    lines = [json.dumps({"problem": name, "text": text, "truncated": False}) + "\n" for name, text in answers]
+    (tmp_path / "a" / "answers.jsonl").write_text("".join(lines))
+    result = meet_chosen(tmp_path, data)
+    outcomes = {name: row["outcomes"] for name, row in result["problems"].items()}
+    assert set(outcomes) == set(chosen) and all(row == [1.0, 0.0, 0.5] for row in outcomes.values())
+    assert result["left_out"] == 1
+    pair = win_rate([result])
+    assert (pair.second, pair.win_rate.estimate) == (DATA_CHOSEN, 0.5)
+    assert pair.notes == ("1 prompt without a chosen answer in the data was left out.",)
+    arm(tmp_path / "two", "a", None)
+    lost = meet_chosen(tmp_path / "two", data)
+    assert (lost["problems"], lost["diverged_arms"]) == ({}, ["a"])
+    assert win_rate([result, {**lost, "seed": 1}]).win_rate.estimate == pytest.approx(0.25)
+
+
+def test_the_data_need_pairs_before_a_study_begins(tmp_path: Path) -> None:
+    """Protects hours of training: an arm cannot meet chosen answers that the test split does not have."""
+    pairwise = {"m": {"evaluator": LONGER, "against": DATA_CHOSEN}}
+    study = parse_spec(Study, {**PLAIN, "pairwise": pairwise}, where="x")
+    with pytest.raises(UserError, match=r"`pairwise.m` compares with 'data:chosen', but the test split of minicode"):
+        check_study(study, tmp_path / "out")
+    matches = list(planned_matches(study.narrowed(["a", "b"], 1), Path("d")))
+    assert [(each.spec.first, each.spec.second, each.needs) for each in matches] == [
+        (name, DATA_CHOSEN, (Path("d/seed-0") / name,)) for name in ("a", "b")
+    ]
+    pairs = {"m": {"evaluator": LONGER, "pairs": [[DATA_CHOSEN, "a"]]}}
+    with pytest.raises(UserError, match="has 'data:chosen' first"):
+        parse_spec(Study, {**PLAIN, "pairwise": pairs}, where="x")
 
 
 def test_a_match_with_a_diverged_arm_is_lost(tmp_path: Path) -> None:

@@ -81,6 +81,15 @@ def analyse(tables: Floats) -> Crossed:
     return Crossed(mean, ms_seed / cells, problem_part, seeds - 1, problems - 1, residual)
 
 
+def analyse_one_run(table: Floats) -> Crossed:
+    """Returns the analysis of a table [1, P] whose only random part is the choice of the problems: the variance of the mean
+    is that of P independent cells. P must be at least 2."""
+    problems = table.shape[-1]
+    part = table.var(axis=(-2, -1), ddof=1) / problems
+    zero = np.zeros_like(part)
+    return Crossed(table.mean(axis=(-2, -1)), zero, part, 1, problems - 1, zero)
+
+
 def half_width(table: Crossed, alpha: float, family: float = 1.0) -> Floats:
     """Returns half the width of one interval in a family of `family` intervals. With probability 1 - `alpha`, all
     intervals of the family cover their true values (Bonferroni)."""

@@ -12,27 +12,39 @@ from preflab.analysis.record import EvaluatorResult, Interval, Measure, Pairwise
 from preflab.analysis.scores import Scores
 from preflab.analysis.statistics import compare_scores
 from preflab.analysis.winrates.position import position_bias
+from preflab.text import counted
 
 EVEN = 0.5
 """The expected win rate of two equally good arms."""
 
 
 def pairwise_result(
-    name: str, results: Sequence[Mapping[str, Any]], *, measure: Measure, evaluator: EvaluatorResult, family: int
+    name: str,
+    results: Sequence[Mapping[str, Any]],
+    *,
+    measure: Measure,
+    evaluator: EvaluatorResult,
+    family: int,
+    as_is: bool = False,
 ) -> PairwiseResult:
     """Returns the result of one pair of arms over its seeds. Tests whether the mean outcome differs from `EVEN`, with
     the same statistics as a comparison of two arms' scores. `family`: the number of pairs that the evaluator compares;
-    their intervals are simultaneous. If the evaluator may be no better than chance, the verdict is "not decided"."""
+    their intervals are simultaneous. `as_is`: see `Scores`. If the evaluator may be no better than chance, the verdict is
+    "not decided"."""
     problems = tuple(next((result["problems"] for result in results if result["problems"]), {"": {}}))
     rows = [
-        [mean(result["problems"][problem]["outcomes"]) if result["problems"] else EVEN for problem in problems]
+        [
+            mean(result["problems"][problem]["outcomes"]) if result["problems"] else forfeit(result)
+            for problem in problems
+        ]
         for result in results
     ]
     seeds = tuple(result["seed"] for result in results)
     diverged = tuple(result["seed"] for result in results if result["diverged_arms"])
     table = np.array(rows)
     first, second = results[0]["first"], results[0]["second"]
-    scores, even = Scores(table, seeds, problems, diverged), Scores(np.full_like(table, EVEN), seeds, problems)
+    scores = Scores(table, seeds, problems, diverged, as_is=as_is)
+    even = Scores(np.full_like(table, EVEN), seeds, problems, as_is=as_is)
     difference = compare_scores(scores, even, names=(first, second), family=family)
     shifted = {"estimate": EVEN + difference.difference}
     if difference.low is not None and difference.high is not None:
@@ -49,8 +61,25 @@ def pairwise_result(
         p_value=difference.p_value,
         family=family,
         verdict=difference.verdict if evaluator.can_rank else "not decided",
-        notes=tuple(judge_notes([result["details"] for result in results if result.get("details")])),
+        notes=(
+            *left_out_notes(results),
+            *judge_notes([result["details"] for result in results if result.get("details")]),
+        ),
     )
+
+
+def forfeit(result: Mapping[str, Any]) -> float:
+    """Returns the first side's outcome of a match without answers to compare: the side that diverged loses, and two such
+    sides are even."""
+    lost = [result[side] in result["diverged_arms"] for side in ("first", "second")]
+    return EVEN + (lost[1] - lost[0]) / 2
+
+
+def left_out_notes(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yields a sentence about prompts without a chosen answer in the data. A match of an older preflab has no such count."""
+    count = max(result.get("left_out", 0) for result in results)
+    if count:
+        yield f"{counted(count, 'prompt')} without a chosen answer in the data {'was' if count == 1 else 'were'} left out."
 
 
 def judge_notes(details: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -23,12 +23,16 @@ class Scores:
     A diverged run has a row too, with the scores that it is given (such as 0), and its seed is listed in `diverged`.
     Raises `UserError` if the table is empty, has the wrong shape, holds a value that is not finite, or names a seed or
     a problem twice.
+
+    `as_is`: the arm is one policy that was trained elsewhere, not a sample of training runs. Two such arms with one seed
+    have an interval over the problems alone.
     """
 
     values: Floats
     seeds: tuple[int, ...]
     problems: tuple[str, ...]
     diverged: tuple[int, ...] = ()
+    as_is: bool = False
 
     def __post_init__(self) -> None:
         expected = (len(self.seeds), len(self.problems))

@@ -17,7 +17,7 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from preflab.analysis.intervals import Crossed, Floats, analyse, half_width, p_value
+from preflab.analysis.intervals import Crossed, Floats, analyse, analyse_one_run, half_width, p_value
 from preflab.analysis.record import Comparison, ComparisonVerdict, Interval
 from preflab.analysis.scores import Scores, combined, share_seeds
 from preflab.analysis.spread import no_spread
@@ -26,6 +26,10 @@ from preflab.errors import UserError, nearest
 ALPHA = 1 - 0.95
 """The probability that an interval, or any interval of a family, misses the true value. (In floating point, 1 - 0.95
 differs from 0.05 in the last bit.)"""
+
+
+AS_IT_IS = "one run of each policy: the interval is over problems alone, and says nothing about other training runs"
+"""Why an interval of policies that were trained elsewhere is no interval of their methods."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +54,7 @@ class Winner:
 def mean_interval(scores: Scores) -> Interval:
     """Returns one arm's mean score over seeds and problems, with its interval. To compare two arms, use
     `compare_scores`."""
-    return _interval(scores.values, _analysed(scores.values), 1.0, len(scores.diverged))
+    return _interval(scores.values, _analysed(scores.values, as_is=scores.as_is), 1.0, len(scores.diverged))
 
 
 def compare_scores(
@@ -67,7 +71,7 @@ def compare_scores(
     if margin < 0:
         raise UserError(f"margin is {margin}. Give a number that is 0 or more.")
     seeds, cells = combined((a, b), (1, -1), names)
-    table, p = _analysed(cells), None
+    table, p = _analysed(cells, as_is=a.as_is and b.as_is), None
     verdict: ComparisonVerdict = "not decided"
     if table is not None:
         beyond = abs(float(table.mean)) - margin
@@ -95,7 +99,7 @@ def contrast(scores: Mapping[str, Scores], weights: Mapping[str, float], *, fami
     arms = [scores[name] for name in weights]
     seeds, cells = combined(arms, list(weights.values()), list(weights))
     diverged = sum(seed in seeds for arm in arms for seed in arm.diverged)
-    return _interval(cells, _analysed(cells), family, diverged)
+    return _interval(cells, _analysed(cells, as_is=all(arm.as_is for arm in arms)), family, diverged)
 
 
 def compare_all(scores: Mapping[str, Scores], pairs: Sequence[tuple[str, str]] | None = None) -> list[Comparison]:
@@ -186,8 +190,13 @@ def detectable_difference(
     return width + float(stats.t.ppf(power, table.df) * np.sqrt(table.variance))
 
 
-def _analysed(cells: Floats) -> Crossed | None:
-    return analyse(cells) if min(cells.shape) >= 2 else None
+def _analysed(cells: Floats, *, as_is: bool) -> Crossed | None:
+    """Returns the analysis of a table; None if it has too few seeds or problems. `as_is`: one seed is enough, because the
+    arms are not samples of training runs."""
+    seeds, problems = cells.shape
+    if seeds == 1 and problems >= 2 and as_is:
+        return analyse_one_run(cells)
+    return analyse(cells) if min(seeds, problems) >= 2 else None
 
 
 def _interval(cells: Floats, table: Crossed | None, family: float, diverged: int) -> Interval:
@@ -198,18 +207,23 @@ def _interval(cells: Floats, table: Crossed | None, family: float, diverged: int
         reason = f"{unknown} cannot be estimated, so there is no interval"
         return Interval(estimate=estimate, seeds=seeds, problems=problems, diverged=diverged, reason=reason)
     width = float(half_width(table, ALPHA, family))
-    seed_variance = table.seed_part * seeds - table.residual / problems
-    return Interval(
+    known = Interval(
         estimate=estimate,
         low=estimate - width,
         high=estimate + width,
         se=float(np.sqrt(table.variance)),
         df=float(table.df),
-        seed_sd=float(np.sqrt(max(seed_variance, 0))),
         problem_sd=float(np.sqrt(table.problem_part * problems)),
-        noise_sd=float(np.sqrt(table.residual)),
         seeds=seeds,
         problems=problems,
         diverged=diverged,
-        reason=no_spread(cells, width, "seeds or problems"),
     )
+    if seeds == 1:
+        return known.model_copy(update={"reason": no_spread(cells, width, "problems") or AS_IT_IS})
+    seed_variance = table.seed_part * seeds - table.residual / problems
+    spread = {
+        "seed_sd": float(np.sqrt(max(seed_variance, 0))),
+        "noise_sd": float(np.sqrt(table.residual)),
+        "reason": no_spread(cells, width, "seeds or problems"),
+    }
+    return known.model_copy(update=spread)

@@ -1,4 +1,5 @@
-"""Defines the run file of a match, in which a pairwise evaluator compares the answers of two finished arms of one seed.
+"""Defines the run file of a match, in which a pairwise evaluator compares the answers of two finished arms of one seed, or
+of an arm and the data.
 
 In a study, each match is a separate run.
 """
@@ -19,7 +20,7 @@ PAIRWISE = "pairwise"
 
 
 class Match(Spec):
-    """The run file of a match between the arms `first` and `second` of the same seed."""
+    """The run file of a match between the arms `first` and `second` of the same seed. `second` may be `data:chosen`."""
 
     kind: Literal["match"] = "match"
     name: str

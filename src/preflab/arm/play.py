@@ -18,7 +18,7 @@ from preflab.arm.origin import manifest_of
 from preflab.arm.spec import STAGES, Arm, saved_models, stage_path
 from preflab.errors import UserError, refuse_unknown
 from preflab.evaluation.evaluate import ANSWERS
-from preflab.evaluation.pairwise import LOSS, TIE, WIN, PairwiseEvaluator, check_outcomes
+from preflab.evaluation.pairwise import DATA_CHOSEN, LOSS, TIE, WIN, PairwiseEvaluator, check_outcomes
 from preflab.evaluation.returned import blaming_outside
 from preflab.models.facts import TRAINED_ON
 from preflab.spec import Context, parse_spec, require_base
@@ -80,10 +80,17 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
     for path in models:
         check_product(stage_path(path, stages))
     for name in (match.first, match.second):
+        if name == DATA_CHOSEN:
+            continue
         refuse_trained_on_same(match.evaluator, provenance_of_run(seed_directory / name, testbed, stages), stages)
     spec = with_stage_models(match.evaluator, stages)
     evaluator = require_base(stack.enter_context(spec.open(replace(context, testbed=testbed))), PairwiseEvaluator)
-    first, second = (read_answered(seed_directory / name) for name in (match.first, match.second))
+    first = answered = read_answered(seed_directory / match.first)
+    second: Answered | None = {}
+    if match.second != DATA_CHOSEN:
+        second = read_answered(seed_directory / match.second)
+    elif answered is not None:
+        first, second = beside_chosen(answered, testbed)
     if first is None or second is None:
         outcome = TIE if first is second else LOSS if first is None else WIN
         outcomes = {name: [outcome] for name in evaluator.select_prompts(list(first or second or {}))}
@@ -96,8 +103,24 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
         "diverged": None,
         "diverged_arms": [name for name, part in ((match.first, first), (match.second, second)) if part is None],
         "problems": {name: {"outcomes": row} for name, row in outcomes.items()},
+        "left_out": len(answered or ()) - len(first or ()),
         "details": details,
     }
+
+
+def beside_chosen(answers: Answered, testbed: Testbed) -> tuple[Answered, Answered]:
+    """Returns an arm's answers to the prompts for which the test split has a preferred answer, and these answers, each as
+    often as the arm answered. If a prompt has several pairs, the first one counts. Raises `UserError` if there is none."""
+    chosen: dict[str, Completion] = {}
+    for pair in testbed.preferences("test"):
+        chosen.setdefault(pair.prompt.id, pair.chosen)
+    known = {name: row for name, row in answers.items() if name in chosen}
+    if not known:
+        raise UserError(
+            f"The test split of {testbed.name} has no pair with a prompt that the arm answered, so there is no chosen answer. "
+            f"Remove {DATA_CHOSEN!r} from `pairwise`, or add pairs to the test split."
+        )
+    return known, {name: [chosen[name]] * len(row) for name, row in known.items()}
 
 
 def provenance_of_run(directory: Path, testbed: Testbed, stages: Path) -> list[dict[str, Any]]:

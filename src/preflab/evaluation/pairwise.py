@@ -16,6 +16,8 @@ from preflab.types import Completion, Prompt, Split
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
 """The outcome of the first answer of a pair."""
+DATA_CHOSEN = "data:chosen"
+"""What a study file and its results call the data's preferred answers, which an arm may meet like another arm."""
 WIN_RATE = Measure(name="win rate", share=True, better="higher", note="a tie counts as half a win")
 
 

@@ -8,10 +8,14 @@ from pathlib import Path
 
 from preflab.arm.check import ArmChecker
 from preflab.arm.spec import STAGES
+from preflab.errors import UserError
+from preflab.evaluation.pairwise import DATA_CHOSEN
+from preflab.spec import Context
 from preflab.study.directory import refuse_other_study
 from preflab.study.plan import planned_runs
 from preflab.study.runner import is_done
 from preflab.study.spec import Study
+from preflab.testbeds.base import read_rows, require_testbed
 
 
 def check_study(study: Study, directory: Path, *, fresh: bool = False) -> None:
@@ -28,3 +32,21 @@ def check_study(study: Study, directory: Path, *, fresh: bool = False) -> None:
         checker = ArmChecker(directory / "seed-0" / STAGES, Path(place), stack)
         for run in runs:
             checker.check(run.spec)
+        check_chosen_answers(study, stack)
+
+
+def check_chosen_answers(study: Study, stack: ExitStack) -> None:
+    """Raises `UserError` if arms are to meet the data's chosen answers, and the test split has no pairs."""
+    places = [
+        name
+        for name, pairing in study.pairwise.items()
+        if any(second == DATA_CHOSEN for _, second in pairing.pairs_among(study.arms))
+    ]
+    if not places:
+        return
+    testbed = require_testbed(stack.enter_context(study.testbed.open(Context())))
+    if not read_rows(testbed.preferences, "test"):
+        raise UserError(
+            f"`pairwise.{places[0]}` compares with {DATA_CHOSEN!r}, but the test split of {testbed.name} has no pairs. Name an "
+            "arm instead, or add pairs to the test split."
+        )

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator
 
 from preflab.errors import UserError, nearest, refuse_unknown
 from preflab.evaluation import PAIRWISE_EVALUATORS
+from preflab.evaluation.pairwise import DATA_CHOSEN
 from preflab.fields import Name
 from preflab.spec import Spec, variant
 
@@ -18,17 +19,18 @@ EXAMPLE = "`pairwise: {shorter: {evaluator: {kind: 'my_duel:Shorter', margin: 2}
 
 class Pairing(Spec):
     """A pairwise evaluator, and the pairs of arms whose answers to the same prompts it compares. The evaluator compares
-    either the arms in `pairs`, or every other arm with the arm `against`."""
+    either the arms in `pairs`, or every other arm with the arm `against`. The second of a pair, and `against`, may also be
+    `data:chosen`: the preferred answer of the test split to the same prompt."""
 
     evaluator: Annotated[Any, *variant(PAIRWISE_EVALUATORS)]
     pairs: tuple[tuple[str, str], ...] = ()
     against: str | None = None
 
     def pairs_among(self, arms: Iterable[str]) -> list[tuple[str, str]]:
-        """Returns the pairs in which both arms are in `arms`."""
+        """Returns the pairs in which both sides are in `arms`, or the first is and the second is the data's answers."""
         known = list(arms)
         named = self.pairs if self.against is None else [(arm, self.against) for arm in known if arm != self.against]
-        return [pair for pair in named if pair[0] in known and pair[1] in known]
+        return [pair for pair in named if pair[0] in known and pair[1] in (*known, DATA_CHOSEN)]
 
     def among(self, arms: Iterable[str]) -> Pairing | None:
         """Returns a copy of this pairing with only the pairs whose two arms are in `arms`; None if no pair remains."""
@@ -40,8 +42,12 @@ class Pairing(Spec):
         `place`: the key of the pairing in the study file."""
         if (self.against is None) == (not self.pairs):
             raise UserError(f"`{place}` needs `pairs`, such as [[dpo, sft]], or an arm as `against`, but not both.")
+        if any(first == DATA_CHOSEN for first, _ in self.pairs):
+            raise UserError(
+                f"`{place}.pairs` has {DATA_CHOSEN!r} first. Write [ARM, {DATA_CHOSEN!r}]: the arm's win rate."
+            )
         named = [*chain.from_iterable(self.pairs), *([] if self.against is None else [self.against])]
-        refuse_unknown(named, arms, f"`{place}` names the arm")
+        refuse_unknown(named, [*arms, DATA_CHOSEN], f"`{place}` names the arm")
         if len({frozenset(pair) for pair in self.pairs}) < len(self.pairs) or any(a == b for a, b in self.pairs):
             raise UserError(f"`{place}.pairs` has a pair twice, or a pair of an arm with itself. Remove this pair.")
 

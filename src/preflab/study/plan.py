@@ -12,6 +12,7 @@ from preflab.arm.match import Match, match_directory
 from preflab.arm.planned import PlannedMatch, PlannedRun
 from preflab.arm.spec import STAGES, Arm, Job, RunSettings
 from preflab.errors import UserError, nearest
+from preflab.evaluation.pairwise import DATA_CHOSEN
 from preflab.spec import parse_spec
 from preflab.study.spec import Contestant, Study, all_stages_needed, measuring_stages
 
@@ -39,7 +40,8 @@ def planned_matches(study: Study, directory: Path) -> Iterator[PlannedMatch]:
                 label = f"{name}: {first} against {second}"
                 spec = Match(name=label, first=first, second=second, evaluator=pairing.evaluator, seed=seed, **settings)
                 place = match_directory(home, name, first, second)
-                yield PlannedMatch(spec=spec, directory=place, needs=(home / first, home / second), waits=waits)
+                needs = tuple(home / arm for arm in (first, second) if arm != DATA_CHOSEN)
+                yield PlannedMatch(spec=spec, directory=place, needs=needs, waits=waits)
 
 
 def planned_trials(study: Study, directory: Path) -> Iterator[tuple[str, dict[str, Any], PlannedRun]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from preflab.analysis.spread import spread_caveats
 from preflab.analysis.statistics import compare_all, compare_with_baselines, find_winner, mean_interval
 from preflab.analysis.verdict import Evidence, study_verdict
 from preflab.arm.match import match_directory
+from preflab.arm.spec import is_trained_elsewhere
 from preflab.errors import UserError
 from preflab.study.arm_results import arm_result
 from preflab.study.caveats import describe_unfinished, find_caveats, name_unrewarded
@@ -51,7 +53,11 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
     declared = {measure.name: measure for row in study.measures.values() for measure in row}
     declared |= {each.measure.name: each.measure for each in known}
     boards, headline = boards_of(study, arms, declared), study.headline or study.score
-    scores = {name: boards["chosen"].table(runs, "chosen", measure=headline) for name, runs in arms.items() if boards}
+    scores = {
+        name: replace(boards["chosen"].table(runs, "chosen", measure=headline), as_is=is_as_it_is(study))
+        for name, runs in arms.items()
+        if boards
+    }
     means = {name: mean_interval(table) for name, table in scores.items()}
     evaluators = {name: describe_evaluator(study, name, spec, directory) for name, spec in study.evaluators.items()}
     decides = evaluators[study.main_evaluator]
@@ -98,6 +104,11 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         unfinished=describe_unfinished(study, arms, command),
         timing=tuple(timing_of(run) for run in every_run),
     )
+
+
+def is_as_it_is(study: Study) -> bool:
+    """Returns True if no arm is a sample of training runs: every arm measures a policy that was trained elsewhere."""
+    return all(map(is_trained_elsewhere, study.arms.values()))
 
 
 def boards_of(study: Study, arms: Arms, declared: Mapping[str, record.Measure]) -> dict[DecodingChoice, Board]:
@@ -162,5 +173,10 @@ def pairwise_results(study: Study, directory: Path) -> Iterator[record.PairwiseR
             results = [read_result(place, {"problems": dict}) for place in places if (place / RESULT).exists()]
             if results:
                 yield pairwise_result(
-                    name, results, measure=pairing.evaluator.measure, evaluator=evaluator, family=len(pairs)
+                    name,
+                    results,
+                    measure=pairing.evaluator.measure,
+                    evaluator=evaluator,
+                    family=len(pairs),
+                    as_is=is_as_it_is(study),
                 )

@@ -20,6 +20,7 @@ from preflab.analysis.record.declared import DecidedClaim, PaperTable, Sweep, Tu
 from preflab.analysis.record.reward_model import RewardModelResult
 from preflab.errors import UserError
 from preflab.evaluation.measure import Measure
+from preflab.evaluation.pairwise import DATA_CHOSEN
 from preflab.plain import parse_json
 from preflab.spec import parse_spec
 
@@ -110,7 +111,7 @@ class Comparison(Interval):
 
 
 class PairwiseResult(Record):
-    """Two arms' answers to the same prompts, compared by a pairwise evaluator."""
+    """Two arms' answers to the same prompts, or an arm's and the data's, compared by a pairwise evaluator."""
 
     name: str
     """The evaluator's name in the study file."""
@@ -121,7 +122,7 @@ class PairwiseResult(Record):
     first: str
     """Name of the first arm."""
     second: str
-    """Name of the second arm."""
+    """Name of the second arm; 'data:chosen' for the preferred answers of the data."""
     win_rate: Interval
     """The first arm's mean outcome over seeds and problems. The outcome of a win is 1, of a tie one half, and of a loss
     0."""
@@ -291,7 +292,7 @@ class Results(Record):
         named += [arm for line in (self.sweep.series.values() if self.sweep else ()) for arm in line if arm is not None]
         named += [arm for row in self.claims if row.outcome != "not measured" for arm in row.claim.contrast]
         named += [timing.arm for timing in self.timing]
-        named += [arm for pair in self.pairwise for arm in (pair.first, pair.second)]
+        named += [arm for pair in self.pairwise for arm in (pair.first, pair.second) if arm != DATA_CHOSEN]
         named += [answer.arm for sample in self.samples for answer in sample.answers]
         named += [self.verdict.winner] if self.verdict.winner is not None else []
         _all_known("arm", named, known)
