@@ -33,8 +33,8 @@ from preflab.study.subjects import (
     describe_budget,
     describe_evaluator,
     describe_model,
+    describe_testbed,
     describe_tuning,
-    read_first_paragraph,
 )
 from preflab.train.directory import RESULT
 from preflab.train.finished import read_result
@@ -53,11 +53,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
     declared = {measure.name: measure for row in study.measures.values() for measure in row}
     declared |= {each.measure.name: each.measure for each in known}
     boards, headline = boards_of(study, arms, declared), study.headline or study.score
-    scores = {
-        name: replace(boards["chosen"].table(runs, "chosen", measure=headline), as_is=is_as_it_is(study))
-        for name, runs in arms.items()
-        if boards
-    }
+    scores = headline_scores(study, arms, boards, headline)
     means = {name: mean_interval(table) for name, table in scores.items()}
     evaluators = {name: describe_evaluator(study, name, spec, directory) for name, spec in study.evaluators.items()}
     decides = evaluators[study.main_evaluator]
@@ -68,11 +64,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         study=study.name,
         question=study.question,
         model=describe_model(study, every_run[0].result),
-        testbed=record.Subject(
-            name=study.testbed.kind,
-            description=read_first_paragraph(type(study.testbed)),
-            language=study.testbed.language,
-        ),
+        testbed=describe_testbed(study),
         evaluators=tuple(evaluators.values()),
         budget=describe_budget(study),
         seeds=tuple(sorted({run.seed for run in every_run})),
@@ -104,6 +96,18 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         unfinished=describe_unfinished(study, arms, command),
         timing=tuple(timing_of(run) for run in every_run),
     )
+
+
+def headline_scores(
+    study: Study, arms: Arms, boards: Mapping[DecodingChoice, Board], headline: str
+) -> dict[str, Scores]:
+    """Returns each arm's table of the headline measure at the chosen temperature; {} if every run diverged."""
+    as_is = is_as_it_is(study)
+    return {
+        name: replace(boards["chosen"].table(runs, "chosen", measure=headline), as_is=as_is)
+        for name, runs in arms.items()
+        if boards
+    }
 
 
 def is_as_it_is(study: Study) -> bool:

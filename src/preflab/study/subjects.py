@@ -28,6 +28,11 @@ def describe_model(study: Study, result: Mapping[str, Any]) -> record.Subject:
     return record.Subject(name=study.model.name, description=size, notices=tuple(result["notices"]))
 
 
+def describe_testbed(study: Study) -> record.Subject:
+    testbed = study.testbed
+    return record.Subject(name=testbed.kind, description=read_first_paragraph(type(testbed)), language=testbed.language)
+
+
 def describe_evaluator(study: Study, name: str, spec: HoldsModels, directory: Path) -> record.EvaluatorResult:
     """Returns a description of an evaluator. For a learned evaluator, adds the accuracies of its reward model and of
     its cost model on held-out pairs. Each accuracy has a Wilson interval over the pairs of all seeds. `can_rank` says
