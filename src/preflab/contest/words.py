@@ -132,12 +132,17 @@ def _correction_words(correction: Correction) -> Iterator[str]:
     yield (
         f"**corrected by {corrected.labels} labels of people: {percent(corrected.rate)}** (weight of the judge "
         f"{corrected.weight:.2f}; the labels alone: {percent(corrected.labels_alone)}). It is right only if the labelled "
-        "prompts were drawn at random"
+        f"prompts were drawn at random{_reason_words(corrected.rate)}"
     )
     if rates is not None and rates.rate is not None:
         yield f"sensitivity analysis by error rates (Rogan and Gladen), pairs without a tie: {percent(rates.rate)}"
     elif rates is not None:
         yield f"no sensitivity analysis by error rates: {rates.reason}"
+
+
+def _reason_words(interval: Interval) -> str:
+    """Returns what limits an interval, to follow a sentence; '' if nothing is said."""
+    return f"; {interval.reason}" if interval.reason else ""
 
 
 def _scores(result: ContestResult) -> Iterator[str]:
