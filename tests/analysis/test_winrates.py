@@ -226,13 +226,31 @@ def test_equal_labels_are_no_certainty(label: float) -> None:
 
 def test_error_rates_by_hand() -> None:
     """Protects Rogan and Gladen's formula: sensitivity .8 and specificity .7 turn a judged rate of .55 into .5; a judge near a
-    coin is refused, and a tie in the labels is left out."""
-    labels = np.array([1.0] * 20 + [0.0] * 20 + [0.5] * 5)
-    judged = np.array([1.0] * 16 + [0.0] * 4 + [0.0] * 14 + [1.0] * 6 + [1.0] * 5)
+    coin is refused, and ties on which the judge takes the first answer are taken off the judged rate."""
+    labels = np.array([1.0] * 20 + [0.0] * 20)
+    judged = np.array([1.0] * 16 + [0.0] * 4 + [0.0] * 14 + [1.0] * 6)
     outcomes = np.array([1.0] * 55 + [0.0] * 45)
     found = correct_by_error_rates(labels, judged, outcomes)
     assert (found.sensitivity, found.specificity) == (0.8, pytest.approx(0.7))
     assert found.rate is not None and found.rate.estimate == pytest.approx(0.5)
-    coin = correct_by_error_rates(labels, np.tile([0.0, 1.0], 23)[:45], outcomes)
+    tied = correct_by_error_rates(np.append(labels, [0.5] * 10), np.append(judged, [1.0] * 10), outcomes)
+    assert tied.rate is not None
+    assert tied.rate.estimate == pytest.approx((0.55 - 0.2 * 1.0 - 0.8 * 0.3) / 0.5 + 0.1)
+    coin = correct_by_error_rates(labels, np.tile([0.0, 1.0], 20), outcomes)
     assert (coin.rate, coin.reason) == (None, "sensitivity + specificity - 1 is not clearly above 0")
     assert correct_by_error_rates(np.ones(9), np.ones(9), outcomes).rate is None
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.3])
+def test_error_rates_estimate_the_win_rate_with_ties(bias: float) -> None:
+    """Protects the label: with 40% ties and a judge that prefers the first answer, the mean estimate is the true rate with a
+    tie as half a win, and its interval covers it."""
+    study, rng, found, covered = JudgedStudy(1000, 500, rate=0.8, ties=0.4, bias=bias), np.random.default_rng(6), [], 0
+    for _ in range(200):
+        people, judge = study.draw(rng)
+        rate = correct_by_error_rates(people[:500], judge[:500], judge).rate
+        assert rate is not None and rate.estimate is not None and rate.low is not None and rate.high is not None
+        found.append(rate.estimate)
+        covered += rate.low <= study.truth <= rate.high
+    assert np.mean(found) == pytest.approx(study.truth, abs=0.006)
+    assert covered >= 182

@@ -22,7 +22,7 @@ class Correction(Record):
     corrected: Corrected | None = None
     """The win rate that prediction-powered inference gives; None for the `reason`."""
     by_error_rates: ByErrorRates | None = None
-    """The win rate by the judge's error rates on the labelled pairs: a sensitivity analysis."""
+    """The win rate by the judge's error rates on the labelled pairs, with a tie as half a win: a sensitivity analysis."""
     reason: str = ""
     """Why there is no corrected win rate."""
 

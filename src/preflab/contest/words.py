@@ -135,7 +135,7 @@ def _correction_words(correction: Correction) -> Iterator[str]:
         f"prompts were drawn at random{_reason_words(corrected.rate)}"
     )
     if rates is not None and rates.rate is not None:
-        yield f"sensitivity analysis by error rates (Rogan and Gladen), pairs without a tie: {percent(rates.rate)}"
+        yield f"sensitivity analysis by error rates (Rogan and Gladen), a tie counts as half a win: {percent(rates.rate)}"
     elif rates is not None:
         yield f"no sensitivity analysis by error rates: {rates.reason}"
 
