@@ -212,6 +212,19 @@ def test_the_corrected_interval_covers_win_rates_near_1(prompts: int, labels: in
     assert covered >= 1860
 
 
+def test_corrected_and_length_controlled_intervals_hold_together() -> None:
+    """Protects from too many findings: of ten pairs, each interval has the level 1 - .05 / 10, and is wider."""
+    rng = np.random.default_rng(7)
+    people, rest, lengths = (rng.integers(0, 2, size).astype(float) for size in (60, 100, 100))
+    corrections = [correct_by_labels(people, people, rest, family=family) for family in (1, 10)]
+    controls = [control_length(rest[None, :], lengths[None, :], family=family).rate for family in (1, 10)]
+    equal = [correct_by_labels(np.ones(60), people, rest, family=family).rate for family in (1, 10)]
+    for one, ten in ([each.rate for each in corrections], [each.labels_alone for each in corrections], equal, controls):
+        assert one.estimate == ten.estimate  # type: ignore[union-attr]
+        assert one.low > ten.low  # type: ignore[union-attr, operator]
+    assert equal[1].low == pytest.approx(0.0025 ** (1 / 60))
+
+
 @pytest.mark.parametrize("label", [0.0, 1.0])
 def test_equal_labels_are_no_certainty(label: float) -> None:
     """Protects from an interval without a width: 60 equal labels have Clopper and Pearson's interval, and a reason."""

@@ -65,8 +65,8 @@ def analyse_pair(judged: JudgedPairs, labels: Mapping[str, float], *, family: in
         if_unreadable=unreadable_bounds(outcomes, unreadable),
         equal_answers=sum(each.first.text == each.second.text for row in judged.questions for each in row),
         position_bias=find_position_bias(judged.verdicts),
-        length=control_length(outcomes, judged.length_differences),
-        correction=correct_pair(judged, labels),
+        length=control_length(outcomes, judged.length_differences, family=family),
+        correction=correct_pair(judged, labels, family=family),
         verdict=decide(rate) if can_judge else "not decided",
     )
 
@@ -101,7 +101,7 @@ def find_position_bias(verdicts: Sequence[Sequence[PairVerdict]]) -> Interval | 
     return position_bias(np.array(columns).reshape(-1, 2))
 
 
-def correct_pair(judged: JudgedPairs, labels: Mapping[str, float]) -> Correction | None:
+def correct_pair(judged: JudgedPairs, labels: Mapping[str, float], *, family: int) -> Correction | None:
     """Returns what the labels of these pairs say; None if there are none. With too few labels there is no corrected rate,
     but a reason. The contestants have one seed each."""
     names, verdicts = [question.pair for question in judged.questions[0]], judged.verdicts[0]
@@ -116,6 +116,6 @@ def correct_pair(judged: JudgedPairs, labels: Mapping[str, float]) -> Correction
         return Correction(agreement=agreement, reason=reason)
     return Correction(
         agreement=agreement,
-        corrected=correct_by_labels(people, outcomes[marked], outcomes[~marked]),
+        corrected=correct_by_labels(people, outcomes[marked], outcomes[~marked], family=family),
         by_error_rates=correct_by_error_rates(people, outcomes[marked], outcomes),
     )

@@ -16,6 +16,11 @@ UNCHECKED = (
     "`--agreement FILE`."
 )
 
+TOGETHER = (
+    "; those of the win rates hold together, and so do those of the corrected and of the length-controlled win rates. All "
+    "other intervals hold one at a time"
+)
+
 
 def contest_words(result: ContestResult) -> str:
     """Returns the whole result as Markdown."""
@@ -34,7 +39,7 @@ def _lines(result: ContestResult) -> Iterator[str]:
     yield (
         f"{result.prompts} prompts of `{result.testbed}`{seeds}. A tie counts as half a win. Brackets: 95% intervals"
         f"{' over seeds and prompts' if result.seeds > 1 else ' over prompts'}"
-        f"{'; those of the win rates hold together' if len(result.pairs) > 1 else ''}."
+        f"{TOGETHER if len(result.pairs) > 1 else ''}."
     )
     yield ""
     prefers = "judge prefers" if result.people is None else "raters prefer"

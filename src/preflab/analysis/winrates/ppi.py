@@ -53,12 +53,13 @@ class Corrected:
     labels_alone: Interval
 
 
-def correct_by_labels(labels: Floats, judged: Floats, unlabelled: Floats) -> Corrected:
+def correct_by_labels(labels: Floats, judged: Floats, unlabelled: Floats, *, family: float = 1.0) -> Corrected:
     """Returns the corrected win rate. `labels` [n]: outcomes by people. `judged` [n]: the judge's outcomes of the same
     prompts. `unlabelled` [u]: the judge's outcomes of the prompts without a label. Needs n >= 2. The folds follow the
-    order of the labels. This order must be random, or must not depend on the outcomes."""
+    order of the labels. This order must be random, or must not depend on the outcomes. `family`:
+    the number of corrected win rates whose intervals must hold simultaneously."""
     count = len(labels)
-    alone = _bound(labels, float(labels.mean()), float(labels.var(ddof=1)) / count, every=count)
+    alone = _bound(labels, float(labels.mean()), float(labels.var(ddof=1)) / count, every=count, family=family)
     if len(unlabelled) < 2:
         return Corrected(alone, count, 0.0, alone)
     centre = float(unlabelled.mean())
@@ -67,7 +68,7 @@ def correct_by_labels(labels: Floats, judged: Floats, unlabelled: Floats) -> Cor
     weight = float(weights.mean())
     variance = float(rectified.var(ddof=1)) / count + weight**2 * float(unlabelled.var(ddof=1)) / len(unlabelled)
     smoothed = variance + weight**2 / count**2
-    rate = _bound(labels, float(rectified.mean()), smoothed, every=count + len(unlabelled))
+    rate = _bound(labels, float(rectified.mean()), smoothed, every=count + len(unlabelled), family=family)
     return Corrected(rate, count, weight, alone)
 
 
@@ -89,24 +90,24 @@ def cross_fit(labels: Floats, judged: Floats, unlabelled: int) -> Floats:
     return np.clip(best, 0.0, 1.0)[folds]
 
 
-def _bound(labels: Floats, estimate: float, variance: float, *, every: int) -> Interval:
+def _bound(labels: Floats, estimate: float, variance: float, *, every: int, family: float) -> Interval:
     """Returns the interval of an estimate with this variance. The effective number of labels is at least their number, and
     at most what labels of all `every` pairs would give."""
     count, mean, spread = len(labels), float(labels.mean()), float(labels.var(ddof=1))
     share = min(1.0, max(0.0, estimate))
     known = Interval(estimate=share, se=float(np.sqrt(variance)), df=count - 1, problems=count)
     if spread < ROUNDING:
-        low, high = exact_ends(mean, count)
+        low, high = exact_ends(mean, count, ALPHA / family)
         return known.model_copy(update={"low": low, "high": high, "reason": ALL_EQUAL})
     most = every * mean * (1 - mean) / spread
     size = min(most, max(count, mean * (1 - mean) / variance))
-    low, high = wilson_ends(share, size, df=count - 1)
+    low, high = wilson_ends(share, size, ALPHA / family, df=count - 1)
     return known.model_copy(update={"low": low, "high": high})
 
 
-def exact_ends(share: float, count: int) -> tuple[float, float]:
-    """Returns the ends of Clopper and Pearson's interval of a share among `count` values."""
+def exact_ends(share: float, count: int, alpha: float) -> tuple[float, float]:
+    """Returns the ends of Clopper and Pearson's interval of a share among `count` values, at level 1 - alpha."""
     wins = share * count
-    low = float(stats.beta.ppf(ALPHA / 2, wins, count - wins + 1)) if share > 0 else 0.0
-    high = float(stats.beta.ppf(1 - ALPHA / 2, wins + 1, count - wins)) if share < 1 else 1.0
+    low = float(stats.beta.ppf(alpha / 2, wins, count - wins + 1)) if share > 0 else 0.0
+    high = float(stats.beta.ppf(1 - alpha / 2, wins + 1, count - wins)) if share < 1 else 1.0
     return low, high

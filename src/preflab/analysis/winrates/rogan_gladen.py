@@ -28,8 +28,8 @@ from preflab.analysis.winrates.shares import wilson_ends
 @dataclass(frozen=True)
 class ByErrorRates:
     """rate: the win rate by the error rates (a tie is half a win), or None. reason: why rate is None, or ''. youden:
-    sensitivity + specificity - 1, with its confidence interval. youden is None if the labels have too few pairs that the first answer
-    won, or too few that the second answer won."""
+    sensitivity + specificity - 1, with its confidence interval. youden is None if the labels have too few pairs that the
+    first answer won, or too few that the second answer won."""
 
     rate: Interval | None
     youden: Interval | None
