@@ -131,6 +131,27 @@ def test_labels_of_people_correct_the_win_rate(
     assert (code, "No label of --labels names a judged pair" in err) == (2, True)
 
 
+def test_labels_against_the_judge_decide(
+    server: FaultServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Protects from a useless judge: if people contradict it, few labels leave the pair undecided, 60 decide for the other
+    contestant, and there are no Bradley-Terry scores."""
+    data, count = write_data(tmp_path, 90), range(90)
+    good, bad = write_answers(tmp_path / "a.jsonl", "good", count), write_answers(tmp_path / "b.jsonl", "bad", count)
+    words = ["winrate", f"good={good}", f"bad={bad}", *data, *judge(server, tmp_path), "--prompts", "90"]
+    _, out, _ = run(*words, "--output", tmp_path / "out", capsys=capsys)
+    assert out.count("| good |\n") == 1
+    rows = [{"pair": row["id"], "outcome": 0} for row in read_lines(tmp_path / "out" / "pairs.jsonl")]
+    few, many = (write_lines(tmp_path / f"{size}.jsonl", rows[:size]) for size in (20, 60))
+    _, out, _ = run(*words, "--labels", few, capsys=capsys)
+    assert "| not decided |" in out
+    _, out, _ = run(*words, "--labels", many, capsys=capsys)
+    assert "| bad (corrected) |" in out
+    assert "all labels are equal, so the interval is that of the labels alone, without the judge" in out
+    _, out, _ = run(*words[:3], f"more={bad}", *words[3:], "--labels", many, capsys=capsys)
+    assert "None: the judge is not clearly better than a coin on people's labels of good against bad" in out
+
+
 def test_several_seeds_meet_seed_by_seed(
     server: FaultServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

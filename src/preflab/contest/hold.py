@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from preflab.analysis.intervals import Floats
 from preflab.analysis.winrates.agreement import Agreement, measure_agreement
-from preflab.analysis.winrates.bradley_terry import bradley_terry
+from preflab.analysis.winrates.bradley_terry import ArmScores, bradley_terry
 from preflab.contest.analysis import JudgedPairs, analyse_pair
 from preflab.contest.answer_file import AnswersById
 from preflab.contest.answering import answers_at_hand, ask_answers, draw_answers, request_bodies
 from preflab.contest.contestant import Entrant
 from preflab.contest.labels import read_labelled_pairs, read_people
 from preflab.contest.provenance import check_training_data
-from preflab.contest.record import ContestResult
+from preflab.contest.record import ContestPair, ContestResult
 from preflab.contest.words import agreement_words
 from preflab.errors import UserError
 from preflab.evaluation.preference.base import PairVerdict, PreferenceJudge, PreferenceQuestion, name_pair
@@ -273,6 +274,7 @@ def analyse_contest(
 ) -> ContestResult:
     """Returns the result of the judged pairs."""
     can_judge = agreement is None or agreement.beats_coin
+    pairs = tuple(analyse_pair(pair, labels, family=len(judged), can_judge=can_judge) for pair in judged)
     names = [contestant.name for contestant in contest.contestants]
     outcomes = {(pair.first, pair.second): pair.outcomes for pair in judged}
     seeds = max(table.shape[0] for table in outcomes.values())
@@ -285,11 +287,29 @@ def analyse_contest(
         prompts=len(judged[0].questions[0]),
         seeds=seeds,
         agreement=agreement,
-        pairs=tuple(analyse_pair(pair, labels, family=len(judged), can_judge=can_judge) for pair in judged),
-        scores=bradley_terry(names, every) if len(names) > 2 else None,
+        pairs=pairs,
+        scores=score_contestants(names, every, agreement, pairs) if len(names) > 2 else None,
         settings=dump_settings(contest),
         notes=tuple(notes),
     )
+
+
+def score_contestants(
+    names: Sequence[str],
+    outcomes: Mapping[tuple[str, str], Floats],
+    agreement: Agreement | None,
+    pairs: Sequence[ContestPair],
+) -> ArmScores:
+    """Returns the Bradley-Terry scores of the judge's outcomes. There are none if labelled pairs, or people's labels of a
+    pair of contestants, do not show that the judge is better than a coin."""
+    checks = {"the labelled pairs of --agreement": agreement}
+    for pair in pairs:
+        if pair.correction is not None:
+            checks[f"people's labels of {pair.first} against {pair.second}"] = pair.correction.agreement
+    failed = [name for name, check in checks.items() if check is not None and not check.beats_coin]
+    if failed:
+        return ArmScores({}, f"the judge is not clearly better than a coin on {failed[0]}, so it scores nothing")
+    return bradley_terry(names, outcomes)
 
 
 def dump_settings(contest: Contest) -> dict[str, Any]:

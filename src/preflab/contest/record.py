@@ -51,8 +51,9 @@ class ContestPair(Record):
     correction: Correction | None = None
     """What people's labels say; None without labels of this pair."""
     verdict: ComparisonVerdict
-    """Whether the judge prefers the first contestant: 'better' or 'worse' if the interval of `rate` is above or below one
-    half."""
+    """Whether the first contestant is preferred: 'better' or 'worse' if the interval of `rate` is above or below one half.
+    With a corrected win rate, its interval decides. If the judge is not shown to be better than a coin, and there is no
+    corrected win rate: 'not decided'."""
 
 
 class ContestResult(Record):

@@ -85,7 +85,9 @@ def _bounded(value: Bounded, scale: float = 1.0, unit: str = "") -> str:
 
 def agreement_words(agreement: Agreement) -> str:
     """Describes how well the judge agrees with labelled pairs, and whether it is better than a coin."""
-    coin = "better than a coin" if agreement.beats_coin else "NOT clearly better than a coin, so it decides nothing"
+    coin = (
+        "better than a coin" if agreement.beats_coin else "NOT clearly better than a coin, so it decides nothing itself"
+    )
     words = (
         f"Judge on {agreement.pairs} labelled pairs: accuracy {percent(agreement.accuracy)} ({coin}), kappa "
         f"{number(agreement.kappa)}, {agreement.ties:.0%} ties, {agreement.unreadable:.0%} unreadable"
@@ -99,7 +101,12 @@ def agreement_words(agreement: Agreement) -> str:
 def _row(pair: ContestPair) -> str:
     shares = " | ".join(f"{pair.shares[name].estimate:.0%}" for name in ("win", "tie", "loss", "unreadable"))
     prefers = {"better": _name(pair.first), "worse": _name(pair.second)}.get(pair.verdict, "not decided")
+    prefers += " (corrected)" if _is_corrected(pair) else ""
     return f"| {_name(pair.first)} | {_name(pair.second)} | {percent(pair.rate)} | {shares} | {prefers} |"
+
+
+def _is_corrected(pair: ContestPair) -> bool:
+    return pair.correction is not None and pair.correction.corrected is not None
 
 
 def _details(pair: ContestPair) -> Iterator[str]:
@@ -117,6 +124,8 @@ def _details(pair: ContestPair) -> Iterator[str]:
     yield _length_words(pair)
     if pair.correction is not None:
         yield from _correction_words(pair.correction)
+    if _is_corrected(pair):
+        yield "the corrected win rate decides who is preferred, not the judge's own"
     if pair.rate.reason:
         yield pair.rate.reason
 
