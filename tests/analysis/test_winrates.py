@@ -56,6 +56,16 @@ def test_several_seeds_use_the_crossed_analysis() -> None:
     assert crossed.se is not None and pooled.se is not None and crossed.se > 3 * pooled.se
 
 
+def test_equal_outcomes_of_several_seeds_are_no_certainty() -> None:
+    """Protects from an interval without a width: if all seeds win on all prompts, the interval is Wilson's over the prompts."""
+    every, one = share_interval(np.ones((3, 20))), share_interval(np.ones((1, 20)))
+    assert (every.low, every.high, every.seeds) == (one.low, 1.0, 3)
+    assert (
+        every.reason
+        == "all cells are equal, so the interval is over prompts and says nothing about other training runs"
+    )
+
+
 def test_position_bias_by_hand() -> None:
     """Protects the meaning: agreeing orders count one half, a judge that always takes the first answer has 1."""
     assert position_bias(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.0]])).estimate == 0.75  # type: ignore[union-attr]

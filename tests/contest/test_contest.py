@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.cli.running import run
 from tests.contest.stub import PROMPTS, write_answers, write_data, write_lines
@@ -16,7 +17,11 @@ from tests.evaluation.preference.fault_server import FaultServer
 from tests.evaluation.preference.test_endpoint_judge import CANARY, prefer_good
 
 import preflab
+from preflab.analysis.winrates.agreement import cohen_kappa
+from preflab.analysis.winrates.cells import mean_of_cells
+from preflab.analysis.winrates.shares import share_interval
 from preflab.contest.analysis import find_position_bias
+from preflab.contest.words import number, percent
 from preflab.evaluation.preference.base import PairVerdict, name_pair
 from preflab.models.facts import TRAINED_ON
 from preflab.models.heads import make_reward_model
@@ -301,6 +306,18 @@ def test_position_bias_leaves_out_what_was_not_read() -> None:
     found = find_position_bias([[biased, unread, equal, fair], [fair, unread, equal, fair]])
     assert found is not None and (found.estimate, found.problems) == (0.625, 2)
     assert find_position_bias([[unread, equal]]) is None
+
+
+def test_an_interval_without_a_width_is_not_shown() -> None:
+    """Protects from false certainty: cells without a spread, and raters who always agree, show a reason, not equal ends."""
+    flat = mean_of_cells(np.full((1, 9), 0.5))
+    said = "50.0% (no interval: the cells show no spread, so the interval has no width and says nothing about other prompts)"
+    assert (percent(flat), number(flat)) == (said, said.replace("50.0%", "0.50"))
+    assert number(cohen_kappa(np.arange(4.0), np.arange(4.0))).startswith(
+        "1.00 (no interval: the raters agree on every pair"
+    )
+    assert percent(mean_of_cells(np.full((1, 1), 0.5))).startswith("50.0% (no interval: there is one prompt")
+    assert percent(share_interval(np.array([[0.0, 1.0, 1.0, 1.0]]))) == "75.0% [16.3, 97.9]"
 
 
 def test_a_pair_is_named_by_its_content() -> None:

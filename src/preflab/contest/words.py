@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from preflab.analysis.record import Interval
 from preflab.analysis.winrates.agreement import Agreement
+from preflab.analysis.winrates.cells import has_no_width
 from preflab.contest.record import ContestPair, ContestResult, Correction
 from preflab.rating import RatingSummary
 from preflab.rating.bounds import Bounded
@@ -172,19 +173,22 @@ def _scores(result: ContestResult) -> Iterator[str]:
 
 
 def percent(interval: Interval) -> str:
-    """Writes a share: '56.0% [46.1, 65.5]'."""
-    if interval.estimate is None:
-        return f"none ({interval.reason})"
-    ends = "" if interval.low is None or interval.high is None else f" [{interval.low:.1%}, {interval.high:.1%}]"
-    return f"{interval.estimate:.1%}{ends.replace('%', '')}"
+    """Writes a share: '56.0% [46.1, 65.5]'. Without an interval with a width, the reason stands there."""
+    return _estimate_words(interval, scale=100, digits=1, unit="%")
 
 
 def number(interval: Interval) -> str:
-    """Writes a number: '0.42 [0.31, 0.53]'."""
+    """Writes a number: '0.42 [0.31, 0.53]'. Without an interval with a width, the reason stands there."""
+    return _estimate_words(interval, scale=1, digits=2, unit="")
+
+
+def _estimate_words(interval: Interval, *, scale: float, digits: int, unit: str) -> str:
     if interval.estimate is None:
         return f"none ({interval.reason})"
-    ends = "" if interval.low is None or interval.high is None else f" [{interval.low:.2f}, {interval.high:.2f}]"
-    return f"{interval.estimate:.2f}{ends}"
+    estimate = f"{scale * interval.estimate:.{digits}f}{unit}"
+    if interval.low is None or interval.high is None or has_no_width(interval):
+        return f"{estimate} (no interval: {interval.reason})" if interval.reason else estimate
+    return f"{estimate} [{scale * interval.low:.{digits}f}, {scale * interval.high:.{digits}f}]"
 
 
 def _name(text: str) -> str:
