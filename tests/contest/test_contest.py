@@ -258,6 +258,7 @@ REFUSED: Sequence[tuple[list[str], str]] = [
         ["{good}", "data:chosen", "DATA", "--judge", "openai:m", "--agreement", "{bad_pairs}"],
         "`label` is 3. It must be 1 or 2",
     ),
+    (["{good}", "data:chosen", "DATA", "--judge", "openai:m", "--agreement", "{empty_list}"], "holds no labelled pair"),
     (["{twice_answered}", "data:chosen", "DATA", "--judge", "openai:m"], "second answer to prompt"),
     (["{elsewhere}", "data:chosen", "DATA", "--judge", "openai:m"], "answers none of the 40 prompts"),
     (
@@ -276,9 +277,11 @@ def test_a_mistake_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "bad_labels": write_lines(tmp_path / "l.jsonl", [{"pair": "p", "outcome": 2}]),
         "twice": write_lines(tmp_path / "t.jsonl", [{"pair": "p", "outcome": 1, "rater": "r"}] * 2),
         "bad_pairs": write_lines(tmp_path / "p.jsonl", [{"input": "q", "output_1": "a", "output_2": "b", "label": 3}]),
+        "empty_list": tmp_path / "empty.json",
         "twice_answered": write_answers(tmp_path / "d.jsonl", "x", [1, 1]),
         "elsewhere": write_answers(tmp_path / "e.jsonl", "x", [900]),
     }
+    files["empty_list"].write_text("[]")
     given: list[str] = []
     for word in words:
         given += write_data(tmp_path) if word == "DATA" else [word.format(**files)]
