@@ -68,6 +68,8 @@ def test_contestants_of_every_kind(server: FaultServer, tmp_path: Path, capsys: 
     }
     assert result["pairs"][1]["position_bias"]["estimate"] == 1.0
     assert result == json.loads((tmp_path / "out" / "winrate.json").read_text())
+    page = (tmp_path / "out" / "winrate.md").read_text()
+    assert page.count("- The judge chooses the answer shown first in nearly all replies that can be read.") == 3
     verdicts, pairs = read_lines(tmp_path / "out" / "verdicts.jsonl"), read_lines(tmp_path / "out" / "pairs.jsonl")
     assert len(verdicts) == len(pairs) == 6 * 12
     assert {row["pair"] for row in verdicts} == {row["id"] for row in pairs}
@@ -175,7 +177,8 @@ def test_several_seeds_meet_seed_by_seed(
 
 def test_models_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Protects the local kinds: a saved policy answers, a saved model judges by its letters, and a reward model by its scores;
-    the same seed gives the same result. A reward model that learned from the contestant's data is refused."""
+    a local judge says how far it is; the same seed gives the same result. A reward model that learned from the contestant's
+    data is refused."""
     policy = load_model(
         ModelSpec(name="tiny", tiny=TinyShape(width=16, layers=1, heads=2, inner=16, context=2048)), seed=0
     )
@@ -188,6 +191,7 @@ def test_models_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[st
         code, out, err = run(*words, "--judge", name, capsys=capsys)
         assert code == 0, err
         results.append(json.loads(out))
+        assert ("has judged 6 of 6 pairs" in err) == name.startswith("local")
         assert json.loads(run(*words, "--judge", name, capsys=capsys)[1]) == results[-1]
     assert [result["template"] for result in results] == ["helpful-letter", ""]
     assert results[0]["pairs"][0]["position_bias"] is not None
@@ -259,6 +263,7 @@ REFUSED: Sequence[tuple[list[str], str]] = [
         "`label` is 3. It must be 1 or 2",
     ),
     (["{good}", "data:chosen", "DATA", "--judge", "openai:m", "--agreement", "{empty_list}"], "holds no labelled pair"),
+    (["{good}", "data:chosen", "DATA", "--judge", "reward:smollm2"], "is a language model, write local:smollm2"),
     (["{twice_answered}", "data:chosen", "DATA", "--judge", "openai:m"], "second answer to prompt"),
     (["{elsewhere}", "data:chosen", "DATA", "--judge", "openai:m"], "answers none of the 40 prompts"),
     (

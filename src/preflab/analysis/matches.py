@@ -11,7 +11,7 @@ from preflab.analysis.gather import mean
 from preflab.analysis.record import EvaluatorResult, Interval, Measure, PairwiseResult
 from preflab.analysis.scores import Scores
 from preflab.analysis.statistics import compare_scores
-from preflab.analysis.winrates.position import position_bias
+from preflab.analysis.winrates.position import describe_one_side, position_bias
 
 EVEN = 0.5
 """The expected win rate of two equally good arms."""
@@ -70,3 +70,4 @@ def judge_notes(details: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             f"The two orders disagree on {disagree} of {len(shown)} pairs. These pairs are ties. The answer shown first was "
             f"chosen in {bias.estimate:.1%} [{100 * bias.low:.1f}, {100 * bias.high:.1f}] of the replies (50% without a bias)."
         )
+        yield from filter(None, [describe_one_side(bias)])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from preflab.analysis.record import Interval
 from preflab.analysis.winrates.agreement import Agreement
 from preflab.analysis.winrates.cells import has_no_width
+from preflab.analysis.winrates.position import describe_one_side
 from preflab.contest.record import ContestPair, ContestResult, Correction
 from preflab.rating import RatingSummary
 from preflab.rating.bounds import Bounded
@@ -122,6 +123,7 @@ def _details(pair: ContestPair) -> Iterator[str]:
         yield f"equal answers: {pair.equal_answers} pairs; a model judge is not asked about them, they are ties"
     if pair.position_bias is not None:
         yield f"position bias: the answer shown first was chosen in {percent(pair.position_bias)} of the replies"
+        yield from filter(None, [describe_one_side(pair.position_bias)])
     yield _length_words(pair)
     if pair.correction is not None:
         yield from _correction_words(pair.correction)
