@@ -53,6 +53,13 @@ def pairwise_result(
     )
 
 
+UNCHECKED_JUDGE = (
+    "A study does not check its judge on labelled pairs, and a judge that is no better than a coin gives win rates too. To "
+    "check this judge, compare the saved policies: preflab winrate A B --judge {judge} --agreement FILE."
+)
+"""The note on every preference judge of a study."""
+
+
 def judge_notes(details: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yields sentences about the replies of a preference judge, over all seeds. `details`: for each seed, the
     dictionary that `OpenPreferenceEvaluator.details` returned. Yields nothing for other evaluators."""
@@ -71,3 +78,4 @@ def judge_notes(details: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             f"chosen in {bias.estimate:.1%} [{100 * bias.low:.1f}, {100 * bias.high:.1f}] of the replies (50% without a bias)."
         )
         yield from filter(None, [describe_one_side(bias)])
+    yield UNCHECKED_JUDGE.format(judge=details[0]["judge"])
