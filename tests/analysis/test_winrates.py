@@ -56,6 +56,16 @@ def test_several_seeds_use_the_crossed_analysis() -> None:
     assert crossed.se is not None and pooled.se is not None and crossed.se > 3 * pooled.se
 
 
+def test_equal_outcomes_of_several_seeds_are_no_certainty() -> None:
+    """Protects from an interval without a width: if all seeds win on all prompts, the interval is Wilson's over the prompts."""
+    every, one = share_interval(np.ones((3, 20))), share_interval(np.ones((1, 20)))
+    assert (every.low, every.high, every.seeds) == (one.low, 1.0, 3)
+    assert (
+        every.reason
+        == "all cells are equal, so the interval is over prompts and says nothing about other training runs"
+    )
+
+
 def test_position_bias_by_hand() -> None:
     """Protects the meaning: agreeing orders count one half, a judge that always takes the first answer has 1."""
     assert position_bias(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.0]])).estimate == 0.75  # type: ignore[union-attr]
@@ -174,9 +184,12 @@ def test_a_correction_by_hand() -> None:
     found = correct_by_labels(people, judge, rest)
     terms = people - weights * (judge - rest.mean())
     assert found.rate.estimate == pytest.approx(people.mean() - np.mean(weights * judge) + weights.mean() * rest.mean())
-    error = math.sqrt(terms.var(ddof=1) / 60 + weights.mean() ** 2 * rest.var(ddof=1) / 140)
+    error = math.sqrt(terms.var(ddof=1) / 60 + weights.mean() ** 2 * (rest.var(ddof=1) / 140 + 1 / 60**2))
     assert found.rate.se == pytest.approx(error)
-    assert found.rate.high - found.rate.low == pytest.approx(2 * 2.000995 * error, rel=1e-5)  # type: ignore[operator]
+    mean, share, z = people.mean(), found.rate.estimate, 2.000995
+    size = mean * (1 - mean) / error**2
+    ends = [(e - share) ** 2 - z * z * e * (1 - e) / size for e in (found.rate.low, found.rate.high)]  # type: ignore[operator]
+    assert ends == pytest.approx([0.0, 0.0], abs=1e-6)
 
 
 def test_a_useless_judge_costs_nothing() -> None:
@@ -199,15 +212,68 @@ def test_the_corrected_interval_covers_the_true_win_rate(prompts: int, labels: i
         assert count_covered(study, uncorrected, 500)[0] < 450
 
 
+@pytest.mark.parametrize("wrong", [0.05, 0.2])
+@pytest.mark.parametrize("rate", [0.5, 0.9, 0.95, 0.97])
+@pytest.mark.parametrize(("prompts", "labels"), [(100, 50), (500, 50), (500, 100)])
+def test_the_corrected_interval_covers_win_rates_near_1(prompts: int, labels: int, rate: float, wrong: float) -> None:
+    """Protects from false certainty: near 1, and with a judge that is seldom wrong, the corrected interval still covers the
+    true win rate in at least 1,860 of 2,000 simulated studies."""
+    covered, _ = count_covered(JudgedStudy(prompts, labels, rate=rate, ties=0.0, wrong=wrong), corrected, 2000)
+    assert covered >= 1860
+
+
+def test_corrected_and_length_controlled_intervals_hold_together() -> None:
+    """Protects from too many findings: of ten pairs, each interval has the level 1 - .05 / 10, and is wider."""
+    rng = np.random.default_rng(7)
+    people, rest, lengths = (rng.integers(0, 2, size).astype(float) for size in (60, 100, 100))
+    corrections = [correct_by_labels(people, people, rest, family=family) for family in (1, 10)]
+    controls = [control_length(rest[None, :], lengths[None, :], family=family).rate for family in (1, 10)]
+    equal = [correct_by_labels(np.ones(60), people, rest, family=family).rate for family in (1, 10)]
+    for one, ten in ([each.rate for each in corrections], [each.labels_alone for each in corrections], equal, controls):
+        assert one.estimate == ten.estimate  # type: ignore[union-attr]
+        assert one.low > ten.low  # type: ignore[union-attr, operator]
+    assert equal[1].low == pytest.approx(0.0025 ** (1 / 60))
+
+
+@pytest.mark.parametrize("label", [0.0, 1.0])
+def test_equal_labels_are_no_certainty(label: float) -> None:
+    """Protects from an interval without a width: 60 equal labels have Clopper and Pearson's interval, and a reason."""
+    rng = np.random.default_rng(5)
+    found = correct_by_labels(
+        np.full(60, label), rng.integers(0, 2, 60).astype(float), rng.integers(0, 2, 40).astype(float)
+    )
+    far = found.rate.high if label == 0 else 1 - found.rate.low  # type: ignore[operator]
+    assert (found.rate.estimate, far) == (label, pytest.approx(1 - 0.025 ** (1 / 60)))
+    assert found.rate.reason == "all labels are equal, so the interval is that of the labels alone, without the judge"
+
+
 def test_error_rates_by_hand() -> None:
     """Protects Rogan and Gladen's formula: sensitivity .8 and specificity .7 turn a judged rate of .55 into .5; a judge near a
-    coin is refused, and a tie in the labels is left out."""
-    labels = np.array([1.0] * 20 + [0.0] * 20 + [0.5] * 5)
-    judged = np.array([1.0] * 16 + [0.0] * 4 + [0.0] * 14 + [1.0] * 6 + [1.0] * 5)
+    coin is refused, and ties on which the judge takes the first answer are taken off the judged rate."""
+    labels = np.array([1.0] * 20 + [0.0] * 20)
+    judged = np.array([1.0] * 16 + [0.0] * 4 + [0.0] * 14 + [1.0] * 6)
     outcomes = np.array([1.0] * 55 + [0.0] * 45)
     found = correct_by_error_rates(labels, judged, outcomes)
     assert (found.sensitivity, found.specificity) == (0.8, pytest.approx(0.7))
     assert found.rate is not None and found.rate.estimate == pytest.approx(0.5)
-    coin = correct_by_error_rates(labels, np.tile([0.0, 1.0], 23)[:45], outcomes)
+    tied = correct_by_error_rates(np.append(labels, [0.5] * 10), np.append(judged, [1.0] * 10), outcomes)
+    assert tied.rate is not None
+    assert tied.rate.estimate == pytest.approx((0.55 - 0.2 * 1.0 - 0.8 * 0.3) / 0.5 + 0.1)
+    coin = correct_by_error_rates(labels, np.tile([0.0, 1.0], 20), outcomes)
     assert (coin.rate, coin.reason) == (None, "sensitivity + specificity - 1 is not clearly above 0")
     assert correct_by_error_rates(np.ones(9), np.ones(9), outcomes).rate is None
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.3])
+def test_error_rates_estimate_the_win_rate_with_ties(bias: float) -> None:
+    """Protects the label: with 40% ties and a judge that prefers the first answer, the mean estimate is the true rate with a
+    tie as half a win, and its interval covers it."""
+    study, rng, found, covered = JudgedStudy(1000, 500, rate=0.8, ties=0.4, bias=bias), np.random.default_rng(6), [], 0
+    for _ in range(200):
+        people, judge = study.draw(rng)
+        rate = correct_by_error_rates(people[:500], judge[:500], judge).rate
+        assert rate is not None and rate.estimate is not None and rate.low is not None and rate.high is not None
+        found.append(rate.estimate)
+        covered += rate.low <= study.truth <= rate.high
+    assert np.mean(found) == pytest.approx(study.truth, abs=0.006)
+    assert covered >= 182

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.cli.running import run
 from tests.contest.stub import PROMPTS, write_answers, write_data, write_lines
@@ -16,7 +17,11 @@ from tests.evaluation.preference.fault_server import FaultServer
 from tests.evaluation.preference.test_endpoint_judge import CANARY, prefer_good
 
 import preflab
+from preflab.analysis.winrates.agreement import cohen_kappa
+from preflab.analysis.winrates.cells import mean_of_cells
+from preflab.analysis.winrates.shares import share_interval
 from preflab.contest.analysis import find_position_bias
+from preflab.contest.words import number, percent
 from preflab.evaluation.preference.base import PairVerdict, name_pair
 from preflab.models.facts import TRAINED_ON
 from preflab.models.heads import make_reward_model
@@ -63,6 +68,8 @@ def test_contestants_of_every_kind(server: FaultServer, tmp_path: Path, capsys: 
     }
     assert result["pairs"][1]["position_bias"]["estimate"] == 1.0
     assert result == json.loads((tmp_path / "out" / "winrate.json").read_text())
+    page = (tmp_path / "out" / "winrate.md").read_text()
+    assert page.count("- The judge chooses the answer shown first in nearly all replies that can be read.") == 3
     verdicts, pairs = read_lines(tmp_path / "out" / "verdicts.jsonl"), read_lines(tmp_path / "out" / "pairs.jsonl")
     assert len(verdicts) == len(pairs) == 6 * 12
     assert {row["pair"] for row in verdicts} == {row["id"] for row in pairs}
@@ -131,6 +138,27 @@ def test_labels_of_people_correct_the_win_rate(
     assert (code, "No label of --labels names a judged pair" in err) == (2, True)
 
 
+def test_labels_against_the_judge_decide(
+    server: FaultServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Protects from a useless judge: if people contradict it, few labels leave the pair undecided, 60 decide for the other
+    contestant, and there are no Bradley-Terry scores."""
+    data, count = write_data(tmp_path, 90), range(90)
+    good, bad = write_answers(tmp_path / "a.jsonl", "good", count), write_answers(tmp_path / "b.jsonl", "bad", count)
+    words = ["winrate", f"good={good}", f"bad={bad}", *data, *judge(server, tmp_path), "--prompts", "90"]
+    _, out, _ = run(*words, "--output", tmp_path / "out", capsys=capsys)
+    assert out.count("| good |\n") == 1
+    rows = [{"pair": row["id"], "outcome": 0} for row in read_lines(tmp_path / "out" / "pairs.jsonl")]
+    few, many = (write_lines(tmp_path / f"{size}.jsonl", rows[:size]) for size in (20, 60))
+    _, out, _ = run(*words, "--labels", few, capsys=capsys)
+    assert "| not decided |" in out
+    _, out, _ = run(*words, "--labels", many, capsys=capsys)
+    assert "| bad (corrected) |" in out
+    assert "all labels are equal, so the interval is that of the labels alone, without the judge" in out
+    _, out, _ = run(*words[:3], f"more={bad}", *words[3:], "--labels", many, capsys=capsys)
+    assert "None: the judge is not clearly better than a coin on people's labels of good against bad" in out
+
+
 def test_several_seeds_meet_seed_by_seed(
     server: FaultServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,7 +177,8 @@ def test_several_seeds_meet_seed_by_seed(
 
 def test_models_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Protects the local kinds: a saved policy answers, a saved model judges by its letters, and a reward model by its scores;
-    the same seed gives the same result. A reward model that learned from the contestant's data is refused."""
+    a local judge says how far it is; the same seed gives the same result. A reward model that learned from the contestant's
+    data is refused."""
     policy = load_model(
         ModelSpec(name="tiny", tiny=TinyShape(width=16, layers=1, heads=2, inner=16, context=2048)), seed=0
     )
@@ -162,6 +191,7 @@ def test_models_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[st
         code, out, err = run(*words, "--judge", name, capsys=capsys)
         assert code == 0, err
         results.append(json.loads(out))
+        assert ("has judged 6 of 6 pairs" in err) == name.startswith("local")
         assert json.loads(run(*words, "--judge", name, capsys=capsys)[1]) == results[-1]
     assert [result["template"] for result in results] == ["helpful-letter", ""]
     assert results[0]["pairs"][0]["position_bias"] is not None
@@ -232,6 +262,8 @@ REFUSED: Sequence[tuple[list[str], str]] = [
         ["{good}", "data:chosen", "DATA", "--judge", "openai:m", "--agreement", "{bad_pairs}"],
         "`label` is 3. It must be 1 or 2",
     ),
+    (["{good}", "data:chosen", "DATA", "--judge", "openai:m", "--agreement", "{empty_list}"], "holds no labelled pair"),
+    (["{good}", "data:chosen", "DATA", "--judge", "reward:smollm2"], "is a language model, write local:smollm2"),
     (["{twice_answered}", "data:chosen", "DATA", "--judge", "openai:m"], "second answer to prompt"),
     (["{elsewhere}", "data:chosen", "DATA", "--judge", "openai:m"], "answers none of the 40 prompts"),
     (
@@ -250,9 +282,11 @@ def test_a_mistake_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "bad_labels": write_lines(tmp_path / "l.jsonl", [{"pair": "p", "outcome": 2}]),
         "twice": write_lines(tmp_path / "t.jsonl", [{"pair": "p", "outcome": 1, "rater": "r"}] * 2),
         "bad_pairs": write_lines(tmp_path / "p.jsonl", [{"input": "q", "output_1": "a", "output_2": "b", "label": 3}]),
+        "empty_list": tmp_path / "empty.json",
         "twice_answered": write_answers(tmp_path / "d.jsonl", "x", [1, 1]),
         "elsewhere": write_answers(tmp_path / "e.jsonl", "x", [900]),
     }
+    files["empty_list"].write_text("[]")
     given: list[str] = []
     for word in words:
         given += write_data(tmp_path) if word == "DATA" else [word.format(**files)]
@@ -280,6 +314,18 @@ def test_position_bias_leaves_out_what_was_not_read() -> None:
     found = find_position_bias([[biased, unread, equal, fair], [fair, unread, equal, fair]])
     assert found is not None and (found.estimate, found.problems) == (0.625, 2)
     assert find_position_bias([[unread, equal]]) is None
+
+
+def test_an_interval_without_a_width_is_not_shown() -> None:
+    """Protects from false certainty: cells without a spread, and raters who always agree, show a reason, not equal ends."""
+    flat = mean_of_cells(np.full((1, 9), 0.5))
+    said = "50.0% (no interval: the cells show no spread, so the interval has no width and says nothing about other prompts)"
+    assert (percent(flat), number(flat)) == (said, said.replace("50.0%", "0.50"))
+    assert number(cohen_kappa(np.arange(4.0), np.arange(4.0))).startswith(
+        "1.00 (no interval: the raters agree on every pair"
+    )
+    assert percent(mean_of_cells(np.full((1, 1), 0.5))).startswith("50.0% (no interval: there is one prompt")
+    assert percent(share_interval(np.array([[0.0, 1.0, 1.0, 1.0]]))) == "75.0% [16.3, 97.9]"
 
 
 def test_a_pair_is_named_by_its_content() -> None:

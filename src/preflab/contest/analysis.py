@@ -57,6 +57,7 @@ def analyse_pair(judged: JudgedPairs, labels: Mapping[str, float], *, family: in
     better than a coin; then it decides nothing."""
     outcomes, unreadable = judged.outcomes, judged.unreadable
     rate = win_rate(outcomes, family=family)
+    correction = correct_pair(judged, labels, family=family)
     return ContestPair(
         first=judged.first,
         second=judged.second,
@@ -65,9 +66,9 @@ def analyse_pair(judged: JudgedPairs, labels: Mapping[str, float], *, family: in
         if_unreadable=unreadable_bounds(outcomes, unreadable),
         equal_answers=sum(each.first.text == each.second.text for row in judged.questions for each in row),
         position_bias=find_position_bias(judged.verdicts),
-        length=control_length(outcomes, judged.length_differences),
-        correction=correct_pair(judged, labels),
-        verdict=decide(rate) if can_judge else "not decided",
+        length=control_length(outcomes, judged.length_differences, family=family),
+        correction=correction,
+        verdict=decide_pair(rate, correction, can_judge=can_judge),
     )
 
 
@@ -80,6 +81,15 @@ def people_shares(verdicts: Sequence[Sequence[PairVerdict]]) -> dict[str, Interv
         for name, value in outcomes.items()
     }
     return {name: share_interval(table) for name, table in {**tables, "unreadable": 0 * tables["win"]}.items()}
+
+
+def decide_pair(rate: Interval, correction: Correction | None, *, can_judge: bool) -> ComparisonVerdict:
+    """Returns which contestant is preferred. A corrected win rate decides, because it holds however wrong the judge is. Without
+    it, the judge decides, unless labelled pairs or people's labels do not show that it is better than a coin."""
+    if correction is not None and correction.corrected is not None:
+        return decide(correction.corrected.rate)
+    trusted = can_judge and (correction is None or correction.agreement.beats_coin)
+    return decide(rate) if trusted else "not decided"
 
 
 def decide(rate: Interval) -> ComparisonVerdict:
@@ -101,7 +111,7 @@ def find_position_bias(verdicts: Sequence[Sequence[PairVerdict]]) -> Interval | 
     return position_bias(np.array(columns).reshape(-1, 2))
 
 
-def correct_pair(judged: JudgedPairs, labels: Mapping[str, float]) -> Correction | None:
+def correct_pair(judged: JudgedPairs, labels: Mapping[str, float], *, family: int) -> Correction | None:
     """Returns what the labels of these pairs say; None if there are none. With too few labels there is no corrected rate,
     but a reason. The contestants have one seed each."""
     names, verdicts = [question.pair for question in judged.questions[0]], judged.verdicts[0]
@@ -116,6 +126,6 @@ def correct_pair(judged: JudgedPairs, labels: Mapping[str, float]) -> Correction
         return Correction(agreement=agreement, reason=reason)
     return Correction(
         agreement=agreement,
-        corrected=correct_by_labels(people, outcomes[marked], outcomes[~marked]),
+        corrected=correct_by_labels(people, outcomes[marked], outcomes[~marked], family=family),
         by_error_rates=correct_by_error_rates(people, outcomes[marked], outcomes),
     )

@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from preflab.analysis.intervals import Floats
 from preflab.analysis.winrates.agreement import Agreement, measure_agreement
-from preflab.analysis.winrates.bradley_terry import bradley_terry
+from preflab.analysis.winrates.bradley_terry import ArmScores, bradley_terry
 from preflab.contest.analysis import JudgedPairs, analyse_pair
 from preflab.contest.answer_file import AnswersById
 from preflab.contest.answering import answers_at_hand, ask_answers, draw_answers, request_bodies
 from preflab.contest.contestant import Entrant
 from preflab.contest.labels import read_labelled_pairs, read_people
 from preflab.contest.provenance import check_training_data
-from preflab.contest.record import ContestResult
+from preflab.contest.record import ContestPair, ContestResult
 from preflab.contest.words import agreement_words
 from preflab.errors import UserError
 from preflab.evaluation.preference.base import PairVerdict, PreferenceJudge, PreferenceQuestion, name_pair
@@ -34,6 +35,9 @@ from preflab.testbeds.base import Testbed, TestbedSpec, require_testbed
 from preflab.types import Prompt
 
 Announce = Callable[[str], None]
+Ask = Callable[[Sequence[PreferenceQuestion]], list[PairVerdict]]
+BATCH = 8
+"""The number of pairs after which a local judge says how far it is."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +96,17 @@ def hold_contest(contest: Contest, say: Announce) -> HeldContest:
         judge = stack.enter_context(contest.judge.open_judge(replace(context, testbed=testbed), use))
         asked = ask_contestants(contest, testbed, judge, labelled, use, say)
         questions = asked.every
+        ask = make_asker(contest, judge, len(questions) + len(labelled), say)
         known = match_labels(labels, questions)
         estimate = judge.estimate([*labelled, *questions])
         judge.check_caps(estimate)
         count = f"{len(questions)} pairs and {len(labelled)} labelled pairs"
         orders = "" if contest.judge.judge.by == "reward" else " in both orders"
         say(f"{contest.judge.judge} judges {count}{orders}{words_of(estimate)}")
-        agreement = check_judge(judge, labelled, label_outcomes)
+        agreement = check_judge(ask, labelled, label_outcomes)
         if agreement is not None:
             say(agreement_words(agreement))
-        judged = [JudgedPairs(*names, row, judge_rows(judge, row)) for names, row in asked.rows.items()]
+        judged = [JudgedPairs(*names, rows, [ask(row) for row in rows]) for names, rows in asked.rows.items()]
     notes = [*unknown, *asked.notes]
     return HeldContest(analyse_contest(contest, asked.testbed, judged, known, agreement, notes), judged)
 
@@ -230,19 +235,32 @@ def words_of(estimate: CallEstimate) -> str:
     return f": {estimate.describe()}" if estimate.calls or estimate.cached else ""
 
 
-def check_judge(
-    judge: PreferenceJudge, labelled: Sequence[PreferenceQuestion], labels: Sequence[float]
-) -> Agreement | None:
+def make_asker(contest: Contest, judge: PreferenceJudge, total: int, say: Announce) -> Ask:
+    """Returns the function that asks the judge. A local judge takes seconds for a pair, so it is asked in batches, and after
+    each batch a line says how many of the `total` pairs are judged."""
+    if contest.judge.judge.by != "local":
+        return judge.compare
+    done = 0
+
+    def ask_in_batches(questions: Sequence[PreferenceQuestion]) -> list[PairVerdict]:
+        nonlocal done
+        verdicts: list[PairVerdict] = []
+        for start in range(0, len(questions), BATCH):
+            verdicts += judge.compare(questions[start : start + BATCH])
+            done += len(questions[start : start + BATCH])
+            say(f"{contest.judge.judge} has judged {done} of {total} pairs")
+        return verdicts
+
+    return ask_in_batches
+
+
+def check_judge(ask: Ask, labelled: Sequence[PreferenceQuestion], labels: Sequence[float]) -> Agreement | None:
     """Returns how well the judge agrees with labelled pairs; None without such pairs."""
     if not labelled:
         return None
-    verdicts = judge.compare(labelled)
+    verdicts = ask(labelled)
     unreadable = np.array([float(verdict.unreadable) for verdict in verdicts])
     return measure_agreement(np.array([verdict.outcome for verdict in verdicts]), np.array(labels), unreadable)
-
-
-def judge_rows(judge: PreferenceJudge, rows: Sequence[Sequence[PreferenceQuestion]]) -> list[list[PairVerdict]]:
-    return [judge.compare(row) for row in rows]
 
 
 def match_labels(labels: Mapping[str, float], questions: Sequence[PreferenceQuestion]) -> dict[str, float]:
@@ -273,6 +291,7 @@ def analyse_contest(
 ) -> ContestResult:
     """Returns the result of the judged pairs."""
     can_judge = agreement is None or agreement.beats_coin
+    pairs = tuple(analyse_pair(pair, labels, family=len(judged), can_judge=can_judge) for pair in judged)
     names = [contestant.name for contestant in contest.contestants]
     outcomes = {(pair.first, pair.second): pair.outcomes for pair in judged}
     seeds = max(table.shape[0] for table in outcomes.values())
@@ -285,11 +304,29 @@ def analyse_contest(
         prompts=len(judged[0].questions[0]),
         seeds=seeds,
         agreement=agreement,
-        pairs=tuple(analyse_pair(pair, labels, family=len(judged), can_judge=can_judge) for pair in judged),
-        scores=bradley_terry(names, every) if len(names) > 2 else None,
+        pairs=pairs,
+        scores=score_contestants(names, every, agreement, pairs) if len(names) > 2 else None,
         settings=dump_settings(contest),
         notes=tuple(notes),
     )
+
+
+def score_contestants(
+    names: Sequence[str],
+    outcomes: Mapping[tuple[str, str], Floats],
+    agreement: Agreement | None,
+    pairs: Sequence[ContestPair],
+) -> ArmScores:
+    """Returns the Bradley-Terry scores of the judge's outcomes. There are none if labelled pairs, or people's labels of a
+    pair of contestants, do not show that the judge is better than a coin."""
+    checks = {"the labelled pairs of --agreement": agreement}
+    for pair in pairs:
+        if pair.correction is not None:
+            checks[f"people's labels of {pair.first} against {pair.second}"] = pair.correction.agreement
+    failed = [name for name, check in checks.items() if check is not None and not check.beats_coin]
+    if failed:
+        return ArmScores({}, f"the judge is not clearly better than a coin on {failed[0]}, so it scores nothing")
+    return bradley_terry(names, outcomes)
 
 
 def dump_settings(contest: Contest) -> dict[str, Any]:

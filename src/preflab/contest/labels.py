@@ -108,7 +108,10 @@ def _read_any(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if content is None:
         yield from read_records(path)
         return
-    for number, row in enumerate(parse_json(content, f"{path} cannot be read"), start=1):
+    rows = parse_json(content, f"{path} cannot be read")
+    if not rows:
+        raise UserError(f"{path} is an empty list: it holds no labelled pair. Name a file with labelled pairs.")
+    for number, row in enumerate(rows, start=1):
         record = check_record(row, f"{path}, record {number}")
         if isinstance(record, UserError):
             raise record

@@ -22,7 +22,7 @@ class Correction(Record):
     corrected: Corrected | None = None
     """The win rate that prediction-powered inference gives; None for the `reason`."""
     by_error_rates: ByErrorRates | None = None
-    """The win rate by the judge's error rates on the labelled pairs: a sensitivity analysis."""
+    """The win rate by the judge's error rates on the labelled pairs, with a tie as half a win: a sensitivity analysis."""
     reason: str = ""
     """Why there is no corrected win rate."""
 
@@ -51,8 +51,9 @@ class ContestPair(Record):
     correction: Correction | None = None
     """What people's labels say; None without labels of this pair."""
     verdict: ComparisonVerdict
-    """Whether the judge prefers the first contestant: 'better' or 'worse' if the interval of `rate` is above or below one
-    half."""
+    """Whether the first contestant is preferred: 'better' or 'worse' if the interval of `rate` is above or below one half.
+    With a corrected win rate, its interval decides. If the judge is not shown to be better than a coin, and there is no
+    corrected win rate: 'not decided'."""
 
 
 class ContestResult(Record):

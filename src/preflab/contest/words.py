@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from preflab.analysis.record import Interval
 from preflab.analysis.winrates.agreement import Agreement
+from preflab.analysis.winrates.cells import has_no_width
+from preflab.analysis.winrates.position import describe_one_side
 from preflab.contest.record import ContestPair, ContestResult, Correction
 from preflab.rating import RatingSummary
 from preflab.rating.bounds import Bounded
@@ -14,6 +16,11 @@ from preflab.text import counted, one_line
 UNCHECKED = (
     "The judge was not checked on labelled pairs. A judge that is no better than a coin gives win rates too: check it with "
     "`--agreement FILE`."
+)
+
+TOGETHER = (
+    "; those of the win rates hold together, and so do those of the corrected and of the length-controlled win rates. All "
+    "other intervals hold one at a time"
 )
 
 
@@ -34,7 +41,7 @@ def _lines(result: ContestResult) -> Iterator[str]:
     yield (
         f"{result.prompts} prompts of `{result.testbed}`{seeds}. A tie counts as half a win. Brackets: 95% intervals"
         f"{' over seeds and prompts' if result.seeds > 1 else ' over prompts'}"
-        f"{'; those of the win rates hold together' if len(result.pairs) > 1 else ''}."
+        f"{TOGETHER if len(result.pairs) > 1 else ''}."
     )
     yield ""
     prefers = "judge prefers" if result.people is None else "raters prefer"
@@ -80,7 +87,9 @@ def _bounded(value: Bounded, scale: float = 1.0, unit: str = "") -> str:
 
 def agreement_words(agreement: Agreement) -> str:
     """Describes how well the judge agrees with labelled pairs, and whether it is better than a coin."""
-    coin = "better than a coin" if agreement.beats_coin else "NOT clearly better than a coin, so it decides nothing"
+    coin = (
+        "better than a coin" if agreement.beats_coin else "NOT clearly better than a coin, so it decides nothing itself"
+    )
     words = (
         f"Judge on {agreement.pairs} labelled pairs: accuracy {percent(agreement.accuracy)} ({coin}), kappa "
         f"{number(agreement.kappa)}, {agreement.ties:.0%} ties, {agreement.unreadable:.0%} unreadable"
@@ -94,7 +103,12 @@ def agreement_words(agreement: Agreement) -> str:
 def _row(pair: ContestPair) -> str:
     shares = " | ".join(f"{pair.shares[name].estimate:.0%}" for name in ("win", "tie", "loss", "unreadable"))
     prefers = {"better": _name(pair.first), "worse": _name(pair.second)}.get(pair.verdict, "not decided")
+    prefers += " (corrected)" if _is_corrected(pair) else ""
     return f"| {_name(pair.first)} | {_name(pair.second)} | {percent(pair.rate)} | {shares} | {prefers} |"
+
+
+def _is_corrected(pair: ContestPair) -> bool:
+    return pair.correction is not None and pair.correction.corrected is not None
 
 
 def _details(pair: ContestPair) -> Iterator[str]:
@@ -109,9 +123,12 @@ def _details(pair: ContestPair) -> Iterator[str]:
         yield f"equal answers: {pair.equal_answers} pairs; a model judge is not asked about them, they are ties"
     if pair.position_bias is not None:
         yield f"position bias: the answer shown first was chosen in {percent(pair.position_bias)} of the replies"
+        yield from filter(None, [describe_one_side(pair.position_bias)])
     yield _length_words(pair)
     if pair.correction is not None:
         yield from _correction_words(pair.correction)
+    if _is_corrected(pair):
+        yield "the corrected win rate decides who is preferred, not the judge's own"
     if pair.rate.reason:
         yield pair.rate.reason
 
@@ -132,12 +149,17 @@ def _correction_words(correction: Correction) -> Iterator[str]:
     yield (
         f"**corrected by {corrected.labels} labels of people: {percent(corrected.rate)}** (weight of the judge "
         f"{corrected.weight:.2f}; the labels alone: {percent(corrected.labels_alone)}). It is right only if the labelled "
-        "prompts were drawn at random"
+        f"prompts were drawn at random{_reason_words(corrected.rate)}"
     )
     if rates is not None and rates.rate is not None:
-        yield f"sensitivity analysis by error rates (Rogan and Gladen), pairs without a tie: {percent(rates.rate)}"
+        yield f"sensitivity analysis by error rates (Rogan and Gladen), a tie counts as half a win: {percent(rates.rate)}"
     elif rates is not None:
         yield f"no sensitivity analysis by error rates: {rates.reason}"
+
+
+def _reason_words(interval: Interval) -> str:
+    """Returns what limits an interval, to follow a sentence; '' if nothing is said."""
+    return f"; {interval.reason}" if interval.reason else ""
 
 
 def _scores(result: ContestResult) -> Iterator[str]:
@@ -153,19 +175,22 @@ def _scores(result: ContestResult) -> Iterator[str]:
 
 
 def percent(interval: Interval) -> str:
-    """Writes a share: '56.0% [46.1, 65.5]'."""
-    if interval.estimate is None:
-        return f"none ({interval.reason})"
-    ends = "" if interval.low is None or interval.high is None else f" [{interval.low:.1%}, {interval.high:.1%}]"
-    return f"{interval.estimate:.1%}{ends.replace('%', '')}"
+    """Writes a share: '56.0% [46.1, 65.5]'. Without an interval with a width, the reason stands there."""
+    return _estimate_words(interval, scale=100, digits=1, unit="%")
 
 
 def number(interval: Interval) -> str:
-    """Writes a number: '0.42 [0.31, 0.53]'."""
+    """Writes a number: '0.42 [0.31, 0.53]'. Without an interval with a width, the reason stands there."""
+    return _estimate_words(interval, scale=1, digits=2, unit="")
+
+
+def _estimate_words(interval: Interval, *, scale: float, digits: int, unit: str) -> str:
     if interval.estimate is None:
         return f"none ({interval.reason})"
-    ends = "" if interval.low is None or interval.high is None else f" [{interval.low:.2f}, {interval.high:.2f}]"
-    return f"{interval.estimate:.2f}{ends}"
+    estimate = f"{scale * interval.estimate:.{digits}f}{unit}"
+    if interval.low is None or interval.high is None or has_no_width(interval):
+        return f"{estimate} (no interval: {interval.reason})" if interval.reason else estimate
+    return f"{estimate} [{scale * interval.low:.{digits}f}, {scale * interval.high:.{digits}f}]"
 
 
 def _name(text: str) -> str:

@@ -105,5 +105,8 @@ def test_a_study_with_a_judge(server: FaultServer, tmp_path: Path, capfd: pytest
     (pair,) = read_results(tmp_path / "out/results.json").pairwise
     assert (pair.win_rate.seeds, pair.win_rate.problems) == (2, 5)
     assert len(pair.notes) >= 2
+    assert "A study does not check its judge on labelled pairs" in pair.notes[-1]
+    assert pair.notes[-1].endswith("preflab winrate A B --judge openai:m --agreement FILE.")
+    assert pair.notes[-1] in (tmp_path / "out" / "report.md").read_text()
     for name in ("report.md", "report.html"):
         assert pair.notes[0] in (tmp_path / "out" / name).read_text()

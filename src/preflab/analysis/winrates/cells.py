@@ -41,6 +41,13 @@ def cell_interval(estimate: float, influence: Floats, *, family: float = 1.0) ->
     return known.model_copy(update={**ends, "se": float(error), "df": df, "reason": reason})
 
 
+def has_no_width(interval: Interval) -> bool:
+    """Returns True if the interval's ends are equal, up to rounding."""
+    if interval.estimate is None or interval.low is None or interval.high is None:
+        return False
+    return interval.high - interval.low <= 2 * ROUNDING * max(1.0, abs(interval.estimate))
+
+
 def mean_of_cells(table: Floats, *, family: float = 1.0) -> Interval:
     """Returns the mean of a table [S, P] with its interval."""
     return cell_interval(float(table.mean()), table, family=family)

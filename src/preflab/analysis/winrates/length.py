@@ -38,9 +38,10 @@ class LengthControl:
     reason: str = ""
 
 
-def control_length(outcomes: Floats, differences: Floats) -> LengthControl:
+def control_length(outcomes: Floats, differences: Floats, *, family: float = 1.0) -> LengthControl:
     """Fits the model to tables [S, P] of outcomes and of length differences, and returns the rate. A length difference
-    is the first answer's length minus the second's."""
+    is the first answer's length minus the second's. `family`: the number of length-controlled win rates whose intervals must
+    hold simultaneously."""
     mean = float(differences.mean())
     spread = float(differences.std())
     if spread == 0:
@@ -53,7 +54,7 @@ def control_length(outcomes: Floats, differences: Floats) -> LengthControl:
     rate = float(expit(coefficients[0]))
     on_rate = rate * (1 - rate) * influence[:, 0].reshape(outcomes.shape)
     return LengthControl(
-        cell_interval(rate, on_rate).within(0.0, 1.0),
+        cell_interval(rate, on_rate, family=family).within(0.0, 1.0),
         cell_interval(float(coefficients[1]), influence[:, 1].reshape(outcomes.shape)),
         mean,
     )

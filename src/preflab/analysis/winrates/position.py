@@ -7,6 +7,9 @@ from preflab.analysis.intervals import Floats
 from preflab.analysis.record import Interval
 from preflab.analysis.winrates.shares import share_interval
 
+ONE_SIDED = 0.9
+"""If the answer in one place is chosen in this share of the replies or more, the judge is called one-sided."""
+
 
 def position_bias(chose_first_shown: Floats) -> Interval | None:
     """Returns the share of choices for the answer that was shown first, over both orders of each pair. Without a bias it
@@ -20,3 +23,14 @@ def position_bias(chose_first_shown: Floats) -> Interval | None:
     if not len(chose_first_shown):
         return None
     return share_interval(chose_first_shown.mean(axis=1)[None, :])
+
+
+def describe_one_side(bias: Interval) -> str:
+    """Returns the sentence about a judge that chooses one place in nearly all replies; '' about any other judge."""
+    if bias.estimate is None or 1 - ONE_SIDED < bias.estimate < ONE_SIDED:
+        return ""
+    place = "first" if bias.estimate >= ONE_SIDED else "second"
+    return (
+        f"The judge chooses the answer shown {place} in nearly all replies that can be read. It judges the place, not the "
+        "answers, so its ties are no ties. Use another judge or another template."
+    )

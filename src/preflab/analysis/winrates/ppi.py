@@ -9,9 +9,17 @@ judge's outcome f. F is the mean of f over the u judged prompts without a label.
 The estimate is unbiased for every fixed lambda, however often the judge is wrong. The best lambda is cov(Y, f) / ((1 +
 n/u) var f). For a perfect judge, this is near 1/(1 + n/u). For a useless judge, it is 0, and the estimate is the mean
 of the labels. lambda is estimated from the labels by cross-fitting: the lambda of a label comes from the other folds.
-The interval is Student's with n - 1 degrees of freedom.
 
-Source: Angelopoulos, Duchi & Zrnic, PPI++ (2023); cross-fitting: Zrnic & Candès (2024).
+The interval is Wilson's, with Student's quantile for n - 1 degrees of freedom, for the effective number of labels
+
+    n_eff = m (1 - m) / (variance + lambda^2 / n^2),    m: the mean of the labels.
+
+This is the number of labels without a judge that would be as precise. The term lambda^2 / n^2 stands for one more label on
+which the judge and people differ: if they differ on few labels, or on none, the variance is underestimated. If all labels
+are equal, the judge cannot be weighed. The interval is then that of the labels alone (Clopper & Pearson 1934).
+
+Source: Angelopoulos, Duchi & Zrnic, PPI++ (2023); cross-fitting: Zrnic & Candès (2024); effective number: Korn & Graubard
+(1998).
 """
 
 from __future__ import annotations
@@ -25,11 +33,13 @@ from preflab.analysis.intervals import Floats
 from preflab.analysis.record import Interval
 from preflab.analysis.spread import ROUNDING
 from preflab.analysis.statistics import ALPHA
+from preflab.analysis.winrates.shares import wilson_ends
 
 FOLDS = 10
 FEWEST = 50
 """The smallest number of labels with which a win rate is corrected. docs/statistics.md says what happens with fewer
 labels."""
+ALL_EQUAL = "all labels are equal, so the interval is that of the labels alone, without the judge"
 
 
 @dataclass(frozen=True)
@@ -43,12 +53,13 @@ class Corrected:
     labels_alone: Interval
 
 
-def correct_by_labels(labels: Floats, judged: Floats, unlabelled: Floats) -> Corrected:
+def correct_by_labels(labels: Floats, judged: Floats, unlabelled: Floats, *, family: float = 1.0) -> Corrected:
     """Returns the corrected win rate. `labels` [n]: outcomes by people. `judged` [n]: the judge's outcomes of the same
     prompts. `unlabelled` [u]: the judge's outcomes of the prompts without a label. Needs n >= 2. The folds follow the
-    order of the labels. This order must be random, or must not depend on the outcomes."""
+    order of the labels. This order must be random, or must not depend on the outcomes. `family`:
+    the number of corrected win rates whose intervals must hold simultaneously."""
     count = len(labels)
-    alone = _interval(float(labels.mean()), float(labels.var(ddof=1)) / count, count)
+    alone = _bound(labels, float(labels.mean()), float(labels.var(ddof=1)) / count, every=count, family=family)
     if len(unlabelled) < 2:
         return Corrected(alone, count, 0.0, alone)
     centre = float(unlabelled.mean())
@@ -56,7 +67,9 @@ def correct_by_labels(labels: Floats, judged: Floats, unlabelled: Floats) -> Cor
     rectified = labels - weights * (judged - centre)
     weight = float(weights.mean())
     variance = float(rectified.var(ddof=1)) / count + weight**2 * float(unlabelled.var(ddof=1)) / len(unlabelled)
-    return Corrected(_interval(float(rectified.mean()), variance, count), count, weight, alone)
+    smoothed = variance + weight**2 / count**2
+    rate = _bound(labels, float(rectified.mean()), smoothed, every=count + len(unlabelled), family=family)
+    return Corrected(rate, count, weight, alone)
 
 
 def cross_fit(labels: Floats, judged: Floats, unlabelled: int) -> Floats:
@@ -77,9 +90,24 @@ def cross_fit(labels: Floats, judged: Floats, unlabelled: int) -> Floats:
     return np.clip(best, 0.0, 1.0)[folds]
 
 
-def _interval(estimate: float, variance: float, count: int) -> Interval:
-    error = float(np.sqrt(variance))
-    width = float(stats.t.isf(ALPHA / 2, count - 1)) * error
-    reason = "all labels agree, so the interval has no width" if width == 0 else ""
-    low, high = max(0.0, estimate - width), min(1.0, estimate + width)
-    return Interval(estimate=estimate, low=low, high=high, se=error, df=count - 1, problems=count, reason=reason)
+def _bound(labels: Floats, estimate: float, variance: float, *, every: int, family: float) -> Interval:
+    """Returns the interval of an estimate with this variance. The effective number of labels is at least their number, and
+    at most what labels of all `every` pairs would give."""
+    count, mean, spread = len(labels), float(labels.mean()), float(labels.var(ddof=1))
+    share = min(1.0, max(0.0, estimate))
+    known = Interval(estimate=share, se=float(np.sqrt(variance)), df=count - 1, problems=count)
+    if spread < ROUNDING:
+        low, high = exact_ends(mean, count, ALPHA / family)
+        return known.model_copy(update={"low": low, "high": high, "reason": ALL_EQUAL})
+    most = every * mean * (1 - mean) / spread
+    size = min(most, max(count, mean * (1 - mean) / variance))
+    low, high = wilson_ends(share, size, ALPHA / family, df=count - 1)
+    return known.model_copy(update={"low": low, "high": high})
+
+
+def exact_ends(share: float, count: int, alpha: float) -> tuple[float, float]:
+    """Returns the ends of Clopper and Pearson's interval of a share among `count` values, at level 1 - alpha."""
+    wins = share * count
+    low = float(stats.beta.ppf(alpha / 2, wins, count - wins + 1)) if share > 0 else 0.0
+    high = float(stats.beta.ppf(1 - alpha / 2, wins + 1, count - wins)) if share < 1 else 1.0
+    return low, high

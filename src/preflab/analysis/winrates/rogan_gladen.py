@@ -1,10 +1,14 @@
 """Corrects a win rate by the judge's error rates (Rogan & Gladen). This is a sensitivity analysis beside `ppi`. Does
 not import torch.
 
-With the judge's mean outcome q, its sensitivity a (mean outcome where people prefer the first answer) and specificity b (1
-minus its mean outcome where they prefer the second), the win rate among pairs with a winner is (q + b - 1) / (a + b - 1).
-This formula assumes that the error rates are the same on every prompt; `ppi` does not assume this. Labels that are ties
-are left out.
+The judge has a mean outcome q over all pairs. On labelled pairs it has the sensitivity a (mean outcome where people prefer
+the first answer), the specificity b (1 minus its mean outcome where they prefer the second) and the mean outcome c where
+people see a tie. People see a tie in a share t of the labelled pairs. Then q = (1 - t) (p a + (1 - p) (1 - b)) + t c, with the
+win rate p among the pairs with a winner, and the win rate in which a tie is half a win is
+
+    rate = (1 - t) p + t / 2 = (q - t c + (1 - t) (b - 1)) / (a + b - 1) + t / 2.
+
+This formula assumes that a, b and c are the same on every prompt; `ppi` does not assume this.
 
 Source: Rogan & Gladen, American Journal of Epidemiology 107 (1978); the variance comes from the delta method.
 """
@@ -24,9 +28,9 @@ from preflab.analysis.winrates.shares import wilson_ends
 
 @dataclass(frozen=True)
 class ByErrorRates:
-    """rate: the win rate by the error rates, or None. reason: why rate is None, or ''. youden: sensitivity +
-    specificity - 1, with its confidence interval. youden is None if the labels have too few pairs that the first answer
-    won, or too few that the second answer won."""
+    """rate: the win rate by the error rates (a tie is half a win), or None. reason: why rate is None, or ''. youden:
+    sensitivity + specificity - 1, with its confidence interval. youden is None if the labels have too few pairs that the
+    first answer won, or too few that the second answer won."""
 
     rate: Interval | None
     youden: Interval | None
@@ -51,17 +55,28 @@ def correct_by_error_rates(labels: Floats, judged: Floats, outcomes: Floats) -> 
     if youden.low is None or youden.low <= 0:
         reason = "sensitivity + specificity - 1 is not clearly above 0"
         return ByErrorRates(None, youden, a, b, reason)
-    q, gain = float(outcomes.mean()), a + b - 1
-    rate = (q + b - 1) / gain
+    tied = judged[labels == 0.5]
+    t, gain = len(tied) / len(labels), a + b - 1
+    c = float(tied.mean()) if len(tied) else 0.5
+    q = float(outcomes.mean())
+    rate = (q - t * c + (1 - t) * (b - 1)) / gain + t / 2
+    wins = rate - t / 2
     variance = (
         float(outcomes.var(ddof=1)) / len(outcomes)
-        + rate**2 * float(won.var(ddof=1)) / len(won)
-        + (1 - rate) ** 2 * float(lost.var(ddof=1)) / len(lost)
+        + wins**2 * float(won.var(ddof=1)) / len(won)
+        + (1 - t - wins) ** 2 * float(lost.var(ddof=1)) / len(lost)
+        + t**2 * _variance_of_mean(tied)
+        + (gain / 2 + 1 - b - c) ** 2 * t * (1 - t) / len(labels)
     ) / gain**2
     width = float(stats.norm.isf(ALPHA / 2)) * float(np.sqrt(variance))
     cut = [min(1.0, max(0.0, value)) for value in (rate, rate - width, rate + width)]
     interval = Interval(estimate=cut[0], low=cut[1], high=cut[2], se=float(np.sqrt(variance)), problems=len(outcomes))
     return ByErrorRates(interval, youden, a, b)
+
+
+def _variance_of_mean(values: Floats) -> float:
+    """Returns the variance of the mean of values in [0, 1]; of fewer than two, the largest that is possible."""
+    return float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.25
 
 
 def _youden(a: float, won: int, b: float, lost: int) -> Interval:

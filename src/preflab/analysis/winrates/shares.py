@@ -8,7 +8,9 @@ from scipy import stats
 from preflab.analysis.intervals import Floats
 from preflab.analysis.record import Interval
 from preflab.analysis.statistics import ALPHA
-from preflab.analysis.winrates.cells import ONE_SEED, mean_of_cells
+from preflab.analysis.winrates.cells import ONE_SEED, has_no_width, mean_of_cells
+
+SEEDS_AGREE = "all cells are equal, so the interval is over prompts and says nothing about other training runs"
 
 
 def win_rate(outcomes: Floats, *, family: float = 1.0) -> Interval:
@@ -38,23 +40,25 @@ def share_interval(table: Floats, *, family: float = 1.0) -> Interval:
     """Returns the mean of a table [S, P] of values in [0, 1]. With one seed, the interval is Wilson's. It has a width
     even if the mean is 0 or 1. If some values lie between 0 and 1, it is wider than necessary, because their variance
     is smaller than the variance of a share. With several seeds, the interval is computed as for the mean of the cells,
-    and cut at 0 and 1.
+    and cut at 0 and 1. If the cells show no spread, it is Wilson's over the prompts.
 
     Source: Wilson, Journal of the American Statistical Association 22 (1927).
     """
     seeds, prompts = table.shape
     if seeds > 1:
-        return mean_of_cells(table, family=family).within(0.0, 1.0)
+        crossed = mean_of_cells(table, family=family).within(0.0, 1.0)
+        if not has_no_width(crossed):
+            return crossed
     low, high = wilson_ends(float(table.mean()), prompts, ALPHA / family)
-    reason = ONE_SEED
-    return Interval(estimate=float(table.mean()), low=low, high=high, seeds=1, problems=prompts, reason=reason)
+    reason = ONE_SEED if seeds == 1 else SEEDS_AGREE
+    return Interval(estimate=float(table.mean()), low=low, high=high, seeds=seeds, problems=prompts, reason=reason)
 
 
-def wilson_ends(share: float, count: float, alpha: float = ALPHA) -> tuple[float, float]:
+def wilson_ends(share: float, count: float, alpha: float = ALPHA, *, df: float | None = None) -> tuple[float, float]:
     """Returns the ends of Wilson's interval of a share among `count` independent values, at level 1 - alpha. Uses
-    Student's quantile with count - 1 degrees of freedom instead of the normal quantile. The difference matters for
+    Student's quantile with `df` (count - 1) degrees of freedom instead of the normal quantile. The difference matters for
     small counts."""
-    z = float(stats.t.isf(alpha / 2, max(count - 1, 1)))
+    z = float(stats.t.isf(alpha / 2, max(count - 1, 1) if df is None else df))
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     width = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     return float(max(0.0, middle - width)), float(min(1.0, middle + width))

@@ -9,7 +9,8 @@ table of docs/statistics.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,26 +81,42 @@ def count_covered(study: JudgedStudy, estimator: Estimator, count: int, seed: in
     return covered, width / count
 
 
-def print_table(count: int = 20_000) -> None:
-    """Prints the coverage and the half width of each estimator. This takes some minutes."""
+JUDGES = {
+    "20% wrong": (0.2, 0.0),
+    "20% wrong, 20% for the first": (0.2, 0.2),
+    "a coin": (0.5, 0.0),
+    "perfect": (0.0, 0.0),
+}
+"""For each judge of the table, how often it is wrong and its bias."""
+
+
+def list_studies() -> Iterator[tuple[str, JudgedStudy]]:
+    """Yields the rows of the table, each with the words for its judge: win rates near one half, and win rates near 1."""
+    near_one_half = ((100, 20), (100, 50), (500, 20), (500, 50), (500, 100))
+    for words, (wrong, bias) in JUDGES.items():
+        for prompts, labels in near_one_half:
+            yield words, JudgedStudy(prompts, labels, wrong=wrong, bias=bias)
+    near_one = ((100, 50), (500, 50), (500, 100))
+    for rate in (0.9, 0.97):
+        for words, (wrong, bias) in {"5% wrong": (0.05, 0.0), **JUDGES}.items():
+            for prompts, labels in near_one:
+                yield words, JudgedStudy(prompts, labels, rate=rate, ties=0.0, wrong=wrong, bias=bias)
+
+
+def print_table(count: int) -> None:
+    """Prints the coverage and the half width of each estimator. With 20,000 studies a cell this takes some minutes."""
     error = 2 * np.sqrt(0.95 * 0.05 / count)
     print(
         f"Coverage of nominal .95 intervals, {count} studies a cell, Monte Carlo error +-{error:.3f}; half widths in brackets"
     )
-    print("| judge | prompts | labels | corrected | labels alone | judge alone |\n|---|--:|--:|---|---|---|")
-    judges = (
-        ("20% wrong", 0.2, 0.0),
-        ("20% wrong, 20% for the first", 0.2, 0.2),
-        ("a coin", 0.5, 0.0),
-        ("perfect", 0.0, 0.0),
+    print(
+        "| true rate | judge | prompts | labels | corrected | labels alone | judge alone |\n|--:|---|--:|--:|---|---|---|"
     )
-    for words, wrong, bias in judges:
-        for prompts, labels in ((100, 20), (100, 50), (500, 20), (500, 50), (500, 100)):
-            study = JudgedStudy(prompts, labels, wrong=wrong, bias=bias)
-            rows = [count_covered(study, each, count) for each in (corrected, labels_alone, uncorrected)]
-            cells = "".join(f" {covered / count:.3f} ({width:.3f}) |" for covered, width in rows)
-            print(f"| {words} | {prompts} | {labels} |{cells}", flush=True)
+    for words, study in list_studies():
+        rows = [count_covered(study, each, count) for each in (corrected, labels_alone, uncorrected)]
+        cells = "".join(f" {covered / count:.3f} ({width:.3f}) |" for covered, width in rows)
+        print(f"| {study.truth:.2f} | {words} | {study.prompts} | {study.labels} |{cells}", flush=True)
 
 
 if __name__ == "__main__":
-    print_table()
+    print_table(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000)

@@ -12,6 +12,8 @@ from preflab.errors import UserError, nearest
 from preflab.evaluation.preference.base import PreferenceJudge
 from preflab.evaluation.preference.endpoint import Endpoint, EndpointSettings, EndpointUse
 from preflab.evaluation.preference.template import LETTER_TEMPLATE, SENTENCE_TEMPLATE, read_template
+from preflab.models.spec import HUB_NAME
+from preflab.paths import user_path
 from preflab.spec import Context, HoldsModels, Spec
 
 JUDGE_KINDS = ("openai", "local", "reward")
@@ -102,6 +104,7 @@ class JudgeSettings(HoldsModels):
 
             if self.template:
                 raise UserError("A reward model scores each answer alone and reads no template. Remove the template.")
+            refuse_no_reward_model(self.judge.model)
             with Learned(path=self.judge.model).open(context) as reward:
                 yield ScoreJudge(OpenByReward(reward, self.margin))
 
@@ -113,3 +116,12 @@ class JudgeSettings(HoldsModels):
         template = read_template(self.template_name)
         lm = load_model(ModelSpec(name=self.judge.model), seed=0, device=context.device, date=context.date)
         return LetterJudge(lm, template)
+
+
+def refuse_no_reward_model(name: str) -> None:
+    """Raises `UserError` if a name is neither a path nor a name on the hub, such as that of a language model."""
+    if not user_path(name).exists() and not HUB_NAME.fullmatch(name):
+        raise UserError(
+            f"There is no reward model {name!r}: it is neither a directory nor a name on the hub (owner/name). `preflab train "
+            f"rm` trains one. If {name!r} is a language model, write local:{name}."
+        )
