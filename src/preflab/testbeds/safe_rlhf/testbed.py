@@ -16,7 +16,7 @@ from preflab.data.files import list_splits, part_split, read_source
 from preflab.data.lines import PlacedRecord, require_records
 from preflab.data.row import DialogueRow
 from preflab.data.safety import SafetyRecord
-from preflab.data.safety_rule import SafetyFilter, SafetyRule
+from preflab.data.safety_rule import SafetyFilter, SafetyRule, find_order
 from preflab.errors import UserError
 from preflab.spec import Context
 from preflab.testbeds.base import SPLITS
@@ -61,7 +61,8 @@ class SafeRLHF(ThreeParts):
                 safe[split] += [Demonstration(row.prompt, answer) for answer in list_safe(record)]
         refuse_empty_splits(rows, self.data, f"{len(records)} records")
         identity = {"source": self.data, "rule": self.rule, "filters": list(self.filters)}
-        yield SafeDialogues("safe_rlhf", rows, safe, part=self.part, identity=identity, notes=notes)
+        order = find_order(self.rule, self.filters)
+        yield SafeDialogues(rows, safe, part=self.part, identity=identity, notes=notes, ordered_by=order)
 
     def locate(self, prompt: Prompt) -> str:
         """Reads the records again, and returns the file and line of a prompt."""
@@ -129,15 +130,16 @@ class SafeDialogues(Dialogues):
 
     def __init__(
         self,
-        name: str,
         rows: Mapping[Split, Sequence[DialogueRow]],
         safe: Mapping[Split, Sequence[Demonstration]],
         *,
         part: str,
         identity: Mapping[str, Any],
         notes: Sequence[str] = (),
+        ordered_by: SafetyRule,
     ) -> None:
-        super().__init__(name, rows, part=part, identity=identity, notes=notes)
+        super().__init__("safe_rlhf", rows, part=part, identity=identity, notes=notes)
+        self.ordered_by = ordered_by
         self._safe = safe
 
     def demonstrations(self, split: Split) -> Sequence[Demonstration]:
