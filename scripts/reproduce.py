@@ -65,7 +65,10 @@ def named_tables(name: str) -> list[str]:
 
 
 def write_section(table: Mapping[str, Any]) -> str:
-    lines = [f"## {table['table']}: {table['title']}", "", "| row | column | study | arm | measure | split |"]
+    lines = [f"## {table['table']}: {table['title']}", ""]
+    if "note" in table:
+        lines += [table["note"], ""]
+    lines.append("| row | column | study | arm | measure | split |")
     lines.append("|---|---|---|---|---|---|")
     for part in table["parts"]:
         for cell in cells_of(part):

@@ -55,6 +55,43 @@ def test_every_preset_reads() -> None:
     assert load_study("hh-smollm2") == load_study("hh")  # its old name
 
 
+TRAINING_PROMPTS = {"hh": 169_352, "hh-ablation": 169_352, "hh-beta": 169_352, "hh-coverage": 169_352}
+TRAINING_PROMPTS |= {"saferlhf": 44_600, "saferlhf-models": 44_600, "saferlhf-filters": 44_600}
+
+
+@pytest.mark.parametrize("name", TRAINING_PROMPTS)
+def test_ppo_makes_five_epochs_of_the_prompts_of_part_a(name: str) -> None:
+    """Protects the paper's 5 epochs on dialogue: more of them would give PPO more training than the paper's. helpful-base, on
+    which the arm ppo-part trains, has 46,189 of the pairs."""
+    spec = load_study(name, "paper")
+    ppo = {arm: each.method for arm, each in spec.arms.items() if each.method and each.method.kind_name == "ppo"}
+    assert ppo
+    for arm, method in ppo.items():
+        prompts = 0.5 * 0.9 * (46_189 if arm == "ppo-part" else TRAINING_PROMPTS[name])
+        assert method.steps * method.rollouts / prompts == pytest.approx(5, rel=0.005)
+
+
+def test_equal_rows_of_the_papers_tables_are_equal_arms() -> None:
+    """Protects Tables 2, 6 and 13, which share rows with the same figures: the arms have one start, one set of pairs, one
+    reward model and one method."""
+    table2, table6, table13 = (
+        load_study(name, "paper") for name in ("saferlhf", "saferlhf-models", "saferlhf-filters")
+    )
+
+    def described(spec: Study, arm: str) -> list[object]:
+        """What an arm is trained with, with the stages it names written out, whatever their names."""
+        job = spec.arms[arm]
+        stages = [spec.stages[name] for name in all_stages_needed(spec, job)]
+        return [(each.method, each.testbed or spec.testbed) for each in (*stages, job)]
+
+    assert described(table6, "dpo-first") == described(table2, "dpo-safe-both-filters")
+    assert described(table6, "dpo-iter-first") == described(table2, "dpo-iter-4")
+    assert described(table6, "ppo-first") == described(table2, "ppo")
+    ours, theirs = described(table13, "ppo-none"), described(table2, "ppo")
+    assert [kind.kind_name for kind, _ in ours] == [kind.kind_name for kind, _ in theirs]  # type: ignore[misc]
+    assert ours[-1][1] == theirs[-1][1] and table13.arms["ppo-none"].init == "stage:sft"  # type: ignore[index]
+
+
 def test_every_size_of_every_preset_loads_under_a_name_of_its_own() -> None:
     """Protects both sizes: one directory cannot hold two of them, and what is said of the small is not said of the large."""
     offered = [(name, size) for name in preset_names() for size in study_data(name).get("sizes") or {}]
