@@ -53,6 +53,7 @@ def test_every_preset_reads() -> None:
         assert load_study(name).arms
     assert load_study("hh", "paper").arms["ppo"].method.rollouts == 512
     assert load_study("hh-smollm2") == load_study("hh")  # its old name
+    assert load_study("saferlhf-iter") == load_study("saferlhf")  # it is a part of it
 
 
 TRAINING_PROMPTS = {"hh": 169_352, "hh-ablation": 169_352, "hh-beta": 169_352, "hh-coverage": 169_352}
@@ -162,6 +163,18 @@ def test_the_data_of_another_testbed_stay() -> None:
     assert study.testbed.data == study.stages["evaluator"].testbed.data == "b"
     for name in ("alpaca", "answers", "code"):
         assert study.stages[name].testbed == TESTBEDS.parse(testbeds[name])
+
+
+def test_data_of_a_stage_from_the_command_line() -> None:
+    """Protects `saferlhf` on local files: Alpaca's file is named apart from SafeRLHF's, and both base models read it."""
+    study = (
+        load_study("saferlhf-models", "smoke").with_testbed(data="pku").with_stage_data("sft-alpaca-first", "a.json")
+    )
+    assert study.testbed.data == study.stages["harm"].testbed.data == study.arms["dpo-first"].testbed.data == "pku"
+    assert study.stages["sft-alpaca-first"].testbed.data == study.stages["sft-alpaca-second"].testbed.data == "a.json"
+    for stage, words in (("harm", "has no data of its own"), ("rm-first", "no data of its own"), ("ghost", "no stage")):
+        with pytest.raises(UserError, match=words):
+            study.with_stage_data(stage, "b")
 
 
 def test_stages_run_once_per_seed_and_only_where_used() -> None:

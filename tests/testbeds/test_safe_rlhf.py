@@ -203,6 +203,17 @@ def test_an_order_by_safety_says_nothing_else(tmp_path: Path) -> None:
             pass
 
 
+def test_a_folder_of_several_forms_says_what_to_name(tmp_path: Path) -> None:
+    """Protects whoever names the whole folder: the message says which file has both labels."""
+    write(tmp_path / "official_rows.jsonl", ROWS)
+    write(tmp_path / "safety_pairs.jsonl", [{"prompt": "Q", "response": ["safe", "less"]}])
+    with (
+        pytest.raises(UserError, match=r"or name other data, such as `.*#official_rows`\."),
+        spec(tmp_path).open(Context()),
+    ):
+        pass
+
+
 def test_safe_answers_alone(tmp_path: Path) -> None:
     """Protects SFT(Safe) from a file of safe answers: demonstrations and prompts, no pairs, and no filter of nothing."""
     data = write(tmp_path / "safe.jsonl", [{"prompt": f"Question {n}?", "response": f"{n}"} for n in range(100)])

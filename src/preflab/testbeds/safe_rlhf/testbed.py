@@ -104,13 +104,26 @@ class SafeRLHF(ThreeParts):
         if self.rule != "safety":
             raise UserError(
                 f"{where}: this pair says only which response is safer. The rule `{self.rule}` needs records with both "
-                "labels (`better_response_id`, `safer_response_id`). Set `rule: safety`, or name other data."
+                "labels (`better_response_id`, `safer_response_id`). Set `rule: safety`, or name other "
+                f"data{self._suggest_data()}."
             )
         if self.filters:
             raise UserError(
                 f"{where}: {self._explain_filters()}, but this pair says only which response is safer. Leave out `filters`, or "
                 "name data with these labels."
             )
+
+    def _suggest_data(self) -> str:
+        """Returns which part of the source to name instead, in words: a split whose first record has both labels; '' if
+        there is none."""
+        name, chosen = part_split(self.data)
+        splits = [] if chosen else list_splits(name)
+        labelled = [split for split in splits if split and self._has_both_labels(name, split)]
+        return f", such as `{name}#{labelled[0]}`" if labelled else ""
+
+    def _has_both_labels(self, name: str, split: str) -> bool:
+        first = next(require_records(read_source(name, split=split, rows=1)), None)
+        return first is not None and "response_0" in first[1]
 
     def _explain_filters(self) -> str:
         return (
