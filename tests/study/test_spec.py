@@ -93,6 +93,17 @@ def test_equal_rows_of_the_papers_tables_are_equal_arms() -> None:
     assert ours[-1][1] == theirs[-1][1] and table13.arms["ppo-none"].init == "stage:sft"  # type: ignore[index]
 
 
+def test_the_claims_of_the_papers_tables() -> None:
+    """Protects what the studies ask: each has claims where the paper states some, and a question about two losses is decided
+    by their difference."""
+    asked = {name: [claim.name for claim in load_study(name).claims] for name in preset_names()}
+    for name in ("hh-ablation", "code-ablation", "code-contests-ablation"):
+        assert asked[name] == [f"C6 ({part})" for part in ("advantage normalisation", "large batch", "reference EMA")]
+    assert len(asked["saferlhf-models"]) == 4 and len(asked["saferlhf-filters"]) == 2
+    losses = next(claim for claim in load_study("hh-coverage").claims if claim.part == "more than PPO")
+    assert losses.contrast == {"dpo-all": 1, "dpo-part": -1, "ppo-all": -1, "ppo-part": 1}
+
+
 @pytest.mark.parametrize("name", TRAINING_PROMPTS)
 def test_the_papers_own_evaluators_are_a_size(name: str) -> None:
     """Protects figures that are compared with the paper's: the size differs from `paper` in its evaluator alone, dHelp is
