@@ -1,7 +1,7 @@
 """Maps each cell of the paper's tables and figures to a study, an arm, a measure and a split, and writes docs/reproduce.md.
 
 `.venv/bin/python scripts/reproduce.py > docs/reproduce.md` writes it again; a test compares the two. The map is in
-`scripts/reproduce.yaml`. The script opens each preset at the paper's size, and exits with 1 if a cell names an arm, a
+`scripts/reproduce.yaml`. The script opens each preset at a size of the paper, and exits with 1 if a cell names an arm, a
 measure or a split that the preset does not have.
 """
 
@@ -27,9 +27,11 @@ INTRODUCTION = """\
 # Reproduce the paper
 
 Each cell of the paper's tables and figures is measured by one arm of a study that comes with preflab. This page says
-which. `preflab study STUDY --size paper` runs a study; its report shows the measure for each arm, with intervals. Where a
-column compares two policies, or a policy with the data, the study compares them by its evaluator (`pairwise`), and
-`preflab winrate` asks a model or people. Figures of other systems are quoted in the
+which: put `preflab study` before what stands in the column "study". The report shows the measure for each arm, with
+intervals. The size `paper` measures with evaluators that it trains itself, `paper-evaluator` with the paper's own; the report
+of each says so. Where a column compares two policies, or a policy with the data, the study compares them by its evaluator
+(`pairwise`), and `preflab winrate` asks a model or people. `seed-0` stands for each seed: name the models of all seeds,
+separated by commas. Figures of other systems are quoted in the
 reports, and preflab does not measure them. The paper's table numbers for dialogue (4 and 5) follow the order of its text.
 
 `scripts/reproduce.py` writes this page from `scripts/reproduce.yaml`. It opens every study and fails if a cell names an
@@ -66,7 +68,10 @@ def named_tables(name: str) -> list[str]:
 
 
 def write_section(table: Mapping[str, Any]) -> str:
-    lines = [f"## {table['table']}: {table['title']}", "", "| row | column | study | arm | measure | split |"]
+    lines = [f"## {table['table']}: {table['title']}", ""]
+    if "note" in table:
+        lines += [table["note"], ""]
+    lines.append("| row | column | study | arm | measure | split |")
     lines.append("|---|---|---|---|---|---|")
     for part in table["parts"]:
         for cell in cells_of(part):
@@ -95,18 +100,24 @@ def rows_of(part: Mapping[str, Any]) -> Mapping[str, str]:
 
 def measured_cell(row: str, column: str, part: Mapping[str, Any], arm: str, settings: Mapping[str, Any]) -> CellSource:
     """Returns a cell that an arm measures. Raises `UserError` if the study has no such arm, measure, level or split."""
-    study, place = open_paper_size(part["study"]), f"{row}, {column}"
+    size = part.get("size", PAPER)
+    study, place = open_size(part["study"], size), f"{row}, {column}"
     if arm not in study.arms:
         raise UserError(f"{place}: the study {part['study']} has no arm {arm!r}.")
     measure, split = settings["measure"], settings.get("split", "test")
     if measure == WIN_RATE:
-        return CellSource(row, column, part["study"], arm, compared(study, arm, settings, place), split)
+        return CellSource(row, column, told(part, size), arm, compared(study, arm, settings, place), split)
     name = VALIDATION + measure if split == "validation" else measure
     if name not in measured_names(study):
         raise UserError(f"{place}: the study {part['study']} does not measure {name!r}.")
     level = f", {settings['level']}" if "level" in settings else ""
-    model = f", with `--model` {part['model']}" if "model" in part else ""
-    return CellSource(row, column, part["study"] + model.replace("`", ""), arm, measure + level, split)
+    return CellSource(row, column, told(part, size), arm, measure + level, split)
+
+
+def told(part: Mapping[str, Any], size: str) -> str:
+    """Returns what `preflab study` is told: the study, its size and its model."""
+    model = f" --model {part['model']}" if "model" in part else ""
+    return f"{part['study']} --size {size}{model}"
 
 
 def compared(study: Study, arm: str, settings: Mapping[str, Any], place: str) -> str:
@@ -114,11 +125,22 @@ def compared(study: Study, arm: str, settings: Mapping[str, Any], place: str) ->
     against = settings["against"]
     if against not in study.arms and not against.startswith("data:"):
         raise UserError(f"{place}: the study has no arm {against!r} to compare with.")
-    judge = settings.get("judge", "openai:MODEL")
+    judge = settings.get("judge", "openai:gpt-4")
+    sides = f"{contestant(study, arm)} {contestant(study, against)}"
+    command = f"`preflab winrate {sides} --testbed {study.testbed.kind} --judge {judge}`"
     own = next((name for name, each in study.pairwise.items() if (arm, against) in each.pairs_among(study.arms)), "")
     if own and judge != "human":
-        return f"{WIN_RATE}, `pairwise.{own}` by the evaluator, or `preflab winrate {arm} {against} --judge {judge}`"
-    return f"{WIN_RATE}, `preflab winrate {arm} {against} --judge {judge}`"
+        return f"{WIN_RATE}, `pairwise.{own}` by the evaluator, or {command}"
+    return f"{WIN_RATE}, {command}"
+
+
+def contestant(study: Study, name: str) -> str:
+    """Returns a contestant as `preflab winrate` takes it: the data's answers, or the model that an arm trains. An arm that
+    only measures the model of a stage names this model."""
+    if name.startswith("data:"):
+        return name
+    stage = (study.arms[name].policy or "").removeprefix("stage:")
+    return f"{name}=runs/{study.name}/seed-0/{f'stages/{stage}' if stage else name}/final"
 
 
 def measured_names(study: Study) -> set[str]:
@@ -131,8 +153,8 @@ def measured_names(study: Study) -> set[str]:
 
 
 @lru_cache
-def open_paper_size(name: str) -> Study:
-    return load_study(name, PAPER)
+def open_size(name: str, size: str) -> Study:
+    return load_study(name, size)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,13 @@ from preflab.terminal import Terminal
 from .running import run
 
 
+@pytest.mark.parametrize("text", ["alpaca.json", "sft-alpaca=", "=alpaca.json"])
+def test_stage_data_needs_a_stage_and_a_path(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects `--stage-data` from half a value, which would leave the stage with the data of the hub."""
+    code, _, err = run("study", "saferlhf", "--size", "smoke", "--stage-data", text, "--plan", capsys=capsys)
+    assert code != 0 and "is not STAGE=PATH, such as sft-alpaca=path/to/alpaca.json" in err
+
+
 def test_studies_and_schema(capsys: pytest.CaptureFixture[str]) -> None:
     """Protects what a newcomer asks first: the presets with a line each, and a JSON Schema with every variant."""
     code, out, _ = run("studies", capsys=capsys)

@@ -21,6 +21,7 @@ from preflab.report import write_report
 from preflab.rewards.base import Reward
 from preflab.rewards.learned import Learned
 from preflab.rewards.learned_cost import LearnedCost
+from preflab.study.load import load_study, preset_names, study_data
 from preflab.study.results import study_results
 from preflab.train.files import write_json
 from preflab.types import Completion, Prompt, Turn
@@ -59,6 +60,24 @@ def test_measures_of_a_prompt() -> None:
     assert measured(list(rewards)) == {"reward": 1.0, "harm": -0.5, "safety rate": 0.5, "refusal rate": 0.25}
     refusing = measured(["I cannot help."] * 3)
     assert refusing == {"reward": 0.0, "harm": -3.0, "safety rate": 1.0, "refusal rate": 1.0}
+
+
+def test_the_headline_can_choose() -> None:
+    """Protects claims on the safety rate: where it chooses temperatures and checkpoints, it is the score, and no other measure
+    changes. Every study that comes with preflab chooses by its headline."""
+    spec, settings = EVALUATORS.parse(SAFETY | {"chooses": "safety rate"}), Evaluation()
+    evaluator = SafetyEvaluator(By({"a": 3.0, "b": 1.0}), By({"a": 2.0, "b": -1.0}), REFUSALS, spec.chooses)
+    opened, prompt = OpenEvaluator(evaluator, spec.measures(settings)), Prompt("p", (Turn("user", "?"),))
+    answers = [Completion("a"), Completion("b")]
+    grades = opened.grade("test", [prompt, prompt], answers)
+    assert [grade.score for grade in grades] == [0.0, 1.0]
+    summary = Summary(opened.measures, settings, lambda *names: 0)
+    measured = opened.summarise([GradedPrompt(prompt, answers, grades)], summary)[0]
+    assert measured == {"safety rate": 0.5, "reward": 2.0, "harm": 0.5, "refusal rate": 0.0}
+    for name in preset_names():
+        for size in (None, *(study_data(name).get("sizes") or {})):
+            preset = load_study(name, size)
+            assert not isinstance(preset.evaluators[preset.main_evaluator], Safety) or preset.headline == preset.score
 
 
 def test_the_spec() -> None:

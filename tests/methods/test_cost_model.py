@@ -28,6 +28,8 @@ FAST = Optim(learning_rate=5e-3, warmup=0.0)
 class Graded(Toy):
     """For each prompt a safe pair, a mixed pair and an unsafe pair; of two answers of a kind the longer is worse."""
 
+    ordered_by = "safety"
+
     def preferences(self, split: Split) -> list[Preference]:
         kinds = (("good", "good", True, True), ("good", "bad", True, False), ("bad", "bad", False, False))
         return [
@@ -107,7 +109,23 @@ def test_pairs_that_cannot_teach_safety_are_refused(changes: dict[str, Any], sai
         with pytest.raises(UserError, match=said):
             CostModel().train(parts)
         with pytest.raises(UserError, match="validation pairs do not say so"):
-            require_safety(Toy().preferences("validation"), "validation")
+            require_safety(Toy().preferences("validation"), "validation", "")
+
+
+@pytest.mark.parametrize(
+    ("ordered_by", "said"),
+    [
+        ("paper", "by the rule `paper`, but a cost model needs .* `rule: safety`"),
+        ("helpfulness", "by the rule `helpfulness`"),
+        ("", "In 16 of the 24 train pairs both answers are safe or both are unsafe"),
+    ],
+)
+def test_an_order_that_is_not_known_to_be_safety_is_refused(ordered_by: str, said: str, tmp_path: Path) -> None:
+    """Protects from a cost that learnt helpfulness: the labels of two safe or of two unsafe answers cannot show the order."""
+    toy = Graded()
+    toy.ordered_by = ordered_by
+    with opened(tmp_path, untrained(), testbed=toy) as parts, pytest.raises(UserError, match=said):
+        CostModel().train(parts)
 
 
 def test_a_cost_model_is_not_a_reward_model(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from preflab.contest.contestant import parse_contestants
 from preflab.errors import UserError
 from preflab.plain import read_data
 
@@ -51,6 +54,24 @@ def test_an_unmapped_cell_is_refused(change: dict[str, Any], words: str, reprodu
     part |= change
     with pytest.raises(UserError, match=words):
         reproduce.write_page(tables)
+
+
+def test_the_commands_can_be_typed(reproduce: ModuleType, tables: Any) -> None:
+    """Protects whoever copies a command from the page: the contestants are two models that a study leaves, or the data's
+    answers, and the study's own words start with a study and a size that it has."""
+    page = reproduce.write_page(tables)
+    commands = re.findall(r"`preflab (winrate [^`]+)`", page)
+    assert len(commands) == 14
+    for command in commands:
+        _, *words = shlex.split(command)
+        first, second = parse_contestants(words[: words.index("--testbed")])
+        for each in (first, second):
+            assert each.source in ("model", "data") and all(
+                part.count("/final") == 1 for part in each.members if "/" in part
+            )
+    assert "sft=runs/hh-paper-evaluator/seed-0/stages/sft/final" in page
+    assert "dpo=runs/hh-paper-evaluator/seed-0/dpo/final data:chosen --testbed hh_rlhf" in page
+    assert "`saferlhf --size paper-evaluator --model meta-llama/Llama-2-7b-hf`" in page
 
 
 def test_a_missing_table_is_refused(reproduce: ModuleType, tables: Any) -> None:

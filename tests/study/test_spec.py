@@ -53,6 +53,71 @@ def test_every_preset_reads() -> None:
         assert load_study(name).arms
     assert load_study("hh", "paper").arms["ppo"].method.rollouts == 512
     assert load_study("hh-smollm2") == load_study("hh")  # its old name
+    assert load_study("saferlhf-iter") == load_study("saferlhf")  # it is a part of it
+
+
+TRAINING_PROMPTS = {"hh": 169_352, "hh-ablation": 169_352, "hh-beta": 169_352, "hh-coverage": 169_352}
+TRAINING_PROMPTS |= {"saferlhf": 44_600, "saferlhf-models": 44_600, "saferlhf-filters": 44_600}
+
+
+@pytest.mark.parametrize("name", TRAINING_PROMPTS)
+def test_ppo_makes_five_epochs_of_the_prompts_of_part_a(name: str) -> None:
+    """Protects the paper's 5 epochs on dialogue: more of them would give PPO more training than the paper's. helpful-base, on
+    which the arm ppo-part trains, has 46,189 of the pairs."""
+    spec = load_study(name, "paper")
+    ppo = {arm: each.method for arm, each in spec.arms.items() if each.method and each.method.kind_name == "ppo"}
+    assert ppo
+    for arm, method in ppo.items():
+        prompts = 0.5 * 0.9 * (46_189 if arm == "ppo-part" else TRAINING_PROMPTS[name])
+        assert method.steps * method.rollouts / prompts == pytest.approx(5, rel=0.005)
+
+
+def test_equal_rows_of_the_papers_tables_are_equal_arms() -> None:
+    """Protects Tables 2, 6 and 13, which share rows with the same figures: the arms have one start, one set of pairs, one
+    reward model and one method."""
+    table2, table6, table13 = (
+        load_study(name, "paper") for name in ("saferlhf", "saferlhf-models", "saferlhf-filters")
+    )
+
+    def described(spec: Study, arm: str) -> list[object]:
+        """What an arm is trained with, with the stages it names written out, whatever their names."""
+        job = spec.arms[arm]
+        stages = [spec.stages[name] for name in all_stages_needed(spec, job)]
+        return [(each.method, each.testbed or spec.testbed) for each in (*stages, job)]
+
+    assert described(table6, "dpo-first") == described(table2, "dpo-safe-both-filters")
+    assert described(table6, "dpo-iter-first") == described(table2, "dpo-iter-4")
+    assert described(table6, "ppo-first") == described(table2, "ppo")
+    ours, theirs = described(table13, "ppo-none"), described(table2, "ppo")
+    assert [kind.kind_name for kind, _ in ours] == [kind.kind_name for kind, _ in theirs]  # type: ignore[misc]
+    assert ours[-1][1] == theirs[-1][1] and table13.arms["ppo-none"].init == "stage:sft"  # type: ignore[index]
+
+
+def test_the_claims_of_the_papers_tables() -> None:
+    """Protects what the studies ask: each has claims where the paper states some, and a question about two losses is decided
+    by their difference."""
+    asked = {name: [claim.name for claim in load_study(name).claims] for name in preset_names()}
+    for name in ("hh-ablation", "code-ablation", "code-contests-ablation"):
+        assert asked[name] == [f"C6 ({part})" for part in ("advantage normalisation", "large batch", "reference EMA")]
+    assert len(asked["saferlhf-models"]) == 4 and len(asked["saferlhf-filters"]) == 2
+    losses = next(claim for claim in load_study("hh-coverage").claims if claim.part == "more than PPO")
+    assert losses.contrast == {"dpo-all": 1, "dpo-part": -1, "ppo-all": -1, "ppo-part": 1}
+
+
+@pytest.mark.parametrize("name", TRAINING_PROMPTS)
+def test_the_papers_own_evaluators_are_a_size(name: str) -> None:
+    """Protects figures that are compared with the paper's: the size differs from `paper` in its evaluator alone, dHelp is
+    relative to Beaver, and no stage trains an evaluator that is not used."""
+    paper, own = load_study(name, "paper"), load_study(name, "paper-evaluator")
+    models = saved_models(own.evaluators[own.main_evaluator])
+    wanted = ["PKU-Alignment/beaver-7b-v1.0-reward", "PKU-Alignment/beaver-7b-v1.0-cost"]
+    assert list(models) == (wanted if "safer" in name else ["OpenAssistant/oasst-rm-2-pythia-6.9b-epoch-1"])
+    assert {arm: own.arms[arm] for arm in own.arms if arm != "beaver"} == {
+        arm: paper.arms[arm] for arm in paper.arms if arm != "beaver"
+    }
+    assert own.stages == paper.stages and own.evaluation == paper.evaluation and own.headline == paper.headline
+    assert [each.reference for each in own.evaluators[own.main_evaluator].relative] == ["beaver"] * ("safer" in name)
+    assert not {"evaluator", "helpfulness", "harm"} & {run.directory.name for run in planned_runs(own, Path("home"))}
 
 
 def test_every_size_of_every_preset_loads_under_a_name_of_its_own() -> None:
@@ -109,6 +174,18 @@ def test_the_data_of_another_testbed_stay() -> None:
     assert study.testbed.data == study.stages["evaluator"].testbed.data == "b"
     for name in ("alpaca", "answers", "code"):
         assert study.stages[name].testbed == TESTBEDS.parse(testbeds[name])
+
+
+def test_data_of_a_stage_from_the_command_line() -> None:
+    """Protects `saferlhf` on local files: Alpaca's file is named apart from SafeRLHF's, and both base models read it."""
+    study = (
+        load_study("saferlhf-models", "smoke").with_testbed(data="pku").with_stage_data("sft-alpaca-first", "a.json")
+    )
+    assert study.testbed.data == study.stages["harm"].testbed.data == study.arms["dpo-first"].testbed.data == "pku"
+    assert study.stages["sft-alpaca-first"].testbed.data == study.stages["sft-alpaca-second"].testbed.data == "a.json"
+    for stage, words in (("harm", "has no data of its own"), ("rm-first", "no data of its own"), ("ghost", "no stage")):
+        with pytest.raises(UserError, match=words):
+            study.with_stage_data(stage, "b")
 
 
 def test_stages_run_once_per_seed_and_only_where_used() -> None:

@@ -114,6 +114,24 @@ def test_rule_and_filters_equal_an_independent_count(tmp_path: Path, rule: str, 
     assert summarize(read_pairs(data, rule=rule, filters=filters)) == count_alone(ROWS, rule, filters)
 
 
+@pytest.mark.parametrize(
+    ("settings", "order"),
+    [
+        ({}, "paper"),
+        ({"rule": "helpfulness", "filters": ["dual-safe"]}, "helpfulness"),
+        ({"rule": "safety"}, "safety"),
+        ({"filters": ["dual-safe"]}, "safety"),
+        ({"filters": ["dual-unsafe"]}, "paper"),
+    ],
+)
+def test_the_testbed_says_what_orders_its_pairs(settings: Any, order: str, tmp_path: Path) -> None:
+    """Protects the cost model, which learns a wrong order from pairs that helpfulness decides. safeworld says the same."""
+    with spec(write(tmp_path / "data.jsonl", ROWS), **settings).open(Context()) as testbed:
+        assert testbed.ordered_by == order
+    with TESTBEDS.parse({"kind": "safeworld", **settings}).open(Context()) as world:
+        assert world.ordered_by == order
+
+
 def test_the_official_rows(shared_data: Path) -> None:
     """Protects rule, filters and counts on real records: 11 both safe, 5 one safe, 16 both unsafe, 19 whose labels differ."""
     data = shared_data / "pku-saferlhf" / "official_rows.jsonl.gz"
@@ -176,10 +194,24 @@ def test_an_order_by_safety_says_nothing_else(tmp_path: Path) -> None:
     for settings, complaint in (
         ({}, r"pairs\.jsonl:1: this pair says only which response is safer\. The rule `paper` needs .* `rule: safety`"),
         ({"rule": "helpfulness"}, "The rule `helpfulness` needs records with both labels"),
-        ({"rule": "safety", "filters": ["dual-safe"]}, r"pairs\.jsonl:1: the filter `dual-safe` needs to know of each"),
+        (
+            {"rule": "safety", "filters": ["dual-safe"]},
+            r"pairs\.jsonl:1: the filter `dual-safe` needs to know for each",
+        ),
     ):
         with pytest.raises(UserError, match=complaint), spec(data, **settings).open(Context()):
             pass
+
+
+def test_a_folder_of_several_forms_says_what_to_name(tmp_path: Path) -> None:
+    """Protects whoever names the whole folder: the message says which file has both labels."""
+    write(tmp_path / "official_rows.jsonl", ROWS)
+    write(tmp_path / "safety_pairs.jsonl", [{"prompt": "Q", "response": ["safe", "less"]}])
+    with (
+        pytest.raises(UserError, match=r"or name other data, such as `.*#official_rows`\."),
+        spec(tmp_path).open(Context()),
+    ):
+        pass
 
 
 def test_safe_answers_alone(tmp_path: Path) -> None:

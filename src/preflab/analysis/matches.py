@@ -11,15 +11,16 @@ from preflab.analysis.gather import mean
 from preflab.analysis.record import EvaluatorResult, Interval, Measure, PairwiseResult
 from preflab.analysis.scores import Scores
 from preflab.analysis.statistics import compare_scores
-<<<<<<< HEAD
-from preflab.analysis.winrates.position import position_bias
-from preflab.text import counted
-=======
 from preflab.analysis.winrates.position import describe_one_side, position_bias
->>>>>>> P1
+from preflab.text import counted
 
 EVEN = 0.5
 """The expected win rate of two equally good arms."""
+UNCHECKED_JUDGE = (
+    "A study does not check its judge on labelled pairs, and a judge that is no better than a coin gives win rates too. To "
+    "check this judge, compare the saved policies: preflab winrate A B --judge {judge} --agreement FILE."
+)
+"""The note on every preference judge of a study."""
 
 
 def pairwise_result(
@@ -72,7 +73,6 @@ def pairwise_result(
     )
 
 
-<<<<<<< HEAD
 def forfeit(result: Mapping[str, Any]) -> float:
     """Returns the first side's outcome of a match without answers to compare: the side that diverged loses, and two such
     sides are even."""
@@ -85,13 +85,6 @@ def left_out_notes(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     count = max(result.get("left_out", 0) for result in results)
     if count:
         yield f"{counted(count, 'prompt')} without a chosen answer in the data {'was' if count == 1 else 'were'} left out."
-=======
-UNCHECKED_JUDGE = (
-    "A study does not check its judge on labelled pairs, and a judge that is no better than a coin gives win rates too. To "
-    "check this judge, compare the saved policies: preflab winrate A B --judge {judge} --agreement FILE."
-)
-"""The note on every preference judge of a study."""
->>>>>>> P1
 
 
 def judge_notes(details: Sequence[Mapping[str, Any]]) -> Iterator[str]:

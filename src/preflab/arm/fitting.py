@@ -183,7 +183,7 @@ class FittedTestbed(Testbed):
         self.inner, self.fitting, self.rooms, self.locate = inner, fitting, rooms, locate
         self.held_out_pairs = held_out_pairs
         self.name, self.tested, self.judge = inner.name, inner.tested, inner.judge
-        self.true_names = inner.true_names
+        self.true_names, self.ordered_by = inner.true_names, inner.ordered_by
         self.notes = tuple(inner.notes)
         self._fitted: dict[tuple[str, Split], list[Any]] = {}
 

@@ -113,6 +113,7 @@ SETTING_TEXTS: Mapping[str, str] = {
     "mixture": "the training pairs: SUBSET AMOUNT ..., each a share (.5) or a number of pairs (500)",
     "mixture_seed": "the seed that draws the mixture",
     "rule": "the label that orders a pair",
+    "ordered_by": "safety if the better answer of every pair is the safer one",
     "filters": "filters of the pairs, one after another",
     "seed": "the seed that the problems are generated with",
     # the splits

@@ -21,6 +21,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--seeds", metavar="N", type=int, help="number of seeds (a larger N adds seeds to a study)")
     add("--arms", metavar="ARM", nargs="+", help="run only these arms")
     add("--data", metavar="PATH|NAME", help="the testbed's data: a path or a hub name")
+    add("--stage-data", metavar="STAGE=PATH", nargs="+", default=(), help="the data of a stage that reads other data")
     add("--public-first", metavar="N", type=int, help="make N tests public in problems without a public test")
     add("--model", metavar="NAME|DIR", help="use another base model")
     add("--plan", action="store_true", help="print the stages and the expected hours, and run nothing")
@@ -49,6 +50,8 @@ def _run(options: argparse.Namespace) -> int:
     for name, value in (("data", options.data), ("public_first", options.public_first)):
         if value is not None:
             study = study.with_testbed(**{name: value})
+    for stage, data in map(_read_stage_data, options.stage_data):
+        study = study.with_stage_data(stage, data)
     if options.model is not None:
         study = study.with_model(options.model)
     study = study.narrowed(options.arms, options.seeds)
@@ -70,6 +73,16 @@ def _run(options: argparse.Namespace) -> int:
     for failure in outcome.failures:
         print(f"FAILED: {failure}", file=sys.stderr)
     return 1 if outcome.failures else 0
+
+
+def _read_stage_data(text: str) -> tuple[str, str]:
+    """Reads `STAGE=PATH`. Raises `UserError` if one of the two is missing."""
+    from preflab.errors import UserError
+
+    stage, _, data = text.partition("=")
+    if not stage or not data:
+        raise UserError(f"--stage-data {text!r} is not STAGE=PATH, such as sft-alpaca=path/to/alpaca.json.")
+    return stage, data
 
 
 def choose_size(name: str) -> str:

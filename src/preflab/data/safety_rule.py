@@ -27,6 +27,12 @@ def decide_by_rule(rule: SafetyRule, *, better: int, safer: int, safe: tuple[boo
     return better if all(safe) else safer
 
 
+def find_order(rule: SafetyRule, filters: Collection[SafetyFilter]) -> SafetyRule:
+    """Returns the rule by which the kept pairs are really ordered. The rule `paper` asks for helpfulness only if both
+    answers are safe, so that without such pairs safety alone orders them."""
+    return "safety" if rule == "paper" and "dual-safe" in filters else rule
+
+
 def keep_after_filters(filters: Collection[SafetyFilter], safe: tuple[bool, bool]) -> bool:
     """Checks whether the filters keep a pair. `safe`: whether each answer is safe."""
     return not (("dual-safe" in filters and all(safe)) or ("dual-unsafe" in filters and not any(safe)))

@@ -53,8 +53,8 @@ class CostModel(Method):
         limit = self.max_completion_tokens
         pairs = parts.buy(parts.preferences(), self.pairs)
         unseen = parts.testbed.preferences("validation")
-        require_safety(pairs, "train")
-        require_safety(unseen, "validation")
+        require_safety(pairs, "train", parts.testbed.ordered_by)
+        require_safety(unseen, "validation", parts.testbed.ordered_by)
         data = EncodedRows(pairs, collate_pairs, scorer.encode, limit=limit)
         held_out = collate_pairs(unseen, scorer.encode, limit=limit)
         learner = parts.learner(scorer.model, self.optim)
@@ -73,9 +73,10 @@ class CostModel(Method):
         return Cost(trained=2 * self.epochs * pairs, labels=pairs)
 
 
-def require_safety(pairs: Sequence[Preference], split: str) -> None:
-    """Raises `UserError` if a pair does not say whether each of its answers is safe, or if its chosen answer is unsafe and
-    its rejected answer is safe. `split`: the split from which the pairs come."""
+def require_safety(pairs: Sequence[Preference], split: str, ordered_by: str) -> None:
+    """Raises `UserError` if a pair does not say whether each of its answers is safe, or if its chosen answer is not known
+    to be the safer one. `split`: the split from which the pairs come. `ordered_by`: what orders them, as a testbed says
+    it."""
     unknown = sum(pair.chosen_safe is None or pair.rejected_safe is None for pair in pairs)
     if unknown:
         raise UserError(
@@ -88,6 +89,20 @@ def require_safety(pairs: Sequence[Preference], split: str) -> None:
         raise UserError(
             f"The pair for prompt {turned.prompt.id!r} ({split}) has an unsafe chosen answer and a safe rejected "
             "answer. A cost model needs pairs that are ordered by safety: the chosen answer must be the safer answer."
+        )
+    if ordered_by == "safety":
+        return
+    if ordered_by:
+        raise UserError(
+            f"The testbed orders its pairs by the rule `{ordered_by}`, but a cost model needs the safer answer as the chosen "
+            "one. Set the testbed's `rule: safety` (`--testbed.rule safety`)."
+        )
+    alike = sum(pair.chosen_safe == pair.rejected_safe for pair in pairs)
+    if alike:
+        raise UserError(
+            f"In {alike} of the {len(pairs)} {split} pairs both answers are safe or both are unsafe, and nothing says that the "
+            "chosen answer is the safer one. A cost model needs this. If it is so, set `ordered_by: safety` in the testbed "
+            "jsonl (`--testbed.ordered-by safety`). If not, leave these pairs out."
         )
 
 

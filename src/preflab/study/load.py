@@ -16,8 +16,8 @@ from preflab.study.spec import Study, Tuning
 SMOKE, PAPER = "smoke", "paper"
 """Names of sizes: `smoke` is the study file without changes, `paper` is the size that the paper uses."""
 PRESETS = Path(__file__).parent / "presets"
-RENAMED = {"hh-smollm2": "hh"}
-"""The old names of presets. They still work."""
+RENAMED = {"hh-smollm2": "hh", "saferlhf-iter": "saferlhf"}
+"""Other names of presets: an old name, and the name of a part that is in a larger preset."""
 
 
 class _Sizes(Spec):

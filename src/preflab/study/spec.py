@@ -154,6 +154,27 @@ class Study(RunSettings):
         arms = {name: arm.model_copy(update={"testbed": changed(arm.testbed)}) for name, arm in self.arms.items()}
         return self.model_copy(update={"testbed": changed(self.testbed), "stages": stages, "arms": arms})
 
+    def with_stage_data(self, stage: str, data: str) -> Study:
+        """Returns a copy of the study in which a stage reads other data. Every stage and arm that reads the same data as this
+        stage changes with it. Raises `UserError` if there is no such stage, or if it has no data of its own."""
+        refuse_unknown([stage], self.stages, f"The study {self.name!r} has no stage")
+        own = self.stages[stage].testbed
+        if own is None or "data" not in type(own).model_fields or reads_same_data(own, self.testbed):
+            raise UserError(
+                f"The stage {stage!r} has no data of its own. It reads those of the study: name them with --data."
+            )
+
+        def changed(job: Any) -> Any:
+            if not reads_same_data(job.testbed, own):
+                return job
+            testbed = parse_spec(type(own), {**job.testbed.model_dump(), "data": data}, where="the command line")
+            return job.model_copy(update={"testbed": testbed})
+
+        stages = {name: changed(job) for name, job in self.stages.items()}
+        return self.model_copy(
+            update={"stages": stages, "arms": {name: changed(arm) for name, arm in self.arms.items()}}
+        )
+
     def with_model(self, name: str) -> Study:
         """Returns a copy of the study with another base model. `name`: a model that preflab knows, a directory, or a
         name on the hub."""

@@ -50,6 +50,9 @@ class Jsonl(Sandboxed):
     of first user turns that is reserved for training an evaluator. `part`: the data for training and validation:
     everything (`all`), everything but the reserved share (`policy`), or only the reserved share (`evaluator`).
 
+    `ordered_by`: `safety` says that the better answer of every pair is the safer one; a cost model needs it for pairs
+    of two safe or two unsafe answers.
+
     `judge`: `module:function`, or `sandbox`. The function is called as `function(text, input, output)` for each test of
     a problem, and must return true if the answer passes the test. The sandbox runs answers as Python programs and
     compares their output by `compare`. If a record has the field `special` (the source of a judge program), that
@@ -65,6 +68,7 @@ class Jsonl(Sandboxed):
     fields: Annotated[dict[str, str | None], AfterValidator(check_names)] = {}
     part: Literal["all", "policy", "evaluator"] = "all"
     evaluator_share: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    ordered_by: Literal["", "safety"] = ""
     judge: str = ""
     compare: OutputComparison = "lines"
     time_limit_s: Annotated[float, Field(gt=0)] = 10.0
@@ -128,7 +132,9 @@ class Jsonl(Sandboxed):
                 found = find_untested({name: deciding[name] for name in deciding if name not in untested}, judge)
                 rows, more = self._drop_untested(rows, untested | found.reasons)
                 notes += [*found.notes, *more]
-            yield Dialogues("jsonl", rows, part=part, identity={"source": files}, notes=notes, judge=judge)
+            opened = Dialogues("jsonl", rows, part=part, identity={"source": files}, notes=notes, judge=judge)
+            opened.ordered_by = self.ordered_by
+            yield opened
 
     def _complete_recipes(self, row: DialogueRow) -> DialogueRow:
         """Gives each of the user's own tests a recipe with the limits and the comparison that this testbed sets."""

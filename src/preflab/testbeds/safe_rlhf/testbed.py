@@ -16,7 +16,7 @@ from preflab.data.files import list_splits, part_split, read_source
 from preflab.data.lines import PlacedRecord, require_records
 from preflab.data.row import DialogueRow
 from preflab.data.safety import SafetyRecord
-from preflab.data.safety_rule import SafetyFilter, SafetyRule
+from preflab.data.safety_rule import SafetyFilter, SafetyRule, find_order
 from preflab.errors import UserError
 from preflab.spec import Context
 from preflab.testbeds.base import SPLITS
@@ -61,7 +61,8 @@ class SafeRLHF(ThreeParts):
                 safe[split] += [Demonstration(row.prompt, answer) for answer in list_safe(record)]
         refuse_empty_splits(rows, self.data, f"{len(records)} records")
         identity = {"source": self.data, "rule": self.rule, "filters": list(self.filters)}
-        yield SafeDialogues("safe_rlhf", rows, safe, part=self.part, identity=identity, notes=notes)
+        order = find_order(self.rule, self.filters)
+        yield SafeDialogues(rows, safe, part=self.part, identity=identity, notes=notes, ordered_by=order)
 
     def locate(self, prompt: Prompt) -> str:
         """Reads the records again, and returns the file and line of a prompt."""
@@ -103,13 +104,26 @@ class SafeRLHF(ThreeParts):
         if self.rule != "safety":
             raise UserError(
                 f"{where}: this pair says only which response is safer. The rule `{self.rule}` needs records with both "
-                "labels (`better_response_id`, `safer_response_id`). Set `rule: safety`, or name other data."
+                "labels (`better_response_id`, `safer_response_id`). Set `rule: safety`, or name other "
+                f"data{self._suggest_data()}."
             )
         if self.filters:
             raise UserError(
                 f"{where}: {self._explain_filters()}, but this pair says only which response is safer. Leave out `filters`, or "
                 "name data with these labels."
             )
+
+    def _suggest_data(self) -> str:
+        """Returns which part of the source to name instead, in words: a split whose first record has both labels; '' if
+        there is none."""
+        name, chosen = part_split(self.data)
+        splits = [] if chosen else list_splits(name)
+        labelled = [split for split in splits if split and self._has_both_labels(name, split)]
+        return f", such as `{name}#{labelled[0]}`" if labelled else ""
+
+    def _has_both_labels(self, name: str, split: str) -> bool:
+        first = next(require_records(read_source(name, split=split, rows=1)), None)
+        return first is not None and "response_0" in first[1]
 
     def _explain_filters(self) -> str:
         return (
@@ -129,15 +143,16 @@ class SafeDialogues(Dialogues):
 
     def __init__(
         self,
-        name: str,
         rows: Mapping[Split, Sequence[DialogueRow]],
         safe: Mapping[Split, Sequence[Demonstration]],
         *,
         part: str,
         identity: Mapping[str, Any],
         notes: Sequence[str] = (),
+        ordered_by: SafetyRule,
     ) -> None:
-        super().__init__(name, rows, part=part, identity=identity, notes=notes)
+        super().__init__("safe_rlhf", rows, part=part, identity=identity, notes=notes)
+        self.ordered_by = ordered_by
         self._safe = safe
 
     def demonstrations(self, split: Split) -> Sequence[Demonstration]:

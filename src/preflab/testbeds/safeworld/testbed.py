@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from preflab.data.safety_rule import SafetyFilter, SafetyRule, decide_by_rule, keep_after_filters
+from preflab.data.safety_rule import SafetyFilter, SafetyRule, decide_by_rule, find_order, keep_after_filters
 from preflab.fields import Share
 from preflab.spec import Context
 from preflab.testbeds.base import Testbed, TestbedSpec
@@ -81,6 +81,7 @@ class OpenSafeworld(Testbed):
     def __init__(self, spec: Safeworld, seed: int) -> None:
         self._spec = spec
         self._seed = seed
+        self.ordered_by = find_order(spec.rule, spec.filters)
         self.notes = self._describe_pairs()
 
     def prompts(self, split: Split) -> list[Prompt]:
