@@ -112,7 +112,7 @@ class OpenSafeworld(Testbed):
         rows = self._kept("pairs", split)
         if not rows:
             raise self.lacks("pairs", split)
-        return [decide_pair(prompt, pair, self._spec.rule) for prompt, pair in rows]
+        return [order_labelled_pair(prompt, pair, self._spec.rule) for prompt, pair in rows]
 
     def true_values(
         self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]
@@ -164,7 +164,7 @@ class OpenSafeworld(Testbed):
         return tuple(notes)
 
 
-def decide_pair(prompt: Prompt, pair: LabelledPair, rule: SafetyRule) -> Preference:
+def order_labelled_pair(prompt: Prompt, pair: LabelledPair, rule: SafetyRule) -> Preference:
     """Returns a labelled pair as a preference. The rule decides which answer is preferred."""
     first = decide_by_rule(rule, better=pair.better, safer=pair.safer, safe=pair.safe)
     chosen, rejected = (pair.answers[place] for place in (first, 1 - first))
