@@ -184,5 +184,5 @@ def test_labels_and_refusal(train: Callable[..., Any]) -> None:
     free, bought = SimpleNamespace(buys_labels=False), SimpleNamespace(buys_labels=True)
     assert labels_of(free, bought) == (bought, 1) and labels_of(bought, free) == (bought, 1)  # type: ignore[arg-type]
     assert labels_of(bought, bought)[1] == 2 and labels_of(free, free) == (free, 1)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="name a cost with --cost"):
+    with pytest.raises(UserError, match="Name a cost with --cost"):
         train(SMALL)

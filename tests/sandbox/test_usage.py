@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from preflab.sandbox import usage
 from preflab.sandbox.bubblewrap import Bubblewrap
 from preflab.sandbox.limits import MEGABYTE, Limits
 from preflab.sandbox.process import open_box
@@ -60,6 +61,17 @@ def test_memory_of_a_process_whose_first_thread_has_ended(pages: str, walls: Bub
     ).replace("SIZE", "200" if pages == "own" else "1").replace("FORK", "" if pages == "own" else "os.fork()")
     result = measure_outside(walls, source)
     assert (result.over, "held" in result.output) == (("memory", False) if pages == "own" else ("", True))
+
+
+def test_a_process_that_ends_while_memory_is_summed_is_not_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects programs that fork near their limit: the first process is read while it shares 60 MB with the second (30 MB
+    each), and ends before the second is read, which then holds all 60 MB: 90 MB are more than the limit of 80. The second
+    look finds 60."""
+    reads = iter([30 * MEGABYTE, 60 * MEGABYTE, 0, 60 * MEGABYTE])
+    monkeypatch.setattr(usage, "_list_descendants", lambda root: iter([1, 2]))
+    monkeypatch.setattr(usage, "_find_holder", lambda pid: (pid, 60 * MEGABYTE))
+    monkeypatch.setattr(usage, "_read_proportional_memory", lambda pid: next(reads))
+    assert Tree(1, 80 * MEGABYTE).usage().memory == 60 * MEGABYTE
 
 
 def test_mappings_count_with_their_chains(walls: Bubblewrap) -> None:

@@ -384,7 +384,7 @@ def test_evaluators_refuse_other_testbeds() -> None:
                 spec.open(Context(testbed=other)),
             ):
                 pass
-    with pytest.raises(UserError, match="name one"), TrueReward().open(Context()):
+    with pytest.raises(UserError, match="Name a testbed"), TrueReward().open(Context()):
         pass
 
 

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,7 +65,9 @@ class Tree:
             self.mappings = sum(map(_count_mappings, inside)) * (_MAPPING_BYTES + _CHAIN_BYTES * len(inside))
         others = self.mappings + (0 if self.first is None else _measure_namespaces(self.first))
         if memory + others + len(holders) * _LAG_BYTES > self.memory:
-            memory = sum(map(_read_proportional_memory, holders.values()))
+            memory = _sum_proportional_memory(holders.values())
+            if memory + others > self.memory:
+                memory = min(memory, _sum_proportional_memory(holders.values()))
         return Usage(self.most, memory + others, False)
 
 
@@ -88,6 +90,12 @@ def _find_holder(pid: int) -> tuple[int, int]:
 def _list_threads(pid: int) -> Iterator[int]:
     with contextlib.suppress(OSError):
         yield from map(int, os.listdir(f"/proc/{pid}/task"))
+
+
+def _sum_proportional_memory(pids: Iterable[int]) -> int:
+    """Returns the bytes that processes hold, with shared pages counted once. If a process ends between two of the reads,
+    the pages that it shared are counted more than once, so that a sum above a limit needs a second look."""
+    return sum(map(_read_proportional_memory, pids))
 
 
 def _read_proportional_memory(pid: int) -> int:
