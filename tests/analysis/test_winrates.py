@@ -68,8 +68,8 @@ def test_equal_outcomes_of_several_seeds_are_no_certainty() -> None:
 
 def test_position_bias_by_hand() -> None:
     """Protects the meaning: agreeing orders count one half, a judge that always takes the first answer has 1."""
-    assert position_bias(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.0]])).estimate == 0.75  # type: ignore[union-attr]
-    assert position_bias(np.ones((20, 2))).low > 0.5  # type: ignore[union-attr, operator]
+    assert position_bias(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.0]])).estimate == 0.75  # type: ignore[union-attr]  # it has ends
+    assert position_bias(np.ones((20, 2))).low > 0.5  # type: ignore[union-attr, operator]  # it has ends
     assert position_bias(np.zeros((0, 2))) is None
 
 
@@ -133,7 +133,7 @@ def test_bradley_terry_intervals_hold_together(seeds: int) -> None:
     population = bradley_terry(arms, draw(200, 2000) if seeds > 1 else draw(400_000, 1)).scores
     for _ in range(300):
         found = bradley_terry(arms, draw(100, seeds)).scores
-        hits += all(found[arm].low <= population[arm].estimate <= found[arm].high for arm in arms)  # type: ignore[operator]
+        hits += all(found[arm].low <= population[arm].estimate <= found[arm].high for arm in arms)  # type: ignore[operator]  # it has ends
     assert hits >= 279
 
 
@@ -188,7 +188,7 @@ def test_a_correction_by_hand() -> None:
     assert found.rate.se == pytest.approx(error)
     mean, share, z = people.mean(), found.rate.estimate, 2.000995
     size = mean * (1 - mean) / error**2
-    ends = [(e - share) ** 2 - z * z * e * (1 - e) / size for e in (found.rate.low, found.rate.high)]  # type: ignore[operator]
+    ends = [(e - share) ** 2 - z * z * e * (1 - e) / size for e in (found.rate.low, found.rate.high)]  # type: ignore[operator]  # it has ends
     assert ends == pytest.approx([0.0, 0.0], abs=1e-6)
 
 
@@ -230,8 +230,8 @@ def test_corrected_and_length_controlled_intervals_hold_together() -> None:
     controls = [control_length(rest[None, :], lengths[None, :], family=family).rate for family in (1, 10)]
     equal = [correct_by_labels(np.ones(60), people, rest, family=family).rate for family in (1, 10)]
     for one, ten in ([each.rate for each in corrections], [each.labels_alone for each in corrections], equal, controls):
-        assert one.estimate == ten.estimate  # type: ignore[union-attr]
-        assert one.low > ten.low  # type: ignore[union-attr, operator]
+        assert one.estimate == ten.estimate  # type: ignore[union-attr]  # it has ends
+        assert one.low > ten.low  # type: ignore[union-attr, operator]  # it has ends
     assert equal[1].low == pytest.approx(0.0025 ** (1 / 60))
 
 
@@ -242,7 +242,7 @@ def test_equal_labels_are_no_certainty(label: float) -> None:
     found = correct_by_labels(
         np.full(60, label), rng.integers(0, 2, 60).astype(float), rng.integers(0, 2, 40).astype(float)
     )
-    far = found.rate.high if label == 0 else 1 - found.rate.low  # type: ignore[operator]
+    far = found.rate.high if label == 0 else 1 - found.rate.low  # type: ignore[operator]  # it has ends
     assert (found.rate.estimate, far) == (label, pytest.approx(1 - 0.025 ** (1 / 60)))
     assert found.rate.reason == "all labels are equal, so the interval is that of the labels alone, without the judge"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from preflab.cli.options import (
     describe_parts,
     print_json,
 )
+from preflab.cli.outcome import print_outcome
 from preflab.errors import UserError
 from preflab.paths import user_path
 
@@ -54,10 +54,8 @@ def _run(options: argparse.Namespace) -> int:
     from preflab.api import plan_study, run_comparison
     from preflab.cli.options import log_to_terminal
     from preflab.cli.plan import format_plan
-    from preflab.report import print_summary
     from preflab.study.compare import comparison_study, name_policies
     from preflab.study.say import keep_silent, say_on_stderr
-    from preflab.terminal import Terminal
 
     if options.verbose:
         log_to_terminal()
@@ -72,14 +70,7 @@ def _run(options: argparse.Namespace) -> int:
     outcome = run_comparison(
         study, directory, command=command, fresh=options.fresh, samples=options.texts, quiet=options.quiet
     )
-    if options.json:
-        print_json(outcome.results.model_dump(mode="json"))
-    else:
-        print_summary(outcome.results, Terminal(wide=True))
-        print(f"Report: {outcome.page}")
-    for failure in outcome.failures:
-        print(f"FAILED: {failure}", file=sys.stderr)
-    return 1 if outcome.failures else 0
+    return print_outcome(outcome, as_json=options.json)
 
 
 def comparison_settings(options: argparse.Namespace) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
-import sys
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
 from preflab.cli.options import add_json_option, add_verbosity_options, log_to_terminal, print_json
+from preflab.cli.outcome import print_outcome
 from preflab.paths import user_path
 
 
@@ -39,10 +39,8 @@ def _run(options: argparse.Namespace) -> int:
     from preflab.api import plan_study, run_study
     from preflab.cli.plan import format_plan
     from preflab.errors import said_of
-    from preflab.report import print_summary
     from preflab.study.load import load_study
     from preflab.study.say import keep_silent, say_on_stderr
-    from preflab.terminal import Terminal
 
     if options.verbose:
         log_to_terminal()
@@ -65,14 +63,7 @@ def _run(options: argparse.Namespace) -> int:
         command = shlex.join(word for word in options.words if word != "--fresh")
         settings = {"tune": options.tune, "fresh": options.fresh, "samples": options.samples, "quiet": options.quiet}
         outcome = run_study(study, directory, command=command, **settings)
-    if options.json:
-        print_json(outcome.results.model_dump(mode="json"))
-    else:
-        print_summary(outcome.results, Terminal(wide=True))
-        print(f"Report: {outcome.page}")
-    for failure in outcome.failures:
-        print(f"FAILED: {failure}", file=sys.stderr)
-    return 1 if outcome.failures else 0
+    return print_outcome(outcome, as_json=options.json)
 
 
 def _read_stage_data(text: str) -> tuple[str, str]:

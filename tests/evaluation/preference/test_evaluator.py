@@ -68,7 +68,7 @@ def test_prompts_are_drawn_by_the_seed() -> None:
 
     def drawn(names: list[str], **fields: int) -> list[str]:
         spec = parse_spec(PreferenceEvaluator, {"judge": "openai:m", **fields}, where="x")
-        return OpenPreferenceEvaluator(spec, None).select_prompts(names)  # type: ignore[arg-type]
+        return OpenPreferenceEvaluator(spec, None).select_prompts(names)  # type: ignore[arg-type]  # asks no judge
 
     assert len(drawn(names, prompts=10)) == 10
     assert set(drawn(names, prompts=10)) == set(drawn(names[::-1], prompts=10)) != set(drawn(names, prompts=10, seed=1))
