@@ -20,8 +20,8 @@ import preflab
 from preflab.analysis.winrates.agreement import cohen_kappa
 from preflab.analysis.winrates.cells import mean_of_cells
 from preflab.analysis.winrates.shares import share_interval
+from preflab.analysis.winrates.words import number, percent
 from preflab.contest.analysis import find_position_bias
-from preflab.contest.words import number, percent
 from preflab.evaluation.preference.base import PairVerdict, name_pair
 from preflab.models.facts import TRAINED_ON
 from preflab.models.heads import make_reward_model

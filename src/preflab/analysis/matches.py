@@ -11,16 +11,18 @@ from preflab.analysis.gather import mean
 from preflab.analysis.record import EvaluatorResult, Interval, Measure, PairwiseResult
 from preflab.analysis.scores import Scores
 from preflab.analysis.statistics import compare_scores
+from preflab.analysis.winrates.agreement import Agreement, measure_agreement
 from preflab.analysis.winrates.position import describe_one_side, position_bias
+from preflab.analysis.winrates.words import agreement_words
 from preflab.text import counted
 
 EVEN = 0.5
 """The expected win rate of two equally good arms."""
 UNCHECKED_JUDGE = (
-    "A study does not check its judge on labelled pairs, and a judge that is no better than a coin gives win rates too. To "
-    "check this judge, compare the saved policies: preflab winrate A B --judge {judge} --agreement FILE."
+    "This judge was not checked on labelled pairs, and a judge that is no better than a coin gives win rates too. To check "
+    "it, give its evaluator a file of labelled pairs (agreement: FILE)."
 )
-"""The note on every preference judge of a study."""
+"""The note on a preference judge that was not checked."""
 
 
 def pairwise_result(
@@ -54,6 +56,7 @@ def pairwise_result(
     shifted = {"estimate": EVEN + difference.difference}
     if difference.low is not None and difference.high is not None:
         shifted |= {"low": EVEN + difference.low, "high": EVEN + difference.high}
+    details = [result["details"] for result in results if result.get("details")]
     outcomes = [each for result in results for row in result["problems"].values() for each in row["outcomes"]]
     return PairwiseResult(
         name=name,
@@ -65,12 +68,25 @@ def pairwise_result(
         ties=mean([float(each == EVEN) for each in outcomes]) if outcomes else None,
         p_value=difference.p_value,
         family=family,
-        verdict=difference.verdict if evaluator.can_rank else "not decided",
-        notes=(
-            *left_out_notes(results),
-            *judge_notes([result["details"] for result in results if result.get("details")]),
-        ),
+        verdict=difference.verdict if evaluator.can_rank and can_judge(details) else "not decided",
+        notes=(*left_out_notes(results), *judge_notes(details)),
     )
+
+
+def can_judge(details: Sequence[Mapping[str, Any]]) -> bool:
+    """Returns False if the evaluator is a preference judge that labelled pairs do not show to be better than a coin."""
+    agreement = judge_agreement(details)
+    return agreement is None or agreement.beats_coin
+
+
+def judge_agreement(details: Sequence[Mapping[str, Any]]) -> Agreement | None:
+    """Returns how well a preference judge agrees with labelled pairs; None without such pairs. The labelled pairs are the
+    same under all seeds, so those of the first seed count."""
+    labelled = next((row["labelled"] for row in details if row.get("labelled")), None)
+    if labelled is None:
+        return None
+    outcomes, labels, unreadable = np.array(labelled).T
+    return measure_agreement(outcomes, labels, unreadable)
 
 
 def forfeit(result: Mapping[str, Any]) -> float:
@@ -94,6 +110,8 @@ def judge_notes(details: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         return
     template = f", template {details[0]['template']}" if details[0]["template"] else ""
     yield f"Judge: {details[0]['judge']}{template}."
+    agreement = judge_agreement(details)
+    yield UNCHECKED_JUDGE if agreement is None else agreement_words(agreement)
     unreadable = sum(row["unreadable"] for row in details)
     yield f"Unreadable verdicts: {unreadable}. Each of them counts as half a win, like a tie."
     shown = np.array([pair for row in details for pair in row["chose_first_shown"]]).reshape(-1, 2)
@@ -105,4 +123,3 @@ def judge_notes(details: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             f"chosen in {bias.estimate:.1%} [{100 * bias.low:.1f}, {100 * bias.high:.1f}] of the replies (50% without a bias)."
         )
         yield from filter(None, [describe_one_side(bias)])
-    yield UNCHECKED_JUDGE.format(judge=details[0]["judge"])

@@ -10,7 +10,6 @@ from pathlib import Path
 from preflab.errors import UserError
 from preflab.models.load import ADAPTER_CONFIG
 from preflab.train.directory import RESULT, STUDY_MANIFEST, read_manifest
-from preflab.train.files import sha256
 from preflab.train.finished import FINAL, check_product, read_result
 
 
@@ -43,8 +42,3 @@ def require_finished(directory: Path) -> None:
         raise UserError(
             f"The run in {directory} diverged, so it has no model. Repeat the run with a lower learning rate."
         )
-
-
-def model_digests(model: Path) -> dict[str, str]:
-    """Returns the SHA-256 of each file in the directory of a model, by name."""
-    return {file.name: sha256(file) for file in sorted(model.iterdir()) if file.is_file()}

@@ -9,12 +9,12 @@ from typing import Any
 
 from preflab.contest.analysis import JudgedPairs
 from preflab.contest.hold import HeldContest
-from preflab.contest.labels import check_outcome
 from preflab.contest.record import ContestResult
 from preflab.contest.words import contest_words
 from preflab.data.lines import read_records, read_text_field
 from preflab.errors import UserError
 from preflab.evaluation.preference.base import PreferenceQuestion
+from preflab.evaluation.preference.labelled import check_outcome
 from preflab.rating import RatedPair, keep_pairs, read_labels
 from preflab.rating.pairs import write_pair
 from preflab.train.directory import STUDY_MANIFEST, read_manifest

@@ -14,19 +14,20 @@ import numpy as np
 from preflab.analysis.intervals import Floats
 from preflab.analysis.winrates.agreement import Agreement, measure_agreement
 from preflab.analysis.winrates.bradley_terry import ArmScores, bradley_terry
+from preflab.analysis.winrates.words import agreement_words
 from preflab.contest.analysis import JudgedPairs, analyse_pair
 from preflab.contest.answer_file import AnswersById
 from preflab.contest.answering import answers_at_hand, ask_answers, draw_answers, request_bodies
 from preflab.contest.contestant import Entrant
-from preflab.contest.labels import read_labelled_pairs, read_people
+from preflab.contest.labels import read_people
 from preflab.contest.provenance import check_training_data
 from preflab.contest.record import ContestPair, ContestResult
-from preflab.contest.words import agreement_words
 from preflab.errors import UserError
 from preflab.evaluation.preference.base import PairVerdict, PreferenceJudge, PreferenceQuestion, name_pair
 from preflab.evaluation.preference.drawing import draw_prompts
 from preflab.evaluation.preference.endpoint import Endpoint, EndpointUse
 from preflab.evaluation.preference.estimate import CallEstimate
+from preflab.evaluation.preference.labelled import read_labelled_pairs
 from preflab.evaluation.preference.spec import JudgeSettings
 from preflab.sampling.base import Decoding
 from preflab.spec import Context

@@ -11,7 +11,7 @@ from typing import Any
 import pydantic
 from pydantic import BaseModel, ConfigDict
 
-from preflab.arm.saved import find_saved_model, model_digests
+from preflab.arm.saved import find_saved_model
 from preflab.contest.contestant import Entrant
 from preflab.contest.files import KEPT_FILE
 from preflab.contest.hold import AskedContest, Contest, dump_settings
@@ -20,7 +20,7 @@ from preflab.evaluation.preference.base import PreferenceQuestion
 from preflab.paths import user_path
 from preflab.rating import kept_pairs
 from preflab.train.directory import differing_paths
-from preflab.train.files import read_json, sha256, write_json
+from preflab.train.files import file_digests, read_json, sha256, write_json
 from preflab.types import Completion, Prompt
 
 
@@ -116,4 +116,4 @@ def _file_digests(contestant: Entrant) -> list[tuple[str, Any]]:
     if contestant.source != "model":
         return []
     models = [(member, find_saved_model(path)) for member, path in paths if path.is_dir()]
-    return [(member, model_digests(model)) for member, model in models]
+    return [(member, file_digests(model)) for member, model in models]

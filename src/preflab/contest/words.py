@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from preflab.analysis.record import Interval
-from preflab.analysis.winrates.agreement import Agreement
-from preflab.analysis.winrates.cells import has_no_width
 from preflab.analysis.winrates.position import describe_one_side
+from preflab.analysis.winrates.words import agreement_words, number, percent
 from preflab.contest.record import ContestPair, ContestResult, Correction
 from preflab.rating import RatingSummary
 from preflab.rating.bounds import Bounded
@@ -85,21 +84,6 @@ def _bounded(value: Bounded, scale: float = 1.0, unit: str = "") -> str:
     return f"{scale * value.value:.{digits}f}{unit}{ends or f' ({value.reason})'}"
 
 
-def agreement_words(agreement: Agreement) -> str:
-    """Describes how well the judge agrees with labelled pairs, and whether it is better than a coin."""
-    coin = (
-        "better than a coin" if agreement.beats_coin else "NOT clearly better than a coin, so it decides nothing itself"
-    )
-    words = (
-        f"Judge on {agreement.pairs} labelled pairs: accuracy {percent(agreement.accuracy)} ({coin}), kappa "
-        f"{number(agreement.kappa)}, {agreement.ties:.0%} ties, {agreement.unreadable:.0%} unreadable"
-    )
-    if agreement.sensitivity is not None and agreement.specificity is not None:
-        first, second = agreement.sensitivity, agreement.specificity
-        words += f"; right on {first:.0%} where the first is better, on {second:.0%} where the second is"
-    return f"{words}."
-
-
 def _row(pair: ContestPair) -> str:
     shares = " | ".join(f"{pair.shares[name].estimate:.0%}" for name in ("win", "tie", "loss", "unreadable"))
     prefers = {"better": _name(pair.first), "worse": _name(pair.second)}.get(pair.verdict, "not decided")
@@ -172,25 +156,6 @@ def _scores(result: ContestResult) -> Iterator[str]:
     yield ""
     yield "| contestant | score |\n|---|---|"
     yield from (f"| {_name(name)} | {number(score)} |" for name, score in scores.scores.items())
-
-
-def percent(interval: Interval) -> str:
-    """Writes a share: '56.0% [46.1, 65.5]'. Without an interval with a width, the reason stands there."""
-    return _estimate_words(interval, scale=100, digits=1, unit="%")
-
-
-def number(interval: Interval) -> str:
-    """Writes a number: '0.42 [0.31, 0.53]'. Without an interval with a width, the reason stands there."""
-    return _estimate_words(interval, scale=1, digits=2, unit="")
-
-
-def _estimate_words(interval: Interval, *, scale: float, digits: int, unit: str) -> str:
-    if interval.estimate is None:
-        return f"none ({interval.reason})"
-    estimate = f"{scale * interval.estimate:.{digits}f}{unit}"
-    if interval.low is None or interval.high is None or has_no_width(interval):
-        return f"{estimate} (no interval: {interval.reason})" if interval.reason else estimate
-    return f"{estimate} [{scale * interval.low:.{digits}f}, {scale * interval.high:.{digits}f}]"
 
 
 def _name(text: str) -> str:

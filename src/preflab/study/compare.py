@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from preflab.arm.saved import find_saved_model, model_digests
+from preflab.arm.saved import find_saved_model
 from preflab.errors import UserError, refuse_unknown
 from preflab.paths import user_path
 from preflab.spec import parse_spec
 from preflab.study.spec import Study
-from preflab.train.files import read_json, write_json
+from preflab.train.files import file_digests, read_json, write_json
 
 POLICIES_FILE = "policies.json"
 """The file of a comparison with the checksums of each policy that is a directory."""
@@ -89,7 +89,7 @@ def refuse_changed_policies(study: Study, directory: Path) -> None:
     if not isinstance(known, dict):
         raise UserError(f"{path} is damaged. Put back the file as preflab wrote it, or name another --output.")
     digests = {
-        arm.policy: model_digests(user_path(arm.policy))
+        arm.policy: file_digests(user_path(arm.policy))
         for arm in study.arms.values()
         if arm.policy is not None and user_path(arm.policy).is_dir()
     }

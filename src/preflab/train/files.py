@@ -96,6 +96,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_digests(directory: Path) -> dict[str, str]:
+    """Returns the SHA-256 of each file that lies in a directory, such as that of a model, by name."""
+    return {file.name: sha256(file) for file in sorted(directory.iterdir()) if file.is_file()}
+
+
 @contextmanager
 def naming_failures(directory: Path) -> Generator[None]:
     """Turns an `OSError` about a path in this directory into a `UserError`. An error of a disk that is full or has

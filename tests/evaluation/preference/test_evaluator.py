@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from tests.evaluation.preference.fault_server import FaultServer
 from tests.evaluation.preference.test_endpoint_judge import shown
 from tests.evaluation.test_pairwise import PLAIN, arm, match
 
-from preflab.analysis.matches import pairwise_result
+from preflab.analysis.matches import UNCHECKED_JUDGE, can_judge, judge_notes, pairwise_result
 from preflab.analysis.record import EvaluatorResult, read_results
 from preflab.cli import run_command
 from preflab.errors import UserError
@@ -52,14 +53,31 @@ def test_a_match_by_a_judge(server: FaultServer, tmp_path: Path) -> None:
     assert (result["details"]["judge"], result["details"]["unreadable"]) == ("openai:m", 1)
     evaluator = EvaluatorResult(name="m", description="")
     notes = pairwise_result("m", [result], measure=WIN_RATE, evaluator=evaluator, family=1).notes
-    assert notes[:2] == (
+    assert notes[:3] == (
         "Judge: openai:m, template helpful.",
+        UNCHECKED_JUDGE,
         "Unreadable verdicts: 1. Each of them counts as half a win, like a tie.",
     )
-    assert notes[2].startswith(
+    assert notes[3].startswith(
         "The two orders disagree on 1 of 3 pairs. These pairs are ties. The answer shown first was "
     )
-    assert "chosen in 66.7% [" in notes[2]
+    assert "chosen in 66.7% [" in notes[3]
+
+
+def test_a_judge_is_checked_on_labelled_pairs(server: FaultServer, tmp_path: Path) -> None:
+    """Protects readers from a judge that is no better than a coin: the judge that prefers long answers is wrong on all eight
+    labelled pairs whose short answer is better, so its win rates decide nothing, and right on all eight with the other
+    label. The second match does not ask about these pairs again: 2 orders x (8 labelled pairs + 2 pairs) calls in all."""
+    arm(tmp_path, "a", [["xxxx"], ["xxxx"]])
+    arm(tmp_path, "b", [["y"], ["y"]])
+    for label, decides, words in ((2, False, "accuracy 0.0%"), (1, True, "accuracy 100.0%")):
+        pairs = [{"input": f"q{n}", "output_1": "long", "output_2": "s", "label": label} for n in range(8)]
+        file = tmp_path / f"{label}.json"
+        file.write_text(json.dumps(pairs))
+        details = [match(tmp_path, settings(server, tmp_path, agreement=[str(file)]))["details"]]
+        assert can_judge(details) == decides
+        assert [*judge_notes(details)][1].startswith(f"Judge on 8 labelled pairs: {words}")
+        assert server.calls == 20
 
 
 def test_prompts_are_drawn_by_the_seed() -> None:
@@ -68,7 +86,7 @@ def test_prompts_are_drawn_by_the_seed() -> None:
 
     def drawn(names: list[str], **fields: int) -> list[str]:
         spec = parse_spec(PreferenceEvaluator, {"judge": "openai:m", **fields}, where="x")
-        return OpenPreferenceEvaluator(spec, None).select_prompts(names)  # type: ignore[arg-type]  # asks no judge
+        return OpenPreferenceEvaluator(spec, None, [], []).select_prompts(names)  # type: ignore[arg-type]  # asks no judge
 
     assert len(drawn(names, prompts=10)) == 10
     assert set(drawn(names, prompts=10)) == set(drawn(names[::-1], prompts=10)) != set(drawn(names, prompts=10, seed=1))
@@ -105,8 +123,7 @@ def test_a_study_with_a_judge(server: FaultServer, tmp_path: Path, capfd: pytest
     (pair,) = read_results(tmp_path / "out/results.json").pairwise
     assert (pair.win_rate.seeds, pair.win_rate.problems) == (2, 5)
     assert len(pair.notes) >= 2
-    assert "A study does not check its judge on labelled pairs" in pair.notes[-1]
-    assert pair.notes[-1].endswith("preflab winrate A B --judge openai:m --agreement FILE.")
-    assert pair.notes[-1] in (tmp_path / "out" / "report.md").read_text()
+    assert pair.notes[1] == UNCHECKED_JUDGE
+    assert pair.notes[1] in (tmp_path / "out" / "report.md").read_text()
     for name in ("report.md", "report.html"):
         assert pair.notes[0] in (tmp_path / "out" / name).read_text()

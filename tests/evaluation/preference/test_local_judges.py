@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from preflab.evaluation.by_reward import OpenByReward
 from preflab.evaluation.preference.by_letters import LetterJudge, split_letters
 from preflab.evaluation.preference.by_score import ScoreJudge
 from preflab.evaluation.preference.orders import both_orders
+from preflab.evaluation.preference.replies import ReplyCache
 from preflab.evaluation.preference.template import read_template
 from preflab.models.lm import LanguageModel
 from preflab.models.spec import TinyShape
@@ -27,12 +29,12 @@ def lm() -> LanguageModel:
     return make_tiny(TinyShape(width=16, layers=1, heads=2, inner=16, context=2048), seed=0)
 
 
-def test_the_letter_with_the_higher_probability_is_chosen(lm: LanguageModel) -> None:
+def test_the_letter_with_the_higher_probability_is_chosen(lm: LanguageModel, tmp_path: Path) -> None:
     """Protects the local judge: its choice in each order is that of the probabilities that the model itself gives the letters
     after the filled template, computed here row by row."""
     template = read_template("helpful-letter")
     questions = [question(number) for number in range(4)]
-    verdicts = LetterJudge(lm, template).compare(questions)
+    verdicts = LetterJudge(lm, template, ReplyCache(tmp_path / "replies")).compare(questions)
     expected: list[str] = []
     for pair in both_orders(questions):
         ids = lm.encode_prompt(Prompt("x", (Turn("user", template.fill(pair)),)))
@@ -46,9 +48,21 @@ def test_the_letter_with_the_higher_probability_is_chosen(lm: LanguageModel) -> 
     assert [choice for verdict in verdicts for choice in verdict.orders] == expected
 
 
-def test_a_question_that_does_not_fit_is_named(lm: LanguageModel) -> None:
+def test_a_local_judge_reads_no_question_twice(
+    lm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects a long command that was killed: the verdicts come from the disk, and are those of the model."""
+    template = read_template("helpful-letter")
+    questions = [question(number) for number in range(3)]
+    asked = LetterJudge(lm, template, ReplyCache(tmp_path / "replies")).compare(questions)
+    repeated = LetterJudge(lm, template, ReplyCache(tmp_path / "replies"))
+    monkeypatch.setattr(repeated, "_measure_gaps", lambda rows: pytest.fail(f"asked again about {len(rows)} rows"))
+    assert repeated.compare(questions) == asked
+
+
+def test_a_question_that_does_not_fit_is_named(lm: LanguageModel, tmp_path: Path) -> None:
     """Protects from a cut question: the message names the prompt and the judge's context."""
-    judge = LetterJudge(lm, read_template("helpful-letter"))
+    judge = LetterJudge(lm, read_template("helpful-letter"), ReplyCache(tmp_path / "replies"))
     with pytest.raises(UserError, match=r"about prompt 'p1' has \d+ tokens, but the context of the judge is 2048"):
         judge.compare([question(1, "long " * 1000)])
 

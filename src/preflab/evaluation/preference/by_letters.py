@@ -1,5 +1,5 @@
 """A preference judge that is a local language model. It chooses the letter to which the model gives the higher
-probability."""
+probability. Replies are kept on the disk like those of an endpoint, since a local model is slow."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from preflab.batch import collate
 from preflab.errors import UserError
 from preflab.evaluation.preference.base import PairVerdict, PreferenceJudge, PreferenceQuestion
 from preflab.evaluation.preference.orders import Letter, OrderReply, ShownPair, ask_both_orders
+from preflab.evaluation.preference.replies import ModelReply, ReplyCache, make_key
 from preflab.evaluation.preference.template import Template
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
@@ -23,10 +24,14 @@ TOKENS = 8192
 
 class LetterJudge(PreferenceJudge):
     """Compares the probabilities that the model's reply begins with the letter A and with the letter B. The model does
-    not write a sentence. Every verdict can be read, unless the two probabilities are equal."""
+    not write a sentence. Every verdict can be read, unless the two probabilities are equal.
 
-    def __init__(self, lm: LanguageModel, template: Template) -> None:
+    `cache`: the replies of this model, by the question's token ids. They hold for the model's weights alone.
+    """
+
+    def __init__(self, lm: LanguageModel, template: Template, cache: ReplyCache) -> None:
         self.lm = lm
+        self.cache = cache
         self.template = template
         self.common, self.letters = split_letters(
             *(lm.encode_completion(Completion(name, truncated=True)) for name in "AB")
@@ -44,10 +49,19 @@ class LetterJudge(PreferenceJudge):
                     f"The question about prompt {pair.question.prompt.id!r} has {len(ids)} tokens, but the context of the "
                     f"judge is {self.lm.context}. Choose a judge with a longer context, or compare shorter answers."
                 )
+        keys = [make_key([ids, self.letters]) for ids in rows]
+        todo = {key: ids for key, ids in zip(keys, rows, strict=True) if self.cache.get(key) is None}
+        if todo:
+            for key, gap in zip(todo, self._measure_gaps(list(todo.values())), strict=True):
+                self.cache.add(key, ModelReply(repr(gap)))
+        gaps = [float(self.cache.replies[key].text) for key in keys]
+        return [OrderReply(_pick_letter(gap), f"log P(A) - log P(B) = {gap:.4f}") for gap in gaps]
+
+    def _measure_gaps(self, rows: Sequence[Sequence[int]]) -> list[float]:
+        """Returns log P(A) - log P(B) after each row of token ids."""
         batch = collate(rows, [self.letters[:1]] * len(rows))
         logprobs = forward.by_micro_batch(self.lm.model, self._letter_logprobs, batch, TOKENS).double()
-        gaps = (logprobs[:, 0] - logprobs[:, 1]).tolist()
-        return [OrderReply(_pick_letter(gap), f"log P(A) - log P(B) = {gap:.4f}") for gap in gaps]
+        return (logprobs[:, 0] - logprobs[:, 1]).tolist()
 
     def _letter_logprobs(self, rows: Any) -> Tensor:
         """Returns the log-probabilities of the two tokens that distinguish the letters A and B: [B,2]."""

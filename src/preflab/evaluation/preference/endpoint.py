@@ -20,9 +20,8 @@ from pydantic import AfterValidator, BaseModel, Field, JsonValue, ValidationErro
 
 from preflab.errors import UserError
 from preflab.evaluation.preference.estimate import CallEstimate, count_tokens
-from preflab.evaluation.preference.replies import ModelReply, ReplyCache, make_key
+from preflab.evaluation.preference.replies import ModelReply, make_key, open_cache
 from preflab.fields import Count, Seconds
-from preflab.paths import cache_directory, user_path
 from preflab.plain import parse_json
 from preflab.rewards.http import check_address
 from preflab.spec import Spec
@@ -120,8 +119,7 @@ class Endpoint:
         self._key = read_key(settings)
         if settings.max_cost is not None and (settings.price_in is None or settings.price_out is None):
             raise UserError("A cap on the cost needs the prices of a million tokens. Set --price-in and --price-out.")
-        folder = user_path(settings.cache) if settings.cache else cache_directory() / "replies"
-        self.cache = ReplyCache(folder / f"{make_key([settings.base_url, model])[:16]}.jsonl")
+        self.cache = open_cache(settings.cache, [settings.base_url, model])
 
     @property
     def label(self) -> str:

@@ -14,8 +14,10 @@ from preflab.errors import UserError
 from preflab.evaluation.pairwise import PairwiseEvaluator, PairwiseEvaluatorSpec
 from preflab.evaluation.preference.base import PairVerdict, PreferenceJudge, PreferenceQuestion, name_pair
 from preflab.evaluation.preference.drawing import draw_prompts
+from preflab.evaluation.preference.labelled import read_labelled_pairs
 from preflab.evaluation.preference.spec import EXAMPLES, HUMAN, JudgeSettings
 from preflab.fields import CountOrAll
+from preflab.paths import user_path
 from preflab.spec import Context
 from preflab.types import Completion, Prompt, Split
 
@@ -25,13 +27,15 @@ class PreferenceEvaluator(JudgeSettings, PairwiseEvaluatorSpec):
     tie.
 
     `judge`: `openai:MODEL`, `local:NAME` or `reward:PATH`. `prompts`: the number of test prompts; 0 means all. `seed`:
-    draws the prompts. All pairs and seeds of the study use the same prompts. `endpoint`, `template`, `margin`: see
-    `JudgeSettings`.
+    draws the prompts. All pairs and seeds of the study use the same prompts. `agreement`: files of labelled pairs, in the
+    forms of `read_labelled_pairs`. The judge compares them first, so that a judge that is no better than a coin is seen:
+    its win rates then decide nothing. `endpoint`, `template`, `margin`: see `JudgeSettings`.
     """
 
     kind: Literal["preference-judge"] = "preference-judge"
     prompts: CountOrAll = 100
     seed: int = Field(default=0, ge=0)
+    agreement: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _needs_a_model(self) -> Self:
@@ -45,13 +49,24 @@ class PreferenceEvaluator(JudgeSettings, PairwiseEvaluatorSpec):
     @contextmanager
     def open(self, context: Context) -> Generator[OpenPreferenceEvaluator]:
         with self.open_judge(context) as judge:
-            yield OpenPreferenceEvaluator(self, judge)
+            yield OpenPreferenceEvaluator(
+                self, judge, *read_labelled_pairs([user_path(each) for each in self.agreement])
+            )
 
 
 class OpenPreferenceEvaluator(PairwiseEvaluator):
-    def __init__(self, spec: PreferenceEvaluator, judge: PreferenceJudge) -> None:
+    def __init__(
+        self,
+        spec: PreferenceEvaluator,
+        judge: PreferenceJudge,
+        labelled: Sequence[PreferenceQuestion],
+        labels: Sequence[float],
+    ) -> None:
         self.spec = spec
         self.judge = judge
+        self.labelled = labelled
+        self.labels = labels
+        self.on_labelled: list[PairVerdict] = []
         self.verdicts: list[PairVerdict] = []
 
     def select_prompts(self, names: Sequence[str]) -> list[str]:
@@ -63,16 +78,23 @@ class OpenPreferenceEvaluator(PairwiseEvaluator):
     ) -> list[float]:
         pairs = zip(prompts, first, second, strict=True)
         questions = [PreferenceQuestion(name_pair(p.id, a.text, b.text), p, a, b) for p, a, b in pairs]
+        self.judge.check_caps(self.judge.estimate([*self.labelled, *questions]))
+        self.on_labelled = self.judge.compare(self.labelled)
         self.verdicts = self.judge.compare(questions)
         return [verdict.outcome for verdict in self.verdicts]
 
     def details(self) -> dict[str, Any]:
-        """Returns the judge's name, the number of pairs with an unreadable reply, and, for each reply, whether it chose
-        the answer that was shown first."""
+        """Returns the judge's name, the number of pairs with an unreadable reply, for each reply whether it chose the
+        answer that was shown first, and for each labelled pair the judge's outcome, the label, and whether the reply was
+        unreadable."""
         read = [verdict.orders for verdict in self.verdicts if len(verdict.orders) == 2 and not verdict.unreadable]
         return {
             "judge": str(self.spec.judge),
             "template": self.spec.template_name,
             "unreadable": sum(verdict.unreadable for verdict in self.verdicts),
             "chose_first_shown": [[float(one == "first"), float(other == "second")] for one, other in read],
+            "labelled": [
+                [verdict.outcome, label, float(verdict.unreadable)]
+                for verdict, label in zip(self.on_labelled, self.labels, strict=True)
+            ],
         }

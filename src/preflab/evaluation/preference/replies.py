@@ -1,4 +1,4 @@
-"""Keeps an endpoint's replies on the disk. A command that is killed and repeated therefore does not ask the same
+"""Keeps a judge's replies on the disk. A command that is killed and repeated therefore does not ask the same
 question twice. Does not import torch.
 
 The file has one line of JSON for each reply. Lines are only appended. Each line has a checksum. A damaged line, such as
@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import UserError
+from preflab.paths import cache_directory, user_path
 from preflab.train.files import refuse_special
 
 
 @dataclass(frozen=True)
 class ModelReply:
-    """A reply of an endpoint. `cut`: whether the reply reached the token limit before its end. `tokens_in`,
+    """A reply of a model. `cut`: whether the reply reached the token limit before its end. `tokens_in`,
     `tokens_out`: the numbers of tokens that the endpoint reports; 0 if it does not report them."""
 
     text: str
@@ -70,6 +71,13 @@ class ReplyCache:
             file.flush()
             os.fsync(file.fileno())
         self.replies[key] = reply
+
+
+def open_cache(directory: str, model: Any) -> ReplyCache:
+    """Returns the cache of a model's replies. `directory`: the directory of the cache; '' for preflab's own. `model`:
+    everything that tells this model from others."""
+    folder = user_path(directory) if directory else cache_directory() / "replies"
+    return ReplyCache(folder / f"{make_key(model)[:16]}.jsonl")
 
 
 def make_key(content: Any) -> str:

@@ -11,10 +11,12 @@ from pydantic import Field, model_validator
 from preflab.errors import UserError, nearest
 from preflab.evaluation.preference.base import PreferenceJudge
 from preflab.evaluation.preference.endpoint import Endpoint, EndpointSettings, EndpointUse
+from preflab.evaluation.preference.replies import open_cache
 from preflab.evaluation.preference.template import LETTER_TEMPLATE, SENTENCE_TEMPLATE, read_template
 from preflab.models.spec import HUB_NAME
 from preflab.paths import user_path
 from preflab.spec import Context, HoldsModels, Spec
+from preflab.train.files import file_digests
 
 JUDGE_KINDS = ("openai", "local", "reward")
 HUMAN = "human"
@@ -110,12 +112,14 @@ class JudgeSettings(HoldsModels):
 
     def _open_local(self, context: Context) -> PreferenceJudge:
         from preflab.evaluation.preference.by_letters import LetterJudge
-        from preflab.models.load import load_model
+        from preflab.models.load import find_directory, load_model
         from preflab.models.spec import ModelSpec
 
         template = read_template(self.template_name)
-        lm = load_model(ModelSpec(name=self.judge.model), seed=0, device=context.device, date=context.date)
-        return LetterJudge(lm, template)
+        spec = ModelSpec(name=self.judge.model)
+        lm = load_model(spec, seed=0, device=context.device, date=context.date)
+        files = {} if spec.name == "tiny" else file_digests(find_directory(spec))
+        return LetterJudge(lm, template, open_cache(self.endpoint.cache, [spec.name, files]))
 
 
 def refuse_no_reward_model(name: str) -> None:

@@ -1,0 +1,41 @@
+"""Writes win rates and a judge's agreement with labels as text. Imports no torch."""
+
+from __future__ import annotations
+
+from preflab.analysis.record import Interval
+from preflab.analysis.winrates.agreement import Agreement
+from preflab.analysis.winrates.cells import has_no_width
+
+
+def agreement_words(agreement: Agreement) -> str:
+    """Describes how well the judge agrees with labelled pairs, and whether it is better than a coin."""
+    coin = (
+        "better than a coin" if agreement.beats_coin else "NOT clearly better than a coin, so it decides nothing itself"
+    )
+    words = (
+        f"Judge on {agreement.pairs} labelled pairs: accuracy {percent(agreement.accuracy)} ({coin}), kappa "
+        f"{number(agreement.kappa)}, {agreement.ties:.0%} ties, {agreement.unreadable:.0%} unreadable"
+    )
+    if agreement.sensitivity is not None and agreement.specificity is not None:
+        first, second = agreement.sensitivity, agreement.specificity
+        words += f"; right on {first:.0%} where the first is better, on {second:.0%} where the second is"
+    return f"{words}."
+
+
+def percent(interval: Interval) -> str:
+    """Writes a share: '56.0% [46.1, 65.5]'. Without an interval with a width, the reason stands there."""
+    return _estimate_words(interval, scale=100, digits=1, unit="%")
+
+
+def number(interval: Interval) -> str:
+    """Writes a number: '0.42 [0.31, 0.53]'. Without an interval with a width, the reason stands there."""
+    return _estimate_words(interval, scale=1, digits=2, unit="")
+
+
+def _estimate_words(interval: Interval, *, scale: float, digits: int, unit: str) -> str:
+    if interval.estimate is None:
+        return f"none ({interval.reason})"
+    estimate = f"{scale * interval.estimate:.{digits}f}{unit}"
+    if interval.low is None or interval.high is None or has_no_width(interval):
+        return f"{estimate} (no interval: {interval.reason})" if interval.reason else estimate
+    return f"{estimate} [{scale * interval.low:.{digits}f}, {scale * interval.high:.{digits}f}]"
