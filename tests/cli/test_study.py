@@ -146,6 +146,21 @@ def test_a_plan_in_words() -> None:
     assert lines[-1] == "  4 runs, 2 at a time: about 0.04 hours on this machine."
 
 
+def test_a_plan_says_what_it_does_not_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects people who plan by the clock: a preference judge takes a time that nobody has measured."""
+    study = {
+        "name": "judged",
+        "testbed": {"kind": "minicode", "train": 20, "validation": 4, "test": 4},
+        "arms": {name: {"method": "sft"} for name in "ab"},
+        "pairwise": {"liked": {"evaluator": {"kind": "preference-judge", "judge": "local:tiny"}, "against": "a"}},
+    }
+    file = tmp_path / "judged.json"
+    file.write_text(json.dumps(study))
+    code, out, err = run("study", file, "--output", tmp_path / "out", "--plan", capsys=capsys)
+    assert code == 0, err
+    assert "Not counted, because its time is not known: the replies of a preference judge." in out
+
+
 @pytest.mark.parametrize("words", [(), ("--plan",)])
 def test_a_study_that_cannot_run_names_its_file(
     words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -24,4 +24,6 @@ def format_plan(study: Study, forecast: Forecast) -> str:
         if forecast.tunes:
             when = f"run first, about {forecast.tuning_seconds / 3600:.2f} hours more"
         lines.append(f"  Tuning: {forecast.trials} trials, {when}.")
+    if forecast.uncounted:
+        lines.append(f"  Not counted, because its time is not known: {' and '.join(forecast.uncounted)}.")
     return "\n".join(lines)

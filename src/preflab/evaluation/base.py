@@ -89,10 +89,13 @@ class PolicyEvaluator(Evaluator):
 
 
 class EvaluatorSpec(HoldsModels):
-    """The settings of an evaluator. `of_policy`: the evaluator is a `PolicyEvaluator`."""
+    """The settings of an evaluator. `of_policy`: the evaluator is a `PolicyEvaluator`. `judges_programs`: each answer is
+    judged as a program, which takes time in a plan. `uncounted`: work whose time a plan does not know; '' for none."""
 
     belongs: ClassVar[str] = "an evaluator: it belongs under `evaluators:`"
     of_policy: ClassVar[bool] = False
+    judges_programs: ClassVar[bool] = False
+    uncounted: ClassVar[str] = ""
 
     def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
         """Returns the measures that the evaluator computes for every prompt, at least one. preflab chooses checkpoints

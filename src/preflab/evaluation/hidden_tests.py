@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import ClassVar, Literal
 
 from preflab.errors import UserError
 from preflab.evaluation.base import Evaluator, EvaluatorSpec, Grade, GradedPrompt, Summary
@@ -21,6 +21,7 @@ class HiddenTests(EvaluatorSpec):
     """The hidden tests of the testbed judge each answer. No method is trained on the tests of the test problems."""
 
     kind: Literal["hidden-tests"] = "hidden-tests"
+    judges_programs: ClassVar[bool] = True
 
     def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
         return tuple(known_measure(name) for name in evaluation.rates)

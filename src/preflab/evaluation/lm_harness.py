@@ -37,6 +37,7 @@ class LmEval(EvaluatorSpec):
 
     kind: Literal["lm-eval"] = "lm-eval"
     of_policy: ClassVar[bool] = True
+    uncounted: ClassVar[str] = "the tasks of lm-eval"
     tasks: Annotated[dict[str, str], Field(min_length=1)]
     folder: str = ""
     limit: Annotated[int, Field(ge=0)] = 0

@@ -45,9 +45,11 @@ class PairwiseEvaluator(ABC):
 
 
 class PairwiseEvaluatorSpec(HoldsModels):
-    """The settings of a pairwise evaluator. `measure`: the measure that describes the mean outcome."""
+    """The settings of a pairwise evaluator. `measure`: the measure that describes the mean outcome. `uncounted`: work whose
+    time a plan does not know; '' for none."""
 
     belongs: ClassVar[str] = "a pairwise evaluator: it belongs under `pairwise:` of a study file"
+    uncounted: ClassVar[str] = ""
     measure: ClassVar[Measure] = WIN_RATE
 
     @abstractmethod

@@ -182,11 +182,13 @@ class Estimate:
         return drawn * speed.sampling + answers * main + tested * sum(others) + judging + reads * speed.forward
 
     def grading(self, arm: Arm, speed: Speed) -> list[float]:
-        """Returns the seconds that each evaluator takes to grade one answer, with the main evaluator first. A learned
-        evaluator needs a forward pass of each of its models; any other evaluator is assumed to run the answer as a program."""
+        """Returns the seconds that each evaluator takes to grade one answer, with the main evaluator first: a forward pass
+        of each of its models, and the judging of the answer if it is a program."""
         judging = DISTINCT * self.judging
-        evaluators = arm.evaluators_in_turn.values()
-        return [len(saved_models(evaluator)) * speed.forward or judging for evaluator in evaluators]
+        return [
+            len(saved_models(evaluator)) * speed.forward + evaluator.judges_programs * judging
+            for evaluator in arm.evaluators_in_turn.values()
+        ]
 
 
 def labels_bought(arm: Arm, cost: Cost) -> float:

@@ -34,7 +34,7 @@ class Forecast:
     """The forecast of a study. `rows`: its stages, arms and matches. `at_once`: how many runs share the machine.
     `seconds`: the expected time on the clock until all runs are done. `trials`: the number of trials of the tuning
     stage. `tunes`: whether these trials run before the other runs. `tuning_seconds`: the expected time on the clock for
-    the trials that still have to run."""
+    the trials that still have to run. `uncounted`: the work whose time is not known and not counted."""
 
     rows: tuple[ForecastRow, ...]
     at_once: int
@@ -42,6 +42,7 @@ class Forecast:
     trials: int = 0
     tunes: bool = False
     tuning_seconds: float = 0.0
+    uncounted: tuple[str, ...] = ()
 
     @property
     def runs(self) -> int:
@@ -80,4 +81,13 @@ def forecast_study(
     tunes = study.tuning is not None and must_tune(study.tuning, tune=tune)
     to_run = [run for _, _, run in trials if not is_done(run)] if tunes else []
     tuning_seconds = sum(map(estimate.seconds, to_run)) / at_once
-    return Forecast(tuple(rows), at_once, seconds, sum(1 for arm, _, _ in trials if arm), tunes, tuning_seconds)
+    evaluators = [*study.evaluators.values(), *(each.evaluator for each in study.pairwise.values())]
+    return Forecast(
+        rows=tuple(rows),
+        at_once=at_once,
+        seconds=seconds,
+        trials=sum(1 for arm, _, _ in trials if arm),
+        tunes=tunes,
+        tuning_seconds=tuning_seconds,
+        uncounted=tuple(dict.fromkeys(each.uncounted for each in evaluators if each.uncounted)),
+    )

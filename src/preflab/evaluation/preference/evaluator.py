@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -33,6 +33,7 @@ class PreferenceEvaluator(JudgeSettings, PairwiseEvaluatorSpec):
     """
 
     kind: Literal["preference-judge"] = "preference-judge"
+    uncounted: ClassVar[str] = "the replies of a preference judge"
     prompts: CountOrAll = 100
     seed: int = Field(default=0, ge=0)
     agreement: tuple[str, ...] = ()
