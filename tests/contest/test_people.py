@@ -16,6 +16,7 @@ from tests.cli.running import run
 from tests.contest.stub import write_answers, write_data, write_lines
 from tests.evaluation.preference.fault_server import FaultServer
 from tests.evaluation.preference.test_endpoint_judge import prefer_good
+from tests.rating.driving import open_browser
 
 from preflab.errors import UserError
 from preflab.evaluation.preference.evaluator import PreferenceEvaluator
@@ -100,6 +101,35 @@ def test_the_page_is_served_until_all_pairs_have_a_label(tmp_path: Path) -> None
     assert pair["rate"]["estimate"] == pytest.approx(wins / 6) and pair["rate"]["low"] < pair["rate"]["high"]
     assert pair["shares"]["win"]["estimate"] == pytest.approx(wins / 6)
     assert result["notes"] == []
+
+
+def test_two_raters_judge_in_a_browser(chromium: str, tmp_path: Path) -> None:
+    """Protects the human study as people use it: by keyboard, first on a telephone's width, then on a desk. Bob prefers the
+    good answer of five pairs, Ann of all six but the first that she sees, which is one of Bob's: they agree on 4 of 5 pairs.
+    Every pair has a label then, so the command ends and prints their agreement."""
+    address, process = serve(command(tmp_path), "--json")
+    with open_browser(chromium, tmp_path) as browser:
+        for rater, width, wrong, count in (("bob", 390, (), 5), ("ann", 1280, (0,), 6)):
+            browser.resize(width, 844)
+            browser.open(address)
+            browser.begin(rater)
+            assert browser.value("document.documentElement.scrollWidth") <= width
+            for number in range(count):
+                assert browser.count() == number
+                left_is_good = browser.text("left").startswith("good")
+                browser.press("ArrowLeft" if left_is_good == (number not in wrong) else "ArrowRight")
+                if (rater, number) != ("ann", 5):  # the server stops after the last label
+                    browser.wait(f"document.getElementById('progress').textContent.startsWith('{number + 1} ')")
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        assert browser.console == []
+    people = json.loads(out)["people"]
+    labels = {(each.rater, each.pair): each.outcome for each in read_labels(tmp_path / "out")}
+    assert [sum(rater == name for rater, _ in labels) for name in ("bob", "ann")] == [5, 6]
+    assert [labels[key] for key in labels if key[0] == "bob"] == [1.0] * 5
+    assert sorted(labels[key] for key in labels if key[0] == "ann") == [0.0] + [1.0] * 5
+    assert people["agreement"]["between"] == ["ann", "bob"]
+    assert people["agreement"]["raw"]["value"] == pytest.approx(4 / 5)
 
 
 def test_raters_agree_with_each_other_and_with_a_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
