@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from tests.sampling.conftest import CONTEXT, ENDS, ask, build, completions, random_prompts
-from transformers import AutoModelForCausalLM, GPT2Config
 
 from preflab.errors import UserError
 from preflab.models.forward import token_logprobs
@@ -310,8 +309,7 @@ def test_registry_gives_the_spec() -> None:
 def test_narrow_models_have_larger_batches() -> None:
     """131,072 / width, from 256 to 1,024: width 32 gives 1,024, width 300 gives 436, width 4,096 gives 256."""
     for width, rows in ((32, 1024), (300, 436), (4096, 256)):
-        config = GPT2Config(n_embd=width, n_layer=0, n_head=1, n_positions=2, vocab_size=2)
-        assert most_rows(AutoModelForCausalLM.from_config(config)) == rows
+        assert most_rows(width) == rows
 
 
 def test_a_window_is_not_counted_across_the_gap(sampler: NativeSampler) -> None:

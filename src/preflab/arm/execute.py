@@ -23,6 +23,7 @@ from preflab.arm.data import (
     refuse_shared_data,
 )
 from preflab.arm.fitting import FittedTestbed, fit_held_out
+from preflab.arm.memory import MemoryEstimator
 from preflab.arm.open import OpenArm, load_policy, open_arm, stages_of
 from preflab.arm.origin import manifest_of
 from preflab.arm.spec import STAGE, Arm, evaluator_models, made_elsewhere, stage_path
@@ -71,6 +72,7 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
     ) as run:
         result = earlier_result(arm, directory)
         if result is None:
+            MemoryEstimator({}).refuse_too_large(arm)
             with ExitStack() as stack:
                 result = train_and_measure(open_arm(arm, run, stack))
             result["files"] = checksums(directory)

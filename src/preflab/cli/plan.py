@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from preflab.study.forecast import Forecast
+from preflab.study.forecast import Forecast, ForecastRow
 from preflab.study.spec import Study
 from preflab.text import counted
 
@@ -14,7 +14,7 @@ def format_plan(study: Study, forecast: Forecast) -> str:
     width = max(12, *(len(row.name) for row in forecast.rows))
     lines += [
         f"  {row.part:<6} {row.name:<{width}} {row.method:<14} {counted(row.runs, 'seed')}, {row.done} done, "
-        f"about {row.seconds / 60:.1f} min each"
+        f"about {row.seconds / 60:.1f} min{_format_memory(row)} each"
         for row in forecast.rows
     ]
     hours = forecast.seconds / 3600
@@ -27,3 +27,9 @@ def format_plan(study: Study, forecast: Forecast) -> str:
     if forecast.uncounted:
         lines.append(f"  Not counted, because its time is not known: {' and '.join(forecast.uncounted)}.")
     return "\n".join(lines)
+
+
+def _format_memory(row: ForecastRow) -> str:
+    if row.memory is None:
+        return ""
+    return f" and {'' if row.memory.is_whole else 'at least '}{row.memory.gib:.1f} GiB"

@@ -40,6 +40,7 @@ class ExpertIteration(Method):
     the run has a compute budget, `rounds` is ignored."""
 
     kind: Literal["expert-iteration"] = "expert-iteration"
+    keeps_reference = True
     scores_samples = True
     rounds: Count = 2
     prompts: CountOrAll = 0

@@ -41,6 +41,7 @@ class GRPO(Method):
     `CriticFree` in `shared/advantage.py` explains the settings that every method without a critic has."""
 
     kind: Literal["grpo"] = "grpo"
+    keeps_reference = True
     scores_samples = True
     steps: Count = 100
     rollouts: Count = 1024

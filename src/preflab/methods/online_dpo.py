@@ -38,6 +38,7 @@ class OnlineDPO(Method):
     `sft_coefficient`: see `DPO`."""
 
     kind: Literal["online-dpo"] = "online-dpo"
+    keeps_reference = True
     scores_samples = True
     loss: str = "sigmoid"
     beta: Positive | None = None

@@ -46,6 +46,8 @@ class PPO(Method):
     follows the policy. `ratio_guard`: see `make_guard`."""
 
     kind: Literal["ppo"] = "ppo"
+    keeps_reference = True
+    critics = 1
     scores_samples = True
     steps: Count = 100
     rollouts: Count = 512

@@ -55,6 +55,8 @@ class PPOLag(Method):
     """
 
     kind: Literal["ppo-lag"] = "ppo-lag"
+    keeps_reference = True
+    critics = 2
     scores_samples = True
     needs_cost = True
     steps: Count = 100

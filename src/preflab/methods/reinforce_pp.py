@@ -33,6 +33,7 @@ class ReinforcePP(Method):
     `CriticFree` in `shared/advantage.py` explains the settings that every method without a critic has."""
 
     kind: Literal["reinforce++"] = "reinforce++"
+    keeps_reference = True
     scores_samples = True
     steps: Count = 100
     rollouts: Count = 256

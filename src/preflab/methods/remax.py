@@ -34,6 +34,7 @@ class ReMax(Method):
     `CriticFree` in `shared/advantage.py` explains the settings that every method without a critic has."""
 
     kind: Literal["remax"] = "remax"
+    keeps_reference = True
     scores_samples = True
     steps: Count = 100
     rollouts: Count = 512

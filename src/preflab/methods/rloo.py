@@ -32,6 +32,7 @@ class RLOO(Method):
     `CriticFree` in `shared/advantage.py` explains the settings that every method without a critic has."""
 
     kind: Literal["rloo"] = "rloo"
+    keeps_reference = True
     scores_samples = True
     steps: Count = 100
     rollouts: Count = 512

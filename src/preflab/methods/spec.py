@@ -30,7 +30,8 @@ class Method(HoldsModels):
     """The base of the methods' specs. `product`: the kind of result that `train` returns and that the run directory
     keeps. `starts_from_policy`: whether the method uses the run's starting policy. `scores_samples`: whether the method
     draws the policy's answers to the training prompts and scores these answers. Such a method needs a reward.
-    `needs_cost`: whether the method also needs a cost for these answers."""
+    `needs_cost`: whether the method also needs a cost for these answers. `keeps_reference`: whether the method keeps a
+    second copy of the trainable weights while it trains. `critics`: the number of critics that it trains."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     belongs: ClassVar[str] = "a method: it belongs under `method:`"
@@ -38,6 +39,8 @@ class Method(HoldsModels):
     starts_from_policy: ClassVar[bool] = True
     scores_samples: ClassVar[bool] = False
     needs_cost: ClassVar[bool] = False
+    keeps_reference: ClassVar[bool] = False
+    critics: ClassVar[int] = 0
 
     @property
     def learns_from(self) -> Records:

@@ -7,6 +7,7 @@ directory. Weights are read only from safetensors files. Importing this module d
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 HUB_PATIENCE = 8.0  # the number of seconds to wait for an answer of the hub
 ADAPTER_CONFIG = "adapter_config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+CONFIGURATION_FILES: tuple[str, ...] = ("*.json",)
 MODEL_FILES: tuple[str, ...] = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
 
 
@@ -52,14 +54,15 @@ def load_model(
     return lm.with_model(model)
 
 
-def find_directory(spec: ModelSpec) -> Path:
-    """Returns the local directory of a model other than `tiny`. Downloads the model if there is no such directory."""
+def find_directory(spec: ModelSpec, files: Sequence[str] = MODEL_FILES) -> Path:
+    """Returns the local directory of a model other than `tiny`. If there is no such directory, downloads these files of
+    the model from the hub."""
     from preflab.models import smollm2
 
     if spec.name == "smollm2":
         return smollm2.fetch()
     local = user_path(spec.name)
-    return local if local.is_dir() else fetch_from_hub(spec)
+    return local if local.is_dir() else fetch_from_hub(spec, files)
 
 
 def load_directory(path: Path, *, trust_remote_code: bool = False, date: str = "") -> LanguageModel:
@@ -230,9 +233,9 @@ def read_model(path: Path, auto: str, *, trust_remote_code: bool = False, **sett
     return model.eval()
 
 
-def fetch_from_hub(spec: ModelSpec) -> Path:
-    """Downloads a model from the hub and returns its local directory. If the hub does not answer, returns the model's
-    directory in the local cache.
+def fetch_from_hub(spec: ModelSpec, files: Sequence[str] = MODEL_FILES) -> Path:
+    """Downloads files of a model from the hub and returns its local directory. If the hub does not answer, returns the
+    model's directory in the local cache.
 
     Raises `UserError` within ten seconds if the hub has no such model, or if the hub does not answer and the model is
     not in the cache.
@@ -240,7 +243,7 @@ def fetch_from_hub(spec: ModelSpec) -> Path:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError
 
-    files = [*MODEL_FILES, "*.py"] if spec.trust_remote_code else list(MODEL_FILES)
+    files = [*files, "*.py"] if spec.trust_remote_code else list(files)
     trouble = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else ask_hub(spec)
     try:
         return Path(

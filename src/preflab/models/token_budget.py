@@ -17,7 +17,12 @@ def choose_token_budget(lm: LanguageModel) -> int:
     """Returns the largest number of tokens in a micro-batch for a model on its device. On a GPU, this is 8,192. On a
     CPU, it is 786,432 / width, but at least 1,024 and at most 8,192. The choice depends on nothing else. A run on the
     same kind of device is therefore repeated exactly."""
-    if lm.model.device.type != "cpu":
-        return ON_GPU
     width = forward.backbone(lm.model).config.get_text_config(decoder=True).hidden_size
+    return default_token_budget(width, lm.model.device.type)
+
+
+def default_token_budget(width: int, device: str) -> int:
+    """Returns the token budget for a model of this width on this type of device; see `choose_token_budget`."""
+    if device != "cpu":
+        return ON_GPU
     return max(LEAST_TOKENS, min(MOST_TOKENS, CACHED_STATES // width))

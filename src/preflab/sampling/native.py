@@ -85,7 +85,7 @@ class NativeSampler(Sampler):
             if type(cache) is not support.way.cache_type or len(cache.blocks) != support.layers:
                 cache = support.way.cache_type(support.layers)
             tokens_read = 0  # the number of prompt tokens that the model processed
-            most = self.spec.rows or most_rows(base)
+            most = self.spec.rows or most_rows(base.get_input_embeddings().weight.shape[1])
             for rows in batches(prompts, decoding.max_new_tokens, most, self._budget(base, support)):
                 if self._served(base, support, len(prompts[rows[0]]) + decoding.max_new_tokens):
                     batch = support.way(base, cache, [prompts[row] for row in rows], decoding.max_new_tokens)
@@ -124,14 +124,13 @@ class NativeSampler(Sampler):
         return not reason
 
 
-def most_rows(base: Any) -> int:
+def most_rows(width: int) -> int:
     """Returns the largest number of rows in a batch if the user sets none: 131,072 / the width of the hidden states, but
     at least 256 and at most 1,024.
 
     In a step of a narrow model, many rows make up for the time of calling its operations; the hidden states of a wide
     model should fit the core's cache.
     """
-    width = int(base.get_input_embeddings().weight.shape[1])
     return min(max(2**17 // width, 256), 1024)
 
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from preflab.arm.check import ArmChecker
+from preflab.arm.memory import MemoryEstimator
 from preflab.arm.spec import STAGES
 from preflab.errors import UserError
 from preflab.evaluation.pairwise import DATA_CHOSEN
@@ -30,9 +31,16 @@ def check_study(study: Study, directory: Path, *, fresh: bool = False) -> None:
     runs = [run for run in planned_runs(study, directory) if run.seed == 0 and (fresh or not is_done(run))]
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
         checker = ArmChecker(directory / "seed-0" / STAGES, Path(place), stack)
+        memory = memory_of(study)
         for run in runs:
+            memory.refuse_too_large(run.spec)
             checker.check(run.spec)
         check_chosen_answers(study, stack)
+
+
+def memory_of(study: Study) -> MemoryEstimator:
+    """Returns the estimator of the memory of a study's runs."""
+    return MemoryEstimator({name: stage.model or study.model for name, stage in study.stages.items()})
 
 
 def check_chosen_answers(study: Study, stack: ExitStack) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from preflab.study.check import check_study
+from preflab.arm.memory import Memory
+from preflab.study.check import check_study, memory_of
 from preflab.study.directory import refuse_other_study
 from preflab.study.estimate import Estimate
 from preflab.study.plan import planned_matches, planned_runs, planned_trials
@@ -15,18 +16,22 @@ from preflab.study.say import Say, keep_silent
 from preflab.study.spec import Study
 from preflab.study.tuning import must_tune, refuse_missing_tuning
 
+Part = Literal["stage", "arm", "match"]
+
 
 @dataclass(frozen=True)
 class ForecastRow:
     """The forecast of a stage, an arm or a match. `runs`: the number of its runs. `done`: how many of these runs are
-    done. `seconds`: the expected duration of each run."""
+    done. `seconds`: the expected duration of each run. `memory`: the expected peak memory of a run; None for a match, or
+    if it is not known."""
 
-    part: Literal["stage", "arm", "match"]
+    part: Part
     name: str
     method: str
     runs: int
     done: int
     seconds: float
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,13 @@ def forecast_study(
     check_study(study, directory, fresh=fresh)
     at_once = max(1, usable_cores() // study.threads)
     estimate = Estimate.measured(study, [run.spec for run in planned], at_once, say)
-    rows: list[ForecastRow] = []
+    memory, rows = memory_of(study), list[ForecastRow]()
     for part, name in dict.fromkeys((run.is_stage, run.name) for run in planned):
         runs = [run for run in planned if (run.is_stage, run.name) == (part, name)]
         method = "measured only" if runs[0].spec.method is None else runs[0].spec.method.kind
         done, seconds = sum(map(is_done, runs)), estimate.seconds(runs[0])
-        rows.append(ForecastRow("stage" if part else "arm", name, method, len(runs), done, seconds))
+        kind: Part = "stage" if part else "arm"
+        rows.append(ForecastRow(kind, name, method, len(runs), done, seconds, memory.try_estimate(runs[0].spec)))
     matches = list(planned_matches(study, directory))
     for name in dict.fromkeys(match.name for match in matches):
         runs = [match for match in matches if match.name == name]

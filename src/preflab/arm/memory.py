@@ -1,0 +1,218 @@
+"""Estimates the peak memory of a run from the sizes of its models, and refuses a run that does not fit before a model is
+loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from preflab.arm.open import pick_device
+from preflab.arm.spec import STAGE, Arm, saved_models
+from preflab.errors import UserError
+from preflab.methods.cost import DataSize
+from preflab.methods.spec import SCORERS
+from preflab.models.footprint import FP32, Footprint, count_saved_parameters, measure_footprint
+from preflab.models.smollm2 import fetch
+from preflab.models.spec import LoRA, ModelSpec
+from preflab.paths import user_path
+from preflab.sampling.native import Native, most_rows
+
+GIB = 2**30
+PROMPT_TOKENS = 128
+"""The assumed length of a prompt in the sampler's cache."""
+LEARNER = 3
+"""The number of values that training keeps for each trainable weight: the gradient and both moments of Adam."""
+PROCESS = 0.6 * GIB
+"""The memory of a process on a CPU without any model: Python, torch, transformers and the data. A GPU does not hold it."""
+SMALL = 20
+SMALLEST_BUDGET = 1024
+LARGE = DataSize(prompts=10**6, demonstrations=10**6, pairs=10**6, rated=10**6)
+"""Data that are large enough for every batch."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The peak memory of a run in bytes, by its parts. `models`: the weights of all models. `learning`: gradients, the
+    optimizer's moments and the reference. `activations`: what the backward pass of one micro-batch needs. `sampling`: the
+    cache of the sampler and the logits of a step. `process`: the process itself. `is_whole`: False if a part is not known,
+    such as the size of a reward model on the hub; the peak is higher then."""
+
+    models: float
+    learning: float
+    activations: float
+    sampling: float
+    process: float
+    is_whole: bool = True
+
+    @property
+    def peak(self) -> float:
+        """The sum of the parts. Activations and the sampler's logits are not in memory at the same time, but a CPU keeps
+        the sampler's cache, and neither gives freed memory back at once."""
+        return self.models + self.learning + self.activations + self.sampling + self.process
+
+    @property
+    def gib(self) -> float:
+        """The peak in GiB."""
+        return self.peak / GIB
+
+
+class MemoryEstimator:
+    """Estimates the peak memory of the runs of a study. A model that several runs share is measured once. `stage_models`:
+    the model of each stage of the study."""
+
+    def __init__(self, stage_models: Mapping[str, ModelSpec]) -> None:
+        self.stage_models = stage_models
+        self._known: dict[tuple[ModelSpec, int | None, str, bool, bool], Footprint] = {}
+
+    def estimate(self, arm: Arm) -> Memory:
+        """Estimates the peak memory of a run.
+
+        The weights are in fp32. A run holds its starting policy and the copy that it trains; a method that trains a scorer
+        makes a further copy; each critic is one more. Rewards and evaluators hold their own models. Training keeps 3 values
+        for each trainable weight (the gradient and both moments), and one more for a reference. Raises `UserError` if the
+        configuration of the model cannot be read.
+        """
+        device = pick_device(arm.device).partition(":")[0]
+        base = self._measure(starting_model(arm), arm, device)
+        copies, trained, references = 1 + (arm.policy is not None and arm.init is not None), 0, 0
+        if arm.method is not None:
+            copies += 1 + arm.method.critics + (arm.method.product in SCORERS)
+            trained = (arm.method.cost(LARGE).trained > 0) + arm.method.critics
+            references = int(arm.method.keeps_reference)
+        beside = [self._count_parameters(path, arm, device) for path in models_beside(arm)]
+        return Memory(
+            models=FP32 * (copies * base.parameters + sum(filter(None, beside))),
+            learning=FP32 * base.trainable * (LEARNER * trained + references),
+            activations=(base.activations or 0) if trained else 0,
+            sampling=sampling_bytes(arm, base, device),
+            process=PROCESS if device == "cpu" else 0.0,
+            is_whole=None not in beside and base.activations is not None,
+        )
+
+    def try_estimate(self, arm: Arm) -> Memory | None:
+        """Estimates the peak memory of a run. Returns None if the configuration of the model cannot be read; opening the
+        model says what is wrong with it."""
+        try:
+            return self.estimate(arm)
+        except UserError:
+            return None
+
+    def refuse_too_large(self, arm: Arm) -> None:
+        """Raises `UserError` if a run needs more memory than its device has. The message says what would fit. A model
+        that is small beside the device is not measured."""
+        device = pick_device(arm.device)
+        there = available_memory(device)
+        memory = None if is_small(starting_model(arm), there) else self.try_estimate(arm)
+        if memory is None or memory.peak <= there:
+            return
+        where = "this machine" if device == "cpu" else f"the device {device}"
+        changed = {words: change(arm) for words, change in CHANGES.items()}
+        peaks = {words: self.estimate(other).peak for words, other in changed.items() if other is not None}
+        fitting = [f"{words} ({peak / GIB:.1f} GiB)" for words, peak in peaks.items() if peak <= there]
+        advice = f"With one of these it fits: {'; '.join(fitting)}." if fitting else "Name a smaller model."
+        raise UserError(
+            f"The run {arm.name!r} needs about {memory.peak / GIB:.1f} GiB of memory, but {where} has "
+            f"{there / GIB:.1f} GiB. Its parts: {list_parts(memory)}. {advice}"
+        )
+
+    def _measure(self, spec: ModelSpec, arm: Arm, device: str) -> Footprint:
+        key = (spec, arm.token_budget, device, arm.precision == "bf16", arm.checkpoint_activations)
+        if key not in self._known:
+            _, token_budget, _, bf16, recompute = key
+            self._known[key] = measure_footprint(
+                spec, token_budget=token_budget, device=device, bf16=bf16, recompute=recompute
+            )
+        return self._known[key]
+
+    def _count_parameters(self, path: str, arm: Arm, device: str) -> int | None:
+        """Returns the number of parameters of a saved model; None if it is not known."""
+        if not path.startswith(STAGE):
+            return count_saved_parameters(user_path(path)) or None
+        spec = self.stage_models.get(path.removeprefix(STAGE))
+        return None if spec is None else self._measure(spec, arm, device).parameters
+
+
+def starting_model(arm: Arm) -> ModelSpec:
+    """Returns the model that a run trains, as far as its size is concerned: a directory of the user's, or the base
+    model, from which the stages of a study start."""
+    path = arm.init or arm.policy
+    if path is None or path.startswith(STAGE):
+        return arm.model
+    return arm.model.model_copy(update={"name": path, "revision": None})
+
+
+def is_small(model: ModelSpec, there: float) -> bool:
+    """Returns True if a model has less than a twentieth of the memory in fp32. Training with AdamW needs 5 copies of the
+    weights; further models and activations need the rest. A model that is not on the disk is not called small."""
+    if model.name == "tiny":
+        return True
+    directory = fetch() if model.name == "smollm2" else user_path(model.name)
+    return 0 < SMALL * FP32 * count_saved_parameters(directory) < there
+
+
+def models_beside(arm: Arm) -> Iterator[str]:
+    """Yields the path of each saved model that a run holds beside its policy."""
+    for part in (arm.reward, arm.cost, *arm.evaluators.values()):
+        yield from saved_models(part)
+
+
+def sampling_bytes(arm: Arm, base: Footprint, device: str) -> float:
+    """Returns the memory of the sampler: keys and values of a batch, and two copies of the logits of one step."""
+    if not isinstance(arm.sampler, Native):
+        return 0.0
+    drawn, new = (arm.evaluation.prompts or LARGE.prompts) * arm.evaluation.samples, arm.evaluation.max_new_tokens
+    if arm.method is not None:
+        drawn, new = max(drawn, arm.method.cost(LARGE).drawn), max(new, arm.method.drawn_tokens)
+    rows = min(arm.sampler.rows or most_rows(base.width), drawn)
+    cached = rows * (PROMPT_TOKENS + new) * base.token_bytes
+    most = arm.sampler.cache_gib or (1.0 if device == "cpu" else cached / GIB)
+    return min(cached, most * GIB) + 2 * rows * base.vocabulary * FP32
+
+
+def available_memory(device: str) -> float:
+    """Returns the bytes of memory of a device: of the machine, or of the GPU."""
+    if device == "cpu":
+        return psutil.virtual_memory().total
+    return torch.cuda.mem_get_info(torch.device(device))[1]
+
+
+def list_parts(memory: Memory) -> str:
+    """Returns the parts of a run's memory in words, the largest first."""
+    parts = {
+        "weights": memory.models,
+        "gradients and the optimizer": memory.learning,
+        "activations of a micro-batch": memory.activations,
+        "sampling": memory.sampling,
+        "the process": memory.process,
+    }
+    largest = sorted(parts.items(), key=lambda part: -part[1])
+    return ", ".join(f"{name} {size / GIB:.1f} GiB" for name, size in largest if size > 0.05 * GIB)
+
+
+def _with_small_batches(arm: Arm) -> Arm:
+    return arm.model_copy(update={"checkpoint_activations": True, "token_budget": SMALLEST_BUDGET})
+
+
+def _with_adapters(arm: Arm) -> Arm | None:
+    """Returns the arm with LoRA; None if it has adapters already."""
+    return None if arm.model.lora is not None else arm.model_copy(update={"model": _adapted(arm.model)})
+
+
+def _with_both(arm: Arm) -> Arm | None:
+    adapted = _with_adapters(arm)
+    return None if adapted is None else _with_small_batches(adapted)
+
+
+def _adapted(model: ModelSpec) -> ModelSpec:
+    return model.model_copy(update={"lora": LoRA()})
+
+
+CHANGES: Mapping[str, Callable[[Arm], Arm | None]] = {
+    f"checkpoint_activations with token_budget {SMALLEST_BUDGET}": _with_small_batches,
+    "LoRA": _with_adapters,
+    f"LoRA, checkpoint_activations and token_budget {SMALLEST_BUDGET}": _with_both,
+}
+"""What a user can change so that a run fits, by its description."""

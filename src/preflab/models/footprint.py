@@ -1,0 +1,164 @@
+"""Measures how much memory a model takes, without its weights: from its configuration alone.
+
+The network is built with fake tensors, which have a shape and a type but no content. A forward pass over one micro-batch
+therefore takes no memory, and torch reports each tensor that the backward pass would need.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from preflab.errors import UserError
+from preflab.models import forward
+from preflab.models.load import (
+    CONFIGURATION_FILES,
+    find_directory,
+    holds_adapters_alone,
+    read_adapters_base,
+    read_config,
+)
+from preflab.models.spec import LoRA, ModelSpec
+from preflab.models.token_budget import default_token_budget
+
+ROW = 256
+"""The length of a row in the measured micro-batch. Attention keeps memory in proportion to the tokens, so that another
+length gives nearly the same amount."""
+FP32 = 4
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a model takes in memory. `parameters`: their number, adapters included. `trainable`: the number of trainable
+    ones. `activations`: the bytes that the backward pass of one micro-batch needs; None if this is not known.
+    `token_bytes`: the bytes of the keys and values of one token in the sampler's cache. `vocabulary`: the number of
+    tokens in the vocabulary. `width`: the width of the hidden states."""
+
+    parameters: int
+    trainable: int
+    activations: int | None
+    token_bytes: int
+    vocabulary: int
+    width: int
+
+
+def measure_footprint(
+    spec: ModelSpec, *, token_budget: int | None, device: str, bf16: bool, recompute: bool
+) -> Footprint:
+    """Measures a model with weights in fp32. `token_budget`: the number of tokens in a micro-batch (None: the default for
+    the model's width on `device`). `bf16`: whether the arithmetic is in bf16. `recompute`: whether the backward pass
+    computes each layer again. Of a model on the hub, only the configuration is downloaded. Raises `UserError` if the
+    configuration cannot be read."""
+    config = configuration_of(spec)
+    text = config.get_text_config(decoder=True)
+    width = text.hidden_size
+    network = build_network(config, spec)
+    shape = text.to_dict()
+    heads = shape.get("num_key_value_heads") or text.num_attention_heads
+    head_width = shape.get("head_dim") or width // text.num_attention_heads
+    return Footprint(
+        parameters=sum(each.numel() for each in network.parameters()),
+        trainable=sum(each.numel() for each in network.parameters() if each.requires_grad),
+        activations=count_activations(network, token_budget or default_token_budget(width, device), bf16, recompute),
+        token_bytes=2 * text.num_hidden_layers * heads * head_width * FP32,
+        vocabulary=text.vocab_size,
+        width=width,
+    )
+
+
+def configuration_of(spec: ModelSpec) -> Any:
+    """Returns the configuration of a model."""
+    if spec.name == "tiny":
+        from preflab.models.tiny import make_tiny
+
+        return make_tiny(spec.tiny, seed=0).model.config
+    directory = find_directory(spec, CONFIGURATION_FILES)
+    if holds_adapters_alone(directory):
+        return configuration_of(read_adapters_base(directory))
+    return read_config(directory, trust_remote_code=spec.trust_remote_code)
+
+
+def build_network(config: Any, spec: ModelSpec) -> Any:
+    """Builds the model's network, with its new adapters, without memory for its weights."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            network = AutoModelForCausalLM.from_config(
+                config, dtype=torch.float32, trust_remote_code=spec.trust_remote_code
+            )
+            return (network if spec.lora is None else add_adapters(network, spec.lora)).eval()
+    except Exception as error:  # code of a model's own may raise any exception
+        raise UserError(f"The network of the model {spec.name!r} cannot be built: {error}") from error
+
+
+def add_adapters(network: Any, settings: LoRA) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    targets = list(settings.targets) or "all-linear"
+    return get_peft_model(network, LoraConfig(r=settings.rank, target_modules=targets))
+
+
+def count_activations(network: Any, tokens: int, bf16: bool, recompute: bool) -> int | None:
+    """Returns the bytes that the backward pass of a micro-batch needs. If each layer is computed again, these are the
+    states before each layer, and all that one layer needs. Returns None if the network cannot be run on fake tensors,
+    because its computation depends on the values."""
+    kept: dict[int, torch.Tensor] = {}
+    with FakeTensorMode():
+        materialise(network)
+        own = set(map(name_storage, (*network.parameters(), *network.buffers())))
+
+        def keep(saved: torch.Tensor) -> torch.Tensor:
+            if name_storage(saved) not in own:
+                kept[name_storage(saved)] = saved
+            return saved
+
+        shape = (-(-tokens // ROW), min(tokens, ROW))
+        ids, mask = torch.zeros(shape, dtype=torch.long), torch.ones(shape[0], 1, shape[1], shape[1], dtype=torch.bool)
+        try:
+            with (
+                torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved),
+                torch.autocast("cpu", torch.bfloat16, enabled=bf16),
+            ):
+                forward.backbone(network)(input_ids=ids, position_ids=ids, attention_mask=mask, use_cache=False)
+        except Exception:  # fake tensors cannot follow every network
+            return None
+        total = sum(each.untyped_storage().nbytes() for each in kept.values())
+    if not recompute:
+        return total
+    text = forward.unwrap(network).config.get_text_config(decoder=True)
+    return total // text.num_hidden_layers + text.num_hidden_layers * tokens * text.hidden_size * FP32
+
+
+def name_storage(tensor: torch.Tensor) -> int:
+    """Returns a number that tensors have in common if they share their memory. Fake tensors have no address."""
+    return tensor.untyped_storage()._cdata  # type: ignore[attr-defined]  # torch has no public name for it
+
+
+def materialise(network: nn.Module) -> None:
+    """Moves a network from the meta device to fake tensors of the CPU, so that it computes as on a real device."""
+    for module in network.modules():
+        for name, weight in list(module.named_parameters(recurse=False)):
+            empty = torch.empty(weight.shape, dtype=weight.dtype, device="cpu")
+            module.register_parameter(name, nn.Parameter(empty, requires_grad=weight.requires_grad))
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            module.register_buffer(name, torch.empty(buffer.shape, dtype=buffer.dtype, device="cpu"))
+
+
+def count_saved_parameters(directory: Path) -> int:
+    """Returns the number of parameters in the safetensors files of a directory, from the files' headers. A file that
+    cannot be read counts as empty, because loading it says what is wrong with it."""
+    total = 0
+    for file in directory.glob("*.safetensors"):
+        with suppress(OSError, ValueError, LookupError, TypeError), file.open("rb") as content:
+            header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
+            total += sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    return total
