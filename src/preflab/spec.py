@@ -113,13 +113,18 @@ class Registry:
     def base(self) -> type[Spec]:
         return pkgutil.resolve_name(self._base)
 
+    @cached_property
+    def plugins(self) -> dict[str, str]:
+        """The names of installed plugins with their `module:Class`. They are read once, since this takes a while."""
+        return {point.name: point.value for point in entry_points(group=self.group)}
+
     def names(self) -> list[str]:
         """Returns all names, including those of installed plugins."""
-        return sorted({*self.known, *(point.name for point in entry_points(group=self.group))})
+        return sorted({*self.known, *self.plugins})
 
     def load(self, name: str) -> type[Spec]:
         """Returns the spec class with this name. If there is none, raises `UserError` with the nearest known name."""
-        target = self.known.get(name) or next((p.value for p in entry_points(group=self.group, name=name)), None)
+        target = self.known.get(name) or self.plugins.get(name)
         if target is not None:
             try:
                 spec_class = pkgutil.resolve_name(target)
@@ -170,7 +175,7 @@ class Registry:
         class."""
         cls = type(spec)
         target = f"{cls.__module__}:{cls.__qualname__}"
-        named = {point.name: point.value for point in entry_points(group=self.group)} | self.known
+        named = self.plugins | self.known
         kind = next((name for name, known in named.items() if known == target), None)
         if kind is None:  # a package may re-export a class that one of its modules defines
             tag = cls.model_fields["kind"].default if "kind" in cls.model_fields else None

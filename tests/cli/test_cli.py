@@ -176,7 +176,10 @@ def test_who_stops_reading_gets_no_traceback() -> None:
     assert ended.returncode in (0, 141)
 
 
-@pytest.mark.parametrize("words", ["--version", "studies", "train --help", "data show minicode --json"])
+SMALL = "--testbed.train 20 --testbed.validation 4 --testbed.test 4"
+
+
+@pytest.mark.parametrize("words", ["--version", "studies", f"data show minicode {SMALL} --json"])
 def test_output_that_cannot_be_written_is_one_line(words: str) -> None:
     """`preflab ... > FILE` on a full disk gives one line. Without care, Python finds the error only when it ends, and
     then prints two lines and exits with 120."""

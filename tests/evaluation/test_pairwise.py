@@ -379,7 +379,7 @@ def test_the_documented_pairwise_evaluator_works(
     assert run_command(command) == 0, capfd.readouterr().err
     (pair,) = read_results(tmp_path / "out/results.json").pairwise
     assert (pair.name, pair.first, pair.second, pair.win_rate.seeds) == ("shorter", "twice", "once", 2)
-    assert pair.win_rate.low is not None and pair.win_rate.problems == 40
+    assert pair.win_rate.low is not None and pair.win_rate.problems == 20
     assert "Answer against answer" in (tmp_path / "out/report.html").read_text()
     report = (tmp_path / "out/report.md").read_text()
     assert "shorter: twice against once" in report

@@ -25,7 +25,9 @@ class Place:
         self.directory = directory
         directory.mkdir()
         study: dict[str, Any] = yaml.safe_load((PRESETS / "smoke.yaml").read_text())
-        study["arms"]["ppo"]["method"]["steps"] = 12  # long enough to be met at work
+        study["arms"]["ppo"]["method"]["steps"] = 8  # long enough to be met at work
+        study["testbed"] = {"kind": "minicode", "train": 40, "validation": 4, "test": 4}
+        study["evaluation"] |= {"samples": 2, "look_prompts": 2, "kl_samples": 4}
         (directory / "study.yaml").write_text(yaml.safe_dump(study))
 
     @property
