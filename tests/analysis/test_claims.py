@@ -56,6 +56,13 @@ def made(*rules: dict[str, Any]) -> list[Claim]:
         ({"claims": [claim(contrast={"pppo": 1, "dpo": -1})]}, "names the arm 'pppo'. Did you mean 'ppo'"),
         ({"claims": [claim(contrast={"ppo": 1, "dpo": -0.5})]}, "sum to 0.5. The weights of a contrast must sum to 0"),
         ({"claims": [claim(contrast={"ppo": 0})]}, "fewer than two arms"),
+        ({"claims": [claim(control={"ppo": 2, "dpo": -2})]}, "the control of C6 is the claim itself, or its negation"),
+        (
+            {"claims": [claim(control={"ppo": -0.5, "dpo": 0.5})]},
+            "the control of C6 is the claim itself, or its negation",
+        ),
+        ({"claims": [claim(control={"ppo": 1, "dpo": -0.5})]}, "weights of the control of C6 sum to 0.5"),
+        ({"claims": [claim(control={"ppo": 1, "sftt": -1})]}, "names the arm 'sftt'"),
         ({"claims": [claim(margin=0)]}, "margin"),
         ({"claims": [claim(margin=float("nan"))]}, "margin"),
         ({"claims": [claim(rule="better")]}, "rule"),
@@ -95,6 +102,14 @@ def test_narrowing_keeps_what_can_still_be_tested() -> None:
     assert one.sweep is not None
     assert one.sweep.series == {"ppo": ("ppo", None)}
     assert whole.narrowed(["sft"]).sweep is None
+
+
+def test_a_claim_stays_without_its_control() -> None:
+    """Guards `--arms`: a claim whose control lost an arm can still be confirmed, but has no control."""
+    arms = {name: {"method": "dpo"} for name in ("ppo", "dpo", "sft")}
+    whole = study(claims=[claim(control={"ppo": 1, "sft": -1})], arms=arms)
+    assert whole.narrowed(["ppo", "dpo"]).claims == study(claims=[claim()], arms=arms).claims
+    assert whole.narrowed(["ppo", "dpo", "sft"]).claims == whole.claims
 
 
 # --- contrasts
@@ -169,10 +184,54 @@ def test_absence_of_evidence_is_no_evidence_of_absence() -> None:
     """Guards the non-superiority test: an interval that covers 0 and reaches the margin confirms nothing, whichever way it
     is asked, and more seeds of two equal arms do confirm "does not improve"."""
     few = {"ppo": arm(np.random.default_rng(0).normal(0.5, 0.3, (3, 8))), "dpo": arm(np.full((3, 8), 0.5))}
+    few["worse"] = arm(np.full((3, 8), 0.4))
     many = {"ppo": noisy(0.5, 1, seeds=10), "dpo": noisy(0.5, 2, seeds=10)}
-    rules = made(claim(rule="not-superior"))
+    rules = made(claim(rule="not-superior", control={"ppo": 1, "worse": -1}))
+    many["worse"] = noisy(0.4, 3, seeds=10)
     assert decide_claims(rules, few)[0].outcome == "not decided"
     assert decide_claims(rules, many)[0].outcome == "confirmed"
+
+
+@pytest.mark.parametrize("rule", ["superior", "not-superior"])
+def test_no_gain_is_said_only_behind_an_open_gate(rule: ClaimRule) -> None:
+    """Guards against "refuted" where nothing could have been seen: two equal arms, margin .02. The control's gain of .1
+    opens the gate; a gain of .015 does not, nor a control with a single seed, nor one whose arm is missing, nor none."""
+    scores = {"ppo": noisy(0.5, 1), "dpo": noisy(0.5, 2), "worse": noisy(0.4, 3), "near": noisy(0.485, 4)}
+    scores["late"] = arm(np.full((1, 30), 0.4), seeds=(9,))
+
+    def outcome(other: str | None) -> tuple[str, str]:
+        control = {"ppo": 1, other: -1} if other else {}
+        decided = decide_claims(made(claim(rule=rule, control=control)), scores)[0]
+        assert (decided.control is None) == (other in (None, "late", "gone"))
+        return decided.outcome, decided.reason
+
+    assert outcome("worse") == ("refuted" if rule == "superior" else "confirmed", "")
+    for other, words in (
+        ("near", "its control is not above the margin"),
+        ("late", "its control was not measured"),
+        ("gone", "its control was not measured"),
+        (None, "the claim names no control"),
+    ):
+        assert outcome(other)[0] == "not testable here"
+        assert outcome(other)[1].startswith(words)
+
+
+def test_a_gain_needs_no_gate() -> None:
+    """Guards power: a gain that is seen needs no control to be said, whichever way the claim is put."""
+    scores = {"ppo": noisy(0.6, 1), "dpo": noisy(0.4, 2)}
+    assert decide_claims(made(claim()), scores)[0].outcome == "confirmed"
+    assert decide_claims(made(claim(rule="not-superior")), scores)[0].outcome == "refuted"
+
+
+def test_controls_are_a_family_of_their_own() -> None:
+    """Guards the simultaneous intervals: two different controls have intervals of a family of two; the claims' intervals
+    do not depend on controls."""
+    scores = {"ppo": noisy(0.5, 1), "dpo": noisy(0.5, 2), "worse": noisy(0.4, 3), "bad": noisy(0.3, 4)}
+    controls: list[dict[str, float]] = [{"ppo": 1, "worse": -1}, {"ppo": 1, "bad": -1}, {"ppo": 1, "bad": -1}]
+    rules = [claim(part=str(place), control=control) for place, control in enumerate(controls)]
+    decided = decide_claims(made(*rules), scores)
+    assert [row.control for row in decided] == [contrast(scores, control, family=2) for control in controls]
+    assert decided[0].value == contrast(scores, {"ppo": 1, "dpo": -1}, family=3)
 
 
 def test_one_family() -> None:

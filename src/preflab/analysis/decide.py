@@ -1,17 +1,18 @@
 """Decides claims by comparing the interval of each claim's contrast with 0 and with the claim's margin. No torch.
 
 All claims of a study are one family with simultaneous 95% intervals (Bonferroni, valid under any dependence). So all
-outcomes together are correct with at least 95% probability. The rule "superior" is confirmed if the contrast is above
-0. It is refuted if the contrast is below the margin, although a gain smaller than the margin may exist. The rule "not
-superior" is confirmed if the contrast is below the margin, and refuted if the contrast is above 0. The size of the
-family is the number of claims that the study declares, measured or not.
+outcomes together are correct with at least 95% probability. This holds over all studies; among the studies whose gate
+opened (see `decide_claims`), the share may be lower. The rule "superior" is confirmed if the contrast is above 0. It is
+refuted if the contrast is below the margin, although a gain smaller than the margin may exist. The rule "not superior" is
+confirmed if the contrast is below the margin, and refuted if the contrast is above 0. The size of the family is the
+number of claims that the study declares, measured or not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from preflab.analysis.record import Claim, ClaimOutcome, ClaimRule, DecidedClaim
+from preflab.analysis.record import Claim, ClaimOutcome, ClaimRule, DecidedClaim, Interval
 from preflab.analysis.scores import Scores, share_seeds
 from preflab.analysis.statistics import contrast
 
@@ -32,12 +33,57 @@ def outcome_of(rule: ClaimRule, low: float, high: float, margin: float) -> Claim
     return "refuted" if contradicted else "not decided"
 
 
+def says_no_gain(rule: ClaimRule, outcome: ClaimOutcome) -> bool:
+    """Returns True if the outcome says that there is no gain of the margin. Such an outcome needs a study that could have
+    shown one."""
+    return outcome == ("refuted" if rule == "superior" else "confirmed")
+
+
 def decide_claims(
     claims: Sequence[Claim], scores: Mapping[str, Scores], *, can_rank: bool = True
 ) -> list[DecidedClaim]:
     """Decides every claim from the scores of the arms that have finished runs. If `can_rank` is False (the evaluator
-    may be no better than chance), every claim is left undecided."""
-    return [_decide(claim, scores, len(claims), can_rank) for claim in claims]
+    may be no better than chance), every claim is left undecided.
+
+    A claim that would be decided as "no gain of the margin" passes a gate first: the interval of its control must be above
+    the margin. Otherwise it is not testable here. The controls are one family of their own. The claims' intervals do not
+    depend on the gate, so that all outcomes together are still correct with at least 95% probability."""
+    controls = {str(sorted(claim.control.items())) for claim in claims if claim.control}
+    return [pass_gate(_decide(claim, scores, len(claims), can_rank), scores, len(controls)) for claim in claims]
+
+
+def pass_gate(decided: DecidedClaim, scores: Mapping[str, Scores], family: int) -> DecidedClaim:
+    """Returns the decided claim with its control. If the claim's outcome says that there is no gain, and the control does
+    not show that the study could see a gain of the margin, the outcome becomes "not testable here". `family`: the number
+    of controls."""
+    claim = decided.claim
+    decided = decided.model_copy(update={"control": measure_control(claim, scores, family)})
+    if not says_no_gain(claim.rule, decided.outcome):
+        return decided
+    if not claim.control:
+        return _untestable(decided, "the claim names no control, so nothing shows that a gain would have been seen")
+    if decided.control is None:
+        return _untestable(decided, "its control was not measured, so nothing shows that a gain would have been seen")
+    if decided.control.low is None or decided.control.low <= claim.margin:
+        return _untestable(
+            decided,
+            "its control is not above the margin, so nothing shows that a gain would have been seen; more seeds, more "
+            "problems or a longer training may show it",
+        )
+    return decided
+
+
+def measure_control(claim: Claim, scores: Mapping[str, Scores], family: int) -> Interval | None:
+    """Returns the interval of a claim's control; None if there is no control, or no seed with all its arms."""
+    if not claim.control or not all(arm in scores for arm in claim.control):
+        return None
+    if not share_seeds(*(scores[arm] for arm in claim.control)):
+        return None
+    return contrast(scores, claim.control, family=family)
+
+
+def _untestable(decided: DecidedClaim, reason: str) -> DecidedClaim:
+    return decided.model_copy(update={"outcome": "not testable here", "reason": reason})
 
 
 def _decide(claim: Claim, scores: Mapping[str, Scores], family: int, can_rank: bool) -> DecidedClaim:

@@ -50,13 +50,14 @@ def _pair(pair: Comparison, metric: Measure) -> Text:
 def _claim(decided: DecidedClaim, metric: Measure) -> Text:
     """Returns one line for a claim: its name, the outcome, the contrast with its interval, the rule, and the reasons
     for doubt."""
-    claim, value, doubt = decided.claim, decided.value, views.doubt_words(decided)
+    claim, value = decided.claim, decided.value
     difference = numbers.format_difference(metric, value.estimate)
     contrast = f"{difference} {numbers.format_bounds(metric, value, sign=True)}".strip()
-    words = f"{views.contrast_words(claim)}: {contrast}, claimed {views.rule_words(claim, metric)}"
+    words = f"{views.contrast_words(claim.contrast)}: {contrast}, claimed {views.rule_words(claim, metric)}"
     line = Text(f"{text.one_line(views.claim_name(claim))}: ")
     line.append(decided.outcome, style=_STYLES.get(decided.outcome, "bold"))
-    return line.append(f" ({text.one_line(f'{words}; {doubt}' if doubt else words)})")
+    remarks = filter(None, [words, views.doubt_words(decided), views.control_words(decided, metric)])
+    return line.append(f" ({text.one_line('; '.join(remarks))})")
 
 
 def _table(results: Results) -> Table:

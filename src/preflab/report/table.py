@@ -40,7 +40,7 @@ def _rows(results: Results) -> Iterator[tuple[_Cell, ...]]:
         for row in (*_run_rows(arm), *_summary_rows(arm)):
             yield arm.name, arm.method, *row, ""
     for decided in results.claims:
-        contrast, name = contrast_words(decided.claim), claim_name(decided.claim)
+        contrast, name = contrast_words(decided.claim.contrast), claim_name(decided.claim)
         yield contrast, "claim", "all", name, "", "chosen", *_ends(decided.value), "", decided.outcome
     for pair in results.pairwise:
         names, quantity = f"{pair.first} against {pair.second}", f"{pair.name}/{pair.measure.name}"

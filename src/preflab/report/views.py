@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from pydantic import JsonValue
@@ -236,10 +236,10 @@ def claim_name(claim: Claim) -> str:
     return f"{claim.id}, {claim.part}" if claim.part else claim.id
 
 
-def contrast_words(claim: Claim) -> str:
-    """Writes a claim's contrast as a weighted sum, positive weights first: 'a − b', '2 a − b − c'."""
+def contrast_words(contrast: Mapping[str, float]) -> str:
+    """Writes a contrast as a weighted sum, positive weights first: 'a − b', '2 a − b − c'."""
     words = ""
-    weights = [(arm, weight) for arm, weight in claim.contrast.items() if weight]
+    weights = [(arm, weight) for arm, weight in contrast.items() if weight]
     for arm, weight in sorted(weights, key=lambda row: row[1] < 0):
         sign = " − " if weight < 0 else " + " if words else ""
         words += f"{sign}{'' if abs(weight) == 1 else numbers.format_tick(abs(weight)) + ' '}{arm}"
@@ -263,6 +263,15 @@ def doubt_words(decided: record.DecidedClaim) -> str:
     return "; ".join(doubts)
 
 
+def control_words(decided: record.DecidedClaim, metric: Measure) -> str:
+    """Writes the control of a claim with its interval; '' without a measured control."""
+    if decided.control is None:
+        return ""
+    difference = numbers.format_difference(metric, decided.control.estimate)
+    bounds = numbers.format_bounds(metric, decided.control, sign=True)
+    return f"control {contrast_words(decided.claim.control)}: {difference} {bounds}".strip()
+
+
 def family_words(results: Results) -> str:
     """Says that the intervals of all claims are simultaneous 95% intervals."""
     if len(results.claims) == 1:
@@ -270,7 +279,9 @@ def family_words(results: Results) -> str:
     return (
         f"{len(results.claims)} claims, written down before the study ran. They are one family: their intervals hold at "
         "once with 95%. If a claim “X improves” is refuted, a gain of the margin or more is excluded, but a smaller gain "
-        "is still possible. If a claim “X does not improve” is refuted, there is a gain."
+        "is still possible. If a claim “X does not improve” is refuted, there is a gain. That there is no gain is said only "
+        "if the claim's control, a contrast that is known to help, is above the margin here; otherwise the claim is not "
+        "testable here. The 95% hold over all studies, not among those whose controls were above the margin."
     )
 
 

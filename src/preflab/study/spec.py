@@ -197,7 +197,7 @@ class Study(RunSettings):
             "arms": kept,
             "seeds": seeds or self.seeds,
             "comparisons": tuple(pair for pair in self.comparisons if pair[0] in kept and pair[1] in kept),
-            "claims": tuple(claim for claim in self.claims if all(arm in kept for arm in claim.contrast)),
+            "claims": tuple(claim.among(kept) for claim in self.claims if all(arm in kept for arm in claim.contrast)),
             "sweep": self.sweep and self.sweep.among(kept),
             "tuning": tuning,
             "pairwise": {name: each for name, pairing in self.pairwise.items() if (each := pairing.among(kept))},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, JsonValue, model_validator
@@ -11,7 +11,7 @@ from preflab.analysis.record.base import Interval, Number, Record
 from preflab.errors import UserError, refuse_unknown
 
 ClaimRule = Literal["superior", "not-superior"]
-ClaimOutcome = Literal["confirmed", "refuted", "not decided", "not measured"]
+ClaimOutcome = Literal["confirmed", "refuted", "not decided", "not testable here", "not measured"]
 
 
 class Claim(Record):
@@ -32,6 +32,9 @@ class Claim(Record):
     """The weight of each arm. The weights sum to 0."""
     margin: float = Field(gt=0)
     """The smallest value of the contrast that matters in practice, in units of the headline metric."""
+    control: dict[str, float] = {}
+    """A contrast that is known to help, with weights like those of `contrast`; empty for none. Only if its interval is above
+    the margin can the study see a gain of the margin, so that it may say that there is none."""
     rule: ClaimRule = "superior"
     """The claim's statement. 'superior': the contrast is above 0. 'not-superior': the contrast is below the margin."""
     paper: str = ""
@@ -41,18 +44,36 @@ class Claim(Record):
     def name(self) -> str:
         return f"{self.id} ({self.part})" if self.part else self.id
 
+    def among(self, arms: Iterable[str]) -> Claim:
+        """Returns the claim without its control if an arm of the control is not among these arms."""
+        return self if set(self.control) <= set(arms) else self.model_copy(update={"control": {}})
+
     @model_validator(mode="after")
-    def _is_a_contrast(self) -> Self:
-        if sum(weight != 0 for weight in self.contrast.values()) < 2:
-            raise UserError(
-                f"`claims`: {self.name} gives a weight to fewer than two arms. A contrast needs at least two arms."
-            )
-        total = sum(self.contrast.values())
-        if abs(total) > 1e-9:
-            raise UserError(
-                f"`claims`: the weights of {self.name} sum to {total:g}. The weights of a contrast must sum to 0."
-            )
+    def _has_contrasts(self) -> Self:
+        check_contrast(self.contrast, self.name)
+        if self.control:
+            check_contrast(self.control, f"the control of {self.name}")
+            if _direction(self.control) in (_direction(self.contrast), _direction(self.contrast, -1)):
+                raise UserError(
+                    f"`claims`: the control of {self.name} is the claim itself, or its negation. Name another contrast that "
+                    "is known to help."
+                )
         return self
+
+
+def check_contrast(weights: Mapping[str, float], name: str) -> None:
+    """Raises `UserError` if weights of arms are not those of a contrast."""
+    if sum(weight != 0 for weight in weights.values()) < 2:
+        raise UserError(f"`claims`: {name} gives a weight to fewer than two arms. A contrast needs at least two arms.")
+    total = sum(weights.values())
+    if abs(total) > 1e-9:
+        raise UserError(f"`claims`: the weights of {name} sum to {total:g}. The weights of a contrast must sum to 0.")
+
+
+def _direction(weights: Mapping[str, float], sign: int = 1) -> dict[str, float]:
+    """Returns the weights with their largest size 1, and without zeros."""
+    largest = max(map(abs, weights.values()))
+    return {arm: round(sign * weight / largest, 9) for arm, weight in weights.items() if weight}
 
 
 class DecidedClaim(Record):
@@ -61,12 +82,16 @@ class DecidedClaim(Record):
     claim: Claim
     """The claim that was tested."""
     outcome: ClaimOutcome
-    """The outcome of the claim's rule for the interval. 'not measured' if no seed has finished runs of all the claim's
-    arms."""
+    """The outcome of the claim's rule for the interval. 'not testable here' if the rule says that there is no gain of the
+    margin, but the control does not show that the study could see one. 'not measured' if no seed has finished runs of all
+    the claim's arms."""
     value: Interval = Interval()
     """The contrast with its interval. The intervals of all claims are simultaneous."""
+    control: Interval | None = None
+    """The control's contrast with its interval; None if the claim has no control, or if no seed has finished runs of all its
+    arms. The intervals of all controls are simultaneous."""
     reason: str = ""
-    """The reason why the claim was not decided or not measured; '' if the interval is the reason."""
+    """The reason why the claim was not decided, not testable or not measured; '' if the interval is the reason."""
 
 
 class PaperTable(Record):
@@ -151,6 +176,6 @@ def check_arms(claims: Iterable[Claim], sweep: Sweep | None, arms: Iterable[str]
         if claim.name in names:
             raise UserError(f"`claims`: {claim.name} occurs twice. Give its parts different names.")
         names.add(claim.name)
-        refuse_unknown(claim.contrast, known, f"`claims`: {claim.name} names the arm")
+        refuse_unknown({**claim.contrast, **claim.control}, known, f"`claims`: {claim.name} names the arm")
     for name, line in sweep.series.items() if sweep else ():
         refuse_unknown((arm for arm in line if arm is not None), known, f"`sweep.series.{name}` names the arm")
