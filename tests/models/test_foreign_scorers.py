@@ -21,6 +21,7 @@ from preflab.models import locate
 from preflab.models.cost_head import load_cost_model
 from preflab.models.foreign_scorers import find_layout
 from preflab.models.heads import load_reward_model, load_scorer
+from preflab.models.spec import ModelSpec
 from preflab.rewards import parse_cost, parse_reward
 from preflab.rewards.learned import Learned
 from preflab.rewards.learned_cost import LearnedCost
@@ -235,12 +236,19 @@ def load_score(place: Path) -> float:
 
 
 def test_names_on_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Protects the paper's evaluators by name: `owner/name` is fetched like any model, a path is a path."""
+    """Protects the paper's evaluators by name: `owner/name` is fetched like any model, at a revision if one is named, and a
+    path is a path."""
     place, asked = save_beaver(tmp_path / "beaver"), []
-    monkeypatch.setattr(locate, "fetch_from_hub", lambda spec: asked.append(spec.name) or place)
+    monkeypatch.setattr(locate, "fetch_from_hub", lambda spec: asked.append((spec.name, spec.revision)) or place)
     name = "PKU-Alignment/beaver-7b-v1.0-reward"
     assert parse_reward(name) == Learned(path=name) and parse_cost(name) == LearnedCost(path=name)
-    assert locate.locate_scorer(name) == place and asked == [name]
+    assert locate.locate_scorer(name) == place and asked == [(name, None)]
+    assert locate.locate_scorer(f"{name}@v1.2") == place and asked[-1] == (name, "v1.2")
+    assert ModelSpec.model_validate(f"{name}@v1.2") == ModelSpec(name=name, revision="v1.2")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "a@b").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert ModelSpec.model_validate("runs/a@b").name == "runs/a@b"
     assert locate.locate_scorer(str(place)) == place and locate.locate_scorer("runs/a/final") == Path("runs/a/final")
     with Learned(path=name).open(Context()) as reward:
         assert reward.score([ASKED], [Completion("No")]) == [load_score(place)]

@@ -141,7 +141,8 @@ def starting_model(arm: Arm) -> ModelSpec:
     path = arm.init or arm.policy
     if path is None or path.startswith(STAGE):
         return arm.model
-    return arm.model.model_copy(update={"name": path, "revision": None})
+    kept = {"lora": arm.model.lora, "trust_remote_code": arm.model.trust_remote_code}
+    return ModelSpec.model_validate(path).model_copy(update=kept)
 
 
 def is_small(model: ModelSpec, there: float) -> bool:

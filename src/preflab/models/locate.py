@@ -11,10 +11,11 @@ from preflab.paths import user_path
 
 
 def locate_scorer(name: str) -> Path:
-    """Returns the directory of a saved reward model or cost model. `name`: the path of the model, or `owner/name` of a
-    model on the hub. A model on the hub is downloaded."""
+    """Returns the directory of a saved reward model or cost model. `name`: the path of the model, or `owner/name` or
+    `owner/name@revision` of a model on the hub. A model on the hub is downloaded."""
     local = user_path(name)
-    return local if local.exists() or not HUB_NAME.fullmatch(name) else fetch_from_hub(ModelSpec(name=name))
+    is_local = local.exists() or not HUB_NAME.fullmatch(name)
+    return local if is_local else fetch_from_hub(ModelSpec.model_validate(name))
 
 
 def locate_policy(name: str) -> Path:

@@ -7,10 +7,11 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from preflab.paths import user_path
 from preflab.spec import Spec
 
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-"""Matches the name of a model on the hub, as `owner/name`."""
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+"""Matches the name of a model on the hub, as `owner/name` or `owner/name@revision`."""
 
 
 class LoRA(Spec):
@@ -48,7 +49,7 @@ class TinyShape(Spec):
 
 class ModelSpec(Spec):
     """`name`: "tiny", "smollm2", a local directory, or a name on the Hugging Face hub. A string in place of the
-    settings is the name.
+    settings is the name, or `owner/name@revision` of a model on the hub.
 
     `revision`: a commit or tag of a model on the hub. `trust_remote_code`: if true, code that comes with the model may
     run; the record of the run includes this setting. `lora`: if set, adapters are trained instead of all weights.
@@ -64,4 +65,9 @@ class ModelSpec(Spec):
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        name, at, revision = value.partition("@")
+        if at and HUB_NAME.fullmatch(value) and not user_path(value).exists():
+            return {"name": name, "revision": revision}
+        return {"name": value}

@@ -116,10 +116,10 @@ class JudgeSettings(HoldsModels):
         from preflab.models.spec import ModelSpec
 
         template = read_template(self.template_name)
-        spec = ModelSpec(name=self.judge.model)
+        spec = ModelSpec.model_validate(self.judge.model)
         lm = load_model(spec, seed=0, device=context.device, date=context.date)
         files = {} if spec.name == "tiny" else file_digests(find_directory(spec))
-        return LetterJudge(lm, template, open_cache(self.endpoint.cache, [spec.name, files]))
+        return LetterJudge(lm, template, open_cache(self.endpoint.cache, [str(self.judge), files]))
 
 
 def refuse_no_reward_model(name: str) -> None:
