@@ -12,6 +12,8 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
 from preflab.data.files import list_splits, part_split, read_source
 from preflab.data.lines import PlacedRecord, require_records
 from preflab.data.row import DialogueRow
@@ -35,14 +37,16 @@ ParsedRecord = SafetyRecord | DialogueRow
 class SafeRLHF(ThreeParts):
     """Pairs of responses with a label for helpfulness, a label for safety, and whether each response is safe.
 
-    `data`: a file or a folder of SafeRLHF's records, or the hub name `PKU-Alignment/PKU-SafeRLHF`. `rule`: the label that
-    orders a pair. `paper`: helpfulness if both responses are safe, and safety otherwise. `helpfulness` gives pairs for
-    a reward model. `safety` gives pairs for a cost model. `filters`: `dual-unsafe` drops pairs whose responses are both
-    unsafe; `dual-safe` drops pairs whose responses are both safe. The demonstrations are the safe responses.
+    `data`: a file or a folder of SafeRLHF's records, or the hub name `PKU-Alignment/PKU-SafeRLHF`. `rows`: how many
+    records of each source are read. `rule`: the label that orders a pair. `paper`: helpfulness if both responses are
+    safe, and safety otherwise. `helpfulness` gives pairs for a reward model. `safety` gives pairs for a cost model.
+    `filters`: `dual-unsafe` drops pairs whose responses are both unsafe; `dual-safe` drops pairs whose responses are both
+    safe. The demonstrations are the safe responses.
     """
 
     kind: Literal["safe_rlhf"] = "safe_rlhf"
     data: str = "PKU-Alignment/PKU-SafeRLHF"
+    rows: Annotated[int, Field(ge=1)] | None = None
     rule: SafetyRule = "paper"
     filters: Annotated[tuple[SafetyFilter, ...], _ONCE] = ()
 
@@ -75,7 +79,7 @@ class SafeRLHF(ThreeParts):
         """Yields the raw records of every split of the source, each with its place."""
         name, chosen = part_split(self.data)
         for split in [chosen] if chosen else list_splits(name):
-            yield from require_records(read_source(name, split=split))
+            yield from require_records(read_source(name, split=split, rows=self.rows))
 
     def _read_useful_records(self) -> tuple[list[ParsedRecord], list[str]]:
         """Returns the records that can be used, and a note for each reason why other records were dropped."""
