@@ -177,8 +177,8 @@ def test_several_seeds_meet_seed_by_seed(
 
 def test_models_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Protects the local kinds: a saved policy answers, a saved model judges by its letters, and a reward model by its scores;
-    a local judge says how far it is; the same seed gives the same result. A reward model that learned from the contestant's
-    data is refused."""
+    a local judge says how far it is and keeps its replies; the same seed gives the same result. A reward model that learned
+    from the contestant's data is refused."""
     policy = load_model(
         ModelSpec(name="tiny", tiny=TinyShape(width=16, layers=1, heads=2, inner=16, context=2048)), seed=0
     )
@@ -187,12 +187,15 @@ def test_models_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[st
     words = ["winrate", f"ours={tmp_path / 'policy'}", "data:chosen", *write_data(tmp_path), "--prompts", "6"]
     words += ["--max-new-tokens", "8", "--json"]
     results: list[dict[str, Any]] = []
-    for name in (f"local:{tmp_path / 'policy'}", f"reward:{tmp_path / 'rm'}"):
-        code, out, err = run(*words, "--judge", name, capsys=capsys)
+    local, reward = f"local:{tmp_path / 'policy'}", f"reward:{tmp_path / 'rm'}"
+    for name, more in ((local, ["--cache", str(tmp_path / "cache")]), (reward, [])):
+        code, out, err = run(*words, "--judge", name, *more, capsys=capsys)
         assert code == 0, err
         results.append(json.loads(out))
         assert ("has judged 6 of 6 pairs" in err) == name.startswith("local")
-        assert json.loads(run(*words, "--judge", name, capsys=capsys)[1]) == results[-1]
+        assert json.loads(run(*words, "--judge", name, *more, capsys=capsys)[1]) == results[-1]
+    (kept,) = (tmp_path / "cache").iterdir()
+    assert len(kept.read_text().splitlines()) == 2 * 6  # both orders of 6 pairs, and none again
     assert [result["template"] for result in results] == ["helpful-letter", ""]
     assert results[0]["pairs"][0]["position_bias"] is not None
     assert results[1]["pairs"][0]["position_bias"] is None

@@ -175,8 +175,9 @@ def judge_from_options(options: argparse.Namespace) -> Any:
     }
     endpoint = {name: value for name, value in given.items() if value is not None}
     uses_endpoint = options.judge.startswith("openai:") or any("openai:" in text for text in options.contestants)
-    if endpoint and not uses_endpoint:
-        name = next(iter(endpoint)).replace("_", "-")
+    unused = [name for name in endpoint if name != "cache" or not options.judge.startswith("local:")]
+    if unused and not uses_endpoint:
+        name = unused[0].replace("_", "-")
         raise UserError(
             f"--{name} is an option of an endpoint, but neither the judge nor a contestant is openai:MODEL."
         )
