@@ -171,6 +171,15 @@ def test_kappa_by_hand() -> None:
     assert cohen_kappa(np.zeros(5), np.zeros(5)).estimate is None
 
 
+def test_a_kappa_without_width_says_why() -> None:
+    """Protects readers: two raters that always agree, and a judge that calls every pair a tie, which agrees with nobody."""
+    both, ties = np.array([0, 1, 0, 1]), np.ones(4)
+    agreed, constant = cohen_kappa(both, both), cohen_kappa(ties, np.array([0, 2, 0, 2]))
+    assert (agreed.estimate, agreed.reason) == (1, "the raters agree on every pair, so the interval has no width")
+    assert constant.estimate == 0
+    assert constant.reason == "one rater gave every pair the same class, so the interval has no width"
+
+
 def test_a_correction_by_hand() -> None:
     """Protects the formula: estimate and variance for given weights, computed here term by term, and each weight comes from
     the labels of the other folds alone."""

@@ -104,7 +104,8 @@ def _details(pair: ContestPair) -> Iterator[str]:
             f"{low:.1%} if all were losses and {high:.1%} if all were wins"
         )
     if pair.equal_answers:
-        yield f"equal answers: {pair.equal_answers} pairs; a model judge is not asked about them, they are ties"
+        pairs = counted(pair.equal_answers, "pair")
+        yield f"equal answers: {pairs}; a model judge is not asked about such pairs, they are ties"
     if pair.position_bias is not None:
         yield f"position bias: the answer shown first was chosen in {percent(pair.position_bias)} of the replies"
         yield from filter(None, [describe_one_side(pair.position_bias)])

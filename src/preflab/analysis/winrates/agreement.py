@@ -81,6 +81,9 @@ def cohen_kappa(one: Floats, other: Floats) -> Interval:
         return Interval(estimate=kappa, problems=count, reason="there is only one pair, so there is no interval")
     error = float(influence.std(ddof=1)) / np.sqrt(count)
     width = float(stats.t.isf(ALPHA / 2, count - 1)) * error
-    reason = "the raters agree on every pair, so the interval has no width" if width < ROUNDING else ""
+    reason = ""
+    if width < ROUNDING:
+        why = "the raters agree on every pair" if observed == 1 else "one rater gave every pair the same class"
+        reason = f"{why}, so the interval has no width"
     low, high = max(-1.0, kappa - width), min(1.0, kappa + width)
     return Interval(estimate=kappa, low=low, high=high, se=error, df=count - 1, problems=count, reason=reason)
