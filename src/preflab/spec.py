@@ -113,18 +113,18 @@ class Registry:
     def base(self) -> type[Spec]:
         return pkgutil.resolve_name(self._base)
 
-    @cached_property
     def plugins(self) -> dict[str, str]:
-        """The names of installed plugins with their `module:Class`. They are read once, since this takes a while."""
+        """Returns the names of installed plugins with their `module:Class`. This reads the records of all installed
+        packages, which takes milliseconds."""
         return {point.name: point.value for point in entry_points(group=self.group)}
 
     def names(self) -> list[str]:
         """Returns all names, including those of installed plugins."""
-        return sorted({*self.known, *self.plugins})
+        return sorted({*self.known, *self.plugins()})
 
     def load(self, name: str) -> type[Spec]:
         """Returns the spec class with this name. If there is none, raises `UserError` with the nearest known name."""
-        target = self.known.get(name) or self.plugins.get(name)
+        target = self.known.get(name) or self.plugins().get(name)
         if target is not None:
             try:
                 spec_class = pkgutil.resolve_name(target)
@@ -175,12 +175,21 @@ class Registry:
         class."""
         cls = type(spec)
         target = f"{cls.__module__}:{cls.__qualname__}"
-        named = self.plugins | self.known
-        kind = next((name for name, known in named.items() if known == target), None)
-        if kind is None:  # a package may re-export a class that one of its modules defines
-            tag = cls.model_fields["kind"].default if "kind" in cls.model_fields else None
-            kind = tag if tag in named and self.load(tag) is cls else target
+        kind = _find_name(self.known, target) or self._find_plugin(cls, target)
         return {"kind": kind, **spec.model_dump(mode="json", exclude={"kind"})}
+
+    def _find_plugin(self, cls: type[Spec], target: str) -> str:
+        """Returns the name by which a plugin registers a class; its `target` if there is no such name."""
+        named = self.plugins() | self.known
+        name = _find_name(named, target)
+        if name is not None:
+            return name
+        tag = cls.model_fields["kind"].default if "kind" in cls.model_fields else None
+        return tag if tag in named and self.load(tag) is cls else target  # a package may re-export a class of a module
+
+
+def _find_name(named: Mapping[str, str], target: str) -> str | None:
+    return next((name for name, known in named.items() if known == target), None)
 
 
 Opened = TypeVar("Opened")

@@ -41,7 +41,7 @@ def test_policies_from_anywhere_get_a_report(
     changed since is refused."""
     places = [save_policy(tmp_path / name / "final", seed) for seed, name in enumerate(("dpo", "ppo", "hub"))]
     for module in (locate, load):
-        monkeypatch.setattr(module, "fetch_from_hub", lambda spec: places[2])
+        monkeypatch.setattr(module, "fetch_from_hub", lambda spec, *_: places[2])
     words = ["compare", places[0], places[1], "theirs=some/model", *OPTIONS, "--baseline", "dpo"]
     code, out, err = run(*words, "--output", tmp_path / "out", "--json", "-q", capsys=capsys)
     assert code == 0, err
