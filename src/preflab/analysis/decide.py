@@ -1,11 +1,8 @@
 """Decides claims by comparing the interval of each claim's contrast with 0 and with the claim's margin. No torch.
 
-All claims of a study are one family with simultaneous 95% intervals (Bonferroni, valid under any dependence). So all
-outcomes together are correct with at least 95% probability. This holds over all studies; among the studies whose gate
-opened (see `decide_claims`), the share may be lower. The rule "superior" is confirmed if the contrast is above 0. It is
-refuted if the contrast is below the margin, although a gain smaller than the margin may exist. The rule "not superior" is
-confirmed if the contrast is below the margin, and refuted if the contrast is above 0. The size of the family is the
-number of claims that the study declares, measured or not.
+All claims of a study are one family with simultaneous 95% intervals (Bonferroni, valid under any dependence): the number
+of claims that the study declares, measured or not. So all outcomes together are correct with at least 95% probability,
+over all studies; among the studies whose gate opened (see `decide_claims`), the share may be lower.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ from preflab.analysis.statistics import contrast
 def outcome_of(rule: ClaimRule, low: float, high: float, margin: float) -> ClaimOutcome:
     """Applies the claim's rule to an interval (low, high) of the contrast and a margin m > 0.
 
-    superior:      confirmed if low > 0;   refuted if high < m (a gain of m or more is excluded) and low <= 0.
+    superior:      confirmed if low > 0;   refuted if high < m and low <= 0: a gain of m is excluded, a smaller one is not.
     not-superior:  confirmed if high < m;  refuted if low > 0 and high >= m.
 
     "Not superior" is a non-superiority test: a non-significant gain does not confirm the claim; the interval must
