@@ -29,7 +29,7 @@ PROCESS = 0.6 * GIB
 """The memory of a process on a CPU without any model: Python, torch, transformers and the data. A GPU does not hold it."""
 SMALL = 20
 """If a device has this many times the memory of a model's weights in fp32, any run with the model fits."""
-TOLERANCE = 1.2
+OVERESTIMATE = 1.2
 """A run is refused only if the estimate is larger than the device's memory by this factor. In 19 measured runs, the
 estimate was at most 1.15 times the peak."""
 SMALLEST_BUDGET = 1024
@@ -110,7 +110,7 @@ class MemoryEstimator:
         device = pick_device(arm.device)
         there = available_memory(device)
         memory = None if is_small(starting_model(arm), there) else self.try_estimate(arm)
-        if memory is None or memory.peak <= TOLERANCE * there:
+        if memory is None or memory.peak <= OVERESTIMATE * there:
             return
         where = "this machine" if device == "cpu" else f"the device {device}"
         changed = {words: change(arm) for words, change in CHANGES.items()}
