@@ -62,7 +62,7 @@ def test_whole_files_pass(
         ("tests/conftest.py", "", "tests/conftest.py does not belong there"),
         (f"{INFO}/entry_points.txt", "", "no entry point"),
         (f"{INFO}/METADATA", METADATA.replace(VERSION, "9.9"), "the version 9.9"),
-        ("preflab/py.typed", "x" * 1_000_001, "bytes, at most 1,000,000 are allowed"),
+        ("preflab/py.typed", "x" * 1_500_001, "bytes, at most 1,500,000 are allowed"),
     ],
 )
 def test_faults_of_a_wheel(
