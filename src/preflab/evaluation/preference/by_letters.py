@@ -20,6 +20,8 @@ from preflab.types import Completion, Prompt, Turn
 
 TOKENS = 8192
 """The largest number of tokens in a forward pass."""
+KEPT_AT_ONCE = 16
+"""The number of replies after which they are written to the disk: both orders of eight pairs."""
 
 
 class LetterJudge(PreferenceJudge):
@@ -51,8 +53,10 @@ class LetterJudge(PreferenceJudge):
                 )
         keys = [make_key([ids, self.letters]) for ids in rows]
         todo = {key: ids for key, ids in zip(keys, rows, strict=True) if self.cache.get(key) is None}
-        if todo:
-            for key, gap in zip(todo, self._measure_gaps(list(todo.values())), strict=True):
+        rest = list(todo.items())
+        for start in range(0, len(rest), KEPT_AT_ONCE):
+            part = rest[start : start + KEPT_AT_ONCE]
+            for (key, _), gap in zip(part, self._measure_gaps([ids for _, ids in part]), strict=True):
                 self.cache.add(key, ModelReply(repr(gap)))
         gaps = [float(self.cache.replies[key].text) for key in keys]
         return [OrderReply(_pick_letter(gap), f"log P(A) - log P(B) = {gap:.4f}") for gap in gaps]
