@@ -106,10 +106,10 @@ def schedules(restart: bool, start: Any, directory: Path, monkeypatch: pytest.Mo
 def test_a_restarted_round_has_a_schedule_of_its_own(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Protects the last round from beginning at the start with the learning rate of the run's end: told 0 again, where
-    rounds that go on are told the run's share, 0 and 1/2."""
-    assert schedules(False, start, tmp_path / "on", monkeypatch) == [0, 0.5]
-    assert schedules(True, start, tmp_path / "again", monkeypatch) == [0, 0]
+    """Protects the last round from beginning at the start with the learning rate of the run's end: each round of one
+    update has its middle, 1/2, where rounds that go on have the middles of the run's halves, 1/4 and 3/4."""
+    assert schedules(False, start, tmp_path / "on", monkeypatch) == [0.25, 0.75]
+    assert schedules(True, start, tmp_path / "again", monkeypatch) == [0.5, 0.5]
 
 
 def test_prompts_a_round(start: Any, tmp_path: Path) -> None:

@@ -189,8 +189,9 @@ def orders(train: Callable[..., Any], spec: PPO, monkeypatch: pytest.MonkeyPatch
     cut = ppo.cut_mini_batches
 
     def watched(*args: Any, **kwargs: Any) -> Any:
-        steps.append(list(cut(*args, **kwargs)))
-        return steps[-1]
+        parts = list(cut(*args, **kwargs))
+        steps.append([rows for rows, _ in parts])
+        return parts
 
     monkeypatch.setattr(ppo, "cut_mini_batches", watched)
     train(spec)

@@ -8,7 +8,7 @@ again from the same seed, and exactly the parts that depend on the switch may di
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,9 +108,10 @@ def trace(train: Callable[..., Any], tiny: Callable[..., Any], monkeypatch: pyte
         noted["targets"] = [experience.values, experience.returns]
         return experience
 
-    def mini_batches(*args: Any, **kwargs: Any) -> Iterator[list[int]]:
-        noted["order"] = list(cut(*args, **kwargs))
-        yield from noted["order"]
+    def mini_batches(*args: Any, **kwargs: Any) -> Iterator[tuple[Sequence[int], float]]:
+        parts = list(cut(*args, **kwargs))
+        noted["order"] = [rows for rows, _ in parts]
+        yield from parts
 
     patches = {"Reference": Beside, "make_critic": critic, "assess_with_critic": assessed, "rescale_values": rescaled}
     for name, patch in {**patches, "cut_mini_batches": mini_batches}.items():

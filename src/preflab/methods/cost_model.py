@@ -64,7 +64,7 @@ class CostModel(Method):
             # 3. Update the model on the pairs of this step.
             batch = data.select(run.seeds.take_batch(step, len(data), self.batch_size))
             loss = partial(cost_terms, scorer)
-            run.record.log(learner.step(batch, loss, count=len(batch), progress=run.progress))
+            run.record.log(learner.step(batch, loss, count=len(batch), progress=run.progress_of_update()))
         return scorer
 
     def cost(self, size: DataSize) -> Cost:

@@ -95,7 +95,7 @@ class DPO(Method):
             # 2. Make one update on the pairs of this step.
             rows = run.seeds.take_batch(step, len(data), self.batch_size)
             batch = with_reference(data.select(rows), None if reference is None else reference[rows])
-            run.record.log(learner.step(batch, terms, count=len(batch), progress=run.progress))
+            run.record.log(learner.step(batch, terms, count=len(batch), progress=run.progress_of_update()))
         return policy
 
     def cost(self, size: DataSize) -> Cost:

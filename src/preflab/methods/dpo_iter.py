@@ -67,7 +67,7 @@ class DPOIter(Method):
                 continue
             # 2. Make one DPO update on the pairs of this step.
             batch = rounds.next_batch()
-            update = learner.step(batch, terms, count=len(batch), progress=run.progress)
+            update = learner.step(batch, terms, count=len(batch), progress=run.progress_of_update())
             run.record.log({**update, "round": rounds.number, "pairs": rounds.size})
         return policy
 

@@ -69,8 +69,9 @@ class ExpertIteration(Method):
                 if self.restart:
                     start_again(learner, start)
             # 2. Make one update on the answers of this step.
-            progress = rounds.within if self.restart else run.progress
+            middle = (rounds.update + 0.5) / rounds.updates  # of this update in its round
             batch = rounds.next_batch()
+            progress = middle if self.restart else run.progress_of_update()
             count = float(batch.completion_lengths.sum())
             update = learner.step(batch, lambda rows: nll(policy, rows), count=count, progress=progress)
             run.record.log({**update, "round": rounds.number, "kept": rounds.size})

@@ -75,7 +75,7 @@ class KTO(Method):
             point = kto_reference_point(log_ratios(parts, others.select(rows)))
             # 3. Make one update on the answers of this step.
             terms = partial(labelled_terms, self, policy, point)
-            run.record.log(learner.step(data.select(rows), terms, count=len(rows), progress=run.progress))
+            run.record.log(learner.step(data.select(rows), terms, count=len(rows), progress=run.progress_of_update()))
             run.record.log({"reference_point": float(point)})
         return policy
 

@@ -91,7 +91,7 @@ class OnlineDPO(Method):
             # 3. Make an update on every mini-batch.
             for start in range(0, len(data), self.batch_size):
                 batch = data.select(range(start, min(start + self.batch_size, len(data))))
-                run.record.log(learner.step(batch, terms, count=len(batch), progress=run.progress))
+                run.record.log(learner.step(batch, terms, count=len(batch), progress=run.progress_of_update()))
             # 4. Move the reference towards the policy.
             if self.reference_ema:
                 reference.follow(self.reference_ema)

@@ -102,16 +102,16 @@ class PPO(Method):
             run.meter.forward(critic.size, rollout.batch.tokens)
             # 3. Rescale the critic to the new returns; then train policy and critic on shuffled mini-batches.
             experience = rescale_values(self, experience, value_model, moments)
-            for rows in cut_mini_batches(run, step, len(experience), count=self.mini_batches, epochs=self.epochs):
+            for rows, progress in cut_mini_batches(run, step, len(experience), count=self.mini_batches, epochs=self.epochs):
                 batch = experience.select(rows)
                 tokens = float(batch.batch.completion_lengths.sum())
                 if step < self.critic_warmup:
-                    actor.wait(run.progress)
+                    actor.wait(progress)
                 else:
-                    update = actor.step(batch, terms, count=tokens, progress=run.progress, guard=guard)
+                    update = actor.step(batch, terms, count=tokens, progress=progress, guard=guard)
                     run.record.log(update, "policy/")
                 loss = partial(critic_terms, self, value_model)
-                run.record.log(critic.step(batch, loss, count=tokens, progress=run.progress), "critic/")
+                run.record.log(critic.step(batch, loss, count=tokens, progress=progress), "critic/")
             # 4. Adapt the KL coefficient to the rollout's KL, and move the reference towards the policy.
             measures = surrogate.measure_rollout(rollout, experience.logprobs, experience.reference_logprobs)
             run.record.log(measures | {"kl_coefficient": kl.coefficient, "skipped": actor.skipped})

@@ -118,17 +118,17 @@ class PPOLag(Method):
             # 4. Rescale the critics to the new returns. Then train the policy and the critics on shuffled mini-batches.
             experience = rescale_values(self, experience, values.model, values.moments)
             harm = rescale_values(self, harm, harms.model, harms.moments)
-            for rows in cut_mini_batches(run, step, len(experience), count=self.mini_batches, epochs=self.epochs):
+            for rows, progress in cut_mini_batches(run, step, len(experience), count=self.mini_batches, epochs=self.epochs):
                 batch = experience.select(rows)
                 tokens = float(batch.batch.completion_lengths.sum())
                 if step < self.critic_warmup:
-                    actor.wait(run.progress)
+                    actor.wait(progress)
                 else:
-                    update = actor.step(batch, terms, count=tokens, progress=run.progress, guard=guard)
+                    update = actor.step(batch, terms, count=tokens, progress=progress, guard=guard)
                     run.record.log(update, "policy/")
                 for valuer, seen, name in ((values, batch, "critic/"), (harms, harm.select(rows), "cost_critic/")):
                     loss = partial(critic_terms, self, valuer.model)
-                    run.record.log(valuer.learner.step(seen, loss, count=tokens, progress=run.progress), name)
+                    run.record.log(valuer.learner.step(seen, loss, count=tokens, progress=progress), name)
             # 5. Log the rollout, and move the reference towards the policy.
             measures = surrogate.measure_rollout(rollout, experience.logprobs, experience.reference_logprobs)
             run.record.log(measures | describe_costs(costs))

@@ -65,10 +65,10 @@ class RAFT(Method):
                 continue
             # 3. Imitate the best answers, in shuffled mini-batches.
             data = rollout.batch.select(best)
-            for rows in cut_mini_batches(run, step, len(data), count=self.mini_batches, epochs=self.epochs):
+            for rows, progress in cut_mini_batches(run, step, len(data), count=self.mini_batches, epochs=self.epochs):
                 batch = data.select(rows)
                 tokens = float(batch.completion_lengths.sum())
-                update = learner.step(batch, lambda rows: nll(policy, rows), count=tokens, progress=run.progress)
+                update = learner.step(batch, lambda rows: nll(policy, rows), count=tokens, progress=progress)
                 run.record.log(update, "policy/")
         require_updates(learner.updates)
         return policy

@@ -26,7 +26,8 @@ from preflab.train.state import require_count, require_number, require_tensor
 
 class Optim(Spec):
     """Settings of AdamW, with a warm-up and a schedule over the run's budget. The defaults are those of ReaL, the
-    library that the paper uses."""
+    library that the paper uses. The place of an update in the schedule is the middle of its part of the run (see
+    `Run.progress_of_update`)."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     learning_rate: float = Field(default=1e-5, ge=0)

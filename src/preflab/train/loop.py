@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ class Run:
         self.journal = Journal(directory, self.meter, self.record)
         self.selection = Selection(evaluations)
         self.progress = 0.0
+        self._next_progress: Callable[[], float] = lambda: 1.0  # the progress at the end of the current step
         self.place = "before the first step"
         self.stop_signal: int | None = None
         self.stepping = False
@@ -95,6 +97,7 @@ class Run:
             while self.progress < 1.0 and self.stop_signal is None:
                 started = time.monotonic()
                 self.record.begin_step()
+                self._next_progress = partial(share, step + 1)
                 yield step
                 faults.pass_point("update.after")
                 step += 1
@@ -107,6 +110,19 @@ class Run:
         self.record.end_steps()
         if self.selection.best_step:
             self._take_best(policy)
+
+    def progress_of_update(self, update: int = 0, updates: int = 1) -> float:
+        """Returns the share of the run that is done in the middle of an update, for the learning-rate schedule.
+        `update`: the index of the update among the `updates` updates of this step.
+
+        In a step from p to p', the result is p + (p' - p) (update + 1/2) / updates. So the first update does not wait
+        at progress 0, and the mean of the schedule over a run hardly depends on the number of its updates. With a
+        compute budget, p' is not known before the step ends; the result is the share of the budget used so far.
+        """
+        used = self._share_of_compute()
+        if used is not None:
+            return used
+        return self.progress + (self._next_progress() - self.progress) * (update + 0.5) / updates
 
     # -- inside the loop --------------------------------------------------------------------------------------------
 
@@ -169,10 +185,14 @@ class Run:
 
     def _advance(self, step: int, share: Callable[[int], float]) -> None:
         self.place = f"after step {step}" if step else self.place
-        if self.budget is not None and self.budget.unit == "compute":
-            self.progress = self.meter.used("compute") / self.budget.own
-        else:
-            self.progress = share(step)
+        used = self._share_of_compute()
+        self.progress = share(step) if used is None else used
+
+    def _share_of_compute(self) -> float | None:
+        """Returns the share of the compute budget that is used so far; None if the run has no compute budget."""
+        if self.budget is None or self.budget.unit != "compute":
+            return None
+        return self.meter.used("compute") / self.budget.own
 
     def _look(self, step: int, policy: LanguageModel, validate: Callable[[LanguageModel], Mapping[str, float]]) -> None:
         faults.pass_point("validation")

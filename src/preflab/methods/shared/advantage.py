@@ -96,13 +96,13 @@ def improve(
         # 2. Compute the reference's log-probabilities, the shaped scores, the KL and each token's advantage.
         experience = assess_rollout(spec, parts, step, rollout, reference, advantages)
         # 3. Minimise the clipped surrogate on shuffled mini-batches.
-        for rows in cut_mini_batches(run, step, len(experience), count=spec.mini_batches, epochs=spec.epochs):
+        for rows, progress in cut_mini_batches(run, step, len(experience), count=spec.mini_batches, epochs=spec.epochs):
             batch = experience.select(rows)
             tokens = float(batch.batch.completion_lengths.sum())
             mean_length = dist.all_count(tokens) / dist.all_count(len(batch))
             loss = partial(weigh_terms, spec, policy, mean_length, spec.kl_coefficient if kl_in_loss else 0.0)
             guard = surrogate.make_guard(spec.ratio_guard)
-            run.record.log(learner.step(batch, loss, count=tokens, progress=run.progress, guard=guard), "policy/")
+            run.record.log(learner.step(batch, loss, count=tokens, progress=progress, guard=guard), "policy/")
         # 4. Log the rollout's measures, and move the reference towards the policy.
         measures = surrogate.measure_rollout(rollout, experience.logprobs, experience.reference_logprobs)
         run.record.log(measures | {"skipped": learner.skipped})

@@ -46,7 +46,7 @@ def imitate_rankings(spec: LearnsRankings, parts: Parts) -> LanguageModel:
     for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
         # 2. Make one update on the prompts of this step, each with all its answers.
         batch = data.select(run.seeds.take_batch(step, len(data), spec.batch_size))
-        run.record.log(learner.step(batch, terms, count=len(batch), progress=run.progress))
+        run.record.log(learner.step(batch, terms, count=len(batch), progress=run.progress_of_update()))
     return policy
 
 

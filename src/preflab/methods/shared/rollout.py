@@ -143,13 +143,15 @@ def take_prompts(parts: Parts, prompts: Sequence[Prompt], step: int, count: int,
     return [prompts[row] for row in run.seeds.take_exactly(step, len(prompts), count)[:affordable]]
 
 
-def cut_mini_batches(run: Run, step: int, size: int, *, count: int, epochs: int) -> Iterator[Sequence[int]]:
-    """Yields the rows of each mini-batch. Every epoch shuffles the rows again and cuts them into `count` mini-batches,
-    whose sizes differ by one row at most."""
+def cut_mini_batches(run: Run, step: int, size: int, *, count: int, epochs: int) -> Iterator[tuple[Sequence[int], float]]:
+    """Yields the rows of each mini-batch, and the progress of the run in the middle of its update. Every epoch shuffles
+    the rows again and cuts them into `count` mini-batches, whose sizes differ by one row at most."""
     count = min(count, size)
     for epoch in range(epochs):
         order = run.seeds.permute(size, "mini-batches", step, epoch)
-        yield from (order[part * size // count : (part + 1) * size // count] for part in range(count))
+        for part in range(count):
+            progress = run.progress_of_update(epoch * count + part, epochs * count)
+            yield order[part * size // count : (part + 1) * size // count], progress
 
 
 def draw_rollout(
