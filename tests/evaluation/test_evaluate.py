@@ -39,9 +39,14 @@ from preflab.testbeds.base import Testbed
 from preflab.types import Completion, Problem, Prompt, Split, Test, Turn, Verdict
 
 PUBLIC, HIDDEN = (Test("public", 0), Test("public", 1)), (Test("hidden", 0),)
-SPEC = Evaluation(samples=2, k=(1, 2), validation_samples=3, shown=1, look_prompts=2, look_samples=2)
+SPEC = Evaluation(
+    samples=2, k=(1, 2), validation_samples=3, temperatures=(0.2, 0.6, 1.0), shown=1, look_prompts=2, look_samples=2
+)
+GREEDY = SPEC.model_copy(update={"temperatures": (0.0,)})
 BEST_OF_4 = Inference(n=4)
-FILTERED = Evaluation(samples=6, k=(1,), submissions=((1, 6), (2, 3)), validation_samples=1, shown=1)
+FILTERED = Evaluation(
+    samples=6, k=(1,), submissions=((1, 6), (2, 3)), validation_samples=1, temperatures=(0.2, 0.6, 1.0), shown=1
+)
 
 
 class Counted(Judge):
@@ -158,6 +163,47 @@ def test_a_chosen_temperature_of_1_is_not_drawn_twice() -> None:
     report = evaluate(made, POLICY, Inference())
     assert made.sampler.calls == [(1.0, 12), (1.0, 8)]
     assert report["chosen"] == {key: value for key, value in report["unit"].items() if key != "kl"}
+
+
+def test_greedy_answers_are_drawn_and_graded_once() -> None:
+    """Protects the two decodings of a study: nothing is chosen on validation, whose score is at T = 1; the test split has two
+    answers to each prompt at T = 1, and one greedy answer, which counts as both samples. A greedy answer has the tokens of
+    its prompt and its own."""
+    made = bench(spec=GREEDY)
+    report = evaluate(made, POLICY, Inference())
+    assert (report["temperature"], report["validation"]) == (0.0, {"1.0": 0.0})
+    assert made.sampler.calls == [(1.0, 12), (1.0, 8), (0.0, 4)]
+    assert [len(texts) for _, _, texts in noted(made)] == [12, 8, 4]
+    assert all(len(row["scores"]) == 2 for row in report["chosen"]["problems"].values())
+    prompts, texts = made.testbed.prompts("test"), noted(made)[2][2]
+    tokens = [
+        len(POLICY.encode_prompt(prompt)) + 2 + int(text.split()[1]) % 2
+        for prompt, text in zip(prompts, texts, strict=True)
+    ]
+    assert report["inference"]["tokens_an_answer"] == pytest.approx(sum(tokens) / 4)
+
+
+def test_best_of_n_never_answers_greedily() -> None:
+    """Protects best-of-n from four equal samples: where the study decides by greedy decoding, it answers at T = 1."""
+    made = bench(spec=GREEDY)
+    report = evaluate(made, POLICY, BEST_OF_4)
+    assert report["temperature"] == 1.0
+    assert made.sampler.calls == [(1.0, 48), (1.0, 32)]
+    assert report["chosen"]["measures"] == report["unit"]["measures"]
+
+
+@pytest.mark.parametrize(
+    ("temperatures", "decodings"),
+    [
+        ((0.0,), {"chosen": "With greedy decoding", "unit": "At temperature 1"}),
+        ((0.6,), {"chosen": "At temperature 0.6", "unit": "At temperature 1"}),
+        ((0.0, 1.0), {"chosen": "At the chosen temperature", "unit": "At temperature 1"}),
+        ((1.0,), {"chosen": "At temperature 1"}),
+    ],
+)
+def test_decodings_of_a_study(temperatures: tuple[float, ...], decodings: dict[str, str]) -> None:
+    """Protects what the report calls its two decodings, and a study at temperature 1 alone from deciding twice."""
+    assert Evaluation(temperatures=temperatures).decodings == decodings
 
 
 def test_validation_may_be_measured_as_the_test_is() -> None:

@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from preflab.analysis.record import Comparison, Interval, Results, StudyVerdict, known_measure
+from preflab.analysis.record import Collapse, Comparison, Interval, Results, StudyVerdict, known_measure
 from preflab.report import numbers, print_summary, views
 from preflab.report.frontier import draw_frontier
 from preflab.report.markdown import render_markdown
@@ -59,6 +59,69 @@ def test_the_evidence_stands_under_the_headline(answered: Results) -> None:
         assert "p, adjusted" in form and "0.012" in form
         assert "adjusted for 3 or 6 comparisons" in form
     assert [each.second for each in views.evidence(answered)] == ["best-of-4", "dpo", "sft"]
+
+
+@pytest.fixture(scope="module")
+def decided_twice(answered: Results) -> Results:
+    """The example at two decodings: ppo won by greedy decoding, dpo at temperature 1; one claim turns round."""
+    first = answered.claims[0].model_copy(update={"outcome": "confirmed"})
+    turned = first.model_copy(update={"decoding": "unit", "outcome": "refuted"})
+    evidence = (pair("dpo", "ppo", 0.08, 3.0).model_copy(update={"decoding": "unit"}),)
+    unit = StudyVerdict(sentence="dpo won: pass@1 57.0%.", winner="dpo", tied=("ppo-rm",), evidence=evidence)
+    decodings = {"chosen": "With greedy decoding", "unit": "At temperature 1"}
+    return answered.model_copy(update={"decodings": decodings, "unit_verdict": unit, "claims": (first, turned)})
+
+
+def test_both_decodings_are_answered(decided_twice: Results) -> None:
+    """Protects the second answer from being lost: both headlines, their evidence, and a claim with opposite outcomes stand in
+    every form, each with its decoding."""
+    page, markdown, terminal = words_of(decided_twice)
+    headline = decided_twice.verdict.sentence
+    assert f"With greedy decoding {headline} At temperature 1 dpo won: pass@1 57.0%." in page
+    for form in (markdown, terminal):
+        assert f"With greedy decoding: {headline}" in form and "At temperature 1: dpo won: pass@1 57.0%." in form
+    assert "pass@1, with greedy decoding" in page and "pass@1, at temperature 1" in page
+    assert "pass@1, at temperature 1" in markdown and "dpo − ppo, at temperature 1: +8.0 points" in terminal
+    for form in (page, markdown, terminal):
+        assert "depends on the decoding" in form
+    assert "1 claim, written down before the study ran. Each is decided at both decodings" in page
+    assert [views.won_words(decided_twice, name) for name in ("ppo", "dpo", "sft")] == [
+        "won with greedy decoding",
+        "won at temperature 1",
+        "",
+    ]
+    assert "At temperature 1: ppo-rm" in page  # not significantly different from the best
+
+
+def test_an_arm_that_won_twice_won(decided_twice: Results, answered: Results) -> None:
+    """Protects the badge: no decoding is named where there is one, or where the arm won at both."""
+    assert decided_twice.unit_verdict is not None
+    unit = decided_twice.unit_verdict.model_copy(update={"winner": "ppo"})
+    assert views.won_words(decided_twice.model_copy(update={"unit_verdict": unit}), "ppo") == "won"
+    assert views.won_words(answered, "ppo") == "won"
+
+
+def test_collapses_are_shown_apart(results: Results) -> None:
+    """Protects the reader from a mean that mixes failed runs with good ones: an arm with a collapsed run has its rate and the
+    score of the others; where none collapsed, what the rate may still be is said."""
+    rule = "A run has collapsed if it diverged."
+    rate = Interval(estimate=0.0, low=0.0, high=0.7076, seeds=3)
+    arms = [
+        arm.model_copy(update={"collapse": Collapse(rate=rate, means={"chosen": Interval(estimate=0.5)})})
+        for arm in light(results).arms
+    ]
+    calm = results.model_copy(update={"collapse_rule": rule, "arms": tuple(arms)})
+    for form in words_of(calm)[:2]:
+        assert f"{rule} No run did. With 3 seeds the rate of an arm may still be up to 71%." in form
+    fallen = Collapse(
+        seeds=(2,),
+        rate=Interval(estimate=1 / 3, low=0.008, high=0.906, seeds=3),
+        means={"chosen": Interval(estimate=0.611, low=0.6, high=0.622)},
+    )
+    arms[4] = arms[4].model_copy(update={"collapse": fallen})
+    shown = words_of(calm.model_copy(update={"arms": tuple(arms)}))
+    assert "1 of 3 33.3% [0.8, 90.6] 61.1% [60.0, 62.2]" in shown[0]
+    assert "ppo: 1 of 3 runs collapsed (33.3% [0.8, 90.6]). The others have 61.1% [60.0, 62.2]" in shown[1]
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,33 @@ def test_a_headline_that_did_not_choose_is_a_caveat(tmp_path: Path) -> None:
         assert len(said) == count
 
 
+def test_a_run_that_fell_or_diverged_has_collapsed(tmp_path: Path) -> None:
+    """Protects the collapses of a study: dpo fell from .35 to .05 under every seed, one run of ppo diverged, and the baseline
+    cannot collapse. A share of .1 of the start leaves dpo standing."""
+    runs(tmp_path, {"ppo": 0.8, "dpo": 0.0, "sft": 0.3}, diverged=("ppo", 2))
+    ppo, dpo, sft = study_results(study(), tmp_path, command="").arms
+    assert ppo.collapse is not None and dpo.collapse is not None and sft.collapse is None
+    assert (ppo.collapse.seeds, dpo.collapse.seeds) == ((2,), (0, 1, 2, 3, 4))
+    assert ppo.collapse.means["chosen"].estimate == pytest.approx(0.85) and dpo.collapse.means == {}
+    outcome = study_results(study(collapse=0.1), tmp_path, command="")
+    assert outcome.arms[1].collapse is not None and outcome.arms[1].collapse.seeds == ()
+    assert "below 10% of that of the policy that it started from" in outcome.collapse_rule
+
+
+def test_both_decodings_decide(tmp_path: Path) -> None:
+    """Protects the second decoding: its verdict, comparisons and claims stand beside those of the first, as one family of two
+    times as many; a study at temperature 1 alone decides once."""
+    runs(tmp_path, {"ppo": 0.8, "dpo": 0.3, "sft": 0.3})
+    claim = {"id": "C", "text": "It helps.", "contrast": {"ppo": 1, "dpo": -1}, "margin": 0.02}
+    both = study_results(study(claims=[claim]), tmp_path, command="")
+    assert both.unit_verdict is not None and both.unit_verdict.winner == both.verdict.winner == "ppo"
+    assert {pair.decoding for pair in both.unit_verdict.evidence} == {"unit"}
+    assert [(pair.decoding, pair.family) for pair in both.comparisons] == [("chosen", 2.0), ("unit", 2.0)]
+    assert [row.decoding for row in both.claims] == ["chosen", "unit"]
+    alone = study_results(study(claims=[claim], evaluation={"temperatures": [1.0]}), tmp_path, command="")
+    assert alone.unit_verdict is None and len(alone.claims) == len(alone.comparisons) == 1
+
+
 def test_versions_are_those_of_the_runs(tmp_path: Path) -> None:
     """Protects the way back from a number to the code that made it: a report written anew by other code names the runs', and
     both where a study was continued by a second one."""

@@ -1,7 +1,8 @@
 """Decides claims by comparing the interval of each claim's contrast with 0 and with the claim's margin. No torch.
 
-All claims of a study are one family with simultaneous 95% intervals (Bonferroni, valid under any dependence): the number
-of claims that the study declares, measured or not. So all outcomes together are correct with at least 95% probability,
+A study decides each claim at each of its decodings. All claims of a study at all its decodings are one family with
+simultaneous 95% intervals (Bonferroni, valid under any dependence): the number of claims that the study declares, measured
+or not, times the number of decodings. So all outcomes together are correct with at least 95% probability,
 over all studies; among the studies whose gate opened (see `decide_claims`), the share may be lower.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from preflab.analysis.record import Claim, ClaimOutcome, ClaimRule, DecidedClaim, Interval
+from preflab.analysis.record import Claim, ClaimOutcome, ClaimRule, DecidedClaim, DecodingChoice, Interval
 from preflab.analysis.scores import Scores, share_seeds
 from preflab.analysis.statistics import contrast
 
@@ -37,16 +38,21 @@ def says_no_gain(rule: ClaimRule, outcome: ClaimOutcome) -> bool:
 
 
 def decide_claims(
-    claims: Sequence[Claim], scores: Mapping[str, Scores], *, can_rank: bool = True
+    claims: Sequence[Claim], scores: Mapping[DecodingChoice, Mapping[str, Scores]], *, can_rank: bool = True
 ) -> list[DecidedClaim]:
-    """Decides every claim from the scores of the arms that have finished runs. If `can_rank` is False (the evaluator
-    may be no better than chance), every claim is left undecided.
+    """Decides every claim at every decoding. `scores`: for each decoding, the scores of the arms that have finished runs. If
+    `can_rank` is False (the evaluator may be no better than chance), every claim is left undecided.
 
     A claim that would be decided as "no gain of the margin" passes a gate first: the interval of its control must be above
     the margin. Otherwise it is not testable here. The controls are one family of their own. The claims' intervals do not
     depend on the gate, so that all outcomes together are still correct with at least 95% probability."""
-    controls = {str(sorted(claim.control.items())) for claim in claims if claim.control}
-    return [pass_gate(_decide(claim, scores, len(claims), can_rank), scores, len(controls)) for claim in claims]
+    family = len(claims) * len(scores)
+    controls = len({str(sorted(claim.control.items())) for claim in claims if claim.control}) * len(scores)
+    return [
+        pass_gate(_decide(claim, table, family, can_rank), table, controls).model_copy(update={"decoding": decoding})
+        for claim in claims
+        for decoding, table in scores.items()
+    ]
 
 
 def pass_gate(decided: DecidedClaim, scores: Mapping[str, Scores], family: int) -> DecidedClaim:

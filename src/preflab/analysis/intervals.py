@@ -150,3 +150,11 @@ def _safe_p_value(table: Crossed, distance: float) -> float:
     if excess(smallest) <= 0:
         return 0.0
     return float(np.exp(optimize.root_scalar(excess, bracket=(smallest, 0.0), xtol=1e-10).root))
+
+
+def exact_ends(share: float, count: int, alpha: float) -> tuple[float, float]:
+    """Returns the ends of Clopper and Pearson's interval of a share among `count` values, at level 1 - alpha."""
+    wins = share * count
+    low = float(stats.beta.ppf(alpha / 2, wins, count - wins + 1)) if share > 0 else 0.0
+    high = float(stats.beta.ppf(1 - alpha / 2, wins + 1, count - wins)) if share < 1 else 1.0
+    return low, high

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from preflab.analysis.intervals import Floats, analyse, half_width
+from preflab.analysis.intervals import Floats, analyse, exact_ends, half_width
 
 Bools = NDArray[np.bool_]
 
@@ -118,6 +118,43 @@ def wrong_winners(design: Design, count: int, *, alpha: float = 0.05) -> float:
     return wrong / count
 
 
+def collapse_coverage(
+    design: Design, *, rate: float, depth: float, count: int, alpha: float = 0.05
+) -> tuple[float, float, float]:
+    """Returns the coverage of three intervals of one arm, each run of which collapses with probability `rate`: of the plain
+    mean, of the mean given no collapse, and of the rate. A collapsed run has all its scores multiplied by 1 - `depth`.
+    Studies with fewer than two runs that did not collapse have no interval of their mean and are left out there."""
+    truth, rng = float(design.truth()[0]), np.random.default_rng(0)
+    plain, given, given_of, rates = 0, 0, 0, 0
+    for scores in studies(design, count, rng):
+        fallen = rng.random((len(scores), design.seeds)) < rate
+        cells = scores[:, 0] * np.where(fallen, 1 - depth, 1.0)[:, :, None]
+        plain += int(covered(cells, truth * (1 - rate * depth), alpha).sum())
+        for row, down in zip(cells, fallen, strict=True):
+            low, high = exact_ends(down.mean(), design.seeds, alpha)
+            rates += low <= rate <= high
+            if (~down).sum() >= 2:
+                given += int(covered(row[~down][None], truth, alpha)[0])
+                given_of += 1
+    return plain / count, given / max(1, given_of), rates / count
+
+
+def covered(cells: Floats, truth: float, alpha: float) -> Bools:
+    """Returns, for tables [n, S, P] of one arm, whether the interval of the mean contains the truth: [n]."""
+    table = analyse(cells)
+    return np.abs(table.mean - truth) <= half_width(table, alpha)
+
+
+def print_collapse(count: int) -> None:
+    """Prints the coverage of an arm whose runs collapse."""
+    print(f"\nCoverage if runs collapse, 300 problems, {count} studies a cell")
+    print("| seeds | rate | depth | plain mean | mean given no collapse | rate |\n|---|---|---|---|---|---|")
+    for seeds, rate, depth in product((5, 10), (0.1, 0.3), (0.3, 0.9)):
+        design = Design(seeds, 300, seed_sd=(0.02,), levels=(0.0,))
+        cells = collapse_coverage(design, rate=rate, depth=depth, count=count)
+        print(f"| {seeds} | {rate:g} | {depth:g} |" + "".join(f" {cell:.3f} |" for cell in cells), flush=True)
+
+
 def print_tables(count: int = 20_000) -> None:
     """Prints the tables of docs/statistics.md. This takes about ten minutes."""
     spreads = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.14)
@@ -135,6 +172,7 @@ def print_tables(count: int = 20_000) -> None:
         two_best = Design(seeds, 100, seed_sd=(sd,) * 7, levels=(1.0, 1.0) + (-3.0,) * 5)
         rates.append(wrong_winners(two_best, count // 4))
         print(f"| {seeds} | {sd:g} |" + "".join(f" {rate:.3f} |" for rate in rates), flush=True)
+    print_collapse(count)
 
 
 if __name__ == "__main__":

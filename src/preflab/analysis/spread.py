@@ -21,6 +21,13 @@ def no_spread(values: Floats, width: float, among: str) -> str:
     return f"no spread between {among} was seen: the interval has no width and says nothing about other {among}"
 
 
+def shows_too_little(cells: Floats, level: float) -> bool:
+    """Checks whether a table [S, P] has no spread and too few problems to say anything at a level. P equal values, each as
+    likely to have one sign as the other, all have the same sign with probability 2^(1-P) (the sign test)."""
+    uniform = float(np.ptp(cells)) <= ROUNDING * float(np.abs(cells).max())
+    return uniform and 2.0 ** (1 - cells.shape[1]) > level
+
+
 def spread_caveats(values: Mapping[str, Interval], headline: str) -> Iterator[str]:
     """Yields a sentence that names the arms whose intervals have no width. `values`: the arms' values of the
     headline."""

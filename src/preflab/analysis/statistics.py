@@ -20,7 +20,7 @@ from scipy import stats
 from preflab.analysis.intervals import Crossed, Floats, analyse, analyse_one_run, half_width, p_value
 from preflab.analysis.record import Comparison, ComparisonVerdict, Interval
 from preflab.analysis.scores import Scores, combined, share_seeds
-from preflab.analysis.spread import no_spread
+from preflab.analysis.spread import no_spread, shows_too_little
 from preflab.errors import UserError, nearest
 
 ALPHA = 1 - 0.95
@@ -54,7 +54,7 @@ class Winner:
 def mean_interval(scores: Scores) -> Interval:
     """Returns one arm's mean score over seeds and problems, with its interval. To compare two arms, use
     `compare_scores`."""
-    return _interval(scores.values, _analysed(scores.values, as_is=scores.as_is), 1.0, len(scores.diverged))
+    return _interval(scores.values, _analysed(scores.values, 1.0, as_is=scores.as_is), 1.0, len(scores.diverged))
 
 
 def compare_scores(
@@ -71,7 +71,7 @@ def compare_scores(
     if margin < 0:
         raise UserError(f"margin is {margin}. Give a number that is 0 or more.")
     seeds, cells = combined((a, b), (1, -1), names)
-    table, p = _analysed(cells, as_is=a.as_is and b.as_is), None
+    table, p = _analysed(cells, family, as_is=a.as_is and b.as_is), None
     verdict: ComparisonVerdict = "not decided"
     if table is not None:
         beyond = abs(float(table.mean)) - margin
@@ -99,15 +99,18 @@ def contrast(scores: Mapping[str, Scores], weights: Mapping[str, float], *, fami
     arms = [scores[name] for name in weights]
     seeds, cells = combined(arms, list(weights.values()), list(weights))
     diverged = sum(seed in seeds for arm in arms for seed in arm.diverged)
-    return _interval(cells, _analysed(cells, as_is=all(arm.as_is for arm in arms)), family, diverged)
+    return _interval(cells, _analysed(cells, family, as_is=all(arm.as_is for arm in arms)), family, diverged)
 
 
-def compare_all(scores: Mapping[str, Scores], pairs: Sequence[tuple[str, str]] | None = None) -> list[Comparison]:
+def compare_all(
+    scores: Mapping[str, Scores], pairs: Sequence[tuple[str, str]] | None = None, *, tables: int = 1
+) -> list[Comparison]:
     """Compares the arms in each of `pairs`, or all pairs of arms if `pairs` is None. Choose `pairs` before you know the
     results. The probability that any comparison finds a false difference is at most 5%.
 
-    The intervals are adjusted for the number of pairs (Bonferroni, valid under any dependence). So fewer pairs give
-    narrower intervals.
+    The intervals are adjusted for the number of pairs times `tables`, the number of tables of scores (such as one for each
+    decoding) in which the same pairs are compared (Bonferroni, valid under any dependence). So fewer pairs give narrower
+    intervals.
     """
     pairs = list(combinations(scores, 2)) if pairs is None else pairs
     for name in (name for pair in pairs for name in pair):
@@ -117,7 +120,8 @@ def compare_all(scores: Mapping[str, Scores], pairs: Sequence[tuple[str, str]] |
         raise UserError(
             "comparisons: a pair occurs twice or compares an arm with itself. Name each pair of different arms once."
         )
-    return [compare_scores(scores[a], scores[b], names=(a, b), family=len(pairs)) for a, b in pairs]
+    family = float(len(pairs) * tables)
+    return [compare_scores(scores[a], scores[b], names=(a, b), family=family) for a, b in pairs]
 
 
 def find_winner(scores: Mapping[str, Scores]) -> Winner:
@@ -190,21 +194,30 @@ def detectable_difference(
     return width + float(stats.t.ppf(power, table.df) * np.sqrt(table.variance))
 
 
-def _analysed(cells: Floats, *, as_is: bool) -> Crossed | None:
-    """Returns the analysis of a table; None if it has too few seeds or problems. `as_is`: one seed is enough, because the
-    arms are not samples of training runs."""
+def _analysed(cells: Floats, family: float, *, as_is: bool) -> Crossed | None:
+    """Returns the analysis of a table; None if it has too few seeds or problems, or no spread on a few problems (see
+    `shows_too_little`). `as_is`: one seed is enough, because the arms are not samples of training runs."""
     seeds, problems = cells.shape
+    if shows_too_little(cells, ALPHA / family):
+        return None
     if seeds == 1 and problems >= 2 and as_is:
         return analyse_one_run(cells)
     return analyse(cells) if min(seeds, problems) >= 2 else None
+
+
+def _why_no_interval(seeds: int, problems: int) -> str:
+    if seeds < 2:
+        return "one seed: how much runs differ cannot be estimated, so there is no interval"
+    if problems < 2:
+        return "one problem: how much problems differ cannot be estimated, so there is no interval"
+    return f"{problems} problems without any spread: these are too few for an interval"
 
 
 def _interval(cells: Floats, table: Crossed | None, family: float, diverged: int) -> Interval:
     seeds, problems = cells.shape
     estimate = float(cells.mean())
     if table is None:
-        unknown = "one seed: how much runs differ" if seeds < 2 else "one problem: how much problems differ"
-        reason = f"{unknown} cannot be estimated, so there is no interval"
+        reason = _why_no_interval(seeds, problems)
         return Interval(estimate=estimate, seeds=seeds, problems=problems, diverged=diverged, reason=reason)
     width = float(half_width(table, ALPHA, family))
     known = Interval(

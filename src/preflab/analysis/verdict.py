@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from preflab.analysis.record import Comparison, EvaluatorResult, Measure, StudyVerdict
+from preflab.analysis.record import Comparison, DecodingChoice, EvaluatorResult, Measure, StudyVerdict
 from preflab.analysis.scores import Scores
 from preflab.analysis.statistics import Winner
 from preflab.meter import Unit
@@ -15,7 +15,8 @@ MOST_NAMES = 5
 """The largest number of arm names in one sentence."""
 RULE = (
     "Differences are paired by seed and problem. Both seeds and problems are treated as random samples. The intervals of "
-    "all comparisons with the leader hold at once with 95% (family-wise). Their coverage was checked by simulation."
+    "all comparisons with the leader hold at once with 95% (family-wise), at each decoding. Their coverage was checked by "
+    "simulation."
 )
 Used = Mapping[str, Mapping[Unit, float] | None]
 """The compute and the labels that each arm used; None if they are unknown."""
@@ -72,6 +73,7 @@ def study_verdict(
     budget: Unit | None,
     used: Used,
     samples_per_answer: int,
+    decoding: DecodingChoice = "chosen",
 ) -> StudyVerdict:
     """Returns the verdict. The verdict names a winner only if the leader is significantly better than all other arms
     and all baselines. Otherwise it names the arms that do not differ significantly from the leader. If the evaluator
@@ -100,7 +102,7 @@ def study_verdict(
         other_budget=why,
         method=RULE,
         evidence=tuple(
-            pair.model_copy(update={"metric": headline.name})
+            pair.model_copy(update={"metric": headline.name, "decoding": decoding})
             for pair in (*evidence.winner.comparisons, *evidence.starts)
         ),
     )

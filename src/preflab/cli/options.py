@@ -59,7 +59,13 @@ def add_arm_options(parser: argparse.ArgumentParser, *, seed: bool = True) -> No
     add("--max-new-tokens", metavar="N", type=int, help="longest answer in tokens (default: 256)")
     add("--samples", metavar="N", type=int, help="answers to each problem (default: 8), or the method's own option")
     add("--k", metavar="K", type=int, nargs="+", help="values of k in pass@k (default: 1, and 5 from 5 samples on)")
-    add("--temperatures", metavar="T", type=float, nargs="+", help="temperatures to try (default: .2 .6 1)")
+    add(
+        "--temperatures",
+        metavar="T",
+        type=float,
+        nargs="+",
+        help="the temperature of the answers (default: 0, greedy decoding); of several, validation chooses one",
+    )
 
 
 def describe_parts(options: argparse.Namespace) -> str:

@@ -1,9 +1,9 @@
-"""Evaluates a policy: chooses the sampling temperature on the validation split, and computes all measures on the test
-split.
+"""Evaluates a policy: computes all measures on the test split at two decodings, and before that chooses the sampling
+temperature on the validation split if the settings give several.
 
-Each policy gets the temperature of the grid with the best score on the validation split. The report also shows the
-policy at temperature 1. Every policy draws the same number of samples. The scores of each problem are saved, so that
-arms can be compared problem by problem.
+The decodings are the settings' temperature (0: greedy) and temperature 1. Of several temperatures, each policy gets the one
+with the best score on the validation split. Every policy draws the same number of samples. The scores of each problem are
+saved, so that arms can be compared problem by problem.
 """
 
 from __future__ import annotations
@@ -158,7 +158,8 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
     spec = bench.spec
     grid = score_temperatures(bench, policy, inference)
     faults.pass_point("evaluation")
-    temperature = max(grid, key=lambda key: grid[key]) if grid else spec.temperatures[0]
+    declared = temperatures_for(spec, inference)
+    temperature = declared[0] if len(declared) == 1 else max(grid, key=lambda key: grid[key])
     choice = {"temperature": temperature, "validation": {str(key): score for key, score in grid.items()}}
     if not test:
         return choice
@@ -202,15 +203,23 @@ def summarise_split(
     return summary
 
 
+def temperatures_for(spec: Evaluation, inference: Inference) -> tuple[float, ...]:
+    """Returns the temperatures at which a policy may answer. Best-of-n needs samples that differ, so that it answers at
+    temperature 1 where the settings ask for greedy decoding."""
+    several = (temperature or 1.0 for temperature in spec.temperatures)
+    return spec.temperatures if inference.n == 1 else tuple(dict.fromkeys(several))
+
+
 def score_temperatures(bench: Bench, policy: LanguageModel, inference: Inference) -> dict[float, float]:
-    """Returns the score on the validation split at each temperature. Returns an empty mapping if the data have no
-    validation split."""
-    spec = bench.spec
+    """Returns the score on the validation split at each temperature to choose from. If there is nothing to choose, the
+    score is at temperature 1, at which checkpoints are chosen too; tuning uses it. Returns an empty mapping if the data
+    have no validation split."""
+    spec, declared = bench.spec, temperatures_for(bench.spec, inference)
     if not bench.prompts("validation", 1):
         return {}
     count = spec.validation_samples
     draw_at = partial(draw, bench, policy, "validation", spec.prompts, count, inference=inference, aloud=True)
-    return {temperature: draw_at(temperature).score() for temperature in spec.temperatures}
+    return {temperature: draw_at(temperature).score() for temperature in (declared if len(declared) > 1 else (1.0,))}
 
 
 def draw(
@@ -225,10 +234,11 @@ def draw(
     aloud: bool = False,
 ) -> Graded:
     """Draws samples for a split's prompts and grades them. A sample's seed depends only on the split, the temperature,
-    the index of the prompt in the split, and the index of the sample. `aloud`: print a line before drawing, because
-    drawing may take minutes."""
+    the index of the prompt in the split, and the index of the sample. With greedy decoding, all samples of a prompt are
+    equal, so that one is drawn and graded. `aloud`: print a line before drawing, because drawing may take minutes."""
     prompts = bench.prompts(split, limit)
-    count = samples * inference.n
+    answers = samples if temperature > 0 else 1
+    count = answers * inference.n
     if aloud:
         bench.say(f"measures {len(prompts) * count} answers to the {split} prompts at temperature {temperature:g}")
     rows = [prompt for prompt in prompts for _ in range(count)]
@@ -237,14 +247,18 @@ def draw(
     decoding = Decoding(max_new_tokens=bench.spec.max_new_tokens, temperature=temperature)
     drawn = bench.sampler.sample(policy, [ids[prompt.id] for prompt in rows], seeds=seeds, decoding=decoding)
     completions = policy.completions(drawn.batch)
-    tokens = sum(len(ids[prompt.id]) for prompt in prompts) * samples + int(drawn.batch.completion_lengths.sum())
+    tokens = answers * sum(map(len, ids.values())) + int(drawn.batch.completion_lengths.sum())
     if inference.n > 1:
         kept = select(bench, rows, completions, inference)
         batch = drawn.batch.select(kept)
         drawn = Samples(batch, drawn.logprobs[kept, : batch.completion_ids.shape[1]])
         completions, rows = [completions[row] for row in kept], [rows[row] for row in kept]
     grades = bench.evaluators[0].grade(split, rows, completions)
-    return Graded(prompts, samples, drawn, completions, grades, tokens / max(1, len(completions)))
+    if temperature <= 0:
+        order = [row for row in range(len(rows)) for _ in range(samples)]
+        drawn = Samples(drawn.batch.select(order), drawn.logprobs[order])
+        completions, grades = [completions[row] for row in order], [grades[row] for row in order]
+    return Graded(prompts, samples, drawn, completions, grades, tokens / max(1, answers * len(prompts)))
 
 
 def select(

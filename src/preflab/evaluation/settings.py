@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from preflab.fields import Count
 from preflab.spec import Spec
 
+DecodingChoice = Literal["chosen", "unit"]
+"""The sampling temperature of a measurement. 'chosen': the temperature that the study gives or, if it gives several, the
+one chosen on the validation split. 'unit': temperature 1."""
 CLUSTERED = ", clustered"
 """The suffix in the name of a measure k@n whose submissions are chosen by clusters."""
 
@@ -17,6 +20,8 @@ CLUSTERED = ", clustered"
 class Evaluation(Spec):
     """The settings for measuring policies. They are the same for every arm.
 
+    `temperatures`: the sampling temperature, 0 for greedy decoding. Of several temperatures, each policy gets the one with
+    the best score on the validation split. Every policy is measured at this temperature and at temperature 1.
     `look_*`: settings of the evaluations on the validation split during training. `validation`: whether the trained
     policy is measured on the validation split too, with as many samples as on the test split. `prompts`: the number of
     prompts of a split that are used (0: all). `pairs`: the number of pairs of a split on which a reward model is
@@ -29,7 +34,7 @@ class Evaluation(Spec):
     k: tuple[Count, ...] = (1, 5)
     submissions: tuple[tuple[Count, Count], ...] = ()
     clusters: int = Field(default=0, ge=0)
-    temperatures: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.2, 0.6, 1.0), min_length=1)
+    temperatures: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0,), min_length=1)
     validation_samples: Count = 2
     max_new_tokens: Count = 256
     prompts: int = Field(default=0, ge=0)
@@ -72,6 +77,18 @@ class Evaluation(Spec):
     def count_pairs(self, available: int) -> int:
         """Returns how many of the available pairs of a split measure a reward model."""
         return min(available, self.pairs or available)
+
+    @property
+    def decodings(self) -> dict[DecodingChoice, str]:
+        """The decodings at which a study decides: at the temperature of `temperatures` (or the one chosen among several), and
+        at temperature 1. If these are the same, there is one. Each is described in words that begin a sentence."""
+        unit = "At temperature 1"
+        if self.temperatures == (1.0,):
+            return {"chosen": unit}
+        if len(self.temperatures) > 1:
+            return {"chosen": "At the chosen temperature", "unit": unit}
+        only = self.temperatures[0]
+        return {"chosen": f"At temperature {only:g}" if only else "With greedy decoding", "unit": unit}
 
     @property
     def rates(self) -> tuple[str, ...]:

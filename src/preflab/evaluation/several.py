@@ -117,12 +117,13 @@ def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation
     return name
 
 
-def explain_choice(headline: str, chooses: str, evaluator: str) -> str:
-    """Returns the caveat about a headline that is not the measure by which temperatures and checkpoints are chosen."""
+def explain_choice(headline: str, chooses: str, evaluator: str, *, chosen: str) -> str:
+    """Returns the caveat about a headline that is not the measure by which the study chooses. `chosen`: what is chosen, such
+    as "checkpoints"."""
     return (
-        f"The headline is {headline}, but {chooses} chose the checkpoints and temperatures, on the validation split and by "
-        f"the same rule for every arm: it is the first measure of the evaluator {evaluator}. Another choice could give an "
-        f"arm a higher {headline}."
+        f"The headline is {headline}, but {chooses} chose the {chosen}, on the validation split and by the same rule for "
+        f"every arm: it is the first measure of the evaluator {evaluator}. Another choice could give an arm a higher "
+        f"{headline}."
     )
 
 

@@ -102,7 +102,9 @@ class PPO(Method):
             run.meter.forward(critic.size, rollout.batch.tokens)
             # 3. Rescale the critic to the new returns; then train policy and critic on shuffled mini-batches.
             experience = rescale_values(self, experience, value_model, moments)
-            for rows, progress in cut_mini_batches(run, step, len(experience), count=self.mini_batches, epochs=self.epochs):
+            for rows, progress in cut_mini_batches(
+                run, step, len(experience), count=self.mini_batches, epochs=self.epochs
+            ):
                 batch = experience.select(rows)
                 tokens = float(batch.batch.completion_lengths.sum())
                 if step < self.critic_warmup:

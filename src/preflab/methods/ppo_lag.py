@@ -118,7 +118,9 @@ class PPOLag(Method):
             # 4. Rescale the critics to the new returns. Then train the policy and the critics on shuffled mini-batches.
             experience = rescale_values(self, experience, values.model, values.moments)
             harm = rescale_values(self, harm, harms.model, harms.moments)
-            for rows, progress in cut_mini_batches(run, step, len(experience), count=self.mini_batches, epochs=self.epochs):
+            for rows, progress in cut_mini_batches(
+                run, step, len(experience), count=self.mini_batches, epochs=self.epochs
+            ):
                 batch = experience.select(rows)
                 tokens = float(batch.batch.completion_lengths.sum())
                 if step < self.critic_warmup:

@@ -86,7 +86,9 @@ class RM(Method):
             # 3. Update the model and the length weight on the pairs of this step.
             batch = self.add_labels(data.select(run.seeds.take_batch(step, len(data), self.batch_size)))
             terms = partial(bradley_terry_terms, scorer, length=length, smoothing=self.label_smoothing)
-            run.record.log(length.follow(learner.step(batch, terms, count=len(batch), progress=run.progress_of_update())))
+            run.record.log(
+                length.follow(learner.step(batch, terms, count=len(batch), progress=run.progress_of_update()))
+            )
         return scorer
 
     def require_labels(self, pairs: Sequence[Preference]) -> None:

@@ -49,7 +49,9 @@ class SFT(Method):
             batch = data.select(run.seeds.take_batch(step, len(data), self.batch_size))
             # 3. Make one update.
             count = float(batch.completion_lengths.sum())
-            run.record.log(learner.step(batch, lambda rows: nll(policy, rows), count=count, progress=run.progress_of_update()))
+            run.record.log(
+                learner.step(batch, lambda rows: nll(policy, rows), count=count, progress=run.progress_of_update())
+            )
         return policy
 
     def answers(self, parts: Parts) -> list[Demonstration]:

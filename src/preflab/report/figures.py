@@ -13,8 +13,6 @@ from preflab.report.marks import arm_mark
 from preflab.report.panels import FOOT, HEAD, SIZE, EdgeLabel, Panel, panel, shortened
 from preflab.report.svg import INK, MUTED, arm_colour
 
-CHOSEN = "test problems, temperature chosen on validation"
-
 
 def sweep(results: Results) -> Markup | None:
     """Draws the headline metric against the factor that the study varies: one line with 95% intervals for each series.
@@ -24,7 +22,13 @@ def sweep(results: Results) -> Markup | None:
         return None
     metric, arms = views.measure_of(results, results.headline), {arm.name: arm for arm in results.arms}
     alt = f"{metric.label} against {factor.label}, with 95% intervals: a line for each of {len(factor.series)} series."
-    with panel(name="sweep", title=metric.label, measured=CHOSEN, x=factor.label, alt=alt) as drawn:
+    with panel(
+        name="sweep",
+        title=metric.label,
+        measured=f"test problems, {views.decoding_words(results, 'chosen')}",
+        x=factor.label,
+        alt=alt,
+    ) as drawn:
         labels: list[EdgeLabel] = []
         if factor.log:
             drawn.axes.set_xscale("log")
@@ -75,7 +79,7 @@ def levels(results: Results) -> list[Markup]:
         alt = f"{metric.label} on level {level}: a bar with its interval for each arm."
         name, height = f"level{order}", HEAD + FOOT + 8 + 22 * len(row)
         count = max(item.problems for item in row)
-        measured = f"{f'{count} ' if count else ''}{CHOSEN}"
+        measured = f"{f'{count} ' if count else ''}test problems, {views.decoding_words(results, 'chosen')}"
         with panel(
             name=name, title=level, measured=measured, x=metric.label, alt=alt, left=0.26, right=0.97, height=height
         ) as chart:

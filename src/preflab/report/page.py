@@ -39,7 +39,7 @@ def render_html(results: Results) -> str:
         colours={arm.name: f"c{index % COLOURS}" for index, arm in enumerate(results.arms)},
         headline=headline,
         main=views.main_measures(results),
-        sentence=verdict_sentence(results),
+        answers=[(words, with_names(verdict.sentence, results)) for words, verdict in views.answers(results)],
         arms_scale=forest.scale([*chosen, *unit], limits=headline.range),
         claims_scale=forest.scale(claimed, zero=True, marks=margins),
         groups=comparison_groups(views.further_comparisons(results), results),
@@ -54,10 +54,10 @@ def render_html(results: Results) -> str:
     )
 
 
-def verdict_sentence(results: Results) -> Markup:
-    """Returns the verdict's sentence as HTML. A browser does not break the line inside an arm's name of at most 24
+def with_names(words: str, results: Results) -> Markup:
+    """Returns a verdict's sentence as HTML. A browser does not break the line inside an arm's name of at most 24
     characters."""
-    sentence = escape(text.visible(results.verdict.sentence))
+    sentence = escape(text.visible(words))
     short = [escape(text.visible(arm.name)) for arm in results.arms if len(arm.name) <= 24]
     names = sorted(short, key=len, reverse=True)
     pattern = "|".join(rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in names)
@@ -66,9 +66,15 @@ def verdict_sentence(results: Results) -> Markup:
 
 def comparison_groups(
     comparisons: Sequence[Comparison], results: Results
-) -> list[tuple[Measure, forest.Scale, list[Comparison]]]:
-    """Groups the comparisons by metric. Each group has the metric, a scale for the forest plot (with a line at zero),
-    and the comparisons."""
-    names = dict.fromkeys(pair.metric for pair in comparisons)
-    groups = [(name, [pair for pair in comparisons if pair.metric == name]) for name in names]
-    return [(views.measure_of(results, name), forest.scale(pairs, zero=True), pairs) for name, pairs in groups]
+) -> list[tuple[Measure, str, forest.Scale, list[Comparison]]]:
+    """Groups the comparisons by metric and decoding. Each group has the metric, its title, a scale for the forest plot (with
+    a line at zero; the same for all decodings of a metric), and the comparisons."""
+    groups: list[tuple[Measure, str, forest.Scale, list[Comparison]]] = []
+    for name in dict.fromkeys(pair.metric for pair in comparisons):
+        metric, pairs = views.measure_of(results, name), [pair for pair in comparisons if pair.metric == name]
+        scale = forest.scale(pairs, zero=True)
+        for decoding in dict.fromkeys(pair.decoding for pair in pairs):
+            where = f", {views.decoding_words(results, decoding)}" if views.decides_twice(results) else ""
+            rows = [pair for pair in pairs if pair.decoding == decoding]
+            groups.append((metric, metric.label + where, scale, rows))
+    return groups

@@ -1,4 +1,4 @@
-"""Prints the report in the terminal: the verdict with the comparisons behind it, the claims, one table, and the
+"""Prints the report in the terminal: the answers with the comparisons behind them, the claims, one table, and the
 caveats."""
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from preflab import text
-from preflab.analysis.record import Comparison, DecidedClaim, Measure, Results
+from preflab.analysis.record import Comparison, DecidedClaim, DecodingChoice, Measure, Results
 from preflab.report import numbers, views
 from preflab.terminal import Terminal
 
@@ -15,20 +15,22 @@ from preflab.terminal import Terminal
 def print_summary(results: Results, console: Terminal) -> None:
     """Prints the summary. Names are printed as plain text, so that markup of rich and escape sequences in names have no
     effect."""
-    console.print(Text(text.one_line(results.verdict.sentence), style="bold"))
+    for words, verdict in views.answers(results):
+        console.print(Text(text.one_line(views.answer_words(words, verdict)), style="bold"))
     weak = [evaluator.name for evaluator in results.evaluators if not evaluator.can_rank]
     doubts = [f"The evaluator {name} cannot rank: it may be no better than chance." for name in weak]
     warnings = [results.unfinished, *results.unrewarded, *doubts]
     for warning in filter(None, warnings):
         console.print(Text(text.one_line(warning), style="yellow"))
-    other = f"With equal {views.other_budget(results)} instead: {views.holds_words(results).lower()}."
+    held = "; ".join(dict.fromkeys(views.holds_words(verdict).lower() for _, verdict in views.answers(results)))
+    other = f"With equal {views.other_budget(results)} instead: {held}."
     console.print(Text(f"{views.certainty_words(results)}. Budget: {views.budget_words(results)}. {other}"))
     console.print(Text(text.one_line(views.spent_words(results))))
     metric = views.measure_of(results, results.headline)
     for pair in views.evidence(results):
-        console.print(_pair(pair, metric))
+        console.print(_pair(pair, metric, _where(results, pair.decoding)))
     for decided in results.claims:
-        console.print(_claim(decided, metric))
+        console.print(_claim(results, decided))
     console.print(_table(results))
     for pair in results.pairwise:
         console.print(Text(text.one_line(views.win_words(pair))))
@@ -39,25 +41,33 @@ def print_summary(results: Results, console: Terminal) -> None:
 _STYLES = {"confirmed": "bold green", "refuted": "bold red"}
 
 
-def _pair(pair: Comparison, metric: Measure) -> Text:
+def _where(results: Results, decoding: DecodingChoice) -> str:
+    """Writes the decoding of a line: ', at temperature 1'; '' if the study decides at one decoding only."""
+    return f", {views.decoding_words(results, decoding)}" if views.decides_twice(results) else ""
+
+
+def _pair(pair: Comparison, metric: Measure, where: str) -> Text:
     """Returns one line for a comparison of two arms: the difference with its interval, and the outcome in words."""
     difference = numbers.format_difference(metric, pair.estimate)
-    words = f"{pair.first} − {pair.second}: {difference} {numbers.format_bounds(metric, pair, sign=True)}".strip()
+    words = (
+        f"{pair.first} − {pair.second}{where}: {difference} {numbers.format_bounds(metric, pair, sign=True)}".strip()
+    )
     remark = f" ({text.one_line(pair.reason)})" if pair.has_no_spread else ""
     return Text(f"  {text.one_line(words)}: {views.outcome_words(pair)}{remark}")
 
 
-def _claim(decided: DecidedClaim, metric: Measure) -> Text:
-    """Returns one line for a claim: its name, the outcome, the contrast with its interval, the rule, and the reasons
-    for doubt."""
+def _claim(results: Results, decided: DecidedClaim) -> Text:
+    """Returns one line for a claim at one decoding: its name, the outcome, the contrast with its interval, the rule, and the
+    reasons for doubt."""
     claim, value = decided.claim, decided.value
+    metric, where = views.measure_of(results, results.headline), _where(results, decided.decoding)
     difference = numbers.format_difference(metric, value.estimate)
     contrast = f"{difference} {numbers.format_bounds(metric, value, sign=True)}".strip()
     words = f"{views.contrast_words(claim.contrast)}: {contrast}, claimed {views.rule_words(claim, metric)}"
-    line = Text(f"{text.one_line(views.claim_name(claim))}: ")
+    line = Text(f"{text.one_line(views.claim_name(claim))}{where}: ")
     line.append(decided.outcome, style=_STYLES.get(decided.outcome, "bold"))
-    remarks = filter(None, [words, views.doubt_words(decided), views.control_words(decided, metric)])
-    return line.append(f" ({text.one_line('; '.join(remarks))})")
+    doubts = [views.joint_words(results, claim), views.doubt_words(decided), views.control_words(decided, metric)]
+    return line.append(f" ({text.one_line('; '.join([words, *filter(None, doubts)]))})")
 
 
 def _table(results: Results) -> Table:
@@ -67,7 +77,7 @@ def _table(results: Results) -> Table:
     for name in (*(metric.label for metric in metrics), "labels or calls", "FLOP", "time"):
         table.add_column(Text(text.one_line(name)), justify="right")
     for arm in views.ranked(results):
-        style = "bold green" if arm.name == results.verdict.winner else ""
+        style = "bold green" if views.won_words(results, arm.name) else ""
         first = [(metric, views.reported_value(arm, metric.name)) for metric in metrics]
         cells = [numbers.format_quantity(metric, value.estimate) for metric, value in first]
         cells[0] = f"{cells[0]} {numbers.format_bounds(*first[0])}".strip()

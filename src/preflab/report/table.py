@@ -41,7 +41,7 @@ def _rows(results: Results) -> Iterator[tuple[_Cell, ...]]:
             yield arm.name, arm.method, *row, ""
     for decided in results.claims:
         contrast, name = contrast_words(decided.claim.contrast), claim_name(decided.claim)
-        yield contrast, "claim", "all", name, "", "chosen", *_ends(decided.value), "", decided.outcome
+        yield contrast, "claim", "all", name, "", decided.decoding, *_ends(decided.value), "", decided.outcome
     for pair in results.pairwise:
         names, quantity = f"{pair.first} against {pair.second}", f"{pair.name}/{pair.measure.name}"
         yield names, "pairwise", "all", quantity, "", "chosen", *_ends(pair.win_rate), "", pair.verdict

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from preflab import text
 from preflab.analysis import record
-from preflab.analysis.record import ArmResult, Claim, Interval, Measure, Number, Results
+from preflab.analysis.record import DEPENDS, ArmResult, Claim, Interval, Measure, Number, Results, joint_outcome
 from preflab.report import numbers
 
 MAIN_MEASURES = 4
@@ -45,8 +45,7 @@ def _ordered(results: Results) -> tuple[Measure, ...]:
 
 
 def ranked(results: Results) -> list[ArmResult]:
-    """Returns the arms ordered by the headline metric at the chosen temperature, best first. Arms without a value come
-    last."""
+    """Returns the arms ordered by the headline metric at the first decoding, best first. Arms without a value come last."""
     metric = measure_of(results, results.headline)
 
     def place(arm: ArmResult) -> tuple[bool, float]:
@@ -56,18 +55,74 @@ def ranked(results: Results) -> list[ArmResult]:
     return sorted(results.arms, key=place)
 
 
+def decides_twice(results: Results) -> bool:
+    """Returns True if the study decides at two decodings."""
+    return len(results.verdicts) > 1
+
+
+def decoding_words(results: Results, decoding: record.DecodingChoice) -> str:
+    """Writes a decoding inside a sentence: 'with greedy decoding', 'at temperature 1'."""
+    words = results.decodings.get(decoding, "At temperature 1")
+    return words[0].lower() + words[1:]
+
+
+def answers(results: Results) -> list[tuple[str, record.StudyVerdict]]:
+    """Returns the study's answers, each with the decoding in words. The words are '' if the study decides at one decoding
+    only."""
+    return [
+        (results.decodings[decoding] if decides_twice(results) else "", verdict)
+        for decoding, verdict in results.verdicts.items()
+    ]
+
+
+def answer_words(words: str, verdict: record.StudyVerdict) -> str:
+    """Writes an answer of the study: 'With greedy decoding: ppo won: pass@1 61.4%, ahead of the next, dpo, by 3.2 points.'"""
+    return f"{words}: {verdict.sentence}" if words else verdict.sentence
+
+
 def evidence(results: Results) -> list[record.Comparison]:
-    """Returns the comparisons that support the verdict, ordered by the rank of the first arm and then of the second
-    arm."""
+    """Returns the comparisons that support the verdicts: for each decoding, ordered by the rank of the first arm and then of
+    the second arm."""
     places = {arm.name: place for place, arm in enumerate(ranked(results))}
-    return sorted(results.verdict.evidence, key=lambda pair: (places[pair.first], places[pair.second]))
+    return [
+        pair
+        for verdict in results.verdicts.values()
+        for pair in sorted(verdict.evidence, key=lambda pair: (places[pair.first], places[pair.second]))
+    ]
 
 
 def further_comparisons(results: Results) -> list[record.Comparison]:
     """Returns the comparisons of arms that the study named. If it named none, returns those of all pairs that are not
     among the evidence, so that the report shows no pair twice."""
-    shown = {frozenset((pair.first, pair.second)) for pair in results.verdict.evidence}
-    return [pair for pair in results.comparisons if pair.named or frozenset((pair.first, pair.second)) not in shown]
+    shown = {(pair.decoding, frozenset((pair.first, pair.second))) for pair in evidence(results)}
+    return [
+        pair
+        for pair in results.comparisons
+        if pair.named or (pair.decoding, frozenset((pair.first, pair.second))) not in shown
+    ]
+
+
+def claim_groups(results: Results) -> list[tuple[Claim, list[record.DecidedClaim]]]:
+    """Returns each claim with its records at all decodings."""
+    groups: dict[str, list[record.DecidedClaim]] = {}
+    for decided in results.claims:
+        groups.setdefault(decided.claim.name, []).append(decided)
+    return [(rows[0].claim, rows) for rows in groups.values()]
+
+
+def joint_words(results: Results, claim: Claim) -> str:
+    """Writes 'depends on the decoding' if a claim is confirmed at one decoding and refuted at another; '' otherwise."""
+    outcomes = [decided.outcome for decided in results.claims if decided.claim.name == claim.name]
+    return DEPENDS if joint_outcome(outcomes) == DEPENDS else ""
+
+
+def won_words(results: Results, arm: str) -> str:
+    """Says where an arm won: 'won', or 'won with greedy decoding' if the study decides at two decodings; '' if it did not
+    win."""
+    where = [words for words, verdict in answers(results) if verdict.winner == arm]
+    if not where:
+        return ""
+    return "won" if len(where) == len(results.verdicts) else f"won {where[0][0].lower()}{where[0][1:]}"
 
 
 def test_problems(results: Results) -> int:
@@ -180,26 +235,26 @@ def other_budget(results: Results) -> str:
     return {"labels": "compute", "compute": "labels", "none": "compute or labels"}[results.budget.binding]
 
 
-def holds_words(results: Results) -> str:
+def holds_words(verdict: record.StudyVerdict) -> str:
     """Says whether the verdict would be the same under the other budget."""
-    return {"yes": "Holds", "no": "Does not hold", "unknown": "Not known"}[results.verdict.holds_under_other_budget]
+    return {"yes": "Holds", "no": "Does not hold", "unknown": "Not known"}[verdict.holds_under_other_budget]
 
 
 def certainty_words(results: Results) -> str:
     """Says whether the verdict is preliminary because of few seeds."""
     seeds = text.counted(len(results.seeds), "seed")
-    if not results.verdict.preliminary:
+    if not any(verdict.preliminary for verdict in results.verdicts.values()):
         return f"{seeds}, paired"
     few = "fewer than five" if len(results.seeds) < 5 else "but some arms have fewer than five in common"
     return f"Preliminary: {seeds}, {few}"
 
 
-def tied_words(results: Results) -> str:
+def tied_words(verdict: record.StudyVerdict) -> str:
     """Names the arms that do not differ significantly from the best arm. If there are none, writes 'no other arm' if an
     arm won, and a dash if no arm won."""
-    if results.verdict.tied:
-        return ", ".join(results.verdict.tied)
-    return "no other arm" if results.verdict.winner is not None else numbers.DASH
+    if verdict.tied:
+        return ", ".join(verdict.tied)
+    return "no other arm" if verdict.winner is not None else numbers.DASH
 
 
 def outcome_words(pair: record.Comparison | record.PairwiseResult) -> str:
@@ -274,14 +329,37 @@ def control_words(decided: record.DecidedClaim, metric: Measure) -> str:
 
 def family_words(results: Results) -> str:
     """Says that the intervals of all claims are simultaneous 95% intervals."""
+    claims, decodings = len(claim_groups(results)), ""
+    if decides_twice(results):
+        decodings = " Each is decided at both decodings, and opposite outcomes mean that it depends on the decoding."
     if len(results.claims) == 1:
         return "One claim, written down before the study ran; its interval holds with 95%."
     return (
-        f"{len(results.claims)} claims, written down before the study ran. They are one family: their intervals hold at "
-        "once with 95%. If a claim “X improves” is refuted, a gain of the margin or more is excluded, but a smaller gain "
-        "is still possible. If a claim “X does not improve” is refuted, there is a gain. That there is no gain is said only "
-        "if the claim's control, a contrast that is known to help, is above the margin here; otherwise the claim is not "
+        f"{text.counted(claims, 'claim')}, written down before the study ran.{decodings} They are one family: their intervals "
+        "hold at once with 95%. If a claim “X improves” is refuted, a gain of the margin or more is excluded, but a smaller "
+        "gain is still possible. If a claim “X does not improve” is refuted, there is a gain. That there is no gain is said "
+        "only if the claim's control, a contrast that is known to help, is above the margin here; otherwise the claim is not "
         "testable here. The 95% hold over all studies, not among those whose controls were above the margin."
+    )
+
+
+def collapsed_arms(results: Results) -> list[tuple[ArmResult, record.Collapse]]:
+    """Returns the arms of which a run collapsed."""
+    return [(arm, arm.collapse) for arm in ranked(results) if arm.collapse is not None and arm.collapse.seeds]
+
+
+def collapse_words(results: Results) -> str:
+    """Writes when a run has collapsed and, if none has, how large the rate may still be: '... No run did. With 5 seeds the rate
+    of an arm may still be up to 52%.' Returns '' if the study trained no arm."""
+    rates = [arm.collapse.rate for arm in results.arms if arm.collapse is not None]
+    if not results.collapse_rule or not rates:
+        return ""
+    if collapsed_arms(results):
+        return results.collapse_rule
+    most = max(rates, key=lambda rate: rate.high or 0.0)
+    return (
+        f"{results.collapse_rule} No run did. With {text.counted(most.seeds, 'seed')} the rate of an arm may still be up to "
+        f"{most.high:.0%}."
     )
 
 

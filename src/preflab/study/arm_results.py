@@ -15,7 +15,12 @@ from preflab.train.finished import read_result
 
 
 def arm_result(
-    study: Study, runs: Sequence[FinishedRun], measures: Iterable[record.MeasuredValue], directory: Path
+    study: Study,
+    runs: Sequence[FinishedRun],
+    measures: Iterable[record.MeasuredValue],
+    directory: Path,
+    *,
+    collapse: record.Collapse | None,
 ) -> record.ArmResult:
     job = study.arms[runs[0].planned.name]
     return record.ArmResult(
@@ -28,6 +33,7 @@ def arm_result(
         differences=() if job.method is None else tuple(setting_differences(job.method, type(job.method)())),
         measures=tuple(measures),
         runs=tuple(run_result(study, run, directory) for run in runs),
+        collapse=collapse,
     )
 
 

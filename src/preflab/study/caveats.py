@@ -27,13 +27,11 @@ def name_unrewarded(arms: Arms) -> Iterator[str]:
 def find_caveats(study: Study, arms: Arms) -> Iterator[str]:
     """Yields reasons to doubt the study's verdict, such as too few seeds. The reasons follow from the study's results
     and settings."""
+    chosen = "checkpoints and temperatures" if len(study.evaluation.temperatures) > 1 else "checkpoints"
     if saved_models(study.evaluators[study.main_evaluator]):
-        yield (
-            "The evaluator also chose the checkpoints and temperatures, on the validation split and by the same rule for "
-            "every arm."
-        )
+        yield f"The evaluator also chose the {chosen}, on the validation split and by the same rule for every arm."
     if study.headline not in ("", study.score):
-        yield explain_choice(study.headline, study.score, study.main_evaluator)
+        yield explain_choice(study.headline, study.score, study.main_evaluator, chosen=chosen)
     count = len({run.seed for runs in arms.values() for run in runs})
     if count < record.ENOUGH_SEEDS:
         few = counted(count, "seed")

@@ -164,14 +164,16 @@ class Estimate:
 
     def measuring_seconds(self, arm: Arm, speed: Speed) -> float:
         """Returns the seconds of measuring a trained policy. The policy answers the validation split once at each
-        temperature of the grid. If the test split is measured, the policy answers the test split twice. If the
-        validation split is measured too, the policy answers it twice more."""
+        temperature of the grid. If the test split is measured, the policy answers the test split at each decoding: once
+        if this is greedy decoding, otherwise with all samples. If the validation split is measured too, the same holds
+        for it."""
         spec = arm.evaluation
         if arm.measure == "none" or not arm.evaluators:
             return 0.0
         prompts = {split: min(size.prompts, spec.prompts or size.prompts) for split, size in self.sizes.items()}
         measured = prompts["test"] + prompts["validation"] * spec.validation
-        tested = measured * 2 * spec.samples * (arm.measure == "test")
+        greedy = spec.temperatures == (0.0,)
+        tested = measured * (spec.samples + (1 if greedy else spec.samples)) * (arm.measure == "test")
         answers = prompts["validation"] * len(spec.temperatures) * spec.validation_samples + tested
         drawn = answers * arm.inference.n
         selected = drawn if drawn > answers else 0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from preflab.analysis import record
 from preflab.analysis.board import Board
+from preflab.analysis.collapse import collapse_rule, collapsed_seeds, measure_collapse
 from preflab.analysis.data_notes import collect_data_notes
 from preflab.analysis.decide import decide_claims
 from preflab.analysis.gather import DECODINGS, Arms, gather, mean_used, timing_of, versions_of
@@ -53,13 +54,20 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
     declared = {measure.name: measure for row in study.measures.values() for measure in row}
     declared |= {each.measure.name: each.measure for each in known}
     boards, headline = boards_of(study, arms, declared), study.headline or study.score
-    scores = headline_scores(study, arms, boards, headline)
-    means = {name: mean_interval(table) for name, table in scores.items()}
+    decodings = study.evaluation.decodings
+    measured = {decoding: headline_scores(study, arms, boards, headline, decoding) for decoding in DECODINGS}
+    scores = {decoding: measured[decoding] for decoding in decodings}
+    means = {name: mean_interval(table) for name, table in scores["chosen"].items()}
     evaluators = {name: describe_evaluator(study, name, spec, directory) for name, spec in study.evaluators.items()}
     decides = evaluators[study.main_evaluator]
     stages = {name: stage_results(directory, name, study.seeds) for name in study.stages}
     reward_models = (reward_model_result(name, results) for name, results in stages.items())
+    collapses = collapses_of(study, measured, declared[headline])
     every_run = [run for runs in arms.values() for run in runs]
+    verdicts = {
+        decoding: verdict_of(study, arms, table, headline=declared[headline], evaluator=decides, decoding=decoding)
+        for decoding, table in scores.items()
+    }
     return record.Results(
         study=study.name,
         question=study.question,
@@ -70,19 +78,24 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         seeds=tuple(sorted({run.seed for run in every_run})),
         metrics=tuple(measures_of(headline, arms, declared)),
         headline=headline,
+        decodings=decodings,
         score=study.score,
         levels=tuple(dict.fromkeys(level for level in boards["chosen"].levels.values() if level)) if boards else (),
         arms=tuple(
-            arm_result(study, runs, measured_values(runs, boards, headline, declared), directory)
-            for runs in arms.values()
+            arm_result(
+                study, runs, measured_values(runs, boards, headline, declared), directory, collapse=collapses.get(name)
+            )
+            for name, runs in arms.items()
         ),
+        collapse_rule=collapse_rule(study.collapse, declared[headline]),
         pairwise=tuple(pairwise_results(study, directory)),
         comparisons=tuple(compare_arms(study, scores, headline)),
         claims=tuple(decide_claims(study.claims, scores, can_rank=decides.can_rank)),
         paper=study.paper,
         sweep=study.sweep and study.sweep.among(arms),
         reward_models=tuple(filter(None, reward_models)),
-        verdict=verdict_of(study, arms, scores, headline=declared[headline], evaluator=decides),
+        verdict=verdicts["chosen"],
+        unit_verdict=verdicts.get("unit"),
         tuning=describe_tuning(study),
         samples=tuple(choose_samples(arms)),
         unrewarded=tuple(name_unrewarded(arms)),
@@ -99,12 +112,12 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
 
 
 def headline_scores(
-    study: Study, arms: Arms, boards: Mapping[DecodingChoice, Board], headline: str
+    study: Study, arms: Arms, boards: Mapping[DecodingChoice, Board], headline: str, decoding: DecodingChoice
 ) -> dict[str, Scores]:
-    """Returns each arm's table of the headline measure at the chosen temperature; {} if every run diverged."""
+    """Returns each arm's table of the headline measure at a decoding; {} if every run diverged."""
     as_is = is_as_it_is(study)
     return {
-        name: replace(boards["chosen"].table(runs, "chosen", measure=headline), as_is=as_is)
+        name: replace(boards[decoding].table(runs, decoding, measure=headline), as_is=as_is)
         for name, runs in arms.items()
         if boards
     }
@@ -130,8 +143,10 @@ def verdict_of(
     *,
     headline: record.Measure,
     evaluator: record.EvaluatorResult,
+    decoding: DecodingChoice,
 ) -> record.StudyVerdict:
-    """Returns the verdict on the study's question, with the comparisons that support it."""
+    """Returns the verdict on the study's question from the scores at one decoding, with the comparisons that support
+    it."""
     if not scores:
         advice = "Lower the learning rates, and see the reasons under Runs."
         return record.StudyVerdict(sentence=f"No result: every run of every arm diverged. {advice}")
@@ -147,7 +162,23 @@ def verdict_of(
         budget=study.budget.unit if study.budget else None,
         used={name: mean_used(runs) for name, runs in arms.items()},
         samples_per_answer=study.arms[winner.leader].inference.n,
+        decoding=decoding,
     )
+
+
+def collapses_of(
+    study: Study, scores: Mapping[DecodingChoice, Mapping[str, Scores]], headline: record.Measure
+) -> dict[str, record.Collapse]:
+    """Returns how often the runs of each arm collapsed that this study trained. `scores`: each arm's scores at both
+    decodings."""
+    unit, baselines = scores["unit"], [name for name in scores["unit"] if study.arms[name].baseline]
+    collapses: dict[str, record.Collapse] = {}
+    for name, table in unit.items():
+        if study.arms[name].method is not None:
+            starts = [unit[start] for start in starts_of(study, name, baselines)] if headline.share else []
+            seeds = collapsed_seeds(table, starts, study.collapse)
+            collapses[name] = measure_collapse(seeds, {decoding: scores[decoding][name] for decoding in scores})
+    return collapses
 
 
 def starts_of(study: Study, arm: str, baselines: Sequence[str]) -> Sequence[str]:
@@ -158,13 +189,17 @@ def starts_of(study: Study, arm: str, baselines: Sequence[str]) -> Sequence[str]
     return own or baselines
 
 
-def compare_arms(study: Study, scores: Mapping[str, Scores], headline: str) -> Iterator[record.Comparison]:
-    """Compares the pairs of arms in the study's `comparisons`, or all pairs if it has none. Leaves out a pair of arms
-    without runs of the same seed."""
-    named = [pair for pair in study.comparisons if pair[0] in scores and pair[1] in scores]
-    pairs = [pair for pair in named or combinations(scores, 2) if share_seeds(*(scores[name] for name in pair))]
-    for comparison in compare_all(scores, pairs):
-        yield comparison.model_copy(update={"metric": headline, "named": bool(named)})
+def compare_arms(
+    study: Study, scores: Mapping[DecodingChoice, Mapping[str, Scores]], headline: str
+) -> Iterator[record.Comparison]:
+    """Compares the pairs of arms in the study's `comparisons`, or all pairs if it has none, at each decoding. Leaves out a
+    pair of arms without runs of the same seed."""
+    arms = scores["chosen"]
+    named = [pair for pair in study.comparisons if pair[0] in arms and pair[1] in arms]
+    pairs = [pair for pair in named or combinations(arms, 2) if share_seeds(*(arms[name] for name in pair))]
+    for decoding, table in scores.items():
+        for comparison in compare_all(table, pairs, tables=len(scores)):
+            yield comparison.model_copy(update={"metric": headline, "decoding": decoding, "named": bool(named)})
 
 
 def pairwise_results(study: Study, directory: Path) -> Iterator[record.PairwiseResult]:

@@ -20,7 +20,7 @@ from preflab.errors import UserError, refuse_unknown
 from preflab.evaluation.hidden_tests import HiddenTests
 from preflab.evaluation.measure import Measure
 from preflab.evaluation.several import Evaluators, evaluator_of, measures_by_evaluator, named_evaluators
-from preflab.fields import Name
+from preflab.fields import Name, Share
 from preflab.models.spec import ModelSpec
 from preflab.spec import HoldsModels, Spec, parse_spec, variant
 from preflab.study.pairing import Pairings, refuse_same_pairs
@@ -58,7 +58,8 @@ class Study(RunSettings):
     `comparisons`: the pairs of arms that the report compares; by default all pairs. `claims`: statements that the
     report decides one by one, with one correction for multiple tests over all claims. `paper`: a table of the paper
     that the report shows. `sweep`: a factor that the arms vary, which the report plots. `budget`: limits every arm; the
-    cost of an arm's stages is charged to the arm.
+    cost of an arm's stages is charged to the arm. `collapse`: a run has collapsed if it diverged, or if its headline at
+    temperature 1 is below this share of that of the policy that it started from.
     """
 
     schema_version: Literal[1] = 1
@@ -70,6 +71,7 @@ class Study(RunSettings):
     headline: str = ""
     seeds: int = Field(default=5, ge=1)
     budget: Budget | None = None
+    collapse: Share = 0.5
     stages: dict[Name, Job] = {}
     arms: dict[Name, Contestant] = Field(min_length=1)
     comparisons: tuple[tuple[str, str], ...] = ()

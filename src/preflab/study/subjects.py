@@ -71,10 +71,11 @@ def describe_tuning(study: Study) -> record.TuningResult:
             note="Nothing was tuned for this study. Every arm has the settings that this report shows."
         )
     count, seeds = study.tuning.trials, ", ".join(map(str, study.tuning.seeds))
+    temperature = "the best temperature" if len(study.evaluation.temperatures) > 1 else "temperature 1"
     return record.TuningResult(
         note=f"Each arm had up to {count} trials. The best trial was chosen on the validation split. The tuning used the "
         f"seeds {seeds}, which the report does not use.",
-        metric="validation score at the best temperature",
+        metric=f"validation score at {temperature}",
         trials=study.tuning.shipped,
         at_edge=tuple(edge.words for edge in values_at_edge(study.tuning)),
     )

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from preflab.analysis.record.arm import (
     ArmResult as ArmResult,
+    Collapse as Collapse,
     CurvePoint as CurvePoint,
-    DecodingChoice as DecodingChoice,
     FrontierPoint as FrontierPoint,
     MeasuredValue as MeasuredValue,
     RunResult as RunResult,
@@ -22,6 +22,7 @@ from preflab.analysis.record.base import (
     Record as Record,
 )
 from preflab.analysis.record.declared import (
+    DEPENDS as DEPENDS,
     Claim as Claim,
     ClaimOutcome as ClaimOutcome,
     ClaimRule as ClaimRule,
@@ -30,6 +31,7 @@ from preflab.analysis.record.declared import (
     Sweep as Sweep,
     TuningTrial as TuningTrial,
     check_arms as check_arms,
+    joint_outcome as joint_outcome,
 )
 from preflab.analysis.record.results import (
     Answer as Answer,
@@ -53,3 +55,4 @@ from preflab.analysis.record.reward_model import (
     RewardModelResult as RewardModelResult,
 )
 from preflab.evaluation.measure import Measure as Measure, known_measure as known_measure
+from preflab.evaluation.settings import DecodingChoice as DecodingChoice

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, JsonValue
 
 from preflab.analysis.record.base import Interval, Number, Record
-
-DecodingChoice = Literal["chosen", "unit"]
-"""The sampling temperature of a measurement. 'chosen': the temperature chosen on the validation split. 'unit':
-temperature 1."""
+from preflab.evaluation.settings import DecodingChoice
 
 
 class Spent(Record):
@@ -105,6 +100,18 @@ class MeasuredValue(Record):
     """'chosen': at the temperature chosen on the validation split. 'unit': at temperature 1."""
 
 
+class Collapse(Record):
+    """How often the runs of an arm collapsed, and how good the others are. `Results.collapse_rule` says when a run has
+    collapsed."""
+
+    seeds: tuple[int, ...] = ()
+    """The seeds whose run collapsed."""
+    rate: Interval
+    """The share of the runs that collapsed, with Clopper and Pearson's interval."""
+    means: dict[DecodingChoice, Interval] = {}
+    """The headline metric of the runs that did not collapse, at each decoding; empty if all collapsed."""
+
+
 class SettingDifference(Record):
     """A setting whose value differs from the method's default."""
 
@@ -137,3 +144,5 @@ class ArmResult(Record):
     """Metrics with intervals, overall and for each difficulty level, at the chosen temperature and at temperature 1."""
     runs: tuple[RunResult, ...] = ()
     """The arm's runs, one per seed."""
+    collapse: Collapse | None = None
+    """How often the arm's runs collapsed; None if the study did not train the arm."""

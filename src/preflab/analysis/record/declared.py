@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from preflab.analysis.record.base import Interval, Number, Record
 from preflab.errors import UserError, refuse_unknown
+from preflab.evaluation.settings import DecodingChoice
 
 ClaimRule = Literal["superior", "not-superior"]
+DEPENDS = "depends on the decoding"
+"""The joint outcome of a claim that is confirmed at one decoding and refuted at another."""
 ClaimOutcome = Literal["confirmed", "refuted", "not decided", "not testable here", "not measured"]
 
 
@@ -77,10 +80,13 @@ def _direction(weights: Mapping[str, float], sign: int = 1) -> dict[str, float]:
 
 
 class DecidedClaim(Record):
-    """A claim and its outcome in this study."""
+    """A claim and its outcome in this study at one decoding. A study that decides by two decodings has two such records of
+    each claim."""
 
     claim: Claim
     """The claim that was tested."""
+    decoding: DecodingChoice = "chosen"
+    """The decoding of the answers whose scores decide."""
     outcome: ClaimOutcome
     """The outcome of the claim's rule for the interval. 'not testable here' if the rule says that there is no gain of the
     margin, but the control does not show that the study could see one. 'not measured' if no seed has finished runs of all
@@ -92,6 +98,14 @@ class DecidedClaim(Record):
     arms. The intervals of all controls are simultaneous."""
     reason: str = ""
     """The reason why the claim was not decided, not testable or not measured; '' if the interval is the reason."""
+
+
+def joint_outcome(outcomes: Sequence[ClaimOutcome]) -> str:
+    """Returns the outcome of a claim from its outcomes at all decodings: the outcome that they share, `DEPENDS` if the claim
+    is confirmed at one and refuted at another, or '' if they differ otherwise."""
+    if len(set(outcomes)) == 1:
+        return outcomes[0]
+    return DEPENDS if {"confirmed", "refuted"} <= set(outcomes) else ""
 
 
 class PaperTable(Record):

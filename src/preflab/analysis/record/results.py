@@ -21,6 +21,7 @@ from preflab.analysis.record.reward_model import RewardModelResult
 from preflab.errors import UserError
 from preflab.evaluation.measure import Measure
 from preflab.evaluation.pairwise import DATA_CHOSEN
+from preflab.evaluation.settings import DecodingChoice
 from preflab.plain import parse_json
 from preflab.spec import parse_spec
 
@@ -88,6 +89,8 @@ class Comparison(Interval):
     """Name of the second arm."""
     metric: str = ""
     """Name of a `Measure`."""
+    decoding: DecodingChoice = "chosen"
+    """The decoding of the answers that were measured."""
     p_value: Number = None
     """The p-value of the difference, adjusted for the number of comparisons."""
     verdict: ComparisonVerdict = "not decided"
@@ -139,7 +142,7 @@ class PairwiseResult(Record):
 
 
 class StudyVerdict(Record):
-    """The answer to the study's question."""
+    """The answer to the study's question at one decoding."""
 
     sentence: str
     """The verdict as one sentence with numbers."""
@@ -245,6 +248,8 @@ class Results(Record):
     """All metrics, in the order of the table's columns."""
     headline: str
     """The name of the metric that decides the study."""
+    decodings: dict[DecodingChoice, str] = {"chosen": "At the chosen temperature"}
+    """The decodings at which the study decides, each in words that begin a sentence. The table's numbers are at the first."""
     score: str = ""
     """The name of the metric in the training curves and the reward-KL plot: the first metric of the evaluator that
     measures the headline."""
@@ -260,12 +265,16 @@ class Results(Record):
     """The claims declared before the study ran, in the order of the study file. All claims are one family."""
     paper: PaperTable | None = None
     """Results from the paper, measured on other models."""
+    collapse_rule: str = ""
+    """When a run has collapsed, as one sentence; '' if the study does not say."""
     sweep: Sweep | None = None
     """The factor that the study varies; None if it varies no factor."""
     reward_models: tuple[RewardModelResult, ...] = ()
     """The reward models that the study trained."""
     verdict: StudyVerdict
-    """The study's answer to its question."""
+    """The study's answer to its question at the first decoding."""
+    unit_verdict: StudyVerdict | None = None
+    """The answer at temperature 1; None if the study decides at one decoding only."""
     tuning: TuningResult = TuningResult()
     """The tuning of the settings."""
     samples: tuple[Sample, ...] = ()
@@ -287,18 +296,25 @@ class Results(Record):
     def _refers_to_what_exists(self) -> Results:
         known = _unique("arm", (arm.name for arm in self.arms))
         metrics = _unique("metric", (metric.name for metric in self.metrics))
-        pairs = [*self.comparisons, *self.verdict.evidence]
-        named = [name for pair in pairs for name in (pair.first, pair.second)] + list(self.verdict.tied)
+        verdicts = list(self.verdicts.values())
+        pairs = [*self.comparisons, *(pair for verdict in verdicts for pair in verdict.evidence)]
+        named = [name for pair in pairs for name in (pair.first, pair.second)]
+        named += [name for verdict in verdicts for name in (*verdict.tied, verdict.winner) if name is not None]
         named += [arm for line in (self.sweep.series.values() if self.sweep else ()) for arm in line if arm is not None]
         named += [arm for row in self.claims if row.outcome != "not measured" for arm in row.claim.contrast]
         named += [timing.arm for timing in self.timing]
         named += [arm for pair in self.pairwise for arm in (pair.first, pair.second) if arm != DATA_CHOSEN]
         named += [answer.arm for sample in self.samples for answer in sample.answers]
-        named += [self.verdict.winner] if self.verdict.winner is not None else []
         _all_known("arm", named, known)
         measured = [measure.metric for arm in self.arms for measure in arm.measures]
         _all_known("metric", [self.headline, *measured, *(pair.metric for pair in pairs)], metrics)
         return self
+
+    @property
+    def verdicts(self) -> dict[DecodingChoice, StudyVerdict]:
+        """The study's answer at each decoding at which it decides."""
+        first = next(iter(self.decodings))
+        return {first: self.verdict} if self.unit_verdict is None else {first: self.verdict, "unit": self.unit_verdict}
 
     def without_samples(self) -> Results:
         """Returns a copy of the results without the texts of prompts and answers, for data that may not be

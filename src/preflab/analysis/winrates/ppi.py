@@ -27,9 +27,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
-from preflab.analysis.intervals import Floats
+from preflab.analysis.intervals import Floats, exact_ends
 from preflab.analysis.record import Interval
 from preflab.analysis.spread import ROUNDING
 from preflab.analysis.statistics import ALPHA
@@ -103,11 +102,3 @@ def _bound(labels: Floats, estimate: float, variance: float, *, every: int, fami
     size = min(most, max(count, mean * (1 - mean) / variance))
     low, high = wilson_ends(share, size, ALPHA / family, df=count - 1)
     return known.model_copy(update={"low": low, "high": high})
-
-
-def exact_ends(share: float, count: int, alpha: float) -> tuple[float, float]:
-    """Returns the ends of Clopper and Pearson's interval of a share among `count` values, at level 1 - alpha."""
-    wins = share * count
-    low = float(stats.beta.ppf(alpha / 2, wins, count - wins + 1)) if share > 0 else 0.0
-    high = float(stats.beta.ppf(1 - alpha / 2, wins + 1, count - wins)) if share < 1 else 1.0
-    return low, high

@@ -143,7 +143,9 @@ def take_prompts(parts: Parts, prompts: Sequence[Prompt], step: int, count: int,
     return [prompts[row] for row in run.seeds.take_exactly(step, len(prompts), count)[:affordable]]
 
 
-def cut_mini_batches(run: Run, step: int, size: int, *, count: int, epochs: int) -> Iterator[tuple[Sequence[int], float]]:
+def cut_mini_batches(
+    run: Run, step: int, size: int, *, count: int, epochs: int
+) -> Iterator[tuple[Sequence[int], float]]:
     """Yields the rows of each mini-batch, and the progress of the run in the middle of its update. Every epoch shuffles
     the rows again and cuts them into `count` mini-batches, whose sizes differ by one row at most."""
     count = min(count, size)

@@ -1,0 +1,58 @@
+"""Counts the runs of an arm that collapsed, and measures the runs that did not. No torch.
+
+If one run in ten ends far below the others, the mean of an arm mixes two questions: how often training fails, and how good
+the policy is otherwise. The interval of such a mean covers too rarely (see docs/statistics.md), so both are answered apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from preflab.analysis.intervals import exact_ends
+from preflab.analysis.record import Collapse, DecodingChoice, Interval, Measure
+from preflab.analysis.scores import Scores
+from preflab.analysis.statistics import ALPHA, mean_interval
+
+
+def collapse_rule(share: float, headline: Measure) -> str:
+    """Writes the rule by which a run has collapsed. Without a share of the start, only a diverged run has collapsed."""
+    if not headline.share:
+        return "A run has collapsed if it diverged."
+    return (
+        f"A run has collapsed if it diverged, or if its {headline.name} at temperature 1 is below {share:.0%} of that of the "
+        "policy that it started from, under the same seed."
+    )
+
+
+def collapsed_seeds(arm: Scores, starts: Sequence[Scores], share: float) -> tuple[int, ...]:
+    """Returns the seeds under which an arm collapsed: its run diverged, or its mean score is below `share` times the mean
+    score of each of its starts that was measured under this seed. All scores are at temperature 1."""
+    means = dict(zip(arm.seeds, arm.values.mean(axis=1), strict=True))
+    known = [dict(zip(start.seeds, start.values.mean(axis=1), strict=True)) for start in starts]
+
+    def fell(seed: int) -> bool:
+        floors = [share * start[seed] for start in known if seed in start]
+        return bool(floors) and means[seed] < min(floors)
+
+    return tuple(seed for seed in arm.seeds if seed in arm.diverged or fell(seed))
+
+
+def measure_collapse(collapsed: Sequence[int], tables: Mapping[DecodingChoice, Scores]) -> Collapse:
+    """Returns how often an arm collapsed, with Clopper and Pearson's interval, and its mean score given that a run did not
+    collapse, at each decoding. `tables`: the arm's scores at each decoding; they have the same seeds."""
+    seeds = next(iter(tables.values())).seeds
+    rate = len(collapsed) / len(seeds)
+    low, high = exact_ends(rate, len(seeds), ALPHA)
+    kept = [seed for seed in seeds if seed not in collapsed]
+    means = {decoding: mean_interval(without(table, kept)) for decoding, table in tables.items()} if kept else {}
+    return Collapse(
+        seeds=tuple(collapsed), rate=Interval(estimate=rate, low=low, high=high, seeds=len(seeds)), means=means
+    )
+
+
+def without(table: Scores, kept: Sequence[int]) -> Scores:
+    """Returns an arm's scores under the seeds in `kept` alone."""
+    rows = np.array([table.values[table.seeds.index(seed)] for seed in kept])
+    return Scores(rows, tuple(kept), table.problems, as_is=table.as_is)
