@@ -38,16 +38,22 @@ def says_no_gain(rule: ClaimRule, outcome: ClaimOutcome) -> bool:
 
 
 def decide_claims(
-    claims: Sequence[Claim], scores: Mapping[DecodingChoice, Mapping[str, Scores]], *, can_rank: bool = True
+    claims: Sequence[Claim],
+    scores: Mapping[DecodingChoice, Mapping[str, Scores]],
+    *,
+    can_rank: bool = True,
+    times: float = 1.0,
 ) -> list[DecidedClaim]:
     """Decides every claim at every decoding. `scores`: for each decoding, the scores of the arms that have finished runs. If
-    `can_rank` is False (the evaluator may be no better than chance), every claim is left undecided.
+    `can_rank` is False (the evaluator may be no better than chance), every claim is left undecided. `times`: alpha over the
+    part of alpha that the claims may use, at one of several looks.
 
     A claim that would be decided as "no gain of the margin" passes a gate first: the interval of its control must be above
     the margin. Otherwise it is not testable here. The controls are one family of their own. The claims' intervals do not
     depend on the gate, so that all outcomes together are still correct with at least 95% probability."""
-    family = len(claims) * len(scores)
-    controls = len({str(sorted(claim.control.items())) for claim in claims if claim.control}) * len(scores)
+    tests = len(scores) * times
+    family = len(claims) * tests
+    controls = len({str(sorted(claim.control.items())) for claim in claims if claim.control}) * tests
     return [
         pass_gate(_decide(claim, table, family, can_rank), table, controls).model_copy(update={"decoding": decoding})
         for claim in claims
@@ -55,7 +61,7 @@ def decide_claims(
     ]
 
 
-def pass_gate(decided: DecidedClaim, scores: Mapping[str, Scores], family: int) -> DecidedClaim:
+def pass_gate(decided: DecidedClaim, scores: Mapping[str, Scores], family: float) -> DecidedClaim:
     """Returns the decided claim with its control. If the claim's outcome says that there is no gain, and the control does
     not show that the study could see a gain of the margin, the outcome becomes "not testable here". `family`: the number
     of controls."""
@@ -76,7 +82,7 @@ def pass_gate(decided: DecidedClaim, scores: Mapping[str, Scores], family: int) 
     return decided
 
 
-def measure_control(claim: Claim, scores: Mapping[str, Scores], family: int) -> Interval | None:
+def measure_control(claim: Claim, scores: Mapping[str, Scores], family: float) -> Interval | None:
     """Returns the interval of a claim's control; None if there is no control, or no seed with all its arms."""
     if not claim.control or not all(arm in scores for arm in claim.control):
         return None
@@ -89,7 +95,7 @@ def _untestable(decided: DecidedClaim, reason: str) -> DecidedClaim:
     return decided.model_copy(update={"outcome": "not testable here", "reason": reason})
 
 
-def _decide(claim: Claim, scores: Mapping[str, Scores], family: int, can_rank: bool) -> DecidedClaim:
+def _decide(claim: Claim, scores: Mapping[str, Scores], family: float, can_rank: bool) -> DecidedClaim:
     absent = [arm for arm in claim.contrast if arm not in scores]
     if absent:
         return DecidedClaim(claim=claim, outcome="not measured", reason=f"no finished run of {', '.join(absent)}")

@@ -103,14 +103,13 @@ def contrast(scores: Mapping[str, Scores], weights: Mapping[str, float], *, fami
 
 
 def compare_all(
-    scores: Mapping[str, Scores], pairs: Sequence[tuple[str, str]] | None = None, *, tables: int = 1
+    scores: Mapping[str, Scores], pairs: Sequence[tuple[str, str]] | None = None, *, times: float = 1.0
 ) -> list[Comparison]:
     """Compares the arms in each of `pairs`, or all pairs of arms if `pairs` is None. Choose `pairs` before you know the
     results. The probability that any comparison finds a false difference is at most 5%.
 
-    The intervals are adjusted for the number of pairs times `tables`, the number of tables of scores (such as one for each
-    decoding) in which the same pairs are compared (Bonferroni, valid under any dependence). So fewer pairs give narrower
-    intervals.
+    The intervals are adjusted for the number of pairs times `times`: how often the same pairs are compared, such as once for
+    each decoding (Bonferroni, valid under any dependence). So fewer pairs give narrower intervals.
     """
     pairs = list(combinations(scores, 2)) if pairs is None else pairs
     for name in (name for pair in pairs for name in pair):
@@ -120,13 +119,14 @@ def compare_all(
         raise UserError(
             "comparisons: a pair occurs twice or compares an arm with itself. Name each pair of different arms once."
         )
-    family = float(len(pairs) * tables)
+    family = len(pairs) * times
     return [compare_scores(scores[a], scores[b], names=(a, b), family=family) for a, b in pairs]
 
 
-def find_winner(scores: Mapping[str, Scores]) -> Winner:
+def find_winner(scores: Mapping[str, Scores], *, times: float = 1.0) -> Winner:
     """Compares the leader (the arm with the highest mean) with each of the other A - 1 arms. Each comparison has the
-    two-sided level 2 alpha/A, which is Bonferroni's level for A/2 comparisons.
+    two-sided level 2 alpha/A, which is Bonferroni's level for A/2 comparisons. `times`: alpha over the part of alpha that
+    the winner may use, at one of several looks.
 
     A/2 is enough, although the results chose the leader. Proof: let b be the truly best arm. A wrong winner i must beat
     b, which is a one-sided event of probability alpha/A. There are A - 1 such events, one for each other arm i. If b is
@@ -137,7 +137,7 @@ def find_winner(scores: Mapping[str, Scores]) -> Winner:
     if not scores:
         raise UserError("no arm has a finished run, so there is nothing to compare")
     leader = max(scores, key=lambda arm: float(scores[arm].values.mean()))
-    family = max(1.0, len(scores) / 2)
+    family = max(1.0, len(scores) / 2) * times
     comparisons = tuple(
         compare_scores(scores[leader], scores[arm], names=(leader, arm), family=family)
         for arm in scores
@@ -149,15 +149,20 @@ def find_winner(scores: Mapping[str, Scores]) -> Winner:
 
 
 def compare_with_baselines(
-    scores: Mapping[str, Scores], starts: Mapping[str, Sequence[str]], baselines: Sequence[str], leader: str
+    scores: Mapping[str, Scores],
+    starts: Mapping[str, Sequence[str]],
+    baselines: Sequence[str],
+    leader: str,
+    *,
+    times: float = 1.0,
 ) -> tuple[Comparison, ...]:
     """Compares each arm with the baselines that it started from (`starts`), and the leader with every baseline. Pairs
     of arms without a common seed are left out.
 
     The results chose the leader, so any arm could have been compared with every baseline. The Bonferroni adjustment
-    therefore counts all pairs of an arm and a baseline.
+    therefore counts all pairs of an arm and a baseline. `times` has the meaning that it has in `find_winner`.
     """
-    family = float(max(1, len(starts) * len(baselines)))
+    family = max(1, len(starts) * len(baselines)) * times
     rows = {arm: baselines if arm == leader else own for arm, own in starts.items()}
     return tuple(
         compare_scores(scores[arm], scores[baseline], names=(arm, baseline), family=family)

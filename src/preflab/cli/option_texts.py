@@ -135,7 +135,7 @@ SETTING_TEXTS: Mapping[str, str] = {
     "dual_unsafe": "share of the pairs with two unsafe answers",
     "contradictory": "share of the pairs whose more helpful answer is not the safer one",
     "instruction": "a text that is added to each question",
-    "max_prompt_chars": "drop pairs with a longer prompt (none: drop no pair)",
+    "max_prompt_chars": "leave out records with a longer prompt (none: leave out no record)",
     "max_answer_chars": "drop pairs with a longer answer (none: drop no pair)",
     "public_first": "number of first tests to make public if a problem has no public tests",
     "several": "what to do with problems that have several right answers",

@@ -241,10 +241,10 @@ def holds_words(verdict: record.StudyVerdict) -> str:
 
 
 def certainty_words(results: Results) -> str:
-    """Says whether the verdict is preliminary because of few seeds."""
+    """Says whether the verdict is preliminary because of few seeds, and where a study with several looks stopped."""
     seeds = text.counted(len(results.seeds), "seed")
     if not any(verdict.preliminary for verdict in results.verdicts.values()):
-        return f"{seeds}, paired"
+        return f"{seeds}, paired" + (f"; {results.looks}" if results.looks else "")
     few = "fewer than five" if len(results.seeds) < 5 else "but some arms have fewer than five in common"
     return f"Preliminary: {seeds}, {few}"
 

@@ -9,6 +9,7 @@ from preflab.analysis import record
 from preflab.analysis.gather import Arms
 from preflab.arm.spec import saved_models
 from preflab.evaluation.several import explain_choice
+from preflab.study.looks import Look, is_complete
 from preflab.study.spec import Study
 from preflab.study.tuning import values_at_edge
 from preflab.text import counted
@@ -56,9 +57,12 @@ def find_caveats(study: Study, arms: Arms) -> Iterator[str]:
             yield f"{name} has finished {len(runs)} of {study.seeds} seeds. Comparisons use the seeds that both arms have."
 
 
-def describe_unfinished(study: Study, arms: Arms, command: str) -> str:
+def describe_unfinished(study: Study, arms: Arms, command: str, *, look: Look, settled: bool) -> str:
     """Returns a sentence that names the missing arms and seeds and says how to continue; '' if the study is
-    finished."""
+    finished. `look`: the look at the results; `settled`: whether the study stops there."""
+    if study.seed_looks and not settled and look.seeds < study.seeds and is_complete(study, arms, look.seeds):
+        return f"Unfinished: not settled after {look.seeds} seeds, so that the study goes on. {continue_words(command)}"
+    study = study.narrowed(seeds=look.seeds)
     missing: list[str] = []
     count = 0
     for name in study.arms:
@@ -71,5 +75,8 @@ def describe_unfinished(study: Study, arms: Arms, command: str) -> str:
     if not missing:
         return ""
     runs = counted(len(study.arms) * study.seeds, "run")
-    way = f"To continue: {command}" if command else "To continue, repeat the study's command with the same --output."
-    return f"Unfinished: {count} of {runs} are missing: {'; '.join(missing)}. {way}"
+    return f"Unfinished: {count} of {runs} are missing: {'; '.join(missing)}. {continue_words(command)}"
+
+
+def continue_words(command: str) -> str:
+    return f"To continue: {command}" if command else "To continue, repeat the study's command with the same --output."

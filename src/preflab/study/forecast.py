@@ -8,6 +8,7 @@ from typing import Literal
 
 from preflab.arm.memory import Memory
 from preflab.study.check import check_study, memory_of
+from preflab.study.detectable import Detectable, detectable_claims
 from preflab.study.directory import refuse_other_study
 from preflab.study.estimate import Estimate
 from preflab.study.plan import planned_matches, planned_runs, planned_trials
@@ -39,7 +40,8 @@ class Forecast:
     """The forecast of a study. `rows`: its stages, arms and matches. `at_once`: how many runs share the machine.
     `seconds`: the expected time on the clock until all runs are done. `trials`: the number of trials of the tuning
     stage. `tunes`: whether these trials run before the other runs. `tuning_seconds`: the expected time on the clock for
-    the trials that still have to run. `uncounted`: the work whose time is not known and not counted."""
+    the trials that still have to run. `uncounted`: the work whose time is not known and not counted. `detectable`: what the
+    claims can detect."""
 
     rows: tuple[ForecastRow, ...]
     at_once: int
@@ -48,6 +50,7 @@ class Forecast:
     tunes: bool = False
     tuning_seconds: float = 0.0
     uncounted: tuple[str, ...] = ()
+    detectable: tuple[Detectable, ...] = ()
 
     @property
     def runs(self) -> int:
@@ -87,6 +90,8 @@ def forecast_study(
     tunes = study.tuning is not None and must_tune(study.tuning, tune=tune)
     to_run = [run for _, _, run in trials if not is_done(run)] if tunes else []
     tuning_seconds = sum(map(estimate.seconds, to_run)) / at_once
+    prompts = estimate.sizes["test"].prompts
+    problems = min(prompts, study.evaluation.prompts or prompts)
     evaluators = [*study.evaluators.values(), *(each.evaluator for each in study.pairwise.values())]
     return Forecast(
         rows=tuple(rows),
@@ -95,5 +100,6 @@ def forecast_study(
         trials=sum(1 for arm, _, _ in trials if arm),
         tunes=tunes,
         tuning_seconds=tuning_seconds,
+        detectable=tuple(detectable_claims(study, directory, problems)),
         uncounted=tuple(dict.fromkeys(each.uncounted for each in evaluators if each.uncounted)),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from preflab.arm.spec import is_trained_elsewhere
 from preflab.errors import UserError
 from preflab.study.arm_results import arm_result
 from preflab.study.caveats import describe_unfinished, find_caveats, name_unrewarded
+from preflab.study.looks import describe_looks, is_settled, look_reached, until
 from preflab.study.plan import planned_runs
 from preflab.study.samples import choose_samples
 from preflab.study.spec import Study
@@ -47,6 +49,8 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
     if not gathered:
         why = "".join(f" {failure}" for failure in failures[:1])
         raise UserError(f"No arm of {study.name!r} has finished in {directory}: there is nothing to report yet.{why}")
+    look, whole = look_reached(study, gathered), study
+    study, gathered = whole.narrowed(seeds=look.seeds), until(gathered, look)
     relative = relative_measures(study.evaluators)
     missing = [each for each in relative if lacks_reference(gathered, each)]
     known = [each for each in relative if each not in missing]
@@ -64,11 +68,9 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
     reward_models = (reward_model_result(name, results) for name, results in stages.items())
     collapses = collapses_of(study, measured, declared[headline])
     every_run = [run for runs in arms.values() for run in runs]
-    verdicts = {
-        decoding: verdict_of(study, arms, table, headline=declared[headline], evaluator=decides, decoding=decoding)
-        for decoding, table in scores.items()
-    }
-    return record.Results(
+    answer = partial(verdict_of, study, arms, headline=declared[headline], evaluator=decides, times=look.times)
+    verdicts = {decoding: answer(table, decoding=decoding) for decoding, table in scores.items()}
+    results = record.Results(
         study=study.name,
         question=study.question,
         model=describe_model(study, every_run[0].result),
@@ -89,8 +91,8 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         ),
         collapse_rule=collapse_rule(study.collapse, declared[headline]),
         pairwise=tuple(pairwise_results(study, directory)),
-        comparisons=tuple(compare_arms(study, scores, headline)),
-        claims=tuple(decide_claims(study.claims, scores, can_rank=decides.can_rank)),
+        comparisons=tuple(compare_arms(study, scores, headline, times=look.times)),
+        claims=tuple(decide_claims(study.claims, scores, can_rank=decides.can_rank, times=look.times)),
         paper=study.paper,
         sweep=study.sweep and study.sweep.among(arms),
         reward_models=tuple(filter(None, reward_models)),
@@ -106,9 +108,10 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         ),
         versions=versions_of(run.planned.directory for run in every_run),
         command=command,
-        unfinished=describe_unfinished(study, arms, command),
         timing=tuple(timing_of(run) for run in every_run),
     )
+    unfinished = describe_unfinished(whole, arms, command, look=look, settled=is_settled(results))
+    return results.model_copy(update={"looks": describe_looks(whole, look, results), "unfinished": unfinished})
 
 
 def headline_scores(
@@ -144,6 +147,7 @@ def verdict_of(
     headline: record.Measure,
     evaluator: record.EvaluatorResult,
     decoding: DecodingChoice,
+    times: float,
 ) -> record.StudyVerdict:
     """Returns the verdict on the study's question from the scores at one decoding, with the comparisons that support
     it."""
@@ -152,10 +156,10 @@ def verdict_of(
         return record.StudyVerdict(sentence=f"No result: every run of every arm diverged. {advice}")
     baselines = [name for name in scores if study.arms[name].baseline]
     contestants = {name: table for name, table in scores.items() if name not in baselines} or scores
-    winner = find_winner(contestants)
+    winner = find_winner(contestants, times=times)
     starts = {name: starts_of(study, name, baselines) for name in contestants if name not in baselines}
     return study_verdict(
-        Evidence(winner=winner, starts=compare_with_baselines(scores, starts, baselines, winner.leader)),
+        Evidence(winner=winner, starts=compare_with_baselines(scores, starts, baselines, winner.leader, times=times)),
         scores,
         headline=headline,
         evaluator=evaluator,
@@ -190,7 +194,7 @@ def starts_of(study: Study, arm: str, baselines: Sequence[str]) -> Sequence[str]
 
 
 def compare_arms(
-    study: Study, scores: Mapping[DecodingChoice, Mapping[str, Scores]], headline: str
+    study: Study, scores: Mapping[DecodingChoice, Mapping[str, Scores]], headline: str, *, times: float
 ) -> Iterator[record.Comparison]:
     """Compares the pairs of arms in the study's `comparisons`, or all pairs if it has none, at each decoding. Leaves out a
     pair of arms without runs of the same seed."""
@@ -198,7 +202,7 @@ def compare_arms(
     named = [pair for pair in study.comparisons if pair[0] in arms and pair[1] in arms]
     pairs = [pair for pair in named or combinations(arms, 2) if share_seeds(*(arms[name] for name in pair))]
     for decoding, table in scores.items():
-        for comparison in compare_all(table, pairs, tables=len(scores)):
+        for comparison in compare_all(table, pairs, times=len(scores) * times):
             yield comparison.model_copy(update={"metric": headline, "decoding": decoding, "named": bool(named)})
 
 

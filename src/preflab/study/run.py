@@ -9,7 +9,9 @@ from pathlib import Path
 from preflab.arm.planned import Planned
 from preflab.study.directory import claim_study, remove_study, withdrawn_unless_begun, write_study
 from preflab.study.launch import import_shared_modules
+from preflab.study.looks import is_settled, looks_of
 from preflab.study.plan import planned_matches, planned_runs, planned_trials
+from preflab.study.results import study_results
 from preflab.study.runner import Failures, run_all
 from preflab.study.spec import Study
 from preflab.study.tuning import choose_settings, must_tune, refuse_missing_tuning, with_chosen_settings
@@ -43,9 +45,14 @@ def run_claimed(study: Study, directory: Path, command: str, *, tune: bool, quie
         run_watched([run for _, _, run in trials], study, quiet=quiet)
         study = with_chosen_settings(study, choose_settings(study, trials))
     write_study(study, directory, command)  # now, so that an interrupted study has a report too
-    planned = [*planned_runs(study, directory), *planned_matches(study, directory)]
-    failures = tuple(run_watched(planned, study, quiet=quiet).values())
-    write_study(study, directory, command, failures)
+    failures: tuple[str, ...] = ()
+    for look in looks_of(study):
+        part = study.narrowed(seeds=look.seeds)
+        planned = [*planned_runs(part, directory), *planned_matches(part, directory)]
+        failures = tuple(run_watched(planned, study, quiet=quiet).values())
+        write_study(study, directory, command, failures)
+        if failures or look.seeds == study.seeds or is_settled(study_results(study, directory, command=command)):
+            break
     return failures
 
 

@@ -50,16 +50,29 @@ class Tuning(Spec):
     shipped: tuple[TuningTrial, ...] = ()
 
 
+class Pilot(Spec):
+    """The standard deviations of the paired difference of two arms in earlier runs, in units of the headline, from which
+    `--plan` computes what the study can detect. `source`: the runs in words. The fields are those of
+    `analysis.statistics.detectable_difference`."""
+
+    source: str
+    seed_sd: float = Field(ge=0)
+    problem_sd: float = Field(ge=0)
+    noise_sd: float = Field(ge=0)
+
+
 class Study(RunSettings):
     """The content of a study file. `evaluators`: measure every arm; a file may write `evaluator` for a single
     evaluator. `headline`: the measure that decides the verdict, such as "pass@5", or "NAME/MEASURE" for a measure of a
     further evaluator; by default the first measure. `pairwise`: evaluators that compare the answers of two arms.
 
-    `comparisons`: the pairs of arms that the report compares; by default all pairs. `claims`: statements that the
-    report decides one by one, with one correction for multiple tests over all claims. `paper`: a table of the paper
-    that the report shows. `sweep`: a factor that the arms vary, which the report plots. `budget`: limits every arm; the
-    cost of an arm's stages is charged to the arm. `collapse`: a run has collapsed if it diverged, or if its headline at
-    temperature 1 is below this share of that of the policy that it started from.
+    `seeds`: a number, or `{looks: [5, 8, 12]}` for a study that looks at its results after so many seeds and stops if
+    they are settled (see `study.looks`). `comparisons`: the pairs of arms that the report compares; by default all
+    pairs. `claims`: statements that the report decides one by one, with one correction for multiple tests over all
+    claims. `paper`: a table of the paper that the report shows. `sweep`: a factor that the arms vary, which the report
+    plots. `budget`: limits every arm; the cost of an arm's stages is charged to the arm. `collapse`: a run has
+    collapsed if it diverged, or if its headline at temperature 1 is below this share of that of the policy that it
+    started from. `pilot`: deviations from earlier runs, by which `--plan` says what each claim can detect.
     """
 
     schema_version: Literal[1] = 1
@@ -70,8 +83,10 @@ class Study(RunSettings):
     evaluators: Evaluators = {"hidden-tests": HiddenTests()}
     headline: str = ""
     seeds: int = Field(default=5, ge=1)
+    seed_looks: tuple[Annotated[int, Field(ge=2)], ...] = Field(default=(), max_length=3)
     budget: Budget | None = None
     collapse: Share = 0.5
+    pilot: Pilot | None = None
     stages: dict[Name, Job] = {}
     arms: dict[Name, Contestant] = Field(min_length=1)
     comparisons: tuple[tuple[str, str], ...] = ()
@@ -84,6 +99,24 @@ class Study(RunSettings):
     memory_gb: float = Field(default=1.0, gt=0)
 
     _one_or_several = model_validator(mode="before")(named_evaluators)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _seeds_or_looks(cls, data: Any) -> Any:
+        """Reads `seeds: {looks: [5, 8, 12]}` as 12 seeds with looks after 5, 8 and 12."""
+        seeds = data.get("seeds") if isinstance(data, dict) else None
+        if not isinstance(seeds, dict):
+            return data
+        looks = seeds.get("looks")
+        if set(seeds) != {"looks"} or not isinstance(looks, (list, tuple)) or not looks:
+            raise ValueError("`seeds` is a number, or looks such as `seeds: {looks: [5, 8, 12]}`")
+        return {**data, "seeds": looks[-1], "seed_looks": tuple(looks)}
+
+    @model_validator(mode="after")
+    def _looks_rise(self) -> Self:
+        if self.seed_looks and (*self.seed_looks,) != (*sorted({*self.seed_looks}),):
+            raise UserError(f"`seeds.looks` is {list(self.seed_looks)}. Give at most three numbers of seeds that rise.")
+        return self
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -198,6 +231,7 @@ class Study(RunSettings):
         changes = {
             "arms": kept,
             "seeds": seeds or self.seeds,
+            "seed_looks": () if seeds else self.seed_looks,
             "comparisons": tuple(pair for pair in self.comparisons if pair[0] in kept and pair[1] in kept),
             "claims": tuple(claim.among(kept) for claim in self.claims if all(arm in kept for arm in claim.contrast)),
             "sweep": self.sweep and self.sweep.among(kept),

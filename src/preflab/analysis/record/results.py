@@ -287,6 +287,8 @@ class Results(Record):
     """Versions of the packages and of the platform, and the revision of preflab."""
     command: str = ""
     """The command that repeats the study."""
+    looks: str = ""
+    """Where a study that looks at its results several times stopped; '' if it looks once."""
     unfinished: str = ""
     """The missing arms and seeds, and the command that continues the study; '' if the study is finished."""
     timing: tuple[Timing, ...] = ()

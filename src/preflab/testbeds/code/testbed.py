@@ -46,7 +46,8 @@ class Code(Sandboxed):
     `public_first`: how many hidden tests become public if a problem has no public tests. `several`: "drop" leaves out
     problems that have several right answers and no judge for them; "keep" judges these problems by the one answer that
     the data give. `evidence`: a file that `preflab testbed verify --out` wrote, which reveals more of these problems.
-    `max_tests`: how many of a problem's hidden tests are used, counted from the first. `time_limit_s` applies to
+    `max_tests`: how many of a problem's hidden tests are used, counted from the first. `max_prompt_chars`: leaves out
+    problems with a longer statement. `time_limit_s` applies to
     problems that state no time limit. `slack`: the factor by which a stated time limit is multiplied, because Python is
     slower than the languages for which the limits were made. `shots`: how many solved training problems are put before
     each statement as examples."""
@@ -59,6 +60,7 @@ class Code(Sandboxed):
     several: Literal["drop", "keep"] = "drop"
     evidence: str = ""
     max_tests: Annotated[int, Field(ge=1)] | None = None
+    max_prompt_chars: Annotated[int, Field(ge=1)] | None = None
     slack: Annotated[float, Field(gt=0)] = 3.0
     shots: Annotated[int, Field(ge=0)] = 0
 
@@ -156,7 +158,11 @@ class Code(Sandboxed):
         dropped: dict[str, list[str]] = {}
         kept: list[Exercise] = []
         for exercise in self.read_exercises():
-            if exercise.unjudged and not self._is_one_of_several(exercise):
+            if self.max_prompt_chars is not None and len(exercise.statement) > self.max_prompt_chars:
+                dropped.setdefault(f"the statement has more than {self.max_prompt_chars} characters", []).append(
+                    exercise.name
+                )
+            elif exercise.unjudged and not self._is_one_of_several(exercise):
                 dropped.setdefault(exercise.unjudged, []).append(exercise.name)
             else:
                 kept.append(exercise)

@@ -1,0 +1,74 @@
+"""Says after how many seeds a study looks at its results, and when it may stop. Needs no torch.
+
+A study with several looks may stop at each. Each look k has its own share of the error alpha, so that the chance of any false
+statement at any look is at most alpha (a union bound: the looks share problems and seeds, and no independence is needed).
+At a look, every family of intervals is adjusted for as many comparisons more as alpha_k is smaller than alpha. The intervals
+are repeated confidence intervals (Jennison and Turnbull 1989): they hold at whichever look the study stops.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from preflab.analysis.gather import Arms, FinishedRun
+from preflab.analysis.record import DecidedClaim, Results
+from preflab.study.spec import Study
+
+SHARES = {1: (1.0,), 2: (0.4, 0.6), 3: (0.2, 0.3, 0.5)}
+"""The share of alpha that each look has, for each number of looks: .01, .015 and .025 of .05 for three looks."""
+
+
+class Look(NamedTuple):
+    """A look after `seeds` seeds. `times`: alpha / alpha_k, the factor by which the families of intervals grow."""
+
+    seeds: int
+    times: float
+
+
+def looks_of(study: Study) -> list[Look]:
+    """Returns the looks of a study, in order. A study without looks has one, after all its seeds."""
+    counts = study.seed_looks or (study.seeds,)
+    return [Look(seeds, 1 / share) for seeds, share in zip(counts, SHARES[len(counts)], strict=True)]
+
+
+def look_reached(study: Study, arms: Arms) -> Look:
+    """Returns the last look for which every arm has finished all seeds; the first look if there is none."""
+    looks = looks_of(study)
+    reached = [look for look in looks if is_complete(study, arms, look.seeds)]
+    return reached[-1] if reached else looks[0]
+
+
+def until(arms: Arms, look: Look) -> dict[str, list[FinishedRun]]:
+    """Returns the finished runs of each arm under the seeds of a look. An arm without such a run is left out."""
+    kept = {name: [run for run in runs if run.seed < look.seeds] for name, runs in arms.items()}
+    return {name: runs for name, runs in kept.items() if runs}
+
+
+def is_complete(study: Study, arms: Arms, seeds: int) -> bool:
+    """Checks whether every arm has finished its first `seeds` seeds."""
+    return all({*range(seeds)} <= {run.seed for run in arms.get(name, ())} for name in study.arms)
+
+
+def is_settled(results: Results) -> bool:
+    """Checks whether more seeds could not change what the study says: at every decoding, each claim is decided. Without
+    claims, each named comparison must be decided, or else there must be a winner."""
+    if results.claims:
+        return all(is_decided(claim) for claim in results.claims)
+    named = [pair for pair in results.comparisons if pair.named]
+    if named:
+        return all(pair.decided for pair in named)
+    return all(verdict.winner is not None for verdict in results.verdicts.values())
+
+
+def is_decided(claim: DecidedClaim) -> bool:
+    return claim.outcome in ("confirmed", "refuted")
+
+
+def describe_looks(study: Study, look: Look, results: Results) -> str:
+    """Writes where a study with several looks stopped; '' for a study without looks, or before its first look."""
+    if not study.seed_looks or len(results.seeds) < look.seeds:
+        return ""
+    if not is_settled(results):
+        return f"not settled at the look after {look.seeds} seeds"
+    spared = study.seeds - look.seeds
+    return f"settled at the look after {look.seeds} seeds" + (f"; {spared} more were not needed" if spared else "")

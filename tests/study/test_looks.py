@@ -1,0 +1,106 @@
+"""Looks: a study that looks at its results several times stops when they are settled, at a price that keeps its error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.study.test_results import study, write
+
+from preflab.errors import UserError
+from preflab.study import run as running
+from preflab.study.looks import SHARES, Look, looks_of
+from preflab.study.results import study_results
+from preflab.study.run import run_claimed
+from preflab.train.files import write_json
+
+STAGE = {"diverged": None, "counts": dict.fromkeys(("flops", "labels", "sampled_tokens", "forward_tokens"), 0.0)}
+CLAIM = {"id": "C", "text": "It helps.", "contrast": {"ppo": 1, "dpo": -1}, "margin": 0.02}
+
+
+def looking(**changes: Any) -> Any:
+    return study(**{"seeds": {"looks": [2, 3, 4]}, "claims": [CLAIM], "comparisons": [], **changes})
+
+
+def finish(directory: Path, shares: dict[str, float], seeds: range) -> None:
+    """Writes the runs of some seeds by hand."""
+    for seed in seeds:
+        stage = directory / f"seed-{seed}" / "stages" / "sft"
+        stage.mkdir(parents=True)
+        write_json(stage / "result.json", STAGE | {"counts": STAGE["counts"] | {"trained_tokens": 1.0}})
+        for name, share in shares.items():
+            write(directory / f"seed-{seed}" / name, name, share, seed=seed)
+
+
+def test_the_looks_share_alpha() -> None:
+    """Three looks use .01, .015 and .025 of .05, so that a family grows 5, 3.33 and 2 times. The shares sum to 1."""
+    assert looks_of(looking()) == [Look(2, 5.0), Look(3, pytest.approx(10 / 3)), Look(4, 2.0)]
+    assert looks_of(study(seeds=4)) == [Look(4, 1.0)]
+    assert all(sum(shares) == pytest.approx(1.0) and len(shares) == count for count, shares in SHARES.items())
+    assert (looking().seeds, looking().seed_looks) == (4, (2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        ({"looks": [5, 5]}, "numbers of seeds that rise"),
+        ({"looks": [8, 5]}, "numbers of seeds that rise"),
+        ({"looks": [1, 2]}, "seed_looks"),
+        ({"looks": [2, 3, 4, 5]}, "seed_looks"),
+        ({"looks": []}, "`seeds` is a number, or looks"),
+        ({"look": [2, 3]}, "`seeds` is a number, or looks"),
+    ],
+)
+def test_wrong_looks_are_refused(seeds: Any, words: str) -> None:
+    """Protects the plan of the looks from one that cannot be followed."""
+    with pytest.raises(UserError, match=words):
+        study(seeds=seeds)
+
+
+def test_a_look_reads_its_own_seeds_alone(tmp_path: Path) -> None:
+    """Protects the error of a stopped study. With two of four seeds, the results are those of the first look, for a family of
+    1 claim x 2 decodings x 5. A third seed that only one arm has finished does not count yet."""
+    finish(tmp_path, {"ppo": 0.8, "dpo": 0.3, "sft": 0.3}, range(2))
+    outcome = study_results(looking(), tmp_path, command="")
+    (pair,) = [row for row in outcome.verdict.evidence if (row.first, row.second) == ("ppo", "dpo")]
+    assert (outcome.seeds, pair.family) == ((0, 1), 5.0)
+    assert [row.outcome for row in outcome.claims] == ["confirmed", "confirmed"]
+    assert outcome.looks == "settled at the look after 2 seeds; 2 more were not needed" and outcome.unfinished == ""
+    write(tmp_path / "seed-2" / "ppo", "ppo", 0.0, seed=2)
+    assert study_results(looking(), tmp_path, command="").seeds == (0, 1)
+
+
+def test_what_is_not_settled_goes_on(tmp_path: Path) -> None:
+    """Protects a study from ending without an answer: two equal arms are not decided, and the report says that it goes on."""
+    finish(tmp_path, {"ppo": 0.3, "dpo": 0.3, "sft": 0.3}, range(2))
+    outcome = study_results(looking(), tmp_path, command="preflab study s")
+    assert outcome.looks == "not settled at the look after 2 seeds"
+    assert outcome.unfinished == (
+        "Unfinished: not settled after 2 seeds, so that the study goes on. To continue: preflab study s"
+    )
+    finish(tmp_path, {"ppo": 0.3, "dpo": 0.3, "sft": 0.3}, range(2, 4))
+    last = study_results(looking(), tmp_path, command="")
+    assert last.looks == "not settled at the look after 4 seeds" and last.unfinished == ""
+
+
+@pytest.mark.parametrize(("dpo", "looks"), [(0.3, [2]), (0.8, [2, 3, 4])])
+def test_a_study_runs_until_it_is_settled(
+    dpo: float, looks: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects the seeds that are not needed: 50 points are settled at the first look, no difference at none."""
+    planned: list[int] = []
+    done = 0
+
+    def finish_part(runs: Any, part: Any, *, quiet: bool) -> dict[Path, str]:
+        nonlocal done
+        seeds = 1 + max(run.spec.seed for run in runs)
+        planned.append(seeds)
+        finish(tmp_path, {"ppo": 0.8, "dpo": dpo, "sft": 0.3}, range(done, seeds))
+        done = seeds
+        return {}
+
+    monkeypatch.setattr(running, "run_watched", finish_part)
+    monkeypatch.setattr(running, "write_study", lambda *args: None)
+    assert run_claimed(looking(), tmp_path, "", tune=False, quiet=True) == ()
+    assert planned == looks
