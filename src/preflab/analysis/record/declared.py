@@ -36,8 +36,9 @@ class Claim(Record):
     margin: float = Field(gt=0)
     """The smallest value of the contrast that matters in practice, in units of the headline metric."""
     control: dict[str, float] = {}
-    """A contrast that is known to help, with weights like those of `contrast`; empty for none. Only if its interval is above
-    the margin can the study see a gain of the margin, so that it may say that there is none."""
+    """A contrast that is known to help, with weights like those of `contrast`; empty for none. If the whole interval of
+    the control is above the margin, the study can show a gain as large as the margin. Only then may an outcome say that
+    no gain reaches the margin."""
     rule: ClaimRule = "superior"
     """The claim's statement. 'superior': the contrast is above 0. 'not-superior': the contrast is below the margin."""
     paper: str = ""
@@ -48,7 +49,8 @@ class Claim(Record):
         return f"{self.id} ({self.part})" if self.part else self.id
 
     def among(self, arms: Iterable[str]) -> Claim:
-        """Returns the claim without its control if an arm of the control is not among these arms."""
+        """Returns the claim unchanged if all arms of its control are among `arms`; otherwise returns it without its
+        control."""
         return self if set(self.control) <= set(arms) else self.model_copy(update={"control": {}})
 
     @model_validator(mode="after")
@@ -65,7 +67,7 @@ class Claim(Record):
 
 
 def check_contrast(weights: Mapping[str, float], name: str) -> None:
-    """Raises `UserError` if weights of arms are not those of a contrast."""
+    """Raises `UserError` if the weights do not form a contrast: at least two weights that are not 0, with sum 0."""
     if sum(weight != 0 for weight in weights.values()) < 2:
         raise UserError(f"`claims`: {name} gives a weight to fewer than two arms. A contrast needs at least two arms.")
     total = sum(weights.values())
@@ -74,7 +76,7 @@ def check_contrast(weights: Mapping[str, float], name: str) -> None:
 
 
 def _direction(weights: Mapping[str, float], sign: int = 1) -> dict[str, float]:
-    """Returns the weights with their largest size 1, and without zeros."""
+    """Returns the weights that are not 0, divided by the largest absolute weight and multiplied by `sign`."""
     largest = max(map(abs, weights.values()))
     return {arm: round(sign * weight / largest, 9) for arm, weight in weights.items() if weight}
 
@@ -86,11 +88,11 @@ class DecidedClaim(Record):
     claim: Claim
     """The claim that was tested."""
     decoding: DecodingChoice = "chosen"
-    """The decoding of the answers whose scores decide."""
+    """The decoding of the answers whose scores decide the claim."""
     outcome: ClaimOutcome
-    """The outcome of the claim's rule for the interval. 'not testable here' if the rule says that there is no gain of the
-    margin, but the control does not show that the study could see one. 'not measured' if no seed has finished runs of all
-    the claim's arms."""
+    """The outcome of the claim's rule for the interval. 'not testable here' if the rule says that no gain reaches the
+    margin, but the control does not show that the study could see such a gain. 'not measured' if no seed has finished
+    runs of all the claim's arms."""
     value: Interval = Interval()
     """The contrast with its interval. The intervals of all claims are simultaneous."""
     control: Interval | None = None
@@ -101,8 +103,8 @@ class DecidedClaim(Record):
 
 
 def joint_outcome(outcomes: Sequence[ClaimOutcome]) -> str:
-    """Returns the outcome of a claim from its outcomes at all decodings: the outcome that they share, `DEPENDS` if the claim
-    is confirmed at one and refuted at another, or '' if they differ otherwise."""
+    """Returns the joint outcome of a claim at all decodings. If all outcomes are the same, returns this outcome. If the
+    claim is confirmed at one decoding and refuted at another, returns `DEPENDS`. Otherwise returns ''."""
     if len(set(outcomes)) == 1:
         return outcomes[0]
     return DEPENDS if {"confirmed", "refuted"} <= set(outcomes) else ""

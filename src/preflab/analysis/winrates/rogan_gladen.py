@@ -75,12 +75,14 @@ def correct_by_error_rates(labels: Floats, judged: Floats, outcomes: Floats) -> 
 
 
 def _variance_of_mean(values: Floats) -> float:
-    """Returns the variance of the mean of values in [0, 1]; of fewer than two, the largest that is possible."""
+    """Returns the variance of the mean of values in [0, 1]. With fewer than two values, returns 1/4, the largest
+    possible variance."""
     return float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.25
 
 
 def _youden(a: float, won: int, b: float, lost: int) -> Interval:
-    """Returns a + b - 1. Newcombe's method makes its confidence interval from the two Wilson intervals."""
+    """Returns a + b - 1 with its confidence interval, which Newcombe's method computes from the Wilson intervals of a
+    and b."""
     (low_a, high_a), (low_b, high_b) = wilson_ends(a, won), wilson_ends(b, lost)
     estimate = a + b - 1
     low = estimate - float(np.hypot(a - low_a, b - low_b))
