@@ -69,9 +69,9 @@ class HoldsModels(Spec):
                 part.check_names()
 
     def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
-        """Returns a copy of the spec in which `settings_of(path)` replaces settings of each reward model that the spec
-        names: its `path`, and the `mean` and `std` that normalise its scores. Settings that the mapping does not
-        contain stay unchanged."""
+        """Returns a copy of the spec with changed settings of its reward models. For each reward model, the mapping
+        `settings_of(path)` replaces the model's `path`, and the `mean` and `std` that normalise its scores. Settings
+        that the mapping does not contain stay unchanged."""
         parts = {name: part.with_saved_models(settings_of) for name, part in self if isinstance(part, HoldsModels)}
         return self.model_copy(update=parts)
 
@@ -185,7 +185,7 @@ class Registry:
         if name is not None:
             return name
         tag = cls.model_fields["kind"].default if "kind" in cls.model_fields else None
-        return tag if tag in named and self.load(tag) is cls else target  # a package may re-export a class of a module
+        return tag if tag in named and self.load(tag) is cls else target  # a plugin's target may re-export the class
 
 
 def _find_name(named: Mapping[str, str], target: str) -> str | None:

@@ -29,8 +29,9 @@ def collapse_rule(share: float, headline: Measure) -> str:
 
 
 def collapsed_seeds(arm: Scores, starts: Sequence[Scores], share: float) -> tuple[int, ...]:
-    """Returns the seeds under which an arm collapsed: its run diverged, or its mean score is below `share` times the mean
-    score of each of its starts that was measured under this seed. All scores are at temperature 1."""
+    """Returns the seeds under which an arm collapsed. A run has collapsed if it diverged, or if its mean score is below
+    `share` times the mean score of every start that was measured under the same seed. All scores are at temperature
+    1."""
     means = dict(zip(arm.seeds, arm.values.mean(axis=1), strict=True))
     known = [dict(zip(start.seeds, start.values.mean(axis=1), strict=True)) for start in starts]
 

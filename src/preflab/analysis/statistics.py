@@ -109,9 +109,9 @@ def compare_all(
     """Compares the arms in each of `pairs`, or all pairs of arms if `pairs` is None. Choose `pairs` before you know the
     results. The probability that any comparison finds a false difference is at most 5%.
 
-    The intervals are adjusted for the number of pairs times `tables`, the number of tables of scores (such as one for each
-    decoding) in which the same pairs are compared (Bonferroni, valid under any dependence). So fewer pairs give narrower
-    intervals.
+    The intervals are adjusted for the number of pairs times `tables` (Bonferroni, valid under any dependence). So fewer
+    pairs give narrower intervals. `tables`: the number of score tables in which the same pairs are compared, such as
+    one for each decoding.
     """
     pairs = list(combinations(scores, 2)) if pairs is None else pairs
     for name in (name for pair in pairs for name in pair):

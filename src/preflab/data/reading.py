@@ -240,8 +240,8 @@ def look_up(record: DataRecord, path: str) -> Any:
 
 
 def check_names(fields: FieldNames) -> FieldNames:
-    """Returns `fields`. Raises `UserError` if one of its keys is a field that no shape reads, unless the field is to be
-    ignored (its place is None)."""
+    """Returns `fields`. Raises `UserError` if a key is a field that no shape reads. Such a key is allowed only with the
+    place None, which means that the field is ignored."""
     for name, place in fields.items():
         if name not in READ_FIELDS and place is not None:
             raise UserError(f"no shape reads a field {name!r}.{nearest(name, READ_FIELDS)}")

@@ -1,4 +1,5 @@
-"""Records that a study declares before it runs (claims, results of the paper, a sweep), and of tuning trials."""
+"""Defines the records of what a study declares before it runs (claims, results of the paper, a sweep), and of tuning
+trials."""
 
 from __future__ import annotations
 
