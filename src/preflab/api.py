@@ -158,13 +158,15 @@ def compare_policies(
     quiet: bool = True,
     **settings: Any,
 ) -> StudyOutcome:
-    """Measures policies that were trained anywhere, and writes the same report as a study, with paired intervals. The same
-    call goes on where it stopped. With one run of each policy the intervals are over problems.
+    """Measures policies that were trained anywhere, and writes the same report as a study, with paired intervals. If
+    the call is interrupted, the same call continues it. Each policy counts as one run, so the intervals are over
+    problems alone.
 
-    `policies`: for each name a directory, a finished run or a name on the hub. `testbed`: its name, or its settings with
-    their `kind`. `baseline`: the name of the policy with which the others are compared, and which cannot win. `settings`:
-    further fields of a study file, such as `evaluator` and `evaluation`. The other parameters are those of `run_study`.
-    Raises `UserError` if a policy has changed since the directory measured it.
+    `policies`: maps the name of each policy to a directory, a finished run or a name on the hub. `testbed`: its name,
+    or its settings with their `kind`. `baseline`: the name of the policy that the others are compared with; the
+    baseline cannot win. `settings`: further fields of a study file, such as `evaluator` and `evaluation`. The other
+    parameters are those of `run_study`. Raises `UserError` if a policy has changed since it was measured in the
+    directory `output`.
     """
     from preflab.study.compare import comparison_study
 
@@ -173,7 +175,8 @@ def compare_policies(
 
 
 def run_comparison(study: Study, directory: Path, *, fresh: bool, **settings: Any) -> StudyOutcome:
-    """Runs the study of `comparison_study`, unless a policy has changed since the directory measured it."""
+    """Runs the study that `comparison_study` returned. Raises `UserError` if a policy has changed since it was measured
+    in `directory`, unless `fresh` starts the study anew."""
     from preflab.study.compare import POLICIES_FILE, refuse_changed_policies
 
     if fresh:
@@ -225,11 +228,12 @@ def measure_win_rates(
     """Compares the answers of contestants to the same prompts by a preference judge, and returns all win rates.
 
     `contestants`: two or more of `[NAME=]SOURCE`, as on the command line. `testbed`: its name, or its settings with
-    their `kind`. `judge`: such as `openai:MODEL`, or the settings of `JudgeSettings`; `ask_people` asks people. `labels`:
-    people's labels of judged pairs, which correct the win rates: a file, or the `output` of `ask_people`. `agreement`:
-    files of labelled pairs on which the judge is checked first. `decoding`: how models answer (`max_new_tokens`,
-    `temperature`, ...). `output`: the directory for the result, the verdicts and the pairs. `say`: takes a line about what
-    happens next. Raises `UserError` if an input is wrong, or if the calls of an endpoint would exceed a cap.
+    their `kind`. `judge`: a name such as `openai:MODEL`, or the settings of `JudgeSettings` (`ask_people` lets people
+    judge). `labels`: people's labels of judged pairs, as a file or as the `output` of `ask_people`; they correct the
+    win rates. `agreement`: files of labelled pairs on which the judge is checked first. `decoding`: how models answer
+    (`max_new_tokens`, `temperature`, ...). `output`: the directory for the result, the verdicts and the pairs. `say`:
+    takes a line about what happens next. Raises `UserError` if an input is wrong, or if the calls of an endpoint would
+    exceed a cap.
     """
     from preflab.contest.files import check_output, write_contest
     from preflab.contest.hold import hold_contest
@@ -264,15 +268,15 @@ def ask_people(
     device: str = "auto",
     say: Say = keep_silent,
 ) -> ContestResult | None:
-    """Lets people compare the answers of contestants to the same prompts, and returns the same record as
-    `measure_win_rates`, or None as long as fewer than two prompts have labels. The contestants answer once: the directory
-    `output` keeps the pairs and the labels, and the same call goes on.
+    """Lets people compare the answers of contestants to the same prompts. Returns the same record as
+    `measure_win_rates`, or None as long as fewer than two prompts have labels for all their pairs. The directory
+    `output` keeps the pairs and the labels, so a repeated call uses the same answers and adds new labels.
 
-    `page`: is given this directory, and returns when people have rated, such as a function that calls
-    `preflab.rating.serve` or `import_labels`; None to count the labels that are there. `judge`: settings with the
-    `endpoint` of contestants `openai:MODEL`. `with_judge`: the `output` of a `measure_win_rates` whose model judged the
-    same pairs, with which people's agreement is measured. The other parameters are those of `measure_win_rates`. Raises
-    `UserError` if the directory holds another contest.
+    `page`: a function that takes the directory and returns when people have rated, such as a function that calls
+    `preflab.rating.serve` or `import_labels`. If `page` is None, only the labels already in the directory count.
+    `judge`: the settings of `JudgeSettings` whose `endpoint` serves the contestants `openai:MODEL`. `with_judge`: the
+    `output` of an earlier `measure_win_rates` on the same pairs; people's agreement with its judge is then measured.
+    The other parameters are those of `measure_win_rates`. Raises `UserError` if the directory holds another contest.
     """
     from preflab.contest.files import check_output, write_heard
     from preflab.contest.make import make_contest

@@ -148,8 +148,8 @@ class KeptTokens(Tensors):
 
 @dataclass(frozen=True)
 class SampledBatch(AnswerBatch):
-    """Completions, with the token ids among which the sampler drew each token. `kept` is None if the sampler drew from
-    the whole vocabulary.
+    """Completions and, for each token, the ids from which the sampler drew it (`kept`). `kept` is None if the sampler
+    drew from the whole vocabulary.
     """
 
     kept: KeptTokens | None = None

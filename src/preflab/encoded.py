@@ -17,7 +17,7 @@ from preflab.batch import Batch, Encode, Encoded
 from preflab.types import Completion, Prompt
 
 CHUNK = 1024
-"""The number of rows that are padded together where every row is read once."""
+"""The number of rows in one batch when `measure` goes through all rows."""
 Source = TypeVar("Source")
 Taken = TypeVar("Taken", contravariant=True)
 Made = TypeVar("Made", bound=Batch, covariant=True)
@@ -63,13 +63,13 @@ class EncodedRows(Generic[Source, Made]):
         return int(self.lengths.sum())
 
     def measure(self, function: Any) -> Tensor:
-        """Returns the results [B] of a function of a batch, which is called for a part of the rows at a time."""
+        """Calls `function` on batches of at most `CHUNK` rows and returns its results for all rows, in order."""
         parts = [range(start, min(start + CHUNK, len(self))) for start in range(0, len(self), CHUNK)]
         return torch.cat([function(self.select(part)) for part in parts])
 
     def _encode_once(self, prompt: Prompt, answer: Completion, limit: int) -> Encoded:
-        """Encodes an answer, or returns its stored ids. `rows` keeps the objects alive, so that their addresses name
-        them."""
+        """Encodes an answer with its prompt, or returns the stored ids. The key is the `id()` of both objects, which
+        stays unique because `rows` keeps the objects alive."""
         key = (id(prompt), id(answer))
         if key not in self._stored:
             encoded = self._encode(prompt, answer, limit)

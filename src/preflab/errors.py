@@ -17,8 +17,8 @@ class UserError(Exception):
 
 
 class MissingRecords(UserError):
-    """Raised if a split of the data has no records of a kind, such as pairs. preflab then measures nothing on them. Data
-    that are damaged or do not fit raise another `UserError`, which is never taken for missing records."""
+    """Raised if a split of the data has no records of a kind, such as pairs. preflab then leaves out the measurement
+    that needs them. Damaged or unsuitable data raise a plain `UserError` instead."""
 
 
 @contextmanager

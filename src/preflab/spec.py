@@ -29,8 +29,8 @@ from preflab.text import brief, one_line
 
 
 class Spec(BaseModel):
-    """Frozen settings. An unknown key is an error at every depth. `belongs`: a text for messages, set by the base class
-    of each layer, that says what the layer's specs are called and where a file contains them."""
+    """Frozen settings. An unknown key is an error at every depth. `belongs`: a text for error messages. It says what a
+    spec of this layer is called and under which key of a file it belongs. The base class of each layer sets it."""
 
     belongs: ClassVar[str] = ""
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
@@ -55,8 +55,8 @@ class HoldsModels(Spec):
         return tuple(path for _, part in self if isinstance(part, HoldsModels) for path in part.cost_models())
 
     def origins(self) -> dict[str, str]:
-        """Returns the user's description of the training data of each saved model from elsewhere, by the path of the
-        model."""
+        """Returns the user's descriptions of training data. Maps the path of each saved model that was made elsewhere
+        to the description of the data that the model was trained on."""
         own = (part.origins() for _, part in self if isinstance(part, HoldsModels))
         return dict(item for origins in own for item in origins.items())
 
@@ -69,9 +69,9 @@ class HoldsModels(Spec):
                 part.check_names()
 
     def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
-        """Returns a copy of the spec in which `settings_of(path)` replaces settings of each reward model that the spec
-        names: its `path`, and the `mean` and `std` that normalise its scores. Settings that the mapping does not
-        contain stay unchanged."""
+        """Returns a copy of the spec with changed settings of its reward models. For each reward model, the mapping
+        `settings_of(path)` replaces the model's `path`, and the `mean` and `std` that normalise its scores. Settings
+        that the mapping does not contain stay unchanged."""
         parts = {name: part.with_saved_models(settings_of) for name, part in self if isinstance(part, HoldsModels)}
         return self.model_copy(update=parts)
 
@@ -166,7 +166,7 @@ class Registry:
         kind = str(value["kind"])
         cls = self.load(kind)
         fields = {str(key): item for key, item in value.items() if key != "kind"}
-        if "kind" in cls.model_fields:  # A plugin's class is found by its path, but its `kind` is its own tag.
+        if "kind" in cls.model_fields:  # `kind` may be `module:Class`, but the field takes only the class's own tag
             fields["kind"] = cls.model_fields["kind"].default
         return parse_spec(cls, fields, where=f"{self.noun} {kind}")
 
@@ -185,7 +185,7 @@ class Registry:
         if name is not None:
             return name
         tag = cls.model_fields["kind"].default if "kind" in cls.model_fields else None
-        return tag if tag in named and self.load(tag) is cls else target  # a package may re-export a class of a module
+        return tag if tag in named and self.load(tag) is cls else target  # a plugin's target may re-export the class
 
 
 def _find_name(named: Mapping[str, str], target: str) -> str | None:
@@ -269,7 +269,8 @@ def explain(cls: type[BaseModel], error: pydantic.ValidationError) -> str:
 
 
 def _reason(item: ErrorDetails) -> str:
-    """Returns what is wrong with a value. Pydantic's words for a short or long list are about validation; these are not."""
+    """Returns what is wrong with a value. Replaces pydantic's messages about too short and too long lists, because they
+    speak of validation."""
     limits = item.get("ctx", {})
     if item["type"] == "too_short":
         return f"at least {limits['min_length']} needed"

@@ -1,7 +1,8 @@
 """Counts the runs of an arm that collapsed, and measures the runs that did not. No torch.
 
 If one run in ten ends far below the others, the mean of an arm mixes two questions: how often training fails, and how good
-the policy is otherwise. The interval of such a mean covers too rarely (see docs/statistics.md), so both are answered apart.
+the policy is otherwise. The interval of such a mean contains the true mean too rarely (see docs/statistics.md). This
+module therefore answers the two questions separately.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from preflab.analysis.statistics import ALPHA, mean_interval
 
 
 def collapse_rule(share: float, headline: Measure) -> str:
-    """Writes the rule by which a run has collapsed. Without a share of the start, only a diverged run has collapsed."""
+    """Writes the rule by which a run has collapsed. If the headline measure is not a share, only a diverged run has
+    collapsed."""
     if not headline.share:
         return "A run has collapsed if it diverged."
     return (
@@ -27,8 +29,9 @@ def collapse_rule(share: float, headline: Measure) -> str:
 
 
 def collapsed_seeds(arm: Scores, starts: Sequence[Scores], share: float) -> tuple[int, ...]:
-    """Returns the seeds under which an arm collapsed: its run diverged, or its mean score is below `share` times the mean
-    score of each of its starts that was measured under this seed. All scores are at temperature 1."""
+    """Returns the seeds under which an arm collapsed. A run has collapsed if it diverged, or if its mean score is below
+    `share` times the mean score of every start that was measured under the same seed. All scores are at temperature
+    1."""
     means = dict(zip(arm.seeds, arm.values.mean(axis=1), strict=True))
     known = [dict(zip(start.seeds, start.values.mean(axis=1), strict=True)) for start in starts]
 
@@ -40,8 +43,8 @@ def collapsed_seeds(arm: Scores, starts: Sequence[Scores], share: float) -> tupl
 
 
 def measure_collapse(collapsed: Sequence[int], tables: Mapping[DecodingChoice, Scores]) -> Collapse:
-    """Returns how often an arm collapsed, with Clopper and Pearson's interval, and its mean score given that a run did not
-    collapse, at each decoding. `tables`: the arm's scores at each decoding; they have the same seeds."""
+    """Returns how often an arm collapsed, with Clopper and Pearson's interval. Also returns the mean score of the runs
+    that did not collapse, at each decoding. `tables`: the arm's scores at each decoding, all with the same seeds."""
     seeds = next(iter(tables.values())).seeds
     rate = len(collapsed) / len(seeds)
     low, high = exact_ends(rate, len(seeds), ALPHA)

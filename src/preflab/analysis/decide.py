@@ -1,9 +1,10 @@
 """Decides claims by comparing the interval of each claim's contrast with 0 and with the claim's margin. No torch.
 
-A study decides each claim at each of its decodings. All claims of a study at all its decodings are one family with
-simultaneous 95% intervals (Bonferroni, valid under any dependence): the number of claims that the study declares, measured
-or not, times the number of decodings. So all outcomes together are correct with at least 95% probability,
-over all studies; among the studies whose gate opened (see `decide_claims`), the share may be lower.
+A study decides each claim at each of its decodings. All claims at all decodings are one family with simultaneous 95%
+intervals (Bonferroni, valid under any dependence). The size of the family is the number of declared claims, measured or
+not, times the number of decodings. All outcomes of a study are therefore correct together with at least 95%
+probability. This probability is over all studies. Among the studies in which a claim passed its gate (see
+`decide_claims`), it may be lower.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def outcome_of(rule: ClaimRule, low: float, high: float, margin: float) -> Claim
 
 
 def says_no_gain(rule: ClaimRule, outcome: ClaimOutcome) -> bool:
-    """Returns True if the outcome says that there is no gain of the margin. Such an outcome needs a study that could have
-    shown one."""
+    """Returns True if the outcome says that no gain reaches the margin. Such an outcome means something only in a study
+    that could have shown such a gain."""
     return outcome == ("refuted" if rule == "superior" else "confirmed")
 
 
@@ -48,9 +49,10 @@ def decide_claims(
     `can_rank` is False (the evaluator may be no better than chance), every claim is left undecided. `times`: alpha over the
     part of alpha that the claims may use, at one of several looks.
 
-    A claim that would be decided as "no gain of the margin" passes a gate first: the interval of its control must be above
-    the margin. Otherwise it is not testable here. The controls are one family of their own. The claims' intervals do not
-    depend on the gate, so that all outcomes together are still correct with at least 95% probability."""
+    If the outcome would say that no gain reaches the margin, the claim must pass a gate: the whole interval of its
+    control must be above the margin. Otherwise the outcome becomes "not testable here". The controls are a separate
+    family. The claims' intervals do not depend on the gate, so all outcomes together are still correct with at least
+    95% probability."""
     tests = len(scores) * times
     family = len(claims) * tests
     controls = len({str(sorted(claim.control.items())) for claim in claims if claim.control}) * tests
@@ -62,9 +64,9 @@ def decide_claims(
 
 
 def pass_gate(decided: DecidedClaim, scores: Mapping[str, Scores], family: float) -> DecidedClaim:
-    """Returns the decided claim with its control. If the claim's outcome says that there is no gain, and the control does
-    not show that the study could see a gain of the margin, the outcome becomes "not testable here". `family`: the number
-    of controls."""
+    """Returns the decided claim with the interval of its control. If the outcome says that no gain reaches the margin,
+    but the interval of the control is not wholly above the margin, the outcome becomes "not testable here". `family`:
+    the number of controls, times the number of decodings (and of looks)."""
     claim = decided.claim
     decided = decided.model_copy(update={"control": measure_control(claim, scores, family)})
     if not says_no_gain(claim.rule, decided.outcome):
@@ -83,7 +85,8 @@ def pass_gate(decided: DecidedClaim, scores: Mapping[str, Scores], family: float
 
 
 def measure_control(claim: Claim, scores: Mapping[str, Scores], family: float) -> Interval | None:
-    """Returns the interval of a claim's control; None if there is no control, or no seed with all its arms."""
+    """Returns the interval of a claim's control. Returns None if there is no control, or if no seed has runs of all
+    arms of the control."""
     if not claim.control or not all(arm in scores for arm in claim.control):
         return None
     if not share_seeds(*(scores[arm] for arm in claim.control)):

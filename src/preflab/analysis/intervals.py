@@ -82,8 +82,8 @@ def analyse(tables: Floats) -> Crossed:
 
 
 def analyse_one_run(table: Floats) -> Crossed:
-    """Returns the analysis of a table [1, P] whose only random part is the choice of the problems: the variance of the mean
-    is that of P independent cells. P must be at least 2."""
+    """Returns the analysis of a table [1, P] in which only the choice of the problems is random. The variance of the
+    mean is that of P independent cells. P must be at least 2."""
     problems = table.shape[-1]
     part = table.var(axis=(-2, -1), ddof=1) / problems
     zero = np.zeros_like(part)

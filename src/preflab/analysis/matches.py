@@ -74,14 +74,15 @@ def pairwise_result(
 
 
 def can_judge(details: Sequence[Mapping[str, Any]]) -> bool:
-    """Returns False if the evaluator is a preference judge that labelled pairs do not show to be better than a coin."""
+    """Returns False for a preference judge whose agreement with labelled pairs does not show that it is better than a
+    coin. Returns True for a judge that was not checked, and for any other evaluator."""
     agreement = judge_agreement(details)
     return agreement is None or agreement.beats_coin
 
 
 def judge_agreement(details: Sequence[Mapping[str, Any]]) -> Agreement | None:
-    """Returns how well a preference judge agrees with labelled pairs; None without such pairs. The labelled pairs are the
-    same under all seeds, so those of the first seed count."""
+    """Returns how well a preference judge agrees with labelled pairs; None without such pairs. Every seed has the same
+    labelled pairs, so only the verdicts of the first seed are used."""
     labelled = next((row["labelled"] for row in details if row.get("labelled")), None)
     if labelled is None:
         return None
@@ -90,14 +91,15 @@ def judge_agreement(details: Sequence[Mapping[str, Any]]) -> Agreement | None:
 
 
 def forfeit(result: Mapping[str, Any]) -> float:
-    """Returns the first side's outcome of a match without answers to compare: the side that diverged loses, and two such
-    sides are even."""
+    """Returns the first side's outcome of a match in which a side diverged, so that there are no answers to compare.
+    The diverged side loses. If both sides diverged, the outcome is a tie."""
     lost = [result[side] in result["diverged_arms"] for side in ("first", "second")]
     return EVEN + (lost[1] - lost[0]) / 2
 
 
 def left_out_notes(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yields a sentence about prompts without a chosen answer in the data. A match of an older preflab has no such count."""
+    """Yields a sentence with the number of prompts that were left out because the data have no chosen answer to them.
+    The result of an older version of preflab does not contain this number."""
     count = max(result.get("left_out", 0) for result in results)
     if count:
         yield f"{counted(count, 'prompt')} without a chosen answer in the data {'was' if count == 1 else 'were'} left out."

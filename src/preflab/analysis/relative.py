@@ -14,7 +14,8 @@ from preflab.evaluation.several import measure_prefixes
 
 
 def relative_measures(evaluators: Mapping[str, EvaluatorSpec]) -> list[RelativeMeasure]:
-    """Returns the relative measures of all evaluators, with the names of their measures in results."""
+    """Returns the relative measures of all evaluators, under the names that the results use: with the evaluator's
+    prefix if it has one."""
     prefixes = measure_prefixes(evaluators)
     return [
         RelativeMeasure(_prefixed(relative, prefixes[name]), prefixes[name] + relative.of, relative.reference)

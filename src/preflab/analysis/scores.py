@@ -24,8 +24,8 @@ class Scores:
     Raises `UserError` if the table is empty, has the wrong shape, holds a value that is not finite, or names a seed or
     a problem twice.
 
-    `as_is`: the arm is one policy that was trained elsewhere, not a sample of training runs. Two such arms with one seed
-    have an interval over the problems alone.
+    `as_is`: the arm is one policy that was trained elsewhere, not a sample of training runs. With a single seed, the
+    interval of such arms is over the problems alone.
     """
 
     values: Floats

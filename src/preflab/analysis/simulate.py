@@ -121,9 +121,10 @@ def wrong_winners(design: Design, count: int, *, alpha: float = 0.05) -> float:
 def collapse_coverage(
     design: Design, *, rate: float, depth: float, count: int, alpha: float = 0.05
 ) -> tuple[float, float, float]:
-    """Returns the coverage of three intervals of one arm, each run of which collapses with probability `rate`: of the plain
-    mean, of the mean given no collapse, and of the rate. A collapsed run has all its scores multiplied by 1 - `depth`.
-    Studies with fewer than two runs that did not collapse have no interval of their mean and are left out there."""
+    """Simulates an arm whose runs collapse with probability `rate`, and returns the coverage of three intervals: of the
+    plain mean, of the mean of the runs that did not collapse, and of the collapse rate. All scores of a collapsed run
+    are multiplied by 1 - `depth`. The second coverage leaves out studies in which fewer than two runs did not
+    collapse."""
     truth, rng = float(design.truth()[0]), np.random.default_rng(0)
     plain, given, given_of, rates = 0, 0, 0, 0
     for scores in studies(design, count, rng):

@@ -1,4 +1,5 @@
-"""Remarks on intervals that have no width, because no spread was seen. Such an interval is no certainty. No torch."""
+"""Remarks on intervals that have no width because no spread was seen. Such an interval does not mean that the value is
+certain. No torch."""
 
 from __future__ import annotations
 
@@ -22,8 +23,9 @@ def no_spread(values: Floats, width: float, among: str) -> str:
 
 
 def shows_too_little(cells: Floats, level: float) -> bool:
-    """Checks whether a table [S, P] has no spread and too few problems to say anything at a level. P equal values, each as
-    likely to have one sign as the other, all have the same sign with probability 2^(1-P) (the sign test)."""
+    """Checks whether a table [S, P] has no spread and too few problems for an interval at this level. By the sign test,
+    P values that are positive or negative with equal chance all have the same sign with probability 2^(1-P). With too
+    few problems, this probability is above `level`."""
     uniform = float(np.ptp(cells)) <= ROUNDING * float(np.abs(cells).max())
     return uniform and 2.0 ** (1 - cells.shape[1]) > level
 

@@ -29,7 +29,8 @@ differs from 0.05 in the last bit.)"""
 
 
 AS_IT_IS = "one run of each policy: the interval is over problems alone, and says nothing about other training runs"
-"""Why an interval of policies that were trained elsewhere is no interval of their methods."""
+"""The remark on an interval of policies that were trained elsewhere. It does not cover other training runs of the same
+methods."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,7 +109,8 @@ def study_verdict(
 
 
 def answer_words(evidence: Evidence, levels: Mapping[str, float], headline: Measure, *, at: str, under: str) -> str:
-    """Writes the sentence for an evaluator that is better than chance. `at`: the leader's mean score in words."""
+    """Writes the sentence for an evaluator that is better than chance. `at`: the leader's mean score in words. `under`:
+    the budget that was equal for all arms, in words; '' if there is none."""
     leader, metric, share = evidence.leader, headline.name, headline.share
     baselines = {pair.second for pair in evidence.against_baselines}
     if not evidence.pairs:

@@ -18,16 +18,16 @@ def cut_answers(lm: LanguageModel, answers: Sequence[Completion], limit: int) ->
 
 
 def is_same_after_cut(answers: Sequence[Completion], cuts: Sequence[list[int]]) -> bool:
-    """Returns whether a row's answers differ only behind the cut. `cuts`: the result of `cut_answers`."""
+    """Checks whether a row's answers differ only after the cut. `cuts`: the result of `cut_answers`."""
     if len(answers) < 2 or len(cuts) < len(answers):
         return False
     return all(ids == cuts[0] for ids in cuts) and len({answer.text for answer in answers}) > 1
 
 
 def describe_cuts(cut: int, answers: str, limit: int, *, same: int, left: int) -> str:
-    """Returns a note about `cut` answers that are cut; '' if none is. `answers`: all answers, in words. `same`, `left`:
-    the numbers of rows that were left out, because all answers are the same after the cut, and of the other rows.
-    Raises `UserError` if rows were left out and no row is left."""
+    """Returns a note about the answers that are cut; '' if none is. `cut`: the number of these answers. `answers`: all
+    answers, in words. `same`: the number of rows that were left out, because all their answers are the same after the
+    cut. `left`: the number of the other rows. Raises `UserError` if rows were left out and no other row remains."""
     if not cut:
         return ""
     note = f"{cut} of {answers} are cut after {limit} tokens"

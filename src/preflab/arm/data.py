@@ -58,8 +58,8 @@ def rankings_of(
 
 
 def rated_of(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> Callable[[], Sequence[Rated]] | None:
-    """Returns a function that reads the training answers that have a label each; returns None if the testbed has no
-    such answers."""
+    """Returns a function that reads the labelled training answers when it is called; returns None if the testbed has no
+    labelled answers."""
     if arm.preferences is None:
         return partial(testbed.rated, "train") if testbed.rated("train") else None
     records = partial(_read_fitted, stage_path(arm.preferences, stages), fit)

@@ -1,4 +1,5 @@
-"""Handles rows that do not fit the model: its chat template does not take them, or they are longer than its context.
+"""Handles rows that do not fit the model: the chat template does not take the row, or the row is longer than the
+context.
 
 The run counts such rows before any training. Depending on `too_long`, it then stops, drops these rows or cuts them. It
 never cuts a row that the chat template does not take.
@@ -48,9 +49,9 @@ class Fitting:
         return kept, " ".join(filter(None, (refused, too_long)))
 
     def cut(self, rows: Sequence[Row], where: str, *, training: bool) -> tuple[list[Row], str]:
-        """Counts the answers that the method cuts after `limit` tokens. Of the rows of training, leaves out those whose
-        answers are all the same after the cut. Returns the other rows, and a note if an answer is cut. Raises
-        `UserError` if no row is left."""
+        """Counts the answers that the method cuts after `limit` tokens. If `training` is True, leaves out the rows
+        whose answers are all the same after the cut. Returns the remaining rows, and a note if an answer is cut. Raises
+        `UserError` if no row remains."""
         kept: list[Row] = []
         answers = cut = 0
         for row in rows:
@@ -168,9 +169,9 @@ class Fitting:
 
 class FittedTestbed(Testbed):
     """A testbed whose rows fit the model. `rooms`: the number of tokens that an answer to a prompt needs, for each
-    split whose prompts the policy answers. `held_out_pairs`: the largest number of pairs of the validation split, and
-    of the test split (0: all pairs). `notes`: one note for each group of rows that did not all fit, among the
-    rows that were read so far."""
+    split whose prompts the policy answers. `held_out_pairs`: the largest number of pairs to read from each of the
+    validation and the test split (0: all pairs). `notes`: the notes of the original testbed, and a note for each group
+    of rows read so far in which some rows did not fit."""
 
     def __init__(
         self,

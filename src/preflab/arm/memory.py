@@ -26,9 +26,11 @@ PROMPT_TOKENS = 128
 LEARNER = 3
 """The number of values that training keeps for each trainable weight: the gradient and both moments of Adam."""
 PROCESS = 0.6 * GIB
-"""The memory of a process on a CPU without any model: Python, torch, transformers and the data. A GPU does not hold it."""
+"""The main memory of a process without any model: Python, torch, transformers and the data. It does not count for a
+GPU."""
 SMALL = 20
-"""If a device has this many times the memory of a model's weights in fp32, any run with the model fits."""
+"""If the memory of a device is more than this many times the size of a model's fp32 weights, any run with the model
+fits."""
 OVERESTIMATE = 1.2
 """A run is refused only if the estimate is larger than the device's memory by this factor. In 19 measured runs, the
 estimate was at most 1.15 times the peak."""
@@ -42,7 +44,7 @@ class Memory:
     """The peak memory of a run in bytes, by its parts. `models`: the weights of all models. `learning`: gradients, the
     optimizer's moments and the reference. `activations`: what the backward pass of one micro-batch needs. `sampling`: the
     cache of the sampler and the logits of a step. `process`: the process itself. `is_whole`: False if a part is not known,
-    such as the size of a reward model on the hub; the peak is higher then."""
+    such as the size of a reward model on the hub; the real peak is then higher."""
 
     models: float
     learning: float
@@ -53,8 +55,8 @@ class Memory:
 
     @property
     def peak(self) -> float:
-        """The sum of the parts. Activations and the sampler's logits are not in memory at the same time, but a CPU keeps
-        the sampler's cache, and neither gives freed memory back at once."""
+        """The sum of the parts. Activations and the sampler's logits are not in use at the same time, but all parts
+        count: a CPU keeps the sampler's cache, and freed memory is not given back at once."""
         return self.models + self.learning + self.activations + self.sampling + self.process
 
     @property
@@ -65,7 +67,7 @@ class Memory:
 
 class MemoryEstimator:
     """Estimates the peak memory of the runs of a study. A model that several runs share is measured once. `stage_models`:
-    the model of each stage of the study."""
+    maps each stage of the study to its model."""
 
     def __init__(self, stage_models: Mapping[str, ModelSpec]) -> None:
         self.stage_models = stage_models
@@ -105,8 +107,8 @@ class MemoryEstimator:
             return None
 
     def refuse_too_large(self, arm: Arm) -> None:
-        """Raises `UserError` if a run needs more memory than its device has. The message says what would fit. A model
-        that is small beside the device is not measured."""
+        """Raises `UserError` if a run needs more memory than its device has. The message says what would fit. If the
+        model is small compared with the device, nothing is estimated."""
         device = pick_device(arm.device)
         there = available_memory(device)
         memory = None if is_small(starting_model(arm), there) else self.try_estimate(arm)
@@ -140,8 +142,8 @@ class MemoryEstimator:
 
 
 def starting_model(arm: Arm) -> ModelSpec:
-    """Returns the model that a run trains, as far as its size is concerned: a directory of the user's, or the base
-    model, from which the stages of a study start."""
+    """Returns a model of the same size as the model that a run trains or measures. If the run starts from the output of
+    a stage, this is the base model, because the stages of a study start from it."""
     path = arm.init or arm.policy
     if path is None or path.startswith(STAGE):
         return arm.model
@@ -150,8 +152,9 @@ def starting_model(arm: Arm) -> ModelSpec:
 
 
 def is_small(model: ModelSpec, there: float) -> bool:
-    """Returns True if a model needs less than a twentieth of the memory in fp32. Training with AdamW needs 5 copies of the
-    weights; further models and activations need the rest. A model that is not on the disk is not called small."""
+    """Returns True if the fp32 weights of a model need less than 1/`SMALL` of the memory `there`. Training with AdamW
+    needs 5 copies of the weights, so enough memory is left for further models and activations. Returns False for a
+    model that is not on the disk."""
     if model.name == "tiny":
         return True
     directory = fetch() if model.name == "smollm2" else user_path(model.name)
@@ -159,7 +162,7 @@ def is_small(model: ModelSpec, there: float) -> bool:
 
 
 def models_beside(arm: Arm) -> Iterator[str]:
-    """Yields the path of each saved model that a run holds beside its policy."""
+    """Yields the path of each saved model that a run holds in memory in addition to its policy."""
     for part in (arm.reward, arm.cost, *arm.evaluators.values()):
         yield from saved_models(part)
 
@@ -220,4 +223,4 @@ CHANGES: Mapping[str, Callable[[Arm], Arm | None]] = {
     "LoRA": _with_adapters,
     f"LoRA, checkpoint_activations and token_budget {SMALLEST_BUDGET}": _with_both,
 }
-"""What a user can change so that a run fits, by its description."""
+"""Maps the description of each change that makes a run smaller to the function that makes this change."""

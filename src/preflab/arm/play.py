@@ -109,8 +109,9 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
 
 
 def beside_chosen(answers: Answered, testbed: Testbed) -> tuple[Answered, Answered]:
-    """Returns an arm's answers to the prompts for which the test split has a preferred answer, and these answers, each as
-    often as the arm answered. If a prompt has several pairs, the first one counts. Raises `UserError` if there is none."""
+    """Returns two sets of answers: the arm's answers to the prompts that have a chosen answer in the test split, and
+    the chosen answers. Each chosen answer is repeated as often as the arm answered the prompt. If a prompt has several
+    pairs, the first pair counts. Raises `UserError` if no prompt that the arm answered has a chosen answer."""
     chosen: dict[str, Completion] = {}
     for pair in testbed.preferences("test"):
         chosen.setdefault(pair.prompt.id, pair.chosen)

@@ -43,7 +43,7 @@ def run_arm(run_file: Path, directory: Path) -> int:
 def die_with_parent() -> None:
     """Asks the kernel to kill this process when the study that started it dies. Does nothing if no study started this
     process."""
-    parent = os.environ.pop(PARENT, None)  # removed, since processes that this one starts are not arms
+    parent = os.environ.pop(PARENT, None)  # removed, because the processes that this process starts are not arms
     if parent is None or not sys.platform.startswith("linux"):
         return
     set_death_signal = 1  # PR_SET_PDEATHSIG

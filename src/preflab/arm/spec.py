@@ -146,8 +146,8 @@ def is_trained_elsewhere(job: Job) -> bool:
 
 
 def made_elsewhere(job: Job) -> list[str]:
-    """Returns the paths of all inputs of a job: its starting policy, data, policy to measure, and saved reward models
-    and cost models."""
+    """Returns the paths of everything that a job uses but does not make itself: its starting policy, its data, the
+    policy to measure, and saved reward models and cost models."""
     models = (path for part in (job.reward, job.cost, job.method) for path in saved_models(part))
     paths = (job.init, job.preferences, job.policy, *models)
     return [path for path in paths if path is not None]

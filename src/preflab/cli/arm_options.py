@@ -79,8 +79,8 @@ def evaluation_arm(options: argparse.Namespace) -> Arm:
 
 
 def _name_product(name: str) -> str:
-    """Returns the path of the model that a run trained if `name` is the directory of a run; otherwise returns `name`.
-    Raises `UserError` if the run has no model."""
+    """If `name` is the directory of a run, returns the path of the model that the run trained; otherwise returns
+    `name`. Raises `UserError` if the run has no model."""
     directory = user_path(name)
     is_run = directory.is_dir() and read_manifest(directory) is not None
     return str(find_saved_model(directory)) if is_run else name
@@ -104,7 +104,8 @@ def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measuring_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the values of the options of the measurement, None for an option that is not given."""
+    """Returns the values of the options that concern the measurement. The value of an option that is not given is
+    None."""
     given = {"evaluator": options.evaluator, "max_new_tokens": options.max_new_tokens, "samples": options.samples}
     return {**given, "k": options.k, "temperatures": options.temperatures}
 

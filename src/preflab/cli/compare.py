@@ -74,7 +74,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def comparison_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the fields of the study that the options set. Raises `UserError` if there is nothing to measure by."""
+    """Returns the fields of the study that the options set. Raises `UserError` if there is no evaluator."""
     from preflab.cli.arm_options import shared_settings
 
     settings = shared_settings(options)

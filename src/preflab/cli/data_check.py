@@ -39,7 +39,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Checks the sources and returns the exit code: 2 if a source has no record without a fault, otherwise 0."""
+    """Checks the sources and returns the exit code: 2 if a source has no flawless record, otherwise 0."""
     from preflab.cli.data_text import print_checks, print_dropped
     from preflab.data.files import read_source
     from preflab.data.fix import require_json_lines, write_clean
@@ -82,9 +82,9 @@ def _report_useless(checks: list[SourceCheck]) -> int:
 
 
 def _list_places(name: str, split: str) -> list[str]:
-    """Returns the names of the parts of a source to read. A source without splits has the single part `NAME`. A source
-    with splits has a part `NAME#SPLIT` for each split; if the user chose a split, only the part of this split is
-    returned."""
+    """Returns the names of the parts of a source that are to be read. A source without splits has the single part
+    `NAME`. A source with splits has a part `NAME#SPLIT` for each split. If the user chose a split, only the part of
+    this split is returned."""
     from preflab.data.files import choose_split, list_splits, part_split
     from preflab.testbeds import TESTBEDS
 

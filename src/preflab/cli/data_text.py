@@ -105,8 +105,8 @@ def _show_fields(record: Mapping[str, object]) -> list[str]:
 
 
 def _show_row(row: DialogueRow, model: LanguageModel | None) -> list[str]:
-    """Returns lines of text that show a row as a training method gets it. If `model` is given, the texts are decoded
-    from its tokens, so that its special tokens are visible, unless its chat template does not take the row."""
+    """Returns lines of text that show a row as a training method gets it. If `model` is given and its chat template
+    takes the row, the texts are decoded from the model's tokens, so that special tokens are visible."""
     good, bad = (
         ("good answer", "bad answer") if row.rated else ("chosen", "rejected") if row.rejected else ("answer", "")
     )

@@ -1,4 +1,4 @@
-"""Refuses options that a run would ignore, since the user would take the result for that of these options."""
+"""Refuses options that a run would ignore, because the user would believe that they had an effect on the result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from preflab.errors import UserError
 from preflab.methods import METHODS
 
 BESIDE_RUN_FILE = ("--run", "--output", "--fresh", "--push", "--json", "--quiet", "--verbose")
-"""The options of `train` that act beside a run file."""
+"""The options of `train` that have an effect together with a run file."""
 SAMPLING = ("samples", "k", "temperatures")
 MEASURING = ("evaluator", "max_new_tokens", *SAMPLING)
 STARTING = ("model", "init", "lora")
@@ -20,8 +20,8 @@ OF_PAIRS = ("preferences", "rankings", "rated")
 
 
 def refuse_beside_run_file(options: argparse.Namespace, method_options: Sequence[str]) -> None:
-    """Raises `UserError` if options stand beside `--run` that its file sets. `method_options`: the words that `train`
-    itself does not know."""
+    """Raises `UserError` if options are given together with `--run` although the run file sets them. `method_options`:
+    the words that `train` itself does not know."""
     given = [word.partition("=")[0] for word in options.words if word.startswith("--")]
     ignored = [name for name in given if name not in BESIDE_RUN_FILE] or [*method_options]
     if options.method is not None and not method_options:  # else it may be the value of an option of a method
@@ -34,8 +34,8 @@ def refuse_beside_run_file(options: argparse.Namespace, method_options: Sequence
 
 
 def refuse_ignored(given: Mapping[str, Any], arm: Arm) -> None:
-    """Raises `UserError` if an option is given that has no effect on the arm. `given`: the values of the options by
-    name, None for an option that is not given."""
+    """Raises `UserError` if an option is given that has no effect on the arm. `given`: maps the name of each option to
+    its value, or to None if the option is not given."""
     reasons = _unmeasured(arm) | ({} if arm.method is None else _unused(arm.method))
     if arm.init is not None:
         reasons.setdefault("model", "--init names the model to start from")
@@ -45,7 +45,7 @@ def refuse_ignored(given: Mapping[str, Any], arm: Arm) -> None:
 
 
 def _unmeasured(arm: Arm) -> dict[str, str]:
-    """Returns the options of the measurement that have no effect on the arm, each with the reason."""
+    """Returns the measurement options that have no effect on the arm, each with the reason."""
     if arm.measure == "none":
         return dict.fromkeys(MEASURING, "--no-evaluate leaves out the measurement")
     if arm.method is not None and arm.method.product != "policy":
@@ -54,8 +54,9 @@ def _unmeasured(arm: Arm) -> dict[str, str]:
 
 
 def _unused(method: Any) -> dict[str, str]:
-    """Returns the options that name a model, a reward or pairs and have no effect on the method, each with the reason.
-    Whether a method of the user uses a reward or pairs is not known."""
+    """Returns the options that name a model, a reward, a cost or pairs and have no effect on the method, each with the
+    reason. For a user's own method, only the options that name a model are checked, because it is not known whether the
+    method uses the others."""
     kind, reasons = method.kind, dict[str, str]()
     if not method.starts_from_policy:
         reasons |= dict.fromkeys(STARTING, f"{kind} starts from no policy")

@@ -50,7 +50,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _choose_name(options: argparse.Namespace) -> str:
-    """Returns the name of the study: the user's own, or the file's, with `-` for the characters that no name may have."""
+    """Returns the name of the study: the user's `--name`, or else the name of the file, in which `-` replaces the
+    characters that a name may not have."""
     from preflab.fields import check_name
 
     if options.name is None:

@@ -139,7 +139,7 @@ def print_result(result: ContestResult, options: argparse.Namespace) -> None:
 
 
 def refuse_people_options(options: argparse.Namespace) -> None:
-    """Raises `UserError` for an option that only people as the judge have."""
+    """Raises `UserError` for an option that applies only if people are the judge (`--judge human`)."""
     given = {
         "port": options.port,
         "raters": options.raters,
@@ -188,7 +188,8 @@ def judge_from_options(options: argparse.Namespace) -> Any:
 
 
 def parse_request(words: list[str]) -> dict[str, Any]:
-    """Returns the further fields of a request. Raises `UserError` if a word is not FIELD=JSON."""
+    """Parses the words of `--request` and returns the fields that they add to each request. Raises `UserError` if a
+    word is not FIELD=JSON."""
     fields: dict[str, Any] = {}
     for word in words:
         name, sign, value = word.partition("=")
@@ -204,7 +205,8 @@ def parse_request(words: list[str]) -> dict[str, Any]:
 
 
 def _find_model(judge: str) -> str:
-    """Returns the judge's name; a finished run in it is replaced by the model that the run trained."""
+    """Returns the judge's name. If the name contains the directory of a finished run, the directory is replaced by that
+    of the model that the run trained."""
     from preflab.arm.saved import find_saved_model
 
     kind, _, model = judge.partition(":")

@@ -1,4 +1,5 @@
-"""`preflab winrate --judge human`: people compare the answers on a local page, or elsewhere on a page in one file."""
+"""`preflab winrate --judge human`: people compare the answers on a local page, or on another computer with a page that
+is a single file."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ Print = Callable[[ContestResult, argparse.Namespace], None]
 
 
 def run_by_people(options: argparse.Namespace, judge: Any, say: Callable[[str], None], show: Print) -> None:
-    """Runs the command. `show`: prints the result, if there are labels for one."""
+    """Runs the command. `show`: a function that prints the result. It is called only if there are enough labels for a
+    result."""
     check_people_options(options)
     result = ask_people(
         options.contestants,
@@ -40,7 +42,7 @@ def run_by_people(options: argparse.Namespace, judge: Any, say: Callable[[str], 
 
 
 def check_people_options(options: argparse.Namespace) -> None:
-    """Raises `UserError` if the options do not go together."""
+    """Raises `UserError` if the options contradict each other or do not fit people as the judge."""
     if options.output is None:
         raise UserError("--judge human needs --output DIR, the directory that keeps the pairs and the labels.")
     if options.raters is not None and options.raters < 1:
@@ -57,8 +59,8 @@ def check_people_options(options: argparse.Namespace) -> None:
 
 
 def gather_labels(options: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> None:
-    """Writes the page for raters elsewhere, or adds the labels of such a rater, or serves the page until every pair has its
-    labels."""
+    """With `--export`, writes the page for raters on other computers. With `--import`, adds the labels of such a rater.
+    Otherwise serves the page until every pair has enough labels."""
     question = options.question or DEFAULT_QUESTION
     if options.export is not None:
         pairs = kept_pairs(folder)

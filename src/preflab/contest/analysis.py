@@ -24,8 +24,8 @@ from preflab.evaluation.preference.base import PairVerdict, PreferenceQuestion
 
 @dataclass(frozen=True)
 class JudgedPairs:
-    """The judged pairs of answers of two contestants: `questions` and `verdicts`, one row for each seed and one column for
-    each prompt. The prompts are in random order."""
+    """The judged pairs of answers of two contestants. `questions` and `verdicts` have one row for each seed and one
+    column for each prompt. The prompts are in random order."""
 
     first: str
     second: str
@@ -53,8 +53,8 @@ class JudgedPairs:
 
 
 def analyse_pair(judged: JudgedPairs, labels: Mapping[str, float], *, family: int, can_judge: bool) -> ContestPair:
-    """Returns all numbers of a pair of contestants. `family`: the number of pairs. `can_judge`: False if the judge may be no
-    better than a coin; then it decides nothing."""
+    """Returns all numbers of a pair of contestants. `family`: the number of pairs of contestants. `can_judge`: False if
+    the judge may be no better than a coin. The judge's own win rate then decides nothing."""
     outcomes, unreadable = judged.outcomes, judged.unreadable
     rate = win_rate(outcomes, family=family)
     correction = correct_pair(judged, labels, family=family)
@@ -74,7 +74,8 @@ def analyse_pair(judged: JudgedPairs, labels: Mapping[str, float], *, family: in
 
 def people_shares(verdicts: Sequence[Sequence[PairVerdict]]) -> dict[str, Interval]:
     """Returns the shares of wins, ties and losses among people's labels. A pair with several raters counts as one pair:
-    two raters of whom one chose the first answer make half a win and half a loss. No label is unreadable."""
+    if one of two raters chose the first answer and the other chose the second, the pair counts as half a win and half a
+    loss. No label is unreadable."""
     outcomes = {"win": WIN, "tie": TIE, "loss": LOSS}
     tables = {
         name: np.array([[fmean(float(label == value) for label in each.labels) for each in row] for row in verdicts])
@@ -84,8 +85,9 @@ def people_shares(verdicts: Sequence[Sequence[PairVerdict]]) -> dict[str, Interv
 
 
 def decide_pair(rate: Interval, correction: Correction | None, *, can_judge: bool) -> ComparisonVerdict:
-    """Returns which contestant is preferred. A corrected win rate decides, because it holds however wrong the judge is. Without
-    it, the judge decides, unless labelled pairs or people's labels do not show that it is better than a coin."""
+    """Returns the verdict on the first contestant. If there is a corrected win rate, it decides, because it is valid
+    however often the judge is wrong. Otherwise the judge's own win rate decides. If a check with labelled pairs or
+    people's labels fails to show that the judge is better than a coin, its win rate decides nothing."""
     if correction is not None and correction.corrected is not None:
         return decide(correction.corrected.rate)
     trusted = can_judge and (correction is None or correction.agreement.beats_coin)
@@ -93,15 +95,16 @@ def decide_pair(rate: Interval, correction: Correction | None, *, can_judge: boo
 
 
 def decide(rate: Interval) -> ComparisonVerdict:
-    """Returns on which side of one half a win rate's interval lies."""
+    """Returns whether a win rate's interval lies wholly above one half ('better'), wholly below it ('worse'), or
+    neither ('not decided')."""
     if rate.low is None or rate.high is None:
         return "not decided"
     return "better" if rate.low > EVEN else "worse" if rate.high < EVEN else "not decided"
 
 
 def find_position_bias(verdicts: Sequence[Sequence[PairVerdict]]) -> Interval | None:
-    """Returns the position bias over the prompts, each the mean over its seeds. Pairs with an unreadable reply, and pairs
-    about which nobody was asked, are left out."""
+    """Returns the position bias over the prompts. The value of a prompt is the mean over its seeds. Leaves out pairs
+    with an unreadable reply, and pairs that the judge was not asked about in both orders."""
     columns: list[Floats] = []
     for column in zip(*verdicts, strict=True):
         read = [verdict.orders for verdict in column if len(verdict.orders) == 2 and not verdict.unreadable]
@@ -112,8 +115,8 @@ def find_position_bias(verdicts: Sequence[Sequence[PairVerdict]]) -> Interval | 
 
 
 def correct_pair(judged: JudgedPairs, labels: Mapping[str, float], *, family: int) -> Correction | None:
-    """Returns what the labels of these pairs say; None if there are none. With too few labels there is no corrected rate,
-    but a reason. The contestants have one seed each."""
+    """Returns what the labels of these pairs say; None if no pair has a label. If there are too few labels, the result
+    has a reason instead of a corrected win rate. The contestants have one seed each."""
     names, verdicts = [question.pair for question in judged.questions[0]], judged.verdicts[0]
     marked = np.array([name in labels for name in names])
     if not marked.any():

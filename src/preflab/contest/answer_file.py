@@ -12,13 +12,14 @@ from preflab.evaluation.preference.template import write_query
 from preflab.types import Completion, Prompt
 
 AnswersById = dict[str, Completion]
-"""A contestant's answers under one seed, by the prompt's id."""
+"""Maps the id of each prompt to a contestant's answer under one seed."""
 
 
 def read_answer_file(path: Path, prompts: Sequence[Prompt]) -> AnswersById:
-    """Returns the answers in a file to these prompts. A line names its prompt by `id`, or by `prompt`: the whole dialogue,
-    or its last turn if no other prompt ends in the same turn. Lines about other prompts are left out. Raises `UserError`
-    for a line without an answer, for a second answer to a prompt, and if the file answers none of the prompts."""
+    """Returns the answers in a file to these prompts. A line names its prompt by `id` or by `prompt`. `prompt` is the
+    whole dialogue, or the last turn of the dialogue if no other prompt ends in the same turn. Lines about other prompts
+    are left out. Raises `UserError` for a line without an answer, for a second answer to a prompt, and if the file
+    answers none of the prompts."""
     by_id = {prompt.id: prompt.id for prompt in prompts}
     by_text = _prompts_by_text(prompts)
     answers: AnswersById = {}

@@ -20,7 +20,8 @@ from preflab.types import Completion, Prompt
 
 
 def answers_at_hand(contestant: Entrant, testbed: Testbed, prompts: Sequence[Prompt]) -> list[AnswersById]:
-    """Returns the answers in a file or in the data, for each seed; [] for a contestant that answers when it is asked."""
+    """Returns the answers of a contestant whose answers are in a file or in the data, for each seed. Returns [] if a
+    model has to generate the answers."""
     if contestant.source == "file":
         return [read_answer_file(user_path(path), prompts) for path in contestant.members]
     if contestant.source == "data":
@@ -29,7 +30,8 @@ def answers_at_hand(contestant: Entrant, testbed: Testbed, prompts: Sequence[Pro
 
 
 def data_answers(testbed: Testbed, which: str) -> AnswersById:
-    """Returns the chosen or the rejected answer of the first pair with each prompt of the test split."""
+    """Returns the chosen or the rejected answer to each prompt of the test split. If a prompt has several pairs, the
+    first pair counts."""
     answers: AnswersById = {}
     for pair in testbed.preferences("test"):
         answers.setdefault(pair.prompt.id, pair.chosen if which == "chosen" else pair.rejected)
@@ -37,8 +39,8 @@ def data_answers(testbed: Testbed, which: str) -> AnswersById:
 
 
 def draw_answers(name: str, prompts: Sequence[Prompt], decoding: Decoding, *, seed: int, device: str) -> AnswersById:
-    """Returns one answer of a model to each prompt. `name`: a directory, a finished run, or a model's name. An answer's
-    seed depends on `seed` and on its place among the prompts."""
+    """Returns one answer of a model to each prompt. `name`: a directory, a finished run, or a model's name. The seed of
+    an answer depends on `seed` and on the place of the prompt among the prompts."""
     path = user_path(name)
     lm = load_directory(find_saved_model(path)) if path.is_dir() else load_model(ModelSpec(name=name), seed=seed)
     lm = lm.with_model(lm.model.to(device))

@@ -21,8 +21,8 @@ _NAMED = re.compile(r"([A-Za-z0-9_+-][A-Za-z0-9._+-]{0,99})=(.+)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Entrant:
-    """One side of the comparisons. name: how results call it. source: where its answers come from. members: the models,
-    files or data, one for each seed of the contestant."""
+    """A contestant. name: its name in results. source: where its answers come from. members: the models, files or parts
+    of the data that give the answers, one for each seed of the contestant."""
 
     name: str
     source: AnswerSource
@@ -30,8 +30,8 @@ class Entrant:
 
 
 def parse_contestants(texts: Sequence[str]) -> list[Entrant]:
-    """Reads at least two contestants. Raises `UserError` for fewer, for two of the same name, and if two contestants with
-    several seeds have different numbers of them."""
+    """Reads at least two contestants. Raises `UserError` for fewer contestants, for two contestants with the same name,
+    and if two contestants with several seeds have different numbers of seeds."""
     contestants = [parse_contestant(text) for text in texts]
     if len(contestants) < 2:
         raise UserError("Give at least two contestants, such as `preflab winrate runs/dpo/final data:chosen`.")
@@ -49,7 +49,7 @@ def parse_contestants(texts: Sequence[str]) -> list[Entrant]:
 
 def parse_contestant(text: str) -> Entrant:
     """Reads `[NAME=]SOURCE[,SOURCE...]`. A source is a model (a directory, a finished run or a hub name), `data:chosen`,
-    `openai:MODEL` or a file of answers. Several sources are several seeds of the contestant."""
+    `openai:MODEL` or a file of answers. Each of several sources is one seed of the contestant."""
     named = None if user_path(text).exists() else _NAMED.fullmatch(text)
     name, rest = (named[1], named[2]) if named else (text, text)
     members = (rest,) if user_path(rest).exists() else tuple(rest.split(","))

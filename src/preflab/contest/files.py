@@ -30,7 +30,8 @@ HUMAN_PAGE_FILE = "winrate-human.md"
 
 
 def check_output(directory: Path) -> None:
-    """Raises `UserError` if the directory cannot take the files: it is a file, a run or a study."""
+    """Raises `UserError` if the files of a contest cannot be written to `directory`, because it is a file, a run or a
+    study."""
     if directory.exists() and not directory.is_dir():
         raise UserError(f"{directory} is a file. Name a directory with --output.")
     if (directory / STUDY_MANIFEST).exists() or (directory.is_dir() and read_manifest(directory) is not None):
@@ -38,8 +39,8 @@ def check_output(directory: Path) -> None:
 
 
 def write_contest(held: HeldContest, directory: Path) -> None:
-    """Writes the result, the page, the verdicts and the pairs. `pairs.jsonl` is in random order, so that people who label
-    its first lines label prompts drawn at random."""
+    """Writes the result, the page, the verdicts and the pairs. `pairs.jsonl` is in random order. So if people label
+    only its first lines, they label pairs of prompts that were drawn at random."""
     check_output(directory)
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / RESULT_FILE, held.result.model_dump(mode="json"))
@@ -49,8 +50,8 @@ def write_contest(held: HeldContest, directory: Path) -> None:
 
 
 def pairs_to_rate(rows: Iterable[Sequence[Sequence[PreferenceQuestion]]]) -> Iterator[RatedPair]:
-    """Yields each pair of answers once: all pairs of the first prompt, then of the second, and so on. `rows`: the questions
-    about each pair of contestants."""
+    """Yields each pair of answers once: first all pairs of answers to the first prompt, then to the second, and so on.
+    `rows`: for each pair of contestants, the questions, with one row for each seed."""
     pairs, seen = list(rows), set[str]()
     for column in range(len(pairs[0][0])):
         for question in (row[column] for questions in pairs for row in questions):
@@ -60,14 +61,16 @@ def pairs_to_rate(rows: Iterable[Sequence[Sequence[PreferenceQuestion]]]) -> Ite
 
 
 def write_heard(result: ContestResult, directory: Path) -> None:
-    """Writes the result and the page of a contest that people judged. The files of a model judge in the same directory stay."""
+    """Writes the result and the page of a contest that people judged. Files that a model judge's contest wrote to the
+    same directory are kept."""
     write_json(directory / HUMAN_RESULT_FILE, result.model_dump(mode="json"))
     (directory / HUMAN_PAGE_FILE).write_text(contest_words(result), encoding="utf-8")
 
 
 def read_judge_outcomes(directory: Path) -> tuple[str, dict[str, float]] | None:
-    """Returns the name of the model judge whose files a directory holds, and its outcomes by pair, without those that could
-    not be read; None if there are no such files. Raises `UserError` if they are damaged."""
+    """Reads the files that a model judge's contest wrote to a directory. Returns the name of the judge, and the outcome
+    of each pair whose verdict could be read; None if there are no such files. Raises `UserError` if the files are
+    damaged."""
     if not (directory / RESULT_FILE).exists() or not (directory / VERDICTS_FILE).exists():
         return None
     result = read_json(directory / RESULT_FILE)
@@ -82,7 +85,7 @@ def read_judge_outcomes(directory: Path) -> tuple[str, dict[str, float]] | None:
 
 
 def verdict_rows(judged: Iterable[JudgedPairs]) -> Iterator[dict[str, Any]]:
-    """Yields each verdict, with the judge's choice and words in both orders."""
+    """Yields each verdict as plain data, with the judge's choices and replies in both orders."""
     for pair in judged:
         for seed, (questions, verdicts) in enumerate(zip(pair.questions, pair.verdicts, strict=True)):
             for question, verdict in zip(questions, verdicts, strict=True):
@@ -99,7 +102,7 @@ def verdict_rows(judged: Iterable[JudgedPairs]) -> Iterator[dict[str, Any]]:
 
 
 def _write_pairs(pairs: Sequence[RatedPair], directory: Path) -> None:
-    """Writes the pairs. Raises `UserError` if people have labelled other pairs in this directory."""
+    """Writes the pairs. Raises `UserError` if the directory keeps other pairs for people to label."""
     if (directory / KEPT_FILE).exists() or read_labels(directory):
         keep_pairs(pairs, directory)
     else:

@@ -1,4 +1,5 @@
-"""Holds a contest: collects the contestants' answers, checks the judge on labelled pairs, asks it, and analyses."""
+"""Holds a contest: collects the contestants' answers, checks the judge on labelled pairs, asks the judge about all
+pairs, and analyses the verdicts."""
 
 from __future__ import annotations
 
@@ -38,15 +39,14 @@ from preflab.types import Prompt
 Announce = Callable[[str], None]
 Ask = Callable[[Sequence[PreferenceQuestion]], list[PairVerdict]]
 BATCH = 8
-"""The number of pairs after which a local judge says how far it is."""
+"""The number of pairs that a local judge judges between two progress messages."""
 
 
 @dataclass(frozen=True)
 class Contest:
-    """The settings of a contest. prompts: how many prompts of the test split are drawn by `seed`. decoding: how a
-    contestant that answers when it is asked draws its answers. labels: people's labels of judged pairs, as a file or as the
-    directory of a contest that people judged.
-    agreement: the files of labelled pairs on which the judge is checked."""
+    """The settings of a contest. prompts: the number of prompts that `seed` draws from the test split. decoding: how
+    models generate their answers. labels: people's labels of judged pairs, as a file or as the directory of a contest
+    that people judged. agreement: the files of labelled pairs on which the judge is checked."""
 
     contestants: Sequence[Entrant]
     testbed: TestbedSpec
@@ -61,8 +61,9 @@ class Contest:
 
 @dataclass(frozen=True)
 class AskedContest:
-    """A contest before the judge has spoken. testbed: its name. rows: for each pair of contestants, the questions: one row
-    for each seed, one column for each prompt. notes: sentences about the prompts."""
+    """A contest before the verdicts. testbed: the name of the testbed. rows: for each pair of contestants, the
+    questions to the judge, with one row for each seed and one column for each prompt. notes: sentences about the
+    prompts."""
 
     testbed: str
     rows: Mapping[tuple[str, str], Sequence[Sequence[PreferenceQuestion]]]
@@ -70,21 +71,22 @@ class AskedContest:
 
     @property
     def every(self) -> list[PreferenceQuestion]:
-        """All questions: those of the first pair of contestants, then those of the second, and so on."""
+        """All questions: first those about the first pair of contestants, then those about the second, and so on."""
         return [question for rows in self.rows.values() for row in rows for question in row]
 
 
 @dataclass(frozen=True)
 class HeldContest:
-    """A contest after the judge has spoken: its result, and the judged pairs with their texts."""
+    """A contest after the verdicts. result: the result. judged: the judged pairs with their texts."""
 
     result: ContestResult
     judged: Sequence[JudgedPairs]
 
 
 def hold_contest(contest: Contest, say: Announce) -> HeldContest:
-    """Holds a contest. `say`: takes one line about what happens next; the judge's agreement with labelled pairs comes before
-    any other verdict. Raises `UserError` if an input is wrong, or if a cap would be exceeded."""
+    """Holds a contest. `say`: a function that takes one line about what happens next. It gets the judge's agreement
+    with labelled pairs before the judge is asked about the contestants. Raises `UserError` if an input is wrong, or if
+    the calls of an endpoint would exceed a cap."""
     labels = {} if contest.labels is None else read_people(contest.labels)
     if labels and seeds_of(contest) > 1:
         raise UserError("--labels corrects contestants with one seed each, but these have several. Compare one seed.")
@@ -145,8 +147,8 @@ def collect(
     use: EndpointUse,
     say: Announce,
 ) -> tuple[list[Prompt], dict[str, list[AnswersById]], list[str]]:
-    """Returns the prompts, every contestant's answers to them for each seed, and notes. The prompts are drawn from those
-    that every file and the data answer."""
+    """Returns the prompts, the answers of every contestant for each seed, and notes. The prompts are drawn from the
+    test prompts to which all contestants with answers in files or in the data have an answer."""
     every = list(testbed.prompts("test"))
     if not every:
         raise UserError(f"The testbed {testbed.name} has no test prompts, which a contest needs. Add a test split.")
@@ -169,7 +171,8 @@ def collect(
 def few_prompts(
     contest: Contest, every: Sequence[Prompt], answered: Sequence[Prompt], prompts: Sequence[Prompt]
 ) -> str:
-    """Returns the note about prompts that a file does not answer, and about fewer prompts than were asked for; or ''."""
+    """Returns a note if some test prompts lack an answer in a file, or if there are fewer prompts than the contest asks
+    for; otherwise ''."""
     note = ""
     if len(answered) < len(every):
         note = f"{len(every) - len(answered)} of {len(every)} test prompts lack an answer in a file and could not be drawn."
@@ -183,8 +186,9 @@ def few_prompts(
 def refuse_too_many_calls(
     contest: Contest, prompts: int, judge: PreferenceJudge, labelled: Sequence[PreferenceQuestion], use: EndpointUse
 ) -> None:
-    """Raises `UserError` before the first call if the models behind an endpoint and the judge would together need more
-    calls than the cap. Answers that are in the cache are not known here, so their calls are counted."""
+    """Raises `UserError` before the first call if the contestants and the judge would together need more calls of the
+    endpoint than the cap. It is not known here which answers are in the cache, so the calls for these are counted
+    too."""
     members = sum(len(each.members) for each in contest.contestants if each.source == "endpoint")
     if not members:
         return
@@ -220,8 +224,8 @@ def ask_contestant(
 def make_questions(
     prompts: Sequence[Prompt], first: Sequence[AnswersById], second: Sequence[AnswersById]
 ) -> list[list[PreferenceQuestion]]:
-    """Returns the questions about two contestants, one row for each seed. A contestant with one seed meets every seed of
-    the other."""
+    """Returns the questions about two contestants, one row for each seed. A contestant with one seed is compared with
+    every seed of the other contestant."""
     seeds = max(len(first), len(second))
     rows: list[list[PreferenceQuestion]] = []
     for place in range(seeds):
@@ -232,13 +236,13 @@ def make_questions(
 
 
 def words_of(estimate: CallEstimate) -> str:
-    """Returns the words about the calls of an endpoint; '' if there are none."""
+    """Describes the estimated calls of an endpoint for a progress message; '' if there are no calls."""
     return f": {estimate.describe()}" if estimate.calls or estimate.cached else ""
 
 
 def make_asker(contest: Contest, judge: PreferenceJudge, total: int, say: Announce) -> Ask:
-    """Returns the function that asks the judge. A local judge takes seconds for a pair, so it is asked in batches, and after
-    each batch a line says how many of the `total` pairs are judged."""
+    """Returns the function that asks the judge. A local judge takes seconds for each pair. It is therefore asked in
+    batches of `BATCH` pairs, and after each batch `say` gets a line with the number of judged pairs out of `total`."""
     if contest.judge.judge.by != "local":
         return judge.compare
     done = 0
@@ -265,8 +269,8 @@ def check_judge(ask: Ask, labelled: Sequence[PreferenceQuestion], labels: Sequen
 
 
 def match_labels(labels: Mapping[str, float], questions: Sequence[PreferenceQuestion]) -> dict[str, float]:
-    """Returns the labels of the judged pairs, by the name of the pair. A label of the same answers in the other order is
-    turned around. Raises `UserError` if no label fits."""
+    """Returns the labels of the judged pairs. Maps the name of each labelled pair to its label. If a label is of the
+    same answers in the other order, the label is reversed. Raises `UserError` if no label belongs to a judged pair."""
     known: dict[str, float] = {}
     for question in questions:
         turned = name_pair(question.prompt.id, question.second.text, question.first.text)
@@ -318,8 +322,8 @@ def score_contestants(
     agreement: Agreement | None,
     pairs: Sequence[ContestPair],
 ) -> ArmScores:
-    """Returns the Bradley-Terry scores of the judge's outcomes. There are none if labelled pairs, or people's labels of a
-    pair of contestants, do not show that the judge is better than a coin."""
+    """Returns the Bradley-Terry scores of the judge's outcomes. Returns no scores, but a reason, if the labelled pairs
+    or people's labels of a pair of contestants do not show that the judge is better than a coin."""
     checks = {"the labelled pairs of --agreement": agreement}
     for pair in pairs:
         if pair.correction is not None:

@@ -1,6 +1,7 @@
 """Keeps the pairs of a contest that people judge: which contestant gave which answer, and under which settings.
 
-The texts are in `pairs.jsonl`, which the page reads too. It does not say whose the answers are.
+The file `human.json` keeps these data. The texts are in `pairs.jsonl`, which the page reads too. `pairs.jsonl` does not
+say which contestant gave which answer.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from preflab.types import Completion, Prompt
 
 
 class KeptPairs(BaseModel):
-    """The questions about two contestants, by the names of their pairs: one row for each seed."""
+    """The questions about the contestants `first` and `second`. pairs: the names of their pairs of answers, one row for
+    each seed."""
 
     model_config = ConfigDict(extra="forbid")
     first: str
@@ -34,7 +36,8 @@ class KeptPairs(BaseModel):
 
 
 class KeptContest(BaseModel):
-    """The content of `human.json`. settings: all that the answers depend on. prompts: the ids of the prompts, in order."""
+    """The content of `human.json`. settings: everything that the answers depend on. prompts: the ids of the prompts, in
+    order."""
 
     model_config = ConfigDict(extra="forbid")
     settings: dict[str, Any]
@@ -45,7 +48,7 @@ class KeptContest(BaseModel):
 
 
 def write_kept(contest: Contest, asked: AskedContest, folder: Path) -> None:
-    """Writes which contestants gave the answers of the pairs in the folder."""
+    """Writes `human.json`, which says which contestants gave the answers in the folder's pairs."""
     rows = next(iter(asked.rows.values()))
     kept = KeptContest(
         settings=answering_settings(contest),
@@ -61,7 +64,8 @@ def write_kept(contest: Contest, asked: AskedContest, folder: Path) -> None:
 
 
 def read_kept(contest: Contest, folder: Path) -> AskedContest:
-    """Returns the contest that a folder keeps. Raises `UserError` if it is another one, or if the file is damaged."""
+    """Returns the questions of the contest that a folder keeps. Raises `UserError` if the folder keeps another contest
+    than `contest`, or if the file is damaged."""
     path = folder / KEPT_FILE
     try:
         kept = KeptContest.model_validate(read_json(path))
@@ -95,8 +99,8 @@ def _questions(each: KeptPairs, kept: KeptContest, folder: Path) -> list[list[Pr
 
 
 def answering_settings(contest: Contest) -> dict[str, Any]:
-    """Returns all that the contestants' answers depend on, as plain data: the settings, and what is in the contestants'
-    files and directories."""
+    """Returns everything that the contestants' answers depend on, as plain data: the settings, and checksums of the
+    contestants' files and directories."""
     settings = dump_settings(contest)
     endpoint = contest.judge.endpoint
     asks = any(each.source == "endpoint" for each in contest.contestants)

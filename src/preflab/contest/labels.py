@@ -13,8 +13,8 @@ from preflab.rating import read_labels
 
 
 def read_people(path: Path) -> dict[str, float]:
-    """Returns people's mean outcome for each labelled pair, by the pair's name. `path`: a file of labels, or a directory in
-    which people judged the pairs on the page."""
+    """Returns people's mean outcome for each labelled pair, by the pair's name. `path`: a file of labels, or the
+    directory of a contest whose pairs people labelled on the page."""
     if not path.is_dir():
         return read_label_file(path)
     labels = mean_labels(path)

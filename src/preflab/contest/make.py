@@ -1,4 +1,4 @@
-"""Makes a contest from what a caller names: texts, or plain settings."""
+"""Makes a contest from names, as on the command line, or from plain settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A contest that people judge: keeps its pairs, so that the same command goes on, and turns the labels into its result."""
+"""Holds a contest that people judge: keeps its pairs, so that a repeated command continues the contest, and turns
+people's labels into the result."""
 
 from __future__ import annotations
 
@@ -25,13 +26,13 @@ FEWEST_PROMPTS = 2
 
 
 class People(PreferenceJudge):
-    """People as the judge. `labels`: their outcomes by pair, one for each rater."""
+    """People as the judge. `labels`: maps the name of each pair to people's outcomes, one for each rater."""
 
     def __init__(self, labels: Mapping[str, tuple[float, ...]]) -> None:
         self.labels = labels
 
     def compare(self, questions: Sequence[PreferenceQuestion]) -> list[PairVerdict]:
-        """Returns the mean label of each question; every pair has one."""
+        """Returns a verdict with the mean label for each question. Every pair must have a label."""
         labels = [self.labels[question.pair] for question in questions]
         return [
             PairVerdict(question.pair, sum(given) / len(given), labels=given)
@@ -40,8 +41,9 @@ class People(PreferenceJudge):
 
 
 def prepare_people(contest: Contest, folder: Path, say: Announce) -> AskedContest:
-    """Returns the contest whose pairs people judge. The first time, the contestants answer, and the folder keeps the pairs;
-    afterwards they come from the folder. Raises `UserError` if the folder holds another contest."""
+    """Returns the contest whose pairs people judge. The first call collects the contestants' answers and keeps the
+    pairs in the folder. Later calls read the pairs from the folder. Raises `UserError` if the folder holds another
+    contest."""
     refuse_model_options(contest)
     if (folder / KEPT_FILE).exists():
         return read_kept(contest, folder)
@@ -56,7 +58,7 @@ def prepare_people(contest: Contest, folder: Path, say: Announce) -> AskedContes
 
 
 def refuse_model_options(contest: Contest) -> None:
-    """Raises `UserError` for a setting that only a model judge has."""
+    """Raises `UserError` for a setting that applies only if a model judges."""
     given = {"--template": contest.judge.template, "--agreement": contest.agreement, "--labels": contest.labels}
     for name, value in given.items():
         if value:
@@ -66,9 +68,9 @@ def refuse_model_options(contest: Contest) -> None:
 def hear_people(
     contest: Contest, asked: AskedContest, folder: Path, say: Announce, with_judge: Path | None = None
 ) -> ContestResult | None:
-    """Returns the result by the labels in a folder. Only prompts count of which every pair has a label. None if
-    fewer than two prompts do; `say` is then told. `with_judge`: the directory of a contest in which a model judged the same
-    pairs; by default the folder itself, if it holds one."""
+    """Returns the result of the labels in a folder. A prompt counts only if all its pairs have a label. If fewer than
+    two prompts count, returns None, and `say` gets the reason. `with_judge`: the directory of a contest in which a
+    model judged the same pairs. If it is None, `folder` itself is used if it holds such a contest."""
     labels = labels_by_pair(folder)
     columns = labelled_columns(asked, labels)
     every = len(next(iter(asked.rows.values()))[0])
@@ -94,7 +96,7 @@ def hear_people(
 
 
 def labelled_columns(asked: AskedContest, labels: Mapping[str, tuple[float, ...]]) -> list[int]:
-    """Returns the places of the prompts of which every pair has a label."""
+    """Returns the column indices of the prompts whose pairs all have a label."""
     rows = [row for table in asked.rows.values() for row in table]
     return [place for place in range(len(rows[0])) if all(row[place].pair in labels for row in rows)]
 
@@ -109,8 +111,9 @@ def _unlabelled_note(missing: int, every: int) -> list[str]:
 
 
 def find_other_judge(asked: AskedContest, folder: Path, with_judge: Path | None) -> tuple[str, dict[str, float]]:
-    """Returns the name of the model judge of the same pairs, and its outcomes; '' and none if there is no such judge. An
-    outcome for the same answers in the other order is turned around. Raises `UserError` if `with_judge` holds none."""
+    """Returns the name and the outcomes of the model that judged the same pairs; '' and {} if there is no such model.
+    If the model judged the same answers in the other order, the outcome is reversed. Raises `UserError` if `with_judge`
+    is given but holds no outcome of these pairs."""
     found = read_judge_outcomes(with_judge or folder)
     name, verdicts = found or ("", {})
     outcomes: dict[str, float] = {}

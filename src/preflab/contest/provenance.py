@@ -1,4 +1,4 @@
-"""Checks that a reward model that judges was not trained on the same data as a contestant."""
+"""Checks that a reward model that is the judge was not trained on the same data as a contestant."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from preflab.testbeds.provenance import refuse_overlap
 
 
 def check_training_data(judge: JudgeSettings, contestants: Sequence[Entrant]) -> Iterator[str]:
-    """Yields a note if it is not known what a reward model was trained on. Raises `UserError` if it was trained on data
-    that a contestant was trained on: it would then judge what it has taught, or seen."""
+    """Yields a note for each reward model of the judge whose training data are not known. Raises `UserError` if a
+    reward model was trained on data that a contestant was trained on. It would then judge answers that it has taught or
+    seen."""
     for model in judge.saved_models():
         record = user_path(model) / TRAINED_ON
         if not record.exists():
@@ -28,7 +29,7 @@ def check_training_data(judge: JudgeSettings, contestants: Sequence[Entrant]) ->
 
 
 def trained_models(contestants: Sequence[Entrant]) -> Iterator[Path]:
-    """Yields the directories of the contestants' models that say what they were trained on."""
+    """Yields the directory of each contestant's model that has a record of its training data."""
     for contestant in contestants:
         for member in contestant.members:
             if contestant.source == "model" and user_path(member).is_dir():

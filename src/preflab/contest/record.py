@@ -20,7 +20,7 @@ class Correction(Record):
     agreement: Agreement
     """How well the judge agrees with these labels."""
     corrected: Corrected | None = None
-    """The win rate that prediction-powered inference gives; None for the `reason`."""
+    """The win rate that prediction-powered inference gives; None if there is none, for the reason in `reason`."""
     by_error_rates: ByErrorRates | None = None
     """The win rate by the judge's error rates on the labelled pairs, with a tie as half a win: a sensitivity analysis."""
     reason: str = ""
@@ -42,33 +42,33 @@ class ContestPair(Record):
     if_unreadable: tuple[float, float]
     """The win rate if every unreadable verdict were a loss, and if every one were a win."""
     equal_answers: int
-    """The number of pairs of equal answers. A model judge is not asked about them: they are ties."""
+    """The number of pairs with two equal answers. A model judge is not asked about these pairs; they count as ties."""
     position_bias: Interval | None
-    """The share of choices for the answer that was shown first; one half without a bias. None if the judge sees no
-    order."""
+    """The share of choices for the answer that was shown first; one half without a bias. None if the judge was not
+    asked in both orders."""
     length: LengthControl
     """The length-controlled win rate."""
     correction: Correction | None = None
-    """What people's labels say; None without labels of this pair."""
+    """What people's labels say about the win rate; None if people labelled no pairs of these contestants."""
     verdict: ComparisonVerdict
-    """Whether the first contestant is preferred: 'better' or 'worse' if the interval of `rate` is above or below one half.
-    With a corrected win rate, its interval decides. If the judge is not shown to be better than a coin, and there is no
-    corrected win rate: 'not decided'."""
+    """Whether the first contestant is preferred: 'better' or 'worse' if the interval of the win rate is above or below
+    one half. The corrected win rate decides; if there is none, `rate` decides. 'not decided' if the interval contains
+    one half, or if there is no corrected win rate and a check does not show that the judge is better than a coin."""
 
 
 class ContestResult(Record):
-    """A contest: win rates of all pairs of contestants by one judge."""
+    """The result of a contest: the win rates of all pairs of contestants by one judge."""
 
     schema_version: Literal[1] = 1
     """The version of this schema."""
     judge: str
-    """The judge."""
+    """The name of the judge."""
     template: str
-    """The template of the judge's question; '' if it reads none."""
+    """The name of the template of the judge's question; '' if the judge uses no template."""
     contestants: dict[str, tuple[str, ...]]
     """The sources of each contestant, one for each seed."""
     testbed: str
-    """The testbed of the prompts."""
+    """The name of the testbed from which the prompts come."""
     prompts: int
     """The number of prompts."""
     seeds: int
@@ -80,8 +80,8 @@ class ContestResult(Record):
     scores: ArmScores | None = None
     """The Bradley-Terry scores of all contestants; None for two contestants."""
     people: RatingSummary | None = None
-    """What people said if they were the judge: their labels over all pairs, their agreement with each other, and with a
-    model judge of the same pairs. None if a model judged."""
+    """A summary of people's labels if people were the judge: the labels of all pairs, and the raters' agreement with
+    each other and with a model that judged the same pairs. None if a model was the judge."""
     settings: dict[str, Any]
     """All settings of the contest: of the testbed, the judge and the decoding, and the seed."""
     notes: tuple[str, ...] = ()

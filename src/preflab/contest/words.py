@@ -143,7 +143,7 @@ def _correction_words(correction: Correction) -> Iterator[str]:
 
 
 def _reason_words(interval: Interval) -> str:
-    """Returns what limits an interval, to follow a sentence; '' if nothing is said."""
+    """Returns the interval's reason as the end of a sentence; '' if the interval has no reason."""
     return f"; {interval.reason}" if interval.reason else ""
 
 

@@ -7,11 +7,11 @@ From a file to rows:
 - `reading` turns the records of a file into rows: `gather` joins records that belong together, and `shapes` is the table
   that says which fields make which shape, and which function reads it.
 - `answers`, `pairs`, `choices`, `rankings`, `oasst`, `kaggle` and `own` hold these functions. `labels` and `numbers` read
-  what beside an answer says how good it is.
-- `prompts` reads a prompt from the field that holds it, and `turns` an answer with the turns to which it replies.
+  the labels, scores and margins that say how good an answer is.
+- `prompts` reads a prompt from the field that holds it. `turns` reads an answer with the turns to which it replies.
 - `exchanges`, `messages`, `hh_strings`, `written` and `shared_beginning` read texts and dialogues in every form.
 - `problems` and `tested_functions` read the user's own tests.
 
-With rows: `check` counts them before training, `source_check` describes a source, `faults` and `length_bias` find what is
-wrong with them, and `fix` writes the rest to a new file.
+What is done with rows: `check` counts the rows before training, `source_check` describes a source, `faults` and
+`length_bias` find faults of rows, and `fix` writes the records without faults to a new file.
 """

@@ -47,7 +47,8 @@ def read_single(answer: str, record: DataRecord, where: str, labels: FileLabels)
 
 
 def read_reply(field: str, answer: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads a dialogue that ends in a question, and the answer to it in another field, with its label if it has one."""
+    """Reads a dialogue that ends in a question. The answer to this question, and its label if it has one, are in other
+    fields."""
     turns, completion = read_answer(record[answer], read_whole(record, field, where), f"{where}: `{answer}`")
     return [_rate(record, answer, turns, completion, where, labels)]
 
@@ -64,8 +65,8 @@ def read_messages(field: str, record: DataRecord, where: str, labels: FileLabels
 def _rate(
     record: DataRecord, field: str, turns: Turns, answer: Completion, where: str, labels: FileLabels
 ) -> DialogueRow:
-    """Returns a row with one answer, which the record holds in `field`. An answer with a bad label becomes `rejected`, so that
-    no method imitates it. The label may stand inside of the answer's message."""
+    """Returns a row with one answer, which the record holds in `field`. An answer with a bad label becomes `rejected`,
+    so that no method imitates it. The label may be a field of the record, or a field of the answer's message."""
     prompt, good = make_prompt(record, turns, where), labels.rate(record, where)
     inside = rate_message(record[field], f"{where}: `{field}`")
     if None not in (good, inside) and good != inside:

@@ -1,4 +1,4 @@
-"""Reads two answers, and what says which of them is better: a choice, a strength, or two scores.
+"""Reads two answers, and the choice, the strength or the two scores that say which answer is better.
 
 The arguments of the functions are those that `answers` describes.
 """
@@ -50,8 +50,8 @@ def read_safe_choice(
 def read_numbered_choice(
     first: str, second: str, says: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Reads two answers, and the number of the better answer, 1 or 2. Under 0 the answers are equal, if the file counts
-    from 1."""
+    """Reads two answers, and the number of the better answer, 1 or 2. The number 0 means that the answers are equal.
+    `labels` checks later that the file does not count its answers from 0."""
     labels.add_choice(_spell_choice(record[says]), f"{where}: `{says}`")
     return read_choice(first, second, says, choices, record, where, labels)
 

@@ -1,4 +1,5 @@
-"""Keeps what the records without a fault claim, until it is known which claims later records contradict."""
+"""Keeps the claims (see `faults.make_claim`) of the records that had no fault when they were read. Only after the last
+record is it known which of these claims a later record contradicts."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from preflab.data.row import DialogueRow
 
 
 class Claims:
-    """The records that had a row without a fault when they were read. `records`: how many there are."""
+    """Counts records by their claims. Only records that had a row without a fault when they were read are kept.
+    `records`: the number of these records."""
 
     def __init__(self) -> None:
         self.records = 0
@@ -18,7 +20,8 @@ class Claims:
         self._several: list[set[int]] = []
 
     def add(self, flawless: Sequence[DialogueRow]) -> None:
-        """Adds a record by its rows without a fault. A record without such a row is not kept."""
+        """Adds a record. `flawless`: the rows of the record that have no fault. If there are none, the record is not
+        kept."""
         self.records += bool(flawless)
         claims = {make_claim(row) for row in flawless}
         stated = {claim for claim in claims if claim is not None}
@@ -30,6 +33,7 @@ class Claims:
             self._several.append(stated)
 
     def count_lost(self, contradicted: Collection[int]) -> int:
-        """Returns how many of the records have no row left that nothing contradicts."""
+        """Returns the number of kept records whose rows are all contradicted. `contradicted`: the contradicted
+        claims."""
         single = sum(self._single[claim] for claim in contradicted)
         return single + sum(all(claim in contradicted for claim in claims) for claims in self._several)

@@ -38,9 +38,9 @@ _STRUCTURES = ("messages", "message_id")
 
 
 def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadLine]:
-    """Reads the rows of a table whose first line names the columns. An empty cell counts as an absent field. A column without
-    a name (the index that pandas writes, or what follows a last comma) gets the name that pandas gives it. `delimiter`:
-    what parts the cells, unless the first line shows another delimiter."""
+    """Reads the rows of a table whose first line names the columns. An empty cell counts as an absent field. A column
+    without a name (the index that pandas writes, or the column after a trailing comma) gets the name that pandas gives
+    it. `delimiter`: the character between two cells, unless the first line shows another delimiter."""
     csv.field_size_limit(_LONGEST_CELL)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     empty = True
@@ -86,15 +86,15 @@ def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadL
 
 
 def _find_delimiter(first: str, usual: str) -> str:
-    """Returns what parts the cells of the first line: the usual delimiter, or the only other one that the line has if it has
-    no usual one."""
+    """Returns the delimiter of a file. If the first line lacks the usual delimiter and contains exactly one other
+    delimiter, returns this other one; otherwise returns the usual one."""
     others = [other for other in _DELIMITERS if other in first]
     return others[0] if usual not in first and len(others) == 1 else usual
 
 
 def _explain_damage(error: csv.Error, path: Path, begin: int, end: int) -> str:
-    """Returns the message about a record that breaks the rules of CSV. `begin`, `end`: the first and the last of its lines
-    that were read."""
+    """Returns the message about a record that breaks the rules of CSV. `begin`, `end`: the numbers of the first and the
+    last line of this record that were read."""
     where, reason = f"{path}:{begin}", str(error)
     if reason == "unexpected end of data":
         fault = 'a quotation mark (") opens a cell in the record that begins here, and nothing closes it'

@@ -15,8 +15,8 @@ from preflab.types import Role, Turn
 
 
 def read_dialogue(value: Any, where: str) -> Turns:
-    """Reads a dialogue: messages, text that marks who speaks, or questions with answers. Raises `UserError` for other
-    text, which would become one turn."""
+    """Reads a dialogue: messages, text that marks who speaks, or questions with answers. Raises `UserError` for any
+    other text, because the whole text would become a single turn."""
     value = _unwrap(value)
     exchanges = _list_exchanges(value)
     if exchanges is not None:
@@ -50,7 +50,7 @@ def _list_exchanges(value: Any) -> list[list[Any]] | None:
 
 
 def _alternate(texts: Sequence[Any], where: str) -> Turns:
-    """Returns texts as turns, the first of which is the user's, the second the assistant's, and so on."""
+    """Returns texts as turns: the first turn is the user's, the second the assistant's, and so on."""
     roles: tuple[Role, Role] = ("user", "assistant")
     return tuple(Turn(roles[place % 2], check_text(text, f"{where}[{place}]")) for place, text in enumerate(texts))
 

@@ -26,9 +26,10 @@ def list_answers(row: DialogueRow) -> list[Completion]:
 
 
 class FaultFinder:
-    """Finds the faults of rows that are given one after another. `contradicted`: the claims (see `make_claim`) on
-    which two rows contradict each other. If the constructor received a claim, both rows with this claim get the fault;
-    otherwise only the later row gets the fault."""
+    """Finds the faults of rows that are given one after another. The attribute `contradicted` contains the claims (see
+    `make_claim`) on which rows have contradicted each other so far. A row that contradicts an earlier row gets a fault.
+    An earlier row gets this fault only if its claim is in the constructor's argument `contradicted`, such as the claims
+    that an earlier pass over the same rows found."""
 
     def __init__(self, contradicted: frozenset[int] = frozenset()) -> None:
         self._known = contradicted
@@ -72,7 +73,7 @@ class FaultFinder:
 
 
 def make_claim(row: DialogueRow) -> int | None:
-    """Returns a key of the prompt and the answers that a row makes a claim about. A pair claims which of its two
+    """Returns a key for the claim of a row, computed from the prompt and the answers. A pair claims which of its two
     answers is better. A row with a rated answer claims whether the answer is good. Rows that contradict each other have
     the same key. Returns None if a row makes no claim."""
     texts = [answer.text for answer in list_answers(row)]

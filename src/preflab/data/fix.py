@@ -43,7 +43,7 @@ def write_clean(
     `contradicted`: the `SourceCheck.contradicted` that `check_source` returned for the same lines. `find_refusal`: see
     `LengthMeasure`; a row that the model does not take counts as faulty. Returns the number of records written, and the
     records left out. If no record is left, there is no file. Raises `UserError` if the file cannot be written, exists
-    already, is not named as JSON lines, or would be read otherwise than the source.
+    already, is not named as JSON lines, or would not be read as the source is.
     """
     require_json_lines(out)
     try:
@@ -84,7 +84,7 @@ def _write_records(
 
 
 def _check_written(out: Path, written: int, reading: FileReading) -> None:
-    """Reads the records that were written as a user's file is read. Raises `UserError` if one of them is refused, because
+    """Reads the written file in the same way as a user's file. Raises `UserError` if a record is now refused, because
     its meaning depended on a record that was left out."""
     try:
         read = sum(1 for record in reading.read_all(read_file(out)) if _take(record))

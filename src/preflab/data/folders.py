@@ -1,8 +1,10 @@
-"""Groups the files of a folder by split. The name of a file decides its split, or else the name of a folder above it.
+"""Groups the files of a folder by split. The split of a file is found from its name, or else from the names of the
+folders above it.
 
-A file belongs to a split whose word stands in its name (`train_0.jsonl`, `test_prefs.parquet`), or else in the name of the
-nearest folder (`train/helpful.jsonl`). A file whose name is only a number of a shard takes the name of its folder, as the
-hub writes them (`default/train_prefs/0000.parquet`). Any other file is a split of its own.
+A name shows a split if it contains a word such as `train`, `validation` or `test`. The file's own name comes first
+(`train_0.jsonl`, `test_prefs.parquet`), then the nearest folder with such a name (`train/helpful.jsonl`, or
+`default/train_prefs/0000.parquet` as the hub writes it). If no name shows a split, a file whose name is only the number
+of a shard belongs to a split with the name of its folder. Every other file is a split by itself.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 _SHARD = re.compile(r"(-\d+-of-\d+)?(-[0-9a-f]{16})?$")
 _NUMBER = re.compile(r"[-_.]\d+$")
 _NAMELESS = re.compile(r"(data[-_.])?\d+|(shard|part|chunk)([-_.]?\d+)?|part-\d+-.*", re.IGNORECASE)
-"""Matches a file's name that says nothing but the number of a shard."""
+"""Matches a file's name that contains only the number of a shard."""
 _SPLIT_WORD = re.compile(
     r"(^|[-_.])(train|training|validation|valid|val|dev|test|testing|eval|evaluation)([-_.]|$)", re.IGNORECASE
 )
@@ -29,12 +31,12 @@ _DEFAULT = "train"
 
 
 def find_suffix(name: str) -> str:
-    """Returns the suffix of a file name in lower case, without that of gzip."""
+    """Returns the suffix of a file name in lower case. A suffix `.gz` is removed first."""
     return PurePath(name.lower().removesuffix(".gz")).suffix
 
 
 def group_files(folder: Path) -> dict[str, list[Path]]:
-    """Groups the files of records in a folder by split. Raises `UserError` if there is none."""
+    """Groups the record files in a folder by split. Raises `UserError` if the folder has no record file."""
     groups: dict[str, list[Path]] = {}
     for file in _list_files(folder):
         groups.setdefault(name_split(file.relative_to(folder)), []).append(file)
@@ -57,7 +59,7 @@ def name_split(file: PurePath) -> str:
 
 
 def names_split(name: str) -> bool:
-    """Checks whether a name has the word of a split in it."""
+    """Checks whether a name contains a word for a split, such as `train` or `test`."""
     return _SPLIT_WORD.search(name) is not None
 
 

@@ -46,13 +46,14 @@ def gather_records(lines: Iterable[ReadLine]) -> Iterator[ReadLine]:
 
 
 def _ask_the_same(one: DataRecord, other: DataRecord) -> bool:
-    """Checks whether two records with scored answers have the same prompt: its text and whatever else makes it."""
+    """Checks whether two records with scored answers agree in every field from which the prompt is made."""
     return all(one.get(name) == other.get(name) for name in _PROMPT_FIELDS)
 
 
 def _join_answers(group: list[tuple[str, dict[str, Any]]]) -> ReadLine:
-    """Joins answers to one prompt into a ranking by their helpfulness, beside the other fields of the first record. Ids that
-    differ name the records, not the prompt, and are left out. A single answer is returned unchanged."""
+    """Joins answers to one prompt into a ranking by their helpfulness. The other fields are those of the first record.
+    If the ids of the records differ, the field `id` is left out, because an id then names a record and not the prompt.
+    A single record is returned unchanged."""
     where, first = group[0]
     if len(group) == 1:
         return where, first

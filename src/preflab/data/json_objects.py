@@ -1,4 +1,5 @@
-"""Finds the records in a JSON object: a record, or an object that holds records by name, by split, by number or by column."""
+"""Finds the records in a JSON object. The object may be a single record, or may hold records in a named list, by split,
+by number or by column."""
 
 from __future__ import annotations
 
@@ -35,8 +36,8 @@ def read_object(text: bytes, path: Path, split: str) -> Iterator[ReadLine]:
 
 
 def list_object_splits(path: Path) -> list[str]:
-    """Lists the splits of a file that is a JSON object with one list of records for each split, the first of them at its
-    beginning. The list is empty for any other file."""
+    """Lists the splits of a file that is a JSON object with a list of records for each split. The first value of the
+    object must be such a list. The result is empty for any other file."""
     try:
         with open_plain(path) as file:
             first = _FIRST_LIST.match(file.peek(4096))
@@ -71,7 +72,8 @@ def _list_rows(value: Mapping[str, Any], split: str) -> list[Any] | None:
 
 
 def _find_splits(value: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Returns the records of each split, if the object holds several lists and every one is named as a split."""
+    """Returns the records of each split if the object holds several lists and every list has the name of a split;
+    otherwise {}."""
     lists = {name: cast(list[Any], item) for name, item in value.items() if isinstance(item, list)}
     fits = len(lists) > 1 and all(
         names_split(name) and (not item or _holds_records(item)) for name, item in lists.items()
@@ -95,8 +97,8 @@ def _list_cells(cells: Any) -> list[Any] | None:
 
 
 def _are_columns(columns: Mapping[str, list[Any] | None]) -> bool:
-    """Checks whether the values of an object are columns of the same length. A list of messages is no column. A single
-    column must hold questions or dialogues."""
+    """Checks whether the values of an object are columns of the same length. A list of messages is not a column. A
+    single column must hold questions or dialogues."""
     cells = [column for column in columns.values() if column is not None]
     if not cells or len(cells) < len(columns) or len({*map(len, cells)}) > 1 or any(map(holds_messages, cells)):
         return False

@@ -42,15 +42,16 @@ LABEL_FIELDS = (
 
 class FileLabels:
     """Reads the labels of one file together, because the meaning of 0 depends on the other labels. In a file with 0 and
-    1, the label 0 means bad; in a file that also has -1, the meaning of 0 is not clear. Keeps the file's choices between
-    two answers for the same reason: beside a 2, the 0 is a tie; without a 2, the file may count its answers from 0."""
+    1, the label 0 means bad; in a file that also has -1, the meaning of 0 is not clear. Also keeps the file's choices
+    between two answers, because the meaning of the choice 0 depends on the other choices. In a file that also has the
+    choice 2, a 0 is a tie. In any other file, the answers may be counted from 0."""
 
     def __init__(self) -> None:
         self._numbers_of_bad: dict[str, str] = {}
         self._first_places: dict[str, str] = {}
 
     def add_choice(self, choice: str, where: str) -> None:
-        """Keeps the place of the first choice `0`, and of the first `2`, between two answers."""
+        """Keeps the places of the first choice `0` and of the first choice `2` between two answers."""
         if choice in ("0", "2"):
             self._first_places.setdefault(choice, where)
 
@@ -97,8 +98,8 @@ class FileLabels:
 
 def rate_message(value: Any, where: str) -> bool | None:
     """Returns whether the labels inside of an answer's message call the answer good; None if there is no such label. Only
-    true and false count, because numbers and words beside a text may mean anything. `value`: the message, or the
-    dialogue whose last message is the answer."""
+    true and false count as labels, because a number or a word in a message may mean anything. `value`: the message, or
+    the dialogue whose last message is the answer."""
     messages = cast(list[Any], value) if isinstance(value, list) else [value]
     message = cast(DataRecord, messages[-1]) if messages and isinstance(messages[-1], dict) else {}
     stated = {
@@ -110,12 +111,13 @@ def rate_message(value: Any, where: str) -> bool | None:
 
 
 class LabelError(UserError):
-    """Raised for a label or a choice whose meaning is not clear. One is enough to refuse the whole file."""
+    """Raised for a label or a choice whose meaning is not clear. A single such label makes preflab refuse the whole
+    file."""
 
 
 def tidy_labels(record: DataRecord, taken: Collection[str]) -> dict[str, Any]:
-    """Returns the record with the names of its label fields in lower case, and without labels that say nothing. Names in
-    `taken` are given to no field."""
+    """Returns the record with the names of its label fields in lower case, and without labels that say nothing. A name
+    is not changed if the name in lower case belongs to another field or is in `taken`."""
     tidy: dict[str, Any] = {}
     for name, value in record.items():
         lower = name.casefold()

@@ -73,7 +73,7 @@ def is_untrained(message: Any) -> bool:
 
 
 def list_unread_keys(value: Any, *, labelled: bool = False) -> set[str]:
-    """Returns the keys of messages, in a list or alone, that hold something and that nothing reads, such as the reasoning
+    """Returns the keys that hold a value in a message or in a list of messages but are not read, such as the reasoning
     before an answer. `labelled`: whether the labels of the last message are read."""
     messages = cast(list[Any], value) if isinstance(value, list) else [value]
     answer = messages[-1] if labelled and messages else None

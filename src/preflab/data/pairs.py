@@ -37,7 +37,7 @@ def read_pair(chosen: str, rejected: str, record: DataRecord, where: str, labels
 
 
 def read_texts_alone(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads a better and a worse text without a prompt. The words with which both begin are the prompt."""
+    """Reads a better and a worse text without a prompt. The words with which both texts begin become the prompt."""
     chosen, rejected = (check_text(record[field], f"{where}: `{field}`") for field in ("chosen", "rejected"))
     asked, better, worse = part_texts(chosen, rejected, record, where)
     turns = surround(record, (Turn("user", asked),), where)

@@ -64,7 +64,8 @@ def read_tests(record: DataRecord, fields: Sequence[str], where: str) -> tuple[T
 
 
 def drop_tests(record: DataRecord) -> DataRecord:
-    """Returns the record without the tests of its own; the same record if it has none."""
+    """Returns a copy of the record without the fields of its own tests. Returns the record itself if it has no
+    tests."""
     if _find_tests(record, (*PUBLIC_FIELDS, *HIDDEN_FIELDS)) is None:
         return record
     return {name: value for name, value in record.items() if name not in PUBLIC_FIELDS and name not in HIDDEN_FIELDS}
@@ -97,9 +98,9 @@ def _read_columns(columns: Mapping[str, Any], where: str) -> list[tuple[Any, Any
 
 def _make_code_tests(sources: Sequence[str], record: DataRecord, where: str) -> tuple[Test, ...]:
     """Makes one test from each piece of code. The field `entry_point` names the tested function. Without `entry_point`,
-    the tests test the functions that they import from the program, or else those that they call but do not define.
-    Raises `UselessRecordError` if a test is broken or tests no function, so that one such problem does not refuse its
-    file."""
+    the tested functions are those that the tests import from the program, or else those that the tests call but do not
+    define. Raises `UselessRecordError` if a test is broken or tests no function. Such a record is skipped, and the rest
+    of the file is still read."""
     parts = [_list_texts(record.get(field), f"{where}: `{field}`") for field in _SETUP_FIELDS]
     setup = "\n".join(text for texts in parts for text in texts)
     try:

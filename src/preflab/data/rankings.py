@@ -1,4 +1,4 @@
-"""Reads several answers with their scores or in their order. The best and the worst of them are a pair."""
+"""Reads several answers that have scores or are in order. The best and the worst answer form a pair."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class FileReading:
     """Reads one file, and counts what it reads. `shapes`: how many records have each shape. `unread`: for each field
     that is not read, how many records have it. `useless`: for each reason, how many records were left out.
     `untried`: how many records have tests of their own that no judge will run. `tested`: whether a judge will run the
-    tests. If it is false, tests are not read, so that a broken test refuses nothing that is used without it."""
+    tests. If `tested` is False, tests are not read, so that a broken test does not make its record unusable."""
 
     def __init__(
         self, fields: FieldNames | None = None, read_problem: ReadProblem | None = None, *, tested: bool = False
@@ -66,7 +66,8 @@ class FileReading:
         self._labelled = Counter[bool]()
 
     def begin_again(self) -> FileReading:
-        """Returns a reading of another file in the same way, whose records have preflab's field names already."""
+        """Returns a new `FileReading` with the same settings, for a file whose records already use preflab's field
+        names."""
         return FileReading(None, self._read_problem, tested=self._tested)
 
     def read_all(self, lines: Iterable[ReadLine]) -> Iterator[ReadRecord]:
@@ -239,8 +240,8 @@ def look_up(record: DataRecord, path: str) -> Any:
 
 
 def check_names(fields: FieldNames) -> FieldNames:
-    """Returns `fields`. Raises `UserError` if one of its keys is a field that no shape reads, and is not to be ignored
-    either."""
+    """Returns `fields`. Raises `UserError` if a key is a field that no shape reads. Such a key is allowed only with the
+    place None, which means that the field is ignored."""
     for name, place in fields.items():
         if name not in READ_FIELDS and place is not None:
             raise UserError(f"no shape reads a field {name!r}.{nearest(name, READ_FIELDS)}")

@@ -28,8 +28,8 @@ def decide_by_rule(rule: SafetyRule, *, better: int, safer: int, safe: tuple[boo
 
 
 def find_order(rule: SafetyRule, filters: Collection[SafetyFilter]) -> SafetyRule:
-    """Returns the rule by which the kept pairs are really ordered. The rule `paper` asks for helpfulness only if both
-    answers are safe, so that without such pairs safety alone orders them."""
+    """Returns the rule by which the kept pairs are really ordered. The rule `paper` uses helpfulness only if both
+    answers are safe. If the filters leave out all such pairs, safety alone orders the other pairs."""
     return "safety" if rule == "paper" and "dual-safe" in filters else rule
 
 

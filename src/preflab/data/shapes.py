@@ -91,7 +91,7 @@ def recognise(record: DataRecord) -> Shape | None:
 
 
 def name_unread(shape: Shape, record: DataRecord) -> list[str]:
-    """Returns the fields of a record that are not read when it is read by the shape, also those inside of its messages
+    """Returns the fields of a record that the shape does not read, including fields inside of its messages
     (`messages.reasoning_content`)."""
     dialogue = find_field(record, (name for name in shape.needs if name in DIALOGUE_FIELDS))
     asked = name_prompt_fields(record, dialogue or find_question(record))
@@ -121,8 +121,8 @@ def _holds_mappings(field: str, key: str) -> Callable[[DataRecord], bool]:
 
 
 def _holds_scored(field: str, key: str) -> Callable[[DataRecord], bool]:
-    """Returns a check of records: whether `field` has several answers that all have a score of the same name. A record with
-    `chosen` or `rejected` does not pass."""
+    """Returns a function that checks whether `field` of a record has several answers with a score of the same name. A
+    record with `chosen` or `rejected` does not pass."""
     holds, lacks = _holds_mappings(field, key), _lacks("chosen", "rejected")
     return lambda record: (
         lacks(record)
@@ -145,7 +145,8 @@ def _asks(field: str) -> Callable[[DataRecord], bool]:
 
 
 def _names_no_answer_elsewhere(record: DataRecord) -> bool:
-    """Checks that no other field may hold the answers, whose models `winner` and `loser` would then name."""
+    """Checks whether the record has no other field that may hold the answers. If it has one, `winner` and `loser` may
+    be names of models instead of answers."""
     return not any(
         name.startswith(("response", "answer", "completion", "output", "model", "conversation_")) for name in record
     )

@@ -1,4 +1,5 @@
-"""Reads pairs of texts without a prompt, in the form that TRL calls implicit: the words with which both begin are it."""
+"""Reads pairs of texts without a prompt, in the form that TRL calls an implicit prompt: the words with which both texts
+begin are the prompt."""
 
 from __future__ import annotations
 
@@ -16,9 +17,9 @@ _SPEAKER = re.compile(
     r"^[ \t#*]*(human|user|assistant|system|prompter|bot|ai|gpt|model)\*{0,2}[ \t]*:|<\|\w+\|>|\[/?INST\]|<start_of_turn>",
     re.IGNORECASE | re.MULTILINE,
 )
-"""Matches what marks the turns of a dialogue."""
+"""Matches a mark at which a turn of a dialogue begins or ends, such as `Human:` or `[INST]`."""
 _TAG = re.compile(r"[\w./:@+-]*", re.ASCII)
-"""Matches one word, which is a mark of the record and not a question."""
+"""Matches a text of a single word, which describes the record and is not a question."""
 _METADATA_NAMES = (
     "source data_source dataset dataset_name subset split category subcategory task task_type topic domain type tag tags "
     "language lang license url date time timestamp created_at updated_at name author annotator worker "
@@ -30,16 +31,17 @@ _METADATA = frozenset(_METADATA_NAMES.split())
 
 
 def holds_texts_alone(record: DataRecord) -> bool:
-    """Checks whether a record has a better and a worse answer that are mere texts, and no question."""
+    """Checks whether a record has no question, and its better and its worse answer are texts, not dialogues."""
     values: list[Any] = [record["chosen"], record["rejected"]]
     plain = all(isinstance(text, str) and not (is_dialogue(text) or begins_like_messages(text)) for text in values)
     return plain and find_question(record) is None
 
 
 def part_texts(better: str, worse: str, record: DataRecord, where: str) -> tuple[str, str, str]:
-    """Returns the words with which both texts begin, and what is left of each text. Raises `UserError` if there are no such
+    """Returns the words with which both texts begin, and the rest of each text. Raises `UserError` if there are no such
     words, if another field may be the question, or if the texts are dialogues in a form that is not read. Raises
-    `UselessRecordError` if one text is the whole beginning of the other, because nothing then says where its answer begins."""
+    `UselessRecordError` if one text consists only of the shared words, because nothing then says where its answer
+    begins."""
     other = _find_possible_question(record)
     if other is not None:
         raise UserError(
@@ -63,8 +65,8 @@ def part_texts(better: str, worse: str, record: DataRecord, where: str) -> tuple
 
 
 def _find_possible_question(record: DataRecord) -> str | None:
-    """Returns the first field beside the two texts that is not read and holds messages, or a text of several words that
-    does not describe the record; None if there is no such field."""
+    """Returns the first field that may be the question: a field that is not read, does not describe the record, and
+    holds messages or a text of several words. Returns None if there is no such field."""
     known = COMMON_FIELDS | _METADATA | {"chosen", "rejected"}
     return next((name for name, value in record.items() if name not in known and _may_ask(value)), None)
 

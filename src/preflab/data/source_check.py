@@ -24,8 +24,8 @@ _PLACES_SHOWN = 3
 
 class LengthMeasure(NamedTuple):
     """The functions that measure prompts and answers in `unit`. `limit`: the greatest length that a prompt and its
-    answer may have together; None if there is no limit. `find_refusal`: returns the name of the fault for which the
-    model does not take a row; '' if it takes it."""
+    answer may have together; None if there is no limit. `find_refusal`: a function that returns the name of the fault
+    because of which the model does not take a row, or '' if the model takes the row."""
 
     unit: str
     prompt: Callable[[Prompt], int]
@@ -102,8 +102,8 @@ class SourceCheck(BaseModel):
     safety: dict[str, int] = {}
     notes: list[str]
     first: Any = Field(default=None, exclude=True)
-    """The first record that can be read and whose first row the model takes, with its rows, as a `ReadRecord`. If the
-    model takes none, the first record that can be read."""
+    """A record with its rows, as a `ReadRecord`: the first record that can be read and whose first row the model takes.
+    If the model takes no first row, the first record that can be read."""
     prompt_keys: frozenset[int] = Field(default=frozenset(), exclude=True, repr=False)
     contradicted: frozenset[int] = Field(default=frozenset(), exclude=True, repr=False)
 

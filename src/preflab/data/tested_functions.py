@@ -1,7 +1,7 @@
-"""Finds the functions of a program that tests, which are Python code, call.
+"""Finds the functions of a program that are called by tests in Python code.
 
-Tests may import these functions from the module `solution`. Otherwise they are the names that the tests use but do not
-define.
+Tests may import these functions from the module `solution`. Otherwise the functions are the names that the tests use
+but do not define.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ IMPORTS_WHOLE = "its tests import the program as a module"
 
 
 class ProgramImports(ast.NodeTransformer):
-    """Removes the imports from the program. `functions`: maps the imported names, as the tests call them, to the program's
-    names. `whole`: whether a test imports the module itself."""
+    """Removes from tests the statements that import names from the program. `functions`: maps each name in the tests to
+    the name in the program. `whole`: whether a test imports the module itself."""
 
     def __init__(self) -> None:
         self.functions: dict[str, str] = {}
@@ -74,6 +74,6 @@ def _walk_tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
 
 
 def _list_given(call: ast.Call) -> list[str]:
-    """Returns the names that a call gives to its function as arguments."""
+    """Returns the names that are arguments of a call."""
     values = [*call.args, *(keyword.value for keyword in call.keywords)]
     return [value.id for value in values if isinstance(value, ast.Name)]

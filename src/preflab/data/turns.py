@@ -15,8 +15,8 @@ from preflab.types import Completion, Role, Turn
 
 
 def read_turns(value: Any, role: Role, where: str) -> Turns:
-    """Reads text as one turn of `role`, or reads a message or a list of messages, which may be written as text. Raises
-    `UserError` for anything else."""
+    """Reads a message or a list of messages, which may be written as text. Reads any other text as one turn of `role`.
+    Raises `UserError` for any other value."""
     if isinstance(value, str):
         value = parse_messages(value, where) or value
     if isinstance(value, str):
@@ -44,8 +44,8 @@ def read_prompt_turns(value: Any, where: str) -> Turns:
 def read_answer(value: Any, prompt: Turns, where: str) -> tuple[Turns, Completion]:
     """Returns the turns before an answer, and the answer. `value` is the answer as text, or a dialogue whose last turn
     is the answer: a list of messages, or a string in HH-RLHF's form. If turns come before the answer, they must agree
-    with `prompt`, and they are returned; otherwise `prompt` is returned. The system
-    turn may be missing from one of the two."""
+    with `prompt`, and they are returned; otherwise `prompt` is returned. The system turn may be missing either from
+    these turns or from `prompt`."""
     turns = _split_answer(value, prompt, where)
     before, last = turns[:-1], turns[-1]
     if last.role != "assistant" or (before and not _agrees(before, prompt)):
@@ -57,8 +57,8 @@ def read_answer(value: Any, prompt: Turns, where: str) -> tuple[Turns, Completio
 
 
 def _split_answer(value: Any, prompt: Turns, where: str) -> Turns:
-    """Returns the turns of an answer. Text that looks like HH-RLHF's is a dialogue if it begins with a blank line, as
-    theirs do, or if it repeats the prompt; otherwise it is an answer that quotes a dialogue."""
+    """Returns the turns of an answer. Text in HH-RLHF's form is a dialogue if it begins with a blank line, as HH-RLHF's
+    dialogues do, or if it repeats the prompt. Otherwise it is an answer that quotes a dialogue."""
     if is_dialogue(value):
         *before, last = parse_dialogue(check_text(value, where), where)
         joined = join_turns(before)

@@ -1,4 +1,4 @@
-"""Reads messages that were written as text, as tables and careless programs do."""
+"""Reads messages that were written as text, for example by a program that saved them in a table."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _SPEAKERS, _TEXTS = ("role", "from"), ("content", "value")
 
 
 def parse_messages(text: str, where: str) -> list[Any] | None:
-    """Returns the messages of a text that is a list of messages, in JSON or as Python writes it; None for other text.
-    Raises `UserError` if the text begins like messages and cannot be read."""
+    """Returns the messages if the text is a list of messages, written as JSON or as a Python literal; None for other
+    text. Raises `UserError` if the text begins like a list of messages but cannot be read."""
     if not begins_like_messages(text):
         return None
     value = parse_literal(text)
@@ -36,8 +36,8 @@ def begins_like_messages(text: str) -> bool:
 
 
 def parse_literal(text: str) -> Any:
-    """Returns the value of a text in JSON or in Python's form; None if it has neither. numpy writes a list of texts
-    without commas, which Python would join into one text; such a list has neither form."""
+    """Returns the value of a text that is JSON or a Python literal; None for any other text. Also returns None for a
+    list of texts without commas, as numpy writes it, because Python would join these texts into one."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

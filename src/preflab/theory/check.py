@@ -75,8 +75,8 @@ def _join(parts: Sequence[Any]) -> Any:
 
 
 def _make_finding(trials: TheoremCertificates, failing: dict[str, Any] | None, options: str) -> Finding:
-    """Makes a finding from the trials. A counter-example refutes the claim; a trial without a certificate leaves it
-    undecided."""
+    """Makes a finding from the trials. `failing`: the first problem that failed, or None. `options`: the command-line
+    options that repeat the trials."""
     return Finding(
         name="check",
         title="Theorem 4.1 on random problems",
@@ -92,9 +92,9 @@ def _make_finding(trials: TheoremCertificates, failing: dict[str, Any] | None, o
 
 
 def _decide(trials: TheoremCertificates) -> TheoryVerdict:
-    """Decides the claim. A trial with too wide an interval around inf L decides nothing.
+    """Decides the claim. A trial whose interval around inf L is too wide leaves the claim undecided.
 
-    Any other trial that fails is a counter-example.
+    Any other trial that fails is a counter-example, and refutes the claim.
     """
     if bool((~trials.holds & trials.solved).any()):
         return "refuted"
@@ -123,7 +123,7 @@ def _state(trials: TheoremCertificates) -> str:
 
 
 def _tabulate_cases(trials: TheoremCertificates) -> FindingTable:
-    """Makes a table with one row for each case, which shows that all cases were drawn."""
+    """Makes a table with one row for each case. The table shows that all cases were drawn."""
     rows: list[tuple[str | int | float, ...]] = []
     for numbers in product(*(range(len(names)) for names in _CASES)):
         case = (trials.cases == torch.tensor(numbers)).all(-1)

@@ -1,4 +1,5 @@
-"""The two figures of Theorem 4.1: the bound for growing reward gaps, and the minimisers that are optima of a reward."""
+"""Draws the two figures of Theorem 4.1: the bound for growing reward gaps, and the DPO minimisers that are the optimum
+of a reward."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def draw_bound(trials: TheoremCertificates) -> FindingFigure:
 
 
 def draw_reach(trials: TheoremCertificates) -> FindingFigure:
-    """Draws KL(minimiser || pi_ref) against pi_ref of the response that mass was moved onto."""
+    """Draws KL(pi || pi_ref) of each minimiser pi against the value of pi_ref at the response that mass was moved
+    onto."""
     figure, axes = axes_for("KL(policy || pi_ref) in that prompt, nats")
     moved = trials.moved
     x, y = trials.reference[moved.inside][:_POINTS], moved.kl[moved.inside][:_POINTS]

@@ -1,4 +1,4 @@
-"""The finding of a theory command as plain data: the claim, the command, tables, figures and the verdict.
+"""Defines the finding of a theory command as plain data: the claim, the command, tables, figures and the verdict.
 
 `preflab theory NAME --output DIR` writes DIR/NAME.json and its figures into the folder DIR. The page `theory.html` is
 made only from these files. A drawing is SVG text; `drawing.svg_text` makes this text from a matplotlib figure.

@@ -46,7 +46,7 @@ class Problems(NamedTuple):
     reference: Tensor  # pi_ref [T,P,K], rows sum to 1
     wins: Tensor  # [T,P,K,K]: how often i was preferred to j
     beta: Tensor  # [T]
-    free: Tensor  # [T,P,K]: the undetermined constant of each group of linked responses, at the group's first response
+    free: Tensor  # [T,P,K]: the free constant of each group of linked responses, stored at the group's first response
     share: Tensor  # [T]: the share of mass that is moved onto an uncovered response
 
 

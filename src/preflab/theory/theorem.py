@@ -50,7 +50,7 @@ class TheoremCertificates(NamedTuple):
 
     reference: Tensor  # [T,P,K]: pi_ref
     covered: Tensor  # Bool [T,P,K]: True if the response is in a pair
-    parted: Tensor  # Bool [T]: True if pairs do not link all compared responses of a prompt
+    parted: Tensor  # Bool [T]: True if in at least one prompt the pairs do not link all compared responses
     infimum: Infimum
     excess: Tensor  # [T, len(REWARD_GAPS)]: L_DPO of the PPO optimum minus the certified lower bound
     slack: Tensor  # [T, len(REWARD_GAPS)]: `excess` - `allowed`; a value above LOSS_ROUNDING contradicts the theorem

@@ -69,7 +69,7 @@ class Interval(Record):
 
     @property
     def has_no_spread(self) -> bool:
-        """True if there is an interval, but without width, since no spread was seen."""
+        """True if the interval has no width, because no spread was seen."""
         return self.low is not None and self.reason != ""
 
     @property

@@ -1,4 +1,5 @@
-"""Records that a study declares before it runs (claims, results of the paper, a sweep), and of tuning trials."""
+"""Defines the records of what a study declares before it runs (claims, results of the paper, a sweep), and of tuning
+trials."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ class Claim(Record):
         return f"{self.id} ({self.part})" if self.part else self.id
 
     def among(self, arms: Iterable[str]) -> Claim:
-        """Returns the claim without its control if an arm of the control is not among these arms."""
+        """Returns the claim unchanged if all arms of its control are among `arms`; otherwise returns it without its
+        control."""
         return self if set(self.control) <= set(arms) else self.model_copy(update={"control": {}})
 
     @model_validator(mode="after")
@@ -65,7 +67,7 @@ class Claim(Record):
 
 
 def check_contrast(weights: Mapping[str, float], name: str) -> None:
-    """Raises `UserError` if weights of arms are not those of a contrast."""
+    """Raises `UserError` if the weights do not form a contrast: at least two weights that are not 0, with sum 0."""
     if sum(weight != 0 for weight in weights.values()) < 2:
         raise UserError(f"`claims`: {name} gives a weight to fewer than two arms. A contrast needs at least two arms.")
     total = sum(weights.values())
@@ -74,7 +76,7 @@ def check_contrast(weights: Mapping[str, float], name: str) -> None:
 
 
 def _direction(weights: Mapping[str, float], sign: int = 1) -> dict[str, float]:
-    """Returns the weights with their largest size 1, and without zeros."""
+    """Returns the weights that are not 0, divided by the largest absolute weight and multiplied by `sign`."""
     largest = max(map(abs, weights.values()))
     return {arm: round(sign * weight / largest, 9) for arm, weight in weights.items() if weight}
 
@@ -101,8 +103,8 @@ class DecidedClaim(Record):
 
 
 def joint_outcome(outcomes: Sequence[ClaimOutcome]) -> str:
-    """Returns the outcome of a claim from its outcomes at all decodings: the outcome that they share, `DEPENDS` if the claim
-    is confirmed at one and refuted at another, or '' if they differ otherwise."""
+    """Returns the joint outcome of a claim at all decodings. If all outcomes are the same, returns this outcome. If the
+    claim is confirmed at one decoding and refuted at another, returns `DEPENDS`. Otherwise returns ''."""
     if len(set(outcomes)) == 1:
         return outcomes[0]
     return DEPENDS if {"confirmed", "refuted"} <= set(outcomes) else ""

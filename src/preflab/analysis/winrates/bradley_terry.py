@@ -2,9 +2,9 @@
 intervals. Does not import torch.
 
 P(arm i beats arm j) = sigmoid(score_i - score_j), and the scores' mean is 0. A tie counts as half a win for each arm.
-The influence of a cell (a seed and a prompt, with the outcomes of all pairs in it) on the scores is N H^+ U, with N
-cells, the information H, its pseudo-inverse H^+ and the cell's gradient U. The interval therefore does not need a model
-of how the outcomes on one prompt depend on each other.
+A cell is one seed and one prompt, with the outcomes of all pairs of arms. The influence of a cell on the scores is
+N H^+ U, where N is the number of cells, H^+ the pseudo-inverse of the information matrix H, and U the gradient of the
+cell. The interval therefore does not need a model of how the outcomes on one prompt depend on each other.
 """
 
 from __future__ import annotations

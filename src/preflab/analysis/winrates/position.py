@@ -8,7 +8,8 @@ from preflab.analysis.record import Interval
 from preflab.analysis.winrates.shares import share_interval
 
 ONE_SIDED = 0.9
-"""If the answer in one place is chosen in this share of the replies or more, the judge is called one-sided."""
+"""If the judge chooses the answer in the same place (first or second) in at least this share of its replies, the judge
+is called one-sided."""
 
 
 def position_bias(chose_first_shown: Floats) -> Interval | None:
@@ -26,7 +27,8 @@ def position_bias(chose_first_shown: Floats) -> Interval | None:
 
 
 def describe_one_side(bias: Interval) -> str:
-    """Returns the sentence about a judge that chooses one place in nearly all replies; '' about any other judge."""
+    """Returns a sentence about a judge that chooses the answer in the same place in nearly all replies; '' for any
+    other judge."""
     if bias.estimate is None or 1 - ONE_SIDED < bias.estimate < ONE_SIDED:
         return ""
     place = "first" if bias.estimate >= ONE_SIDED else "second"

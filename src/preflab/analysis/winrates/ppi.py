@@ -90,8 +90,8 @@ def cross_fit(labels: Floats, judged: Floats, unlabelled: int) -> Floats:
 
 
 def _bound(labels: Floats, estimate: float, variance: float, *, every: int, family: float) -> Interval:
-    """Returns the interval of an estimate with this variance. The effective number of labels is at least their number, and
-    at most what labels of all `every` pairs would give."""
+    """Returns the interval of an estimate with this variance. The effective number of labels is at least the number of
+    labels, and at most the effective number that labels of all `every` pairs would have."""
     count, mean, spread = len(labels), float(labels.mean()), float(labels.var(ddof=1))
     share = min(1.0, max(0.0, estimate))
     known = Interval(estimate=share, se=float(np.sqrt(variance)), df=count - 1, problems=count)

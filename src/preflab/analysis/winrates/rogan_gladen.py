@@ -3,8 +3,8 @@ not import torch.
 
 The judge has a mean outcome q over all pairs. On labelled pairs it has the sensitivity a (mean outcome where people prefer
 the first answer), the specificity b (1 minus its mean outcome where they prefer the second) and the mean outcome c where
-people see a tie. People see a tie in a share t of the labelled pairs. Then q = (1 - t) (p a + (1 - p) (1 - b)) + t c, with the
-win rate p among the pairs with a winner, and the win rate in which a tie is half a win is
+people see a tie. People see a tie in a share t of the labelled pairs. Let p be the win rate among the pairs with a
+winner. Then q = (1 - t) (p a + (1 - p) (1 - b)) + t c. If a tie counts as half a win, the win rate is
 
     rate = (1 - t) p + t / 2 = (q - t c + (1 - t) (b - 1)) / (a + b - 1) + t / 2.
 
@@ -75,12 +75,14 @@ def correct_by_error_rates(labels: Floats, judged: Floats, outcomes: Floats) -> 
 
 
 def _variance_of_mean(values: Floats) -> float:
-    """Returns the variance of the mean of values in [0, 1]; of fewer than two, the largest that is possible."""
+    """Returns the variance of the mean of values in [0, 1]. With fewer than two values, returns 1/4, the largest
+    possible variance."""
     return float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.25
 
 
 def _youden(a: float, won: int, b: float, lost: int) -> Interval:
-    """Returns a + b - 1. Newcombe's method makes its confidence interval from the two Wilson intervals."""
+    """Returns a + b - 1 with its confidence interval, which Newcombe's method computes from the Wilson intervals of a
+    and b."""
     (low_a, high_a), (low_b, high_b) = wilson_ends(a, won), wilson_ends(b, lost)
     estimate = a + b - 1
     low = estimate - float(np.hypot(a - low_a, b - low_b))

@@ -56,8 +56,8 @@ def share_interval(table: Floats, *, family: float = 1.0) -> Interval:
 
 def wilson_ends(share: float, count: float, alpha: float = ALPHA, *, df: float | None = None) -> tuple[float, float]:
     """Returns the ends of Wilson's interval of a share among `count` independent values, at level 1 - alpha. Uses
-    Student's quantile with `df` (count - 1) degrees of freedom instead of the normal quantile. The difference matters for
-    small counts."""
+    Student's quantile instead of the normal quantile, which makes a difference for small counts. `df`: the degrees of
+    freedom; None means count - 1."""
     z = float(stats.t.isf(alpha / 2, max(count - 1, 1) if df is None else df))
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     width = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))

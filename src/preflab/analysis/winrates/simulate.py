@@ -91,7 +91,8 @@ JUDGES = {
 
 
 def list_studies() -> Iterator[tuple[str, JudgedStudy]]:
-    """Yields the rows of the table, each with the words for its judge: win rates near one half, and win rates near 1."""
+    """Yields the studies of the table, each with the words for its judge: first studies with win rates near one half,
+    then studies with win rates near 1."""
     near_one_half = ((100, 20), (100, 50), (500, 20), (500, 50), (500, 100))
     for words, (wrong, bias) in JUDGES.items():
         for prompts, labels in near_one_half:

@@ -23,12 +23,14 @@ def agreement_words(agreement: Agreement) -> str:
 
 
 def percent(interval: Interval) -> str:
-    """Writes a share: '56.0% [46.1, 65.5]'. Without an interval with a width, the reason stands there."""
+    """Writes a share: '56.0% [46.1, 65.5]'. If the interval is missing or has no width, writes the reason instead of
+    it."""
     return _estimate_words(interval, scale=100, digits=1, unit="%")
 
 
 def number(interval: Interval) -> str:
-    """Writes a number: '0.42 [0.31, 0.53]'. Without an interval with a width, the reason stands there."""
+    """Writes a number: '0.42 [0.31, 0.53]'. If the interval is missing or has no width, writes the reason instead of
+    it."""
     return _estimate_words(interval, scale=1, digits=2, unit="")
 
 

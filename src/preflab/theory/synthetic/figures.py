@@ -106,8 +106,8 @@ def _draw_seeds(axes: Any, values: Mapping[str, Numbers], margin: float, title: 
 
 
 def draw_panels(points: Sequence[SweepPoint], measure: SweepMeasure, margin: float, label: str, *, name: str) -> str:
-    """Draws an interval of each point against training length, with a panel for each coverage and beta, as SVG.
-    `measure` is a function from a point to the interval.
+    """Draws the interval of a measure against training length as SVG, with one panel for each coverage and beta.
+    `measure`: a function that returns the interval of a point.
     """
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 6.6))

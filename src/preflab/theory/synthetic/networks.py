@@ -1,4 +1,5 @@
-"""Policies and reward models as MLPs from a one-hot prompt to one number for each response, for all seeds at once.
+"""Makes and trains policies and reward models for all seeds at once. Each of them is an MLP from a one-hot prompt to
+one number for each response.
 
 Parameters are stacked over seeds (`torch.func.stack_module_state`) and every computation is a `vmap` over the axis of seeds.
 Adam works element by element, so S stacked networks learn exactly what S separate networks would learn.
@@ -17,7 +18,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from preflab.theory.synthetic.scenario import PROMPTS, RESPONSES
 
 HIDDEN = 64
-SHARPNESS = 3.0  # scale of an untrained policy's last layer, so that pi_ref is 1/8 +- about 4 points, as in Figure 1
+SHARPNESS = 3.0  # scale of an untrained policy's last layer; pi_ref is then 1/8 +- about 0.04, as in Figure 1
 LEARNING_RATE = 1e-3
 ROLLOUT_STEPS = 4  # after this number of optimizer steps pi_old is set to pi (the paper has four mini-batches)
 

@@ -73,7 +73,7 @@ def ppo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> T
 
 
 def grpo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> Tensor:
-    """The clipped surrogate with rewards standardised for each prompt, plus beta k3(pi, pi_ref) on pi_old's responses.
+    """The clipped surrogate with rewards standardised for each prompt, plus beta k3(pi, pi_ref) averaged under pi_old.
 
     Shao et al. 2024, eq. 3-4, with an infinite group. Used as a loss, k3 pulls pi towards pi_ref by the *forward* KL.
     """
