@@ -21,7 +21,7 @@ OWN = ("prompt", "first", "second", "outcome")
 
 def read_labelled_pairs(paths: Sequence[Path]) -> tuple[list[PreferenceQuestion], list[float]]:
     """Returns the questions about labelled pairs, and the outcome of each pair's first answer by its label. A file is a
-    JSON list or has one record on each line. A record is `{input, output_1, output_2, label: 1 or 2}` (LLMBar's form) or
+    JSON list or has one record on each line. A record is `{input, output_1, output_2, label: 1 or 2}` (LLMBar) or
     `{prompt, first, second, outcome: 1, 0.5 or 0}`. Raises `UserError`, which names the record, for anything else."""
     questions: list[PreferenceQuestion] = []
     labels: list[float] = []
