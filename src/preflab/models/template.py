@@ -180,8 +180,8 @@ def _joined_end(tokenizer: Any, before: str) -> str:
 
 
 def _agrees(tokenizer: Any, form: ChatForm, end: str) -> bool:
-    """Returns whether the ids of prompt and answer, encoded separately with this form, equal the ids of the template's
-    own rendering, including the end token, and whether decoding an answer's ids gives the answer's text."""
+    """Checks a form in two ways. The ids of prompt and answer, encoded separately, must equal the ids of the
+    template's own rendering, including the end token. Decoding the ids of an answer must give the answer's text."""
     closing = [tokenizer.convert_tokens_to_ids(end)] if end else []
     for turns in ([QUESTION, ANSWER], [QUESTION, ANSWER, SECOND, REPLY]):
         try:
