@@ -20,7 +20,8 @@ _MACRO = (
     "{% else %}{{ raise_exception('it writes the date by %' ~ part[:2] ~ ', and no date is known for that') }}"
     "{% endif %}{% endfor %}{% endmacro %}{{ '' }}"
 )
-"""The macro that replaces the clock function. It holds a table, since a template may not call a function it is given."""
+"""The macro that replaces the clock function. It holds a table of texts, because a template may not call functions that
+are passed to it."""
 
 
 @lru_cache(maxsize=8)

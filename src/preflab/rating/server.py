@@ -38,7 +38,7 @@ _PAGE_HEADERS = _HEADERS | {
 
 
 class ReceivedEvent(Chosen):
-    """A choice on the served page. `number`: how many events of the rater came before."""
+    """A choice on the served page. `number`: the number of earlier events of the rater."""
 
     rater: str
     number: Annotated[int, Field(ge=0)]
@@ -54,11 +54,12 @@ def serve(
     enough: int = 0,
     announce: Callable[[str], None] = print,
 ) -> None:
-    """Serves the page until Ctrl-C, and writes each label into the folder as it is given. `port`: 0 for any free
-    port. `rater`: the name with which the page begins. `enough`: ends the page when every pair has this many labels; 0 for
-    never. `announce`: is told the page's address.
+    """Serves the page until Ctrl-C, and writes each label into the folder as it is given. `port`: 0 for any free port.
+    `rater`: the name that the page fills in at first. `enough`: the server ends when every pair has this many labels; 0
+    for never. `announce`: is called with the page's address.
 
-    Raises `UserError` if the folder holds other pairs, another process rates in it, or the port is taken."""
+    Raises `UserError` if the folder holds other pairs, if another process rates in the folder, or if the port is
+    taken."""
     keep_pairs(pairs, folder)
     start = clean_name(rater) if rater else ""
     with open_store(folder) as store, _bind(port) as place:
@@ -74,7 +75,7 @@ def serve(
         announce(f"{address}?rater={quote(start)}" if start else address)
         try:
             server.run(sockets=[place])
-        except KeyboardInterrupt:  # uvicorn has ended what it served, and raises the signal again
+        except KeyboardInterrupt:  # uvicorn has shut down, and raises the signal again
             return
 
 
@@ -145,8 +146,8 @@ def make_app(
 
 
 async def _read_event(request: Request) -> ReceivedEvent:
-    """Reads the body of a request. A page of another site cannot send JSON here without asking first, and it is never
-    allowed to."""
+    """Reads the body of a request. A browser lets a page of another site send JSON only with the server's permission
+    (CORS), which this server never gives."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
         raise HTTPException(415, "A label is sent as JSON.")
     body = b""
