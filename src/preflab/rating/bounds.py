@@ -32,11 +32,11 @@ class Bounded(BaseModel):
 def bound_share(values: Sequence[float]) -> Bounded:
     """Returns the mean of values between 0 and 1, one for each prompt, with its interval.
 
-    The interval is Wilson's score interval with t quantiles, for an effective number n_eff of observations: the number of
-    0/1 observations whose mean has the same variance, n_eff = mean (1 - mean) / (variance / n). If all values are 0 or 1,
-    this is Wilson's interval. With values between 0 and 1, it is narrower. If all values are equal, n_eff is n, so that
-    the interval still has a width. Sources: Wilson, JASA 22 (1927); the effective number as in Korn and Graubard, Survey
-    Methodology 24 (1998).
+    The interval is Wilson's score interval with t quantiles, for an effective number n_eff of observations. This is the
+    number of 0/1 observations whose mean has the same variance: n_eff = mean (1 - mean) / (variance / n). If all values
+    are 0 or 1, this is Wilson's interval. With values between 0 and 1, it is narrower. If all values are equal, n_eff
+    is n, so that the interval still has a width. Sources: Wilson, JASA 22 (1927); the effective number as in Korn and
+    Graubard, Survey Methodology 24 (1998).
     """
     count = len(values)
     if count == 0:
