@@ -240,7 +240,8 @@ def preference_loss(
 
     `name` is a name in `PREFERENCE_LOSSES`, or `package.module:function`. If `beta` is None, or if a setting is not in
     `settings`, the loss keeps its default. Raises `UserError` for an unknown name, for a setting that the loss does not
-    have, for a setting without a value or a default, and for a loss that does not return one term for each pair.
+    have, and for a setting without a value or a default. Also raises `UserError` if the loss does not return one term
+    for each pair.
     """
     if name not in PREFERENCE_LOSSES and ":" not in name:
         raise UserError(f"Unknown preference loss {name!r}.{nearest(name, PREFERENCE_LOSSES)}")

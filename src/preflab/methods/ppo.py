@@ -36,9 +36,9 @@ from preflab.train.state import Stateful, require_number
 
 
 class PPO(Method):
-    """The defaults are the paper's values (Section 7) or, if the paper gives no value, those of its library [ReaL].
-    Top-k is off by default; the presets for the paper's studies set top-k to 200. The value None turns off
-    `reward_clip`, `value_clip`, `ratio_guard` or `kl_target`. If the run has a compute budget, `steps` is ignored.
+    """The defaults are the paper's values (Section 7) or, if the paper gives no value, the values of the paper's
+    library [ReaL]. Top-k is off by default; the presets for the paper's studies set top-k to 200. The value None turns
+    off `reward_clip`, `value_clip`, `ratio_guard` or `kl_target`. If the run has a compute budget, `steps` is ignored.
 
     `rollouts`: the number of responses in a step, one to each prompt. In each of `epochs` epochs, policy and critic
     train on the responses in `mini_batches` shuffled mini-batches. `clip`, `clip_high`: see `actor_terms`.

@@ -1,5 +1,5 @@
-"""Reads reward models and cost models in two layouts that transformers does not know. Does not need the packages of
-their authors.
+"""Reads reward models and cost models in two layouts that transformers does not know. Does not need the authors'
+packages.
 
 OpenAssistant's `GPTNeoXRewardModel` is a GPT-NeoX with a linear layer `out_proj`, on the last token or on the mean of all
 tokens. safe-rlhf's `LlamaForScore` (earlier `LlamaModelForScore`) is a Llama with a linear layer `score_head`, on the last

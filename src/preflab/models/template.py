@@ -157,9 +157,9 @@ def _probe(tokenizer: Any, form: ChatForm, turns: Sequence[Turn]) -> Probe:
 
 
 def _possible_forms(tokenizer: Any, form: ChatForm, probe: Probe, end: str) -> Iterator[ChatForm]:
-    """Yields every form that is tried, the simplest first. The forms differ in the text before an answer that belongs
-    to the answer's ids (`prefix`), in the text before the end token (`suffix`), and in the texts that are put before an
-    answer for encoding and decoding (`anchor`, `lead`)."""
+    """Yields every form that is tried, the simplest first. The forms differ in these texts. `prefix`: the text before
+    an answer that belongs to the answer's ids. `suffix`: the text before the end token. `anchor`, `lead`: the texts
+    that are put before an answer for encoding and for decoding."""
     header = probe.before[len(probe.asked) :]
     blank = header[len(header.rstrip()) :]
     joints = [("", ""), (header, blank), (header, "")] if header == blank else [(header, ""), (header, blank)]

@@ -1,4 +1,4 @@
-"""Serves the rating page on this computer. The page shows a rater the answers in an order that only this program undoes."""
+"""Serves the rating page on this computer. The page shows the answers in an order that only this program can undo."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def count_lacking(store: RatingStore, enough: int) -> int:
 
 
 def _bind(port: int) -> socket.socket:
-    """Returns a socket that listens already, so that a page which is opened at once waits for the server."""
+    """Returns a socket that already listens. A page that is opened at once therefore waits for the server."""
     place = socket.socket()
     place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -101,8 +101,9 @@ def _bind(port: int) -> socket.socket:
 def make_app(
     store: RatingStore, question: str = DEFAULT_QUESTION, after_saving: Callable[[], None] | None = None
 ) -> Starlette:
-    """Returns the web application. It answers only requests that name this computer as their host, so that no page of
-    another site can reach it through a name that the site owns. `after_saving`: is called after each saved choice."""
+    """Returns the web application. It answers only requests that name this computer as their host. A page of another
+    site therefore cannot reach it through a host name of that site. `after_saving`: is called after each saved
+    choice."""
     known = {pair.id for pair in store.pairs}
 
     async def show_page(request: Request) -> Response:
