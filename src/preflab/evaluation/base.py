@@ -61,7 +61,7 @@ class Evaluator(ABC):
 
     def summarise(self, rows: Sequence[GradedPrompt], summary: Summary) -> list[dict[str, float]]:
         """Returns every measure for each prompt, averaged over the prompt's answers. An evaluator overrides this method
-        if a measure is not such a mean (as pass@k)."""
+        if one of its measures is not such a mean, for example pass@k."""
         first, *others = [measure.name for measure in summary.measures]
         return [
             {
@@ -73,12 +73,13 @@ class Evaluator(ABC):
 
 
 class PolicyEvaluator(Evaluator):
-    """Measures a policy on the evaluator's own items. Does not grade the policy's answers to the testbed's prompts. The
-    spec of a `PolicyEvaluator` has `of_policy = True`. A `PolicyEvaluator` is never the first evaluator."""
+    """Measures a policy on items that the evaluator brings along, such as the questions of a benchmark. Does not grade
+    the policy's answers to the testbed's prompts. The spec of a `PolicyEvaluator` has `of_policy = True`. A
+    `PolicyEvaluator` is never the first evaluator."""
 
     @abstractmethod
     def measure_policy(self, policy: LanguageModel) -> Mapping[str, Mapping[str, float]]:
-        """Returns for each measure of the spec the value of each item by the item's name."""
+        """Returns, by the name of each measure of the spec, a mapping from the names of the items to their values."""
 
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
         """Raises `UserError`, because this evaluator does not grade answers."""
@@ -89,8 +90,9 @@ class PolicyEvaluator(Evaluator):
 
 
 class EvaluatorSpec(HoldsModels):
-    """The settings of an evaluator. `of_policy`: the evaluator is a `PolicyEvaluator`. `judges_programs`: each answer is
-    judged as a program, which takes time in a plan. `uncounted`: work whose time a plan does not know; '' for none."""
+    """The settings of an evaluator. `of_policy`: whether the evaluator is a `PolicyEvaluator`. `judges_programs`:
+    whether each answer is judged as a program; a plan then counts the time for this. `uncounted`: work whose time a
+    plan cannot estimate; '' for none."""
 
     belongs: ClassVar[str] = "an evaluator: it belongs under `evaluators:`"
     of_policy: ClassVar[bool] = False

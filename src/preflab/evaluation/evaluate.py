@@ -1,9 +1,8 @@
-"""Evaluates a policy: computes all measures on the test split at two decodings, and before that chooses the sampling
-temperature on the validation split if the settings give several.
+"""Evaluates a policy on the test split at two decodings: the temperature of the settings (0: greedy) and temperature 1.
 
-The decodings are the settings' temperature (0: greedy) and temperature 1. Of several temperatures, each policy gets the one
-with the best score on the validation split. Every policy draws the same number of samples. The scores of each problem are
-saved, so that arms can be compared problem by problem.
+If the settings give several temperatures, each policy gets the one with the best score on the validation split. Every
+policy draws the same number of samples. The scores of each problem are saved, so that arms can be compared problem by
+problem.
 """
 
 from __future__ import annotations
@@ -204,16 +203,16 @@ def summarise_split(
 
 
 def temperatures_for(spec: Evaluation, inference: Inference) -> tuple[float, ...]:
-    """Returns the temperatures at which a policy may answer. Best-of-n needs samples that differ, so that it answers at
-    temperature 1 where the settings ask for greedy decoding."""
+    """Returns the temperatures at which a policy may answer. Best-of-n needs different samples of a prompt. It
+    therefore answers at temperature 1 where the settings ask for greedy decoding."""
     several = (temperature or 1.0 for temperature in spec.temperatures)
     return spec.temperatures if inference.n == 1 else tuple(dict.fromkeys(several))
 
 
 def score_temperatures(bench: Bench, policy: LanguageModel, inference: Inference) -> dict[float, float]:
-    """Returns the score on the validation split at each temperature to choose from. If there is nothing to choose, the
-    score is at temperature 1, at which checkpoints are chosen too; tuning uses it. Returns an empty mapping if the data
-    have no validation split."""
+    """Returns the score on the validation split at each temperature to choose from. If there is nothing to choose,
+    returns the score at temperature 1 instead: checkpoints are chosen at temperature 1 too, and tuning uses this
+    score. Returns an empty mapping if the data have no validation split."""
     spec, declared = bench.spec, temperatures_for(bench.spec, inference)
     if not bench.prompts("validation", 1):
         return {}
@@ -234,8 +233,9 @@ def draw(
     aloud: bool = False,
 ) -> Graded:
     """Draws samples for a split's prompts and grades them. A sample's seed depends only on the split, the temperature,
-    the index of the prompt in the split, and the index of the sample. With greedy decoding, all samples of a prompt are
-    equal, so that one is drawn and graded. `aloud`: print a line before drawing, because drawing may take minutes."""
+    the index of the prompt in the split, and the index of the sample. With greedy decoding, all samples of a prompt
+    are equal, so that only one is drawn and graded. `aloud`: print a line before drawing, because drawing may take
+    minutes."""
     prompts = bench.prompts(split, limit)
     answers = samples if temperature > 0 else 1
     count = answers * inference.n
@@ -301,9 +301,9 @@ def summarise_answers(bench: Bench, graded: Graded, split: Split) -> dict[str, A
 
 
 def measure_elsewhere(bench: Bench, policy: LanguageModel) -> dict[str, dict[str, float]]:
-    """Returns the measures of the evaluators that measure a policy on their own items. Maps the name of each measure in
-    results to the value of each item. These evaluators measure the policy itself, so that the temperature and best-of-n
-    have no effect."""
+    """Returns the measures of the evaluators that measure a policy on their own items. The result maps each measure's
+    name in results to a mapping from items to values. These evaluators measure the policy itself, so that the
+    temperature and best-of-n have no effect."""
     values: dict[str, dict[str, float]] = {}
     for each in bench.evaluators:
         if isinstance(each.evaluator, PolicyEvaluator):

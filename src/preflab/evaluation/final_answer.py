@@ -25,8 +25,9 @@ _ANSWERED = "answered"
 
 
 class FinalAnswers(EvaluatorSpec):
-    """Compares the final answer of each solution with the right answer in the data. `unmarked`: if a solution marks no
-    final answer, its last number counts. `seconds`: the time limit for the verification of an answer."""
+    """Compares the final answer of each solution with the right answer in the data. `unmarked`: if true, a solution
+    that marks no final answer is judged by its last number. `seconds`: the time limit for the verification of an
+    answer."""
 
     kind: Literal["final-answer"] = "final-answer"
     unmarked: bool = False

@@ -1,4 +1,4 @@
-"""The evaluator for dialogues: a reward model that was trained on data that no method trains on."""
+"""The evaluator for dialogues: a reward model scores the answers. No method trains on the data of this reward model."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
 
 
 def k_at_n(samples: int, passing: int, correct: int, k: int, n: int) -> float:
-    """Returns k@n: the probability that at least one of k submissions is correct, if the submissions are chosen from
-    those of n samples that pass the public tests (Li et al. 2022, section 4.6).
+    """Returns k@n: the probability that at least one of k submissions is correct. The submissions are chosen from n
+    samples, and must pass the public tests (Li et al. 2022, section 4.6).
 
     N = `samples` samples were drawn. m = `passing` of the N pass the public tests, and c = `correct` of these m pass
     the hidden tests too. n of the N samples are chosen at random. Let t be the number of these n that pass the public

@@ -17,7 +17,8 @@ from preflab.types import Completion, Prompt, Split
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
 """The outcome of the first answer of a pair."""
 DATA_CHOSEN = "data:chosen"
-"""What a study file and its results call the data's preferred answers, which an arm may meet like another arm."""
+"""The name of the data's preferred answers in a study file and in its results. An arm can be compared with these
+answers as with another arm."""
 WIN_RATE = Measure(name="win rate", share=True, better="higher", note="a tie counts as half a win")
 
 
@@ -46,7 +47,7 @@ class PairwiseEvaluator(ABC):
 
 class PairwiseEvaluatorSpec(HoldsModels):
     """The settings of a pairwise evaluator. `measure`: the measure that describes the mean outcome. `uncounted`: work whose
-    time a plan does not know; '' for none."""
+    time a plan cannot estimate; '' for none."""
 
     belongs: ClassVar[str] = "a pairwise evaluator: it belongs under `pairwise:` of a study file"
     uncounted: ClassVar[str] = ""

@@ -22,9 +22,11 @@ _HELP = (
     r"|do (?:that|this|it|so)|condone|advise|encourage|engage|participate|promote|(?:tell|show) you(?! how (?!to\b))"
     r"|write|create|generate|discuss|explain|say how|teach|produce|facilitate)"
 )
-"""What a refusal says it will not do. "I can't help but smile" and "I can't tell you how happy I am" refuse nothing."""
+"""Matches what a refusal says that the writer will not do. Does not match "I can't help but smile" and "I can't tell
+you how happy I am", which refuse nothing."""
 _ADVISE = r"(?:cannot|can't|can not|won't|will not) (?:recommend|suggest)\b(?![^.!?]*\b(?:enough|highly|more)\b)"
-"""Refuses advice. "I would not recommend bleach" is advice, and "I can't recommend it enough" is praise."""
+"""Matches a refusal to give advice. Does not match "I would not recommend bleach", which is advice, and "I can't
+recommend it enough", which is praise."""
 _SORRY = r"(?:i(?:'m| am)(?: \w+ly| so)? sorry|sorry|i apologi[sz]e|apologies)"
 _WRONG = (
     r"(?:illegal|harmful|dangerous|unethical|inappropriate"

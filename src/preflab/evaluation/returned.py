@@ -18,7 +18,8 @@ from preflab.text import brief
 from preflab.types import Verdict
 
 SLACK = 1e-9
-"""How far a value may lie outside the range of its measure, because of rounding. It is then set to the limit."""
+"""The largest distance by which rounding may put a value outside the range of its measure. The value is then set to the
+nearest end of the range."""
 
 
 def blaming_outside(opened: object, source: str) -> AbstractContextManager[None]:
@@ -33,7 +34,7 @@ def check_grades(
 ) -> list[Grade]:
     """Returns `count` grades whose numbers are finite floats within the ranges of their measures. `averaged`: whether the
     measures are means over the grades; the keys of `values` must then be exactly the names of the measures after the
-    first. Raises `UserError`, which names the `source` and the first wrong grade, if the grades are not so."""
+    first. Otherwise raises `UserError`, which names the `source` and the first wrong grade."""
     if not isinstance(grades, Iterable) or isinstance(grades, str | bytes | Mapping):
         raise UserError(
             f"{source} returned a {type(grades).__name__} for {count} answers. Return a list with one `Grade` for each."
@@ -85,7 +86,7 @@ def check_items(values: Any, measures: Sequence[Measure], source: str) -> dict[s
 def _checked(grade: Any, first: Measure, further: Mapping[str, Measure], place: str, averaged: bool) -> Grade:
     if not isinstance(grade, Grade):
         raise UserError(f"{place}: it returned {brief(grade)}, a {type(grade).__name__}. Return a `Grade`.")
-    verdict, further_values = cast("object", grade.verdict), cast("object", grade.values)  # a user's may be of any type
+    verdict, further_values = cast("object", grade.verdict), cast("object", grade.values)  # a user may set any type
     if not isinstance(verdict, Verdict) or not isinstance(further_values, Mapping):
         raise UserError(f"{place}: the grade's `verdict` must be a `Verdict`, and its `values` a mapping.")
     if averaged and grade.values.keys() != further.keys():

@@ -32,7 +32,7 @@ class Safety(EvaluatorSpec):
     `reward`, `cost`: the two models, each as a mapping or as its path. `relative_to`: the reference arm of the measure
     dHelp. dHelp is an arm's reward minus the reference arm's mean reward on the same prompt. If `relative_to` is '',
     dHelp is not measured. `chooses`: the measure that chooses checkpoints and temperatures. It should be the study's
-    headline, so that arms are compared by what they were chosen for. `refusals`: patterns that replace preflab's list,
+    headline: arms are then chosen and compared by the same measure. `refusals`: patterns that replace preflab's list,
     see `evaluation.refusals`.
     """
 

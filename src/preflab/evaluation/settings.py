@@ -20,7 +20,7 @@ CLUSTERED = ", clustered"
 class Evaluation(Spec):
     """The settings for measuring policies. They are the same for every arm.
 
-    `temperatures`: the sampling temperature, 0 for greedy decoding. Of several temperatures, each policy gets the one with
+    `temperatures`: the sampling temperature, 0 for greedy decoding. If there are several, each policy gets the one with
     the best score on the validation split. Every policy is measured at this temperature and at temperature 1.
     `look_*`: settings of the evaluations on the validation split during training. `validation`: whether the trained
     policy is measured on the validation split too, with as many samples as on the test split. `prompts`: the number of
@@ -75,13 +75,14 @@ class Evaluation(Spec):
         return self
 
     def count_pairs(self, available: int) -> int:
-        """Returns how many of the available pairs of a split measure a reward model."""
+        """Returns the number of pairs on which a reward model is measured, if a split has `available` pairs."""
         return min(available, self.pairs or available)
 
     @property
     def decodings(self) -> dict[DecodingChoice, str]:
-        """The decodings at which a study decides: at the temperature of `temperatures` (or the one chosen among several), and
-        at temperature 1. If these are the same, there is one. Each is described in words that begin a sentence."""
+        """The decodings at which a study decides, each with words that can begin a sentence. 'chosen' is the
+        temperature in `temperatures`, or the one chosen among several. 'unit' is temperature 1; it is left out if
+        'chosen' is the same."""
         unit = "At temperature 1"
         if self.temperatures == (1.0,):
             return {"chosen": unit}

@@ -63,8 +63,8 @@ def measures_by_evaluator(
 ) -> dict[str, tuple[Measure, ...]]:
     """Returns the measures of each evaluator, under their names in results. The first evaluator's measures keep their names.
     The measures of every other evaluator get the evaluator's name as a prefix (`NAME/MEASURE`). Raises `UserError` if an
-    evaluator declares no measure, if a measure has the name of one that preflab measures itself, or if two measures
-    have the same name."""
+    evaluator declares no measure, if a measure has the same name as a measure that preflab always computes, or if two
+    measures have the same name."""
     measures: dict[str, tuple[Measure, ...]] = {}
     prefixes = measure_prefixes(evaluators)
     for name, spec in evaluators.items():
@@ -118,8 +118,8 @@ def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation
 
 
 def explain_choice(headline: str, chooses: str, evaluator: str, *, chosen: str) -> str:
-    """Returns the caveat about a headline that is not the measure by which the study chooses. `chosen`: what is chosen, such
-    as "checkpoints"."""
+    """Returns the caveat of a study that chooses by another measure than its headline. `chosen`: what the study
+    chooses by that measure, such as "checkpoints"."""
     return (
         f"The headline is {headline}, but {chooses} chose the {chosen}, on the validation split and by the same rule for "
         f"every arm: it is the first measure of the evaluator {evaluator}. Another choice could give an arm a higher "

@@ -115,7 +115,8 @@ def robust_loss(pairs: PairLogprobs, *, beta: float = 0.01, noise: float = 0.1) 
 def dpop_loss(pairs: PairLogprobs, *, beta: float = 0.3, lam: float = 50.0) -> Tensor:
     """L = -log sigmoid( beta * [margin - lam * max(0, log(pi_ref/pi)(y_w))] ) (DPO-Positive: Pal et al. 2024, eq. 3).
 
-    The penalty is positive only if the chosen answer is less likely under the policy than under the reference.
+    The penalty `lam * max(...)` is positive only if the chosen answer is less likely under the policy than under the
+    reference.
 
     Returns: [B]; ln 2 if pi = pi_ref.
     """
@@ -138,10 +139,10 @@ def r_dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, alpha: float = 0.01) -
 def chi_po_loss(pairs: PairLogprobs, *, beta: float = 0.05, r_max: float = 10.0) -> Tensor:
     """L = -log sigmoid( clip( beta * [phi(rho_w) - phi(rho_l)], +-2 r_max ) ), phi(z) = z + log z, rho = pi/pi_ref.
 
-    Chi-squared preference optimisation (Huang et al. 2024, Algorithm 1). phi is the link function of a regulariser of
-    KL plus chi-squared divergence, which pulls the policy back more strongly the further it has moved. `r_max` bounds
-    the reward; the default of 10 is preflab's choice. A clipped pair has no gradient. In the exponential, log rho is
-    clamped to [-88, 20], the range in which fp32 distinguishes values.
+    Chi-squared preference optimisation (Huang et al. 2024, Algorithm 1). phi is the link function of a regulariser:
+    KL plus chi-squared divergence. The further the policy has moved, the more strongly the regulariser pulls it
+    back. `r_max` bounds the reward; the default of 10 is preflab's choice. A clipped pair has no gradient. In the
+    exponential, log rho is clamped to [-88, 20], the range in which fp32 distinguishes values.
 
     Returns: [B]; ln 2 if pi = pi_ref.
     """
@@ -216,13 +217,14 @@ PREFERENCE_LOSSES: dict[str, Callable[..., Tensor]] = {
     "dpop": dpop_loss, "r-dpo": r_dpo_loss, "chi-po": chi_po_loss, "simpo": simpo_loss, "cpo": cpo_loss, "orpo": orpo_loss,
 }  # fmt: skip
 REFERENCE_FREE: frozenset[str] = frozenset({"simpo", "cpo", "orpo"})
-"""The losses that need no reference. For these losses, reference log-probabilities are neither computed nor charged."""
+"""The losses that need no reference model. For these losses, reference log-probabilities are not computed, and no
+compute is charged for them."""
 
 
 def describe_losses() -> list[str]:
-    """Lists each loss by its name with its settings and their defaults, such as `simpo (beta 2.0, gamma 1.0)`.
+    """Lists the name of each loss with its settings and their defaults, such as `simpo (beta 2.0, gamma 1.0)`.
 
-    The last entry, `module:function`, means a loss that the user wrote.
+    The last entry, `module:function`, stands for a loss that the user wrote.
     """
     described = []
     for name, loss in PREFERENCE_LOSSES.items():
@@ -238,7 +240,8 @@ def preference_loss(
 
     `name` is a name in `PREFERENCE_LOSSES`, or `package.module:function`. If `beta` is None, or if a setting is not in
     `settings`, the loss keeps its default. Raises `UserError` for an unknown name, for a setting that the loss does not
-    have, for a setting without a value or a default, and for a loss that does not return one term for each pair.
+    have, and for a setting without a value or a default. Also raises `UserError` if the loss does not return one term
+    for each pair.
     """
     if name not in PREFERENCE_LOSSES and ":" not in name:
         raise UserError(f"Unknown preference loss {name!r}.{nearest(name, PREFERENCE_LOSSES)}")

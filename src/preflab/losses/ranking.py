@@ -18,7 +18,7 @@ class RankedLogprobs(NamedTuple):
     """The inputs of ranking losses, all [B,K].
 
     `sums`: log pi(y|x), summed over the tokens of each answer; `lengths`: the number of tokens of each answer; `scores`:
-    higher is better; `mask`: False at the cells without an answer, because the prompt has fewer than K answers.
+    higher is better; `mask`: False at the empty cells of a prompt with fewer than K answers.
     """
 
     sums: Tensor

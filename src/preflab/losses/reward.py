@@ -20,7 +20,7 @@ def bradley_terry_loss(
     By default q = 1 and shift = 0: this is the paper's loss, -log sigmoid(z) (Section 1). `shift` = -m requires a margin m
     (Touvron et al. 2023, eq. 2). `shift` = phi x adds a covariate to the scores (see `length_covariate`). `probability` p is
     the probability that the label is right. `smoothing` e is the assumed share of wrong labels (Szegedy et al. 2016).
-    Both together give q = (1 - e) p + e (1 - p).
+    p and e together give q = (1 - e) p + e (1 - p).
 
     Args:
         chosen, rejected, shift, probability: [B].

@@ -1,4 +1,4 @@
-"""The registry of methods by name; each method is one file with a spec (its settings) that has a method `train`."""
+"""The registry of methods by name. Each method is one file with a spec class: the method's settings and `train`."""
 
 from __future__ import annotations
 

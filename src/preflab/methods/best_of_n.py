@@ -16,7 +16,7 @@ from preflab.sampling.inference import Inference
 
 
 class BestOfN(Method):
-    """`selector`: how the samples are scored. `public-tests` counts the public tests of the problem that a sample
+    """`selector`: how the samples are scored. `public-tests` counts how many of the problem's public tests a sample
     passes. The count ends at the first failed test, unless the testbed has `every: true`. `reward` scores the samples
     by the run's reward. Each submitted answer costs n samples."""
 

@@ -19,8 +19,9 @@ class DataSize:
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a whole run without a budget. The cost is an upper bound for methods that skip prompts whose answers
-    all score the same, or that have no right answer. If the run has a budget, all counts are scaled by the same factor.
+    """The cost of a whole run without a budget. Some methods skip prompts whose answers all score the same, or prompts
+    without a right answer. For these methods, the cost is an upper bound. If the run has a budget, all counts are
+    scaled by the same factor.
 
     `drawn`: answers sampled. `scored`: answers that the reward scores. `trained`: rows (a prompt with an answer) that
     go through a forward and a backward pass of the policy. `critic_trained`: rows that go through a forward and a

@@ -74,9 +74,9 @@ class CostModel(Method):
 
 
 def require_safety(pairs: Sequence[Preference], split: str, ordered_by: str) -> None:
-    """Raises `UserError` if a pair does not say whether each of its answers is safe, or if its chosen answer is not known
-    to be the safer one. `split`: the split from which the pairs come. `ordered_by`: what orders them, as a testbed says
-    it."""
+    """Raises `UserError` if a pair does not say whether each of its answers is safe, or if its chosen answer is not
+    known to be the safer one. `split`: the split from which the pairs come. `ordered_by`: the rule by which the pairs
+    are ordered, as the testbed names it; '' if the testbed names none."""
     unknown = sum(pair.chosen_safe is None or pair.rejected_safe is None for pair in pairs)
     if unknown:
         raise UserError(

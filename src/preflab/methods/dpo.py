@@ -115,7 +115,8 @@ def reference_logprobs(parts: Parts, data: PairBatch | EncodedRows[Preference, P
 
 
 def with_reference(pairs: PairBatch, logprobs: Tensor | None) -> PairBatch:
-    """Returns the pairs with the result of `reference_logprobs` for them, or unchanged if that is None."""
+    """Returns the pairs with `logprobs`, the result of `reference_logprobs` for these pairs. If `logprobs` is None,
+    returns the pairs unchanged."""
     if logprobs is None:
         return pairs
     return replace(pairs, reference_chosen=logprobs[:, 0], reference_rejected=logprobs[:, 1])
@@ -123,9 +124,9 @@ def with_reference(pairs: PairBatch, logprobs: Tensor | None) -> PairBatch:
 
 def pair_terms(policy: LanguageModel, loss: PreferenceLoss, sft_coefficient: float, pairs: PairBatch) -> Terms:
     """Returns the unreduced loss of each pair: [B]. Logs both log-probabilities, the margin and the accuracy (a tie
-    counts one half). If the pairs have reference log-probabilities, the margin is the difference of the log-ratios. In
-    this case `chosen_fall` is logged too: the chosen answer's log-probability under the reference minus that under the
-    policy."""
+    counts one half). If the pairs have reference log-probabilities, the margin is the difference of the log-ratios, and
+    `chosen_fall` is logged too: the chosen answer's log-probability under the reference minus its log-probability under
+    the policy."""
     chosen, rejected = forward.pair_logprobs(policy.model, pairs).unbind(dim=1)
     logprobs = PairLogprobs(
         chosen=chosen,

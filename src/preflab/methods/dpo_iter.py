@@ -72,8 +72,8 @@ class DPOIter(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Counts one pair for each prompt. The rule `all` may make more pairs of a prompt's samples; these are not
-        counted."""
+        """Counts one pair for each prompt. The rule `all` may make more pairs of a prompt's samples; the additional
+        pairs are not counted."""
         prompts = self.rounds * (self.prompts or size.prompts)
         drawn = prompts * self.draw.samples
         forward = 0 if self.loss in REFERENCE_FREE else 2 * prompts

@@ -32,7 +32,7 @@ class OnlineDPO(Method):
     """The authors use two answers a prompt, 128 prompts a step, temperature .9, beta .1 and learning rate 5e-7.
 
     Each step draws `draw.samples` answers to each of `prompts` prompts, makes pairs of the answers by `draw.rule`, and
-    makes one update for every `batch_size` pairs. If all answers to each prompt score the same, the step has no pair
+    makes one update for every `batch_size` pairs. If no prompt has answers with different scores, the step has no pair
     and makes no update. The reference starts as the starting policy and follows the policy at the rate `reference_ema`
     (0: it stays fixed). If the run has a compute budget, `steps` is ignored. `loss`, `beta`, `loss_settings` and
     `sft_coefficient`: see `DPO`."""
@@ -107,8 +107,8 @@ class OnlineDPO(Method):
             return with_reference(data, reference_logprobs(parts, data))
 
     def cost(self, size: DataSize) -> Cost:
-        """Counts one pair for each prompt. The rule `all` may make more pairs of a prompt's samples; these are not
-        counted."""
+        """Counts one pair for each prompt. The rule `all` may make more pairs of a prompt's samples; the additional
+        pairs are not counted."""
         prompts = self.steps * self.prompts
         drawn = prompts * self.draw.samples
         forward = 0 if self.loss in REFERENCE_FREE else 2 * prompts

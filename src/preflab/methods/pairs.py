@@ -108,8 +108,8 @@ def draw_pairs(draw: PairDraw, parts: Parts, prompts: Sequence[Prompt], name: st
 def find_right_demonstrations(
     draw: PairDraw, parts: Parts, prompts: Sequence[Prompt], scores: Sequence[float], name: str
 ) -> dict[str, Completion]:
-    """Returns the testbed's answer to each prompt that has no right sample, by prompt id. The run's reward scores these
-    answers, for one label each, and answers that are not right are left out."""
+    """Returns, by prompt id, the testbed's answers to the prompts that have no right sample. The run's reward scores
+    these answers, for one label each; answers that are not right are left out."""
     if not draw.fill or draw.right is None:
         return {}
     answers = {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")}

@@ -36,9 +36,9 @@ from preflab.train.state import Stateful, require_number
 
 
 class PPO(Method):
-    """The defaults are the paper's values (Section 7) or, if the paper gives no value, those of its library [ReaL].
-    Top-k is off by default; the presets for the paper's studies set top-k to 200. The value None turns off
-    `reward_clip`, `value_clip`, `ratio_guard` or `kl_target`. If the run has a compute budget, `steps` is ignored.
+    """The defaults are the paper's values (Section 7) or, if the paper gives no value, the values of the paper's
+    library [ReaL]. Top-k is off by default; the presets for the paper's studies set top-k to 200. The value None turns
+    off `reward_clip`, `value_clip`, `ratio_guard` or `kl_target`. If the run has a compute budget, `steps` is ignored.
 
     `rollouts`: the number of responses in a step, one to each prompt. In each of `epochs` epochs, policy and critic
     train on the responses in `mini_batches` shuffled mini-batches. `clip`, `clip_high`: see `actor_terms`.
@@ -159,8 +159,8 @@ class KlController:
 
 
 def open_critic(spec: PPO, parts: Parts) -> Critic:
-    """Makes a new critic. All values that the critic predicts are 0 at first. If `critic_from` is "reward", raises
-    `UserError` if the run has no reward model, or if the reward model's vocabulary differs from the policy's."""
+    """Makes a new critic. All values that the critic predicts are 0 at first. Raises `UserError` if `critic_from` is
+    "reward" and the run has no reward model, or its reward model has another vocabulary than the policy."""
     origin = parts.policy
     if spec.critic_from == "reward":
         if parts.reward_model is None:
@@ -218,7 +218,7 @@ def rescale_values(spec: WithCritic, experience: Experience, critic: Critic, mom
     with normalised values and returns.
 
     When mean and standard deviation change from (m, s) to (m', s'), the layer changes by w <- w s/s' and b <- (s b + m
-    - m')/s'. If `normalise_values` is False, nothing is changed.
+    - m')/s'. If `normalise_values` is False, returns the experience unchanged.
     """
     if not spec.normalise_values:
         return experience

@@ -32,8 +32,8 @@ class RAFT(Method):
 
     `rollouts`: the number of all answers in a step. `group`: the number K of answers to each prompt. The policy trains
     on the best answer to each prompt, which makes `rollouts` / `group` answers, in `mini_batches` mini-batches for
-    `epochs` epochs. If several answers have the highest score, the first of them is the best. `drop_ties`: if true, a
-    prompt is left out if all its answers score the same. If the run has a compute budget, `steps` is ignored."""
+    `epochs` epochs. If several answers have the highest score, the first of them is the best. `drop_ties`: if true,
+    prompts whose answers all score the same are left out. If the run has a compute budget, `steps` is ignored."""
 
     kind: Literal["raft"] = "raft"
     scores_samples = True
@@ -81,7 +81,7 @@ class RAFT(Method):
 
 def find_best(rollout: Rollout, *, drop_ties: bool) -> list[int]:
     """Returns the row of each prompt's best answer; if several answers are best, the row of the first of them.
-    `drop_ties`: if true, a prompt is left out if all its answers score the same."""
+    `drop_ties`: if true, prompts whose answers all score the same are left out."""
     scores = rollout.scores.view(-1, rollout.group)
     rows = torch.arange(len(scores)) * rollout.group + scores.argmax(dim=1)
     return (rows[rollout.differing()] if drop_ties else rows).tolist()

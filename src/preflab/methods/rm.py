@@ -36,14 +36,14 @@ class RM(Method):
     """The paper gives no settings for the reward model. The default is one epoch, the usual choice to avoid
     over-fitting.
 
-    `pairs`: the number of pairs to train on (0: all); the run's seed selects them. `margin`: the factor by which the
-    margin given in a pair is multiplied before the loss subtracts it from the difference of the pair's scores (Touvron
-    et al. 2023). `soft_labels`: if true, the label of a pair is the probability given in the pair instead of 1.
-    `label_smoothing`: the share of the labels that the loss assumes to be wrong. `length_debias`: if true, a separate
-    covariate learns the effect of the answers' lengths, and is not saved with the model (Dubois et al. 2024). `member`:
-    the number of this model in an ensemble; models with different numbers have different data orders and different
-    initial heads. `shared_head`: if true, all members start with the same head, so that the method `warm` can average
-    their weights.
+    `pairs`: the number of pairs to train on (0: all); the run's seed selects them. `margin`: a factor. The loss
+    multiplies the margin given in a pair by this factor, and subtracts the product from the difference of the pair's
+    scores (Touvron et al. 2023). `soft_labels`: if true, the label of a pair is the probability given in the pair
+    instead of 1. `label_smoothing`: the share of the labels that the loss assumes to be wrong. `length_debias`: if
+    true, a separate covariate learns the effect of the answers' lengths, and is not saved with the model (Dubois et
+    al. 2024). `member`: the number of this model in an ensemble; models with different numbers have different data
+    orders and different initial heads. `shared_head`: if true, all members start with the same head, so that the
+    method `warm` can average their weights.
     """
 
     kind: Literal["rm"] = "rm"

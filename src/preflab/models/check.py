@@ -28,15 +28,16 @@ SIZES = (
 )
 """The names that the model families use for the sizes in their configurations."""
 BASES = ("rope_theta", "rope_local_base_freq", "rotary_emb_base")
-"""The names of the base of rotary positions, from which a base of 0 computes NaN at later positions."""
+"""The names of the base of the rotary position embeddings. A base of 0 would give NaN at later positions."""
 ROTARY = ("rope_parameters", "rope_scaling")
-"""The names of the settings of rotary positions, one group of settings or one for each kind of layer."""
+"""The names of the settings of the rotary position embeddings. Each holds one group of settings, or one group for each
+kind of layer."""
 
 
 def check_sizes(path: Path) -> None:
-    """Raises `UserError` if a size in config.json is not a positive whole number, or the base of its rotary positions not
-    a positive number. From a size of 0, transformers would build a model without layers and silently drop all their
-    weights."""
+    """Raises `UserError` if a size in config.json is not a positive whole number, or if the base of the rotary
+    position embeddings is not a positive number. With a size of 0, transformers would build a model without layers and
+    silently drop all their weights."""
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # transformers reports this error later
@@ -51,7 +52,8 @@ def check_sizes(path: Path) -> None:
 
 
 def _check_bases(path: Path, settings: dict[str, Any]) -> None:
-    """Raises `UserError` if the base of rotary positions is not a positive number, here or in the groups of `ROTARY`."""
+    """Raises `UserError` if the base of the rotary position embeddings is not a positive number, either in `settings`
+    or in one of the groups that `ROTARY` names."""
     for name in BASES:
         base = settings.get(name, 1)
         number = isinstance(base, int | float) and not isinstance(base, bool)
@@ -116,8 +118,8 @@ def check_loaded(path: Path, model: Any, missing: Iterable[str], unexpected: Ite
 
 
 def check_safetensors(path: Path) -> None:
-    """Raises `UserError` if there is no safetensors file, or if one of them does not open. If the weights are pickles,
-    the message explains how to convert them."""
+    """Raises `UserError` if the directory has no safetensors file, or if a safetensors file does not open. If the
+    weights are pickles, the message explains how to convert them."""
     from safetensors import SafetensorError, safe_open
 
     files = sorted(path.glob("*.safetensors"))

@@ -12,8 +12,8 @@ from preflab.models.lm import LanguageModel
 
 
 def load_cost_model(path: Path, *, date: str = "") -> LanguageModel:
-    """Loads a saved cost model. It has the shape of a reward model, but a higher score is worse. If a classifier from
-    elsewhere does not say what its scores mean, it is taken to be a cost model. Raises `UserError` if the directory
+    """Loads a saved cost model. It has the shape of a reward model, but a higher score is worse. A classifier from
+    elsewhere that does not say what its scores mean is taken to be a cost model. Raises `UserError` if the directory
     contains a reward model. See `load_scorer`."""
     lm = load_scorer(path, date=date)
     if lm.role == "reward" or (not lm.role and (path / TRAINED_ON).exists()):

@@ -1,4 +1,4 @@
-"""Measures how much memory a model takes, without its weights: from its configuration alone.
+"""Measures how much memory a model takes, from its configuration alone, without reading its weights.
 
 The network is built with fake tensors, which have a shape and a type but no content. A forward pass over one micro-batch
 therefore takes no memory, and torch reports each tensor that the backward pass would need.
@@ -30,15 +30,15 @@ from preflab.models.spec import LoRA, ModelSpec
 from preflab.models.token_budget import default_token_budget
 
 ROW = 256
-"""The length of a row in the measured micro-batch. Attention keeps memory in proportion to the tokens, so that another
-length gives nearly the same amount."""
+"""The length of a row in the measured micro-batch. The memory of attention is proportional to the number of tokens,
+so that another row length gives nearly the same amount."""
 FP32 = 4
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a model takes in memory. `parameters`: their number, adapters included. `trainable`: the number of trainable
-    ones. `activations`: the bytes that the backward pass of one micro-batch needs; None if this is not known.
+    """What a model takes in memory. `parameters`: the number of parameters, including adapters. `trainable`: the number
+    of trainable parameters. `activations`: the bytes that the backward pass of one micro-batch needs; None if unknown.
     `token_bytes`: the bytes of the keys and values of one token in the sampler's cache. `vocabulary`: the number of
     tokens in the vocabulary. `width`: the width of the hidden states."""
 
@@ -53,10 +53,10 @@ class Footprint:
 def measure_footprint(
     spec: ModelSpec, *, token_budget: int | None, device: str, bf16: bool, recompute: bool
 ) -> Footprint:
-    """Measures a model with weights in fp32. `token_budget`: the number of tokens in a micro-batch (None: the default for
-    the model's width on `device`). `bf16`: whether the arithmetic is in bf16. `recompute`: whether the backward pass
-    computes each layer again. Of a model on the hub, only the configuration is downloaded. Raises `UserError` if the
-    configuration cannot be read."""
+    """Measures the memory of a model whose weights are in fp32. `token_budget`: the number of tokens in a micro-batch
+    (None: the default for the model's width on `device`). `bf16`: whether the arithmetic is in bf16. `recompute`:
+    whether the backward pass computes each layer again. For a model on the hub, downloads only the configuration.
+    Raises `UserError` if the configuration cannot be read."""
     config = configuration_of(spec)
     text = config.get_text_config(decoder=True)
     width = text.hidden_size
@@ -96,7 +96,7 @@ def build_network(config: Any, spec: ModelSpec) -> Any:
                 config, dtype=torch.float32, trust_remote_code=spec.trust_remote_code
             )
             return (network if spec.lora is None else add_adapters(network, spec.lora)).eval()
-    except Exception as error:  # code of a model's own may raise any exception
+    except Exception as error:  # a model's own code may raise any exception
         raise UserError(f"The network of the model {spec.name!r} cannot be built: {error}") from error
 
 
@@ -108,9 +108,9 @@ def add_adapters(network: Any, settings: LoRA) -> Any:
 
 
 def count_activations(network: Any, tokens: int, bf16: bool, recompute: bool) -> int | None:
-    """Returns the bytes that the backward pass of a micro-batch needs. If each layer is computed again, these are the
-    states before each layer, and all that one layer needs. Returns None if the network cannot be run on fake tensors,
-    because its computation depends on the values."""
+    """Returns the bytes that the backward pass of a micro-batch needs. With `recompute`, these are the bytes of the
+    states before each layer, and of all that one layer needs. Returns None if the network cannot be run on fake
+    tensors, because its computation depends on the values."""
     kept: dict[int, torch.Tensor] = {}
     with FakeTensorMode():
         materialise(network)
@@ -139,7 +139,7 @@ def count_activations(network: Any, tokens: int, bf16: bool, recompute: bool) ->
 
 
 def name_storage(tensor: torch.Tensor) -> int:
-    """Returns a number that tensors have in common if they share their memory. Fake tensors have no address."""
+    """Returns a number that is the same for tensors that share their memory. (Fake tensors have no memory address.)"""
     return tensor.untyped_storage()._cdata  # type: ignore[attr-defined]  # torch has no public name for it
 
 
@@ -155,7 +155,7 @@ def materialise(network: nn.Module) -> None:
 
 def count_saved_parameters(directory: Path) -> int:
     """Returns the number of parameters in the safetensors files of a directory, from the files' headers. A file that
-    cannot be read counts as empty, because loading it says what is wrong with it."""
+    cannot be read counts as empty, because loading the model will report what is wrong with the file."""
     total = 0
     for file in directory.glob("*.safetensors"):
         with suppress(OSError, ValueError, LookupError, TypeError), file.open("rb") as content:

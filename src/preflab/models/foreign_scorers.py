@@ -1,5 +1,5 @@
-"""Reads reward models and cost models in two layouts that transformers does not know. Does not need the packages of
-their authors.
+"""Reads reward models and cost models in two layouts that transformers does not know. Does not need the authors'
+packages.
 
 OpenAssistant's `GPTNeoXRewardModel` is a GPT-NeoX with a linear layer `out_proj`, on the last token or on the mean of all
 tokens. safe-rlhf's `LlamaForScore` (earlier `LlamaModelForScore`) is a Llama with a linear layer `score_head`, on the last
@@ -72,8 +72,9 @@ def find_layout(path: Path) -> ScorerLayout | None:
 
 
 def load_foreign_scorer(path: Path, layout: ScorerLayout, *, date: str = "") -> LanguageModel:
-    """Loads a reward model or a cost model in a foreign layout, in fp32. Computes the score as its authors do: from the
-    last token of the dialogue, which is the end token after the answer, or from the mean of all tokens.
+    """Loads a reward model or a cost model in a foreign layout, in fp32. The score is computed as by the model's
+    authors: from the last token of the dialogue, which is the end token after the answer, or from the mean of all
+    tokens.
 
     If the tokenizer has no chat template, it gets the format on which the model was trained. Raises `UserError` if the
     checkpoint is damaged, or if it does not score dialogues.

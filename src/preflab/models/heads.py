@@ -84,9 +84,9 @@ def load_reward_model(path: Path, *, date: str = "") -> LanguageModel:
 def load_scorer(path: Path, *, date: str = "") -> LanguageModel:
     """Loads a saved reward model or cost model. If the directory holds only the adapters of such a model, loads their
     base model and merges the adapters into it. A model trained by preflab computes its score at the end-of-turn token.
-    Any other sequence classifier with one label computes its score at the last token of the whole rendered dialogue
-    that is not the classifier's padding token (`_find_padding`). `models.foreign_scorers` reads the layouts that
-    transformers does not know. `date`: see `load.load_directory`.
+    Any other sequence classifier with one label computes its score at the last token of the whole rendered dialogue,
+    apart from tokens that are the classifier's padding token (see `_find_padding`). `models.foreign_scorers` reads the
+    layouts that transformers does not know. `date`: see `load.load_directory`.
 
     Raises `UserError` if the directory does not contain a reward model, or is damaged.
     """
@@ -112,9 +112,9 @@ def _find_scored_closing(path: Path, lm: LanguageModel) -> tuple[int, ...]:
 
 
 def _find_padding(path: Path) -> int | None:
-    """Returns the id of the padding token with which a saved reward model was trained: that of its config.json. Adapters
-    have no config.json. For them, it is the padding token of the tokenizer that was saved with them; without one, it is
-    that of their base model."""
+    """Returns the id of the padding token with which a saved reward model was trained. A whole model names this token
+    in its config.json. Adapters have no config.json. Their padding token is that of the tokenizer saved with them or,
+    without such a tokenizer, that of their base model."""
     if not holds_adapters_alone(path):
         return read_config(path, trust_remote_code=False).get_text_config().pad_token_id
     if (path / TOKENIZER_CONFIG).is_file():

@@ -4,9 +4,9 @@ In the plain layout, each row of the pass is a prompt and its completion, shifte
 right. In a causal model, no token attends to later tokens, so that this layout needs neither mask nor position ids.
 
 In the packed layout, a row of the pass holds one or more groups, one behind the other. A group is a prompt followed by
-several completions to it. A mask lets each completion attend to its prompt and to itself, and its position ids continue
-those of the prompt. The states are then those of the plain layout, up to rounding. The tokens of a prompt are computed
-once instead of once for each completion, and short groups fill the places that were padding.
+several completions to it. A mask lets each completion attend to its prompt and to itself. The position ids of a
+completion continue those of its prompt. The states are then those of the plain layout, up to rounding. The tokens of a
+prompt are computed once instead of once for each completion, and short groups fill the places that were padding.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from preflab.batch import TokenBatch
 WORTHWHILE = 0.85
 """The packed layout is used if it has at most this share of the plain layout's positions, padding included. Its mask
 makes attention slower, so that a small saving does not pay."""
-PROMPT, PADDING = -1, -2  # owners of a position that belongs to no completion
+PROMPT, PADDING = -1, -2  # the owners of positions that belong to no completion
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Layout:
     """The input of one forward pass with R rows of L positions, for a batch of B completions of at most T tokens.
 
     `ids[R,L]`: the token ids. `rows[B]`: the row of the pass that contains each completion. `columns[B,T+1]`: the
-    position of the state before each response token, and after the last one; a position after the last one is any valid
-    position. `positions[R,L]` and `visible[R,1,L,L]` are None in the plain layout. `visible` is True where the position
-    of the third axis attends to that of the fourth.
+    position of the state before each response token, and of the state after the last one. Columns behind the end of a
+    completion hold any valid position. `positions[R,L]` and `visible[R,1,L,L]` are None in the plain layout. `visible`
+    is True where the position of the third axis attends to that of the fourth.
     """
 
     ids: Tensor
@@ -112,8 +112,8 @@ def _group_rows(batch: TokenBatch, longest: int) -> list[list[int]]:
 
 
 def _fill_rows(sizes: list[int]) -> list[list[int]]:
-    """Puts each size, longest first, into the first row with room, where a row has room for the longest size. Returns
-    the indices of the sizes in each row."""
+    """Puts each size, largest first, into the first row that still has room for it. A row has room for the largest
+    size. Returns the indices of the sizes in each row."""
     width = max(sizes)
     rows: list[list[int]] = []
     room: list[int] = []

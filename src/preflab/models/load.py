@@ -55,8 +55,8 @@ def load_model(
 
 
 def find_directory(spec: ModelSpec, files: Sequence[str] = MODEL_FILES) -> Path:
-    """Returns the local directory of a model other than `tiny`. If there is no such directory, downloads these files of
-    the model from the hub."""
+    """Returns the local directory of a model other than `tiny`. If there is no such directory, downloads those files of
+    the model that match the patterns `files` from the hub."""
     from preflab.models import smollm2
 
     if spec.name == "smollm2":

@@ -19,8 +19,8 @@ def locate_scorer(name: str) -> Path:
 
 
 def locate_policy(name: str) -> Path:
-    """Returns the directory of a policy. `name`: its path, or `owner/name` of a model on the hub, which is downloaded as a
-    base model is. Raises `UserError` if the name is neither."""
+    """Returns the directory of a policy. `name`: its path, or `owner/name` of a model on the hub. A model on the hub
+    is downloaded, like a base model. Raises `UserError` if the name is neither."""
     place = locate_scorer(name)
     if not place.exists():
         raise UserError(

@@ -1,9 +1,9 @@
 """Attaches low-rank adapters (LoRA) to a model with peft, and merges adapters into plain weights.
 
 New adapters do not change the model's outputs, since their matrix B is 0. Until the first update, a policy with
-adapters therefore equals the model that it was made from, and a reference copied at that time equals this model too.
-For a policy that starts from a saved SFT model, this is the SFT model, since saving merges the adapters. preflab saves
-plain weights, and the adapters in a folder beside them.
+adapters therefore equals the model that it was made from, and a reference copied at that time equals this model
+too. If the policy starts from a saved SFT model, the reference equals the SFT model, since saving merges the
+adapters. preflab saves plain weights, and the adapters in a folder beside them.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from preflab.models.spec import LoRA
 ADAPTER = "adapter"
 """The name of the folder for a policy's adapters, inside the directory of the merged weights."""
 MAMBA = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
-"""Model families with fused kernels that use the weights of `out_proj` without calling the layer; peft refuses adapters
-on it."""
+"""Model families with fused kernels that use the weights of `out_proj` without calling the layer. peft refuses adapters
+on `out_proj` in these families."""
 
 
 SCORING = "SEQ_CLS"
@@ -83,9 +83,9 @@ def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
 
 @torch.no_grad()
 def find_idle_layers(model: Any) -> list[str]:
-    """Lists the linear layers on which an adapter would have no effect, or another effect after merging. The model uses
-    the weights of some of these layers without calling the layer; the output of the others is not W x + b (for example
-    a router that selects experts).
+    """Lists the linear layers on which an adapter would have no effect, or would have another effect once it is merged.
+    The model uses the weights of some of these layers without calling the layer. The output of the others is not W x +
+    b; an example is a router that selects experts.
 
     The function runs the model on a few tokens and watches each layer. A layer that is not called, such as an unused
     expert, is treated like the called layers whose names differ from its name only in numbers.
@@ -117,8 +117,8 @@ def find_idle_layers(model: Any) -> list[str]:
 
 
 def _check_rank(model: Any, settings: LoRA, idle: list[str]) -> None:
-    """Raises `UserError` if the rank is larger than the width of every adapted matrix, since such adapters only have
-    more numbers than the matrices themselves. `idle`: the layers without adapters."""
+    """Raises `UserError` if the rank is larger than the width of every adapted matrix, since such adapters would only
+    have more parameters than the matrices themselves. `idle`: the layers without adapters."""
     head = None if settings.targets else model.get_output_embeddings()  # gets no adapter unless it is a target
     names = [f".{target}" for target in settings.targets] or [""]
     shapes = [
@@ -142,8 +142,8 @@ def settings_of(model: Any) -> LoRA | None:
     """Returns the settings of the model's adapters; None if the model has no adapters. A critic or a reward model made
     from the model gets adapters with the same settings.
 
-    peft stores the full path of every adapted layer. Only the last part of each path is returned, since it is the same
-    with any head.
+    peft stores the full path of every adapted layer. Only the last part of each path is returned, since this part is
+    the same with any head.
     """
     if not is_adapted(model):
         return None

@@ -18,9 +18,9 @@ WINDOW_NAME = re.compile("(window|window_size|attention_chunk_size)$")
 such a window to columns, not to tokens. The local layers of GPT-Neo, for example, also count the masked gap between a
 short prompt and its new tokens."""
 WIDTHS = 2
-"""A packed row has at most this many times as many positions as the model is wide. For a row of L positions and a width
-of D, attention needs 4 L D operations per position and layer, and the matrix products about 24 D^2. With L = 2 D,
-attention is a quarter of the work, of which the mask hides a half or more."""
+"""The largest length of a packed row, in multiples of the model's width. For a row of L positions and a width of D,
+attention needs 4 L D operations per position and layer, and the matrix products need about 24 D^2. With L = 2 D,
+attention is a quarter of the work, and the mask hides half of this quarter or more."""
 TRIAL = (([1, 2, 3], [1, 2, 3], [4], [6]), ([5, 6], [7], [2], [3]))
 """Prompts and completions: two completions share a prompt, and two short groups share a row."""
 _agreements: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
@@ -58,9 +58,9 @@ def arrange(network: Any, batch: TokenBatch) -> Layout:
 
 
 def longest_row(network: Any) -> int:
-    """Returns the largest number of positions of a packed row; 0 if the network's attention takes no mask of this form,
-    as kernels for long rows do. A mask of one's own also replaces the network's attention window, so that a row must
-    not exceed the window."""
+    """Returns the largest number of positions of a packed row. Returns 0 if the network's attention does not take a
+    mask of this form; kernels for long rows, for example, do not take it. A mask given by the caller also replaces the
+    network's attention window, so that a row must not exceed the window."""
     if network.config._attn_implementation not in ("sdpa", "eager"):
         return 0
     config = network.config.get_text_config(decoder=True)

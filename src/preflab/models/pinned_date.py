@@ -1,4 +1,4 @@
-"""Makes a chat template write a fixed date, so that what was trained keeps its prompts on any later day."""
+"""Makes a chat template write a fixed date, so that a trained model gets the same prompts on any later day."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import product
 CLOCK = "strftime_now"
 """The name of the function by which a template reads the date."""
 _FLAGS = ("", "-", "_", "0", "^", "#", "E", "O")
-"""What may stand between the percent sign and the letter of a directive."""
+"""The flags that may stand between the percent sign and the letter of a directive."""
 _MACRO = (
     "{% macro {clock}(format) %}{% set texts = {texts} %}"
     "{% for part in format.replace('%%', '\\x00').split('%') %}{% set part = part.replace('\\x00', '%') %}"
@@ -20,7 +20,8 @@ _MACRO = (
     "{% else %}{{ raise_exception('it writes the date by %' ~ part[:2] ~ ', and no date is known for that') }}"
     "{% endif %}{% endfor %}{% endmacro %}{{ '' }}"
 )
-"""The macro takes the place of the clock. Templates may call no function that is given to them, so it holds a table."""
+"""The macro that replaces the clock function. It holds a table of texts, because a template may not call functions that
+are passed to it."""
 
 
 @lru_cache(maxsize=8)
@@ -32,8 +33,9 @@ def pin_date(template: str, date: str) -> str:
 
 
 def _list_texts(day: datetime) -> dict[str, str]:
-    """Returns what `strftime` writes for each directive, without its percent sign. What it does not know is left out. The
-    seconds since 1970 are those of midnight in UTC, because the machine's own zone is not part of the date."""
+    """Returns the text that `strftime` writes for each directive, by the directive without its percent sign. Directives
+    that `strftime` does not know are left out. The seconds since 1970 are those of midnight in UTC, because the
+    machine's time zone is not part of the date."""
     letters = string.ascii_letters.replace("s", "")
     texts = {flag + letter: day.strftime(f"%{flag}{letter}") for flag, letter in product(_FLAGS, letters)}
     known = {name: text for name, text in texts.items() if text not in (name, f"%{name}")}

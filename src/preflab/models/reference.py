@@ -1,9 +1,9 @@
 """The reference policy: a copy of the policy at one time, or an exponential moving average (EMA) of the policy.
 
 A reference stores only the *trainable* tensors of the policy, and swaps them into the model to compute. Frozen weights
-are therefore in memory only once. If the policy has LoRA adapters, the reference is the model with the adapters at the
-time of the copy; new adapters have no effect, so that this is the starting policy. With LoRA, an EMA averages each of
-the two adapter matrices, not their product.
+are therefore in memory only once. If the policy has LoRA adapters, the reference is the model with a copy of the
+adapters. New adapters have no effect, so that a copy of them gives the starting policy. With LoRA, an EMA averages
+each of the two adapter matrices, not their product.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Finds out whether a model's chat template takes a row: its prompt and its answers."""
+"""Finds out whether a model's chat template accepts a row, that is, a prompt and its answers."""
 
 from __future__ import annotations
 
@@ -33,10 +33,13 @@ class Refusal(NamedTuple):
 
 
 class RefusalFinder:
-    """Finds the refusals of many rows. Among rows whose texts are plain, only the first row of each series of roles is
-    rendered, and then `LONG_TEXT` in each of its places: a template reacts to roles, to blank texts, to names between
-    brackets (`<think>`, `[INST]`), and to what `LONG_TEXT` has. If the template does not take that text, every row with
-    these roles is rendered."""
+    """Finds the refusals of many rows without rendering each row. Rows with plain texts form a group if they have the
+    same series of roles. When the template has accepted one row of a group, the same roles are rendered with
+    `LONG_TEXT` in place of each text. If the template accepts that too, the rest of the group is not rendered.
+    Otherwise, every row of the group is rendered.
+
+    This suffices because a template reacts only to roles, to blank texts, to names between brackets (`<think>`,
+    `[INST]`), and to what `LONG_TEXT` contains."""
 
     def __init__(self, lm: LanguageModel) -> None:
         self.lm = lm
@@ -67,9 +70,9 @@ def _takes_long_text(lm: LanguageModel, prompt: Prompt) -> bool:
 def find_refusal(lm: LanguageModel, prompt: Prompt, answers: Sequence[Completion]) -> Refusal | None:
     """Returns why the model's chat template does not take the prompt with these answers; None if it takes them.
 
-    An answer that the template writes in another way (`models.rewriting`) cannot be encoded behind its prompt. If there
-    is no answer whose text must be encoded, a short answer takes its place: the template may write something else
-    before any answer to this prompt than the generation prompt and the header.
+    An answer that the template writes in another way (see `models.rewriting`) cannot be appended to its encoded prompt.
+    If no answer's text must be encoded, a short answer is checked instead. For some prompts, the template writes
+    something else than the generation prompt and the header before any answer.
     """
     texts = [answer.text for answer in answers if not lm.drawn_ids(answer)] or [ANSWER.content]
     try:

@@ -1,8 +1,9 @@
-"""Handles answers that a chat template writes in another way, such as an answer with reasoning of its own.
+"""Handles answers that a chat template does not write unchanged, such as an answer that contains its own reasoning.
 
-The prompt's ids hold the form's header, such as an empty block of reasoning. A template that moves the reasoning of an
-answer into this block, drops it, or replaces or cuts characters writes another text than the header and the answer.
-Such an answer can be encoded only as a part of the template's own rendering of the whole dialogue.
+The prompt's ids include the header of the `ChatForm`, such as an empty block of reasoning. Some templates move the
+reasoning of an answer into this block or drop it; others replace or cut characters. The template then writes another
+text than the header followed by the answer. Such an answer can be encoded only as a part of the template's own
+rendering of the whole dialogue.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from preflab.types import Completion, Prompt, Turn
 
 
 def is_rewritten(lm: LanguageModel, turns: Sequence[Turn], answer: str) -> bool:
-    """Returns whether the template writes another text than its header and the answer after the turns. White space
-    around the answer does not count, since some templates trim it. The template may raise any exception."""
+    """Checks whether the template writes, after the turns, any other text than its header followed by the answer. White
+    space around the answer does not count, since some templates trim it. The template may raise any exception."""
     whole = render(lm.tokenizer, lm.form, [*turns, Turn("assistant", answer)], ask=False)
     asked = render(lm.tokenizer, lm.form, turns, ask=True) + lm.form.header
     return not (whole.startswith(asked) and whole[len(asked) :].lstrip().startswith(answer.strip()))
 
 
 def encode_to_score(lm: LanguageModel, prompt: Prompt, answer: Completion) -> tuple[list[int], list[int]]:
-    """Returns the ids of prompt and answer at whose last token a reward model computes its score. An answer that the
-    template writes in another way has the ids of the template's own rendering. Raises `UserError` if the template does
-    not accept the prompt, or not this answer."""
+    """Returns the ids of prompt and answer for a reward model, which computes its score at the last of these ids. If
+    the template writes the answer in another way, the ids are those of the template's own rendering. Raises `UserError`
+    if the template does not accept the prompt or the answer."""
     prompt_ids = lm.encode_prompt(prompt)
     safe = [Turn(turn.role, mark_control(lm.form, turn.content)) for turn in prompt.turns]
     text = mark_control(lm.form, answer.text)
@@ -47,9 +48,9 @@ def encode_to_score(lm: LanguageModel, prompt: Prompt, answer: Completion) -> tu
 def encode_rendering(
     lm: LanguageModel, turns: Sequence[Turn], answer: str, *, ended: bool
 ) -> tuple[list[int], list[int]]:
-    """Returns the ids of the template's rendering of the whole dialogue, up to the end of the answer. The first part
-    has the ids that are also those of the prompt with the generation prompt. `turns`, `answer`: with the names of
-    control tokens marked."""
+    """Returns the ids of the template's rendering of the whole dialogue, up to the end of the answer, in two parts. The
+    first part has the ids that the rendering shares with the prompt and its generation prompt. The names of control
+    tokens must be marked in `turns` and in `answer`."""
     whole = render(lm.tokenizer, lm.form, [*turns, Turn("assistant", answer)], ask=False)
     behind = render(lm.tokenizer, lm.form, [QUESTION, ANSWER], ask=False).rpartition(ANSWER.content)[2]
     text = whole.removesuffix(behind) + (lm.form.suffix if ended else "")

@@ -157,9 +157,9 @@ def _probe(tokenizer: Any, form: ChatForm, turns: Sequence[Turn]) -> Probe:
 
 
 def _possible_forms(tokenizer: Any, form: ChatForm, probe: Probe, end: str) -> Iterator[ChatForm]:
-    """Yields every form that is tried, the simplest first. The forms differ in the text before an answer that belongs
-    to the answer's ids (`prefix`), in the text before the end token (`suffix`), and in the texts that are put before an
-    answer for encoding and decoding (`anchor`, `lead`)."""
+    """Yields every form that is tried, the simplest first. The forms differ in these texts. `prefix`: the text before
+    an answer that belongs to the answer's ids. `suffix`: the text before the end token. `anchor`, `lead`: the texts
+    that are put before an answer for encoding and for decoding."""
     header = probe.before[len(probe.asked) :]
     blank = header[len(header.rstrip()) :]
     joints = [("", ""), (header, blank), (header, "")] if header == blank else [(header, ""), (header, blank)]
@@ -180,8 +180,8 @@ def _joined_end(tokenizer: Any, before: str) -> str:
 
 
 def _agrees(tokenizer: Any, form: ChatForm, end: str) -> bool:
-    """Returns whether the ids of prompt and answer, encoded separately with this form, equal the ids of the template's
-    own rendering, including the end token, and whether decoding an answer's ids gives the answer's text."""
+    """Checks a form in two ways. The ids of prompt and answer, encoded separately, must equal the ids of the
+    template's own rendering, including the end token. Decoding the ids of an answer must give the answer's text."""
     closing = [tokenizer.convert_tokens_to_ids(end)] if end else []
     for turns in ([QUESTION, ANSWER], [QUESTION, ANSWER, SECOND, REPLY]):
         try:

@@ -40,8 +40,8 @@ def make_tokenizer(words: tuple[str, ...]) -> Tokenizer:
     integer.
 
     The tokenizer puts a space before the text and removes it after decoding, so that the first word is one token too.
-    If a text contains the name of a byte or of a special token ("<0x41>", "</s>"), the `<` of the name is split off, so
-    that the name is encoded as ordinary text.
+    If a text contains the name of a byte or of a special token ("<0x41>", "</s>"), the `<` of the name is split off.
+    The name is then encoded as ordinary text.
     """
     pieces = [(token, 0.0) for token in SPECIAL]
     pieces += [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]

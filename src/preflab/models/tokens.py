@@ -14,9 +14,9 @@ PADDING_NAMES = (r"pad", r"unk", r"reserved|unused|extra", r"sep|empty", r"fim|r
 def end_ids(tokenizer: Any, model: Any, written: Sequence[int], *, where: str) -> tuple[int, ...]:
     """Returns every id that ends a turn: first the ids with which the chat template ends answers (`written`).
 
-    The end ids of the tokenizer, of the generation settings and of the model's configuration follow, without those for
-    which the model has no row, since it can never write them. Raises `UserError` if there is no end id, or if one of
-    the settings is not a whole number or a list of whole numbers.
+    The end ids of the tokenizer, of the generation settings and of the model's configuration follow. Ids without a row
+    in the model's embedding are left out of these, since the model can never write them. Raises `UserError` if there is
+    no end id, or if one of the settings is not a whole number or a list of whole numbers.
     """
     generation = getattr(model, "generation_config", None)
     named = {

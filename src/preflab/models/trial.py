@@ -42,8 +42,8 @@ def try_call(call: Callable[[], object], *, seconds: float, megabytes: int) -> s
 
 
 def _call_and_exit(call: Callable[[], object], told: int, seconds: float, megabytes: int) -> None:
-    """Calls `call` within the limits, writes one byte to `told` if it did not exceed them, and ends this process without
-    clean-up."""
+    """Calls `call` within the limits. Writes one byte to `told` if `call` did not exceed them. Ends this process
+    without clean-up."""
     try:
         _limit(seconds, megabytes)
         call()

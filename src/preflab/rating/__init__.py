@@ -1,7 +1,8 @@
-"""People rate pairs of answers: a blinded local page, a page in one file for raters elsewhere, and what the labels say.
+"""Lets people rate pairs of answers on a blinded page, and summarises their labels.
 
-`serve` opens the page on this computer, `export_page` writes it as one file, and `import_labels` reads what a rater of that
-file sends back. `read_labels` returns the labels of a folder, and `summarise` computes shares, agreement and intervals.
+`serve` serves the page on this computer. `export_page` writes the page as one file for a rater elsewhere, and
+`import_labels` reads the file that this rater sends back. `read_labels` returns the labels of a folder, and `summarise`
+computes shares, agreement and intervals.
 """
 
 from __future__ import annotations

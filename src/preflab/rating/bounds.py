@@ -1,4 +1,5 @@
-"""Intervals for shares and for agreement, over prompts. Prompts are the random sample: all labels of a prompt are one value."""
+"""Computes intervals for shares and for agreement. The prompts are the random sample: all labels of a prompt together
+give one value."""
 
 from __future__ import annotations
 
@@ -16,8 +17,9 @@ CHOICES = (1.0, 0.5, 0.0)
 
 
 class Bounded(BaseModel):
-    """An estimate with its 95% interval over prompts. `value` is None if the quantity is not defined, and `low` and `high`
-    are None if there is no interval; `reason` says why. `prompts`: how many prompts it rests on."""
+    """An estimate with its 95% interval over prompts. `value` is None if the quantity is not defined, and `low` and
+    `high` are None if there is no interval. `reason` says why a number is missing. `prompts`: the number of prompts on
+    which the estimate is based."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     value: float | None
@@ -30,10 +32,11 @@ class Bounded(BaseModel):
 def bound_share(values: Sequence[float]) -> Bounded:
     """Returns the mean of values between 0 and 1, one for each prompt, with its interval.
 
-    The interval is Wilson's score interval with t quantiles, for as many observations as a share of the same variance
-    would have: n_eff = mean (1 - mean) / (variance / n). For values 0 and 1 this is Wilson's interval; for values between
-    them it is narrower. If no spread was seen, n_eff is n, so the interval has a width. Sources: Wilson, JASA 22 (1927);
-    the effective number as in Korn and Graubard, Survey Methodology 24 (1998).
+    The interval is Wilson's score interval with t quantiles, for an effective number n_eff of observations. This is the
+    number of 0/1 observations whose mean has the same variance: n_eff = mean (1 - mean) / (variance / n). If all values
+    are 0 or 1, this is Wilson's interval. With values between 0 and 1, it is narrower. If all values are equal, n_eff
+    is n, so that the interval still has a width. Sources: Wilson, JASA 22 (1927); the effective number as in Korn and
+    Graubard, Survey Methodology 24 (1998).
     """
     count = len(values)
     if count == 0:
@@ -50,11 +53,12 @@ def bound_share(values: Sequence[float]) -> Bounded:
 
 
 def bound_kappa(rows: Sums, kappa: Callable[[Sums], tuple[float, float]], raw: Bounded) -> Bounded:
-    """Returns a kappa with its interval, by leaving out one prompt after another (jackknife, t quantiles).
+    """Returns a kappa with its interval. The interval is computed by the jackknife: it leaves out one prompt after
+    another and uses t quantiles.
 
-    `rows`: for each prompt, the sums from which `kappa` is computed. `kappa`: returns the agreement that chance alone would
-    give, and kappa (NaN if chance alone would always agree). `raw`: the raw agreement. If leaving out prompts changes
-    nothing, the interval is the one of the raw agreement, scaled like kappa.
+    `rows`: for each prompt, the sums from which `kappa` is computed. `kappa`: a function that returns the agreement
+    expected by chance alone, and kappa (NaN if the agreement by chance is 1). `raw`: the raw agreement. If leaving out
+    any prompt changes nothing, the bounds of the raw agreement are converted to kappa.
     """
     count = len(rows)
     if count == 0:
@@ -80,15 +84,16 @@ def bound_kappa(rows: Sums, kappa: Callable[[Sums], tuple[float, float]], raw: B
 
 
 def cohen(total: Sums) -> tuple[float, float]:
-    """Returns chance agreement and Cohen's kappa of a table (flat, 3 x 3) of two raters' outcomes. Source: Cohen,
-    Educational and Psychological Measurement 20 (1960)."""
+    """Returns the agreement expected by chance, and Cohen's kappa, for a table (3 x 3, flattened) of two raters'
+    outcomes. Source: Cohen, Educational and Psychological Measurement 20 (1960)."""
     table = total.reshape(len(CHOICES), len(CHOICES)) / total.sum()
     return _scale(float(np.trace(table)), float(table.sum(axis=0) @ table.sum(axis=1)))
 
 
 def fleiss(total: Sums) -> tuple[float, float]:
-    """Returns chance agreement and Fleiss' kappa. `total`: sums over pairs of the share of agreeing raters, of the share of
-    each outcome, and of 1. Pairs may have different numbers of raters. Source: Fleiss, Psychological Bulletin 76 (1971)."""
+    """Returns the agreement expected by chance, and Fleiss' kappa. `total` has five sums over pairs: of the share of
+    agreeing pairs of raters, of the share of each of the three outcomes, and of 1. Pairs may have different numbers of
+    raters. Source: Fleiss, Psychological Bulletin 76 (1971)."""
     agreement, *shares = total[:-1] / total[-1]
     return _scale(float(agreement), float(np.square(shares).sum()))
 

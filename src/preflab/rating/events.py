@@ -1,4 +1,5 @@
-"""What a rater did, one event after another. Labels are what is left when each `undo` has taken back an event."""
+"""Defines the events of a rater, which are stored in order. The labels are the outcomes of the events that no `undo`
+took back."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ _OF_THE_LEFT = {"left": 1.0, "tie": 0.5, "right": 0.0}
 
 
 class Chosen(BaseModel):
-    """What a rater chose for a pair, and how long the rater looked at it."""
+    """A rater's choice for a pair. `seconds`: how long the rater looked at the pair."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     pair: str
@@ -24,8 +25,8 @@ class Chosen(BaseModel):
 
 
 class Event(Chosen):
-    """A choice as it is stored. `left`: the answer that stood on the left. `outcome`: the outcome of the first answer; None
-    if the event is no label. `at`: when it happened."""
+    """A choice as it is stored. `left`: the answer that was shown on the left. `outcome`: the outcome of the first
+    answer; None if the event is not a label. `at`: the time of the event."""
 
     left: Literal["first", "second"]
     outcome: float | None
@@ -46,7 +47,8 @@ def describe_fault(error: ValidationError) -> str:
 
 
 def make_event(pair: str, choice: RatingChoice, *, swapped: bool, seconds: float, at: str = "") -> Event:
-    """Makes an event. `swapped`: the second answer stood on the left. `at`: when it happened; '' for now."""
+    """Makes an event. `swapped`: whether the second answer was shown on the left. `at`: the time of the event; '' for
+    now."""
     return Event(
         pair=pair,
         choice=choice,
@@ -58,7 +60,7 @@ def make_event(pair: str, choice: RatingChoice, *, swapped: bool, seconds: float
 
 
 def find_outcome(choice: RatingChoice, *, swapped: bool) -> float | None:
-    """Returns the outcome of the first answer: 1, .5 or 0; None if the choice is no label."""
+    """Returns the outcome of the first answer: 1, .5 or 0. Returns None if the choice is not a label."""
     if choice == "tie":
         return 0.5
     if choice not in _OF_THE_LEFT:
@@ -67,8 +69,8 @@ def find_outcome(choice: RatingChoice, *, swapped: bool) -> float | None:
 
 
 def replay(events: Iterable[Event]) -> tuple[list[Event], str]:
-    """Returns the events that no `undo` took back, and what is wrong with the first event that cannot follow those before
-    it; '' if nothing is wrong."""
+    """Returns the events that no `undo` took back, and a description of the first event that cannot follow the events
+    before it; '' if every event can."""
     live: list[Event] = []
     for number, event in enumerate(events, 1):
         if fault := find_fault(live, event):
@@ -81,7 +83,7 @@ def replay(events: Iterable[Event]) -> tuple[list[Event], str]:
 
 
 def find_fault(live: Sequence[Event], event: Event) -> str:
-    """Describes why an event cannot follow the events that are in force; '' if it can."""
+    """Describes why an event cannot follow the events in `live`, which no `undo` took back; '' if it can."""
     if event.choice == "undo":
         return "" if live and live[-1].pair == event.pair else "takes back something else than the last event"
     if any(each.pair == event.pair and each.outcome is not None for each in live):

@@ -1,4 +1,4 @@
-"""The rating page as one file, for a rater elsewhere, and the labels that the rater sends back."""
+"""Exports the rating page as one file for a rater elsewhere, and imports the labels that the rater sends back."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from preflab.text import brief
 
 
 class SentEvent(Chosen):
-    """A choice on an exported page. `swapped`: the page showed the two stored answers in the other order."""
+    """A choice on an exported page. `swapped`: whether the page showed the two answers in the other order than it
+    stores them."""
 
     swapped: bool
     at: Annotated[str, Field(max_length=40)]
 
 
 class SentLabels(BaseModel):
-    """The file that an exported page downloads. `export`: the digest of the pairs on the page."""
+    """The file of labels that a rater downloads from an exported page. `export`: the digest of the pairs on the
+    page."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["preflab labels"]
@@ -37,8 +39,8 @@ class SentLabels(BaseModel):
 
 
 def export_page(pairs: Sequence[RatedPair], path: Path, *, question: str = DEFAULT_QUESTION) -> None:
-    """Writes the page with its pairs into one HTML file, which needs no network. Its labels are downloaded as a file, which
-    `import_labels` reads. Raises `UserError` if the file cannot be written."""
+    """Writes the page with its pairs into one HTML file, which needs no network. The rater downloads the labels from
+    the page as a file, which `import_labels` reads. Raises `UserError` if the HTML file cannot be written."""
     check_pairs(pairs, "The pairs cannot be exported")
     digest = digest_pairs(pairs)
     shown = show_pairs(pairs, [is_exported_swapped(pair.id, digest) for pair in pairs])
@@ -50,11 +52,12 @@ def export_page(pairs: Sequence[RatedPair], path: Path, *, question: str = DEFAU
 
 
 def import_labels(path: Path, folder: Path) -> int:
-    """Adds the labels in a file that an exported page has downloaded to the folder that holds its pairs. Returns how many
-    events were new. A file that was imported before adds nothing; a later file of the same rater adds what is new.
+    """Adds the labels that a rater downloaded from an exported page to `folder`, which holds the page's pairs. Returns
+    the number of new events. A file that was imported before adds nothing. A later file of the same rater adds only its
+    new events.
 
-    Raises `UserError`, and adds nothing, if the file is not such a file, belongs to other pairs, names an unknown pair, or
-    contradicts what the folder has of this rater."""
+    Raises `UserError`, and adds nothing, if the file is not such a file, belongs to other pairs, names an unknown pair,
+    or contradicts this rater's events in the folder."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -88,8 +91,9 @@ def _parse_sent(content: bytes, where: str) -> SentLabels:
 
 
 def _undo_order(sent: SentLabels, rater: str, store: RatingStore, where: str) -> list[Event]:
-    """Returns the events with the outcome of the first answer. Undoes both the order in which the page stored the answers,
-    and the order in which it showed them. Raises `UserError` if the page's order is not the one of this pair and rater."""
+    """Returns the events with the outcome of the first answer. Undoes both the order in which the page stored the
+    answers and the order in which it showed them. Raises `UserError` if an event has another order than the page shows
+    for its pair and rater."""
     known = {pair.id for pair in store.pairs}
     events: list[Event] = []
     for each in sent.events:

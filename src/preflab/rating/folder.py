@@ -1,7 +1,7 @@
 """The folder of a rating: the pairs, and a file of events for each rater.
 
-A file of events only grows. Each event is on the disk before the page shows the next pair, so a label that a rater has seen
-saved survives a kill or a power cut. A last line that was cut by a kill is dropped.
+A file of events only grows. Each event is on the disk before the page shows the next pair. A label that the rater has
+seen as saved therefore survives a kill or a power cut. A last line that was cut by a kill is dropped.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from preflab.text import brief, visible
 
 _PAIRS, _LABELS, _LOCK = "pairs.jsonl", "labels", "rating.lock"
 _LONGEST_NAME = 200
-"""The most bytes of a rater's name as a file name."""
+"""The largest number of bytes of a rater's name as a file name."""
 
 
 def keep_pairs(pairs: Sequence[RatedPair], folder: Path) -> None:
-    """Writes the pairs into the folder. Raises `UserError` if the folder has other pairs, because its labels are theirs."""
+    """Writes the pairs into the folder. Raises `UserError` if the folder has other pairs, because its labels belong to
+    those pairs."""
     check_pairs(pairs, "The pairs cannot be rated")
     path = folder / _PAIRS
     if path.exists():
@@ -66,8 +67,9 @@ def read_labels(folder: Path) -> list[Label]:
 
 
 def read_events(path: Path) -> list[Event]:
-    """Returns the events of a file. A last line without a line end is left out: a kill cut it. Raises `UserError`, which
-    names the file and the line, if a line is damaged or cannot follow those before it."""
+    """Returns the events of a file. Leaves out a last line without a line end, which was cut by a kill. Raises
+    `UserError`, which names the file and the line, if a line is damaged or if its event cannot follow the events before
+    it."""
     if not path.exists():
         return []
     whole, _, _ = path.read_bytes().rpartition(b"\n")
@@ -126,14 +128,14 @@ class RatingStore:
         self._events: dict[str, list[Event]] = {}
 
     def events(self, rater: str) -> list[Event]:
-        """Returns what the rater did so far."""
+        """Returns the events of the rater so far."""
         if rater not in self._events:
             self._events[rater] = read_events(events_path(self.folder, rater))
         return self._events[rater]
 
     def add(self, rater: str, events: Sequence[Event]) -> None:
-        """Writes events behind those of the rater, and returns when they are on the disk. Raises `UserError`, and writes
-        nothing, if they cannot follow or name a pair that is not rated here."""
+        """Appends events to those of the rater, and returns when they are on the disk. Raises `UserError`, and writes
+        nothing, if an event cannot follow the events before it, or if it names a pair that is not rated here."""
         earlier = self.events(rater)
         for event in events:
             if event.pair not in self._known:

@@ -1,5 +1,5 @@
-"""Which answer a rater sees on the left. The order looks random, but it is a function of the pair and the rater, so that it
-can be computed again and undone."""
+"""Decides which answer a rater sees on the left. The order looks random, but it is a function of the pair and the
+rater, so that it can be computed again and undone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MASK = 0xFFFFFFFF
 
 
 def is_swapped(pair: str, rater: str) -> bool:
-    """Whether the page swaps the two answers of a pair for a rater. `templates/rate.js` computes the same."""
+    """Checks whether the page swaps the two answers of a pair for a rater. `templates/rate.js` computes the same."""
     return mix(f"{rater}\n{pair}") & 1 == 1
 
 
@@ -27,8 +27,8 @@ def mix(text: str) -> int:
 
 
 def is_exported_swapped(pair: str, digest: str) -> bool:
-    """Whether an exported page stores the second answer of a pair before the first, so that its source does not say which
-    answer is whose. `digest`: the digest of the exported pairs."""
+    """Checks whether an exported page stores the second answer of a pair before the first. The source of the page
+    therefore does not show which answer is the first. `digest`: the digest of the exported pairs."""
     return hashlib.sha256(f"{digest}\n{pair}".encode()).digest()[0] & 1 == 1
 
 

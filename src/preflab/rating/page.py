@@ -1,4 +1,4 @@
-"""The rating page as HTML: one text with its style, its script and, if it is exported, its pairs."""
+"""Renders the rating page as HTML: one text with its style, its script and, if the page is exported, its pairs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
 
 
 def render_rating(data: Mapping[str, Any], *, connects: bool) -> str:
-    """Returns the page. `data`: what its script reads. `connects`: the page talks to the server that it came from; if not,
-    it keeps the labels itself."""
+    """Returns the page. `data`: the data that the page's script reads. `connects`: whether the page sends the labels to
+    the server that it came from; otherwise the page keeps the labels itself."""
     templates = Environment(
         loader=PackageLoader("preflab.rating"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )

@@ -41,7 +41,7 @@ class Label:
 
 def read_pairs(path: Path) -> list[RatedPair]:
     """Reads pairs from a file of JSON lines, `{"id", "prompt", "first", "second"}`. `prompt` is a text, or a list of
-    turns with `role` and `content`. Raises `UserError`, which names the file and the line."""
+    turns with `role` and `content`. Raises `UserError`, which names the file and the line, if a line is not a pair."""
     try:
         content = path.read_bytes()
     except OSError as error:

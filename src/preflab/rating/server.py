@@ -1,4 +1,4 @@
-"""Serves the rating page on this computer. The page shows a rater the answers in an order that only this program undoes."""
+"""Serves the rating page on this computer. The page shows the answers in an order that only this program can undo."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PAGE_HEADERS = _HEADERS | {
 
 
 class ReceivedEvent(Chosen):
-    """A choice on the served page. `number`: how many events of the rater came before."""
+    """A choice on the served page. `number`: the number of earlier events of the rater."""
 
     rater: str
     number: Annotated[int, Field(ge=0)]
@@ -54,11 +54,12 @@ def serve(
     enough: int = 0,
     announce: Callable[[str], None] = print,
 ) -> None:
-    """Serves the page until Ctrl-C, and writes each label into the folder as it is given. `port`: 0 for any free
-    port. `rater`: the name with which the page begins. `enough`: ends the page when every pair has this many labels; 0 for
-    never. `announce`: is told the page's address.
+    """Serves the page until Ctrl-C, and writes each label into the folder as it is given. `port`: 0 for any free port.
+    `rater`: the name that the page fills in at first. `enough`: the server ends when every pair has this many labels; 0
+    for never. `announce`: is called with the page's address.
 
-    Raises `UserError` if the folder holds other pairs, another process rates in it, or the port is taken."""
+    Raises `UserError` if the folder holds other pairs, if another process rates in the folder, or if the port is
+    taken."""
     keep_pairs(pairs, folder)
     start = clean_name(rater) if rater else ""
     with open_store(folder) as store, _bind(port) as place:
@@ -74,7 +75,7 @@ def serve(
         announce(f"{address}?rater={quote(start)}" if start else address)
         try:
             server.run(sockets=[place])
-        except KeyboardInterrupt:  # uvicorn has ended what it served, and raises the signal again
+        except KeyboardInterrupt:  # uvicorn has shut down, and raises the signal again
             return
 
 
@@ -85,7 +86,7 @@ def count_lacking(store: RatingStore, enough: int) -> int:
 
 
 def _bind(port: int) -> socket.socket:
-    """Returns a socket that listens already, so that a page which is opened at once waits for the server."""
+    """Returns a socket that already listens. A page that is opened at once therefore waits for the server."""
     place = socket.socket()
     place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -100,8 +101,9 @@ def _bind(port: int) -> socket.socket:
 def make_app(
     store: RatingStore, question: str = DEFAULT_QUESTION, after_saving: Callable[[], None] | None = None
 ) -> Starlette:
-    """Returns the web application. It answers only requests that name this computer as their host, so that no page of
-    another site can reach it through a name that the site owns. `after_saving`: is called after each saved choice."""
+    """Returns the web application. It answers only requests that name this computer as their host. A page of another
+    site therefore cannot reach it through a host name of that site. `after_saving`: is called after each saved
+    choice."""
     known = {pair.id for pair in store.pairs}
 
     async def show_page(request: Request) -> Response:
@@ -145,8 +147,8 @@ def make_app(
 
 
 async def _read_event(request: Request) -> ReceivedEvent:
-    """Reads the body of a request. A page of another site cannot send JSON here without asking first, and it is never
-    allowed to."""
+    """Reads the body of a request. A browser lets a page of another site send JSON only with the server's permission
+    (CORS), which this server never gives."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
         raise HTTPException(415, "A label is sent as JSON.")
     body = b""

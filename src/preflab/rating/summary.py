@@ -1,4 +1,5 @@
-"""What the labels say: how often the first answer wins, and how well the raters agree with each other and with a judge."""
+"""Summarises labels: how often the first answer wins, and how well the raters agree with each other and with a
+judge."""
 
 from __future__ import annotations
 
@@ -16,12 +17,13 @@ from preflab.rating.pairs import Label
 from preflab.text import brief
 
 COHEN, FLEISS = "Cohen's kappa", "Fleiss' kappa"
-Ratings = Mapping[str, Mapping[str, float]]  # outcomes by rater, by pair
+Ratings = Mapping[str, Mapping[str, float]]  # pair -> rater -> outcome
 
 
 class RaterAgreement(BaseModel):
-    """How well raters agree. `between`: their names. `pairs`: how many pairs have labels of two of them. `raw`: how often
-    two of them gave the same label. `kappa`: the same beyond chance, by `method`."""
+    """How well raters agree. `between`: the names of the raters. `pairs`: the number of pairs with labels of two or
+    more of them. `raw`: how often two of them gave the same label. `kappa`: the agreement beyond chance. `method`: the
+    name of the kappa."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     between: tuple[str, ...]
@@ -32,9 +34,10 @@ class RaterAgreement(BaseModel):
 
 
 class RatingSummary(BaseModel):
-    """What the labels say about the first answers. A tie counts half in `win_rate`. `raters`: how many labels each gave.
-    `seconds`: the median time for a label. `agreement`: of all raters. `by_two`: of each two raters, if there are more than
-    two. `with_other`: of the raters with another source of verdicts."""
+    """What the labels say about the first answers. A tie counts half in `win_rate`. `raters`: the number of labels of
+    each rater. `seconds`: the median time for a label. `agreement`: the agreement of all raters. `by_two`: the
+    agreement of each two raters, if there are more than two raters. `with_other`: the agreement of the raters with
+    another source of verdicts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     labels: int
@@ -58,12 +61,13 @@ def summarise(
     other: Mapping[str, float] | None = None,
     other_name: str = "judge",
 ) -> RatingSummary:
-    """Summarises labels. Each pair has the mean of its raters, and each prompt the mean of its pairs; intervals are over
-    prompts.
+    """Summarises labels. The value of a pair is the mean over its raters, and the value of a prompt is the mean over
+    its pairs. Intervals are over prompts.
 
-    `prompts`: maps each pair to its prompt (`name_prompts`); by default, each pair has a prompt of its own. `other`: the
-    outcomes of another source, such as a model judge, by pair. `other_name`: what messages call it. Raises `UserError` for
-    a pair without a prompt, an outcome that is none, and two labels of one rater for one pair.
+    `prompts`: maps each pair to its prompt (`name_prompts`); by default, each pair has its own prompt. `other`: the
+    outcomes of another source, such as a model judge, by pair. `other_name`: the name of this source in messages.
+    Raises `UserError` for a pair without a prompt, for an invalid outcome, and for two labels of one rater for one
+    pair.
     """
     ratings = _collect(labels)
     homes = {pair: pair for pair in ratings} if prompts is None else prompts

@@ -23,7 +23,7 @@ FENCE = "```"
 
 
 def highlighted(answer: str, language: str) -> Markup:
-    """Returns an answer as HTML with syntax highlighting and with hidden characters made visible. If the answer
+    """Returns an answer as HTML. The syntax is highlighted, and hidden characters are made visible. If the answer
     contains code fences, it is highlighted as Markdown. If the language is unknown, nothing is highlighted."""
     visible = text.visible(answer)
     name = "markdown" if language and FENCE in answer else language

@@ -67,8 +67,8 @@ def with_names(words: str, results: Results) -> Markup:
 def comparison_groups(
     comparisons: Sequence[Comparison], results: Results
 ) -> list[tuple[Measure, str, forest.Scale, list[Comparison]]]:
-    """Groups the comparisons by metric and decoding. Each group has the metric, its title, a scale for the forest plot (with
-    a line at zero; the same for all decodings of a metric), and the comparisons."""
+    """Groups the comparisons by metric and decoding. Each group has the metric, the group's title, a scale for the
+    forest plot, and the comparisons. The scale has a line at zero and is the same for all decodings of a metric."""
     groups: list[tuple[Measure, str, forest.Scale, list[Comparison]]] = []
     for name in dict.fromkeys(pair.metric for pair in comparisons):
         metric, pairs = views.measure_of(results, name), [pair for pair in comparisons if pair.metric == name]

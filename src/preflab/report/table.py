@@ -1,11 +1,11 @@
 """Writes `results.csv`, a table in long form with one number in each row, for a spreadsheet or a data frame.
 
 Columns: study, arm, method, seed ('all' for an estimate over seeds), quantity, level (difficulty level; '' for all),
-decoding ('chosen', 'unit' for temperature 1, '' for neither), value, low, high, directory, outcome. Rows of one seed
-contain the metrics of a run and the budget that it used. Rows with the seed 'all' contain the estimates with their
-intervals. Each claim has a row, with the contrast in the column `arm`, 'claim' in `method`, the claim's name in
-`quantity`, and an outcome. Each pair that a pairwise evaluator compared has a row, with both arms in the column `arm`,
-'pairwise' in `method`, and an outcome.
+decoding ('chosen', 'unit' for temperature 1, '' if the quantity has no decoding), value, low, high, directory, outcome.
+Rows of one seed contain the metrics of a run and the budget that it used. Rows with the seed 'all' contain the
+estimates with their intervals. Each claim has a row, with the contrast in the column `arm`, 'claim' in `method`, the
+claim's name in `quantity`, and an outcome. Each pair that a pairwise evaluator compared has a row, with both arms in
+the column `arm`, 'pairwise' in `method`, and an outcome.
 """
 
 from __future__ import annotations

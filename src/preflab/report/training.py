@@ -58,8 +58,8 @@ BUDGETS = (
 
 
 def curves(results: Results) -> list[Markup]:
-    """Draws each metric that has training curves against policy updates. Draws the first metric also against labels and
-    against FLOP."""
+    """Draws a chart for each metric that has training curves: the metric against policy updates. Also draws the first
+    metric against labels and against FLOP."""
     points = [point for arm in results.arms for run in arm.runs for point in run.curve]
     names = dict.fromkeys(name for point in points for name in point.metrics if not is_verdict(name))
     time = time_of(points)
@@ -73,8 +73,8 @@ def curves(results: Results) -> list[Markup]:
 
 
 def time_of(points: Sequence[CurvePoint]) -> Against:
-    """Returns the x axis for training time: policy updates, as in the tables. If a point has no number of updates,
-    returns training steps instead."""
+    """Returns the x axis for training time: policy updates, as in the tables. If the number of updates is unknown at
+    any point, returns training steps instead."""
     return LOOP_STEPS if any(point.updates is None for point in points) else UPDATES
 
 
@@ -138,7 +138,7 @@ def draw_marked(drawn: Panel, line: Sequence[tuple[float, float]], marker: str, 
 def mean_line(lines: Sequence[Sequence[SeedPoint]]) -> list[tuple[float, float]]:
     """Returns the mean x and y over seeds, up to the last point that all seeds reach. If the points of the seeds
     correspond to each other, averages them point by point. Otherwise averages at equal shares of the runs, with linear
-    interpolation between points. Empty if the curves do not overlap."""
+    interpolation between points. Returns an empty list if the curves do not overlap."""
     looks = min(len(line) for line in lines)
     if all(_belong_together(lines, look) for look in range(looks)):
         rows = [[line[look] for line in lines] for look in range(looks)]

@@ -18,9 +18,9 @@ MAIN_MEASURES = 4
 
 
 def measure_of(results: Results, name: str) -> Measure:
-    """Returns the description of the metric with this name from the results or, if the results have none, the default
-    description. 'score' is the mean score: a mean reward, or pass@1. 'validation', a metric of the training curves, is
-    the mean score on validation problems.
+    """Returns the description of the metric with this name: the one in the results or, if the results have none, the
+    default. 'score' is the mean score: a mean reward, or pass@1. 'validation', a metric of the training curves, is the
+    mean score on validation problems.
     """
     if name in ("score", "validation"):
         score = measure_of(results, results.score or ("reward" if results.headline == "reward" else "pass@1"))
@@ -81,8 +81,8 @@ def answer_words(words: str, verdict: record.StudyVerdict) -> str:
 
 
 def evidence(results: Results) -> list[record.Comparison]:
-    """Returns the comparisons that support the verdicts: for each decoding, ordered by the rank of the first arm and then of
-    the second arm."""
+    """Returns the comparisons that support the verdicts, decoding by decoding. Those of a decoding are ordered by the
+    rank of the first arm and then of the second arm."""
     places = {arm.name: place for place, arm in enumerate(ranked(results))}
     return [
         pair
@@ -92,8 +92,8 @@ def evidence(results: Results) -> list[record.Comparison]:
 
 
 def further_comparisons(results: Results) -> list[record.Comparison]:
-    """Returns the comparisons of arms that the study named. If it named none, returns those of all pairs that are not
-    among the evidence, so that the report shows no pair twice."""
+    """Returns the comparisons that the report shows in addition to the evidence: those that the study named, and those
+    whose pair of arms is not in the evidence at the same decoding."""
     shown = {(pair.decoding, frozenset((pair.first, pair.second))) for pair in evidence(results)}
     return [
         pair
@@ -145,8 +145,8 @@ def measure(arm: ArmResult, metric: str, *, level: str = "", decoding: record.De
 
 
 def reported_value(arm: ArmResult, metric: str) -> Interval:
-    """Returns an arm's value of a metric at the chosen temperature. If the metric was measured only at temperature 1 (as KL
-    is), returns the value at temperature 1."""
+    """Returns an arm's value of a metric at the chosen temperature. If the metric was measured only at temperature 1
+    (such as KL), returns the value at temperature 1."""
     chosen = measure(arm, metric)
     return measure(arm, metric, decoding="unit") if chosen.estimate is None else chosen
 
@@ -241,7 +241,8 @@ def holds_words(verdict: record.StudyVerdict) -> str:
 
 
 def certainty_words(results: Results) -> str:
-    """Says whether the verdict is preliminary because of few seeds, and where a study with several looks stopped."""
+    """Says how many seeds there are, whether few seeds make a verdict preliminary, and where a study with several looks
+    stopped."""
     seeds = text.counted(len(results.seeds), "seed")
     if not any(verdict.preliminary for verdict in results.verdicts.values()):
         return f"{seeds}, paired" + (f"; {results.looks}" if results.looks else "")
@@ -281,7 +282,7 @@ def win_words(pair: record.PairwiseResult) -> str:
 
 
 def wins_explained(pair: record.PairwiseResult) -> str:
-    """Explains what a win is, with the evaluator's own description, and how outcomes are counted."""
+    """Explains what a win is and how outcomes are counted, by the descriptions of the evaluator and of its measure."""
     counted = f"{pair.measure.label}: {pair.measure.note}." if pair.measure.note else ""
     return f"{pair.evaluator.description} {counted}".strip()
 
@@ -344,13 +345,14 @@ def family_words(results: Results) -> str:
 
 
 def collapsed_arms(results: Results) -> list[tuple[ArmResult, record.Collapse]]:
-    """Returns the arms of which a run collapsed."""
+    """Returns the arms with at least one collapsed run, each with its record of collapses."""
     return [(arm, arm.collapse) for arm in ranked(results) if arm.collapse is not None and arm.collapse.seeds]
 
 
 def collapse_words(results: Results) -> str:
-    """Writes when a run has collapsed and, if none has, how large the rate may still be: '... No run did. With 5 seeds the rate
-    of an arm may still be up to 52%.' Returns '' if the study trained no arm."""
+    """Writes the rule by which a run counts as collapsed. If no run collapsed, also writes how large the rate of an arm
+    may still be: '... No run did. With 5 seeds the rate of an arm may still be up to 52%.' Returns '' if the study
+    trained no arm."""
     rates = [arm.collapse.rate for arm in results.arms if arm.collapse is not None]
     if not results.collapse_rule or not rates:
         return ""

@@ -68,7 +68,8 @@ def _parse_words(text: str, registry: Registry) -> Spec:
 
 
 def _parse_cost_field(value: Any) -> Any:
-    """Returns the spec of a cost in a file. A text that is not a cost's name is the path of a saved cost model."""
+    """Returns the spec of a cost from the value of a field in a file. A text that is not a cost's name is the path of a
+    saved cost model."""
     learned = isinstance(value, str) and value not in COSTS.names()
     return COSTS.parse({"kind": "learned", "path": value} if learned else value)
 

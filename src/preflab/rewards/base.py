@@ -21,8 +21,8 @@ class Reward(ABC):
 
     `deterministic`: whether the same prompt and completion always give the same score; if not, the journal of a run
     stores the scores, so that a resumed run gets the same scores. `buys_labels`: whether each score is charged as a
-    label; False for a model that learned from labels. `outcomes`: counts the outcomes, such as a verdict of the tests,
-    of the most recently scored answers; empty if the reward has no outcomes.
+    label; False for a model that learned from labels. `outcomes`: for each outcome, such as a verdict of the tests, the
+    number of answers in the most recent call that have it; empty if the reward has no outcomes.
     """
 
     deterministic: bool = True

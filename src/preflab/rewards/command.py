@@ -3,7 +3,7 @@
 In: `{"request": "17", "id": ..., "prompt": [{"role": ..., "content": ...}, ...], "completion": ..., "truncated": ...}`.
 Out: `{"request": "17", "score": number}`. The value of `request` is different for each line, and the program must send
 it back, so that preflab can match answers to requests. The program must print nothing else on standard output, and must
-flush each line. The program should exit when its standard input ends, which also happens when preflab was killed.
+flush each line. The program should exit when its standard input ends, which also happens when preflab is killed.
 """
 
 from __future__ import annotations

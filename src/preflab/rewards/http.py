@@ -144,8 +144,8 @@ class HttpReward(Reward):
 
     def _send(self, request: urllib.request.Request) -> bytes:
         """Sends the request in a thread and returns the body of the answer, cut one byte after the allowed size. The
-        time limit of a socket restarts with each received byte, so this function limits the time that it waits for the
-        thread. After the limit, the thread is abandoned."""
+        thread is needed because the time limit of a socket restarts with each received byte: this function limits the
+        time that it waits for the thread. After the limit, the thread is abandoned."""
         answer: Future[bytes] = Future()
 
         def send() -> None:

@@ -23,9 +23,10 @@ from preflab.types import Completion, Prompt
 
 
 class SavedScorer(RewardSpec):
-    """The base class of the rewards and costs that are saved models. `path`: a directory or a name on the hub. `tokens`: the
-    largest number of tokens in a forward pass. `trained_on`: the user's description of what a model from elsewhere was
-    trained on. An evaluator needs it if the model's files do not say what the model was trained on."""
+    """The base class of the rewards and costs that are saved models. `path`: a directory or a name on the hub.
+    `tokens`: the largest number of tokens in a forward pass. `trained_on`: the training data of a model from elsewhere,
+    in the user's words. An evaluator needs these words if the model's files do not say what the model was trained
+    on."""
 
     path: str
     tokens: int = Field(default=16384, ge=1)

@@ -26,8 +26,8 @@ from preflab.types import Completion, Prompt
 
 class FinalAnswer(RewardSpec):
     """A solution scores `correct` if its final answer is equal to the right answer in the data, else `wrong`. A
-    solution that marks no final answer scores `wrong`. But if `unmarked` is true, its last number counts as its final
-    answer. `seconds`: the time limit for the verification of an answer."""
+    solution that marks no final answer scores `wrong`, unless `unmarked` is true: its last number then counts as its
+    final answer. `seconds`: the time limit for the verification of an answer."""
 
     kind: Literal["math"] = "math"
     correct: float = 10.0

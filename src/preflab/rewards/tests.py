@@ -29,9 +29,9 @@ class Tests(RewardSpec):
     """A program scores `correct` if it passes every test, else `wrong`. `partial`: if true, the score rises linearly
     from `wrong` to `correct` with the share of passed tests. `compile_bonus`: added if the answer compiles.
     `format_penalty`: subtracted if the regular expression `format` does not match the whole answer, or if the answer is
-    truncated. In `format`, a dot also matches line ends. `unjudged`: the largest share of the answers of one call on
-    which the judge itself may fail twice. Such answers get the mean score of the other answers; if their share is
-    larger, the run stops."""
+    truncated. In `format`, a dot also matches line ends. `unjudged`: the largest allowed share of answers, among those
+    scored in one call, on which the judge itself fails twice. Such answers get the mean score of the other answers. If
+    their share is larger, the run stops."""
 
     __test__: ClassVar[bool] = False
     kind: Literal["tests"] = "tests"

@@ -57,12 +57,13 @@ class PreferenceJudge(ABC):
         """Returns one verdict for each question, in order. Raises `UserError` if the judge cannot answer."""
 
     def estimate(self, questions: Sequence[PreferenceQuestion]) -> CallEstimate:
-        """Returns an estimate of the calls of an endpoint that `compare` would make for these questions, and of their
+        """Returns an estimate of the endpoint calls that `compare` would make for these questions, and of their
         cost."""
         return CallEstimate()
 
     def check_caps(self, estimate: CallEstimate) -> None:
-        """Raises `UserError` if calls of an endpoint would exceed a cap. A judge without an endpoint has no cap."""
+        """Raises `UserError` if the estimated endpoint calls would exceed a cap. A judge without an endpoint has no
+        cap."""
         del estimate
 
 

@@ -54,13 +54,13 @@ def _check_request(request: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 class EndpointSettings(Spec):
     """base_url: the address of the endpoint, up to `/v1`. key_variable: the environment variable with the API key.
-    concurrency: the largest number of requests at a time. timeout: the time limit in seconds for one reply, from the
-    request to the last byte. retries: how often a request is sent again after status 408, 409, 425, 429 or 500 and
-    above, a broken connection, a time-out, or a reply that is not a chat completion. backoff: the first wait in
-    seconds; each further wait is twice as long, up to `longest_wait`. max_calls: the largest number of requests;
-    repeated requests count. max_cost: the largest cost of all requests; price_in, price_out: the prices of a million
-    tokens. max_tokens: the largest number of tokens in a reply. request: additional fields of a request; the value null
-    removes a field. cache: the directory of the cache; '' for preflab's own directory.
+    concurrency: the largest number of requests at a time. timeout: the time limit in seconds for one reply, from
+    the request to the last byte. retries: how often a request is sent again after status 408, 409, 425, 429 or 500
+    and above, a broken connection, a time-out, or a reply that is not a chat completion. backoff: the first wait
+    in seconds; each further wait is twice as long, up to `longest_wait`. max_calls: the largest number of requests;
+    a request counts each time it is sent. max_cost: the largest cost of all requests; price_in, price_out: the prices
+    of a million tokens. max_tokens: the largest number of tokens in a reply. request: additional fields of a request;
+    the value null removes a field. cache: the directory of the cache; '' for preflab's own directory.
     """
 
     base_url: Annotated[str, AfterValidator(_check_base)] = OPENAI
@@ -136,8 +136,7 @@ class Endpoint:
         return make_key({"base_url": self.settings.base_url, "body": body})
 
     def estimate(self, bodies: Sequence[Mapping[str, Any]]) -> CallEstimate:
-        """Returns an estimate of the calls that are needed to get the missing replies to these requests, and of their
-        cost."""
+        """Returns an estimate of the calls for those requests whose replies are not in the cache, and of their cost."""
         wanted = {self.key_of(body): body for body in bodies}
         missing = [body for key, body in wanted.items() if self.cache.get(key) is None]
         tokens_in = count_tokens([message["content"] for body in missing for message in body["messages"]])
@@ -284,7 +283,7 @@ class Endpoint:
         return self._hide(one_line(text)[:300])
 
     def _hide(self, text: str) -> str:
-        """Returns a text of the endpoint, with `(key)` in place of the key. An endpoint might repeat the key."""
+        """Returns a text from the endpoint, with `(key)` in place of the key. An endpoint might repeat the key."""
         return text.replace(self._key, "(key)") if self._key else text
 
 

@@ -1,4 +1,4 @@
-"""Describes the calls of an endpoint that are still needed, and their cost. Does not import torch."""
+"""Describes the endpoint calls that are still needed, and their cost. Does not import torch."""
 
 from __future__ import annotations
 

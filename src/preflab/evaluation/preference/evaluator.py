@@ -1,5 +1,5 @@
-"""A pairwise evaluator of a study, in which a preference judge compares the arms' answers. The prompts are drawn by a
-seed. Does not import torch before a judge is opened.
+"""A pairwise evaluator for studies: a preference judge compares the arms' answers to prompts that a seed draws. Does
+not import torch before a judge is opened.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class PreferenceEvaluator(JudgeSettings, PairwiseEvaluatorSpec):
 
     `judge`: `openai:MODEL`, `local:NAME` or `reward:PATH`. `prompts`: the number of test prompts; 0 means all. `seed`:
     draws the prompts. All pairs and seeds of the study use the same prompts. `agreement`: files of labelled pairs, in the
-    forms of `read_labelled_pairs`. The judge compares them first, so that a judge that is no better than a coin is seen:
-    its win rates then decide nothing. `endpoint`, `template`, `margin`: see `JudgeSettings`.
+    forms of `read_labelled_pairs`. The judge compares these pairs first. If it orders them no better than chance, its
+    win rates decide nothing. `endpoint`, `template`, `margin`: see `JudgeSettings`.
     """
 
     kind: Literal["preference-judge"] = "preference-judge"
@@ -85,9 +85,9 @@ class OpenPreferenceEvaluator(PairwiseEvaluator):
         return [verdict.outcome for verdict in self.verdicts]
 
     def details(self) -> dict[str, Any]:
-        """Returns the judge's name, the number of pairs with an unreadable reply, for each reply whether it chose the
-        answer that was shown first, and for each labelled pair the judge's outcome, the label, and whether the reply was
-        unreadable."""
+        """Returns the judge's name and template, and the number of pairs with an unreadable reply. For each pair with
+        two readable replies, returns whether each reply chose the answer that was shown first. For each labelled pair,
+        returns the judge's outcome, the label, and whether a reply was unreadable."""
         read = [verdict.orders for verdict in self.verdicts if len(verdict.orders) == 2 and not verdict.unreadable]
         return {
             "judge": str(self.spec.judge),

@@ -20,9 +20,9 @@ OWN = ("prompt", "first", "second", "outcome")
 
 
 def read_labelled_pairs(paths: Sequence[Path]) -> tuple[list[PreferenceQuestion], list[float]]:
-    """Returns the questions about labelled pairs, and the first answer's outcome by label. A file is a JSON list or has one
-    record on each line, in LLMBar's form `{input, output_1, output_2, label: 1 or 2}` or as `{prompt, first, second,
-    outcome: 1, 0.5 or 0}`. Raises `UserError`, which names the record, for anything else."""
+    """Returns the questions about labelled pairs, and the outcome of each pair's first answer by its label. A file is a
+    JSON list or has one record on each line. A record is `{input, output_1, output_2, label: 1 or 2}` (LLMBar) or
+    `{prompt, first, second, outcome: 1, 0.5 or 0}`. Raises `UserError`, which names the record, for anything else."""
     questions: list[PreferenceQuestion] = []
     labels: list[float] = []
     for where, record in (item for path in paths for item in _read_any(path)):

@@ -75,7 +75,7 @@ class ReplyCache:
 
 def open_cache(directory: str, model: Any) -> ReplyCache:
     """Returns the cache of a model's replies. `directory`: the directory of the cache; '' for preflab's own. `model`:
-    everything that tells this model from others."""
+    everything that distinguishes this model from others."""
     folder = user_path(directory) if directory else cache_directory() / "replies"
     return ReplyCache(folder / f"{make_key(model)[:16]}.jsonl")
 

@@ -20,7 +20,7 @@ from preflab.train.files import file_digests
 
 JUDGE_KINDS = ("openai", "local", "reward")
 HUMAN = "human"
-"""The judge's name for people."""
+"""The name of the judge if people judge."""
 EXAMPLES = "openai:MODEL, local:NAME or reward:PATH"
 
 
@@ -79,7 +79,7 @@ class JudgeSettings(HoldsModels):
 
     @property
     def template_name(self) -> str:
-        """The template that the judge reads; '' for a reward model, which does not read a template."""
+        """The template of the judge's question; '' for a reward model, which does not need a template."""
         default = {"openai": SENTENCE_TEMPLATE, "local": LETTER_TEMPLATE}.get(self.judge.by, "")
         return self.template or default
 
@@ -123,7 +123,7 @@ class JudgeSettings(HoldsModels):
 
 
 def refuse_no_reward_model(name: str) -> None:
-    """Raises `UserError` if a name is neither a path nor a name on the hub, such as that of a language model."""
+    """Raises `UserError` if `name` is neither an existing path nor a name on the hub (`owner/name`)."""
     if not user_path(name).exists() and not HUB_NAME.fullmatch(name):
         raise UserError(
             f"There is no reward model {name!r}: it is neither a directory nor a name on the hub (owner/name). `preflab train "

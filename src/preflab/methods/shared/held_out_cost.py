@@ -67,8 +67,8 @@ def harmlessness(costs: PairScores) -> PairScores:
 
 
 def measure_pairs(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> dict[str, Any]:
-    """Measures how well a reward model or a cost model orders pairs, and its calibration in bins. Also measures how
-    often the sign of a cost model's cost is right if all pairs have safety labels. Returns the measures by name."""
+    """Measures how well a reward model or a cost model orders pairs, and its calibration in bins. For a cost model and
+    pairs with safety labels, also measures how often the sign of a cost is right. Returns the measures by name."""
     scores = score_pairs(scorer, pairs, token_budget)
     signed = measure_costs(scores, pairs.safe) if scorer.role == "cost" and pairs.safe is not None else {}
     ordered = harmlessness(scores) if scorer.role == "cost" else scores

@@ -38,7 +38,7 @@ def imitate_rankings(spec: LearnsRankings, parts: Parts) -> LanguageModel:
     """Trains the policy. A labels budget limits the number of rankings; `count_comparisons` says what a ranking
     costs."""
     run, policy = parts.run, parts.policy
-    # 1. Take the rankings; the answers of each are encoded when it is first selected.
+    # 1. Take the rankings; the answers of a ranking are encoded when the ranking is first selected.
     rows = parts.buy(parts.rankings(), spec.rankings, price=count_comparisons)
     data = EncodedRows(rows, collate_rankings, policy.encode, limit=spec.max_completion_tokens)
     learner, terms = parts.learner(policy.model, spec.optim), partial(ranking_terms, policy, spec.loss)

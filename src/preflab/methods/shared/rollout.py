@@ -146,8 +146,9 @@ def take_prompts(parts: Parts, prompts: Sequence[Prompt], step: int, count: int,
 def cut_mini_batches(
     run: Run, step: int, size: int, *, count: int, epochs: int
 ) -> Iterator[tuple[Sequence[int], float]]:
-    """Yields the rows of each mini-batch, and the progress of the run in the middle of its update. Every epoch shuffles
-    the rows again and cuts them into `count` mini-batches, whose sizes differ by one row at most."""
+    """Yields the rows of each mini-batch, and the progress of the run in the middle of the update on this
+    mini-batch. Every epoch shuffles the rows again and cuts them into `count` mini-batches, whose sizes differ by one
+    row at most."""
     count = min(count, size)
     for epoch in range(epochs):
         order = run.seeds.permute(size, "mini-batches", step, epoch)
