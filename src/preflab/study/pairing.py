@@ -1,4 +1,7 @@
-"""Selects the pairs of arms that a pairwise evaluator compares, and checks `pairwise` in a file. Imports no torch."""
+"""Selects the pairs of arms that a pairwise evaluator compares, and checks `pairwise` in a file.
+
+Does not import torch.
+"""
 
 from __future__ import annotations
 
