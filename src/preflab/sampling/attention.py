@@ -16,9 +16,9 @@ NAME = "preflab_shared"
 
 @contextmanager
 def shared_attention(config: Any, cache: SharedCache) -> Generator[None]:
-    """While the context is open, the modules with this configuration call `SharedLayer.attend`.
+    """Lets the modules with this configuration call `SharedLayer.attend` while the context is open.
 
-    The modules also build no attention mask, because transformers has no mask for this kind of attention.
+    The modules then do not build an attention mask, because transformers has no mask for this kind of attention.
     """
 
     def attend(

@@ -13,13 +13,13 @@ from preflab.sampling.columns import Columns, fill_holes
 
 @dataclass
 class Place:
-    """The place in the cache where the next forward pass writes, the same in every layer: the rows from `first` up to
-    `last` (excluded), beginning at `column`. `rows`, `columns`: the size of the whole batch.
+    """The place in the cache where the next forward pass writes: the rows from `first` up to `last` (excluded),
+    beginning at `column`. The place is the same in every layer. `rows`, `columns`: the size of the whole batch.
 
     In decoding, `source` is None: each row of the forward pass is one row of the cache and attends to all columns so
-    far. In the prefill, which begins at column 0, equal prompts pass through the model only once, and `source` maps the
-    rows. As a tensor, `source` gives for each row of the cache the row of the pass to copy. As a number, it means that
-    each row of the pass fills this number of consecutive cache rows.
+    far. In the prefill, which begins at column 0, equal prompts pass through the model only once, and `source` says
+    which cache rows a row of the pass fills. As a tensor, `source` gives, for each cache row, the row of the pass to
+    copy. As a number, `source` is the number of consecutive cache rows that each row of the pass fills.
     """
 
     rows: int = 0
@@ -77,7 +77,7 @@ class InPlaceCache(Cache):
     """The keys and values of all layers of a model. `place`: where the next forward pass writes.
 
     The same cache can be used for batch after batch without new memory. The keys and values of an earlier batch are
-    masked, and are finite. After an error the values are possibly not finite: do not use the cache again.
+    masked, and are finite. After an error, the values may not be finite: do not use the cache again.
     """
 
     def __init__(self, layers: int) -> None:
@@ -94,8 +94,8 @@ class InPlaceCache(Cache):
     def keep(self, alive: Tensor) -> Tensor:
         """Drops the rows whose `alive` is False. Returns the former row number of each remaining row.
 
-        Copying a row costs less time than one decoding step for the row, so that dropping finished rows at once saves
-        time.
+        Copying a row takes less time than one decoding step for the row. Therefore it saves time to drop finished rows
+        immediately.
         """
         order, fillers, holes = fill_holes(alive)
         for block in self.blocks:

@@ -1,4 +1,7 @@
-"""Keys and values of the columns of a batch in one layer, allocated once and written in place."""
+"""Stores the keys and values of a batch in one layer. The memory is allocated once and written in place.
+
+A column holds one token of each row.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ class Columns:
         self.tensors: list[Tensor] = []
 
     def holds(self, rows: int, columns: int, keys: Tensor, values: Tensor) -> bool:
-        """Returns whether what is allocated suffices for this number of rows and columns, and has the type, device and
-        head shape of `keys` and `values`."""
+        """Checks whether the allocated memory suffices for this number of rows and columns, and has the type, device
+        and head shape of `keys` and `values`."""
         pairs = zip(self.tensors, (keys, values), strict=False)
         return bool(self.tensors) and all(_suffices(states, new, rows, columns) for states, new in pairs)
 
@@ -49,8 +52,10 @@ class Columns:
 
 
 def fill_holes(alive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Plans how the rows whose `alive` is False are dropped. If n rows remain, the remaining rows from number n on, the
-    fillers, are copied over the dropped rows before number n, the holes; no other rows are copied.
+    """Plans how to drop the rows whose `alive` is False.
+
+    Let n be the number of rows that remain. The holes are the dropped rows before row n. The fillers are the remaining
+    rows from row n on. The fillers are copied over the holes; no other rows are copied.
 
     Returns the former row number of each remaining row, the fillers and the holes.
     """

@@ -51,8 +51,8 @@ class DecodeBatch(ABC):
     @classmethod
     @abstractmethod
     def objection(cls, base: Any) -> str:
-        """Returns the reason why this way cannot serve a model, as far as its modules and settings tell; '' if there is
-        none."""
+        """Returns the reason why this way cannot serve a model; '' if there is none. Checks only the modules and
+        settings of the model."""
 
     @abstractmethod
     def step(self, tokens: Tensor) -> None:
@@ -78,7 +78,7 @@ class DecodeBatch(ABC):
         """Tells the cache that the next pass is a decoding step."""
 
     def _prefill(self, prompts: list[list[int]]) -> Tensor:
-        """Runs the model once on each distinct prompt. Returns the last hidden state of each of them, [G,D]."""
+        """Runs the model once on each distinct prompt. Returns the last hidden state of each prompt, [G,D]."""
         states, first = list[Tensor](), 0
         for chunk in _chunks(prompts, PREFILL_TOKENS.get(self.device.type, PREFILL_TOKENS_ELSEWHERE)):
             last = first + len(chunk)

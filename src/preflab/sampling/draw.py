@@ -83,8 +83,8 @@ def draw_tokens(logits: Tensor, uniform: Tensor, kept: KeptTokens | None) -> Dra
     """Draws for each row the first id, in the order of the vocabulary, whose cumulative probability exceeds
     `uniform[N]`.
 
-    An id with probability 0 is never drawn: at such an id the cumulative probability does not rise, and the point that
-    is searched is below the total. The sums are computed in fp64.
+    An id with probability 0 is never drawn, because the cumulative probability does not rise at such an id, and the
+    point to search for is always below the total. The sums are computed in fp64.
     """
     support = logits if kept is None else restrict(logits, kept.ids, kept.counts)
     peak = support.amax(dim=1, keepdim=True)

@@ -82,8 +82,8 @@ class Drawing(LogitsProcessor):
 
 @contextmanager
 def _plain_generation(base: Any) -> Generator[None]:
-    """While the context is open, the model's own generation settings are replaced by defaults, since `generate` would
-    also apply the penalties and limits in these settings."""
+    """Replaces the model's own generation settings by defaults while the context is open, since `generate` would also
+    apply the penalties and limits in the model's settings."""
     shipped = base.generation_config
     base.generation_config = GenerationConfig()
     try:

@@ -1,8 +1,8 @@
-"""Passes of models of Llama's shape over prompts and new tokens, with few operations for each layer.
+"""Runs models with Llama's architecture on prompts and new tokens, with few operations for each layer.
 
-The weights that are applied to the same states are concatenated: queries, keys and values of a layer are one product,
-and so are the two inner states of its MLP. The modules of
-transformers call about twice as many operations, which take longer than their arithmetic in small models.
+Weights that are applied to the same states are concatenated. One matrix product gives the queries, keys and values of a
+layer; another gives both inner states of its MLP. The modules of transformers call about twice as many operations. In
+small models, the calls of the operations take longer than the arithmetic.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NETWORKS = ("LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model")
 FIXED_ROTATIONS = ("default", "linear", "llama3", "yarn")
 """The kinds of rotary embeddings whose angle at a position is the same in every pass."""
 FUSED_BYTES = 2**29
-"""The most memory for concatenated weights. In larger models, the operations take longer than their calls."""
+"""The most memory for concatenated weights. In larger models, the arithmetic takes longer than the calls."""
 
 
 class Stacked(NamedTuple):
@@ -62,7 +62,7 @@ class Layer(NamedTuple):
 class FusedLayers:
     """The network below the vocabulary head. `columns`: the largest number of positions of a row.
 
-    It is a copy of the weights: make a new one after an update.
+    The concatenated weights are copies: after an update of the model, make a new object of this class.
     """
 
     def __init__(self, network: Any, columns: int) -> None:
@@ -81,13 +81,14 @@ class FusedLayers:
 
     def read(self, ids: Tensor, lengths: Tensor, blocks: Sequence[SharedLayer]) -> Tensor:
         """Runs the prompts `ids[G,P]` of `lengths[G]` tokens, and writes their keys and values. Returns the last hidden
-        state of each prompt, [G,D]. The last layer needs no MLP at the other tokens."""
+        state of each prompt, [G,D]. The last layer skips its MLP at all other tokens."""
         count, width = ids.shape
         last = torch.arange(count, device=ids.device) * width + lengths - 1
         return self._run(ids, torch.arange(width, device=ids.device)[None], blocks, last)
 
     def _run(self, ids: Tensor, positions: Tensor, blocks: Sequence[SharedLayer], wanted: Tensor | slice) -> Tensor:
-        """Runs `ids[N,T]`. Returns the last hidden states of the tokens `wanted`, counted row by row."""
+        """Runs `ids[N,T]`. Returns the last hidden states of the tokens with the indices `wanted`, which count the
+        tokens row by row."""
         hidden = self.embed(ids).flatten(0, 1)
         cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]
         for layer, block in zip(self.layers, blocks, strict=True):
@@ -115,7 +116,7 @@ def find_obstacle(network: Any) -> str:
 
 
 def _is_altered(module: Any) -> bool:
-    """Returns whether a module may compute something else than its class in transformers or torch."""
+    """Checks whether a module may compute something other than its class in transformers or torch does."""
     known = type(module).__module__.startswith(("transformers.", "torch.nn."))
     hooked = bool(module._forward_hooks or module._forward_pre_hooks)
     return not known or hooked or module.forward != MethodType(type(module).forward, module)

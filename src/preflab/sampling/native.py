@@ -100,7 +100,8 @@ class NativeSampler(Sampler):
         return replace(results.samples(), exact=exact)
 
     def examine(self, base: nn.Module) -> Support:
-        """Returns how to decode with a model. The trial is repeated when other ways may serve the model."""
+        """Returns how to decode with a model. The trial is repeated when the ways that may serve the model have
+        changed."""
         ways = candidates(base)
         if base not in self._support or self._support[base][0] != ways:
             self._support[base] = ways, examine(base)
@@ -128,8 +129,8 @@ def most_rows(width: int) -> int:
     """Returns the largest number of rows in a batch if the user sets none: 131,072 / the width of the hidden states, but
     at least 256 and at most 1,024.
 
-    In a step of a narrow model, many rows make up for the time of calling its operations; the hidden states of a wide
-    model should fit the core's cache.
+    A batch of a narrow model has many rows, so that the time for calling the operations of a step matters less. A batch
+    of a wide model has fewer rows, because its hidden states should fit the core's cache.
     """
     return min(max(2**17 // width, 256), 1024)
 

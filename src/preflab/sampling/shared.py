@@ -1,7 +1,8 @@
-"""A key-value cache that stores a prompt once for all rows that share it, and the attention of new tokens over it.
+"""Stores the keys and values of a prompt once for all rows that share it, and computes the attention of new tokens.
 
-The columns of a row are in two parts: those of its prompt, which all rows of the prompt share, and its own, one for each
-drawn token. All rows have drawn the same number of tokens, so that only the prompts' part needs a mask.
+A row has two kinds of columns: the columns of its prompt, which all rows with this prompt share, and its own columns,
+one for each drawn token. All rows have drawn the same number of tokens. Therefore only the prompts' columns need a
+mask.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from preflab.sampling.sharing import Sharing
 
 @dataclass
 class Shelf:
-    """Where the next pass writes, the same in every layer.
+    """The place where the next pass writes. The place is the same in every layer.
 
-    width: the length of the longest prompt. new_tokens: the largest number of own columns. first, last: the prompts of
-    the next prefill pass. drawn: the number of own columns that are written; None during the prefill. sharing: which
-    rows share a prompt. gaps[G,1,1,width+1]: minus infinity after the end of each prompt, otherwise 0; None if all
-    prompts have the same length. layer: the layer that was written last.
+    width: the length of the longest prompt. new_tokens: the largest number of own columns of a row. first, last: the
+    prompts of the next prefill pass. drawn: the number of own columns written so far; None during the prefill. sharing:
+    which rows share a prompt. gaps[G,1,1,width+1]: minus infinity after the end of each prompt, otherwise 0; None if
+    all prompts have the same length. layer: the layer that was written last.
     """
 
     sharing: Sharing
@@ -49,9 +50,9 @@ class SharedLayer(CacheLayerMixin):
         self.prompts, self.own = Columns(), Columns()
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Allocates memory for the batch, unless the memory of an earlier batch suffices. Both parts are allocated together,
-        so that none keeps the memory of a batch with other lengths. The column after the longest prompt is 0: see
-        `attend`."""
+        """Allocates memory for the batch, unless the memory of an earlier batch suffices. The memory for the prompts
+        and the memory for the own columns are allocated together, so that neither keeps the size of a batch with other
+        lengths. Sets the column after the longest prompt to 0: see `_attend_new`."""
         shelf = self.cache.shelf
         sizes = (shelf.sharing.prompts, shelf.width + 1), (shelf.sharing.rows, shelf.new_tokens)
         parts = list(zip((self.prompts, self.own), sizes, strict=True))
@@ -76,8 +77,8 @@ class SharedLayer(CacheLayerMixin):
         return self.own.read(rows, shelf.drawn + 1)
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
-        """Computes the attention of the tokens that were written last: queries[N,H,T,D] -> [N,H,T,V]. `keys`, `values`:
-        what `update` returned, for the prompts of a prefill pass or one new token of each row."""
+        """Computes the attention of the tokens that were written last: queries[N,H,T,D] -> [N,H,T,V]. These tokens are
+        the prompts of a prefill pass or one new token of each row. `keys`, `values`: the result of `update`."""
         if self.cache.shelf.drawn is not None:
             return self._attend_new(queries, keys, values, scale)
         shared = queries.shape[1] > keys.shape[1]
@@ -87,9 +88,9 @@ class SharedLayer(CacheLayerMixin):
         """Computes the attention of one new token of each row: queries[N,H,1,D] -> [N,H,1,V]. `keys`, `values`: the
         rows' own columns.
 
-        The own columns enter the softmax over the prompt as one column, whose score is the logarithm of the sum of the
-        exponentials of the own scores. This is the column after the longest prompt. Its value is 0, so that its share
-        of the attention is left for the own values.
+        The own columns enter the softmax over the prompt as one column, the column after the longest prompt. The score
+        of this column is the logsumexp of the scores of the own columns. The value of this column is 0, so that its
+        share of the attention is left for the own values.
         """
         shelf, sharing = self.cache.shelf, self.cache.shelf.sharing
         rows, heads, groups = len(queries), queries.shape[1], keys.shape[1]
@@ -120,8 +121,8 @@ class SharedLayer(CacheLayerMixin):
 
 
 class SharedCache(Cache):
-    """The keys and values of all layers of a model. The memory serves batch after batch; after an error the values are
-    possibly not finite: do not use the cache again."""
+    """The keys and values of all layers of a model. The memory is reused for batch after batch. After an error, the
+    values may not be finite: do not use the cache again."""
 
     shelf: Shelf
 

@@ -1,4 +1,4 @@
-"""Which rows of a batch share a prompt, and how their states are ordered by prompt and back."""
+"""Records which rows of a batch share a prompt, orders the states of rows by prompt, and orders them back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ class Sharing:
     """`owners[N]`: for each row, the number of its prompt. `prompts`: the number of prompts, each of which has a row.
     `most`: the largest number of rows of a prompt.
 
-    `slots[N]`: the place of each row if every prompt had `most` rows; None if the rows fill these places in order.
+    `slots[N]`: the place that each row would have if every prompt had `most` rows; None if the rows already are in
+    these places.
     """
 
     def __init__(self, owners: Tensor, prompts: int) -> None:

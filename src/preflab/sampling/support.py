@@ -1,4 +1,4 @@
-"""Finds out by which way preflab can decode with a model, by its configuration and by a trial on a few tokens."""
+"""Finds out in which way preflab can decode with a model, from its configuration and from a trial on a few tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from preflab.sampling.decode import DecodeBatch
 from preflab.sampling.ways import FusedBatch, InPlaceBatch, SharedBatch
 
 PROBE = ([1, 2, 3], [1, 2, 3], [4], [4])
-"""A long and a short prompt, so that the trial includes a masked gap; each has two rows, of which the trial drops one."""
+"""A long and a short prompt, each with two rows. Their lengths differ, so that the trial includes a masked gap."""
 PROBE_TOKENS = [[5, 6], [8, 3], [7, 0], [9, 2]]
 PROBE_DROPPED = 1
 WAYS: tuple[type[DecodeBatch], ...] = (FusedBatch, SharedBatch, InPlaceBatch)
@@ -23,10 +23,11 @@ PROBE_COLUMNS = len(PROBE[0]) + len(PROBE_TOKENS[0])
 
 
 class Support(NamedTuple):
-    """`reason`: why preflab's caches do not support a model; '' if one does. The other fields are set only if it does.
-    `way`: the fastest way to decode that the model passed. `layers`: the number of layers in the cache. `token_bytes`:
-    the size of the keys and values of one token in all layers. `window`: the size of the narrowest attention window;
-    None if there is no window. `slower`: for each faster way, why it does not serve the model."""
+    """`reason`: why none of preflab's caches supports a model; '' if one supports it. Only then are the other fields
+    set. `way`: the fastest way to decode that passed the trial. `layers`: the number of layers in the cache.
+    `token_bytes`: the size of the keys and values of one token in all layers. `window`: the size of the narrowest
+    attention window; None if there is no window. `slower`: for each way that is faster than `way`, why it does not
+    serve the model."""
 
     reason: str
     way: type[DecodeBatch] = InPlaceBatch
@@ -44,8 +45,8 @@ class Support(NamedTuple):
 
 
 def candidates(base: Any) -> tuple[type[DecodeBatch], ...]:
-    """Returns the ways to decode that may serve a model in its present state. They change, for example, when the model
-    gets adapters or another precision."""
+    """Returns the ways to decode that may serve a model in its present state. These ways change, for example, when the
+    model gets adapters or another precision."""
     return tuple(way for way in WAYS if not way.objection(base))
 
 

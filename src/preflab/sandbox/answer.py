@@ -22,14 +22,14 @@ from preflab.sandbox.verdict import ProgramTask
 from preflab.types import Test
 
 _FENCE = re.compile(r"^([ \t]*)(```+|~~~+)[ \t]*([\w+.-]*)[^\n]*$")
-_LATE_FENCE = re.compile(r"^([^`\n]*[^`\s][ \t]*)(```+py(?:thon3?)?[ \t]*)$", re.MULTILINE)  # a fence after words
+_LATE_FENCE = re.compile(r"^([^`\n]*[^`\s][ \t]*)(```+py(?:thon3?)?[ \t]*)$", re.MULTILINE)  # a fence after text
 _BEGIN_MARK = re.compile(r"^\[(?:BEGIN|PYTHON)\][ \t]*\n", re.MULTILINE)
 _END_MARK = re.compile(r"^\[(?:DONE|/PYTHON)\]", re.MULTILINE)
 """The marks that MBPP puts around an answer, each on its own line."""
 _DOCUMENTS = ("markdown", "md")  # tags of fenced texts that may themselves hold fenced programs
 _MOST_FENCES = 8  # the most fences that are tried as the end of a block
 _MOST_DROPPED = 60  # the most lines that are dropped, one after another, to find the end of a program
-_MOST_PARSED = 1_000_000  # the most characters that are parsed for this; fewer lines are dropped from a long answer
+_MOST_PARSED = 1_000_000  # the most characters that one search parses; a long answer is searched less far
 _MOST_CHARACTERS = 1 << 20  # a longer answer is not searched for a program, because no program may be so long
 _MOST_WORDS = 5  # the most lines of prose before a program without fences
 _UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # the errors that `ast.parse` may raise
@@ -120,9 +120,9 @@ def _fenced_blocks(text: str) -> list[str]:
 
 def _read_block(lines: Sequence[str], start: int, indent: str, fence: str, closing: Sequence[int]) -> tuple[str, int]:
     """Returns the text after an opening fence, and the index of the next line to read. `closing`: the indexes of all
-    lines that consist of this fence. If the text up to the next fence
-    is not Python, that fence may belong to the text (to a docstring, for example), and later fences are tried. If no
-    closing fence follows, the block ends at the end of the text, or at a fence that ends the last line."""
+    lines that consist of this fence. If the text up to the next fence is not Python, that fence may belong to the text
+    (to a docstring, for example), and later fences are tried. If no closing fence follows, the block ends at the end of
+    the text, or at a fence that ends the last line."""
     first = bisect.bisect_left(closing, start)
     ends = closing[first : first + _MOST_FENCES]
     bodies = [("".join(line.removeprefix(indent) for line in lines[start:at]), at + 1) for at in ends]

@@ -1,9 +1,9 @@
-"""Runs a process under limits but without isolation, for machines that have no other backend, if the user asks for it.
+"""Runs a process under limits but without isolation. Users may choose this backend if no other one works.
 
-This backend stops a program that computes, sleeps, allocates or prints without end. The backend does not stop a program
-that reads what this user may read, writes where this user may write, opens connections, signals this user's processes,
-starts very many processes, or leaves a process behind in another session. The verdict is still formed outside the
-program.
+This backend stops a program that computes, sleeps, allocates or prints without end. The backend does not stop other
+attacks. A program may read what this user may read, write where this user may write, open connections, and signal this
+user's processes. It may also start very many processes, or leave a process behind in another session. The verdict is
+still formed outside the program.
 """
 
 from __future__ import annotations

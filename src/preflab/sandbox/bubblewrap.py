@@ -92,9 +92,9 @@ class Bubblewrap(Walls):
 
 
 def _refuse_core_dumps() -> Sequence[str]:
-    """Returns the words that start a command under the limit of 1 byte for core dumps. Only this limit keeps the kernel
-    from starting the machine's own program for crashes, outside the sandbox, whenever a process crashes. Returns no
-    words if this process may not set this limit, because its own limit is 0, or if the machine has no `prlimit`."""
+    """Returns the words that, before a command, limit its core dumps to 1 byte. Only this limit keeps the kernel from
+    starting the machine's crash handler, outside the sandbox, when a process crashes. Returns no words if this process
+    may not set this limit, because its own limit is 0, or if the machine has no `prlimit`."""
     if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0 or shutil.which("prlimit") is None:
         return ()
     return ("prlimit", f"--core={CORE_BYTES}:{CORE_BYTES}", "--")
@@ -104,9 +104,9 @@ def _format_limits(limits: Limits) -> str:
     """Returns the shell commands that limit each process; the judge limits all processes together. The commands limit
     the file size (in blocks of 512 bytes), the number of open files, core dumps (unless they have a limit already), and
     the number of this user's processes. The last limit is set by `-u` in bash, where `-p` has another meaning, and by
-    `-p` in dash. The stack may take all of the memory, as in competitions, or else as much as this process's own hard
-    limit allows. CPU time is not limited here, because its limit applies to one test and a process may run many
-    tests."""
+    `-p` in dash. The stack may take all of the memory, as in competitions; if that is not allowed, the stack may grow
+    to this process's own hard limit. CPU time is not limited here, because its limit applies to one test and a process
+    may run many tests."""
     processes = f"{{ ulimit -u {limits.processes} 2>/dev/null || ulimit -p {limits.processes}; }}"
     stack = f'{{ ulimit -s {limits.memory_mb << 10} 2>/dev/null || ulimit -S -s "$(ulimit -H -s)"; }}'
     dumps = "" if _refuse_core_dumps() else " && ulimit -c 0"

@@ -2,8 +2,8 @@
 
 The program runs in another sandbox. The stand-in sends each call to the judge, the judge passes the call to the
 program, and the stand-in returns the value that comes back. The tests therefore compare plain data and nodes of their
-own classes, and the program never shares a process with the tests. The judge receives three kinds of lines: `call` and
-a request for the program, `passed`, or `failed` and the reason. The text after the space is in the encoding of `wire`.
+own classes, and the program never shares a process with the tests. The judge receives three kinds of lines: `call` with
+a request for the program, `passed`, and `failed` with a reason. `wire` encodes the request and the reason.
 """
 
 from __future__ import annotations

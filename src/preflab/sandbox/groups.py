@@ -2,8 +2,8 @@
 
 Root may make groups at the top of the hierarchy. Any user may make groups inside a group that was delegated to that
 user, by systemd (`systemd-run --user --scope -p Delegate=yes`) or by a container. The number of processes is limited
-for each run's user and not for the group. A group's count of processes falls late, so that a run that starts soon after
-another could not fork.
+for each run's user and not for the group. A group still counts processes for a while after they have ended, so that the
+next run could not fork.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ def answer_calls(path: str, *nodes: str) -> None:
 
 def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
     """Returns a function of the module, or the method `Class.method` of a new object. If the module does not define the
-    function, the method of the module's class `Solution` is taken, as competitions ask for it. A function that the
-    module only imports does not count as defined."""
+    function, the method of the module's class `Solution` is used, because competitions ask for this class. A
+    function that the module only imports does not count as defined."""
     owner, _, method = name.rpartition(".")
     own = getattr(getattr(module, name, None), "__module__", "") == module.__name__
     if not owner and not own and hasattr(getattr(module, "Solution", None), name):

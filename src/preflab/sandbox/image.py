@@ -39,8 +39,8 @@ _UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH  # the image does not
 
 def find_image(packages: Sequence[str] = ()) -> Path:
     """Returns the image of this interpreter with these packages and `SANDBOX_PACKAGES`. Builds the image if it does not
-    exist yet. If two processes build the image at once, one copy is kept. Raises `UserError` if a package is not
-    installed."""
+    exist yet. If two processes build the image at the same time, one copy is kept. Raises `UserError` if a package
+    is not installed."""
     distributions = find_distributions([*SANDBOX_PACKAGES, *packages])
     place = _image_cache() / f"image-{_image_key(distributions)}"
     if not place.exists():
@@ -71,7 +71,7 @@ def warm_image(image: Path) -> None:
 
 def _image_cache() -> Path:
     """Returns the cache folder. For root, the folder is outside root's home, because programs then run as other users,
-    who must be able to read it. For any other user, the folder is in the user's home."""
+    who must be able to read the folder. For any other user, the folder is in the user's home."""
     if os.geteuid() == 0:
         return Path("/var/cache/preflab/sandbox")
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "preflab" / "sandbox"
@@ -126,7 +126,7 @@ def _copy(source: Path, target: Path, *, mode: int = 0o755) -> None:
 
 
 def _find_libraries(binaries: Iterable[Path]) -> set[Path]:
-    """Returns the shared libraries that the loader would load, by the names under which it looks for them."""
+    """Returns the shared libraries that the loader would load, by the paths at which the loader looks for them."""
     libraries: set[Path] = set()
     for binary in binaries:
         listing = subprocess.run(["ldd", str(binary)], capture_output=True, text=True).stdout

@@ -6,13 +6,14 @@ with ENOSYS (`_ABSENT`). Every call that is newer than `_NEWEST` fails in the sa
 Netlink, packet, vsock and alg sockets are refused because they reach the kernel or the host. Internet sockets are
 refused because there is no network, and because their memory could not be measured.
 
-Some memory of the kernel belongs to no process and to no control group, or is not counted by either: attributes and
-access lists of files, memory policies of files, filters and tables that a program installs. Calls that allocate it are
-refused to every program.
+Some memory of the kernel belongs to no process and to no control group, or is not counted by either. Examples are
+attributes and access lists of files, memory policies of files, and filters and tables that a program installs. Every
+program is refused the calls that allocate such memory.
 
 If no control group measures a run (`counted` is False), the run's processes are measured from outside. The filter then
-also refuses what cannot be measured from outside: shared memory that belongs to no file, `epoll`, and children whose CPU
-time is lost because `SIGCHLD` is ignored. A socket keeps its buffer's usual size, with which it is counted.
+also refuses what cannot be measured from outside: shared memory that belongs to no file, `epoll`, and children whose
+CPU time is lost because `SIGCHLD` is ignored. A program cannot change the size of a socket's buffer, because every
+socket is counted with the usual size.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _LOCAL_FAMILY = 1  # AF_UNIX
 _MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x01, 0x20, 0x40000
 _SIGCHLD = 17
 _MADV_COLD, _MADV_PAGEOUT = 20, 21
-_HINTS = range(1035, 1039)  # F_GET_RW_HINT and the like: marks on a file of the image, or on a device, that stay
+_HINTS = range(1035, 1039)  # F_GET_RW_HINT and the like, which leave lasting marks on a file of the image or a device
 _SOL_SOCKET, _SO_SNDBUF, _SO_ATTACH_FILTER, _SO_ATTACH_BPF, _SO_ATTACH_REUSEPORT_CBPF = 1, 7, 26, 50, 51
 _PR_SET_SECCOMP = 22
 _NEWEST = 462
@@ -186,7 +187,7 @@ _KEEP_HINTS = [
     _LOAD_SECOND,  # the operation of fcntl
     *(line for hint in _HINTS for line in _when(_EQUAL, hint, _ERRNO | _EINVAL)),
 ]
-_REFUSE_RESERVED_PAGES = [  # huge pages that this machine reserves for its own programs, in no count of memory
+_REFUSE_RESERVED_PAGES = [  # this machine reserves huge pages for its own programs; no count of memory includes them
     _LOAD_FOURTH,  # the flags of mmap
     *_when(_ANY_BIT, _MAP_HUGETLB, _ERRNO | _ENOMEM),
 ]
@@ -195,7 +196,7 @@ _REFUSE_SHARED_MEMORY = [
     (_ANY_BIT, 0, 2, _MAP_ANONYMOUS),
     *_when(_ANY_BIT, _MAP_SHARED, _ERRNO | _ENOMEM),
 ]
-_REFUSE_SOCKET_FILTERS = [  # their translations take a share of this machine that the walls' own filter needs
+_REFUSE_SOCKET_FILTERS = [  # the kernel's memory for compiled filters is limited, and the walls' own filter needs it
     _LOAD_THIRD,  # the option of setsockopt
     *_when(_EQUAL, _SO_ATTACH_FILTER, _ERRNO | _EINVAL),
     *_when(_EQUAL, _SO_ATTACH_BPF, _ERRNO | _EINVAL),

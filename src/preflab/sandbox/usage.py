@@ -15,7 +15,8 @@ _HELD = re.compile(rb"^Vm(?:RSS|Swap|PTE):\s+(\d+)", re.MULTILINE)
 _CORES = os.cpu_count() or 1
 _LAG_BYTES = 3 * _CORES * max(32, 2 * _CORES) * os.sysconf("SC_PAGE_SIZE")
 """The largest amount of a process's memory that is missing from the process's status. Each core counts memory by itself
-for a while before it adds it to the status (Linux 6.2 to 6.16). Proportional memory leaves nothing out."""
+for a while before the kernel adds this count to the status (Linux 6.2 to 6.16). The proportional memory of
+`_sum_proportional_memory` leaves nothing out."""
 _TABLES = re.compile(rb"^VmPTE:\s+(\d+)", re.MULTILINE)
 _SHARES = re.compile(rb"^(?:Pss|SwapPss):\s+(\d+)", re.MULTILINE)
 _INODE_BYTES = 1536  # the size of an inode of tmpfs with its name
@@ -24,7 +25,7 @@ _MAPPING_BYTES = 400
 _CHAIN_BYTES = 64  # a mapping may be chained to the same mapping of each process that the program started
 _SIGNALS = re.compile(rb"^SigQ:\s+(\d+)", re.MULTILINE)
 _SIGNAL_BYTES = 512  # the size of a timer or a queued signal
-_MAPPING_LOOKS = 10  # mappings are counted in every tenth measurement, because a hostile program's list of them is long
+_MAPPING_LOOKS = 10  # mappings are counted in every tenth measurement, because a hostile program may have very many
 _MOST_MAPPINGS = 65_530  # the kernel's bound on the mappings of a process
 
 
@@ -41,8 +42,8 @@ class Tree:
     """Measures a process and its descendants, which are read from /proc. The CPU time of an ended process is included
     after its parent has reaped it. The memory is a sum over the processes, including page tables and mappings. If this
     sum could exceed `memory` bytes, it is computed again, exactly and with shared pages counted once. `first`: the
-    first process inside the sandbox's namespaces. If it is given, the inodes of files, the sockets and the timers in
-    these namespaces are included.
+    first process inside the sandbox's namespaces. If `first` is given, the inodes of files, the sockets and the timers
+    in these namespaces are included.
     """
 
     def __init__(self, root: int, memory: int, first: int | None = None) -> None:

@@ -35,7 +35,7 @@ TESTS_FAIL = "the problem's tests do not run: "
 """Begins the explanation of the outcome `error` if tests that are code fail before the program has answered."""
 _TRIES = 3
 _PAUSE_SECONDS = 0.1  # the pause before another try after a failure of the machine
-_IDLE_SECONDS = 0.2  # all tests together may wait this long for each test, plus one wall-time limit
+_IDLE_SECONDS = 0.2  # all tests together may wait for the wall-time limit of one test plus this time for each test
 _DETAIL_CHARACTERS = 2000  # the most characters of an answer that a verdict keeps for people to read
 _SOURCE_BYTES = 1 << 20
 VALUE_BYTES = 4 << 20  # the most bytes of a returned value, because the judge itself must read the value
@@ -191,8 +191,8 @@ class Worker:
 
     def _decide(self, program: Decider, got: str, expected: str, waiting: Box | None = None) -> bool:
         """Asks the decider `program` whether an answer is right. If the decider fails on this answer but accepts the
-        expected answer, the answer made it fail, and the answer is wrong. Raises `NotStarted` if the decider fails on
-        this answer and does not accept the expected answer."""
+        expected answer, the answer made the decider fail, and counts as wrong. Raises `NotStarted` if the decider fails
+        on this answer and does not accept the expected answer."""
         said = self._ask_decider(program, got, waiting)
         if said not in (b"right", b"wrong") and self._ask_decider(program, expected, waiting) != b"right":
             raise NotStarted("the problem's own judge does not accept the expected output")

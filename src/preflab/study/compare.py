@@ -1,4 +1,7 @@
-"""Makes a study of policies that were trained anywhere: its arms only measure. Keeps what each policy was. No torch."""
+"""Makes a study that only measures policies, wherever they were trained, and records the checksums of these policies.
+
+Does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ ONE_RUN_EACH = (
     "of the same methods."
 )
 GIB_A_BYTE = 3 / 2**30
-"""The memory that a policy needs for each byte of its files: weights may be stored in half of fp32's size."""
+"""The GiB of memory that a policy needs for each byte of its weights' files, which may be half as large as in fp32."""
 
 
 def comparison_study(
@@ -66,8 +69,9 @@ def weigh_policy(directory: Path) -> int:
 
 
 def name_policies(texts: Sequence[str]) -> dict[str, str]:
-    """Reads `[NAME=]SOURCE`. Without a name, a policy is called as its directory (`runs/dpo/final` is `dpo`) or as its model on
-    the hub. Raises `UserError` if two policies have the same name."""
+    """Reads texts of the form `[NAME=]SOURCE`, and returns the source of each policy by its name. Without `NAME`, a
+    policy has the name of its directory (`runs/dpo/final` is `dpo`) or of its model on the hub. Raises `UserError` if
+    two policies have the same name."""
     policies: dict[str, str] = {}
     for text in texts:
         name, sign, path = text.partition("=")
@@ -82,8 +86,8 @@ def name_policies(texts: Sequence[str]) -> dict[str, str]:
 
 
 def refuse_changed_policies(study: Study, directory: Path) -> None:
-    """Writes the checksums of the policies into the directory. Raises `UserError` if a policy in it has changed since it was
-    measured, because its results would be those of another policy."""
+    """Writes the checksums of the policies into the directory. Raises `UserError` if a policy has changed since the
+    directory recorded its checksums, because the results there would belong to another policy."""
     path = directory / POLICIES_FILE
     known = read_json(path) if path.exists() else {}
     if not isinstance(known, dict):

@@ -35,8 +35,8 @@ class StudyRecord(NamedTuple):
 
 
 class StudyManifest(BaseModel):
-    """The fields of a study's manifest. `arms` and `pairwise`: names in the order of the study file, which is lost in
-    `study` because the JSON file is sorted by name. `runs`: the directories of all runs that the study has planned,
+    """The fields of a study's manifest. `arms` and `pairwise`: names in the order of the study file; `study` loses this
+    order, because the JSON file is sorted by name. `runs`: the directories of all runs that the study has planned,
     relative to the study's directory. `own`: what a report needs to know about the evaluators that the user wrote."""
 
     format: int
@@ -96,8 +96,8 @@ def read_manifest_file(directory: Path) -> StudyManifest:
 
 def read_study(directory: Path) -> StudyRecord:
     """Reads the study in a directory for its report. In place of an evaluator that the user wrote, the study has a
-    stand-in, which says what the evaluator measures but cannot measure. Raises `UserError` if the directory does not
-    belong to a study."""
+    stand-in. The stand-in says what the evaluator measures, but cannot itself measure. Raises `UserError` if the
+    directory does not belong to a study."""
     path = directory / STUDY_MANIFEST
     if not path.exists():
         raise UserError(f"{directory} holds no study. Give the directory that `preflab study` wrote.")
@@ -147,9 +147,9 @@ def withdrawn_unless_begun(directory: Path) -> Generator[None]:
 
 def remove_study(directory: Path, planned: Iterable[Path]) -> None:
     """Removes only the study's runs, its report and its manifest. The removed runs are those that the manifest lists
-    and those in `planned`. `planned`: the directories of the runs that the study will start, since an older manifest
-    lists no runs. Raises `UserError`, and removes nothing, if one of these directories holds a run but the study has no
-    manifest, or if a folder of a run holds a file that the run did not write."""
+    and those in `planned`, because an older manifest lists no runs. `planned`: the directories of the runs that the
+    study will start. Raises `UserError`, and removes nothing, in two cases: one of these directories holds a run but
+    the study has no manifest, or a folder of a run holds a file that the run did not write."""
     home = directory.resolve()
     places = set(planned)
     if (directory / STUDY_MANIFEST).exists():

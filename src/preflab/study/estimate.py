@@ -156,8 +156,9 @@ class Estimate:
         return answers * (speed.sampling + self.grading(arm, speed)[0]) + reads * speed.forward
 
     def ordering_seconds(self, arm: Arm, speed: Speed) -> float:
-        """Returns the seconds in which a reward model scores both answers of all pairs: those of the validation split at
-        each evaluation during training and once at the end, and those of the test split at the end."""
+        """Returns the seconds in which a reward model scores both answers of all pairs. It scores the pairs of the
+        validation split at each evaluation during training and once at the end, and the pairs of the test split at the
+        end."""
         pairs = {split: arm.evaluation.count_pairs(size.pairs) for split, size in self.sizes.items()}
         read = (arm.looks + 1) * pairs["validation"] + pairs["test"]
         return 2 * read * speed.forward
@@ -165,8 +166,8 @@ class Estimate:
     def measuring_seconds(self, arm: Arm, speed: Speed) -> float:
         """Returns the seconds of measuring a trained policy. The policy answers the validation split once at each
         temperature of the grid. If the test split is measured, the policy answers the test split at each decoding: once
-        if this is greedy decoding, otherwise with all samples. If the validation split is measured too, the same holds
-        for it."""
+        if this is greedy decoding, otherwise with all samples. If the validation split is measured too, the policy
+        answers it in the same way."""
         spec = arm.evaluation
         if arm.measure == "none" or not arm.evaluators:
             return 0.0
@@ -184,8 +185,8 @@ class Estimate:
         return drawn * speed.sampling + answers * main + tested * sum(others) + judging + reads * speed.forward
 
     def grading(self, arm: Arm, speed: Speed) -> list[float]:
-        """Returns the seconds that each evaluator takes to grade one answer, with the main evaluator first: a forward pass
-        of each of its models, and the judging of the answer if it is a program."""
+        """Returns the seconds that each evaluator takes to grade one answer, with the main evaluator first. An
+        evaluator runs a forward pass of each of its models, and some evaluators also judge the answer as a program."""
         judging = DISTINCT * self.judging
         return [
             len(saved_models(evaluator)) * speed.forward + evaluator.judges_programs * judging
@@ -208,8 +209,8 @@ def size_of(testbed: Testbed, split: Split) -> DataSize:
 
 
 def size_with_file(size: DataSize, path: Path) -> DataSize:
-    """Returns the size of the data in which the answers of a file, or of the files of a directory, replace the
-    testbed's. Counts no answers if a file cannot be read, since the run itself reports this error."""
+    """Returns the size of the testbed's data when the answers in a file, or in the files of a directory, replace the
+    testbed's answers. Counts no answers if a file cannot be read, since the run itself reports this error."""
     try:
         rows = read_answers(path)
     except (OSError, UserError):

@@ -56,9 +56,9 @@ def start_afresh(run_file: Path, directory: Path) -> int:
 
 
 def can_fork(threads: int) -> bool:
-    """Returns True if a fork of this process can compute with this number of threads. With one thread it always can;
-    with several it can if Python started all threads of this process, so that OpenMP has started none. After this process
-    has used CUDA, a fork cannot compute."""
+    """Checks whether a fork of this process can compute with this number of threads. After this process has used CUDA,
+    no fork can compute. Otherwise, a fork with one thread always can. A fork with several threads can if Python started
+    all threads of this process, so that OpenMP has started none."""
     if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
         return False
     tasks = Path("/proc/self/task")

@@ -17,7 +17,7 @@ SMOKE, PAPER = "smoke", "paper"
 """Names of sizes: `smoke` is the study file without changes, `paper` is the size that the paper uses."""
 PRESETS = Path(__file__).parent / "presets"
 RENAMED = {"hh-smollm2": "hh", "saferlhf-iter": "saferlhf"}
-"""Other names of presets: an old name, and the name of a part that is in a larger preset."""
+"""Maps other names to presets: `hh-smollm2` is an old name, and `saferlhf-iter` is a part of the larger `saferlhf`."""
 
 
 class _Sizes(Spec):

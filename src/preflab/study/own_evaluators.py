@@ -1,7 +1,7 @@
 """Records in a study's manifest what a report needs to know about the evaluators that the user wrote.
 
-A report can therefore be written without the user's modules. It uses stand-ins for these evaluators: specs that say
-what an evaluator measures but cannot measure.
+A report can therefore be written without the user's modules. The report uses a stand-in for each of these evaluators. A
+stand-in is a spec that says what the evaluator measures, but cannot itself measure.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def _replace_pairing(name: str, pairing: Any, own: OwnEvaluators) -> Any:
 
 
 class _ReadForReport:
-    """What the stand-ins of both kinds of evaluators share: they know their models, and cannot be opened."""
+    """The base class of the stand-ins for both kinds of evaluators. A stand-in names the evaluator's reward models, and
+    cannot be opened."""
 
     record: ClassVar[EvaluatorRecord]
 

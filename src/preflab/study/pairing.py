@@ -1,4 +1,7 @@
-"""Selects the pairs of arms that a pairwise evaluator compares, and checks `pairwise` in a file. Imports no torch."""
+"""Selects the pairs of arms that a pairwise evaluator compares, and checks `pairwise` in a file.
+
+Does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class Pairing(Spec):
     against: str | None = None
 
     def pairs_among(self, arms: Iterable[str]) -> list[tuple[str, str]]:
-        """Returns the pairs in which both sides are in `arms`, or the first is and the second is the data's answers."""
+        """Returns the pairs whose first arm is in `arms`, and whose second is in `arms` too or is `data:chosen`."""
         known = list(arms)
         named = self.pairs if self.against is None else [(arm, self.against) for arm in known if arm != self.against]
         return [pair for pair in named if pair[0] in known and pair[1] in (*known, DATA_CHOSEN)]

@@ -97,8 +97,8 @@ def plan_run(
 
 
 def grid_points(space: Mapping[str, tuple[JsonValue, ...]], count: int) -> list[dict[str, JsonValue]]:
-    """Returns the settings of at most `count` points in the grid of a space. If the grid has more points, they are
-    evenly spaced in it."""
+    """Returns the settings of at most `count` points in the grid of a space. If the grid has more points, the returned
+    points are evenly spaced in the grid."""
     grid: list[dict[str, JsonValue]] = [{}]
     for field, values in space.items():
         grid = [{**point, field: value} for point in grid for value in values]

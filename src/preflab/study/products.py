@@ -10,7 +10,7 @@ from preflab.errors import UserError
 from preflab.spec import HoldsModels
 
 POLICY, REWARD_MODEL, COST_MODEL, DATA = ("policy",), ("reward_model",), ("cost_model",), ("preferences", "rankings")
-"""The products of methods that each kind of use takes."""
+"""The products that a stage may have if it is used as a policy, as a reward model, as a cost model or as data."""
 WORDS = {
     "policy": "a policy",
     "reward_model": "a reward model",
@@ -41,7 +41,7 @@ def _check_uses(where: str, job: Job, stages: Mapping[str, Job]) -> None:
 
 def check_models(where: str, part: HoldsModels, stages: Mapping[str, Job]) -> None:
     """Raises `UserError` if an evaluator needs a reward model or a cost model of a stage, but the stage does not make
-    it. `where`: the place of the evaluator in the study file."""
+    this model. `where`: the place of the evaluator in the study file."""
     for path, needed in _models_used(part):
         _check_use(where, path, needed, stages)
 
@@ -56,7 +56,7 @@ def _check_makes_policy(where: str, job: Job) -> None:
 
 
 def _uses(job: Job) -> Iterator[tuple[str, str | None, Iterable[str]]]:
-    """Yields the uses of other outputs: the field, the path, and the products that the field takes."""
+    """Yields each use of another output by a job: the field, the path, and the products that the field accepts."""
     yield from (("init", job.init, POLICY), ("policy", job.policy, POLICY), ("preferences", job.preferences, DATA))
     for field, part in (("reward", job.reward), ("cost", job.cost), ("method", job.method)):
         for path, needed in _models_used(part):

@@ -15,8 +15,8 @@ from preflab.train.lock import remove_empty
 
 @contextmanager
 def removing_refused(made: Sequence[Path]) -> Generator[None]:
-    """If the block raises `UserError`, removes what a study put into the directories `made` of runs that have not begun,
-    and these directories if they are then empty. `made`: directories that the study itself has made."""
+    """Cleans up if the block raises `UserError`: removes what the study put into the directory of each run that has not
+    begun, and then the empty directories. `made`: the directories of runs that the study itself has made."""
     try:
         yield
     except UserError:

@@ -173,7 +173,7 @@ def verdict_of(
 def collapses_of(
     study: Study, scores: Mapping[DecodingChoice, Mapping[str, Scores]], headline: record.Measure
 ) -> dict[str, record.Collapse]:
-    """Returns how often the runs of each arm collapsed that this study trained. `scores`: each arm's scores at both
+    """Returns, for each arm that this study trained, how often its runs collapsed. `scores`: each arm's scores at both
     decodings."""
     unit, baselines = scores["unit"], [name for name in scores["unit"] if study.arms[name].baseline]
     collapses: dict[str, record.Collapse] = {}
@@ -196,8 +196,8 @@ def starts_of(study: Study, arm: str, baselines: Sequence[str]) -> Sequence[str]
 def compare_arms(
     study: Study, scores: Mapping[DecodingChoice, Mapping[str, Scores]], headline: str, *, times: float
 ) -> Iterator[record.Comparison]:
-    """Compares the pairs of arms in the study's `comparisons`, or all pairs if it has none, at each decoding. Leaves out a
-    pair of arms without runs of the same seed."""
+    """Compares the pairs of arms in the study's `comparisons`, or all pairs if there are no `comparisons`, at each
+    decoding. Leaves out a pair if its arms have no runs of the same seed."""
     arms = scores["chosen"]
     named = [pair for pair in study.comparisons if pair[0] in arms and pair[1] in arms]
     pairs = [pair for pair in named or combinations(arms, 2) if share_seeds(*(arms[name] for name in pair))]

@@ -116,8 +116,8 @@ def charged_spec(run: Planned) -> dict[str, Any]:
 def runs_to_start(
     waiting: Sequence[Planned], running: dict[ForkProcess, Planned], memory_gb: float
 ) -> Iterator[Planned]:
-    """Yields the runs to start now. All runs that they need have finished, and enough cores and memory are free. If no
-    run is running, one run may start without enough free cores and memory."""
+    """Yields the runs to start now. A run starts when all runs that it needs have finished, and enough cores and memory
+    are free. If no run is running, one run may start without enough free cores and memory."""
     pending = {run.directory for run in (*waiting, *running.values())}
     free_cores = usable_cores() - sum(run.spec.threads for run in running.values())
     free_memory = psutil.virtual_memory().available / 2**30
@@ -168,8 +168,8 @@ def drop_orphans(waiting: Sequence[Planned], failures: Failures) -> list[Planned
 
 @contextmanager
 def interruptible(running: dict[ForkProcess, Planned]) -> Generator[list[int]]:
-    """Yields a list to which each SIGTERM or Ctrl-C is added. After the block, sends SIGTERM to every running process,
-    so that it writes a checkpoint, and waits until all processes have ended."""
+    """Yields a list to which each SIGTERM or Ctrl-C is added. After the block, sends SIGTERM to the running processes,
+    so that each of them writes a checkpoint, and waits until all processes have ended."""
     stop_signals: list[int] = []
 
     def note(signum: int, frame: object) -> None:

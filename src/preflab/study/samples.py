@@ -37,8 +37,8 @@ def describe_answer(arm: str, answer: Mapping[str, Any]) -> record.Answer:
 
 
 def describe_failure(detail: Mapping[str, Any]) -> str:
-    """Returns a description of the first failed test. It has one line for each part of `detail`. A part with several
-    lines becomes an indented block. Long parts are cut."""
+    """Returns a description of the first failed test. The description has one line for each part of `detail`. A part
+    with several lines becomes an indented block. Long parts are cut."""
     parts: list[str] = []
     for key, value in detail.items():
         words = str(value).strip("\n")

@@ -1,4 +1,4 @@
-"""Tells the user, in a line each, what a long work of a study does next."""
+"""Tells the user, in one line for each step, what a study does next while the user waits."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def keep_silent(text: str) -> None:
 
 
 def say_on_stderr(text: str) -> None:
-    """Prints the line on standard error at once, also if this is a pipe."""
+    """Prints the line on standard error immediately, even if standard error is a pipe."""
     print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Defines a study file: the arms to compare, their data and evaluators, and their budget. Needs no torch.
+"""Defines a study file: the arms to compare, their data and evaluators, and their budget. Does not import torch.
 
 A study's `stages` (SFT, pairs, reward model) run once per seed. All `arms` of a seed share the output of its stages, so
 that the scores of the arms are paired. Each seed has its own random draws: initialisation, data order, noise, pairs,
@@ -71,8 +71,8 @@ class Study(RunSettings):
     pairs. `claims`: statements that the report decides one by one, with one correction for multiple tests over all
     claims. `paper`: a table of the paper that the report shows. `sweep`: a factor that the arms vary, which the report
     plots. `budget`: limits every arm; the cost of an arm's stages is charged to the arm. `collapse`: a run has
-    collapsed if it diverged, or if its headline at temperature 1 is below this share of that of the policy that it
-    started from. `pilot`: deviations from earlier runs, by which `--plan` says what each claim can detect.
+    collapsed if it diverged, or if its headline at temperature 1 is below this share of the headline of the policy
+    from which the run started. `pilot`: deviations from earlier runs, by which `--plan` says what each claim can detect.
     """
 
     schema_version: Literal[1] = 1

@@ -49,7 +49,7 @@ ANSWER_TOKENS = 16
 
 @dataclass(frozen=True)
 class Speed:
-    """The time that one model needs for one row. A row is a prompt and an answer, each of its mean length in the data.
+    """The time that one model needs for one row. A row is a prompt and an answer, both of the mean length in the data.
     `sampling`, `training` and `forward`: the seconds to sample the answer, to train on the row, and for a forward pass
     over the row. `forward_flops`: the FLOP of this forward pass, counted as 2N per token for N parameters. `loading`:
     the seconds to load the model."""

@@ -36,7 +36,7 @@ def describe_testbed(study: Study) -> record.Subject:
 def describe_evaluator(study: Study, name: str, spec: HoldsModels, directory: Path) -> record.EvaluatorResult:
     """Returns a description of an evaluator. For a learned evaluator, adds the accuracies of its reward model and of
     its cost model on held-out pairs. Each accuracy has a Wilson interval over the pairs of all seeds. `can_rank` says
-    whether the intervals of the accuracy of the order lie above one half."""
+    whether the intervals of `accuracy` and `cost_accuracy` lie above one half."""
     costs = [path.removeprefix(STAGE) for path in spec.cost_models() if path.startswith(STAGE)]
     rewards = [stage for stage in model_stages(spec) if stage not in costs]
     by_reward = held_out_rows(study, directory, rewards)
@@ -52,7 +52,7 @@ def describe_evaluator(study: Study, name: str, spec: HoldsModels, directory: Pa
 
 
 def held_out_rows(study: Study, directory: Path, stages: Sequence[str]) -> list[Mapping[str, Any]]:
-    """Returns the measurements on held-out pairs of the first of these stages, one measurement for each seed. Returns
+    """Returns the measurements of the first of these stages on held-out pairs, one measurement for each seed. Returns
     [] if a seed has no measurement."""
     rows = [result["held_out"] for stage in stages[:1] for result in stage_results(directory, stage, study.seeds)]
     return rows if all(rows) else []

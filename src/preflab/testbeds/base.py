@@ -37,7 +37,7 @@ class Testbed(ABC):
     `notes`: the notes that every report on these data must print. `tested`: whether there are hidden tests and a
     `judge` to run them. The judge holds no data: it is a separate object, never the testbed itself. `true_names`: the
     names of the true values of an answer, if the testbed knows the true values. `ordered_by`: what decides which answer
-    of a pair is the better one, such as `safety` or `helpfulness`; '' if the testbed does not know it.
+    of a pair is the better one, such as `safety` or `helpfulness`; '' if this is not known.
     """
 
     __test__ = False  # not a test case for pytest to collect

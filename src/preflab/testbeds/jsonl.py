@@ -162,7 +162,7 @@ class Jsonl(Sandboxed):
     def _drop_untested(
         self, rows: dict[Split, list[DialogueRow]], reasons: Mapping[str, str]
     ) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
-        """Leaves out the problems for which there is a reason by their id, and returns notes that count and name them.
+        """Leaves out the problems whose ids are in `reasons`, and returns notes that count and name these problems.
         Raises `UserError` if a split is then empty."""
         if not reasons:
             return rows, []
@@ -180,7 +180,7 @@ class Jsonl(Sandboxed):
         return kept, notes
 
     def _find_places(self, names: Mapping[str, str]) -> dict[str, str]:
-        """Reads the sources again, and returns the file and line of each prompt that `names` holds by its id."""
+        """Reads the sources again, and returns the file and line of each prompt whose id is in `names`."""
         sources = [source for source in (self.data, self.validation, self.test) if isinstance(source, str)]
         places: dict[str, str] = {}
         for source in sources:
@@ -249,7 +249,7 @@ class Jsonl(Sandboxed):
 
     def _read_rows(self, source: str, notes: list[str]) -> Iterator[DialogueRow]:
         """Yields the rows of a source, and appends notes on how they were read to `notes`. Raises `UserError` if two
-        different prompts have the same id, or if nothing but tests could teach anything and no judge runs them."""
+        different prompts have the same id, or if the source has tests but no answers, and no judge runs the tests."""
         reading = self._reading()
         answered = False
         known: dict[str, Prompt] = {}

@@ -1,4 +1,4 @@
-"""Draws a mixture of pairs from several subsets. From each subset, it draws a share of the pairs or a number of pairs.
+"""Draws a mixture of pairs from several subsets. From each subset, the mixture takes a share or a number of the pairs.
 
 The draw depends only on the seed and on the texts of the pairs. It does not depend on the order of the files. With the
 same seed, a larger amount of a subset contains all pairs of a smaller amount.

@@ -31,8 +31,8 @@ def write_checkpoint(directory: Path, step: int, tree: Mapping[str, Any], *, kee
     """Writes a checkpoint such as `directory/step-00000042`. Keeps the newest `keep` checkpoints up to this step and
     removes all other checkpoints.
 
-    Checkpoints of later steps are removed because they are damaged: the run would otherwise have resumed from them.
-    Half-written checkpoints are also removed.
+    Checkpoints of later steps must be damaged, because the run would otherwise have resumed from them. They are
+    therefore removed. Half-written checkpoints are also removed.
     """
     target = directory / checkpoint_name(step)
     with new_directory(target) as aside:
@@ -81,8 +81,8 @@ def read_newest_checkpoint(directory: Path, *checks: Check) -> dict[str, Any] | 
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint and returns its tree. Raises `UserError` if a checksum is wrong, if a file has another form
-    than `write_checkpoint` gives it, or if the tree belongs to another step than the name of the checkpoint says."""
+    """Reads a checkpoint and returns its tree. Raises `UserError` if a checksum is wrong, if a file does not have the
+    form that `write_checkpoint` writes, or if the step of the tree is not the step in the checkpoint's name."""
     checksums = read_json(path / "checksums.json")
     for name in (TENSORS, VALUES):
         if not (path / name).is_file() or not isinstance(checksums, dict) or checksums.get(name) != sha256(path / name):

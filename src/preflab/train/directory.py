@@ -1,4 +1,7 @@
-"""Reserves a directory for one run, which the manifest describes, and for one process at a time. Imports no torch."""
+"""Reserves a directory for one run, and for one process at a time. The manifest in the directory describes the run.
+
+Does not import torch.
+"""
 
 from __future__ import annotations
 

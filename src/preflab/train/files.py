@@ -42,8 +42,8 @@ def read_json(path: Path) -> Any:
 
 
 def refuse_special(path: Path) -> None:
-    """Raises `UserError` if the path is a pipe, a socket or a device, since opening one can wait for ever. A directory
-    in the place of a file fails when it is opened."""
+    """Raises `UserError` if the path is a pipe, a socket or a device, since opening one can wait for ever. Accepts a
+    directory in the place of a file, since opening the directory fails immediately."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise UserError(f"{path} is not a regular file but a pipe, a socket or a device. Remove it.")
 
@@ -97,7 +97,7 @@ def sha256(path: Path) -> str:
 
 
 def file_digests(directory: Path) -> dict[str, str]:
-    """Returns the SHA-256 of each file that lies in a directory, such as that of a model, by name."""
+    """Returns the SHA-256 of each file in a directory, for example in the directory of a model, by file name."""
     return {file.name: sha256(file) for file in sorted(directory.iterdir()) if file.is_file()}
 
 

@@ -1,4 +1,4 @@
-"""Reads the files of a finished run, and checks that the files were not changed later. Imports no torch."""
+"""Reads the files of a finished run, and checks that the files were not changed later. Does not import torch."""
 
 from __future__ import annotations
 

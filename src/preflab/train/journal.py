@@ -36,8 +36,8 @@ class Journal:
 
     def replay(self, key: str, compute: Callable[[], Any]) -> Any:
         """Returns the JSON value of the entry `key`. If there is no such entry, first computes the value and writes the
-        entry. The entry also records the changes of the meter, the step's samples and the verdicts by the computation,
-        and a resumed run repeats these changes. Raises `UserError` if an entry that the run has used is damaged."""
+        entry. The entry also records how the computation changed the meter, the step's samples and the verdicts. A
+        resumed run repeats these changes. Raises `UserError` if an entry that the run has used is damaged."""
         path, before = self.path(key), self.last
         counts, samples, verdicts = self.meter.state_dict(), len(self.record.samples), self.record.verdicts.copy()
         if not self._can_read(key):
@@ -74,8 +74,8 @@ class Journal:
         self.seals, self.last = seals, state["last"]
 
     def _can_read(self, key: str) -> bool:
-        """Returns True if the run has used this entry, or if it follows the last entry that the run has used. Removes
-        an entry for which neither is true. Raises `UserError` if an entry that the run has used is damaged."""
+        """Checks whether the run has used this entry, or the entry follows the last entry that the run has used.
+        Removes an entry for which neither is true. Raises `UserError` if an entry that the run has used is damaged."""
         path = self.path(key)
         if key in self.seals:
             self.check({"seals": {key: self.seals[key]}})

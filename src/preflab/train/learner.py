@@ -1,7 +1,7 @@
 """Updates a model from a batch and a loss, with an optimizer and a learning-rate schedule.
 
-The rows of the batch are sorted by length and divided into micro-batches by a token budget. The terms of every
-micro-batch are divided by the *global* count, so that this division does not change the update. The weights are always
+The rows of the batch are sorted by length and split into micro-batches by a token budget. The terms of every
+micro-batch are divided by the *global* count, so that the split does not change the update. The weights are always
 fp32; with bf16, the arithmetic uses autocast (see `models.forward.precision`). Dropout is off, since the model stays in
 evaluation mode.
 """
@@ -144,7 +144,7 @@ class Learner:
         return {"weights": weights, "adam": adam, **schedule, "skipped": self.skipped, "updates": self.updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Loads the tree that `state_dict` returned. Raises `ValueError` or `KeyError` if it belongs to another
+        """Loads the tree that `state_dict` returned. Raises `ValueError` or `KeyError` if the tree belongs to another
         model."""
         with torch.no_grad():
             for name, parameter in self.parameters.items():

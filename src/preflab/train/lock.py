@@ -1,4 +1,7 @@
-"""Takes the lock of a directory, which another process may remove while this one waits. Imports no torch."""
+"""Takes the lock of a directory. Another process may remove the lock's file while this process waits for the lock.
+
+Does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,8 @@ class Lock(NamedTuple):
 
 
 def take_lock(directory: Path, patience: float) -> Lock:
-    """Makes the directory and locks it. See `directory.locked`. A process that is refused removes its lock, so that the
-    file which another process waits for may no longer be the directory's lock. The other process then opens the new
-    file."""
+    """Makes the directory and locks it. See `directory.locked`. A process whose run is refused removes the lock's file.
+    If this process has waited for the removed file, it opens a new one."""
     path, deadline = directory / LOCK, time.monotonic() + patience
     while True:
         try:

@@ -155,7 +155,7 @@ class Run:
         return int(tree["step"])
 
     def _check_best(self, tree: Mapping[str, Any], policy: LanguageModel) -> None:
-        """Raises `UserError` if the checkpoint lacks the best weights, or if they belong to another model."""
+        """Raises `UserError` if the checkpoint lacks the best weights, or if these weights belong to another model."""
         if not self.selection.best_step:
             return
         with refused_unless_it_fits("best"):
@@ -163,9 +163,9 @@ class Run:
                 require_tensor(tree["best"], name, parameter.shape)
 
     def _disk_need(self, state: Mapping[str, Stateful], policy: LanguageModel) -> int:
-        """Returns the largest number of bytes that the run will need on the disk at a time. The sum has the kept
-        checkpoints and a new checkpoint, each with the best weights. The sum also has the old and the new file of the
-        best weights, and the final model."""
+        """Returns the largest number of bytes that the run will need on the disk at a time. The sum includes the kept
+        checkpoints and a new checkpoint, each with the best weights. The sum also includes the old and the new file of
+        the best weights, and the final model."""
         held = checkpoint.checkpoint_bytes({name: part.state_dict() for name, part in state.items()})
         best = sum(part.nbytes for part in trainable(policy.model).values())
         final = sum(part.nbytes for part in policy.model.parameters())
@@ -173,8 +173,8 @@ class Run:
 
     @contextmanager
     def _stopping_between_steps(self) -> Generator[None]:
-        """Inside the block, a stop signal ends the run after the checkpoint of the current step. Outside the block, a
-        stop signal ends the run at once, since a resumed run repeats all work after the last step."""
+        """Makes a stop signal inside the block end the run after the checkpoint of the current step. Outside the block,
+        a stop signal ends the run immediately, since a resumed run repeats all work after the last step."""
         self.stepping = True
         try:
             yield
@@ -219,7 +219,7 @@ class Run:
         self.record.write_step(step, progress=self.progress, seconds=seconds, counts=counts)
 
     def _keep(self, step: int, state: Mapping[str, Stateful]) -> None:
-        """Writes a checkpoint of the state after `step` steps if it is due or if the run received a stop signal."""
+        """Writes a checkpoint of the state after `step` steps if one is due or if the run received a stop signal."""
         if self.stop_signal is None and time.monotonic() - self._checkpointed < self.keeping.checkpoint_seconds:
             return
         parts = {name: part.state_dict() for name, part in state.items()}
@@ -270,8 +270,8 @@ def open_run(
 
 @contextmanager
 def stopping(run: Run) -> Generator[None]:
-    """Inside the block, SIGTERM or SIGINT makes the run stop after its current step. If the same signal arrives a
-    second time, it ends the process at once.
+    """Makes the run stop after its current step if SIGTERM or SIGINT arrives inside the block. If the same signal
+    arrives a second time, the signal ends the process immediately.
 
     Python can set signal handlers only in its main thread. In another thread, this function changes nothing.
     """

@@ -1,4 +1,4 @@
-"""Tells the files that a run wrote in its folders from the user's own. Imports no torch."""
+"""Distinguishes the files that a run wrote in its folders from the user's own files. Does not import torch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from preflab.train.sealed import read_sealed, write_sealed
 
 RESULT = "result.json"
 PRODUCT = "product.json"
-"""The record of the files in `final/`, from the moment when they are complete until the result lists them."""
+"""The record that lists the files in `final/` after these files are complete and before the result lists them."""
 WRITING = "preflab.writing"
-"""The empty folder in `final.tmp/` that says that a run writes these files."""
+"""The empty folder that marks the files in `final.tmp/` as files that a run is writing."""
 CHECKPOINT = r"step-\d{8,}(\.old)?(\.tmp)?"
 WRITTEN = {
     "checkpoints": rf"{CHECKPOINT}/(tensors\.safetensors|(values|checksums)\.json)(\.tmp)?",
@@ -25,12 +25,12 @@ WRITTEN = {
 }
 """Maps the folders of a run to the form of the paths in them. The files in `final/` are listed in a record."""
 PLACES = (*WRITTEN, "best.tmp", "best.old.tmp", "final", "final.tmp", "final.old.tmp")
-"""The folders of a run, and those that stand for them while a run writes or replaces them."""
+"""The folders of a run, and the temporary folders that a run uses while it writes or replaces its folders."""
 
 
 def foreign_files(directory: Path) -> list[Path]:
-    """Returns what the run did not write, of all that lies in the places of a run's folders, and of the record of its
-    product."""
+    """Returns the paths in the places of a run's folders that the run did not write. Also returns the path of
+    `PRODUCT` if a file there is not the record of a product."""
     paths = [path for name in PLACES for path in lying_at(directory / name)]
     listed, record = listed_files(directory), directory / PRODUCT
     foreign = [path for path in paths if not is_own(path.relative_to(directory).as_posix(), listed)]
@@ -52,8 +52,9 @@ def is_checkpoint(name: str) -> bool:
 
 
 def listed_files(directory: Path) -> set[str]:
-    """Returns the names of the files in `final/` that the run wrote. A record lists them. Without a record, all files in
-    a folder are the run's own if the folder has a mark: `WRITING`, or what the product was trained on."""
+    """Returns the names of the files in `final/` that the run wrote. A record lists these files. All files in
+    `final.tmp/` also count as written by the run if `WRITING` is there. Without a record, the same holds for `final/`
+    and `final.old.tmp/` if `TRAINED_ON` is there."""
     listed = {name for record in (RESULT, PRODUCT) for name in files_of(directory / record)}
     marks = (
         {"final.tmp": WRITING} if listed else {"final.tmp": WRITING, "final": TRAINED_ON, "final.old.tmp": TRAINED_ON}
@@ -77,8 +78,8 @@ def files_of(record: Path) -> Collection[str]:
 
 
 def record_product(directory: Path, written: Path) -> None:
-    """Records the complete files of a product before the folder `written`, which holds them, becomes `final/`. The
-    model card is written later."""
+    """Records the complete files of a product before the folder `written`, which holds them, becomes `final/`. Also
+    records the model card, which is written later."""
     names = ["README.md", *(path.relative_to(written).as_posix() for path in lying_at(written))]
     write_sealed(directory / PRODUCT, {"files": {f"final/{name}": "" for name in names}})
 

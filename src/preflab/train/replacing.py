@@ -23,10 +23,10 @@ REPLACED = "replaced"
 
 @contextmanager
 def replacing(directory: Path, *, fresh: bool) -> Generator[None]:
-    """Surrounds the start of a run in the directory. If `fresh` is True, first moves the run that the directory holds
-    aside. At the end, deletes the old run if the new run has begun, and otherwise restores it. Raises `UserError`,
-    and changes nothing, if the manifest of the old run is damaged, or if the run would delete what no run wrote. A
-    finished run that is not replaced deletes nothing."""
+    """Surrounds the start of a run in the directory. If `fresh` is True, first moves the old run in the directory
+    aside. At the end, deletes the old run if the new run has begun, and otherwise restores it. Raises `UserError`, and
+    changes nothing, if the manifest of the old run is damaged, or if the run would delete files that no run wrote. The
+    folders of a finished run that is not replaced are not checked, because such a run deletes nothing."""
     if fresh or not (directory / RESULT).exists():
         refuse_in_the_way(directory)
     settle(directory)
@@ -52,9 +52,9 @@ def set_aside(directory: Path) -> None:
 
 
 def settle(directory: Path) -> None:
-    """Deletes a run that was moved aside if the new run has begun, and otherwise restores it. The run may have been
-    moved by a command that was killed. The manifest is restored first, so that while it is in the folder, all other
-    files of the old run are there too."""
+    """Deletes a run that was moved aside if the new run has begun, and otherwise restores the old run. A command that
+    was killed later may have moved this run. The manifest is restored first. Therefore, as long as the folder holds the
+    manifest, it holds all other files of the old run too."""
     refuse_foreign_copy(directory)
     drop_replaced(directory)
     aside = directory / REPLACED
@@ -69,7 +69,7 @@ def settle(directory: Path) -> None:
 
 
 def refuse_foreign_copy(directory: Path) -> None:
-    """Raises `UserError` if a folder in which an old run is kept aside is not one, or holds other files too."""
+    """Raises `UserError` if the place in which an old run is kept aside is not a folder, or holds other files too."""
     known = {*RUN_DIRECTORIES, *RUN_FILES, RUN_MANIFEST}
     for folder in (directory / REPLACED, directory / f"{REPLACED}.tmp"):
         if not os.path.lexists(folder):

@@ -41,7 +41,7 @@ def refused_unless_it_fits(name: str) -> Generator[None]:
 
 
 def require_number(state: Mapping[str, Any], name: str) -> float:
-    """Returns a number of a part's state, an integer as an integer. Raises `ValueError` if it is not a number."""
+    """Returns a number from a part's state; an integer stays an integer. Raises `ValueError` for any other value."""
     number = state[name]
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise ValueError(f"{name} is {number!r}, not a number")
@@ -49,7 +49,7 @@ def require_number(state: Mapping[str, Any], name: str) -> float:
 
 
 def require_count(state: Mapping[str, Any], name: str) -> int:
-    """Returns a count of a part's state. Raises `ValueError` if it is not a whole number, 0 or more."""
+    """Returns a count from a part's state. Raises `ValueError` if the value is not an integer of at least 0."""
     count = require_number(state, name)
     if not isinstance(count, int) or count < 0:
         raise ValueError(f"{name} is {count!r}, not a count")
@@ -57,8 +57,8 @@ def require_count(state: Mapping[str, Any], name: str) -> int:
 
 
 def require_tensor(state: Mapping[str, Any], name: str, shape: torch.Size) -> Tensor:
-    """Returns a tensor of a part's state. Raises `ValueError` if it has another shape, since `copy_` would repeat a
-    smaller tensor silently."""
+    """Returns a tensor from a part's state. Raises `ValueError` if the tensor has another shape, since `copy_` would
+    silently repeat a smaller tensor."""
     tensor = state[name]
     if not isinstance(tensor, Tensor) or tensor.shape != shape:
         raise ValueError(f"{name} is not a tensor of shape {tuple(shape)}")

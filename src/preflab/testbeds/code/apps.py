@@ -74,8 +74,8 @@ class APPS(Code):
             yield SPLIT_NAMES.get(problem.parent.name), str(problem), read_official_folder(problem)
 
     def read_exercises(self) -> Iterator[Exercise]:
-        """Yields the exercises. The name of each begins with its split, because the data set numbers the problems of each
-        split from 0."""
+        """Yields the exercises. The name of an exercise begins with its split, because the data set numbers the
+        problems of each split from 0."""
         for exercise in super().read_exercises():
             yield replace(exercise, name=f"{exercise.split}/{exercise.name}")
 

@@ -1,7 +1,7 @@
-"""Finds tests that need more of a program than values.
+"""Finds tests that need more from a program than plain values.
 
-Only calls and plain values pass between the tests and the program, so an object of the program's own classes and an
-exception never reach the tests. A right program would fail such tests.
+Only calls and plain values pass between the tests and the program. Objects of the program's own classes, and
+exceptions, never reach the tests. A right program would therefore fail tests that need such objects or exceptions.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _PLAIN_TYPES = (int, float, complex, str, bytes, bytearray, list, tuple, set, fr
 _LIBRARY_TYPES = (collections.deque, collections.Counter, collections.OrderedDict, collections.defaultdict)
 _DATES = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta)
 _KNOWN = {name for each in (*_PLAIN_TYPES, *_LIBRARY_TYPES, *_DATES) for name in dir(each)}
-"""The attributes of the values that may pass."""
+"""The attributes of the values that may pass between the tests and the program."""
 
 
 def explain_beyond_values(body: Sequence[ast.stmt], functions: Collection[str]) -> str:
-    """Returns the reason why right programs would fail the tests in these statements; empty if they may pass.
+    """Returns the reason why right programs would fail the tests in these statements; empty if there is no such reason.
     `functions`: the names by which the tests call the program."""
     nodes = [node for statement in body for node in ast.walk(statement)]
     if any(expects_exception(statement, functions) for statement in body):
@@ -60,7 +60,7 @@ def expects_exception(tree: ast.AST, functions: Collection[str]) -> bool:
 
 
 def _accepts(handler: ast.ExceptHandler) -> bool:
-    """Checks whether a handler takes other exceptions than failed assertions, and does not itself fail the test."""
+    """Checks whether a handler accepts exceptions other than failed assertions, and does not itself fail the test."""
     if handler.type is not None and ast.unparse(handler.type) == "AssertionError":
         return False
     return not any(map(_fails, handler.body))

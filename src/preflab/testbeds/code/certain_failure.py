@@ -127,7 +127,7 @@ def _is_value(node: ast.expr, known: _Known) -> bool:
 
 
 def _raises(node: ast.expr, known: _Known) -> bool:
-    """Checks whether an expression certainly fails, because it uses None as another value."""
+    """Checks whether an expression certainly fails, because it uses None where another value is needed."""
     match node:
         case ast.Call():
             strict = isinstance(node.func, ast.Name) and node.func.id in known.builtins & _STRICT

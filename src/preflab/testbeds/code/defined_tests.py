@@ -1,8 +1,8 @@
-"""Adds calls to test code in Python that only defines its tests, so that these tests run.
+"""Adds the missing calls to Python test code that only defines its tests, so that these tests run.
 
 Test code often only defines its tests: functions whose names begin with `test`, a function `check` that gets the tested
-function, classes of `unittest` and of pytest, and a block for `__name__ == "__main__"`. Such code, run as it stands,
-passes every program. pytest itself is not there, so tests that need it cannot be run.
+function, classes of `unittest` and of pytest, and a block for `__name__ == "__main__"`. Without added calls, every
+program would pass such code. The sandbox lacks pytest itself, so tests that need pytest cannot be run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 def add_calls(source: str, entry_point: str) -> str:
     """Returns the source with calls of all tests that it defines but does not call. `entry_point`: the name of the tested
-    function, which a function `check` gets; empty if it is not known. The source must be valid Python."""
+    function, which is the argument of a function `check`; empty if the name is not known. The source must be valid
+    Python."""
     top = ast.parse(source).body
     body = _unfold_main_blocks(top)
     calls = list_calls(body, entry_point)
@@ -69,8 +70,8 @@ def explain_unrunnable(body: Sequence[ast.stmt], entry_point: str) -> str:
 
 
 def list_test_functions(body: Sequence[ast.stmt]) -> list[_Function]:
-    """Returns the functions that are tests by their names and that nothing calls yet. A function that needs arguments and
-    is called by other tests is not a test but helps them."""
+    """Returns the functions that are tests by their names and that nothing calls yet. A function that needs arguments,
+    and that other tests call, is a helper and not a test."""
     outside = _find_called_names(node for node in body if not isinstance(node, _Function | ast.ClassDef))
     anywhere = _find_called_names(body)
     return [
@@ -132,7 +133,7 @@ def _list_methods(node: ast.ClassDef) -> list[_Function]:
 
 
 def _call_methods(node: ast.ClassDef) -> list[str]:
-    """Returns one piece of code for each test of a class of pytest. Each test gets a new object, as in pytest."""
+    """Returns one piece of code for each test in a class of pytest tests. Each test gets a new object, as in pytest."""
     methods = _list_methods(node)
     setups = {each.name: _count_required(each) - 1 for each in methods if each.name in ("setup_class", "setup_method")}
     once = [f"{node.name}.setup_class()"] if "setup_class" in setups else []

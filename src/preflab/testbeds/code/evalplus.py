@@ -1,6 +1,7 @@
-"""EvalPlus' own files (Liu et al. 2023): HumanEval+ as inputs, for which the reference solution gives the right values.
+"""Reads EvalPlus' own files (Liu et al. 2023), which hold HumanEval+ as inputs without expected values.
 
-The values that the reference solution returns are computed where the tests run, apart from the judged program.
+The reference solution gives the expected value for each input. These values are computed where the tests run, apart
+from the judged program.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ def check_input(candidate, arguments):
     else:
         assert got == expected
 """
-"""What runs before the tests. A value near the expected one is right where EvalPlus says so (`atol`), or where it is a
-float. The problem `find_zero` has several right answers: each is a zero of the polynomial."""
+"""The code that runs before the tests. A value near the expected value is right if EvalPlus gives a tolerance (`atol`),
+or if the expected value consists of floats. The problem `find_zero` has several right answers: each is a zero of the
+polynomial."""
 
 
 def holds_inputs(record: Mapping[str, Any]) -> bool:

@@ -17,8 +17,8 @@ _FEW = "there are too few tests for some to be public"
 @dataclass(frozen=True, slots=True)
 class Exercise:
     """A programming problem. `right`, `wrong`: the programs that the data call right or wrong. `split`: the split that
-    the data name for the problem; None if they name none. `unjudged`: why answers to the problem cannot be judged;
-    empty if they can."""
+    the data name for the problem; None if the data name no split. `unjudged`: why answers to the problem cannot be
+    judged; empty if they can."""
 
     name: str
     statement: str

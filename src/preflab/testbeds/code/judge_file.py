@@ -34,11 +34,11 @@ def judge_file(
     packages: Sequence[str] = (),
     track: Track,
 ) -> Counter[str]:
-    """Judges the programs that have no verdict in `out`, and appends each verdict to `out` at once. Returns how many
-    programs have each outcome.
+    """Judges the programs that have no verdict in `out`, and appends each verdict to `out` immediately. Returns how
+    many programs have each outcome.
 
-    `workers`: the number of programs judged at once; 0 means one per core. Raises `UserError` before anything is judged if a
-    file cannot be read or written.
+    `workers`: the number of programs judged at the same time; 0 means one per core. Raises `UserError` before anything
+    is judged if a file cannot be read or written.
     """
     if programs.exists() and not programs.is_file():
         raise UserError(

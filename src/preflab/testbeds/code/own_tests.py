@@ -1,4 +1,4 @@
-"""Prepares the user's own tests that are Python code for the sandbox, and describes those that cannot be used."""
+"""Prepares the user's own Python tests for the sandbox, and describes the problems whose tests cannot be used."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from preflab.text import counted
 from preflab.types import Test
 
 _NAMED = 5
-"""How many of the problems that are left out are named."""
+"""The largest number of left-out problems that a note names."""
 
 
 def call_tests(test: Test) -> Test:
-    """Returns the test with calls of what it only defines, if it is code."""
+    """Returns a test that is code with calls of the tests that the code only defines. Returns other tests unchanged."""
     code = isinstance(test.how, Recipe) and test.how.task.mode == "check"
     return replace(test, input=add_calls(test.input, test.how.function)) if code else test
 
 
 def explain_own_tests(tests: Sequence[Test]) -> str:
-    """Returns the reason why the sandbox cannot run the user's own tests of a problem; empty if it can. Own tests have no
-    limits yet."""
+    """Returns the reason why the sandbox cannot run the user's own tests of a problem; empty if it can. Own tests
+    are recognised by their limits, which are not set yet."""
     recipes = [(test.input, test.how) for test in tests if isinstance(test.how, Recipe)]
     own = [(code, how) for code, how in recipes if how.task.mode == "check" and how.task.limits == Limits()]
     bodies = [(ast.parse(code).body, how) for code, how in own]
@@ -35,8 +35,8 @@ def explain_own_tests(tests: Sequence[Test]) -> str:
 
 
 def describe_untested(reasons: Mapping[str, str], places: Mapping[str, str]) -> list[str]:
-    """Returns one note for each reason, which counts the problems that are left out and names their places. `reasons`,
-    `places`: the reason and the place of each problem."""
+    """Returns one note for each reason. The note counts the problems that are left out for this reason, and names their
+    places. `reasons`, `places`: the reason and the place of each problem."""
     notes: list[str] = []
     for reason in dict.fromkeys(reasons.values()):
         named = [places[name] for name, why in reasons.items() if why == reason]

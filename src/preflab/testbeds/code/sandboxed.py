@@ -33,7 +33,7 @@ class Sandboxed(TestbedSpec):
 
     def make_limits(self, seconds: float = 0.0, memory_mb: int = 0) -> Limits:
         """Returns the limits of a test. `seconds`, `memory_mb`: the limits that the problem states, or 0 if it states
-        none. A stated time limit replaces the testbed's; a stated memory limit replaces it only if it is larger."""
+        none. A stated time limit replaces the testbed's time limit. Of two memory limits, the larger one applies."""
         seconds = (seconds or self.time_limit_s) * measure_machine_factor()
         return Limits(cpu_s=seconds, wall_s=derive_wall_limit(seconds), memory_mb=max(self.memory_limit_mb, memory_mb))
 

@@ -87,7 +87,7 @@ _POSSIBLE = _compile(
     r"\b(?:multiple|several|many|various) (?:\w+ )?(?:answers?|solutions?|outputs?) (?:are|is|may be|can be) (?:\w+ )?"
     rf"(?:possible|valid|correct|right|allowed)\b|{_PRINT} (?:(?:should|must) (?:contain|be|have) )?such an? {_KIND}\b"
 )
-"""Matches a sentence that several answers fulfil, unless a sentence says which of them to give."""
+"""Matches a sentence that allows several answers, unless a sentence says which of them to give."""
 _SEVERAL = _compile(
     r"\b(?:if|in case|when|should|where|since|as|there (?:can|may|might|could) be)\b.*"
     rf"\b(?:several|multiple|many|various|two or more|more than one|more)\b(?: \w+){{0,3}}? (?:{_KIND}|such|{_THEM})\b"

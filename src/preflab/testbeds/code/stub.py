@@ -1,7 +1,8 @@
-"""Finds problems whose tests do not test: a program that does nothing passes them all, or they fail without a program.
+"""Finds problems whose tests do not test: an empty program passes all tests, or the tests fail without a program.
 
-The program that does nothing, the stub, is run against the tests. It is not run where it certainly fails, nor where an
-earlier run has shown that it fails or passes (see `stub_memory`), so that only the first start with new data takes time.
+The empty program, which does nothing, is called the stub. The stub is run against the tests, unless the result is
+certain without a run, or an earlier run has shown the result (see `stub_memory`). Therefore only the first start with
+new data takes time.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ _logger = logging.getLogger("preflab")
 PASSES_ALL = "an empty program passes all tests that decide"
 FAILS_ALONE = "its tests fail before they call the program"
 _LIMITS = ("timeout", "memory", "output-limit")  # these may be the machine's fault
-_MANY = 500  # from here on, the runs take so long that a line says what happens
+_MANY = 500  # from this number of problems on, the runs take so long that a message announces them
 
 
 class Untested(NamedTuple):
-    """`reasons`: maps the problems whose tests do not test to the reason. `notes`: what every report must say if the tests
-    of some problems could not be tried."""
+    """`reasons`: maps each problem whose tests do not test to the reason. `notes`: what every report must say if the
+    tests of some problems could not be tried."""
 
     reasons: dict[str, str]
     notes: list[str]
 
 
 def find_untested(problems: Mapping[str, Sequence[Test]], judge: SandboxJudge) -> Untested:
-    """Finds the problems whose tests do not test. `problems`: maps each problem to the tests that decide, of which there is
-    at least one. Where no program can be run, only what needs no run is found."""
+    """Finds the problems whose tests do not test. `problems`: maps each problem to its deciding tests; each problem has
+    at least one. If no program can be run, finds only the problems that are known without a run."""
     passed = {name: _is_passed_by_stub(tests) for name, tests in problems.items()}
     found = {name: PASSES_ALL for name, passes in passed.items() if passes}
     digests = {
@@ -78,7 +79,8 @@ def write_stub(recipe: Recipe) -> str:
 
 
 def _recall(digests: Mapping[str, str], passed: Mapping[str, bool], outcomes: Mapping[str, Verdict]) -> dict[str, str]:
-    """Returns the reasons of the problems that are known or shown not to test. A problem without a verdict has none."""
+    """Returns the reason for each problem whose tests do not test. An earlier run (`passed`) or a new run (`outcomes`)
+    has shown the reason. A problem without a verdict has no reason."""
     reasons = {
         name: PASSES_ALL if passed.get(digest) else _explain_error(outcomes.get(digest))
         for name, digest in digests.items()
@@ -96,7 +98,7 @@ def _explain_error(verdict: Verdict | None) -> str:
 
 
 def _is_passed_by_stub(tests: Sequence[Test]) -> bool | None:
-    """Returns whether the stub passes all of the tests; None if only a run can show it."""
+    """Returns whether the stub passes all of the tests; None if only a run can show this."""
     unknown = False
     for test in tests:
         passes = _passes_one(test)

@@ -15,13 +15,13 @@ from preflab.types import Test
 
 _FILE = "empty-programs.txt"
 _LINE = re.compile(r"([0-9a-f]{64}) ([01])")
-_FORM = 1  # a change of the judge that changes verdicts on the empty program raises this number
+_FORM = 1  # raise this number if a change of the judge changes verdicts on the empty program
 
 
 class StubMemory:
-    """What the runs of this user have shown. `passed`: maps the digests of tests to whether the empty program passes them.
-    Each new result is a line at the end of a file, so that several runs may write at once. A file that cannot be read or
-    written costs time and changes nothing."""
+    """What the runs of this user have shown. `passed`: maps the digests of tests to whether the empty program passes
+    them. Each new result is a line at the end of a file, so that several runs may write at the same time. If the file
+    cannot be read or written, the runs take more time, and their results stay the same."""
 
     def __init__(self) -> None:
         self._path: Path = cache_directory() / _FILE

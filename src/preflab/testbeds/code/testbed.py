@@ -153,8 +153,8 @@ class Code(Sandboxed):
             yield Dialogues(self.title, rows, part="train", identity={"source": self.data}, notes=notes, judge=judge)
 
     def _choose_exercises(self, judge: SandboxJudge) -> tuple[list[Exercise], list[str]]:
-        """Returns the problems whose answers can be judged by tests that test, and the notes that every report must
-        print. Raises `UserError` if no problem is left."""
+        """Returns the problems whose answers can be judged and whose tests do test (see `stub`), and the notes that
+        every report must print. Raises `UserError` if no problem is left."""
         dropped: dict[str, list[str]] = {}
         kept: list[Exercise] = []
         for exercise in self.read_exercises():

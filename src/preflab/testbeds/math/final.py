@@ -22,7 +22,7 @@ def find_final_answer(text: str, *, unmarked: bool = False) -> str | None:
     """Returns the final answer in a solution, or None if the solution does not mark a final answer.
 
     If there are several boxes or `####`, the last box or `####` counts. If there are no boxes and no `####`, "the
-    answer is ..." or "answer: ..." counts. `unmarked`: if nothing is marked, the last number in the text counts.
+    answer is ..." or "answer: ..." counts. `unmarked`: whether the last number in the text counts if nothing is marked.
     """
     marked = [*_find_boxes(text), *((match.start(), match[1]) for match in _HASHES.finditer(text))]
     if marked:

@@ -14,7 +14,7 @@ NO_ANSWER = "no-answer"
 
 class MathJudge(Judge):
     """Judges a solution by its final answer. The only test of a problem has the right answer as its output. `unmarked`:
-    if a solution does not mark a final answer, its last number counts."""
+    whether the last number of a solution counts if the solution does not mark a final answer."""
 
     deterministic = False  # near the time limit, a verdict depends on the machine's speed
 

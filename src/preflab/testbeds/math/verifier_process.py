@@ -1,4 +1,4 @@
-"""Compares answers with math-verify. `verifier.py` runs this file as a process of its own. The file does not import
+"""Compares answers with math-verify. `verifier.py` runs this file as a separate process. The file does not import
 preflab.
 
 The process reads one JSON object `{"right", "answer"}` from each line, and replies with one line, true or false. The

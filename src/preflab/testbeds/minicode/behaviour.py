@@ -47,7 +47,7 @@ def _list_arguments(operator: str) -> list[str]:
 STEPS: dict[str, list[str]] = {
     name: [f"{name} {argument}" for argument in _list_arguments(name)] or [name] for name in OPERATORS
 }
-"""For each operator, the steps that target programs may use."""
+"""Maps each operator to its possible steps in the target programs of problems."""
 
 
 @cache

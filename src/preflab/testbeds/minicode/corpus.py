@@ -1,7 +1,7 @@
 """Writes the answers that come with the data: reworded right programs, wrong programs that are near misses, and pairs.
 
-Everything here is drawn with another seed than the problems. A new seed keeps the problems, and changes the noise, the
-wordings and the pairs.
+The seed of this module is not the seed of the problems. A new seed of this module changes the noise, the wordings and
+the pairs, but not the problems.
 """
 
 from __future__ import annotations

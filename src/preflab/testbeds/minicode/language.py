@@ -1,8 +1,8 @@
-"""The language of minicode: a program is a pipeline of steps over a list of integers, as `keep even | mul 2 | sum`.
+"""The language of minicode: a program is a pipeline of steps on a list of integers, such as `keep even | mul 2 | sum`.
 
 The interpreter has no side effects and always ends: any text gives a value or a named fault, in time linear in the
-text. The table `OPERATORS` has one row for each operator: its name, its meaning, and the phrases by which statements
-name it.
+length of the text. The table `OPERATORS` has one row for each operator: its name, its meaning, and the phrases by which
+statements name it.
 """
 
 from __future__ import annotations

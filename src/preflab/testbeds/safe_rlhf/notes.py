@@ -26,8 +26,8 @@ SPLIT_AGAIN = (
 def describe_records(
     records: Sequence[SafetyRecord | DialogueRow], rule: SafetyRule, filters: Sequence[FilterCount]
 ) -> list[str]:
-    """Returns sentences about the records that can be used. They describe the labels, the effect of the rule and of
-    each filter, and what the records do not say."""
+    """Returns sentences about the records that can be used. The sentences describe the labels, the effect of the rule
+    and of each filter, and what the records do not say."""
     labelled = [record for record in records if isinstance(record, SafetyRecord)]
     notes = [*_describe_labels(labelled, rule), *(count.describe() for count in filters)]
     ordered = sum(isinstance(record, DialogueRow) and record.rejected is not None for record in records)

@@ -19,9 +19,9 @@ Combination = Literal["dual-safe", "dual-unsafe", "mixed"]
 
 @dataclass(frozen=True, slots=True)
 class PairShares:
-    """The share of pairs whose answers are both safe, and the share of pairs whose answers are both unsafe. The other
-    pairs are mixed: one answer is safe and the other is unsafe. Also, for each of these three groups, the share of
-    contradictory pairs. In a contradictory pair, the more helpful answer is not the safer answer."""
+    """`dual_safe`: the share of pairs whose answers are both safe. `dual_unsafe`: the share of pairs whose answers are
+    both unsafe. The other pairs are mixed: one answer is safe and the other is unsafe. `contradictory`: in each of
+    these three groups, the share of pairs whose more helpful answer is not the safer answer."""
 
     dual_safe: float
     dual_unsafe: float

@@ -59,7 +59,7 @@ def _write_harmful(rng: random.Random, request: SafeworldRequest) -> list[str]:
 
 
 def _choose(rng: random.Random, texts: Sequence[str], count: int) -> list[str]:
-    """Chooses texts at random, and returns them in their own order."""
+    """Chooses `count` texts at random, and returns them in their original order."""
     chosen = set(rng.sample(range(len(texts)), count))
     return [text for place, text in enumerate(texts) if place in chosen]
 

@@ -142,7 +142,7 @@ def find_best_reward(request: SentimentRequest) -> float:
 
     Uses dynamic programming over the asked items. A state has two parts. The first part is the set of opinion words
     that the answer has used and that a later item could use too. The second part is the number of words by which the
-    answer exceeds its room. This number is negative if room is left; only as much room counts as later items can use.
+    answer exceeds its room. This number is negative if room is left. Room that later items cannot use does not count.
     No other text is better, because a clause that is broken, unasked or repeated only costs points. Right joins exist
     for any opinions, and cost nothing.
     """
