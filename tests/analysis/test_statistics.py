@@ -143,10 +143,24 @@ def test_identical_arms_are_not_decided() -> None:
         assert always.p_value == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("problems", "family", "verdict"),
+    [(2, 1, "not decided"), (5, 1, "not decided"), (6, 1, "better"), (6, 2, "not decided")],
+)
+def test_a_few_equal_differences_decide_nothing(problems: int, family: float, verdict: str) -> None:
+    """Guards from p = 0 after two seeds and two problems. Equal differences on P problems have one sign by chance with
+    2^(1-P): .5 for 2, .0625 for 5, .03125 for 6, which is below .05 but not below .05 / 2."""
+    compared = compare_scores(arm(np.ones((2, problems))), arm(np.zeros((2, problems))), family=family)
+    assert compared.verdict == verdict and compared.estimate == 1.0
+    if verdict == "not decided":
+        assert (compared.low, compared.high, compared.p_value) == (None, None, None)
+        assert compared.reason == f"{problems} problems without any spread: these are too few for an interval"
+
+
 def test_an_interval_without_width_says_so() -> None:
     """Guards from reading [x, x] as certainty: equal cells (of .1, whose mean is rounded), and means of seeds and of problems
     that are equal by chance. A table with any spread has no remark."""
-    for values in (np.full((3, 7), 0.1), np.array([[1.0, 0.0], [0.0, 1.0]]), np.zeros((2, 2))):
+    for values in (np.full((3, 7), 0.1), np.array([[1.0, 0.0], [0.0, 1.0]]), np.zeros((2, 7))):
         flat = mean_interval(arm(values))
         assert flat.low == pytest.approx(flat.high) and flat.has_no_spread and "no spread" in flat.reason
     for plain in (

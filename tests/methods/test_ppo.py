@@ -278,14 +278,15 @@ def test_skips_are_counted(train: Callable[..., Any]) -> None:
 
 def test_critic_warm_up(train: Callable[..., Any], tiny: Callable[..., Any]) -> None:
     """For two steps the critic learns alone: nothing of the policy is logged or moved, so that its KL stays 0; the
-    policy's schedule waits too, and stands at one step's share, 1/3, after its first step."""
+    policy's schedule waits too. Of the six updates of a run of three steps, the policy makes the last two, which move its
+    schedule by 1/6 each; the critic's last update is in the middle of the sixth part, at 11/12."""
     policy = tiny()
     trained = train(small(steps=3, critic_warmup=2), policy=policy)
     assert ["policy/loss" in record for record in trained.metrics] == [False, False, True]
     assert all("critic/loss" in record for record in trained.metrics)
     assert [record["kl"] for record in trained.metrics] == [pytest.approx(0, abs=1e-5)] * 3
     actor, value = trained.learners
-    assert actor.position == pytest.approx(1 / 3) and value.position == pytest.approx(2 / 3)
+    assert actor.position == pytest.approx(1 / 3) and value.position == pytest.approx(11 / 12)
 
 
 def test_critic_from_the_reward_models_weights(train: Callable[..., Any], tiny: Callable[..., Any]) -> None:

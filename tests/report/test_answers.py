@@ -77,7 +77,7 @@ def test_both_decodings_are_answered(decided_twice: Results) -> None:
     every form, each with its decoding."""
     page, markdown, terminal = words_of(decided_twice)
     headline = decided_twice.verdict.sentence
-    assert f"With greedy decoding {headline} At temperature 1 dpo won: pass@1 57.0%." in page
+    assert "With greedy decoding ppo won: pass@1 62.8%," in page and "At temperature 1 dpo won: pass@1 57.0%." in page
     for form in (markdown, terminal):
         assert f"With greedy decoding: {headline}" in form and "At temperature 1: dpo won: pass@1 57.0%." in form
     assert "pass@1, with greedy decoding" in page and "pass@1, at temperature 1" in page

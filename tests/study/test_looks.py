@@ -10,7 +10,7 @@ from tests.study.test_results import study, write
 
 from preflab.errors import UserError
 from preflab.study import run as running
-from preflab.study.looks import SHARES, Look, looks_of
+from preflab.study.looks import LOOK_SHARES, Look, looks_of
 from preflab.study.results import study_results
 from preflab.study.run import run_claimed
 from preflab.train.files import write_json
@@ -37,7 +37,7 @@ def test_the_looks_share_alpha() -> None:
     """Three looks use .01, .015 and .025 of .05, so that a family grows 5, 3.33 and 2 times. The shares sum to 1."""
     assert looks_of(looking()) == [Look(2, 5.0), Look(3, pytest.approx(10 / 3)), Look(4, 2.0)]
     assert looks_of(study(seeds=4)) == [Look(4, 1.0)]
-    assert all(sum(shares) == pytest.approx(1.0) and len(shares) == count for count, shares in SHARES.items())
+    assert all(sum(shares) == pytest.approx(1.0) and len(shares) == count for count, shares in LOOK_SHARES.items())
     assert (looking().seeds, looking().seed_looks) == (4, (2, 3, 4))
 
 
@@ -67,7 +67,7 @@ def test_a_look_reads_its_own_seeds_alone(tmp_path: Path) -> None:
     assert (outcome.seeds, pair.family) == ((0, 1), 5.0)
     assert [row.outcome for row in outcome.claims] == ["confirmed", "confirmed"]
     assert outcome.looks == "settled at the look after 2 seeds; 2 more were not needed" and outcome.unfinished == ""
-    write(tmp_path / "seed-2" / "ppo", "ppo", 0.0, seed=2)
+    finish(tmp_path, {"ppo": 0.0}, range(2, 3))
     assert study_results(looking(), tmp_path, command="").seeds == (0, 1)
 
 

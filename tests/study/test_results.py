@@ -157,7 +157,7 @@ def test_a_clear_winner(tmp_path: Path) -> None:
     assert "50.0 points (95% interval" in outcome.verdict.sentence
     assert outcome.verdict.holds_under_other_budget == "yes"
     assert not outcome.verdict.preliminary
-    (pair,) = outcome.comparisons
+    pair, _ = outcome.comparisons
     assert (pair.first, pair.second, pair.verdict, pair.named) == ("ppo", "dpo", "better", True)
     assert pair.has_no_spread and "no spread between seeds or problems" in pair.reason
 

@@ -49,7 +49,9 @@ def measure_collapse(collapsed: Sequence[int], tables: Mapping[DecodingChoice, S
     rate = len(collapsed) / len(seeds)
     low, high = exact_ends(rate, len(seeds), ALPHA)
     kept = [seed for seed in seeds if seed not in collapsed]
-    means = {decoding: mean_interval(without(table, kept)) for decoding, table in tables.items()} if kept else {}
+    means: dict[DecodingChoice, Interval] = {}
+    if kept:
+        means = {decoding: mean_interval(without(table, kept)) for decoding, table in tables.items()}
     return Collapse(
         seeds=tuple(collapsed), rate=Interval(estimate=rate, low=low, high=high, seeds=len(seeds)), means=means
     )

@@ -84,11 +84,11 @@ class Evaluation(Spec):
         temperature in `temperatures`, or the one chosen among several. 'unit' is temperature 1; it is left out if
         'chosen' is the same."""
         unit = "At temperature 1"
-        if self.temperatures == (1.0,):
-            return {"chosen": unit}
-        if len(self.temperatures) > 1:
+        only, *others = self.temperatures
+        if others:
             return {"chosen": "At the chosen temperature", "unit": unit}
-        only = self.temperatures[0]
+        if only == 1.0:
+            return {"chosen": unit}
         return {"chosen": f"At temperature {only:g}" if only else "With greedy decoding", "unit": unit}
 
     @property

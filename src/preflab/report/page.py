@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 from preflab import text
-from preflab.analysis.record import Comparison, Measure, Results
+from preflab.analysis.record import Comparison, DecodingChoice, Measure, Results
 from preflab.page_policy import content_policy
 from preflab.report import figures, forest, reliability, training, views
 from preflab.report.code import highlighted
@@ -73,7 +73,8 @@ def comparison_groups(
     for name in dict.fromkeys(pair.metric for pair in comparisons):
         metric, pairs = views.measure_of(results, name), [pair for pair in comparisons if pair.metric == name]
         scale = forest.scale(pairs, zero=True)
-        for decoding in dict.fromkeys(pair.decoding for pair in pairs):
+        decodings: dict[DecodingChoice, None] = dict.fromkeys(pair.decoding for pair in pairs)
+        for decoding in decodings:
             where = f", {views.decoding_words(results, decoding)}" if views.decides_twice(results) else ""
             rows = [pair for pair in pairs if pair.decoding == decoding]
             groups.append((metric, metric.label + where, scale, rows))

@@ -16,7 +16,7 @@ def print_summary(results: Results, console: Terminal) -> None:
     """Prints the summary. Names are printed as plain text, so that markup of rich and escape sequences in names have no
     effect."""
     for words, verdict in views.answers(results):
-        console.print(Text(text.one_line(views.answer_words(words, verdict)), style="bold"))
+        console.print(Text(text.one_line(views.headline_words(words, verdict)), style="bold"))
     weak = [evaluator.name for evaluator in results.evaluators if not evaluator.can_rank]
     doubts = [f"The evaluator {name} cannot rank: it may be no better than chance." for name in weak]
     warnings = [results.unfinished, *results.unrewarded, *doubts]

@@ -75,7 +75,7 @@ def answers(results: Results) -> list[tuple[str, record.StudyVerdict]]:
     ]
 
 
-def answer_words(words: str, verdict: record.StudyVerdict) -> str:
+def headline_words(words: str, verdict: record.StudyVerdict) -> str:
     """Writes an answer of the study: 'With greedy decoding: ppo won: pass@1 61.4%, ahead of the next, dpo, by 3.2 points.'"""
     return f"{words}: {verdict.sentence}" if words else verdict.sentence
 
@@ -112,7 +112,9 @@ def claim_groups(results: Results) -> list[tuple[Claim, list[record.DecidedClaim
 
 def joint_words(results: Results, claim: Claim) -> str:
     """Writes 'depends on the decoding' if a claim is confirmed at one decoding and refuted at another; '' otherwise."""
-    outcomes = [decided.outcome for decided in results.claims if decided.claim.name == claim.name]
+    outcomes: list[record.ClaimOutcome] = [
+        decided.outcome for decided in results.claims if decided.claim.name == claim.name
+    ]
     return DEPENDS if joint_outcome(outcomes) == DEPENDS else ""
 
 

@@ -14,7 +14,7 @@ from preflab.analysis.gather import Arms, FinishedRun
 from preflab.analysis.record import DecidedClaim, Results
 from preflab.study.spec import Study
 
-SHARES = {1: (1.0,), 2: (0.4, 0.6), 3: (0.2, 0.3, 0.5)}
+LOOK_SHARES = {1: (1.0,), 2: (0.4, 0.6), 3: (0.2, 0.3, 0.5)}
 """The share of alpha that each look has, for each number of looks: .01, .015 and .025 of .05 for three looks."""
 
 
@@ -28,7 +28,7 @@ class Look(NamedTuple):
 def looks_of(study: Study) -> list[Look]:
     """Returns the looks of a study, in order. A study without looks has one, after all its seeds."""
     counts = study.seed_looks or (study.seeds,)
-    return [Look(seeds, 1 / share) for seeds, share in zip(counts, SHARES[len(counts)], strict=True)]
+    return [Look(seeds, 1 / share) for seeds, share in zip(counts, LOOK_SHARES[len(counts)], strict=True)]
 
 
 def look_reached(study: Study, arms: Arms) -> Look:

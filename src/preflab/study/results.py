@@ -13,7 +13,7 @@ from preflab.analysis.board import Board
 from preflab.analysis.collapse import collapse_rule, collapsed_seeds, measure_collapse
 from preflab.analysis.data_notes import collect_data_notes
 from preflab.analysis.decide import decide_claims
-from preflab.analysis.gather import DECODINGS, Arms, gather, mean_used, timing_of, versions_of
+from preflab.analysis.gather import DECODINGS, Arms, FinishedRun, gather, mean_used, timing_of, versions_of
 from preflab.analysis.matches import pairwise_result
 from preflab.analysis.measured import measured_values, measures_of
 from preflab.analysis.record import DecodingChoice
@@ -26,9 +26,10 @@ from preflab.analysis.verdict import Evidence, study_verdict
 from preflab.arm.match import match_directory
 from preflab.arm.spec import is_trained_elsewhere
 from preflab.errors import UserError
+from preflab.evaluation.relative import RelativeMeasure
 from preflab.study.arm_results import arm_result
 from preflab.study.caveats import describe_unfinished, find_caveats, name_unrewarded
-from preflab.study.looks import describe_looks, is_settled, look_reached, until
+from preflab.study.looks import Look, describe_looks, is_settled, look_reached, until
 from preflab.study.plan import planned_runs
 from preflab.study.samples import choose_samples
 from preflab.study.spec import Study
@@ -49,18 +50,23 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
     if not gathered:
         why = "".join(f" {failure}" for failure in failures[:1])
         raise UserError(f"No arm of {study.name!r} has finished in {directory}: there is nothing to report yet.{why}")
-    look, whole = look_reached(study, gathered), study
-    study, gathered = whole.narrowed(seeds=look.seeds), until(gathered, look)
-    relative = relative_measures(study.evaluators)
-    missing = [each for each in relative if lacks_reference(gathered, each)]
-    known = [each for each in relative if each not in missing]
-    arms = with_relative(gathered, known)
-    declared = {measure.name: measure for row in study.measures.values() for measure in row}
-    declared |= {each.measure.name: each.measure for each in known}
+    look = look_reached(study, gathered)
+    part, arms = study.narrowed(seeds=look.seeds), until(gathered, look)
+    results = results_at(look, part, arms, directory, command=command, failures=failures)
+    unfinished = describe_unfinished(study, arms, command, look=look, settled=is_settled(results))
+    return results.model_copy(update={"looks": describe_looks(study, look, results), "unfinished": unfinished})
+
+
+def results_at(
+    look: Look, study: Study, gathered: Arms, directory: Path, *, command: str, failures: Sequence[str]
+) -> record.Results:
+    """Returns the results of a study at one of its looks. `study`, `gathered`: the study and its finished runs with the
+    seeds of this look."""
+    arms, declared, missing = with_relative_measures(study, gathered)
     boards, headline = boards_of(study, arms, declared), study.headline or study.score
     decodings = study.evaluation.decodings
-    measured = {decoding: headline_scores(study, arms, boards, headline, decoding) for decoding in DECODINGS}
-    scores = {decoding: measured[decoding] for decoding in decodings}
+    measured = headline_scores(study, arms, boards, headline)
+    scores: dict[DecodingChoice, dict[str, Scores]] = {decoding: measured[decoding] for decoding in decodings}
     means = {name: mean_interval(table) for name, table in scores["chosen"].items()}
     evaluators = {name: describe_evaluator(study, name, spec, directory) for name, spec in study.evaluators.items()}
     decides = evaluators[study.main_evaluator]
@@ -70,7 +76,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
     every_run = [run for runs in arms.values() for run in runs]
     answer = partial(verdict_of, study, arms, headline=declared[headline], evaluator=decides, times=look.times)
     verdicts = {decoding: answer(table, decoding=decoding) for decoding, table in scores.items()}
-    results = record.Results(
+    return record.Results(
         study=study.name,
         question=study.question,
         model=describe_model(study, every_run[0].result),
@@ -110,20 +116,32 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         command=command,
         timing=tuple(timing_of(run) for run in every_run),
     )
-    unfinished = describe_unfinished(whole, arms, command, look=look, settled=is_settled(results))
-    return results.model_copy(update={"looks": describe_looks(whole, look, results), "unfinished": unfinished})
+
+
+def with_relative_measures(
+    study: Study, gathered: Arms
+) -> tuple[Arms, dict[str, record.Measure], list[RelativeMeasure]]:
+    """Adds the measures that are relative to an arm. Returns the arms, all declared measures by name, and the relative
+    measures that cannot be computed because their reference arm is not measured under every seed."""
+    relative = relative_measures(study.evaluators)
+    missing = [each for each in relative if lacks_reference(gathered, each)]
+    known = [each for each in relative if each not in missing]
+    declared = {measure.name: measure for row in study.measures.values() for measure in row}
+    declared |= {each.measure.name: each.measure for each in known}
+    return with_relative(gathered, known), declared, missing
 
 
 def headline_scores(
-    study: Study, arms: Arms, boards: Mapping[DecodingChoice, Board], headline: str, decoding: DecodingChoice
-) -> dict[str, Scores]:
-    """Returns each arm's table of the headline measure at a decoding; {} if every run diverged."""
+    study: Study, arms: Arms, boards: Mapping[DecodingChoice, Board], headline: str
+) -> dict[DecodingChoice, dict[str, Scores]]:
+    """Returns each arm's table of the headline measure at each decoding; the tables of a decoding are {} if every run
+    diverged."""
     as_is = is_as_it_is(study)
-    return {
-        name: replace(boards[decoding].table(runs, decoding, measure=headline), as_is=as_is)
-        for name, runs in arms.items()
-        if boards
-    }
+
+    def table(decoding: DecodingChoice, runs: Sequence[FinishedRun]) -> Scores:
+        return replace(boards[decoding].table(runs, decoding, measure=headline), as_is=as_is)
+
+    return {decoding: {name: table(decoding, runs) for name, runs in arms.items() if boards} for decoding in DECODINGS}
 
 
 def is_as_it_is(study: Study) -> bool:
