@@ -23,9 +23,11 @@ def no_spread(values: Floats, width: float, among: str) -> str:
 
 
 def shows_too_little(cells: Floats, level: float) -> bool:
-    """Checks whether a table [S, P] has no spread and too few problems for an interval at this level. By the sign test,
-    P values that are positive or negative with equal chance all have the same sign with probability 2^(1-P). With too
-    few problems, this probability is above `level`."""
+    """Checks whether a table [S, P] has no spread and too few problems for an interval at this level.
+
+    Suppose that the value of each problem is positive or negative with equal chance. Then the values of all P problems
+    have the same sign with probability 2^(1-P), as in the sign test. If this probability is above `level`, the problems
+    are too few."""
     uniform = float(np.ptp(cells)) <= ROUNDING * float(np.abs(cells).max())
     return uniform and 2.0 ** (1 - cells.shape[1]) > level
 

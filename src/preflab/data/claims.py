@@ -1,5 +1,6 @@
-"""Keeps the claims (see `faults.make_claim`) of the records that had no fault when they were read. Only after the last
-record is it known which of these claims a later record contradicts."""
+"""Keeps the claims of the records that had no fault when they were read, such as which answer of a pair is better (see
+`faults.make_claim`). A later record may contradict the claim of an earlier record. So the contradicted claims are known
+only after all records have been read."""
 
 from __future__ import annotations
 

@@ -102,8 +102,8 @@ class SourceCheck(BaseModel):
     safety: dict[str, int] = {}
     notes: list[str]
     first: Any = Field(default=None, exclude=True)
-    """A record with its rows, as a `ReadRecord`: the first record that can be read and whose first row the model takes.
-    If the model takes no first row, the first record that can be read."""
+    """One readable record with its rows, as a `ReadRecord`: the earliest record whose first row the model's chat template
+    accepts. If the template accepts the first row of no record, this is the earliest readable record."""
     prompt_keys: frozenset[int] = Field(default=frozenset(), exclude=True, repr=False)
     contradicted: frozenset[int] = Field(default=frozenset(), exclude=True, repr=False)
 

@@ -118,8 +118,8 @@ def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation
 
 
 def explain_choice(headline: str, chooses: str, evaluator: str, *, chosen: str) -> str:
-    """Returns the caveat of a study that chooses by another measure than its headline. `chosen`: what the study
-    chooses by that measure, such as "checkpoints"."""
+    """Returns the caveat of a study whose headline is one measure, but which chooses checkpoints or temperatures by another
+    measure. `chosen`: what the study chooses, such as "checkpoints"."""
     return (
         f"The headline is {headline}, but {chooses} chose the {chosen}, on the validation split and by the same rule for "
         f"every arm: it is the first measure of the evaluator {evaluator}. Another choice could give an arm a higher "

@@ -164,9 +164,9 @@ class Estimate:
         return 2 * read * speed.forward
 
     def measuring_seconds(self, arm: Arm, speed: Speed) -> float:
-        """Returns the seconds of measuring a trained policy. The policy answers the validation split once at each
-        temperature of the grid. If the test split is measured, the policy answers the test split at each decoding: once
-        if this is greedy decoding, otherwise with all samples. If the validation split is measured too, the policy
+        """Returns the seconds of measuring a trained policy. The policy gives `validation_samples` answers to each
+        validation prompt at each temperature of the grid. If the test split is measured, the policy answers each test
+        prompt at two decodings, with `samples` answers at each, or with one answer if the decoding is greedy. If the validation split is measured too, the policy
         answers it in the same way."""
         spec = arm.evaluation
         if arm.measure == "none" or not arm.evaluators:

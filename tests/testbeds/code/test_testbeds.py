@@ -284,6 +284,16 @@ def test_too_few_tests_for_public_ones(spec: Callable[..., Code]) -> None:
         assert any("1 problem left out because there are too few tests" in note for note in testbed.notes)
 
 
+def test_long_statements_are_left_out_on_request(spec: Callable[..., Code]) -> None:
+    """Protects small machines: a statement of one character more than `max_prompt_chars` is left out and counted; one of exactly
+    as many is kept."""
+    longer = {**HUMANEVAL, "task_id": "longer", "prompt": HUMANEVAL["prompt"] + "\n"}
+    most = len(next(iter(spec("humaneval", HUMANEVAL).read_exercises())).statement)
+    with spec("humaneval", HUMANEVAL, longer, max_prompt_chars=most).open(Context()) as testbed:
+        assert [problem.id for problem in testbed.prompts("test")] == [HUMANEVAL["task_id"]]
+        assert any(f"1 problem left out because the statement has more than {most} chara" in n for n in testbed.notes)
+
+
 @pytest.mark.parametrize(
     "text",
     [

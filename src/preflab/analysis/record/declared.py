@@ -37,8 +37,9 @@ class Claim(Record):
     margin: float = Field(gt=0)
     """The smallest value of the contrast that matters in practice, in units of the headline metric."""
     control: dict[str, float] = {}
-    """A contrast that is known to help, with weights like those of `contrast`; empty for none. Only if its interval is above
-    the margin can the study see a gain of the margin, so that it may say that there is none."""
+    """A contrast that is known to help, with weights like those of `contrast`; empty for none. If the whole interval of
+    the control is above the margin, the study can show a gain as large as the margin. Only then may an outcome say that
+    no gain reaches the margin."""
     rule: ClaimRule = "superior"
     """The claim's statement. 'superior': the contrast is above 0. 'not-superior': the contrast is below the margin."""
     paper: str = ""
@@ -88,11 +89,11 @@ class DecidedClaim(Record):
     claim: Claim
     """The claim that was tested."""
     decoding: DecodingChoice = "chosen"
-    """The decoding of the answers whose scores decide."""
+    """The decoding of the answers whose scores decide the claim."""
     outcome: ClaimOutcome
-    """The outcome of the claim's rule for the interval. 'not testable here' if the rule says that there is no gain of the
-    margin, but the control does not show that the study could see one. 'not measured' if no seed has finished runs of all
-    the claim's arms."""
+    """The outcome of the claim's rule for the interval. 'not testable here' if the rule says that no gain reaches the
+    margin, but the control does not show that the study could see such a gain. 'not measured' if no seed has finished
+    runs of all the claim's arms."""
     value: Interval = Interval()
     """The contrast with its interval. The intervals of all claims are simultaneous."""
     control: Interval | None = None

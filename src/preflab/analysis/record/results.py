@@ -114,7 +114,8 @@ class Comparison(Interval):
 
 
 class PairwiseResult(Record):
-    """Two arms' answers to the same prompts, or an arm's and the data's, compared by a pairwise evaluator."""
+    """The result of a pairwise evaluator that compared the answers of two arms to the same prompts, or the answers of
+    an arm with the preferred answers of the data."""
 
     name: str
     """The evaluator's name in the study file."""
@@ -249,7 +250,8 @@ class Results(Record):
     headline: str
     """The name of the metric that decides the study."""
     decodings: dict[DecodingChoice, str] = {"chosen": "At the chosen temperature"}
-    """The decodings at which the study decides, each in words that begin a sentence. The table's numbers are at the first."""
+    """The decodings at which the study decides. Maps each decoding to words that can begin a sentence. The numbers in
+    the report's table are measured at the first decoding."""
     score: str = ""
     """The name of the metric in the training curves and the reward-KL plot: the first metric of the evaluator that
     measures the headline."""

@@ -24,7 +24,8 @@ ROLLOUT_STEPS = 4  # after this number of optimizer steps pi_old is set to pi (t
 
 Parameters = dict[str, Tensor]
 Objective = Callable[[Tensor, Tensor, Any], Tensor]
-"""A function (the network's table [X,Y], its table at the last rollout, the seed's `known`) -> the loss of one seed."""
+"""A function that returns the loss of one seed. Its arguments are the network's table [X,Y], the table of this network at
+the last rollout, and the fixed data of the seed, `known`: the pairs, the reference and the reward."""
 
 
 class Networks(NamedTuple):

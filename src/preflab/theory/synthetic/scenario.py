@@ -53,8 +53,8 @@ def draw_scenario(coverage: float, *, seeds: int, seed: int) -> Scenario:
 def _draw_seed(k: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Draws one seed's covered responses, and the prompt, better and worse response of its pairs.
 
-    In each prompt, the first k - 1 pairs contain every covered response, and the first pair contains the best response.
-    The other pairs are drawn uniformly.
+    `k`: the number of covered responses of each prompt. For each prompt, the first pair contains the best response, and
+    the first k - 1 pairs together contain every covered response. The other pairs are drawn uniformly.
     """
     covered = np.zeros((PROMPTS, RESPONSES), dtype=bool)
     pairs = np.zeros((PROMPTS, PAIRS_PER_PROMPT, 2), dtype=np.int64)
