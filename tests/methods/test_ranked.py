@@ -50,12 +50,12 @@ def test_it_learns_the_order(tmp_path: Path, method: type[PRO | RRHF], ranked: A
     policy = untrained()
     before = orders(policy)
     with opened(tmp_path, policy, ranked=ranked, token_budget=24) as parts:
-        method(epochs=12, batch_size=4, optim=FAST).train(parts)
+        method(epochs=16, batch_size=4, optim=FAST).train(parts)
     rows = read(tmp_path)
     assert before < 1.0 and orders(policy) == 1.0
     assert rows[-1]["accuracy"] == 1.0 and rows[-1]["loss"] < 0.5 * rows[0]["loss"]
     assert rows[-1]["best_logprob"] > rows[0]["best_logprob"]
-    assert len(rows) == 12 * 2
+    assert len(rows) == 16 * 2
 
 
 @pytest.mark.parametrize(("method", "loss"), [(RRHF, rrhf_loss), (PRO, pro_loss)])
