@@ -247,7 +247,7 @@ WALKS = (
         "study",
         "from a study file to its report (preflab study FILE)",
         before=Counts(stops=116, files=32, lines=3491, hops=78, climbs=47),
-        limits=Counts(stops=104, files=42, lines=3950, hops=74, climbs=33),
+        limits=Counts(stops=104, files=42, lines=4150, hops=74, climbs=33),
         visits="""
             cli/__init__.py: main, run_command, find_command
             cli/command.py: CliCommand.start, CliCommand.parser
@@ -279,7 +279,7 @@ WALKS = (
             study/watch.py: Watch.done
             api.py: report_study
             study/directory.py: read_study
-            study/results.py: study_results
+            study/results.py: study_results, results_at
             analysis/gather.py: gather, total_counts
             analysis/board.py: Board.of, Board.table, problem_value
             analysis/scores.py: Scores
