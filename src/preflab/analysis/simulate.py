@@ -26,7 +26,9 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Design:
-    """The design of a simulated study. `seed_sd`: each arm's SD between runs, on the scale of the mean score."""
+    """The design of a simulated study. `seed_sd`: each arm's SD between runs, on the scale of the mean score. `tails`: the
+    degrees of freedom of the t distribution of the seed effects, which have heavy tails; None for normal effects. Only
+    arms with equal levels have known true differences (0) if the effects are not normal."""
 
     seeds: int
     problems: int
@@ -36,6 +38,7 @@ class Design:
     difficulty_sd: float = 1.5
     taste_sd: float = 0.7
     chance_sd: float = 0.5
+    tails: float | None = None
 
     @classmethod
     def pair(cls, seeds: int, problems: int, seed_sd: float, levels: tuple[float, float] = (0.0, 0.0)) -> Design:
@@ -74,7 +77,7 @@ def studies(design: Design, count: int, rng: np.random.Generator, chunk: int = 1
         logits = rng.normal(size=(n, arms, design.seeds, design.problems)) * design.chance_sd
         logits += rng.normal(size=(n, 1, 1, design.problems)) * design.difficulty_sd
         logits += rng.normal(size=(n, arms, 1, design.problems)) * design.taste_sd
-        logits += rng.normal(size=(n, arms, design.seeds, 1)) * run_sd
+        logits += seed_effects(design, (n, arms, design.seeds, 1), rng) * run_sd
         logits += np.asarray(design.levels)[:, None, None]
         yield rng.binomial(design.samples, special.expit(logits)) / design.samples
 
@@ -118,6 +121,34 @@ def wrong_winners(design: Design, count: int, *, alpha: float = 0.05) -> float:
     return wrong / count
 
 
+def seed_effects(design: Design, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
+    """Draws seed effects with mean 0 and SD 1."""
+    if design.tails is None:
+        return rng.normal(size=shape)
+    return rng.standard_t(design.tails, size=shape) * np.sqrt((design.tails - 2) / design.tails)
+
+
+def error_over_looks(design: Design, looks: Sequence[tuple[int, float]], count: int, *, alpha: float = 0.05) -> float:
+    """Returns the share of studies of two equal arms in which the interval of their difference misses 0 at any look.
+    `looks`: for each look, its number of seeds and the factor by which its families grow (`study.looks.Look`)."""
+    missed = 0
+    for scores in studies(design, count, np.random.default_rng(0)):
+        difference = scores[:, 0] - scores[:, 1]
+        at_looks = [~covered(difference[:, :seeds], 0.0, alpha, times) for seeds, times in looks]
+        missed += int(np.any(at_looks, axis=0).sum())
+    return missed / count
+
+
+def print_looks(count: int) -> None:
+    """Prints the error of studies that look at their results after 5, 8 and 12 seeds."""
+    looks = [(seeds, 1 / share) for seeds, share in zip((5, 8, 12), (0.2, 0.3, 0.5), strict=True)]
+    print(f"\nA false difference of two equal arms at any look, 300 problems, {count} studies a cell")
+    print("| seed SD of an arm | normal seed effects | t(3) |\n|---|---|---|")
+    for sd in (0.0, 0.02, 0.05):
+        designs = (Design(12, 300, seed_sd=(sd, sd), tails=tails) for tails in (None, 3.0))
+        print(f"| {sd:g} |" + "".join(f" {error_over_looks(each, looks, count):.3f} |" for each in designs), flush=True)
+
+
 def collapse_coverage(
     design: Design, *, rate: float, depth: float, count: int, alpha: float = 0.05
 ) -> tuple[float, float, float]:
@@ -140,10 +171,10 @@ def collapse_coverage(
     return plain / count, given / max(1, given_of), rates / count
 
 
-def covered(cells: Floats, truth: float, alpha: float) -> Bools:
-    """Returns, for tables [n, S, P] of one arm, whether the interval of the mean contains the truth: [n]."""
+def covered(cells: Floats, truth: float, alpha: float, family: float = 1.0) -> Bools:
+    """Returns, for tables [n, S, P], whether the interval of the mean contains the truth: [n]."""
     table = analyse(cells)
-    return np.abs(table.mean - truth) <= half_width(table, alpha)
+    return np.abs(table.mean - truth) <= half_width(table, alpha, family)
 
 
 def print_collapse(count: int) -> None:
@@ -174,6 +205,7 @@ def print_tables(count: int = 20_000) -> None:
         rates.append(wrong_winners(two_best, count // 4))
         print(f"| {seeds} | {sd:g} |" + "".join(f" {rate:.3f} |" for rate in rates), flush=True)
     print_collapse(count)
+    print_looks(count)
 
 
 if __name__ == "__main__":

@@ -28,5 +28,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 THEORY_SYNTHETIC_COMMAND = CliCommand(
-    "theory synthetic", "run the scenario of Figure 1: do DPO and PPO move probability to responses that are in no pair?", _add_options, _run
+    "theory synthetic",
+    "run the scenario of Figure 1: which responses that are in no pair gain probability?",
+    _add_options,
+    _run,
 )

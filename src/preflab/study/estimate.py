@@ -166,8 +166,8 @@ class Estimate:
     def measuring_seconds(self, arm: Arm, speed: Speed) -> float:
         """Returns the seconds of measuring a trained policy. The policy gives `validation_samples` answers to each
         validation prompt at each temperature of the grid. If the test split is measured, the policy answers each test
-        prompt at two decodings, with `samples` answers at each, or with one answer if the decoding is greedy. If the validation split is measured too, the policy
-        answers it in the same way."""
+        prompt at two decodings, with `samples` answers at each, or with one answer if the decoding is greedy. If the
+        validation split is measured too, the policy answers its prompts in the same way."""
         spec = arm.evaluation
         if arm.measure == "none" or not arm.evaluators:
             return 0.0
