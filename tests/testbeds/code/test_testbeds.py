@@ -285,8 +285,8 @@ def test_too_few_tests_for_public_ones(spec: Callable[..., Code]) -> None:
 
 
 def test_long_statements_are_left_out_on_request(spec: Callable[..., Code]) -> None:
-    """Protects small machines: a statement of one character more than `max_prompt_chars` is left out and counted; one of exactly
-    as many is kept."""
+    """Protects small machines: a statement of one character more than `max_prompt_chars` is left out and counted; one of
+    exactly as many is kept."""
     longer = {**HUMANEVAL, "task_id": "longer", "prompt": HUMANEVAL["prompt"] + "\n"}
     most = len(next(iter(spec("humaneval", HUMANEVAL).read_exercises())).statement)
     with spec("humaneval", HUMANEVAL, longer, max_prompt_chars=most).open(Context()) as testbed:
