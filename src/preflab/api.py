@@ -52,7 +52,7 @@ class Trained:
 
     @property
     def score(self) -> float:
-        """The test score at the sampling temperature that was chosen on the validation split."""
+        """The test score at the first decoding of the evaluation: greedy decoding by default."""
         return self.result["evaluation"]["chosen"]["measures"]["score"]
 
 

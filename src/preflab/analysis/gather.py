@@ -20,7 +20,7 @@ from preflab.train.sealed import read_sealed
 from preflab.types import VERDICT
 
 DECODINGS: tuple[DecodingChoice, ...] = ("chosen", "unit")
-"""The decodings under which every run is measured: the chosen temperature, and temperature 1."""
+"""The decodings under which every run is measured: the temperature of the evaluation (0: greedy), and temperature 1."""
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def test_problems(results: Results) -> int:
 
 
 def temperatures(arm: ArmResult) -> str:
-    """Writes the temperatures that were chosen on the validation split for an arm's seeds: '0.2, 0.6'."""
+    """Writes the temperatures of the first decoding for an arm's seeds, 0 for greedy decoding: '0.2, 0.6'."""
     chosen = sorted({run.temperature for run in arm.runs if run.temperature is not None})
     return ", ".join(map(numbers.format_tick, chosen))
 
@@ -147,7 +147,7 @@ def measure(arm: ArmResult, metric: str, *, level: str = "", decoding: record.De
 
 
 def reported_value(arm: ArmResult, metric: str) -> Interval:
-    """Returns an arm's value of a metric at the chosen temperature. If the metric was measured only at temperature 1
+    """Returns an arm's value of a metric at the first decoding. If the metric was measured only at temperature 1
     (such as KL), returns the value at temperature 1."""
     chosen = measure(arm, metric)
     return measure(arm, metric, decoding="unit") if chosen.estimate is None else chosen

@@ -150,7 +150,7 @@ def is_as_it_is(study: Study) -> bool:
 
 
 def boards_of(study: Study, arms: Arms, declared: Mapping[str, record.Measure]) -> dict[DecodingChoice, Board]:
-    """Returns the tables of scores for the chosen temperature and for temperature 1; {} if every run of every arm
+    """Returns the tables of scores at the first decoding and at temperature 1; {} if every run of every arm
     diverged."""
     if all(run.diverged for runs in arms.values() for run in runs):
         return {}

@@ -115,7 +115,7 @@ def newest(directory: Path) -> dict[str, Any]:
 
 
 def last_score(directory: Path) -> str:
-    """Returns a run's score at the chosen temperature as text for the end of a line; '' if the run was not measured."""
+    """Returns a run's score at the first decoding as text for the end of a line; '' if the run was not measured."""
     try:
         result = json.loads((directory / RESULT).read_text(encoding="utf-8"))
         return f": {result['evaluation']['chosen']['measures']['score']:.3f}"

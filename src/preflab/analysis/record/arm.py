@@ -68,13 +68,13 @@ class RunResult(Record):
     directory: str
     """The directory of the run, relative to the study's directory."""
     metrics: dict[str, Number] = Field(default_factory=dict[str, Number])
-    """The metrics on the test split at the chosen temperature."""
+    """The metrics on the test split at the first decoding."""
     metrics_unit: dict[str, Number] = Field(default_factory=dict[str, Number])
     """The metrics on the test split at temperature 1."""
     spent: Spent = Spent()
     """The budget that the run used."""
     temperature: float | None = None
-    """The sampling temperature that was chosen on the validation split."""
+    """The sampling temperature of the first decoding, 0 for greedy decoding."""
     checkpoint: int | None = None
     """The step of the checkpoint that was chosen on the validation split."""
     diverged: bool = False
@@ -97,7 +97,7 @@ class MeasuredValue(Record):
     level: str = ""
     """Difficulty level of the problems; '' for all problems."""
     decoding: DecodingChoice = "chosen"
-    """'chosen': at the temperature chosen on the validation split. 'unit': at temperature 1."""
+    """'chosen': at the first decoding. 'unit': at temperature 1."""
 
 
 class Collapse(Record):
@@ -141,7 +141,7 @@ class ArmResult(Record):
     differences: tuple[SettingDifference, ...] = ()
     """The settings of the spec that differ from the defaults."""
     measures: tuple[MeasuredValue, ...] = ()
-    """Metrics with intervals, overall and for each difficulty level, at the chosen temperature and at temperature 1."""
+    """Metrics with intervals, overall and for each difficulty level, at the first decoding and at temperature 1."""
     runs: tuple[RunResult, ...] = ()
     """The arm's runs, one per seed."""
     collapse: Collapse | None = None
