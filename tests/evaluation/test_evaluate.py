@@ -23,7 +23,7 @@ from preflab.evaluation.evaluate import Bench, OpenEvaluator, divergence, draw, 
 from preflab.evaluation.held_out_reward import HeldOutReward, HeldOutRewardEvaluator
 from preflab.evaluation.hidden_tests import HiddenTests, HiddenTestsEvaluator
 from preflab.evaluation.measure import REWARD, Measure, known_measure
-from preflab.evaluation.measures import k_at_n
+from preflab.evaluation.measures import distinct_n, k_at_n
 from preflab.evaluation.programs import check_public
 from preflab.evaluation.settings import Evaluation
 from preflab.models import tiny
@@ -181,6 +181,21 @@ def test_greedy_answers_are_drawn_and_graded_once() -> None:
         for prompt, text in zip(prompts, texts, strict=True)
     ]
     assert report["inference"]["tokens_an_answer"] == pytest.approx(sum(tokens) / 4)
+
+
+def test_copies_of_a_greedy_answer_count_once() -> None:
+    """Protects what a copy must not change: the saved answers, which a judge would compare again, the share of different
+    pairs of words, and the work of a further evaluator."""
+    spec, further = GREEDY.model_copy(update={"samples": 6}), Evaluator()
+    made = bench(spec=spec)
+    own = Measure(name="liked", label="liked", share=True)
+    both = replace(made, evaluators=[*made.evaluators, OpenEvaluator(further, (own,), prefix="second/")])
+    report = evaluate(both, POLICY, Inference())
+    assert len(report["answers"]) == 4
+    texts = [answer["text"] for answer in report["answers"]]
+    assert report["chosen"]["measures"]["distinct-2"] == pytest.approx(distinct_n(texts, 2))
+    assert [len(texts) for _, _, texts in further.given] == [24, 4]
+    assert all(len(row["scores"]) == 6 for row in report["chosen"]["problems"].values())
 
 
 def test_best_of_n_never_answers_greedily() -> None:

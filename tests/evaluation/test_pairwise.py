@@ -330,7 +330,9 @@ def test_the_plan_counts_matches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         "m": {"evaluator": LONGER, "pairs": [["a", "b"]]},
         "liked": {"evaluator": learned, "pairs": [["c", "b"]]},
     }
-    study = parse_spec(Study, {**PLAIN, "evaluation": {"samples": 10}, "pairwise": pairings}, where="x")
+    study = parse_spec(
+        Study, {**PLAIN, "evaluation": {"samples": 10, "temperatures": [0.6]}, "pairwise": pairings}, where="x"
+    )
     estimate = Estimate(
         study,
         speeds={study.model: Speed(sampling=0.0, training=0.0, forward=0.25, forward_flops=0.0, loading=0.5)},

@@ -97,6 +97,8 @@ class Graded:
     drawn: Samples
     completions: Sequence[Completion]
     grades: Sequence[Grade]
+    copies: int
+    """How often each drawn answer occurs: `samples` for greedy decoding, which draws one answer to a prompt; otherwise 1."""
     tokens_an_answer: float
     """The mean number of tokens for one answer: in its prompt and in every sample drawn for the answer."""
 
@@ -106,6 +108,11 @@ class Graded:
     def measures(self) -> dict[str, float]:
         length = float(self.drawn.batch.completion_lengths.float().mean())
         return {"score": self.score(), "length": length, "truncated": truncated_share(self.completions)}
+
+    def grade_by(self, each: OpenEvaluator, split: Split) -> list[Grade]:
+        """Returns the grades of a further evaluator. Copies of an answer are graded once."""
+        grades = each.grade(split, self.prompt_rows[:: self.copies], self.completions[:: self.copies])
+        return [grade for grade in grades for _ in range(self.copies)]
 
     @property
     def prompt_rows(self) -> list[Prompt]:
@@ -170,14 +177,14 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
     elsewhere = measure_elsewhere(bench, policy)
     for summary in (unit_summary, chosen_summary):
         summary["measures"] |= {name: sum(items.values()) / len(items) for name, items in elsewhere.items()}
-    rows = chosen.by_prompt()
+    rows, kept = chosen.by_prompt(), min(KEPT_ANSWERS, spec.samples // chosen.copies)
     return {
         **choice,
         **({"elsewhere": elsewhere} if elsewhere else {}),
         "inference": {**inference.model_dump(), "tokens_an_answer": chosen.tokens_an_answer},
         "chosen": chosen_summary,
         "unit": unit_summary | {"kl": divergence(bench, policy, unit, inference)},
-        "answers": [{"problem": row.prompt.id, **asdict(each)} for row in rows for each in row.answers[:KEPT_ANSWERS]],
+        "answers": [{"problem": row.prompt.id, **asdict(each)} for row in rows for each in row.answers[:kept]],
         "samples": [first_answer(row) for row in rows[: spec.shown]],
     }
 
@@ -254,11 +261,12 @@ def draw(
         drawn = Samples(batch, drawn.logprobs[kept, : batch.completion_ids.shape[1]])
         completions, rows = [completions[row] for row in kept], [rows[row] for row in kept]
     grades = bench.evaluators[0].grade(split, rows, completions)
-    if temperature <= 0:
-        order = [row for row in range(len(rows)) for _ in range(samples)]
+    copies = samples // answers
+    if copies > 1:
+        order = [row for row in range(len(rows)) for _ in range(copies)]
         drawn = Samples(drawn.batch.select(order), drawn.logprobs[order])
         completions, grades = [completions[row] for row in order], [grades[row] for row in order]
-    return Graded(prompts, samples, drawn, completions, grades, tokens / max(1, answers * len(prompts)))
+    return Graded(prompts, samples, drawn, completions, grades, copies, tokens / max(1, answers * len(prompts)))
 
 
 def select(
@@ -282,13 +290,13 @@ def select(
 def summarise_answers(bench: Bench, graded: Graded, split: Split) -> dict[str, Any]:
     """Returns the measures of graded samples from a split, the scores and measures of each problem, and the number of
     samples with each outcome."""
-    texts = [completion.text for completion in graded.completions]
+    texts = [completion.text for completion in graded.completions[:: graded.copies]]
     measures = graded.measures() | {"distinct-2": distinct_n(texts, 2)}
     own: list[dict[str, float]] = [{} for _ in graded.prompts]
     for place, each in enumerate(bench.evaluators):
         if isinstance(each.evaluator, PolicyEvaluator):
             continue
-        grades = each.grade(split, graded.prompt_rows, graded.completions) if place else graded.grades
+        grades = graded.grade_by(each, split) if place else graded.grades
         for kept, values in zip(own, prompt_values(bench, each, graded.by_prompt(grades)), strict=True):
             kept |= values
     measures |= {name: sum(values[name] for values in own) / len(own) for name in own[0]}

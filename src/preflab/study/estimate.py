@@ -95,7 +95,7 @@ class Estimate:
             return seconds
         spec, speed = self.study.evaluation, self.speeds[self.study.arms[match.first].model or self.study.model]
         prompts = min(self.sizes["test"].prompts, spec.prompts or self.sizes["test"].prompts)
-        reads = 2 * prompts * min(spec.samples, KEPT_ANSWERS)
+        reads = 2 * prompts * (1 if spec.temperatures == (0.0,) else min(spec.samples, KEPT_ANSWERS))
         return seconds + speed.loading + self.sharing * reads * speed.forward
 
     def cost(self, run: PlannedRun) -> Cost:
