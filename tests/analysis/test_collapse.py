@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from preflab.analysis.collapse import collapse_rule, collapsed_seeds, measure_collapse
-from preflab.analysis.record import known_measure
+from preflab.analysis.record import DecodingChoice, known_measure
 from preflab.analysis.scores import Scores
 from preflab.analysis.simulate import Design, collapse_coverage
 
@@ -42,7 +42,9 @@ def test_rate_and_mean_are_apart() -> None:
     """One of five runs: Clopper and Pearson give 1 - .975^(1/5) = .005 to .716. The mean of the others is that of .5, .5, .6
     and .4, at each decoding."""
     tables = {"chosen": arm(0.5, 0.5, 0.1, 0.6, 0.4), "unit": arm(0.3, 0.3, 0.0, 0.3, 0.3)}
-    collapse = measure_collapse((2,), {"chosen": tables["chosen"], "unit": tables["unit"]})
+    collapse = measure_collapse(
+        range(5), (2,), {"chosen": tables["chosen"], "unit": tables["unit"]}, known_measure("pass@1"), compared=True
+    )
     assert collapse.seeds == (2,)
     assert collapse.rate.estimate == pytest.approx(0.2)
     assert (collapse.rate.low, collapse.rate.high) == (
@@ -55,7 +57,9 @@ def test_rate_and_mean_are_apart() -> None:
 
 def test_where_all_collapsed_no_mean_is_left() -> None:
     """Protects from a mean over nothing."""
-    collapse = measure_collapse((0, 1), {"chosen": arm(0.0, 0.0), "unit": arm(0.0, 0.0)})
+    tables: dict[DecodingChoice, Scores] = {"chosen": arm(0.0, 0.0), "unit": arm(0.0, 0.0)}
+    collapse = measure_collapse(range(2), (0, 1), tables, known_measure("pass@1"), compared=True)
+    assert measure_collapse(range(2), (0, 1), {}, known_measure("reward"), compared=False).means == {}
     assert collapse.means == {} and collapse.rate.estimate == 1.0 and collapse.rate.high == 1.0
 
 

@@ -157,10 +157,29 @@ def test_a_few_equal_differences_decide_nothing(problems: int, family: float, ve
         assert compared.reason == f"{problems} problems without any spread: these are too few for an interval"
 
 
+def test_a_spread_that_cancels_decides_nothing() -> None:
+    """Guards from p = 0 where the estimated variance is 0 by chance: seed 0 gains on problems 0 to 2, seed 1 on 3 to 5, of ten.
+    Both seeds have the mean .3, and the problems differ less than the residuals. MS_problem = 6 (.5 - .3)^2 + 4 (.3)^2 = .6 of
+    9 degrees times 2 seeds = .133; the total sum of squares is 20 (.21) = 4.2, so that MS_residual = (4.2 - 1.2) / 9 = .333,
+    and se = sqrt(.333 / 20) = .129."""
+    cells = np.zeros((2, 10))
+    cells[0, :3] = cells[1, 3:6] = 1.0
+    compared = compare_scores(arm(cells), arm(np.zeros((2, 10))), family=60)
+    assert (compared.estimate, compared.verdict, compared.reason) == (pytest.approx(0.3), "not decided", "")
+    assert compared.se == pytest.approx((1 / 3 / 20) ** 0.5)
+    assert compared.low is not None and compared.low < 0 and compared.p_value == 1.0
+
+
+def test_policies_from_elsewhere_have_their_own_reason() -> None:
+    """Guards the reason: one seed is enough for policies from elsewhere, but three problems without spread are not."""
+    first, second = (Scores(np.full((1, 3), at), (0,), ("a", "b", "c"), as_is=True) for at in (1.0, 0.0))
+    assert compare_scores(first, second).reason == "3 problems without any spread: these are too few for an interval"
+
+
 def test_an_interval_without_width_says_so() -> None:
-    """Guards from reading [x, x] as certainty: equal cells (of .1, whose mean is rounded), and means of seeds and of problems
-    that are equal by chance. A table with any spread has no remark."""
-    for values in (np.full((3, 7), 0.1), np.array([[1.0, 0.0], [0.0, 1.0]]), np.zeros((2, 7))):
+    """Guards from reading [x, x] as certainty: equal cells, of .1, whose mean is rounded, and of 0. A table with any spread
+    has no remark."""
+    for values in (np.full((3, 7), 0.1), np.zeros((2, 7))):
         flat = mean_interval(arm(values))
         assert flat.low == pytest.approx(flat.high) and flat.has_no_spread and "no spread" in flat.reason
     for plain in (

@@ -107,7 +107,9 @@ def test_collapses_are_shown_apart(results: Results) -> None:
     rule = "A run has collapsed if it diverged."
     rate = Interval(estimate=0.0, low=0.0, high=0.7076, seeds=3)
     arms = [
-        arm.model_copy(update={"collapse": Collapse(rate=rate, means={"chosen": Interval(estimate=0.5)})})
+        arm.model_copy(
+            update={"collapse": Collapse(rate=rate, means={"chosen": Interval(estimate=0.5)}, compared=True)}
+        )
         for arm in light(results).arms
     ]
     calm = results.model_copy(update={"collapse_rule": rule, "arms": tuple(arms)})
@@ -115,6 +117,7 @@ def test_collapses_are_shown_apart(results: Results) -> None:
         assert f"{rule} No run did. With 3 seeds the rate of an arm may still be up to 71%." in form
     fallen = Collapse(
         seeds=(2,),
+        compared=True,
         rate=Interval(estimate=1 / 3, low=0.008, high=0.906, seeds=3),
         means={"chosen": Interval(estimate=0.611, low=0.6, high=0.622)},
     )

@@ -9,6 +9,7 @@ from tests.study.test_results import runs, study
 
 from preflab.analysis.statistics import detectable_difference
 from preflab.cli.plan import format_plan
+from preflab.study import detectable
 from preflab.study.detectable import OWN_RUNS, Detectable, detectable_claims
 from preflab.study.forecast import Forecast, ForecastRow
 
@@ -31,13 +32,17 @@ def test_the_pilot_is_scaled_to_the_contrast(tmp_path: Path) -> None:
     assert second.difference == pytest.approx(detectable_difference(**wider, **design))
 
 
-def test_the_studys_own_runs_count_before_the_pilot(tmp_path: Path) -> None:
-    """Protects a continued study from deviations of other runs. Without a pilot, a claim without finished runs is left out."""
+def test_the_studys_own_runs_count_before_the_pilot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects a continued study from deviations of other runs: runs of another spec do not count. Without a pilot, a claim
+    without finished runs is left out, and so are all if the runs will be replaced."""
     runs(tmp_path, {"ppo": 0.8, "dpo": 0.3})
+    assert detectable_claims(study(claims=[CLAIM]), tmp_path, 12) == []
+    monkeypatch.setattr(detectable, "is_done", lambda run: run.result_file.exists())
     spec = study(claims=[CLAIM, DOUBLE], pilot=PILOT)
     assert [row.source for row in detectable_claims(spec, tmp_path, 12)] == [OWN_RUNS, PILOT["source"]]
     assert [row.claim for row in detectable_claims(study(claims=[CLAIM, DOUBLE]), tmp_path, 12)] == ["C6 (batch)"]
-    assert detectable_claims(study(claims=[CLAIM, DOUBLE]), tmp_path / "none", 12) == []
+    assert detectable_claims(study(claims=[CLAIM, DOUBLE]), None, 12) == []
+    assert detectable_claims(study(pilot=PILOT), tmp_path, 12) == []
 
 
 def test_the_plan_says_what_a_claim_may_miss() -> None:

@@ -243,6 +243,22 @@ def test_a_run_that_fell_or_diverged_has_collapsed(tmp_path: Path) -> None:
     assert "below 10% of that of the policy that it started from" in outcome.collapse_rule
 
 
+def test_a_collapse_is_measured_from_the_own_start_alone(tmp_path: Path) -> None:
+    """Protects the rule from another arm's start: without a baseline that measures its start, only a diverged run has
+    collapsed, and the report says so. Where every run diverged, all collapsed."""
+    runs(tmp_path, {"ppo": 0.8, "dpo": 0.0, "sft": 0.3})
+    other = {"policy": "some/where", "baseline": True}
+    arms = {"dpo": {"method": "dpo", "init": "stage:sft"}, "sft": other}
+    dpo = study_results(study(arms=arms, comparisons=[]), tmp_path, command="").arms[0]
+    assert dpo.collapse is not None and (dpo.collapse.seeds, dpo.collapse.compared) == ((), False)
+    lost = tmp_path / "lost"
+    for seed in range(SEEDS):
+        write(lost / f"seed-{seed}" / "dpo", "dpo", 0.0, seed=seed, diverged=True)
+    alone = {"dpo": {"method": "dpo"}}
+    outcome = study_results(study(arms=alone, stages={}, comparisons=[]), lost, command="")
+    assert outcome.arms[0].collapse is not None and outcome.arms[0].collapse.seeds == (0, 1, 2, 3, 4)
+
+
 def test_both_decodings_decide(tmp_path: Path) -> None:
     """Protects the second decoding: its verdict, comparisons and claims stand beside those of the first, as one family of two
     times as many; a study at temperature 1 alone decides once."""

@@ -42,19 +42,27 @@ def collapsed_seeds(arm: Scores, starts: Sequence[Scores], share: float) -> tupl
     return tuple(seed for seed in arm.seeds if seed in arm.diverged or fell(seed))
 
 
-def measure_collapse(collapsed: Sequence[int], tables: Mapping[DecodingChoice, Scores]) -> Collapse:
-    """Returns how often an arm collapsed, with Clopper and Pearson's interval. Also returns the mean score of the runs
-    that did not collapse, at each decoding. `tables`: the arm's scores at each decoding, all with the same seeds."""
-    seeds = next(iter(tables.values())).seeds
+def measure_collapse(
+    seeds: Sequence[int],
+    collapsed: Sequence[int],
+    tables: Mapping[DecodingChoice, Scores],
+    headline: Measure,
+    *,
+    compared: bool,
+) -> Collapse:
+    """Returns how often an arm collapsed among its `seeds`, with Clopper and Pearson's interval, and its mean score given
+    that a run did not collapse, at each decoding. `tables`: the arm's scores at each decoding. `compared`: whether the runs
+    were compared with their start."""
     rate = len(collapsed) / len(seeds)
     low, high = exact_ends(rate, len(seeds), ALPHA)
     kept = [seed for seed in seeds if seed not in collapsed]
     means: dict[DecodingChoice, Interval] = {}
     if kept:
-        means = {decoding: mean_interval(without(table, kept)) for decoding, table in tables.items()}
-    return Collapse(
-        seeds=tuple(collapsed), rate=Interval(estimate=rate, low=low, high=high, seeds=len(seeds)), means=means
-    )
+        means = {
+            decoding: mean_interval(without(table, kept)).within(*headline.range) for decoding, table in tables.items()
+        }
+    interval = Interval(estimate=rate, low=low, high=high, seeds=len(seeds))
+    return Collapse(seeds=tuple(collapsed), rate=interval, means=means, compared=compared)
 
 
 def without(table: Scores, kept: Sequence[int]) -> Scores:

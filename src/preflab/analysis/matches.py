@@ -31,7 +31,7 @@ def pairwise_result(
     *,
     measure: Measure,
     evaluator: EvaluatorResult,
-    family: int,
+    family: float,
     as_is: bool = False,
 ) -> PairwiseResult:
     """Returns the result of one pair of arms over its seeds. Tests whether the mean outcome differs from `EVEN`, with

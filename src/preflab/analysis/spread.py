@@ -32,6 +32,14 @@ def shows_too_little(cells: Floats, level: float) -> bool:
     return uniform and 2.0 ** (1 - cells.shape[1]) > level
 
 
+def cancels(cells: Floats, variance: float) -> bool:
+    """Checks whether the estimated variance of a table's mean is 0 although its cells differ. This happens if the seeds have
+    equal means and the problems differ less than the residuals, such as with two seeds and 0/1 scores. An interval without
+    width would then be false."""
+    largest = float(np.abs(cells).max())
+    return float(np.ptp(cells)) > ROUNDING * largest and variance <= (ROUNDING * largest) ** 2
+
+
 def spread_caveats(values: Mapping[str, Interval], headline: str) -> Iterator[str]:
     """Yields a sentence that names the arms whose intervals have no width. `values`: the arms' values of the
     headline."""

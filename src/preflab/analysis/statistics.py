@@ -20,7 +20,7 @@ from scipy import stats
 from preflab.analysis.intervals import Crossed, Floats, analyse, analyse_one_run, half_width, p_value
 from preflab.analysis.record import Comparison, ComparisonVerdict, Interval
 from preflab.analysis.scores import Scores, combined, share_seeds
-from preflab.analysis.spread import no_spread, shows_too_little
+from preflab.analysis.spread import cancels, no_spread, shows_too_little
 from preflab.errors import UserError, nearest
 
 ALPHA = 1 - 0.95
@@ -202,28 +202,38 @@ def detectable_difference(
 
 def _analysed(cells: Floats, family: float, *, as_is: bool) -> Crossed | None:
     """Returns the analysis of a table; None if it has too few seeds or problems, or no spread on a few problems (see
-    `shows_too_little`). `as_is`: one seed is enough, because the arms are not samples of training runs."""
+    `shows_too_little`). `as_is`: one seed is enough, because the arms are not samples of training runs.
+
+    If the variance is estimated as 0 although the cells differ (see `cancels`), the seed part becomes MS_residual / (S P). Its
+    expectation is never below that.
+    """
     seeds, problems = cells.shape
     if shows_too_little(cells, ALPHA / family):
         return None
     if seeds == 1 and problems >= 2 and as_is:
         return analyse_one_run(cells)
-    return analyse(cells) if min(seeds, problems) >= 2 else None
+    if min(seeds, problems) < 2:
+        return None
+    table = analyse(cells)
+    if cancels(cells, float(table.variance)):
+        return table._replace(seed_part=table.residual / cells.size)
+    return table
 
 
-def _why_no_interval(seeds: int, problems: int) -> str:
+def _why_no_interval(cells: Floats, family: float) -> str:
+    seeds, problems = cells.shape
+    if problems >= 2 and shows_too_little(cells, ALPHA / family):
+        return f"{problems} problems without any spread: these are too few for an interval"
     if seeds < 2:
         return "one seed: how much runs differ cannot be estimated, so there is no interval"
-    if problems < 2:
-        return "one problem: how much problems differ cannot be estimated, so there is no interval"
-    return f"{problems} problems without any spread: these are too few for an interval"
+    return "one problem: how much problems differ cannot be estimated, so there is no interval"
 
 
 def _interval(cells: Floats, table: Crossed | None, family: float, diverged: int) -> Interval:
     seeds, problems = cells.shape
     estimate = float(cells.mean())
     if table is None:
-        reason = _why_no_interval(seeds, problems)
+        reason = _why_no_interval(cells, family)
         return Interval(estimate=estimate, seeds=seeds, problems=problems, diverged=diverged, reason=reason)
     width = float(half_width(table, ALPHA, family))
     known = Interval(

@@ -246,10 +246,11 @@ def certainty_words(results: Results) -> str:
     """Says how many seeds there are, whether few seeds make a verdict preliminary, and where a study with several looks
     stopped."""
     seeds = text.counted(len(results.seeds), "seed")
+    looks = f"; {results.looks}" if results.looks else ""
     if not any(verdict.preliminary for verdict in results.verdicts.values()):
-        return f"{seeds}, paired" + (f"; {results.looks}" if results.looks else "")
+        return f"{seeds}, paired{looks}"
     few = "fewer than five" if len(results.seeds) < 5 else "but some arms have fewer than five in common"
-    return f"Preliminary: {seeds}, {few}"
+    return f"Preliminary: {seeds}, {few}{looks}"
 
 
 def tied_words(verdict: record.StudyVerdict) -> str:
@@ -355,14 +356,19 @@ def collapse_words(results: Results) -> str:
     """Writes the rule by which a run counts as collapsed. If no run collapsed, also writes how large the rate of an arm
     may still be: '... No run did. With 5 seeds the rate of an arm may still be up to 52%.' Returns '' if the study
     trained no arm."""
-    rates = [arm.collapse.rate for arm in results.arms if arm.collapse is not None]
-    if not results.collapse_rule or not rates:
+    known = [(arm.name, arm.collapse) for arm in results.arms if arm.collapse is not None]
+    if not results.collapse_rule or not known:
         return ""
+    alone = [name for name, collapse in known if not collapse.compared]
+    unmeasured = f" The start of {', '.join(alone)} is not measured: there only a diverged run counts." if alone else ""
+    rule, rates = results.collapse_rule + unmeasured, [collapse.rate for _, collapse in known]
+    if "of the policy" not in rule:
+        rule = results.collapse_rule
     if collapsed_arms(results):
-        return results.collapse_rule
+        return rule
     most = max(rates, key=lambda rate: rate.high or 0.0)
     return (
-        f"{results.collapse_rule} No run did. With {text.counted(most.seeds, 'seed')} the rate of an arm may still be up to "
+        f"{rule} No run did. With {text.counted(most.seeds, 'seed')} the rate of an arm may still be up to "
         f"{most.high:.0%}."
     )
 

@@ -13,6 +13,8 @@ from preflab.study.looks import Look, is_complete
 from preflab.study.spec import Study
 from preflab.study.tuning import values_at_edge
 from preflab.text import counted
+from preflab.train.directory import RUN_MANIFEST
+from preflab.train.sealed import read_sealed
 
 
 def name_unrewarded(arms: Arms) -> Iterator[str]:
@@ -37,6 +39,14 @@ def find_caveats(study: Study, arms: Arms) -> Iterator[str]:
     if count < record.ENOUGH_SEEDS:
         few = counted(count, "seed")
         yield f"Preliminary: {few}. With so few seeds the differences between runs are poorly known. Use 5 seeds or more."
+    revisions = {
+        str(read_sealed(run.planned.directory / RUN_MANIFEST, {})["revision"]) for row in arms.values() for run in row
+    }
+    if len(revisions) > 1:
+        yield (
+            f"{len(revisions)} revisions of preflab made the runs ({', '.join(sorted(revisions))}). If a revision changed the "
+            "training or the measurement, its effect mixes with the differences between the arms."
+        )
     edges: dict[str, list[str]] = {}
     for edge in values_at_edge(study.tuning) if study.tuning else ():
         edges.setdefault(edge.arm, []).append(edge.field)
@@ -62,7 +72,7 @@ def describe_unfinished(study: Study, arms: Arms, command: str, *, look: Look, s
     finished. `look`: the look at the results; `settled`: whether the study stops there."""
     if study.seed_looks and not settled and look.seeds < study.seeds and is_complete(study, arms, look.seeds):
         return f"Unfinished: not settled after {look.seeds} seeds, so that the study goes on. {continue_words(command)}"
-    study = study.narrowed(seeds=look.seeds)
+    study = study.until_seed(look.seeds)
     missing: list[str] = []
     count = 0
     for name in study.arms:

@@ -6,16 +6,19 @@ study's `pilot`. A claim that can only detect more than its margin will probably
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from preflab.analysis.board import Board
 from preflab.analysis.gather import Arms, gather
-from preflab.analysis.record import Claim, Interval
+from preflab.analysis.record import Claim, DecodingChoice, Measure
 from preflab.analysis.scores import Scores, share_seeds
 from preflab.analysis.statistics import contrast, detectable_difference
+from preflab.study.looks import looks_of
 from preflab.study.plan import planned_runs
+from preflab.study.runner import is_done
 from preflab.study.spec import Pilot, Study
 
 POWER = 0.8
@@ -33,50 +36,67 @@ class Detectable:
     source: str
 
 
-def detectable_claims(study: Study, directory: Path, problems: int) -> list[Detectable]:
-    """Returns what each claim can detect with the study's seeds and `problems` test problems; leaves out a claim whose
-    deviations are unknown. All claims at all decodings are one family."""
-    if study.seeds < 2 or problems < 2:
+def detectable_claims(study: Study, directory: Path | None, problems: int) -> list[Detectable]:
+    """Returns what each claim can detect with all seeds of the study and `problems` test problems, at the decoding at which it
+    detects less. Leaves out a claim whose deviations are unknown. All claims at all decodings are one family, at the last
+    look. `directory`: where the study's runs are; None if they will be replaced."""
+    if not study.claims or study.seeds < 2 or problems < 2:
         return []
-    measured = read_scores(study, directory)
-    family = float(len(study.claims) * len(study.evaluation.decodings))
+    tables = read_scores(study, directory) if directory is not None else []
+    family = len(study.claims) * len(study.evaluation.decodings) * looks_of(study)[-1].times
     rows: list[Detectable] = []
     for claim in study.claims:
-        known = own_spread(claim, measured) or pilot_spread(claim, study.pilot)
-        if known is not None:
-            spread, source = known
-            difference = detectable_difference(
-                **spread, seeds=study.seeds, problems=problems, family=family, power=POWER
+        source, spreads = OWN_RUNS, [spread for scores in tables if (spread := own_spread(claim, scores))]
+        if not spreads and study.pilot is not None:
+            source, spreads = study.pilot.source, [pilot_spread(claim, study.pilot)]
+        if spreads:
+            size = {"seeds": study.seeds, "problems": problems}
+            difference = max(
+                detectable_difference(**spread._asdict(), **size, family=family, power=POWER) for spread in spreads
             )
             rows.append(Detectable(claim.name, difference, claim.margin, source))
     return rows
 
 
-def read_scores(study: Study, directory: Path) -> dict[str, Scores]:
-    """Returns the scores of the arms that have finished runs, at the first decoding."""
-    arms: Arms = gather(planned_runs(study, directory))
-    if not any(not run.diverged for runs in arms.values() for run in runs):
-        return {}
-    board = Board.of(arms, "chosen", study.score)
-    return {name: board.table(runs, "chosen", measure=study.headline or study.score) for name, runs in arms.items()}
+class Spread(NamedTuple):
+    """The standard deviations of a contrast, in units of the headline: between seeds, between problems, and of the rest."""
+
+    seed_sd: float
+    problem_sd: float
+    noise_sd: float
 
 
-def own_spread(claim: Claim, scores: Mapping[str, Scores]) -> tuple[dict[str, float], str] | None:
+def read_scores(study: Study, directory: Path) -> list[dict[str, Scores]]:
+    """Returns the scores of the arms that have runs of this very study, at each decoding; [] if there are none, or if the runs
+    have different problems."""
+    arms = gather(run for run in planned_runs(study, directory) if is_done(run))
+    finished = [run for runs in arms.values() for run in runs if not run.diverged]
+    if not finished or any({*run.problems("chosen")} != {*finished[0].problems("chosen")} for run in finished):
+        return []
+    declared, headline = [measure for row in study.measures.values() for measure in row], study.headline or study.score
+    return [read_decoding(arms, decoding, headline, study.score, declared) for decoding in study.evaluation.decodings]
+
+
+def read_decoding(
+    arms: Arms, decoding: DecodingChoice, headline: str, score: str, declared: Sequence[Measure]
+) -> dict[str, Scores]:
+    board = Board.of(arms, decoding, score, declared)
+    return {name: board.table(runs, decoding, measure=headline) for name, runs in arms.items()}
+
+
+def own_spread(claim: Claim, scores: Mapping[str, Scores]) -> Spread | None:
     """Returns the deviations of a claim's contrast in the study's own runs; None with fewer than two seeds of its arms."""
     arms = [scores[name] for name in claim.contrast if name in scores]
     if len(arms) < len(claim.contrast) or not share_seeds(*arms):
         return None
-    value: Interval = contrast(scores, claim.contrast)
-    spread = {"seed_sd": value.seed_sd, "problem_sd": value.problem_sd, "noise_sd": value.noise_sd}
-    known = {name: deviation for name, deviation in spread.items() if deviation is not None}
-    return (known, OWN_RUNS) if len(known) == len(spread) else None
+    value = contrast(scores, claim.contrast)
+    if value.seed_sd is None or value.problem_sd is None or value.noise_sd is None:
+        return None
+    return Spread(value.seed_sd, value.problem_sd, value.noise_sd)
 
 
-def pilot_spread(claim: Claim, pilot: Pilot | None) -> tuple[dict[str, float], str] | None:
+def pilot_spread(claim: Claim, pilot: Pilot) -> Spread:
     """Returns the deviations of a claim's contrast by the pilot. The pilot's are those of a difference of two arms, whose
     squared weights sum to 2. The variance of another contrast is larger by the sum of its squared weights over 2."""
-    if pilot is None:
-        return None
     scale = (sum(weight**2 for weight in claim.contrast.values()) / 2) ** 0.5
-    spread = {"seed_sd": pilot.seed_sd, "problem_sd": pilot.problem_sd, "noise_sd": pilot.noise_sd}
-    return {name: scale * deviation for name, deviation in spread.items()}, pilot.source
+    return Spread(scale * pilot.seed_sd, scale * pilot.problem_sd, scale * pilot.noise_sd)

@@ -100,6 +100,6 @@ def forecast_study(
         trials=sum(1 for arm, _, _ in trials if arm),
         tunes=tunes,
         tuning_seconds=tuning_seconds,
-        detectable=tuple(detectable_claims(study, directory, problems)),
+        detectable=tuple(detectable_claims(study, None if fresh else directory, problems)),
         uncounted=tuple(dict.fromkeys(each.uncounted for each in evaluators if each.uncounted)),
     )

@@ -60,8 +60,12 @@ def is_settled(results: Results) -> bool:
     return all(verdict.winner is not None for verdict in results.verdicts.values())
 
 
-def is_decided(claim: DecidedClaim) -> bool:
-    return claim.outcome in ("confirmed", "refuted")
+def is_decided(decided: DecidedClaim) -> bool:
+    """Checks whether more seeds cannot change what is said of a claim: it is confirmed or refuted, or its whole interval is
+    within the margin on both sides of 0."""
+    low, high, margin = decided.value.low, decided.value.high, decided.claim.margin
+    small = low is not None and high is not None and -margin < low and high < margin
+    return small or decided.outcome in ("confirmed", "refuted")
 
 
 def describe_looks(study: Study, look: Look, results: Results) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
@@ -51,7 +51,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         why = "".join(f" {failure}" for failure in failures[:1])
         raise UserError(f"No arm of {study.name!r} has finished in {directory}: there is nothing to report yet.{why}")
     look = look_reached(study, gathered)
-    part, arms = study.narrowed(seeds=look.seeds), until(gathered, look)
+    part, arms = study.until_seed(look.seeds), until(gathered, look)
     results = results_at(look, part, arms, directory, command=command, failures=failures)
     unfinished = describe_unfinished(study, arms, command, look=look, settled=is_settled(results))
     return results.model_copy(update={"looks": describe_looks(study, look, results), "unfinished": unfinished})
@@ -72,7 +72,7 @@ def results_at(
     decides = evaluators[study.main_evaluator]
     stages = {name: stage_results(directory, name, study.seeds) for name in study.stages}
     reward_models = (reward_model_result(name, results) for name, results in stages.items())
-    collapses = collapses_of(study, measured, declared[headline])
+    collapses = collapses_of(study, arms, measured, declared[headline])
     every_run = [run for runs in arms.values() for run in runs]
     answer = partial(verdict_of, study, arms, headline=declared[headline], evaluator=decides, times=look.times)
     verdicts = {decoding: answer(table, decoding=decoding) for decoding, table in scores.items()}
@@ -96,7 +96,7 @@ def results_at(
             for name, runs in arms.items()
         ),
         collapse_rule=collapse_rule(study.collapse, declared[headline]),
-        pairwise=tuple(pairwise_results(study, directory)),
+        pairwise=tuple(pairwise_results(study, directory, times=look.times)),
         comparisons=tuple(compare_arms(study, scores, headline, times=look.times)),
         claims=tuple(decide_claims(study.claims, scores, can_rank=decides.can_rank, times=look.times)),
         paper=study.paper,
@@ -189,26 +189,32 @@ def verdict_of(
 
 
 def collapses_of(
-    study: Study, scores: Mapping[DecodingChoice, Mapping[str, Scores]], headline: record.Measure
+    study: Study, arms: Arms, scores: Mapping[DecodingChoice, Mapping[str, Scores]], headline: record.Measure
 ) -> dict[str, record.Collapse]:
-    """Returns, for each arm that this study trained, how often its runs collapsed. `scores`: each arm's scores at both
-    decodings."""
-    unit, baselines = scores["unit"], [name for name in scores["unit"] if study.arms[name].baseline]
-    collapses: dict[str, record.Collapse] = {}
-    for name, table in unit.items():
-        if study.arms[name].method is not None:
-            starts = [unit[start] for start in starts_of(study, name, baselines)] if headline.share else []
-            seeds = collapsed_seeds(table, starts, study.collapse)
-            collapses[name] = measure_collapse(seeds, {decoding: scores[decoding][name] for decoding in scores})
+    """Returns how often each arm collapsed that this study trained. `scores`: each arm's scores at both decodings; {} for a
+    decoding if every run of the study diverged."""
+    unit, collapses = scores["unit"], dict[str, record.Collapse]()
+    for name, runs in arms.items():
+        if study.arms[name].method is None or study.arms[name].inference.n > 1:
+            continue
+        starts = [unit[start] for start in own_starts(study, name, unit)] if headline.share else []
+        seeds = [run.seed for run in runs]
+        collapsed = collapsed_seeds(unit[name], starts, study.collapse) if unit else tuple(seeds)
+        tables: dict[DecodingChoice, Scores] = {decoding: table[name] for decoding, table in scores.items() if table}
+        collapses[name] = measure_collapse(seeds, collapsed, tables, headline, compared=bool(starts))
     return collapses
+
+
+def own_starts(study: Study, arm: str, names: Iterable[str]) -> list[str]:
+    """Returns the baselines among these arms that measure the very policy from which an arm starts."""
+    start, baselines = study.arms[arm].init, [name for name in names if study.arms[name].baseline]
+    return [name for name in baselines if study.arms[name].method is None and study.arms[name].policy == start]
 
 
 def starts_of(study: Study, arm: str, baselines: Sequence[str]) -> Sequence[str]:
     """Returns the baselines that measure the policy from which the arm starts; all baselines if there is no such
     baseline."""
-    start = study.arms[arm].init
-    own = [name for name in baselines if study.arms[name].method is None and study.arms[name].policy == start]
-    return own or baselines
+    return own_starts(study, arm, baselines) or baselines
 
 
 def compare_arms(
@@ -224,7 +230,7 @@ def compare_arms(
             yield comparison.model_copy(update={"metric": headline, "decoding": decoding, "named": bool(named)})
 
 
-def pairwise_results(study: Study, directory: Path) -> Iterator[record.PairwiseResult]:
+def pairwise_results(study: Study, directory: Path, *, times: float) -> Iterator[record.PairwiseResult]:
     """Yields the result for every pair of arms that a pairwise evaluator has compared under at least one seed."""
     for name, pairing in study.pairwise.items():
         evaluator = describe_evaluator(study, name, pairing.evaluator, directory)
@@ -238,6 +244,6 @@ def pairwise_results(study: Study, directory: Path) -> Iterator[record.PairwiseR
                     results,
                     measure=pairing.evaluator.measure,
                     evaluator=evaluator,
-                    family=len(pairs),
+                    family=len(pairs) * times,
                     as_is=is_as_it_is(study),
                 )

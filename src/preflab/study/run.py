@@ -47,7 +47,7 @@ def run_claimed(study: Study, directory: Path, command: str, *, tune: bool, quie
     write_study(study, directory, command)  # now, so that an interrupted study has a report too
     failures: tuple[str, ...] = ()
     for look in looks_of(study):
-        part = study.narrowed(seeds=look.seeds)
+        part = study.until_seed(look.seeds)
         planned = [*planned_runs(part, directory), *planned_matches(part, directory)]
         failures = tuple(run_watched(planned, study, quiet=quiet).values())
         write_study(study, directory, command, failures)

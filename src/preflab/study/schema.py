@@ -26,6 +26,8 @@ def study_schema() -> str:
                 part["properties"][field] = any_variant(registry, definitions)
     evaluator = any_variant(EVALUATORS, definitions)
     schema["properties"]["evaluator"] = evaluator
+    looks = {"type": "object", "properties": {"looks": schema["properties"].pop("seed_looks")}, "required": ["looks"]}
+    schema["properties"]["seeds"] = {"anyOf": [schema["properties"]["seeds"], looks], "title": "Seeds"}
     schema["properties"]["evaluators"] = {"type": "object", "additionalProperties": evaluator}
     definitions["Pairing"]["properties"]["evaluator"] = any_variant(PAIRWISE_EVALUATORS, definitions)
     return json.dumps(schema, indent=1)

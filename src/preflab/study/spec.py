@@ -83,7 +83,7 @@ class Study(RunSettings):
     evaluators: Evaluators = {"hidden-tests": HiddenTests()}
     headline: str = ""
     seeds: int = Field(default=5, ge=1)
-    seed_looks: tuple[Annotated[int, Field(ge=2)], ...] = Field(default=(), max_length=3)
+    seed_looks: tuple[Annotated[int, Field(ge=3)], ...] = Field(default=(), max_length=3)
     budget: Budget | None = None
     collapse: Share = 0.5
     pilot: Pilot | None = None
@@ -116,6 +116,8 @@ class Study(RunSettings):
     def _looks_rise(self) -> Self:
         if self.seed_looks and (*self.seed_looks,) != (*sorted({*self.seed_looks}),):
             raise UserError(f"`seeds.looks` is {list(self.seed_looks)}. Give at most three numbers of seeds that rise.")
+        if self.seed_looks and self.seed_looks[-1] != self.seeds:
+            raise UserError(f"`seed_looks` ends with {self.seed_looks[-1]}, but `seeds` is {self.seeds}.")
         return self
 
     @model_validator(mode="after")
@@ -215,12 +217,21 @@ class Study(RunSettings):
         name on the hub."""
         return self.model_copy(update={"model": self.model.model_copy(update={"name": name})})
 
+    def until_seed(self, seeds: int) -> Study:
+        """Returns a copy of the study with its first `seeds` seeds, as at one of its looks."""
+        return self.model_copy(update={"seeds": seeds, "seed_looks": ()})
+
     def narrowed(self, arms: Sequence[str] | None = None, seeds: int | None = None) -> Study:
         """Returns a copy of the study with only these arms and this number of seeds. Leaves out every comparison and
-        claim that names another arm. Raises `UserError` for an arm that the study does not have, or for fewer than one
-        seed."""
+        claim that names another arm. Raises `UserError` for an arm that the study does not have, for fewer than one seed, or
+        for a number of seeds if the study has looks."""
         if seeds is not None and seeds < 1:
             raise UserError(f"A study needs at least one seed, not {seeds}.")
+        if seeds is not None and self.seed_looks:
+            raise UserError(
+                f"The study {self.name!r} looks at its results after {', '.join(map(str, self.seed_looks))} seeds, and its "
+                "error counts these looks: it takes no other number. Change `seeds` in a study file of another name."
+            )
         refuse_unknown(arms or (), self.arms, f"The study {self.name!r} has no arm")
         kept = {name: arm for name, arm in self.arms.items() if not arms or name in arms}
         tuning = self.tuning
@@ -231,7 +242,6 @@ class Study(RunSettings):
         changes = {
             "arms": kept,
             "seeds": seeds or self.seeds,
-            "seed_looks": () if seeds else self.seed_looks,
             "comparisons": tuple(pair for pair in self.comparisons if pair[0] in kept and pair[1] in kept),
             "claims": tuple(claim.among(kept) for claim in self.claims if all(arm in kept for arm in claim.contrast)),
             "sweep": self.sweep and self.sweep.among(kept),

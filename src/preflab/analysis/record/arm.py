@@ -110,6 +110,8 @@ class Collapse(Record):
     """The share of the runs that collapsed, with Clopper and Pearson's interval."""
     means: dict[DecodingChoice, Interval] = {}
     """The headline metric of the runs that did not collapse, at each decoding; empty if all collapsed."""
+    compared: bool = False
+    """True if the runs were compared with the policy that they started from. Otherwise only a diverged run has collapsed."""
 
 
 class SettingDifference(Record):
