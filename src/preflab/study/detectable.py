@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from preflab.analysis.board import Board
 from preflab.analysis.gather import Arms, gather
@@ -46,24 +45,22 @@ def detectable_claims(study: Study, directory: Path | None, problems: int) -> li
     family = len(study.claims) * len(study.evaluation.decodings) * looks_of(study)[-1].times
     rows: list[Detectable] = []
     for claim in study.claims:
-        source, spreads = OWN_RUNS, [spread for scores in tables if (spread := own_spread(claim, scores))]
+        spreads = [spread for scores in tables if (spread := own_spread(claim, scores))]
         if not spreads and study.pilot is not None:
-            source, spreads = study.pilot.source, [pilot_spread(claim, study.pilot)]
-        if spreads:
-            size = {"seeds": study.seeds, "problems": problems}
-            difference = max(
-                detectable_difference(**spread._asdict(), **size, family=family, power=POWER) for spread in spreads
+            spreads = [scaled_pilot(claim, study.pilot)]
+        differences = [
+            detectable_difference(
+                **spread.model_dump(exclude={"source"}),
+                seeds=study.seeds,
+                problems=problems,
+                family=family,
+                power=POWER,
             )
-            rows.append(Detectable(claim.name, difference, claim.margin, source))
+            for spread in spreads
+        ]
+        if differences:
+            rows.append(Detectable(claim.name, max(differences), claim.margin, spreads[0].source))
     return rows
-
-
-class Spread(NamedTuple):
-    """The standard deviations of a contrast, in units of the headline: between seeds, between problems, and of the rest."""
-
-    seed_sd: float
-    problem_sd: float
-    noise_sd: float
 
 
 def read_scores(study: Study, directory: Path) -> list[dict[str, Scores]]:
@@ -84,7 +81,7 @@ def read_decoding(
     return {name: board.table(runs, decoding, measure=headline) for name, runs in arms.items()}
 
 
-def own_spread(claim: Claim, scores: Mapping[str, Scores]) -> Spread | None:
+def own_spread(claim: Claim, scores: Mapping[str, Scores]) -> Pilot | None:
     """Returns the deviations of a claim's contrast in the study's own runs; None with fewer than two seeds of its arms."""
     arms = [scores[name] for name in claim.contrast if name in scores]
     if len(arms) < len(claim.contrast) or not share_seeds(*arms):
@@ -92,11 +89,12 @@ def own_spread(claim: Claim, scores: Mapping[str, Scores]) -> Spread | None:
     value = contrast(scores, claim.contrast)
     if value.seed_sd is None or value.problem_sd is None or value.noise_sd is None:
         return None
-    return Spread(value.seed_sd, value.problem_sd, value.noise_sd)
+    return Pilot(source=OWN_RUNS, seed_sd=value.seed_sd, problem_sd=value.problem_sd, noise_sd=value.noise_sd)
 
 
-def pilot_spread(claim: Claim, pilot: Pilot) -> Spread:
+def scaled_pilot(claim: Claim, pilot: Pilot) -> Pilot:
     """Returns the deviations of a claim's contrast by the pilot. The pilot's are those of a difference of two arms, whose
     squared weights sum to 2. The variance of another contrast is larger by the sum of its squared weights over 2."""
     scale = (sum(weight**2 for weight in claim.contrast.values()) / 2) ** 0.5
-    return Spread(scale * pilot.seed_sd, scale * pilot.problem_sd, scale * pilot.noise_sd)
+    scaled = {name: scale * value for name, value in pilot if name != "source"}
+    return pilot.model_copy(update=scaled)
