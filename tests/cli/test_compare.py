@@ -18,10 +18,10 @@ from preflab.testbeds import TESTBEDS
 
 from .running import run
 
-SMALL = {"kind": "minicode", "train": 24, "validation": 5, "test": 6}
-MEASURING = ["--samples", "2", "--k", "1", "--temperatures", "1", "--max-new-tokens", "6", "--prompts", "4"]
+SMALL = {"kind": "minicode", "train": 24, "validation": 5, "test": 8}
+MEASURING = ["--samples", "2", "--k", "1", "--temperatures", "1", "--max-new-tokens", "6", "--prompts", "8"]
 OPTIONS = [
-    *("--testbed", "minicode", "--testbed.train", "24", "--testbed.validation", "5", "--testbed.test", "6"),
+    *("--testbed", "minicode", "--testbed.train", "24", "--testbed.validation", "5", "--testbed.test", "8"),
     *MEASURING,
 ]
 
@@ -53,7 +53,7 @@ def test_policies_from_anywhere_get_a_report(
         ("dpo", "theirs"),
         ("ppo", "theirs"),
     }
-    assert all(each["problems"] == 4 and each["seeds"] == 1 for each in results["comparisons"])
+    assert all(each["problems"] == 8 and each["seeds"] == 1 for each in results["comparisons"])
     assert all(each["low"] <= each["estimate"] <= each["high"] for each in results["comparisons"])
     assert any("The intervals are over the problems alone" in each for each in results["caveats"])
     assert (tmp_path / "out" / "report.html").exists() and (tmp_path / "out" / "results.csv").exists()

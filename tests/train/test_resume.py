@@ -234,9 +234,9 @@ def test_the_real_command_killed_from_outside(forks: Forks, tmp_path: Path) -> N
     run_file = tmp_path / "whole.json"
     command = [sys.executable, "-m", "preflab", "train", "--run", str(run_file), "--output", str(directory), "-q"]
     process = subprocess.Popen(command, cwd=Path(__file__).parent)
-    metrics = directory / "metrics.jsonl"
+    shown = [directory / name for name in ("metrics.jsonl", "timing.jsonl")]  # in the order in which a step writes them
     deadline = time.monotonic() + 120
-    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+    while not all(file.exists() and file.stat().st_size for file in shown) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.kill()
     assert process.wait() == -signal.SIGKILL

@@ -24,7 +24,8 @@ def print_summary(results: Results, console: Terminal) -> None:
         console.print(Text(text.one_line(warning), style="yellow"))
     held = "; ".join(dict.fromkeys(views.holds_words(verdict).lower() for _, verdict in views.answers(results)))
     other = f"With equal {views.other_budget(results)} instead: {held}."
-    console.print(Text(f"{views.certainty_words(results)}. Budget: {views.budget_words(results)}. {other}"))
+    certainty = text.one_line(views.certainty_words(results))
+    console.print(Text(f"{certainty}. Budget: {views.budget_words(results)}. {other}"))
     console.print(Text(text.one_line(views.spent_words(results))))
     metric = views.measure_of(results, results.headline)
     for pair in views.evidence(results):

@@ -34,7 +34,7 @@ def test_data_that_hold_test_problems_alone_are_measured(tmp_path: Path, capsys:
     assert run_command([*words, "--temperatures", ".2"]) == 0
     assert "temperature 0.2: pass@1 0.000" in (said := capsys.readouterr().out) and "pass@2 0.000" in said
     with pytest.raises(UserError, match="humaneval has no validation problems"):
-        run_command([*words, "--fresh"])
+        run_command([*words, "--fresh", "--temperatures", ".2", "1"])
 
 
 def test_a_method_trains_without_validation_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +61,7 @@ def test_a_method_trains_without_validation_problems(tmp_path: Path, capsys: pyt
         run_command(words)
     write(tmp_path / "data" / "test.jsonl", CONTEST | {"name": "1_B. Sum"})
     with pytest.raises(UserError, match="code_contests has no validation problems"):
-        run_command([*words, "--fresh"])
+        run_command([*words, "--fresh", "--temperatures", ".2", "1"])
     capsys.readouterr()
     assert run_command([*words, "--fresh", "--temperatures", ".2"]) == 0
     assert "pass@2" in capsys.readouterr().out and (tmp_path / "run" / "final").is_dir()
