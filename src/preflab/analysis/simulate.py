@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from preflab.analysis.intervals import Floats, analyse, exact_ends, half_width
+from preflab.analysis.statistics import LOOK_SHARES
 
 Bools = NDArray[np.bool_]
 
@@ -141,7 +142,7 @@ def error_over_looks(design: Design, looks: Sequence[tuple[int, float]], count: 
 
 def print_looks(count: int) -> None:
     """Prints the error of studies that look at their results after 5, 8 and 12 seeds."""
-    looks = [(seeds, 1 / share) for seeds, share in zip((5, 8, 12), (0.2, 0.3, 0.5), strict=True)]
+    looks = [(seeds, 1 / share) for seeds, share in zip((5, 8, 12), LOOK_SHARES[3], strict=True)]
     print(f"\nA false difference of two equal arms at any look, 300 problems, {count} studies a cell")
     print("| seed SD of an arm | normal seed effects | t(3) |\n|---|---|---|")
     for sd in (0.0, 0.02, 0.05):

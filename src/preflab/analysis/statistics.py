@@ -26,6 +26,8 @@ from preflab.errors import UserError, nearest
 ALPHA = 1 - 0.95
 """The probability that an interval, or any interval of a family, misses the true value. (In floating point, 1 - 0.95
 differs from 0.05 in the last bit.)"""
+LOOK_SHARES = {1: (1.0,), 2: (0.4, 0.6), 3: (0.2, 0.3, 0.5)}
+"""The share of alpha that each look at a study's results has, for each number of looks: .01, .015 and .025 of .05 for three."""
 
 
 AS_IT_IS = "one run of each policy: the interval is over problems alone, and says nothing about other training runs"

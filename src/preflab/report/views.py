@@ -359,11 +359,10 @@ def collapse_words(results: Results) -> str:
     known = [(arm.name, arm.collapse) for arm in results.arms if arm.collapse is not None]
     if not results.collapse_rule or not known:
         return ""
-    alone = [name for name, collapse in known if not collapse.compared]
+    compares = measure_of(results, results.headline).share  # otherwise only a diverged run collapses, as the rule says
+    alone = [name for name, collapse in known if compares and not collapse.compared]
     unmeasured = f" The start of {', '.join(alone)} is not measured: there only a diverged run counts." if alone else ""
     rule, rates = results.collapse_rule + unmeasured, [collapse.rate for _, collapse in known]
-    if "of the policy" not in rule:
-        rule = results.collapse_rule
     if collapsed_arms(results):
         return rule
     most = max(rates, key=lambda rate: rate.high or 0.0)

@@ -6,15 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from preflab.analysis import record
-from preflab.analysis.gather import Arms
+from preflab.analysis.gather import Arms, versions_of
 from preflab.arm.spec import saved_models
 from preflab.evaluation.several import explain_choice
 from preflab.study.looks import Look, is_complete
 from preflab.study.spec import Study
 from preflab.study.tuning import values_at_edge
 from preflab.text import counted
-from preflab.train.directory import RUN_MANIFEST
-from preflab.train.sealed import read_sealed
 
 
 def name_unrewarded(arms: Arms) -> Iterator[str]:
@@ -39,12 +37,10 @@ def find_caveats(study: Study, arms: Arms) -> Iterator[str]:
     if count < record.ENOUGH_SEEDS:
         few = counted(count, "seed")
         yield f"Preliminary: {few}. With so few seeds the differences between runs are poorly known. Use 5 seeds or more."
-    revisions = {
-        str(read_sealed(run.planned.directory / RUN_MANIFEST, {})["revision"]) for row in arms.values() for run in row
-    }
+    revisions = versions_of(run.planned.directory for row in arms.values() for run in row)["revision"].split(", ")
     if len(revisions) > 1:
         yield (
-            f"{len(revisions)} revisions of preflab made the runs ({', '.join(sorted(revisions))}). If a revision changed the "
+            f"{len(revisions)} revisions of preflab made the runs ({', '.join(revisions)}). If a revision changed the "
             "training or the measurement, its effect mixes with the differences between the arms."
         )
     edges: dict[str, list[str]] = {}

@@ -12,10 +12,8 @@ from typing import NamedTuple
 
 from preflab.analysis.gather import Arms, FinishedRun
 from preflab.analysis.record import DecidedClaim, Results
+from preflab.analysis.statistics import LOOK_SHARES
 from preflab.study.spec import Study
-
-LOOK_SHARES = {1: (1.0,), 2: (0.4, 0.6), 3: (0.2, 0.3, 0.5)}
-"""The share of alpha that each look has, for each number of looks: .01, .015 and .025 of .05 for three looks."""
 
 
 class Look(NamedTuple):
