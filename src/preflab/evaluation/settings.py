@@ -79,6 +79,11 @@ class Evaluation(Spec):
         return min(available, self.pairs or available)
 
     @property
+    def is_greedy(self) -> bool:
+        """True if the first decoding is greedy for every policy, so that it draws one answer to each prompt."""
+        return self.temperatures == (0.0,)
+
+    @property
     def decodings(self) -> dict[DecodingChoice, str]:
         """The decodings at which a study decides, each with words that can begin a sentence. 'chosen' is the
         temperature in `temperatures`, or the one chosen among several. 'unit' is temperature 1; it is left out if

@@ -95,7 +95,7 @@ class Estimate:
             return seconds
         spec, speed = self.study.evaluation, self.speeds[self.study.arms[match.first].model or self.study.model]
         prompts = min(self.sizes["test"].prompts, spec.prompts or self.sizes["test"].prompts)
-        reads = 2 * prompts * (1 if spec.temperatures == (0.0,) else min(spec.samples, KEPT_ANSWERS))
+        reads = 2 * prompts * (1 if spec.is_greedy else min(spec.samples, KEPT_ANSWERS))
         return seconds + speed.loading + self.sharing * reads * speed.forward
 
     def cost(self, run: PlannedRun) -> Cost:
@@ -173,8 +173,7 @@ class Estimate:
             return 0.0
         prompts = {split: min(size.prompts, spec.prompts or size.prompts) for split, size in self.sizes.items()}
         measured = prompts["test"] + prompts["validation"] * spec.validation
-        greedy = spec.temperatures == (0.0,)
-        tested = measured * (spec.samples + (1 if greedy else spec.samples)) * (arm.measure == "test")
+        tested = measured * (spec.samples + (1 if spec.is_greedy else spec.samples)) * (arm.measure == "test")
         answers = prompts["validation"] * len(spec.temperatures) * spec.validation_samples + tested
         drawn = answers * arm.inference.n
         selected = drawn if drawn > answers else 0
