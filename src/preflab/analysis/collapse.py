@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from preflab.analysis.intervals import exact_ends
 from preflab.analysis.record import Collapse, DecodingChoice, Interval, Measure
 from preflab.analysis.scores import Scores
@@ -58,14 +56,12 @@ def measure_collapse(
     kept = [seed for seed in seeds if seed not in collapsed]
     means: dict[DecodingChoice, Interval] = {}
     if kept:
-        means = {
-            decoding: mean_interval(without(table, kept)).within(*headline.range) for decoding, table in tables.items()
-        }
+        scores = {decoding: select_seeds(table, kept) for decoding, table in tables.items()}
+        means = {decoding: mean_interval(table).within(*headline.range) for decoding, table in scores.items()}
     interval = Interval(estimate=rate, low=low, high=high, seeds=len(seeds))
     return Collapse(seeds=tuple(collapsed), rate=interval, means=means, compared=compared)
 
 
-def without(table: Scores, kept: Sequence[int]) -> Scores:
-    """Returns an arm's scores under the seeds in `kept` alone."""
-    rows = np.array([table.values[table.seeds.index(seed)] for seed in kept])
-    return Scores(rows, tuple(kept), table.problems, as_is=table.as_is)
+def select_seeds(table: Scores, seeds: Sequence[int]) -> Scores:
+    """Returns an arm's scores under these seeds alone, none of which diverged."""
+    return Scores(table.table(seeds, table.problems), tuple(seeds), table.problems, as_is=table.as_is)
