@@ -56,7 +56,9 @@ def measure_collapse(
     kept = [seed for seed in seeds if seed not in collapsed]
     means: dict[DecodingChoice, Interval] = {}
     if kept:
-        scores = {decoding: select_seeds(table, kept) for decoding, table in tables.items()}
+        scores: dict[DecodingChoice, Scores] = {
+            decoding: select_seeds(table, kept) for decoding, table in tables.items()
+        }
         means = {decoding: mean_interval(table).within(*headline.range) for decoding, table in scores.items()}
     interval = Interval(estimate=rate, low=low, high=high, seeds=len(seeds))
     return Collapse(seeds=tuple(collapsed), rate=interval, means=means, compared=compared)
