@@ -188,8 +188,8 @@ def test_absence_of_evidence_is_no_evidence_of_absence() -> None:
     many = {"ppo": noisy(0.5, 1, seeds=10), "dpo": noisy(0.5, 2, seeds=10)}
     rules = made(claim(rule="not-superior", control={"ppo": 1, "worse": -1}))
     many["worse"] = noisy(0.4, 3, seeds=10)
-    assert decide_claims(rules, {"chosen": few})[0].outcome == "not decided"
-    assert decide_claims(rules, {"chosen": many})[0].outcome == "confirmed"
+    assert decide_claims(rules, {"": {"chosen": few}})[0].outcome == "not decided"
+    assert decide_claims(rules, {"": {"chosen": many}})[0].outcome == "confirmed"
 
 
 @pytest.mark.parametrize("rule", ["superior", "not-superior"])
@@ -201,7 +201,7 @@ def test_no_gain_is_said_only_behind_an_open_gate(rule: ClaimRule) -> None:
 
     def outcome(other: str | None) -> tuple[str, str]:
         control = {"ppo": 1, other: -1} if other else {}
-        decided = decide_claims(made(claim(rule=rule, control=control)), {"chosen": scores})[0]
+        decided = decide_claims(made(claim(rule=rule, control=control)), {"": {"chosen": scores}})[0]
         assert (decided.control is None) == (other in (None, "late", "gone"))
         return decided.outcome, decided.reason
 
@@ -219,8 +219,8 @@ def test_no_gain_is_said_only_behind_an_open_gate(rule: ClaimRule) -> None:
 def test_a_gain_needs_no_gate() -> None:
     """Guards power: a gain that is seen needs no control to be said, whichever way the claim is put."""
     scores = {"ppo": noisy(0.6, 1), "dpo": noisy(0.4, 2)}
-    assert decide_claims(made(claim()), {"chosen": scores})[0].outcome == "confirmed"
-    assert decide_claims(made(claim(rule="not-superior")), {"chosen": scores})[0].outcome == "refuted"
+    assert decide_claims(made(claim()), {"": {"chosen": scores}})[0].outcome == "confirmed"
+    assert decide_claims(made(claim(rule="not-superior")), {"": {"chosen": scores}})[0].outcome == "refuted"
 
 
 def test_controls_are_a_family_of_their_own() -> None:
@@ -229,7 +229,7 @@ def test_controls_are_a_family_of_their_own() -> None:
     scores = {"ppo": noisy(0.5, 1), "dpo": noisy(0.5, 2), "worse": noisy(0.4, 3), "bad": noisy(0.3, 4)}
     controls: list[dict[str, float]] = [{"ppo": 1, "worse": -1}, {"ppo": 1, "bad": -1}, {"ppo": 1, "bad": -1}]
     rules = [claim(part=str(place), control=control) for place, control in enumerate(controls)]
-    decided = decide_claims(made(*rules), {"chosen": scores})
+    decided = decide_claims(made(*rules), {"": {"chosen": scores}})
     assert [row.control for row in decided] == [contrast(scores, control, family=2) for control in controls]
     assert decided[0].value == contrast(scores, {"ppo": 1, "dpo": -1}, family=3)
 
@@ -238,9 +238,9 @@ def test_one_family() -> None:
     """Guards the adjustment: the same claim among four has the interval of a family of four, also where the others could
     not be measured; each carries why."""
     scores = {"ppo": noisy(0.6, 1), "dpo": noisy(0.4, 2), "late": arm(np.ones((1, 30)), seeds=(9,))}
-    alone = decide_claims(made(claim()), {"chosen": scores})[0].value
+    alone = decide_claims(made(claim()), {"": {"chosen": scores}})[0].value
     others = [claim(part=str(i), contrast={"ppo": 1, name: -1}) for i, name in enumerate(("gone", "late", "gone"))]
-    judged = decide_claims(made(claim(), *others), {"chosen": scores})
+    judged = decide_claims(made(claim(), *others), {"": {"chosen": scores}})
     assert [row.outcome for row in judged] == ["confirmed", "not measured", "not measured", "not measured"]
     assert judged[1].reason == "no finished run of gone"
     assert judged[2].reason == "no seed has finished runs of all its arms"
@@ -257,7 +257,7 @@ def test_two_decodings_are_one_family() -> None:
     greedy = {"ppo": noisy(0.6, 1), "dpo": noisy(0.4, 2), "worse": noisy(0.2, 3)}
     unit = {"ppo": noisy(0.3, 4), "dpo": noisy(0.4, 5), "worse": noisy(0.2, 6)}
     rule = claim(control={"dpo": 1, "worse": -1})
-    decided = decide_claims(made(rule), {"chosen": greedy, "unit": unit})
+    decided = decide_claims(made(rule), {"": {"chosen": greedy, "unit": unit}})
     assert [(row.decoding, row.outcome) for row in decided] == [("chosen", "confirmed"), ("unit", "refuted")]
     assert decided[1].value == contrast(unit, {"ppo": 1, "dpo": -1}, family=2)
     assert decided[1].control == contrast(unit, rule["control"], family=2)
@@ -266,13 +266,28 @@ def test_two_decodings_are_one_family() -> None:
     assert joint_outcome(["confirmed", "not decided"]) == ""
 
 
+def test_a_claim_about_another_measure_is_decided_by_it() -> None:
+    """Guards units: a claim that names a measure is decided from the scores of that measure, and its control too; it counts
+    in the same family. An evaluator of the other measure that cannot rank stops this claim alone."""
+    headline = {"ppo": noisy(0.6, 1), "dpo": noisy(0.4, 2), "worse": noisy(0.2, 3)}
+    other = {"ppo": noisy(0.3, 4), "dpo": noisy(0.4, 5), "worse": noisy(0.2, 6)}
+    rules = made(claim(), claim(part="cost", measure="cost", control={"dpo": 1, "worse": -1}))
+    scores = {"": {"chosen": headline}, "cost": {"chosen": other}}
+    decided = decide_claims(rules, scores)
+    assert [row.outcome for row in decided] == ["confirmed", "refuted"]
+    assert decided[1].value == contrast(other, {"ppo": 1, "dpo": -1}, family=2)
+    assert decided[1].control == contrast(other, {"dpo": 1, "worse": -1}, family=1)
+    blind = decide_claims(rules, scores, unreliable={"cost"})
+    assert [row.outcome for row in blind] == ["confirmed", "not decided"]
+
+
 def test_what_cannot_decide() -> None:
     """Guards caution: one seed gives no interval, and an evaluator that cannot rank decides no claim."""
     scores = {"ppo": noisy(0.9, 1), "dpo": noisy(0.1, 2)}
-    blind = decide_claims(made(claim()), {"chosen": scores}, can_rank=False)[0]
+    blind = decide_claims(made(claim()), {"": {"chosen": scores}}, unreliable={""})[0]
     assert (blind.outcome, blind.reason) == ("not decided", "the evaluator cannot rank")
     lone = {name: noisy(0.5, i, seeds=1) for i, name in enumerate(scores)}
-    one = decide_claims(made(claim()), {"chosen": lone})[0]
+    one = decide_claims(made(claim()), {"": {"chosen": lone}})[0]
     assert one.outcome == "not decided"
     assert one.reason.startswith("one seed")
     assert one.value.preliminary

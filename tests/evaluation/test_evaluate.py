@@ -241,7 +241,7 @@ def test_without_test_the_test_split_is_left_alone() -> None:
     report = evaluate(made, POLICY, Inference(), test=False)
     assert set(made.testbed.asked) == {"validation"}
     assert {split for split, _, _ in noted(made)} == {"validation"}
-    assert set(report) == {"temperature", "validation"}
+    assert set(report) == {"temperature", "validation", "validation_by_problem"}
 
 
 def test_each_problem_is_kept() -> None:

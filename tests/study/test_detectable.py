@@ -26,7 +26,7 @@ def test_the_pilot_is_scaled_to_the_contrast(tmp_path: Path) -> None:
     design = {"seeds": 5, "problems": 1000, "family": 4.0, "power": 0.8}
     plain = {name: value for name, value in PILOT.items() if isinstance(value, float)}
     assert first == Detectable(
-        "C6 (batch)", pytest.approx(detectable_difference(**plain, **design)), 0.03, PILOT["source"]
+        "C6 (batch)", "pass@1", pytest.approx(detectable_difference(**plain, **design)), 0.03, PILOT["source"]
     )
     wider = {name: 3**0.5 * value for name, value in plain.items()}
     assert second.difference == pytest.approx(detectable_difference(**wider, **design))
@@ -52,7 +52,10 @@ def test_the_plan_says_what_a_claim_may_miss() -> None:
         (ForecastRow("arm", "ppo", "ppo", 5, 0, 60.0),),
         at_once=2,
         seconds=150.0,
-        detectable=(Detectable("C6 (batch)", 0.041, 0.03, "a pilot"), Detectable("C3", 0.021, 0.03, "a pilot")),
+        detectable=(
+            Detectable("C6 (batch)", "pass@1", 0.041, 0.03, "a pilot"),
+            Detectable("C3", "pass@1", 0.021, 0.03, "a pilot"),
+        ),
     )
     lines = format_plan(study(), forecast).splitlines()[-3:]
     assert lines[0] == "  What each claim can detect in 80% of studies, by a pilot:"

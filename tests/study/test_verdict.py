@@ -10,6 +10,7 @@ from tests.study.test_results import SEEDS, runs, study, write
 
 from preflab.analysis.record import Results, Spent
 from preflab.errors import UserError
+from preflab.study.caveats import name_cut_short
 from preflab.study.results import study_results
 
 BASELINE = {"policy": "stage:sft", "init": "stage:sft", "baseline": True}
@@ -136,7 +137,8 @@ def test_a_tuned_value_at_the_edge_is_remarked(tmp_path: Path) -> None:
     }
     chosen = {"lr": 2e-3, "beta": 0.1, "clip": 2, "loss": "ipo", "on": True}
     trials = [{"arm": "dpo", "settings": chosen, "seed": 1000, "score": 0.5, "chosen": True}]
-    trials += [{"arm": "dpo", "settings": chosen | {"lr": 1e-4}, "seed": 1000, "score": 0.4}]
+    others = ({"lr": 1e-4}, {"lr": 1e-3}, {"beta": 0.3}, {"clip": 1}, {"clip": 3}, {"on": False})
+    trials += [{"arm": "dpo", "settings": chosen | other, "seed": 1000, "score": 0.4} for other in others]
     outcome = answer(
         tmp_path,
         {"dpo": 0.3, "sft": 0.3},
@@ -148,3 +150,11 @@ def test_a_tuned_value_at_the_edge_is_remarked(tmp_path: Path) -> None:
         "dpo: beta = 0.1 is the smallest of 0.1, 0.3",
     )
     assert any(caveat.endswith("may be outside the tried range: dpo (lr, beta).") for caveat in outcome.caveats)
+
+
+def test_a_run_that_was_cut_short_is_remarked() -> None:
+    """Protects the claim "trained to its plateau": two of three runs used all that they may use before."""
+    cut, ended = {"ending": {"reached": False}}, {"ending": {"reached": True}}
+    rows = {"stage sft": [cut, ended, cut], "ppo": [ended], "dpo": [{"ending": None}], "old": [{}]}
+    (words,) = name_cut_short(rows)
+    assert words.startswith("stage sft: in 2 of 3 runs validation still improved")

@@ -9,7 +9,7 @@ probability. This probability is over all studies. Among the studies in which a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from preflab.analysis.record import Claim, ClaimOutcome, ClaimRule, DecidedClaim, DecodingChoice, Interval
 from preflab.analysis.scores import Scores, share_seeds
@@ -40,27 +40,29 @@ def says_no_gain(rule: ClaimRule, outcome: ClaimOutcome) -> bool:
 
 def decide_claims(
     claims: Sequence[Claim],
-    scores: Mapping[DecodingChoice, Mapping[str, Scores]],
+    scores: Mapping[str, Mapping[DecodingChoice, Mapping[str, Scores]]],
     *,
-    can_rank: bool = True,
+    unreliable: Collection[str] = (),
     times: float = 1.0,
 ) -> list[DecidedClaim]:
-    """Decides every claim at every decoding. `scores`: for each decoding, the scores of the arms that have finished runs. If
-    `can_rank` is False (the evaluator may be no better than chance), every claim is left undecided. `times`: alpha over the
-    part of alpha that the claims may use, at one of several looks.
+    """Decides every claim at every decoding. `scores`: for each measure that a claim names, the scores of the arms that have
+    finished runs, by decoding; '' stands for the headline. `unreliable`: the measures whose evaluator may be no better than
+    chance; claims about them are left undecided. `times`: alpha over the part of alpha that the claims may use, at one of
+    several looks.
 
     If the outcome would say that no gain reaches the margin, the claim must pass a gate: the whole interval of its
     control must be above the margin. Otherwise the outcome becomes "not testable here". The controls are a separate
     family. The claims' intervals do not depend on the gate, so all outcomes together are still correct with at least
     95% probability."""
-    tests = len(scores) * times
+    tests = len(scores[""]) * times
     family = len(claims) * tests
-    controls = len({str(sorted(claim.control.items())) for claim in claims if claim.control}) * tests
-    return [
-        pass_gate(_decide(claim, table, family, can_rank), table, controls).model_copy(update={"decoding": decoding})
-        for claim in claims
-        for decoding, table in scores.items()
-    ]
+    controls = len({(claim.measure, *sorted(claim.control.items())) for claim in claims if claim.control}) * tests
+    decided: list[DecidedClaim] = []
+    for claim in claims:
+        for decoding, table in scores[claim.measure].items():
+            ungated = _decide(claim, table, family, can_rank=claim.measure not in unreliable)
+            decided.append(pass_gate(ungated, table, controls).model_copy(update={"decoding": decoding}))
+    return decided
 
 
 def pass_gate(decided: DecidedClaim, scores: Mapping[str, Scores], family: float) -> DecidedClaim:
@@ -98,7 +100,7 @@ def _untestable(decided: DecidedClaim, reason: str) -> DecidedClaim:
     return decided.model_copy(update={"outcome": "not testable here", "reason": reason})
 
 
-def _decide(claim: Claim, scores: Mapping[str, Scores], family: float, can_rank: bool) -> DecidedClaim:
+def _decide(claim: Claim, scores: Mapping[str, Scores], family: float, *, can_rank: bool) -> DecidedClaim:
     absent = [arm for arm in claim.contrast if arm not in scores]
     if absent:
         return DecidedClaim(claim=claim, outcome="not measured", reason=f"no finished run of {', '.join(absent)}")

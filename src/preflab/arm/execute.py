@@ -66,6 +66,7 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
         seed=arm.seed,
         budget=arm.budget,
         evaluations=arm.looks,
+        plateau=arm.plateau,
         keeping=keeping,
         fresh=fresh,
         label=arm.name,
@@ -155,6 +156,7 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
         "counts": run.meter.state_dict(),
         "charged": arm.budget.charged if arm.budget else 0.0,
         "best": run.selection.state_dict(),
+        "ending": None if arm.plateau is None else run.ending.state_dict(),
         "last": last_record(run.directory),
     }
     is_measured = arm.measure != "none" and result["product"] == "policy"

@@ -20,7 +20,7 @@ from preflab.sampling import SAMPLERS
 from preflab.sampling.inference import Inference
 from preflab.spec import HoldsModels, Spec, optional_variant, variant
 from preflab.testbeds import TESTBEDS
-from preflab.train.settings import Budget
+from preflab.train.settings import Budget, Plateau
 
 STAGE = "stage:"
 """The prefix of a path such as `stage:sft`, which means the saved output of the stage `sft`."""
@@ -37,7 +37,8 @@ class Job(Spec):
     model. `preferences`: a JSON-lines file with pairs, rankings or labelled answers; by default the testbed's data.
     `policy`: a policy that is only measured, not trained. It is, like `init`, a directory or a name on the hub.
     `testbed`: replaces the study's testbed, for a stage that trains an evaluator. `model`: replaces the study's base
-    model, for a stage that samples answers from another model.
+    model, for a stage that samples answers from another model. `plateau`: ends the training when the validation score
+    has stopped improving; the method's length and the budget are then the most that it may use.
     """
 
     method: Annotated[Any, *optional_variant(METHODS)] = None
@@ -48,6 +49,7 @@ class Job(Spec):
     cost: OptionalCostSpec = None
     testbed: Annotated[Any, *optional_variant(TESTBEDS)] = None
     model: ModelSpec | None = None
+    plateau: Plateau | None = None
 
     def check_names(self, where: str) -> None:
         """Raises `UserError` if the method, the reward or the cost names a function that cannot be imported. The message begins

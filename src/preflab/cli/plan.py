@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from preflab.analysis.record import known_measure
 from preflab.study.detectable import POWER
 from preflab.study.forecast import Forecast, ForecastRow
 from preflab.study.spec import Study
@@ -25,6 +26,10 @@ def format_plan(study: Study, forecast: Forecast) -> str:
         if forecast.tunes:
             when = f"run first, about {forecast.tuning_seconds / 3600:.2f} hours more"
         lines.append(f"  Tuning: {forecast.trials} trials, {when}.")
+        if forecast.tunes:
+            lines.append(
+                "  A best value at the edge of its grid adds one trial beyond that edge, which is not counted here."
+            )
     if forecast.uncounted:
         lines.append(f"  Not counted, because its time is not known: {' and '.join(forecast.uncounted)}.")
     lines += _format_detectable(study, forecast)
@@ -35,17 +40,17 @@ def _format_detectable(study: Study, forecast: Forecast) -> list[str]:
     """Returns a line for each claim with the difference that it can detect, and what this means for its margin."""
     if not forecast.detectable:
         return []
-    headline = study.headline or study.score
-    measure = next(each for row in study.measures.values() for each in row if each.name == headline)
+    declared = {each.name: each for row in study.measures.values() for each in row}
 
-    def words(value: float) -> str:
-        return f"{100 * value:.1f} points" if measure.share else f"{value:.2g}"
+    def words(value: float, measure: str) -> str:
+        return f"{100 * value:.1f} points" if declared.get(measure, known_measure(measure)).share else f"{value:.2g}"
 
     sources = dict.fromkeys(row.source for row in forecast.detectable)
     lines = ["", f"  What each claim can detect in {POWER:.0%} of studies, by {' and '.join(sources)}:"]
     width = max(len(row.claim) for row in forecast.detectable)
     for row in forecast.detectable:
-        line = f"  {row.claim:<{width}} {words(row.difference)} of {headline}, margin {words(row.margin)}"
+        difference, margin = words(row.difference, row.measure), words(row.margin, row.measure)
+        line = f"  {row.claim:<{width}} {difference} of {row.measure}, margin {margin}"
         small = row.difference > row.margin
         lines.append(line + (": a gain of the margin may stay undecided" if small else ""))
     return lines

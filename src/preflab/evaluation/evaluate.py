@@ -105,6 +105,11 @@ class Graded:
     def score(self) -> float:
         return sum(grade.score for grade in self.grades) / len(self.grades)
 
+    def scores_by_problem(self) -> dict[str, float]:
+        """Returns the mean score of the answers to each prompt, by the prompt's id."""
+        rows = ((row.prompt.id, [grade.score for grade in row.grades]) for row in self.by_prompt())
+        return {name: sum(scores) / len(scores) for name, scores in rows}
+
     def measures(self) -> dict[str, float]:
         length = float(self.drawn.batch.completion_lengths.float().mean())
         return {"score": self.score(), "length": length, "truncated": truncated_share(self.completions)}
@@ -162,13 +167,15 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
     If `test` is False, only the validation split is used, because tuning must not use test problems.
     """
     spec = bench.spec
-    grid = score_temperatures(bench, policy, inference)
+    tried = try_temperatures(bench, policy, inference)
+    grid = {temperature: graded.score() for temperature, graded in tried.items()}
     faults.pass_point("evaluation")
     declared = temperatures_for(spec, inference)
     temperature = declared[0] if len(declared) == 1 else max(grid, key=lambda key: grid[key])
     choice = {"temperature": temperature, "validation": {str(key): score for key, score in grid.items()}}
     if not test:
-        return choice
+        best = tried[max(grid, key=lambda key: grid[key])]
+        return {**choice, "validation_by_problem": best.scores_by_problem()}
     unit = chosen = draw_to_measure(bench, policy, "test", 1.0, inference)
     unit_summary = chosen_summary = summarise_split(bench, policy, unit, 1.0, inference)
     if temperature != 1.0:
@@ -216,16 +223,16 @@ def temperatures_for(spec: Evaluation, inference: Inference) -> tuple[float, ...
     return spec.temperatures if inference.n == 1 else tuple(dict.fromkeys(several))
 
 
-def score_temperatures(bench: Bench, policy: LanguageModel, inference: Inference) -> dict[float, float]:
-    """Returns the score on the validation split at each temperature to choose from. If there is nothing to choose,
-    returns the score at temperature 1 instead: checkpoints are chosen at temperature 1 too, and tuning uses this
-    score. Returns an empty mapping if the data have no validation split."""
+def try_temperatures(bench: Bench, policy: LanguageModel, inference: Inference) -> dict[float, Graded]:
+    """Returns graded answers to the validation split at each temperature to choose from. If there is nothing to choose,
+    returns answers at temperature 1 instead: checkpoints are chosen at temperature 1 too, and tuning uses their score.
+    Returns an empty mapping if the data have no validation split."""
     spec, declared = bench.spec, temperatures_for(bench.spec, inference)
     if not bench.prompts("validation", 1):
         return {}
     count = spec.validation_samples
     draw_at = partial(draw, bench, policy, "validation", spec.prompts, count, inference=inference, aloud=True)
-    return {temperature: draw_at(temperature).score() for temperature in (declared if len(declared) > 1 else (1.0,))}
+    return {temperature: draw_at(temperature) for temperature in (declared if len(declared) > 1 else (1.0,))}
 
 
 def draw(

@@ -57,7 +57,9 @@ class Parts:
     token_budget: int = 8192
 
     def learner(self, model: nn.Module, optim: Optim) -> Learner:
-        """Makes a learner for `model`; the learner charges its compute to this run's meter."""
+        """Makes a learner for `model`. The learner charges its compute to this run's meter. If the run ends at a
+        plateau, the learner has the schedule of a plateau."""
+        optim = self.run.ending.schedule(optim)
         return Learner(model, optim, token_budget=self.token_budget, meter=self.run.meter)
 
     def prompts(self) -> list[Prompt]:

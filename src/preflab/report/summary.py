@@ -61,10 +61,11 @@ def _claim(results: Results, decided: DecidedClaim) -> Text:
     """Returns one line for a claim at one decoding: its name, the outcome, the contrast with its interval, the rule, and the
     reasons for doubt."""
     claim, value = decided.claim, decided.value
-    metric, where = views.measure_of(results, results.headline), _where(results, decided.decoding)
+    metric, where = views.claim_metric(results, claim), _where(results, decided.decoding)
     difference = numbers.format_difference(metric, value.estimate)
     contrast = f"{difference} {numbers.format_bounds(metric, value, sign=True)}".strip()
-    words = f"{views.contrast_words(claim.contrast)}: {contrast}, claimed {views.rule_words(claim, metric)}"
+    subject = f" ({metric.label})" if claim.measure else ""
+    words = f"{views.contrast_words(claim.contrast)}{subject}: {contrast}, claimed {views.rule_words(claim, metric)}"
     line = Text(f"{text.one_line(views.claim_name(claim))}{where}: ")
     line.append(decided.outcome, style=_STYLES.get(decided.outcome, "bold"))
     doubts = [views.joint_words(results, claim), views.doubt_words(decided), views.control_words(decided, metric)]

@@ -102,6 +102,11 @@ def further_comparisons(results: Results) -> list[record.Comparison]:
     ]
 
 
+def claim_metric(results: Results, claim: Claim) -> Measure:
+    """Returns the measure that a claim is about."""
+    return measure_of(results, claim.measure or results.headline)
+
+
 def claim_groups(results: Results) -> list[tuple[Claim, list[record.DecidedClaim]]]:
     """Returns each claim with its records at all decodings."""
     groups: dict[str, list[record.DecidedClaim]] = {}

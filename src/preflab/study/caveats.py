@@ -3,7 +3,8 @@ received a reward."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from preflab.analysis import record
 from preflab.analysis.gather import Arms, versions_of
@@ -61,6 +62,19 @@ def find_caveats(study: Study, arms: Arms) -> Iterator[str]:
             )
         if len(runs) < study.seeds:
             yield f"{name} has finished {len(runs)} of {study.seeds} seeds. Comparisons use the seeds that both arms have."
+
+
+def name_cut_short(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    """Yields a sentence for each stage or arm with runs that were to end at a plateau of their validation score, but
+    used all that they may use before. `results`: the results of the runs of each stage or arm."""
+    for name, rows in results.items():
+        endings = [row["ending"] for row in rows if row.get("ending") is not None]
+        count = sum(not ending["reached"] for ending in endings)
+        if count:
+            yield (
+                f"{name}: in {count} of {len(endings)} runs validation still improved when the run had used all that it "
+                "may use. A longer run may be better."
+            )
 
 
 def describe_unfinished(study: Study, arms: Arms, command: str, *, look: Look, settled: bool) -> str:

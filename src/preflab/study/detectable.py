@@ -6,13 +6,13 @@ study's `pilot`. A claim that can only detect more than its margin will probably
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from preflab.analysis.board import Board
 from preflab.analysis.gather import Arms, gather
-from preflab.analysis.record import Claim, DecodingChoice, Measure
+from preflab.analysis.record import Claim
 from preflab.analysis.scores import Scores, share_seeds
 from preflab.analysis.statistics import contrast, detectable_difference
 from preflab.study.looks import looks_of
@@ -26,10 +26,11 @@ OWN_RUNS = "the study's finished runs"
 
 @dataclass(frozen=True)
 class Detectable:
-    """What a claim can detect. `difference`: the true contrast that `POWER` of all such studies show, in units of the headline.
-    `source`: where the deviations come from."""
+    """What a claim can detect. `difference`: the true contrast that `POWER` of all such studies show, in units of
+    `measure`. `source`: where the deviations come from."""
 
     claim: str
+    measure: str
     difference: float
     margin: float
     source: str
@@ -41,12 +42,15 @@ def detectable_claims(study: Study, directory: Path | None, problems: int) -> li
     look. `directory`: where the study's runs are; None if they will be replaced."""
     if not study.claims or study.seeds < 2 or problems < 2:
         return []
-    tables = read_scores(study, directory) if directory is not None else []
+    headline = study.headline or study.score
+    arms = gather_finished(study, directory) if directory is not None else {}
     family = len(study.claims) * len(study.evaluation.decodings) * looks_of(study)[-1].times
     rows: list[Detectable] = []
     for claim in study.claims:
+        measure = claim.measure or headline
+        tables = read_scores(study, arms, measure)
         spreads = [spread for scores in tables if (spread := own_spread(claim, scores))]
-        if not spreads and study.pilot is not None:
+        if not spreads and study.pilot is not None and measure == headline:
             spreads = [scaled_pilot(claim, study.pilot)]
         differences = [
             detectable_difference(
@@ -59,26 +63,29 @@ def detectable_claims(study: Study, directory: Path | None, problems: int) -> li
             for spread in spreads
         ]
         if differences:
-            rows.append(Detectable(claim.name, max(differences), claim.margin, spreads[0].source))
+            rows.append(Detectable(claim.name, measure, max(differences), claim.margin, spreads[0].source))
     return rows
 
 
-def read_scores(study: Study, directory: Path) -> list[dict[str, Scores]]:
-    """Returns the scores of the arms that have runs of this very study, at each decoding; [] if there are none, or if the runs
-    have different problems."""
+def gather_finished(study: Study, directory: Path) -> Arms:
+    """Returns the finished runs of this very study; {} if there are none, or if the runs have different problems."""
     arms = gather(run for run in planned_runs(study, directory) if is_done(run))
     finished = [run for runs in arms.values() for run in runs if not run.diverged]
     if not finished or any({*run.problems("chosen")} != {*finished[0].problems("chosen")} for run in finished):
-        return []
-    declared, headline = [measure for row in study.measures.values() for measure in row], study.headline or study.score
-    return [read_decoding(arms, decoding, headline, study.score, declared) for decoding in study.evaluation.decodings]
+        return {}
+    return arms
 
 
-def read_decoding(
-    arms: Arms, decoding: DecodingChoice, headline: str, score: str, declared: Sequence[Measure]
-) -> dict[str, Scores]:
-    board = Board.of(arms, decoding, score, declared)
-    return {name: board.table(runs, decoding, measure=headline) for name, runs in arms.items()}
+def read_scores(study: Study, arms: Arms, measure: str) -> list[dict[str, Scores]]:
+    """Returns the scores of the arms by a measure, at each decoding; [] without arms."""
+    declared = [each for row in study.measures.values() for each in row]
+    boards = {
+        decoding: Board.of(arms, decoding, study.score, declared) for decoding in study.evaluation.decodings if arms
+    }
+    return [
+        {name: board.table(runs, decoding, measure=measure) for name, runs in arms.items()}
+        for decoding, board in boards.items()
+    ]
 
 
 def own_spread(claim: Claim, scores: Mapping[str, Scores]) -> Pilot | None:

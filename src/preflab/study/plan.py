@@ -16,7 +16,7 @@ from preflab.evaluation.pairwise import DATA_CHOSEN
 from preflab.spec import parse_spec
 from preflab.study.spec import Contestant, Study, all_stages_needed, measuring_stages
 
-JOB_FIELDS = ("method", "policy", "init", "preferences", "reward", "cost")
+JOB_FIELDS = ("method", "policy", "init", "preferences", "reward", "cost", "plateau")
 """The fields of a run that come from its stage or arm in the study file, not from the settings of the study."""
 
 
@@ -54,8 +54,27 @@ def planned_trials(study: Study, directory: Path) -> Iterator[tuple[str, dict[st
             yield "", {}, run
         for name, space in study.tuning.spaces.items():
             for number, settings in enumerate(grid_points(space, study.tuning.trials)):
-                job = with_settings(study.arms[name], settings, where=f"tuning.spaces.{name}")
-                yield name, settings, plan_run(study, f"{name}.{number}", job, seed, home, measure="validation")
+                yield name, settings, plan_trial(study, name, f"{name}.{number}", settings, seed, home)
+
+
+def planned_extensions(
+    study: Study, directory: Path, extensions: Iterable[tuple[str, dict[str, Any]]]
+) -> Iterator[tuple[str, dict[str, Any], PlannedRun]]:
+    """Yields the further trials of the tuning stage, each as (arm, settings, run), under each tuning seed. `extensions`:
+    the arm and the settings of each trial."""
+    assert study.tuning is not None
+    numbers: dict[str, int] = {}
+    for arm, settings in extensions:
+        numbers[arm] = numbers.get(arm, 0) + 1
+        for seed in study.tuning.seeds:
+            home = directory / "tuning" / f"seed-{seed}"
+            yield arm, settings, plan_trial(study, arm, f"{arm}.beyond-{numbers[arm]}", settings, seed, home)
+
+
+def plan_trial(study: Study, arm: str, name: str, settings: Mapping[str, Any], seed: int, home: Path) -> PlannedRun:
+    """Returns the planned run of one trial, which is measured on the validation split."""
+    job = with_settings(study.arms[arm], settings, where=f"tuning.spaces.{arm}")
+    return plan_run(study, name, job, seed, home, measure="validation")
 
 
 def stage_runs(study: Study, arms: Iterable[Contestant], seed: int, home: Path) -> Iterator[PlannedRun]:

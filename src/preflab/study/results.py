@@ -28,7 +28,7 @@ from preflab.arm.spec import is_trained_elsewhere
 from preflab.errors import UserError
 from preflab.evaluation.relative import RelativeMeasure
 from preflab.study.arm_results import arm_result
-from preflab.study.caveats import describe_unfinished, find_caveats, name_unrewarded
+from preflab.study.caveats import describe_unfinished, find_caveats, name_cut_short, name_unrewarded
 from preflab.study.looks import Look, describe_looks, is_settled, look_reached, until
 from preflab.study.plan import planned_runs
 from preflab.study.samples import choose_samples
@@ -74,6 +74,7 @@ def results_at(
     reward_models = (reward_model_result(name, results) for name, results in stages.items())
     collapses = collapses_of(study, arms, measured, declared[headline])
     every_run = [run for runs in arms.values() for run in runs]
+    run_results = {name: [run.result for run in runs] for name, runs in arms.items()}
     answer = partial(verdict_of, study, arms, headline=declared[headline], evaluator=decides, times=look.times)
     verdicts = {decoding: answer(table, decoding=decoding) for decoding, table in scores.items()}
     return record.Results(
@@ -98,7 +99,7 @@ def results_at(
         collapse_rule=collapse_rule(study.collapse, declared[headline]),
         pairwise=tuple(pairwise_results(study, directory, times=look.times)),
         comparisons=tuple(compare_arms(study, scores, headline, times=look.times)),
-        claims=tuple(decide_claims(study.claims, scores, can_rank=decides.can_rank, times=look.times)),
+        claims=tuple(decided_claims(study, arms, boards, scores, evaluators, times=look.times)),
         paper=study.paper,
         sweep=study.sweep and study.sweep.among(arms),
         reward_models=tuple(filter(None, reward_models)),
@@ -110,7 +111,8 @@ def results_at(
         caveats=(
             *(*study.caveats, *failures, *find_caveats(study, arms), *spread_caveats(means, headline)),
             *missing_words(missing),
-            *collect_data_notes({name: [run.result for run in runs] for name, runs in arms.items()}, stages),
+            *name_cut_short({f"stage {name}": rows for name, rows in stages.items()} | run_results),
+            *collect_data_notes(run_results, stages),
         ),
         versions=versions_of(run.planned.directory for run in every_run),
         command=command,
@@ -142,6 +144,27 @@ def headline_scores(
         return replace(boards[decoding].table(runs, decoding, measure=headline), as_is=as_is)
 
     return {decoding: {name: table(decoding, runs) for name, runs in arms.items() if boards} for decoding in DECODINGS}
+
+
+def decided_claims(
+    study: Study,
+    arms: Arms,
+    boards: Mapping[DecodingChoice, Board],
+    scores: Mapping[DecodingChoice, Mapping[str, Scores]],
+    evaluators: Mapping[str, record.EvaluatorResult],
+    *,
+    times: float,
+) -> list[record.DecidedClaim]:
+    """Decides the study's claims. `scores`: the scores of the headline, which a claim is about unless it names another
+    measure. A claim is left undecided if the evaluator that measures it may be no better than chance."""
+    names = {claim.measure for claim in study.claims} - {""}
+    tables = {name: headline_scores(study, arms, boards, name) for name in names}
+    by_measure: dict[str, Mapping[DecodingChoice, Mapping[str, Scores]]] = {"": scores}
+    by_measure |= {name: {decoding: table[decoding] for decoding in scores} for name, table in tables.items()}
+    weak = {name for name, each in evaluators.items() if not each.can_rank}
+    unreliable = {measure.name for name in weak for measure in study.measures.get(name, ())}
+    unreliable |= {""} if study.main_evaluator in weak else set()
+    return decide_claims(study.claims, by_measure, unreliable=unreliable, times=times)
 
 
 def is_as_it_is(study: Study) -> bool:

@@ -6,15 +6,22 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from preflab.analysis.record import TuningTrial
 from preflab.arm.planned import Planned
 from preflab.study.directory import claim_study, remove_study, withdrawn_unless_begun, write_study
 from preflab.study.launch import import_shared_modules
 from preflab.study.looks import is_settled, looks_of
-from preflab.study.plan import planned_matches, planned_runs, planned_trials
+from preflab.study.plan import planned_extensions, planned_matches, planned_runs, planned_trials
 from preflab.study.results import study_results
 from preflab.study.runner import Failures, run_all
 from preflab.study.spec import Study
-from preflab.study.tuning import choose_settings, must_tune, refuse_missing_tuning, with_chosen_settings
+from preflab.study.tuning import (
+    choose_settings,
+    extended_settings,
+    must_tune,
+    refuse_missing_tuning,
+    with_chosen_settings,
+)
 from preflab.study.watch import Watch
 
 
@@ -41,9 +48,7 @@ def run_claimed(study: Study, directory: Path, command: str, *, tune: bool, quie
     """Runs the tuning stage, the other runs and the matches in a directory that the study has claimed. Returns a
     sentence for each run that failed."""
     if study.tuning is not None and must_tune(study.tuning, tune=tune):
-        trials = list(planned_trials(study, directory))
-        run_watched([run for _, _, run in trials], study, quiet=quiet)
-        study = with_chosen_settings(study, choose_settings(study, trials))
+        study = with_chosen_settings(study, run_trials(study, directory, quiet=quiet))
     write_study(study, directory, command)  # now, so that an interrupted study has a report too
     failures: tuple[str, ...] = ()
     for look in looks_of(study):
@@ -56,7 +61,20 @@ def run_claimed(study: Study, directory: Path, command: str, *, tune: bool, quie
     return failures
 
 
+def run_trials(study: Study, directory: Path, *, quiet: bool) -> list[TuningTrial]:
+    """Runs the tuning stage and returns a record of each trial. If the best value of an arm is at the edge of its grid,
+    the grid is extended beyond this edge, once, by one value."""
+    trials = list(planned_trials(study, directory))
+    run_watched([run for _, _, run in trials], study, quiet=quiet)
+    extensions = extended_settings(study, choose_settings(study, trials))
+    further = list(planned_extensions(study, directory, extensions))
+    claim_study(study, directory, [run.directory for _, _, run in further])
+    run_watched([run for _, _, run in further], study, quiet=quiet)
+    return choose_settings(study, [*trials, *further])
+
+
 def run_watched(planned: Sequence[Planned], study: Study, *, quiet: bool) -> Failures:
+    """Runs the planned runs that are not done, and shows their progress unless `quiet`. Returns the failures."""
     with closing(Watch(len(planned), quiet=quiet)) as watch:
         import_shared_modules()
         return run_all(planned, memory_gb=study.memory_gb, watch=watch)

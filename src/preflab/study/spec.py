@@ -143,6 +143,8 @@ class Study(RunSettings):
             check_models(f"pairwise.{name}.evaluator", pairing.evaluator, self.stages)
         refuse_unknown(self.tuning.spaces if self.tuning else (), self.arms, "`tuning.spaces` names the arm")
         check_arms(self.claims, self.sweep, self.arms)
+        known = [measure.name for row in self.measures.values() for measure in row]
+        refuse_unknown([claim.measure for claim in self.claims if claim.measure], known, "`claims` names the measure")
         if self.headline.partition("/")[0] in self.pairwise.keys() - self.evaluators.keys():
             raise UserError(
                 f"`headline` is {self.headline!r}, which is pairwise. Name a measure of `evaluators` instead of a win rate."

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from statistics import fmean, stdev
 from typing import Any, NamedTuple
+
+from pydantic import JsonValue
 
 from preflab.analysis.record import TuningTrial
 from preflab.arm.planned import PlannedRun
@@ -13,6 +16,9 @@ from preflab.errors import UserError
 from preflab.study.plan import with_settings
 from preflab.study.spec import Study, Tuning
 from preflab.train.finished import read_result
+
+Trial = tuple[str, dict[str, Any], PlannedRun]
+"""A trial of the tuning stage: its arm, the tuned fields with their values, and its run."""
 
 
 def must_tune(tuning: Tuning, *, tune: bool) -> bool:
@@ -29,21 +35,85 @@ def refuse_missing_tuning(study: Study, *, tune: bool) -> None:
         )
 
 
-def choose_settings(study: Study, trials: Sequence[tuple[str, dict[str, Any], PlannedRun]]) -> list[TuningTrial]:
+def choose_settings(study: Study, trials: Sequence[Trial]) -> list[TuningTrial]:
     """Returns a record of each trial. In each arm, the trials with the best settings are marked as chosen. The best
-    settings have the highest mean validation score over the tuning seeds."""
+    settings have the highest mean validation score over the tuning seeds. The other trials say how far they are behind,
+    with the standard error of this difference."""
     assert study.tuning is not None
     records: list[TuningTrial] = []
     for name in study.tuning.spaces:
-        own = [(settings, run.seed, trial_score(run)) for arm, settings, run in trials if arm == name]
-        scores: dict[str, list[float]] = {}
-        for settings, _, score in own:
-            scores.setdefault(json.dumps(settings, sort_keys=True), []).append(-math.inf if score is None else score)
-        best = max(scores, key=lambda key: sum(scores[key]) / len(scores[key]))
-        for settings, seed, score in own:
-            chosen = json.dumps(settings, sort_keys=True) == best
-            records.append(TuningTrial(arm=name, settings=settings, seed=seed, score=score, chosen=chosen))
+        own = [trial for trial in trials if trial[0] == name]
+        by_settings: dict[str, list[PlannedRun]] = {}
+        for _, settings, run in own:
+            by_settings.setdefault(json.dumps(settings, sort_keys=True), []).append(run)
+        best = max(by_settings, key=lambda key: mean_score(by_settings[key]))
+        gaps = {key: compare_trials(by_settings[best], runs) for key, runs in by_settings.items() if key != best}
+        for _, settings, run in own:
+            key = json.dumps(settings, sort_keys=True)
+            behind, error = gaps.get(key) or (None, None)
+            records.append(
+                TuningTrial(
+                    arm=name,
+                    settings=settings,
+                    seed=run.seed,
+                    score=trial_score(run),
+                    chosen=key == best,
+                    behind=behind,
+                    behind_error=error,
+                )
+            )
     return records
+
+
+def mean_score(runs: Sequence[PlannedRun]) -> float:
+    """Returns the mean validation score of trials with the same settings; -inf if a trial diverged or failed."""
+    scores = [trial_score(run) for run in runs]
+    return sum(-math.inf if score is None else score for score in scores) / len(scores)
+
+
+def compare_trials(best: Sequence[PlannedRun], other: Sequence[PlannedRun]) -> tuple[float, float] | None:
+    """Returns how far other settings are behind the best settings, and the standard error of this difference. Both are
+    means over the tuning seeds. With d_i, the mean difference on validation problem i over the seeds, the difference is
+    the mean of d over n problems, and its standard error is sd(d) / sqrt(n). The error leaves out how much the seed of
+    a training changes the score. Returns None if a trial diverged, or if there are fewer than two problems."""
+    differences: dict[str, list[float]] = {}
+    others = {run.seed: run for run in other}
+    for run in best:
+        ours, theirs = scores_by_problem(run), scores_by_problem(others[run.seed])
+        if not ours or not theirs:
+            return None
+        for problem in ours.keys() & theirs.keys():
+            differences.setdefault(problem, []).append(ours[problem] - theirs[problem])
+    means = [fmean(row) for _, row in sorted(differences.items())]
+    return (fmean(means), stdev(means) / math.sqrt(len(means))) if len(means) > 1 else None
+
+
+def extended_settings(study: Study, trials: Sequence[TuningTrial]) -> Iterator[tuple[str, dict[str, JsonValue]]]:
+    """Yields (arm, settings) for each tuned number whose chosen value is the smallest or the largest value that was
+    tried. In these settings the number has the next value beyond that edge, and the other fields keep their chosen
+    values. Leaves out a value that the arm's method does not take."""
+    assert study.tuning is not None
+    tuning = study.tuning.model_copy(update={"shipped": tuple(trials)})
+    for edge in values_at_edge(tuning):
+        settings = {**chosen_settings(trials, edge.arm), edge.field: value_beyond(edge)}
+        try:
+            with_settings(study.arms[edge.arm], settings, where=f"tuning.{edge.arm}")
+        except UserError:
+            continue
+        yield edge.arm, settings
+
+
+def value_beyond(edge: Edge) -> float | int:
+    """Returns the value that continues a grid beyond its edge. If all values are positive, the last ratio but one of
+    neighbours is repeated, so that 1e-4, 3e-4, 1e-3 continues with 3e-3. Otherwise, the last difference is repeated. A
+    grid of whole numbers continues with whole numbers."""
+    row = edge.tried if edge.is_largest else edge.tried[::-1]
+    *_, before, last = row
+    if min(row) > 0:
+        value = float(f"{before * last / row[-3] if len(row) > 2 else last * last / before:.6g}")
+    else:
+        value = float(f"{2 * last - before:.6g}")
+    return round(value) if all(isinstance(each, int) for each in row) else value
 
 
 def with_chosen_settings(study: Study, trials: Sequence[TuningTrial]) -> Study:
@@ -65,24 +135,50 @@ def trial_score(run: PlannedRun) -> float | None:
     return None if result is None or result["diverged"] else max(result["evaluation"]["validation"].values())
 
 
+def scores_by_problem(run: PlannedRun) -> dict[str, float]:
+    """Returns a trial's validation scores by problem; {} if the trial diverged or failed."""
+    result = read_result(run.directory) if run.result_file.exists() else None
+    return {} if result is None or result["diverged"] else result["evaluation"].get("validation_by_problem", {})
+
+
+def chosen_settings(trials: Iterable[TuningTrial], arm: str) -> dict[str, JsonValue]:
+    """Returns the settings that an arm's trials chose; {} if the arm has no trials."""
+    return next((trial.settings for trial in trials if trial.arm == arm and trial.chosen), {})
+
+
 class Edge(NamedTuple):
-    """A chosen value that is the smallest or the largest value that was tried. `words`: a phrase that says this."""
+    """A chosen number that is the smallest or the largest number that was tried. `tried`: the tried numbers, which
+    rise."""
 
     arm: str
     field: str
-    words: str
+    tried: tuple[float | int, ...]
+    is_largest: bool
+
+    @property
+    def words(self) -> str:
+        value, end = (self.tried[-1], "largest") if self.is_largest else (self.tried[0], "smallest")
+        return f"{self.arm}: {self.field} = {value:g} is the {end} of {', '.join(f'{each:g}' for each in self.tried)}"
 
 
 def values_at_edge(tuning: Tuning) -> Iterator[Edge]:
     """Yields each chosen number that is the smallest or the largest number that was tried."""
     for arm, space in tuning.spaces.items():
-        settings = next((trial.settings for trial in tuning.shipped if trial.arm == arm and trial.chosen), {})
-        for field, values in space.items():
-            tried = sorted(
-                {float(each) for each in values if isinstance(each, int | float) and not isinstance(each, bool)}
-            )
-            value = settings.get(field)
-            if len(tried) > 1 and value in (tried[0], tried[-1]):
-                end = "smallest" if value == tried[0] else "largest"
-                words = f"{arm}: {field} = {value:g} is the {end} of {', '.join(f'{each:g}' for each in tried)}"
-                yield Edge(arm, field, words)
+        chosen = chosen_settings(tuning.shipped, arm)
+        for field in space:
+            values = [trial.settings.get(field) for trial in tuning.shipped if trial.arm == arm]
+            tried = sorted({each for each in values if isinstance(each, int | float) and not isinstance(each, bool)})
+            if len(tried) > 1 and chosen.get(field) in (tried[0], tried[-1]):
+                yield Edge(arm, field, tuple(tried), chosen[field] == tried[-1])
+
+
+def choices_within_noise(tuning: Tuning) -> Iterator[str]:
+    """Yields a sentence for each arm in which other settings are less than two standard errors behind the chosen
+    settings."""
+    for arm in tuning.spaces:
+        trials = [trial for trial in tuning.shipped if trial.arm == arm and trial.behind is not None]
+        close = [trial for trial in trials if (trial.behind or 0.0) < 2 * (trial.behind_error or 0.0)]
+        settings = {json.dumps(trial.settings, sort_keys=True) for trial in close}
+        if settings:
+            tried = {json.dumps(trial.settings, sort_keys=True) for trial in tuning.shipped if trial.arm == arm}
+            yield f"{arm}: {len(settings)} of {len(tried) - 1} other settings"

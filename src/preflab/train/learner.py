@@ -21,13 +21,17 @@ from preflab.batch import micro_batches
 from preflab.meter import Meter
 from preflab.models.reference import trainable
 from preflab.spec import Spec
+from preflab.train.settings import COOLDOWN
 from preflab.train.state import require_count, require_number, require_tensor
 
 
 class Optim(Spec):
     """Settings of AdamW, with a warm-up and a schedule over the run's budget. The defaults are those of ReaL, the
     library that the paper uses. The place of an update in the schedule is the middle of its part of the run (see
-    `Run.progress_of_update`)."""
+    `Run.progress_of_update`).
+
+    `warmup-stable-decay` keeps the rate constant after the warm-up, and lets it fall linearly to 0 in the last 15% of
+    the run."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     learning_rate: float = Field(default=1e-5, ge=0)
@@ -35,7 +39,7 @@ class Optim(Spec):
     beta2: float = Field(default=0.95, ge=0, lt=1)
     eps: float = Field(default=1e-5, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant", "warmup-stable-decay"] = "cosine"
     warmup: float = Field(default=0.02, ge=0, lt=1)
     clip_norm: float = Field(default=1.0, ge=0)
 
@@ -45,6 +49,8 @@ class Optim(Spec):
             return max(progress / self.warmup, 0.01)
         if self.schedule == "constant":
             return 1.0
+        if self.schedule == "warmup-stable-decay":
+            return min(1.0, max(0.0, 1.0 - progress) / COOLDOWN)
         rest = min((progress - self.warmup) / (1.0 - self.warmup), 1.0)
         return 1.0 - rest if self.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * rest))
 

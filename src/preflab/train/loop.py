@@ -31,11 +31,12 @@ from preflab.train.journal import Journal
 from preflab.train.labels import Labels
 from preflab.train.learner import Learner
 from preflab.train.log import logged, logger
+from preflab.train.plateau import Ending
 from preflab.train.record import RunRecord
 from preflab.train.replacing import drop_replaced, replacing
 from preflab.train.seeds import Seeds
 from preflab.train.selection import Selection
-from preflab.train.settings import Budget, Keeping
+from preflab.train.settings import Budget, Keeping, Plateau
 from preflab.train.state import Stateful, load_state, refused_unless_it_fits, require_tensor
 
 
@@ -49,6 +50,7 @@ class Run:
         seed: int,
         budget: Budget | None,
         evaluations: int,
+        plateau: Plateau | None,
         keeping: Keeping,
         label: str,
         date: str,
@@ -64,6 +66,7 @@ class Run:
         self.record = RunRecord(directory, keeping, label)
         self.journal = Journal(directory, self.meter, self.record)
         self.selection = Selection(evaluations)
+        self.ending = Ending(plateau)
         self.progress = 0.0
         self._next_progress: Callable[[], float] = lambda: 1.0  # the progress at the end of the current step
         self.place = "before the first step"
@@ -82,19 +85,24 @@ class Run:
         """Yields the step numbers, from the current step of the run until the run's budget is used.
 
         Without a compute budget, the run ends after `total` steps. If `total` is a function, `total(step)` is the share
-        of the run that is done, and the run ends when this share reaches 1.
+        of the run that is done, and the run ends when this share reaches 1. With a plateau, it may end earlier (see
+        `preflab.train.plateau`).
 
         After each step, the loop writes the metrics of the step. The loop also evaluates the policy with `validate` and
         writes a checkpoint when these are due. At the end, the policy gets the weights with the best validation score,
-        or keeps the last weights if no score was measured.
+        or keeps the last weights if no score was measured. Raises `UserError` if the run ends at a plateau but has
+        nothing to evaluate.
         """
+        self._refuse_plateau_without(validate)
         share = total if callable(total) else lambda step: step / total
         state = {"journal": self.journal, **state, "meter": self.meter, "selection": self.selection}
+        if self.ending.plateau is not None:
+            state["ending"] = self.ending
         need_space(self.directory, self._disk_need(state, policy))
         step = self._restore(state, policy)
         self._advance(step, share)
         with self._stopping_between_steps():
-            while self.progress < 1.0 and self.stop_signal is None:
+            while self.progress < self.ending.end and self.stop_signal is None:
                 started = time.monotonic()
                 self.record.begin_step()
                 self._next_progress = partial(share, step + 1)
@@ -102,8 +110,10 @@ class Run:
                 faults.pass_point("update.after")
                 step += 1
                 self._advance(step, share)
-                if validate is not None and self.selection.due(self.progress):
+                if validate is not None and self.selection.due(self.progress, self.ending.end):
                     self._look(step, policy, validate)
+                if self.ending.starts_cooldown(self.progress):
+                    self.record.say(f"begins its cooldown after step {step}: {self.ending.reason}")
                 self._write(step, time.monotonic() - started, state.get("policy"))
                 drop_replaced(self.directory)
                 self._keep(step, state)
@@ -117,12 +127,20 @@ class Run:
 
         In a step from p to p', the result is p + (p' - p) (update + 1/2) / updates. So the first update does not wait
         at progress 0, and the mean of the schedule over a run hardly depends on the number of its updates. With a
-        compute budget, p' is not known before the step ends; the result is the share of the budget used so far.
+        compute budget, p' is not known before the step ends, and the share of the budget used so far is taken instead.
+        With a plateau, the result is the place of this share in the schedule (see `Ending.place`).
         """
         used = self._share_of_compute()
-        if used is not None:
-            return used
-        return self.progress + (self._next_progress() - self.progress) * (update + 0.5) / updates
+        if used is None:
+            used = self.progress + (self._next_progress() - self.progress) * (update + 0.5) / updates
+        return self.ending.place(used)
+
+    def _refuse_plateau_without(self, validate: object) -> None:
+        if self.ending.plateau is not None and validate is None:
+            raise UserError(
+                "`plateau` ends a run by its validation score, but this run has nothing to evaluate. Give the testbed a "
+                "validation split, or leave `plateau` out."
+            )
 
     # -- inside the loop --------------------------------------------------------------------------------------------
 
@@ -200,7 +218,10 @@ class Run:
         self.record.log(measures, "validation/")
         if "score" not in measures:  # without a score, the last weights are kept
             self.selection.pass_look(self.progress)
-        elif self.selection.note(self.progress, step, measures["score"]):
+            return
+        improved = self.selection.note(self.progress, step, measures["score"])
+        self.ending.note(improved=improved)
+        if improved:
             self._write_best({name: part.detach().contiguous() for name, part in trainable(policy.model).items()})
 
     def _write_best(self, weights: dict[str, torch.Tensor]) -> None:
@@ -239,6 +260,7 @@ def open_run(
     seed: int,
     budget: Budget | None = None,
     evaluations: int = 1,
+    plateau: Plateau | None = None,
     keeping: Keeping | None = None,
     fresh: bool = False,
     label: str = "",
@@ -260,6 +282,7 @@ def open_run(
                 seed=seed,
                 budget=budget,
                 evaluations=evaluations,
+                plateau=plateau,
                 keeping=keeping or Keeping(),
                 label=label or directory.name,
                 date=claimed.get("date", today),

@@ -19,8 +19,9 @@ class Selection:
         self.best_score = -math.inf
         self.best_step = 0
 
-    def due(self, progress: float) -> bool:
-        return self._looks(progress) > self.done
+    def due(self, progress: float, end: float) -> bool:
+        """Returns True if an evaluation is due at this progress. One is always due at `end`, where the run ends."""
+        return progress >= end or self._looks(progress) > self.done
 
     def pass_look(self, progress: float) -> None:
         """Counts an evaluation that has no score."""

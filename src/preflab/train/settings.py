@@ -1,4 +1,4 @@
-"""Defines the settings of a run that do not depend on its method: its budget, and how its files are kept."""
+"""Defines the settings of a run that do not depend on its method: its budget, its end, and how its files are kept."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from pydantic import Field, model_validator
 from preflab.errors import UserError
 from preflab.meter import Unit
 from preflab.spec import Spec
+
+COOLDOWN = 0.15
+"""The share of a run at its end in which the learning rate of the schedule `warmup-stable-decay` falls to 0."""
 
 
 class Budget(Spec):
@@ -42,6 +45,20 @@ class Budget(Spec):
             f"The stages that this arm needs use {self.charged:.3g} of its budget of {self.amount:.3g} "
             f"({self.unit}): nothing is left to train the arm. Raise the budget."
         )
+
+
+class Plateau(Spec):
+    """Ends a run when its validation score has not improved for `patience` evaluations. The method's own length, or the
+    budget, is then only the most that the run may use.
+
+    After the warm-up the learning rate is constant. When the best score is `patience` evaluations old, or at the latest
+    after 85% of the most, a cooldown begins: the rate falls linearly to 0, and the run ends. The cooldown is 15% of the
+    whole run. The schedule of the method's optimizers is replaced, because a cosine needs a length that is known before.
+    The evaluations are equally spaced in the most that the run may use; `looks` says how many there are. The paper
+    trains each method until its validation stops improving (Section 5), without saying by which rule.
+    """
+
+    patience: int = Field(default=4, ge=1)
 
 
 class Keeping(Spec):

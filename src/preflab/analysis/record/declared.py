@@ -35,7 +35,9 @@ class Claim(Record):
     contrast: dict[str, float]
     """The weight of each arm. The weights sum to 0."""
     margin: float = Field(gt=0)
-    """The smallest value of the contrast that matters in practice, in units of the headline metric."""
+    """The smallest value of the contrast that matters in practice, in units of the claim's measure."""
+    measure: str = ""
+    """The name of the measure that the claim is about; '' for the headline metric."""
     control: dict[str, float] = {}
     """A contrast that is known to help, with weights like those of `contrast`; empty for none. If the whole interval of
     the control is above the margin, the study can show a gain as large as the margin. Only then may an outcome say that
@@ -183,6 +185,10 @@ class TuningTrial(Record):
     """Validation score; None if the trial diverged."""
     chosen: bool = False
     """True if the study uses these settings."""
+    behind: Number = None
+    """How far the mean score of these settings is below that of the chosen settings; None for the chosen settings."""
+    behind_error: Number = None
+    """Standard error of `behind` over the validation problems, on which the trials are paired."""
 
 
 def check_arms(claims: Iterable[Claim], sweep: Sweep | None, arms: Iterable[str]) -> None:

@@ -174,6 +174,8 @@ class TuningResult(Record):
     """The name of the metric in `TuningTrial.score`."""
     trials: tuple[TuningTrial, ...] = ()
     """All trials, including those that were not chosen."""
+    within_noise: tuple[str, ...] = ()
+    """One sentence for each arm in which other settings are less than two standard errors below the chosen settings."""
     at_edge: tuple[str, ...] = ()
     """One sentence for each chosen value that is the smallest or largest tried. A better value may exist outside the
     tried range."""

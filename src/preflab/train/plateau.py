@@ -1,0 +1,75 @@
+"""Ends a run when its validation score has stopped improving: first a constant learning rate, then a short cooldown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from preflab.train.learner import Optim
+from preflab.train.settings import COOLDOWN, Plateau
+from preflab.train.state import require_count, require_number
+
+
+class Ending:
+    """Says when a run ends, and the place of an update in the learning-rate schedule. `cooling_from`: the progress at
+    which the cooldown began; None before. `reached`: whether it began because the validation score stopped improving,
+    and not because the run had used nearly all that it may use."""
+
+    def __init__(self, plateau: Plateau | None) -> None:
+        self.plateau = plateau
+        self.stale = 0  # evaluations since the best one
+        self.cooling_from: float | None = None
+        self.reached = False
+
+    @property
+    def end(self) -> float:
+        """The progress at which the run ends."""
+        return 1.0 if self.cooling_from is None else min(1.0, self.cooling_from / (1.0 - COOLDOWN))
+
+    def schedule(self, optim: Optim) -> Optim:
+        """Returns the settings of an optimizer with the schedule that suits this ending."""
+        return optim if self.plateau is None else optim.model_copy(update={"schedule": "warmup-stable-decay"})
+
+    def place(self, progress: float) -> float:
+        """Returns the place in the learning-rate schedule, in [0,1]. `progress`: the share of the run that is done.
+
+        Without a plateau, the place is the progress p. Otherwise it is min(p, .85) before the cooldown, and
+        .85 + .15 (p - c) / (e - c) in a cooldown from c to e.
+        """
+        if self.plateau is None:
+            return progress
+        start = 1.0 - COOLDOWN
+        if self.cooling_from is None:
+            return min(progress, start)
+        done = (progress - self.cooling_from) / (self.end - self.cooling_from)
+        return start + COOLDOWN * min(max(done, 0.0), 1.0)
+
+    def note(self, *, improved: bool) -> None:
+        """Counts an evaluation."""
+        self.stale = 0 if improved else self.stale + 1
+
+    def starts_cooldown(self, progress: float) -> bool:
+        """Begins the cooldown if it is due at this progress. Returns True if it begins now."""
+        if self.plateau is None or self.cooling_from is not None:
+            return False
+        self.reached = self.stale >= self.plateau.patience
+        if not self.reached and progress < 1.0 - COOLDOWN:
+            return False
+        self.cooling_from = progress
+        return True
+
+    @property
+    def reason(self) -> str:
+        """Says in words why the cooldown began."""
+        if self.plateau is None or not self.reached:
+            return "the run has used 85% of the most that it may use"
+        return f"validation has not improved for {self.plateau.patience} evaluations"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state, as a tree for a checkpoint."""
+        return {"stale": self.stale, "cooling_from": self.cooling_from, "reached": self.reached}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Loads the tree that `state_dict` returned. Raises `KeyError` or `ValueError` if the tree is damaged."""
+        self.stale, self.reached = require_count(state, "stale"), bool(state["reached"])
+        self.cooling_from = None if state["cooling_from"] is None else require_number(state, "cooling_from")
