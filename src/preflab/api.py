@@ -20,10 +20,11 @@ from preflab.paths import user_path
 from preflab.report import write_report
 from preflab.rewards import parse_cost, parse_reward
 from preflab.spec import parse_spec
+from preflab.study.archive import Archive
 from preflab.study.directory import read_study
 from preflab.study.results import study_results
 from preflab.study.run import run_missing
-from preflab.study.say import Say, keep_silent
+from preflab.study.say import Say, keep_silent, say_on_stderr
 from preflab.study.spec import Study
 from preflab.train.directory import locked
 from preflab.train.files import naming_failures
@@ -131,17 +132,22 @@ def run_study(
     fresh: bool = False,
     samples: bool = True,
     quiet: bool = False,
+    archives: Sequence[str | Path] = (),
 ) -> StudyOutcome:
     """Executes the runs of a study that are not finished yet, and writes the study's report. Progress goes to standard
     error.
 
     `command`: the command that the report shows for repeating the study. `tune`: run the tuning stage even if the study
     file contains tuned values. `fresh`: first remove the files of earlier starts. `samples`: quote prompts and answers
-    in the report. Raises `UserError` if the directory holds another study, or if an arm cannot run.
+    in the report. `archives`: files of `preflab export`; their finished runs count as done. Raises `UserError` if
+    the directory holds another study, or if an arm cannot run.
     """
     directory = Path(directory)
+    opened = [Archive(user_path(f"{file}")) for file in archives]
     with locked(directory), naming_failures(directory):
-        failures = run_missing(study, directory, command=command, tune=tune, fresh=fresh, quiet=quiet)
+        failures = run_missing(study, directory, command=command, tune=tune, fresh=fresh, quiet=quiet, archives=opened)
+        for archive in () if quiet else opened:
+            say_on_stderr(archive.describe())
         results, page = report_study(directory, samples=samples)
     return StudyOutcome(results, page, failures)
 

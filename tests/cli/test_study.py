@@ -110,7 +110,7 @@ def test_what_is_printed_when_a_study_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Protects scripts: the summary, then the report's place on standard output; each failure on standard error, with exit
-    code 1. The options reach the study, and the command that the report names leaves --fresh out."""
+    code 1. The options reach the study, and the command that the report names leaves --fresh and --import out."""
     calls: list[dict[str, Any]] = []
 
     def run_study(study: Study, directory: Path, **options: Any) -> StudyOutcome:
@@ -122,7 +122,7 @@ def test_what_is_printed_when_a_study_ends(
     monkeypatch.setattr(report, "print_summary", lambda results, console: print("the summary"))
     words = ("study", "smoke", "--arms", "dpo", "--seeds", "2", "--output", tmp_path, "--no-samples")
     assert run(*words, capsys=capsys) == (0, f"the summary\nReport: {tmp_path / 'report.html'}\n", "")
-    code, _, err = run(*words, "--fresh", "-q", capsys=capsys)
+    code, _, err = run(*words, "--fresh", "--import", "a", "b", "-q", capsys=capsys)
     assert (code, err) == (1, "FAILED: dpo, seed 1: out of memory\n")
     command = shlex.join(["preflab", *map(str, words)])
     assert calls[0] == {
@@ -130,12 +130,19 @@ def test_what_is_printed_when_a_study_ends(
         "seeds": 2,
         "directory": tmp_path,
         "command": command,
+        "archives": (),
         "tune": False,
         "fresh": False,
         "samples": False,
         "quiet": False,
     }
-    assert calls[1] == {**calls[0], "command": f"{command} -q", "fresh": True, "quiet": True}
+    assert calls[1] == {
+        **calls[0],
+        "archives": ["a", "b"],
+        "command": f"{command} -q",
+        "fresh": True,
+        "quiet": True,
+    }
 
 
 def test_a_plan_in_words() -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from preflab.arm.planned import Planned
+from preflab.arm.planned import Planned, PlannedRun
 from preflab.spec import parse_spec
-from preflab.study import run
 from preflab.study.directory import claim_study
 from preflab.study.plan import planned_trials
+from preflab.study.run import run_trials
 from preflab.study.spec import Study
 from preflab.study.tuning import Edge, choices_within_noise, choose_settings, value_beyond, with_chosen_settings
 from preflab.train.directory import RESULT
@@ -94,20 +94,20 @@ def test_a_trial_that_diverged_is_not_compared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("best", "tried"), [(3e-4, 3), (1e-3, 4), (3e-3, 4)])
-def test_a_grid_is_extended_once(best: float, tried: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_grid_is_extended_once(best: float, tried: int, tmp_path: Path) -> None:
     """Protects the search from stopping too early and from going on for ever. The score falls with the distance from
     `best`. An optimum inside the grid adds no trial; at the edge it adds one, even if that one is the best."""
 
-    def pretend(planned: Sequence[Planned], study: Study, *, quiet: bool) -> dict[Path, str]:
+    def pretend(planned: Sequence[Planned]) -> dict[Path, str]:
         for each in planned:
+            assert isinstance(each, PlannedRun)
             distance = abs(math.log(each.spec.method.optim.learning_rate / best))
             finish(each.directory, {"p": -distance, "q": -distance})
         return {}
 
-    monkeypatch.setattr(run, "run_watched", pretend)
     whole = study()
     claim_study(whole, tmp_path, [])
-    records = run.run_trials(whole, tmp_path, quiet=True)
+    records = run_trials(whole, tmp_path, pretend)
     assert len(records) == tried
     (chosen,) = [trial for trial in records if trial.chosen]
     assert chosen.settings[RATE] == best

@@ -19,6 +19,7 @@ from preflab.cli.compare import COMPARE_COMMAND
 from preflab.cli.data_check import DATA_CHECK_COMMAND
 from preflab.cli.data_show import DATA_SHOW_COMMAND
 from preflab.cli.evaluate import EVALUATE_COMMAND
+from preflab.cli.export import EXPORT_COMMAND
 from preflab.cli.init import INIT_COMMAND
 from preflab.cli.judge import JUDGE_COMMAND
 from preflab.cli.models_fetch import MODELS_FETCH_COMMAND
@@ -43,7 +44,7 @@ from preflab.terminal import guarded
 COMMANDS: dict[str, CliCommand] = {
     command.name: command
     for command in (
-        *(INIT_COMMAND, STUDY_COMMAND, STUDIES_COMMAND, REPORT_COMMAND),
+        *(INIT_COMMAND, STUDY_COMMAND, STUDIES_COMMAND, REPORT_COMMAND, EXPORT_COMMAND),
         *(TRAIN_COMMAND, EVALUATE_COMMAND, COMPARE_COMMAND, SAMPLE_COMMAND, WINRATE_COMMAND, PUSH_COMMAND),
         *(MODELS_FETCH_COMMAND, MODELS_LIST_COMMAND, DATA_SHOW_COMMAND, DATA_CHECK_COMMAND),
         *(TESTBED_VERIFY_COMMAND, JUDGE_COMMAND, RATE_COMMAND, SANDBOX_CHECK_COMMAND),

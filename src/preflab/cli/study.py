@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
@@ -27,6 +28,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--plan", action="store_true", help="print the stages and the expected hours, and run nothing")
     add("--tune", action="store_true", help="run the tuning stage even if the study has tuned values")
     add("--fresh", action="store_true", help="delete the study's earlier runs and start again")
+    add("--import", dest="archives", metavar="FILE", nargs="+", default=(), help="take finished runs from these files")
     add("--no-samples", dest="samples", action="store_false", help="leave prompts and answers out of the report")
     add_json_option(parser)
     add_verbosity_options(parser, quiet="print only the verdict and failures", verbose="print each arm's steps too")
@@ -60,10 +62,19 @@ def _run(options: argparse.Namespace) -> int:
             forecast = plan_study(study, directory, fresh=options.fresh, tune=options.tune, say=say)
             print_json(dataclasses.asdict(forecast)) if options.json else print(format_plan(study, forecast))
             return 0
-        command = shlex.join(word for word in options.words if word != "--fresh")
+        command = shlex.join(_repeating(options.words))
         settings = {"tune": options.tune, "fresh": options.fresh, "samples": options.samples, "quiet": options.quiet}
-        outcome = run_study(study, directory, command=command, **settings)
+        outcome = run_study(study, directory, command=command, archives=options.archives, **settings)
     return print_outcome(outcome, as_json=options.json)
+
+
+def _repeating(words: Sequence[str]) -> Iterator[str]:
+    """Yields the words of a command without `--fresh` and without `--import FILE …`, which a repetition does not need."""
+    skips = False
+    for word in words:
+        skips = word == "--import" or (skips and not word.startswith("-"))
+        if not skips and word != "--fresh" and not word.startswith("--import="):
+            yield word
 
 
 def _read_stage_data(text: str) -> tuple[str, str]:

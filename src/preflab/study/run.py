@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from preflab.analysis.record import TuningTrial
 from preflab.arm.planned import Planned
+from preflab.study.archive import Archive
 from preflab.study.directory import claim_study, remove_study, withdrawn_unless_begun, write_study
 from preflab.study.launch import import_shared_modules
 from preflab.study.looks import is_settled, looks_of
@@ -24,12 +26,23 @@ from preflab.study.tuning import (
 )
 from preflab.study.watch import Watch
 
+RunAll = Callable[[Sequence[Planned]], Failures]
+"""A function that runs planned runs and returns the failures."""
+
 
 def run_missing(
-    study: Study, directory: Path, *, command: str = "", tune: bool = False, fresh: bool = False, quiet: bool = False
+    study: Study,
+    directory: Path,
+    *,
+    command: str = "",
+    tune: bool = False,
+    fresh: bool = False,
+    quiet: bool = False,
+    archives: Sequence[Archive] = (),
 ) -> tuple[str, ...]:
     """Runs all runs of a study that are not done yet. Returns a sentence for each run that failed. The caller must have
-    locked the directory. `command`: the command line that the report shows for a repetition of the study."""
+    locked the directory. `command`: the command line that the report shows for a repetition of the study. `archives`:
+    finished runs of the study, which are taken instead of running again."""
     from preflab.study.check import check_study  # imports torch, which is not needed to read a report
 
     refuse_missing_tuning(study, tune=tune)
@@ -40,41 +53,47 @@ def run_missing(
     if fresh:
         remove_study(directory, places)
     claim_study(study, directory, places)
+    run = partial(run_watched, study=study, directory=directory, archives=archives, quiet=quiet)
     with withdrawn_unless_begun(directory):
-        return run_claimed(study, directory, command, tune=tune, quiet=quiet)
+        return run_claimed(study, directory, command, run, tune=tune)
 
 
-def run_claimed(study: Study, directory: Path, command: str, *, tune: bool, quiet: bool) -> tuple[str, ...]:
+def run_claimed(study: Study, directory: Path, command: str, run: RunAll, *, tune: bool) -> tuple[str, ...]:
     """Runs the tuning stage, the other runs and the matches in a directory that the study has claimed. Returns a
-    sentence for each run that failed."""
+    sentence for each run that failed. `run`: runs planned runs."""
     if study.tuning is not None and must_tune(study.tuning, tune=tune):
-        study = with_chosen_settings(study, run_trials(study, directory, quiet=quiet))
+        study = with_chosen_settings(study, run_trials(study, directory, run))
     write_study(study, directory, command)  # now, so that an interrupted study has a report too
     failures: tuple[str, ...] = ()
     for look in looks_of(study):
         part = study.until_seed(look.seeds)
         planned = [*planned_runs(part, directory), *planned_matches(part, directory)]
-        failures = tuple(run_watched(planned, study, quiet=quiet).values())
+        failures = tuple(run(planned).values())
         write_study(study, directory, command, failures)
         if failures or look.seeds == study.seeds or is_settled(study_results(study, directory, command=command)):
             break
     return failures
 
 
-def run_trials(study: Study, directory: Path, *, quiet: bool) -> list[TuningTrial]:
+def run_trials(study: Study, directory: Path, run: RunAll) -> list[TuningTrial]:
     """Runs the tuning stage and returns a record of each trial. If the best value of an arm is at the edge of its grid,
-    the grid is extended beyond this edge, once, by one value."""
+    the grid is extended beyond this edge, once, by one value. `run`: runs planned runs."""
     trials = list(planned_trials(study, directory))
-    run_watched([run for _, _, run in trials], study, quiet=quiet)
+    run([trial for _, _, trial in trials])
     extensions = extended_settings(study, choose_settings(study, trials))
     further = list(planned_extensions(study, directory, extensions))
-    claim_study(study, directory, [run.directory for _, _, run in further])
-    run_watched([run for _, _, run in further], study, quiet=quiet)
+    claim_study(study, directory, [trial.directory for _, _, trial in further])
+    run([trial for _, _, trial in further])
     return choose_settings(study, [*trials, *further])
 
 
-def run_watched(planned: Sequence[Planned], study: Study, *, quiet: bool) -> Failures:
-    """Runs the planned runs that are not done, and shows their progress unless `quiet`. Returns the failures."""
+def run_watched(
+    planned: Sequence[Planned], *, study: Study, directory: Path, archives: Sequence[Archive], quiet: bool
+) -> Failures:
+    """Takes finished runs from the archives, runs the planned runs that are still not done, and shows their progress
+    unless `quiet`. Returns the failures."""
+    for archive in archives:
+        archive.restore(planned, directory)
     with closing(Watch(len(planned), quiet=quiet)) as watch:
         import_shared_modules()
         return run_all(planned, memory_gb=study.memory_gb, watch=watch)

@@ -1,0 +1,100 @@
+"""Writes the finished runs of a study into one small file, and takes finished runs from such a file.
+
+A file holds the results and the training curves of the runs, but no weights, so that it can be committed beside the
+study's report. A study that takes the runs of a file counts them as done. It can then go on with more seeds, or on
+another machine.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from preflab.arm.planned import Planned
+from preflab.errors import UserError
+from preflab.study.directory import read_manifest_file
+from preflab.study.runner import is_done
+from preflab.train.directory import RESULT, RUN_MANIFEST
+from preflab.train.files import naming_failures, new_directory, remove
+
+KEPT = (RUN_MANIFEST, RESULT, "metrics.jsonl", "timing.jsonl")
+"""The files of a run that an archive holds. Weights, answers and samples of the training are left out."""
+LARGEST = 64 * 2**20
+"""The largest number of bytes that a file in an archive may have."""
+
+
+def export_runs(directory: Path, file: Path) -> int:
+    """Writes the finished runs of the study in `directory` into the archive `file`. Returns the number of runs. The
+    same runs give the same bytes. Raises `UserError` if the directory has no study, or if no run has finished."""
+    names = read_manifest_file(directory).runs
+    finished = [name for name in sorted(names) if (directory / name / RESULT).is_file()]
+    if not finished:
+        raise UserError(f"{directory}: no run has finished, so there is nothing to write. Run the study first.")
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name in finished:
+            for path in (directory / name / kept for kept in KEPT):
+                if path.is_file():
+                    entry = tarfile.TarInfo(str(PurePosixPath(name) / path.name))
+                    data = path.read_bytes()
+                    entry.size = len(data)
+                    archive.addfile(entry, io.BytesIO(data))
+    with naming_failures(file):
+        file.write_bytes(gzip.compress(content.getvalue(), mtime=0))
+    return len(finished)
+
+
+class Archive:
+    """The finished runs in an archive. `taken`: the runs that a study took from it."""
+
+    def __init__(self, file: Path) -> None:
+        """Reads an archive. Raises `UserError` if the file is missing, or if it is not an archive of runs."""
+        self.file = file
+        self.taken: list[str] = []
+        self._runs: dict[str, dict[str, bytes]] = {}
+        for name, data in _read_files(file):
+            place = PurePosixPath(name)
+            self._runs.setdefault(str(place.parent), {})[place.name] = data
+
+    def restore(self, planned: Sequence[Planned], home: Path) -> None:
+        """Writes the runs of the archive that are among the planned runs into the study's directory `home`. Leaves out
+        a run whose directory exists, and a run that was made from other settings than the planned ones."""
+        for run in planned:
+            name = run.directory.relative_to(home).as_posix()
+            if name not in self._runs or run.directory.exists():
+                continue
+            with new_directory(run.directory) as aside:
+                for file, data in self._runs[name].items():
+                    (aside / file).write_bytes(data)
+            if is_done(run):
+                self.taken.append(name)
+            else:
+                remove(run.directory)
+
+    def describe(self) -> str:
+        """Says in a sentence how many runs were taken."""
+        rest = len(self._runs) - len(self.taken)
+        words = f"{self.file}: {len(self.taken)} of {len(self._runs)} finished runs were taken."
+        return words if not rest else f"{words} The others exist already, or have other settings than this study."
+
+
+def _read_files(file: Path) -> Iterator[tuple[str, bytes]]:
+    """Yields the path and the content of each file in an archive. Raises `UserError` for a file that an archive of runs
+    does not have."""
+    try:
+        with tarfile.open(file, mode="r:gz") as archive:
+            for entry in archive:
+                place = PurePosixPath(entry.name)
+                if not entry.isreg() or place.is_absolute() or ".." in place.parts or place.name not in KEPT:
+                    raise UserError(f"{file} is not an archive of runs: it holds {entry.name!r}.")
+                if entry.size > LARGEST:
+                    raise UserError(f"{file}: {entry.name!r} has {entry.size} bytes, more than a run writes.")
+                data = archive.extractfile(entry)
+                yield entry.name, data.read() if data else b""
+    except FileNotFoundError as error:
+        raise UserError(f"There is no file {file}. Write one with `preflab export DIR FILE`.") from error
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, OSError) as error:
+        raise UserError(f"{file} cannot be read as an archive of runs: {error}") from error

@@ -1,0 +1,97 @@
+"""Finished runs travel in one file: what the file holds, what a study takes from it, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+from tests.study.test_results import study
+
+from preflab.arm.origin import code_of
+from preflab.errors import UserError
+from preflab.study.archive import Archive, export_runs
+from preflab.study.directory import claim_study
+from preflab.study.plan import planned_runs
+from preflab.study.runner import runs_to_do
+from preflab.study.spec import Study
+from preflab.train.directory import RESULT, RUN_FORMAT, RUN_MANIFEST
+from preflab.train.sealed import write_sealed
+
+
+def finish(whole: Study, home: Path, arms: set[str]) -> None:
+    """Writes finished runs of these arms under every seed, with files that an archive leaves out."""
+    planned = list(planned_runs(whole, home))
+    home.mkdir()
+    for run in planned:
+        if run.name not in arms or run.is_stage:
+            continue
+        spec = run.spec.model_dump(mode="json")
+        (run.directory / "final").mkdir(parents=True)
+        write_sealed(run.directory / RUN_MANIFEST, {"format": RUN_FORMAT, "spec": spec, "code": code_of(spec)})
+        write_sealed(run.directory / RESULT, {"diverged": None, "counts": {"flops": float(run.seed)}})
+        (run.directory / "metrics.jsonl").write_text('{"step": 1}\n')
+        (run.directory / "final" / "model.safetensors").write_bytes(b"weights")
+        (run.directory / "answers.jsonl").write_text("{}\n")
+    claim_study(whole, home, [run.directory for run in planned])
+
+
+def test_a_study_goes_on_with_the_runs_of_an_archive(tmp_path: Path) -> None:
+    """Protects work from being lost: exported runs count as done in another directory, byte for byte, without the weights
+    and the answers. The same runs give the same archive."""
+    whole = study()
+    finish(whole, tmp_path / "here", {"ppo", "dpo"})
+    file, again = tmp_path / "runs.tar.gz", tmp_path / "again.tar.gz"
+    assert export_runs(tmp_path / "here", file) == export_runs(tmp_path / "here", again) == 2 * whole.seeds
+    assert file.read_bytes() == again.read_bytes()
+    planned, archive = list(planned_runs(whole, tmp_path / "there")), Archive(file)
+    archive.restore(planned, tmp_path / "there")
+    assert len(archive.taken) == 2 * whole.seeds
+    assert {run.name for run in runs_to_do(planned)}.isdisjoint({"ppo", "dpo"})
+    place = tmp_path / "there" / "seed-1" / "ppo"
+    assert {path.name for path in place.iterdir()} == {RUN_MANIFEST, RESULT, "metrics.jsonl"}
+    assert (place / RESULT).read_bytes() == (tmp_path / "here" / "seed-1" / "ppo" / RESULT).read_bytes()
+
+
+def test_runs_with_other_settings_are_left_out(tmp_path: Path) -> None:
+    """Protects from results of another study: a run whose settings changed runs again, and a run that exists is kept."""
+    finish(study(), tmp_path / "here", {"ppo", "dpo"})
+    export_runs(tmp_path / "here", tmp_path / "runs.tar.gz")
+    other = study(looks=7)
+    finish(other, tmp_path / "there", {"dpo"})
+    kept = (tmp_path / "there" / "seed-0" / "dpo" / RUN_MANIFEST).read_bytes()
+    archive = Archive(tmp_path / "runs.tar.gz")
+    archive.restore(list(planned_runs(other, tmp_path / "there")), tmp_path / "there")
+    assert archive.taken == []
+    assert archive.describe().endswith("The others exist already, or have other settings than this study.")
+    assert not (tmp_path / "there" / "seed-0" / "ppo").exists()
+    assert (tmp_path / "there" / "seed-0" / "dpo" / RUN_MANIFEST).read_bytes() == kept
+
+
+@pytest.mark.parametrize("name", ["../result.json", "/etc/result.json", "seed-0/ppo/evil.py"])
+def test_an_archive_from_elsewhere_writes_only_runs(name: str, tmp_path: Path) -> None:
+    """Protects the user's files from an archive that names other places or other files."""
+    file = tmp_path / "evil.tar.gz"
+    with tarfile.open(file, "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+    with pytest.raises(UserError, match="is not an archive of runs"):
+        Archive(file)
+
+
+def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
+    """A missing file, another file and a cut archive are named in one sentence, and so is a study without a finished run."""
+    file = tmp_path / "runs.tar.gz"
+    with pytest.raises(UserError, match="There is no file"):
+        Archive(file)
+    file.write_text("hello")
+    with pytest.raises(UserError, match="cannot be read as an archive of runs"):
+        Archive(file)
+    finish(study(), tmp_path / "here", {"ppo"})
+    export_runs(tmp_path / "here", file)
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(UserError, match="cannot be read as an archive of runs"):
+        Archive(file)
+    finish(study(), tmp_path / "empty", set())
+    with pytest.raises(UserError, match="no run has finished"):
+        export_runs(tmp_path / "empty", file)
