@@ -14,7 +14,14 @@ from preflab.study.directory import claim_study
 from preflab.study.plan import planned_trials
 from preflab.study.run import run_trials
 from preflab.study.spec import Study
-from preflab.study.tuning import Edge, choices_within_noise, choose_settings, value_beyond, with_chosen_settings
+from preflab.study.tuning import (
+    Edge,
+    choices_within_noise,
+    choose_settings,
+    extended_settings,
+    value_beyond,
+    with_chosen_settings,
+)
 from preflab.train.directory import RESULT
 from preflab.train.sealed import write_sealed
 
@@ -50,13 +57,23 @@ def finish(directory: Path, scores: Mapping[str, float] | None) -> None:
         ((1e-3, 4e-3), True, 16e-3),
         ((0.0, 0.1, 0.2), True, 0.3),  # a grid with 0 continues by its last difference
         ((0.0, 0.1, 0.2), False, -0.1),  # the method refuses this one
-        ((2, 4, 8), True, 16),
+        ((0.1, 0.2, 0.3), True, 0.4),  # even differences
     ],
 )
 def test_a_grid_continues_by_its_own_steps(tried: tuple[float, ...], is_largest: bool, value: float) -> None:
-    """Protects the extension of a grid: it keeps the grid's own spacing, and whole numbers stay whole."""
-    beyond = value_beyond(Edge("a", "x", tried, is_largest))
-    assert beyond == value and type(beyond) is type(tried[-1])
+    """Protects the extension of a grid: it keeps the grid's own spacing."""
+    assert value_beyond(Edge("a", "x", tried, is_largest)) == value
+
+
+def test_whole_numbers_are_not_extended(tmp_path: Path) -> None:
+    """Protects a study from a trial that asks for more rows than the data have: the best of 1 and 2 epochs is the larger,
+    and nothing beyond is tried."""
+    data = {"seeds": (1000,), "spaces": {"b": {"epochs": [1, 2]}}}
+    whole = parse_spec(Study, {**study().model_dump(), "tuning": data}, where="test")
+    trials = list(planned_trials(whole, tmp_path))
+    for _, settings, planned in trials:
+        finish(planned.directory, {"p": settings["epochs"], "q": 0.0})
+    assert list(extended_settings(whole, choose_settings(whole, trials))) == []
 
 
 def test_trials_are_compared_on_the_same_problems(tmp_path: Path) -> None:

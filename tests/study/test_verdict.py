@@ -157,4 +157,4 @@ def test_a_run_that_was_cut_short_is_remarked() -> None:
     cut, ended = {"ending": {"reached": False}}, {"ending": {"reached": True}}
     rows = {"stage sft": [cut, ended, cut], "ppo": [ended], "dpo": [{"ending": None}], "old": [{}]}
     (words,) = name_cut_short(rows)
-    assert words.startswith("stage sft: in 2 of 3 runs validation still improved")
+    assert words.startswith("stage sft: in 2 of 3 runs validation had improved recently")

@@ -5,14 +5,17 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from preflab.arm.spec import Arm
 from preflab.endings import Stopped
 from preflab.errors import UserError
 from preflab.models.spec import TinyShape
 from preflab.models.tiny import make_tiny
-from preflab.train.learner import Optim
+from preflab.spec import parse_spec
+from preflab.train.learner import Learner, Optim
 from preflab.train.loop import open_run
 from preflab.train.plateau import Ending
 from preflab.train.settings import Keeping, Plateau
@@ -29,8 +32,11 @@ def train(
     policy, made, factors = make_tiny(SMALL, seed=0), list[int](), list[float]()
     keeping = Keeping(progress=False, checkpoint_seconds=1e9)
     with open_run(directory, {"spec": {}}, seed=0, evaluations=20, plateau=Plateau(patience=4), keeping=keeping) as run:
-        for step in run.steps(100, {}, policy=policy, validate=lambda _: {"score": score(made[-1] + 1)}):
+        learner = Learner(policy.model, Optim(), token_budget=8, meter=run.meter)
+        state = {"policy": learner}
+        for step in run.steps(100, state, policy=policy, validate=lambda _: {"score": score(made[-1] + 1)}):
             made.append(step)
+            learner.updates += 1
             factors.append(RATE.factor(run.progress_of_update()))
             if step + 1 == stop_after:
                 run.stop_signal = signal.SIGTERM
@@ -70,6 +76,41 @@ def test_the_last_weights_are_evaluated(tmp_path: Path) -> None:
     assert ending.stale == 0
 
 
+def test_evaluations_of_the_same_weights_do_not_count() -> None:
+    """Protects a run whose critic trains first: four evaluations of a policy without an update are no plateau."""
+    ending = Ending(Plateau(patience=4))
+    ending.note(improved=True, updates=0)
+    for _ in range(4):
+        ending.note(improved=False, updates=0)
+    assert not ending.starts_cooldown(0.5)
+    for update in range(1, 5):
+        ending.note(improved=False, updates=update)
+    assert ending.starts_cooldown(0.5)
+
+
+def test_the_rate_falls_although_updates_were_skipped() -> None:
+    """Protects the cooldown: position leaves out skipped updates, and lies .2 behind a run that is at .925. The rate is half
+    of the constant rate, (1 - .925) / .15."""
+    assert RATE.factor(0.725, 0.925) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"looks": 5}, "Set `looks` to 6 or more"),
+        ({"looks": 6, "method": None, "policy": "x"}, "trains nothing"),
+        ({"looks": 6, "method": {"kind": "pairs"}}, "trains nothing"),
+    ],
+)
+def test_a_plateau_that_cannot_be_seen_is_refused(changes: dict[str, Any], says: str) -> None:
+    """Protects from a plateau that changes the schedule and ends nothing: with patience 4, the fifth evaluation must come
+    before 85% of the run, and 5 / 6 is the first share below."""
+    data = {"name": "x", "testbed": "minicode", "method": "sft", "plateau": {}, "looks": 6}
+    assert parse_spec(Arm, data, where="test").plateau is not None
+    with pytest.raises(UserError, match=says):
+        parse_spec(Arm, {**data, **changes}, where="test")
+
+
 def test_a_stopped_run_goes_on_with_its_cooldown(tmp_path: Path) -> None:
     """Protects resumption: a run that is stopped within its cooldown makes the same steps at the same rates."""
     whole, rates, _ = train(tmp_path / "whole", lambda step: min(step, 40))
@@ -83,7 +124,7 @@ def test_a_stopped_run_goes_on_with_its_cooldown(tmp_path: Path) -> None:
 def test_a_plateau_needs_an_evaluation(tmp_path: Path) -> None:
     """A run without a validation split would never end its constant rate: this is said before the first step."""
     with (
-        pytest.raises(UserError, match="has nothing to evaluate"),
+        pytest.raises(UserError, match="but this run has none"),
         open_run(tmp_path, {"spec": {}}, seed=0, plateau=Plateau(), keeping=Keeping(progress=False)) as run,
     ):
         list(run.steps(3, {}, policy=make_tiny(SMALL, seed=0), validate=None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,7 +21,7 @@ from preflab.sampling import SAMPLERS
 from preflab.sampling.inference import Inference
 from preflab.spec import HoldsModels, Spec, optional_variant, variant
 from preflab.testbeds import TESTBEDS
-from preflab.train.settings import Budget, Plateau
+from preflab.train.settings import COOLDOWN, Budget, Plateau
 
 STAGE = "stage:"
 """The prefix of a path such as `stage:sft`, which means the saved output of the stage `sft`."""
@@ -128,11 +129,32 @@ class Arm(Job, RunSettings):
             refuse_as_choice(measures_by_evaluator(self.evaluators, self.evaluation)[main][0], main)
         return self
 
+    @model_validator(mode="after")
+    def _plateau_can_be_seen(self) -> Self:
+        refuse_plateau(self.name, self, self.looks)
+        return self
+
     @property
     def evaluators_in_turn(self) -> dict[str, EvaluatorSpec]:
         """The evaluators by name, with the main evaluator first."""
         names = sorted(self.evaluators, key=lambda name: name != self.main_evaluator)
         return {name: self.evaluators[name] for name in names}
+
+
+def refuse_plateau(name: str, job: Job, looks: int) -> None:
+    """Raises `UserError` if a stage or arm is to end at a plateau of its validation score, but trains nothing, or is
+    evaluated too rarely. With patience n, n + 1 evaluations must come before 85% of the run. `name`: the name of the
+    stage or arm. `looks`: the number of evaluations during training."""
+    if job.plateau is None:
+        return
+    if job.method is None or job.method.product in ("preferences", "rankings") or job.method.inference().n > 1:
+        raise UserError(f"`{name}` has a `plateau` but trains nothing. Leave `plateau` out.")
+    needed = math.ceil((job.plateau.patience + 1) / (1.0 - COOLDOWN))
+    if looks < needed:
+        raise UserError(
+            f"`{name}` has a `plateau` with patience {job.plateau.patience}, which needs {needed} evaluations during "
+            f"training or more. Set `looks` to {needed} or more (it is {looks})."
+        )
 
 
 def needs_base_model(arm: Arm) -> bool:

@@ -56,6 +56,10 @@ class ExpertIteration(Method):
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
+        if run.ending.plateau is not None and self.restart:
+            raise UserError(
+                "`plateau` cannot end a run that starts again in each round. Set `restart: false`, or leave `plateau` out."
+            )
         learner, start = parts.learner(policy.model, self.optim), Reference(policy.model)
         rounds = open_answer_rounds(self, parts)
         state = {"policy": learner, "rounds": rounds}

@@ -66,14 +66,15 @@ def find_caveats(study: Study, arms: Arms) -> Iterator[str]:
 
 def name_cut_short(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
     """Yields a sentence for each stage or arm with runs that were to end at a plateau of their validation score, but
-    used all that they may use before. `results`: the results of the runs of each stage or arm."""
+    began the cooldown at 85% of the most that they may use, before the plateau. `results`: the results of the runs of
+    each stage or arm."""
     for name, rows in results.items():
         endings = [row["ending"] for row in rows if row.get("ending") is not None]
         count = sum(not ending["reached"] for ending in endings)
         if count:
             yield (
-                f"{name}: in {count} of {len(endings)} runs validation still improved when the run had used all that it "
-                "may use. A longer run may be better."
+                f"{name}: in {count} of {len(endings)} runs validation had improved recently when the run had used 85% of "
+                "the most that it may use. A longer run may be better."
             )
 
 

@@ -61,14 +61,13 @@ def planned_extensions(
     study: Study, directory: Path, extensions: Iterable[tuple[str, dict[str, Any]]]
 ) -> Iterator[tuple[str, dict[str, Any], PlannedRun]]:
     """Yields the further trials of the tuning stage, each as (arm, settings, run), under each tuning seed. `extensions`:
-    the arm and the settings of each trial."""
+    the arm and the settings of each trial, whose values name its directory."""
     assert study.tuning is not None
-    numbers: dict[str, int] = {}
     for arm, settings in extensions:
-        numbers[arm] = numbers.get(arm, 0) + 1
+        values = "-".join(f"{value:g}" if isinstance(value, float) else str(value) for value in settings.values())
         for seed in study.tuning.seeds:
             home = directory / "tuning" / f"seed-{seed}"
-            yield arm, settings, plan_trial(study, arm, f"{arm}.beyond-{numbers[arm]}", settings, seed, home)
+            yield arm, settings, plan_trial(study, arm, f"{arm}.{values}", settings, seed, home)
 
 
 def plan_trial(study: Study, arm: str, name: str, settings: Mapping[str, Any], seed: int, home: Path) -> PlannedRun:

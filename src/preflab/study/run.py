@@ -77,11 +77,13 @@ def run_claimed(study: Study, directory: Path, command: str, run: RunAll, *, tun
 
 def run_trials(study: Study, directory: Path, run: RunAll) -> list[TuningTrial]:
     """Runs the tuning stage and returns a record of each trial. If the best value of an arm is at the edge of its grid,
-    the grid is extended beyond this edge, once, by one value. `run`: runs planned runs."""
+    the grid is extended beyond this edge, once, by one value. An arm with a failed trial is not extended. `run`: runs
+    planned runs."""
     trials = list(planned_trials(study, directory))
-    run([trial for _, _, trial in trials])
+    failures = run([trial for _, _, trial in trials])
+    broken = {arm for arm, _, trial in trials if trial.directory in failures}
     extensions = extended_settings(study, choose_settings(study, trials))
-    further = list(planned_extensions(study, directory, extensions))
+    further = list(planned_extensions(study, directory, (each for each in extensions if each[0] not in broken)))
     claim_study(study, directory, [trial.directory for _, _, trial in further])
     run([trial for _, _, trial in further])
     return choose_settings(study, [*trials, *further])

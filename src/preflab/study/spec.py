@@ -15,11 +15,17 @@ from pydantic import Field, JsonValue, model_validator
 
 from preflab.analysis.record import Claim, PaperTable, Sweep, TuningTrial, check_arms
 from preflab.arm.match import PAIRWISE
-from preflab.arm.spec import STAGE, STAGES, Job, RunSettings, saved_models, stages_needed
+from preflab.arm.spec import STAGE, STAGES, Job, RunSettings, refuse_plateau, saved_models, stages_needed
 from preflab.errors import UserError, refuse_unknown
 from preflab.evaluation.hidden_tests import HiddenTests
 from preflab.evaluation.measure import Measure
-from preflab.evaluation.several import Evaluators, evaluator_of, measures_by_evaluator, named_evaluators
+from preflab.evaluation.several import (
+    Evaluators,
+    evaluator_of,
+    measures_by_evaluator,
+    named_evaluators,
+    refuse_unless_higher,
+)
 from preflab.fields import Name, Share
 from preflab.models.spec import ModelSpec
 from preflab.spec import HoldsModels, Spec, parse_spec, variant
@@ -132,6 +138,7 @@ class Study(RunSettings):
             refuse_unknown([each.reference for each in evaluator.relative], self.arms, "`relative_to` names the arm")
         for name, job in (*self.stages.items(), *self.arms.items()):
             refuse_unknown(stages_needed(job), self.stages, f"`{name}` needs the stage")
+            refuse_plateau(name, job, self.looks)
         for name in self.stages:
             self._refuse_circle((name,))
         check_products(self.stages, self.arms, self.evaluators)
@@ -143,14 +150,27 @@ class Study(RunSettings):
             check_models(f"pairwise.{name}.evaluator", pairing.evaluator, self.stages)
         refuse_unknown(self.tuning.spaces if self.tuning else (), self.arms, "`tuning.spaces` names the arm")
         check_arms(self.claims, self.sweep, self.arms)
-        known = [measure.name for row in self.measures.values() for measure in row]
-        refuse_unknown([claim.measure for claim in self.claims if claim.measure], known, "`claims` names the measure")
+        self._refuse_measures_of_claims()
         if self.headline.partition("/")[0] in self.pairwise.keys() - self.evaluators.keys():
             raise UserError(
                 f"`headline` is {self.headline!r}, which is pairwise. Name a measure of `evaluators` instead of a win rate."
             )
         evaluator_of(self.evaluators, self.evaluation, self.headline)
         return self
+
+    def _refuse_measures_of_claims(self) -> None:
+        """Raises `UserError` if a claim names a measure that the study does not have for each problem, or for which
+        higher is not better."""
+        evaluators = {each.name: name for name, row in self.measures.items() for each in row}
+        measures = {each.name: each for row in self.measures.values() for each in row}
+        for claim in self.claims:
+            if claim.measure:
+                refuse_unknown([claim.measure], measures, f"`claims`: {claim.name} names the measure")
+                refuse_unless_higher(measures[claim.measure], f"the claim {claim.name} decides by it")
+                if self.evaluators[evaluators[claim.measure]].of_policy:
+                    raise UserError(
+                        f"`claims`: {claim.name} names {claim.measure!r}, which is not measured on the testbed's prompts."
+                    )
 
     def _refuse_circle(self, path: tuple[str, ...]) -> None:
         """Raises `UserError` if the stages need each other in a circle. `path`: names of stages, in which each stage

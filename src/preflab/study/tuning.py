@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
@@ -91,10 +92,13 @@ def compare_trials(best: Sequence[PlannedRun], other: Sequence[PlannedRun]) -> t
 def extended_settings(study: Study, trials: Sequence[TuningTrial]) -> Iterator[tuple[str, dict[str, JsonValue]]]:
     """Yields (arm, settings) for each tuned number whose chosen value is the smallest or the largest value that was
     tried. In these settings the number has the next value beyond that edge, and the other fields keep their chosen
-    values. Leaves out a value that the arm's method does not take."""
+    values. Leaves out whole numbers, such as numbers of rows, because the data limit them, and a value that the arm's
+    method does not take."""
     assert study.tuning is not None
     tuning = study.tuning.model_copy(update={"shipped": tuple(trials)})
     for edge in values_at_edge(tuning):
+        if all(isinstance(each, int) for each in edge.tried):
+            continue
         settings = {**chosen_settings(trials, edge.arm), edge.field: value_beyond(edge)}
         try:
             with_settings(study.arms[edge.arm], settings, where=f"tuning.{edge.arm}")
@@ -103,17 +107,17 @@ def extended_settings(study: Study, trials: Sequence[TuningTrial]) -> Iterator[t
         yield edge.arm, settings
 
 
-def value_beyond(edge: Edge) -> float | int:
-    """Returns the value that continues a grid beyond its edge. If all values are positive, the last ratio but one of
-    neighbours is repeated, so that 1e-4, 3e-4, 1e-3 continues with 3e-3. Otherwise, the last difference is repeated. A
-    grid of whole numbers continues with whole numbers."""
+def value_beyond(edge: Edge) -> float:
+    """Returns the value that continues a grid beyond its edge. In a grid with equal differences, or with a value that
+    is not positive, the last difference is repeated. In any other grid, the ratio before the last one is repeated, so
+    that 1e-4, 3e-4, 1e-3 continues with 3e-3; with two values, their ratio."""
     row = edge.tried if edge.is_largest else edge.tried[::-1]
     *_, before, last = row
-    if min(row) > 0:
-        value = float(f"{before * last / row[-3] if len(row) > 2 else last * last / before:.6g}")
-    else:
-        value = float(f"{2 * last - before:.6g}")
-    return round(value) if all(isinstance(each, int) for each in row) else value
+    steps = [after - value for value, after in pairwise(row)]
+    is_even = len(row) > 2 and all(math.isclose(step, steps[0], rel_tol=1e-6) for step in steps)
+    if is_even or min(row) <= 0:
+        return float(f"{last + steps[-1]:.6g}")
+    return float(f"{last * (before / row[-3] if len(row) > 2 else last / before):.6g}")
 
 
 def with_chosen_settings(study: Study, trials: Sequence[TuningTrial]) -> Study:
@@ -147,8 +151,8 @@ def chosen_settings(trials: Iterable[TuningTrial], arm: str) -> dict[str, JsonVa
 
 
 class Edge(NamedTuple):
-    """A chosen number that is the smallest or the largest number that was tried. `tried`: the tried numbers, which
-    rise."""
+    """A chosen number that is the smallest or the largest number that was tried. `tried`: the tried numbers in rising
+    order."""
 
     arm: str
     field: str
@@ -157,6 +161,7 @@ class Edge(NamedTuple):
 
     @property
     def words(self) -> str:
+        """Says in words that the number is at an edge."""
         value, end = (self.tried[-1], "largest") if self.is_largest else (self.tried[0], "smallest")
         return f"{self.arm}: {self.field} = {value:g} is the {end} of {', '.join(f'{each:g}' for each in self.tried)}"
 
@@ -173,11 +178,11 @@ def values_at_edge(tuning: Tuning) -> Iterator[Edge]:
 
 
 def choices_within_noise(tuning: Tuning) -> Iterator[str]:
-    """Yields a sentence for each arm in which other settings are less than two standard errors behind the chosen
+    """Yields a phrase for each arm in which other settings are at most two standard errors behind the chosen
     settings."""
     for arm in tuning.spaces:
         trials = [trial for trial in tuning.shipped if trial.arm == arm and trial.behind is not None]
-        close = [trial for trial in trials if (trial.behind or 0.0) < 2 * (trial.behind_error or 0.0)]
+        close = [trial for trial in trials if (trial.behind or 0.0) <= 2 * (trial.behind_error or 0.0)]
         settings = {json.dumps(trial.settings, sort_keys=True) for trial in close}
         if settings:
             tried = {json.dumps(trial.settings, sort_keys=True) for trial in tuning.shipped if trial.arm == arm}

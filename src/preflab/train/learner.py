@@ -31,7 +31,7 @@ class Optim(Spec):
     `Run.progress_of_update`).
 
     `warmup-stable-decay` keeps the rate constant after the warm-up, and lets it fall linearly to 0 in the last 15% of
-    the run."""
+    the run, whether updates were skipped or not."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     learning_rate: float = Field(default=1e-5, ge=0)
@@ -43,15 +43,16 @@ class Optim(Spec):
     warmup: float = Field(default=0.02, ge=0, lt=1)
     clip_norm: float = Field(default=1.0, ge=0)
 
-    def factor(self, progress: float) -> float:
-        """Returns the factor on the learning rate. `progress`: the share of the run that is done, in [0,1]."""
-        if progress < self.warmup:
-            return max(progress / self.warmup, 0.01)
+    def factor(self, position: float, progress: float | None = None) -> float:
+        """Returns the factor on the learning rate. `progress`: the share of the run that is done, in [0,1]. `position`:
+        the same share without the progress of skipped updates; equal to `progress` if that is None."""
+        if position < self.warmup:
+            return max(position / self.warmup, 0.01)
         if self.schedule == "constant":
             return 1.0
         if self.schedule == "warmup-stable-decay":
-            return min(1.0, max(0.0, 1.0 - progress) / COOLDOWN)
-        rest = min((progress - self.warmup) / (1.0 - self.warmup), 1.0)
+            return min(1.0, max(0.0, 1.0 - (position if progress is None else progress)) / COOLDOWN)
+        rest = min((position - self.warmup) / (1.0 - self.warmup), 1.0)
         return 1.0 - rest if self.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * rest))
 
 
@@ -132,7 +133,7 @@ class Learner:
         norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), self.optim.clip_norm or math.inf))
         if not math.isfinite(norm):
             raise FloatingPointError(f"The norm of the gradient is {norm}.")
-        rate = self.optim.learning_rate * self.optim.factor(self.position)
+        rate = self.optim.learning_rate * self.optim.factor(self.position, self.progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()

@@ -10,7 +10,7 @@ import datetime
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -111,7 +111,7 @@ class Run:
                 step += 1
                 self._advance(step, share)
                 if validate is not None and self.selection.due(self.progress, self.ending.end):
-                    self._look(step, policy, validate)
+                    self._look(step, policy, validate, count_updates(state.values(), policy))
                 if self.ending.starts_cooldown(self.progress):
                     self.record.say(f"begins its cooldown after step {step}: {self.ending.reason}")
                 self._write(step, time.monotonic() - started, state.get("policy"))
@@ -138,8 +138,8 @@ class Run:
     def _refuse_plateau_without(self, validate: object) -> None:
         if self.ending.plateau is not None and validate is None:
             raise UserError(
-                "`plateau` ends a run by its validation score, but this run has nothing to evaluate. Give the testbed a "
-                "validation split, or leave `plateau` out."
+                "`plateau` ends a run by its validation score, but this run has none. Give it an evaluator and the testbed "
+                "a validation split, or leave `plateau` out."
             )
 
     # -- inside the loop --------------------------------------------------------------------------------------------
@@ -212,15 +212,18 @@ class Run:
             return None
         return self.meter.used("compute") / self.budget.own
 
-    def _look(self, step: int, policy: LanguageModel, validate: Callable[[LanguageModel], Mapping[str, float]]) -> None:
+    def _look(
+        self, step: int, policy: LanguageModel, validate: Callable[[LanguageModel], Mapping[str, float]], updates: int
+    ) -> None:
         faults.pass_point("validation")
         measures = validate(policy)
         self.record.log(measures, "validation/")
         if "score" not in measures:  # without a score, the last weights are kept
+            self._refuse_plateau_without(None)
             self.selection.pass_look(self.progress)
             return
         improved = self.selection.note(self.progress, step, measures["score"])
-        self.ending.note(improved=improved)
+        self.ending.note(improved=improved, updates=updates)
         if improved:
             self._write_best({name: part.detach().contiguous() for name, part in trainable(policy.model).items()})
 
@@ -250,6 +253,11 @@ class Run:
         checkpoint.write_checkpoint(self.directory / "checkpoints", step, tree, keep=self.keeping.checkpoints)
         self._checkpointed = time.monotonic()
         self.record.publish()
+
+
+def count_updates(parts: Iterable[Stateful], policy: LanguageModel) -> int:
+    """Returns the number of updates of the policy so far. `parts`: the parts of the run's state, such as its learners."""
+    return sum(part.updates for part in parts if isinstance(part, Learner) and part.model is policy.model)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ class Ending:
     def __init__(self, plateau: Plateau | None) -> None:
         self.plateau = plateau
         self.stale = 0  # evaluations since the best one
+        self.updates = 0  # of the policy, at the last evaluation
         self.cooling_from: float | None = None
         self.reached = False
 
@@ -39,14 +40,19 @@ class Ending:
         if self.plateau is None:
             return progress
         start = 1.0 - COOLDOWN
-        if self.cooling_from is None:
+        if self.cooling_from is None or self.cooling_from >= self.end:
             return min(progress, start)
         done = (progress - self.cooling_from) / (self.end - self.cooling_from)
         return start + COOLDOWN * min(max(done, 0.0), 1.0)
 
-    def note(self, *, improved: bool) -> None:
-        """Counts an evaluation."""
-        self.stale = 0 if improved else self.stale + 1
+    def note(self, *, improved: bool, updates: int) -> None:
+        """Counts an evaluation after `updates` updates of the policy. Ignores an evaluation of the same weights as the
+        last one, for example while only the critic trains."""
+        if improved:
+            self.stale = 0
+        elif updates > self.updates:
+            self.stale += 1
+        self.updates = updates
 
     def starts_cooldown(self, progress: float) -> bool:
         """Begins the cooldown if it is due at this progress. Returns True if it begins now."""
@@ -67,9 +73,15 @@ class Ending:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state, as a tree for a checkpoint."""
-        return {"stale": self.stale, "cooling_from": self.cooling_from, "reached": self.reached}
+        return {
+            "stale": self.stale,
+            "updates": self.updates,
+            "cooling_from": self.cooling_from,
+            "reached": self.reached,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Loads the tree that `state_dict` returned. Raises `KeyError` or `ValueError` if the tree is damaged."""
-        self.stale, self.reached = require_count(state, "stale"), bool(state["reached"])
+        self.stale, self.updates = require_count(state, "stale"), require_count(state, "updates")
+        self.reached = bool(state["reached"])
         self.cooling_from = None if state["cooling_from"] is None else require_number(state, "cooling_from")

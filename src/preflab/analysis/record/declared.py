@@ -186,9 +186,11 @@ class TuningTrial(Record):
     chosen: bool = False
     """True if the study uses these settings."""
     behind: Number = None
-    """How far the mean score of these settings is below that of the chosen settings; None for the chosen settings."""
+    """How far the mean score of these settings is below that of the chosen settings; None for the chosen settings,
+    or if it was not measured."""
     behind_error: Number = None
-    """Standard error of `behind` over the validation problems, on which the trials are paired."""
+    """Standard error of `behind` over the validation problems, on which the trials are paired. It leaves out how much a
+    training's seed changes the score."""
 
 
 def check_arms(claims: Iterable[Claim], sweep: Sweep | None, arms: Iterable[str]) -> None:

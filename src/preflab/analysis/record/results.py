@@ -175,7 +175,7 @@ class TuningResult(Record):
     trials: tuple[TuningTrial, ...] = ()
     """All trials, including those that were not chosen."""
     within_noise: tuple[str, ...] = ()
-    """One sentence for each arm in which other settings are less than two standard errors below the chosen settings."""
+    """A phrase for each arm in which other settings are at most two standard errors below the chosen settings."""
     at_edge: tuple[str, ...] = ()
     """One sentence for each chosen value that is the smallest or largest tried. A better value may exist outside the
     tried range."""
