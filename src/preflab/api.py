@@ -140,7 +140,7 @@ def run_study(
     `command`: the command that the report shows for repeating the study. `tune`: run the tuning stage even if the study
     file contains tuned values. `fresh`: first remove the files of earlier starts. `samples`: quote prompts and answers
     in the report. `archives`: files of `preflab export`; their finished runs count as done. Raises `UserError` if
-    the directory holds another study, or if an arm cannot run.
+    the directory holds another study, if an archive cannot be read, or if an arm cannot run.
     """
     directory = Path(directory)
     opened = [Archive(user_path(f"{file}")) for file in archives]

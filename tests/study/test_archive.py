@@ -17,6 +17,7 @@ from preflab.study.plan import planned_runs
 from preflab.study.runner import runs_to_do
 from preflab.study.spec import Study
 from preflab.train.directory import RESULT, RUN_FORMAT, RUN_MANIFEST
+from preflab.train.finished import checksums
 from preflab.train.sealed import write_sealed
 
 
@@ -25,30 +26,31 @@ def finish(whole: Study, home: Path, arms: set[str]) -> None:
     planned = list(planned_runs(whole, home))
     home.mkdir()
     for run in planned:
-        if run.name not in arms or run.is_stage:
+        if run.name not in arms:
             continue
         spec = run.spec.model_dump(mode="json")
         (run.directory / "final").mkdir(parents=True)
         write_sealed(run.directory / RUN_MANIFEST, {"format": RUN_FORMAT, "spec": spec, "code": code_of(spec)})
-        write_sealed(run.directory / RESULT, {"diverged": None, "counts": {"flops": float(run.seed)}})
         (run.directory / "metrics.jsonl").write_text('{"step": 1}\n')
+        result = {"diverged": None, "counts": {"flops": float(run.seed)}, "files": checksums(run.directory)}
+        write_sealed(run.directory / RESULT, result)
         (run.directory / "final" / "model.safetensors").write_bytes(b"weights")
-        (run.directory / "answers.jsonl").write_text("{}\n")
+        (run.directory / "samples.jsonl").write_text("{}\n")
     claim_study(whole, home, [run.directory for run in planned])
 
 
 def test_a_study_goes_on_with_the_runs_of_an_archive(tmp_path: Path) -> None:
-    """Protects work from being lost: exported runs count as done in another directory, byte for byte, without the weights
-    and the answers. The same runs give the same archive."""
+    """Protects work from being lost: exported runs count as done in another directory, byte for byte, without the weights.
+    The same runs give the same archive."""
     whole = study()
-    finish(whole, tmp_path / "here", {"ppo", "dpo"})
+    finish(whole, tmp_path / "here", {"sft", "ppo", "dpo"})
     file, again = tmp_path / "runs.tar.gz", tmp_path / "again.tar.gz"
-    assert export_runs(tmp_path / "here", file) == export_runs(tmp_path / "here", again) == 2 * whole.seeds
+    assert export_runs(tmp_path / "here", file) == export_runs(tmp_path / "here", again) == 4 * whole.seeds
     assert file.read_bytes() == again.read_bytes()
     planned, archive = list(planned_runs(whole, tmp_path / "there")), Archive(file)
     archive.restore(planned, tmp_path / "there")
-    assert len(archive.taken) == 2 * whole.seeds
-    assert {run.name for run in runs_to_do(planned)}.isdisjoint({"ppo", "dpo"})
+    assert len(archive.taken) == 4 * whole.seeds
+    assert {run.name for run in runs_to_do(planned)}.isdisjoint({"sft", "ppo", "dpo"})
     place = tmp_path / "there" / "seed-1" / "ppo"
     assert {path.name for path in place.iterdir()} == {RUN_MANIFEST, RESULT, "metrics.jsonl"}
     assert (place / RESULT).read_bytes() == (tmp_path / "here" / "seed-1" / "ppo" / RESULT).read_bytes()
@@ -56,7 +58,7 @@ def test_a_study_goes_on_with_the_runs_of_an_archive(tmp_path: Path) -> None:
 
 def test_runs_with_other_settings_are_left_out(tmp_path: Path) -> None:
     """Protects from results of another study: a run whose settings changed runs again, and a run that exists is kept."""
-    finish(study(), tmp_path / "here", {"ppo", "dpo"})
+    finish(study(), tmp_path / "here", {"sft", "ppo", "dpo"})
     export_runs(tmp_path / "here", tmp_path / "runs.tar.gz")
     other = study(looks=7)
     finish(other, tmp_path / "there", {"dpo"})
@@ -64,9 +66,35 @@ def test_runs_with_other_settings_are_left_out(tmp_path: Path) -> None:
     archive = Archive(tmp_path / "runs.tar.gz")
     archive.restore(list(planned_runs(other, tmp_path / "there")), tmp_path / "there")
     assert archive.taken == []
-    assert archive.describe().endswith("The others exist already, or have other settings than this study.")
+    assert archive.describe().endswith("or has other settings or other stages.")
     assert not (tmp_path / "there" / "seed-0" / "ppo").exists()
     assert (tmp_path / "there" / "seed-0" / "dpo" / RUN_MANIFEST).read_bytes() == kept
+
+
+def test_a_run_is_left_out_if_its_stage_is_another(tmp_path: Path) -> None:
+    """Protects the pairing of arms: the arms' own settings are equal, but the stage from which they start has another
+    learning rate, so that none of them is taken. Neither are arms whose stage was trained again here."""
+    finish(study(), tmp_path / "here", {"sft", "ppo", "dpo"})
+    export_runs(tmp_path / "here", tmp_path / "runs.tar.gz")
+    other = study(stages={"sft": {"method": {"kind": "sft", "epochs": 77}}})
+    archive = Archive(tmp_path / "runs.tar.gz")
+    archive.restore(list(planned_runs(other, tmp_path / "there")), tmp_path / "there")
+    assert archive.taken == []
+    finish(study(), tmp_path / "again", {"sft"})
+    result = tmp_path / "again" / "seed-0" / "stages" / "sft" / RESULT
+    write_sealed(result, {"diverged": None, "counts": {"flops": 7.0}})
+    archive.restore(list(planned_runs(study(), tmp_path / "again")), tmp_path / "again")
+    assert {name.split("/")[0] for name in archive.taken} == {"seed-1", "seed-2", "seed-3", "seed-4"}
+
+
+def test_a_damaged_run_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    """Protects the directory: a training curve that does not match its checksum is named, and nothing of it is written."""
+    finish(study(), tmp_path / "here", {"sft"})
+    (tmp_path / "here" / "seed-0" / "stages" / "sft" / "metrics.jsonl").write_text('{"step": 2}\n')
+    export_runs(tmp_path / "here", tmp_path / "runs.tar.gz")
+    with pytest.raises(UserError, match=r"metrics\.jsonl of the run sft"):
+        Archive(tmp_path / "runs.tar.gz").restore(list(planned_runs(study(), tmp_path / "there")), tmp_path / "there")
+    assert list((tmp_path / "there").rglob("*.json*")) == []
 
 
 @pytest.mark.parametrize("name", ["../result.json", "/etc/result.json", "seed-0/ppo/evil.py"])

@@ -125,6 +125,23 @@ def test_killed_run_ends_as_an_undisturbed_one(
     assert not (directory / "checkpoints").exists()
 
 
+@pytest.mark.parametrize(("method", "length"), [("sft", {"epochs": 6}), ("ppo", {"steps": 12, "critic_warmup": 2})])
+def test_a_run_that_ends_at_a_plateau_is_resumed(
+    forks: Forks, tmp_path: Path, method: str, length: dict[str, int]
+) -> None:
+    """The count of evaluations without improvement and the beginning of the cooldown survive a kill, before and after it
+    has begun: the resumed run ends after the same step, with the same bits."""
+    spec = arm(method, plateau={"patience": 1}, looks=12)
+    spec["method"] = {**spec["method"], **length}
+    assert forks.run(spec, tmp_path / "whole") == 0, Path(f"{tmp_path / 'whole'}.log").read_text()
+    steps = len(records(tmp_path / "whole" / "metrics.jsonl"))
+    for number in sorted({2, 3, steps}):
+        directory = tmp_path / f"{number}"
+        assert forks.run(spec, directory, fault=f"update.after:{number}", keeping=EVERY_STEP) == -signal.SIGKILL
+        assert forks.run(spec, directory, keeping=EVERY_STEP) == 0
+        assert outcome(directory) == outcome(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("method", ["dpo", "dpo-iter", "ppo", "expert-iteration"])
 def test_checkpoint_interval_changes_nothing(
     forks: Forks, undisturbed: Undisturbed, tmp_path: Path, method: str

@@ -74,12 +74,12 @@ TooLong = Literal["stop", "drop", "cut"]
 class RunSettings(Spec):
     """The settings that all runs of a study share: how answers are sampled and measured, and how the machine is used.
 
-    `looks`: the number of evaluations on the validation split during training. `token_budget`: the largest number of
-    tokens in a micro-batch. The default depends on the model's width and the device. `checkpoint_activations`: whether
-    the backward pass computes the activations of each layer again instead of keeping them. This takes less memory and
-    more time. `too_long`: what the run does if rows do not fit the model's context. With `stop` it stops before its
-    first step. With `drop` it drops these rows. With `cut` it cuts the prompt's start and the answer's end. Rows that
-    the model's chat template does not take stop the run too, unless `drop` drops them.
+    `looks`: the number of evaluations on the validation split over the whole length of a training. `token_budget`: the
+    largest number of tokens in a micro-batch. The default depends on the model's width and the device.
+    `checkpoint_activations`: whether the backward pass computes the activations of each layer again instead of keeping
+    them. This takes less memory and more time. `too_long`: what the run does if rows do not fit the model's context.
+    With `stop` it stops before its first step. With `drop` it drops these rows. With `cut` it cuts the prompt's start
+    and the answer's end. Rows that the model's chat template does not take stop the run too, unless `drop` drops them.
     """
 
     sampler: Annotated[Any, *variant(SAMPLERS)] = "native"

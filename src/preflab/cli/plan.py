@@ -28,8 +28,10 @@ def format_plan(study: Study, forecast: Forecast) -> str:
         lines.append(f"  Tuning: {forecast.trials} trials, {when}.")
         if forecast.tunes:
             lines.append(
-                "  A best value at the edge of its grid adds one trial beyond that edge, which is not counted here."
+                "  Not counted: a trial beyond each edge of a grid at which a best value lies, with each tuning seed."
             )
+    if any(job.plateau is not None for job in (*study.stages.values(), *study.arms.values())):
+        lines.append("  Runs that end at a plateau may be shorter: their times are the most that they may take.")
     if forecast.uncounted:
         lines.append(f"  Not counted, because its time is not known: {' and '.join(forecast.uncounted)}.")
     lines += _format_detectable(study, forecast)

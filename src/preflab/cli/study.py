@@ -40,7 +40,7 @@ def _run(options: argparse.Namespace) -> int:
     keep_single_threaded()
     from preflab.api import plan_study, run_study
     from preflab.cli.plan import format_plan
-    from preflab.errors import said_of
+    from preflab.errors import UserError, said_of
     from preflab.study.load import load_study
     from preflab.study.say import keep_silent, say_on_stderr
 
@@ -56,6 +56,8 @@ def _run(options: argparse.Namespace) -> int:
         study = study.with_model(options.model)
     study = study.narrowed(options.arms, options.seeds)
     directory = options.output or Path("runs") / study.name
+    if options.plan and options.archives:
+        raise UserError("--plan runs nothing and takes no runs: leave --import out.")
     with said_of(Path(options.study), directory):
         if options.plan:
             say = keep_silent if options.quiet else say_on_stderr

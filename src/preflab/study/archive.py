@@ -1,8 +1,8 @@
 """Writes the finished runs of a study into one small file, and takes finished runs from such a file.
 
-A file holds the results and the training curves of the runs, but no weights, so that it can be committed beside the
-study's report. A study that takes the runs of a file counts them as done. It can then go on with more seeds, or on
-another machine.
+A file holds the results, the training curves and the test answers of the runs, but no weights, so that it can be
+committed beside the study's report. A study that takes the runs of a file counts them as done. It can then go on with
+more seeds, or on another machine.
 """
 
 from __future__ import annotations
@@ -10,25 +10,30 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from preflab.arm.planned import Planned
 from preflab.errors import UserError
 from preflab.study.directory import read_manifest_file
 from preflab.study.runner import is_done
-from preflab.train.directory import RESULT, RUN_MANIFEST
-from preflab.train.files import naming_failures, new_directory, remove
+from preflab.train.directory import RESULT, RUN_MANIFEST, STUDY_MANIFEST
+from preflab.train.files import naming_failures, new_directory
+from preflab.train.finished import altered_files, read_result
 
-KEPT = (RUN_MANIFEST, RESULT, "metrics.jsonl", "timing.jsonl")
-"""The files of a run that an archive holds. Weights, answers and samples of the training are left out."""
-LARGEST = 64 * 2**20
-"""The largest number of bytes that a file in an archive may have."""
+KEPT = (RUN_MANIFEST, RESULT, "metrics.jsonl", "timing.jsonl", "answers.jsonl")
+"""The files of a run that an archive holds. Weights and the samples of the training are left out."""
+LARGEST = 2**30
+"""The largest number of bytes of all files of an archive together."""
 
 
 def export_runs(directory: Path, file: Path) -> int:
     """Writes the finished runs of the study in `directory` into the archive `file`. Returns the number of runs. The
     same runs give the same bytes. Raises `UserError` if the directory has no study, or if no run has finished."""
+    if not (directory / STUDY_MANIFEST).exists():
+        raise UserError(f"{directory} holds no study. Give the directory that `preflab study` wrote.")
     names = read_manifest_file(directory).runs
     finished = [name for name in sorted(names) if (directory / name / RESULT).is_file()]
     if not finished:
@@ -60,41 +65,72 @@ class Archive:
             self._runs.setdefault(str(place.parent), {})[place.name] = data
 
     def restore(self, planned: Sequence[Planned], home: Path) -> None:
-        """Writes the runs of the archive that are among the planned runs into the study's directory `home`. Leaves out
-        a run whose directory exists, and a run that was made from other settings than the planned ones."""
+        """Writes the runs of the archive that are among the planned runs into the study's directory `home`.
+
+        Leaves out a run whose directory exists, and a run that was made from other settings than the planned ones. Also
+        leaves out a run that needs a stage or an arm that is not the archive's own: its result would rest on another
+        run. Raises `UserError` if a run in the archive is damaged.
+        """
         for run in planned:
             name = run.directory.relative_to(home).as_posix()
             if name not in self._runs or run.directory.exists():
                 continue
-            with new_directory(run.directory) as aside:
-                for file, data in self._runs[name].items():
-                    (aside / file).write_bytes(data)
-            if is_done(run):
+            if not all(self._has_given(need, home) for need in (*run.needs, *run.waits)):
+                continue
+            if self._write(run, self._runs[name]):
                 self.taken.append(name)
-            else:
-                remove(run.directory)
+
+    def _has_given(self, directory: Path, home: Path) -> bool:
+        """Checks whether the run in a directory is the archive's own, taken now or earlier."""
+        files = self._runs.get(directory.relative_to(home).as_posix(), {})
+        result = directory / RESULT
+        return RESULT in files and result.is_file() and result.read_bytes() == files[RESULT]
+
+    def _write(self, run: Planned, files: dict[str, bytes]) -> bool:
+        """Writes the files of a run if they belong to the planned run. Returns whether they do."""
+        try:
+            with new_directory(run.directory) as aside:
+                for file, data in files.items():
+                    (aside / file).write_bytes(data)
+                if not is_done(replace(run, directory=aside)):
+                    raise _OtherRunError
+                result = read_result(aside, {})
+                altered = [name for name in altered_files(aside, result) if name in files]
+                if altered:
+                    raise UserError(f"{self.file}: {altered[0]} of the run {run.label} is damaged.")
+        except _OtherRunError:
+            return False
+        return True
 
     def describe(self) -> str:
         """Says in a sentence how many runs were taken."""
         rest = len(self._runs) - len(self.taken)
         words = f"{self.file}: {len(self.taken)} of {len(self._runs)} finished runs were taken."
-        return words if not rest else f"{words} The others exist already, or have other settings than this study."
+        if not rest:
+            return words
+        return f"{words} The study has the others already, does not need them, or has other settings or other stages."
+
+
+class _OtherRunError(Exception):
+    """A run in the archive is not the planned run."""
 
 
 def _read_files(file: Path) -> Iterator[tuple[str, bytes]]:
     """Yields the path and the content of each file in an archive. Raises `UserError` for a file that an archive of runs
     does not have."""
+    total = 0
     try:
         with tarfile.open(file, mode="r:gz") as archive:
             for entry in archive:
                 place = PurePosixPath(entry.name)
                 if not entry.isreg() or place.is_absolute() or ".." in place.parts or place.name not in KEPT:
                     raise UserError(f"{file} is not an archive of runs: it holds {entry.name!r}.")
-                if entry.size > LARGEST:
-                    raise UserError(f"{file}: {entry.name!r} has {entry.size} bytes, more than a run writes.")
+                total += entry.size
+                if total > LARGEST:
+                    raise UserError(f"{file} holds more than {LARGEST:,} bytes, more than preflab reads at once.")
                 data = archive.extractfile(entry)
                 yield entry.name, data.read() if data else b""
     except FileNotFoundError as error:
         raise UserError(f"There is no file {file}. Write one with `preflab export DIR FILE`.") from error
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise UserError(f"{file} cannot be read as an archive of runs: {error}") from error

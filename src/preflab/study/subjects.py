@@ -12,7 +12,7 @@ from preflab.arm.spec import STAGE, is_trained_elsewhere
 from preflab.meter import Unit
 from preflab.spec import HoldsModels, Spec
 from preflab.study.spec import Study, model_stages
-from preflab.study.tuning import choices_within_noise, values_at_edge
+from preflab.study.tuning import choices_within_noise, values_at_edge, went_beyond
 
 BUDGET_NOTES: Mapping[Unit, str] = {
     "compute": "A token in a forward pass or a sampled token costs 2N FLOP, and a trained token 6N. An arm is charged for "
@@ -71,11 +71,12 @@ def describe_tuning(study: Study) -> record.TuningResult:
             note="Nothing was tuned for this study. Every arm has the settings that this report shows."
         )
     count, seeds = study.tuning.trials, ", ".join(map(str, study.tuning.seeds))
+    extended = "Where its best value was the smallest or largest of its grid, one value beyond it was tried as well. "
+    extended = extended if went_beyond(study.tuning) else ""
     temperature = "the best temperature" if len(study.evaluation.temperatures) > 1 else "temperature 1"
     return record.TuningResult(
-        note=f"Each arm had up to {count} trials. If its best value was the smallest or largest, one value beyond it was "
-        "tried as well, by the same rule for every arm. The best trial was chosen on the validation split. The tuning "
-        f"used the seeds {seeds}, which the report does not use.",
+        note=f"Each arm had up to {count} trials. {extended}The best trial was chosen on the validation split. The "
+        f"tuning used the seeds {seeds}, which the report does not use.",
         metric=f"validation score at {temperature}",
         trials=study.tuning.shipped,
         within_noise=tuple(choices_within_noise(study.tuning)),

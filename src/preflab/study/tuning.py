@@ -177,6 +177,15 @@ def values_at_edge(tuning: Tuning) -> Iterator[Edge]:
                 yield Edge(arm, field, tuple(tried), chosen[field] == tried[-1])
 
 
+def went_beyond(tuning: Tuning) -> bool:
+    """Checks whether a trial has a value that is not in its arm's grid, because the grid was extended."""
+    return any(
+        value not in tuning.spaces.get(trial.arm, {}).get(field, ())
+        for trial in tuning.shipped
+        for field, value in trial.settings.items()
+    )
+
+
 def choices_within_noise(tuning: Tuning) -> Iterator[str]:
     """Yields a phrase for each arm in which other settings are at most two standard errors behind the chosen
     settings."""

@@ -11,7 +11,8 @@ from preflab.train.state import require_count, require_number
 
 class Selection:
     """Selects the checkpoint with the best validation score, by the same rule for every method. The policy is evaluated
-    `evaluations` times during training, at equal distances in the run's progress."""
+    `evaluations` times over the whole length of the run, at equal distances in its progress, and at the run's end. A
+    run that ends at a plateau is evaluated fewer times."""
 
     def __init__(self, evaluations: int) -> None:
         self.evaluations = evaluations
