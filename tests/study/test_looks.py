@@ -119,7 +119,7 @@ def test_a_study_runs_until_it_is_settled(
     planned: list[int] = []
     done = 0
 
-    def finish_part(runs: Any, part: Any, *, quiet: bool) -> dict[Path, str]:
+    def finish_part(runs: Any) -> dict[Path, str]:
         nonlocal done
         seeds = 1 + max(run.spec.seed for run in runs)
         planned.append(seeds)
@@ -127,7 +127,6 @@ def test_a_study_runs_until_it_is_settled(
         done = seeds
         return {}
 
-    monkeypatch.setattr(running, "run_watched", finish_part)
     monkeypatch.setattr(running, "write_study", lambda *args: None)
-    assert run_claimed(looking(), tmp_path, "", tune=False, quiet=True) == ()
+    assert run_claimed(looking(), tmp_path, "", finish_part, tune=False) == ()
     assert planned == looks

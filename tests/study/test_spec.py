@@ -381,3 +381,15 @@ def test_a_comparison_is_named_once(pairs: list[list[str]], says: str) -> None:
     """Protects the adjusted p-values, which grow with each comparison."""
     with pytest.raises(UserError, match=says):
         study(comparisons=pairs)
+
+
+def test_a_study_can_be_repeated_with_other_seeds() -> None:
+    """Protects a repetition: all runs have the seeds from the first one on, and those of the tuning are refused."""
+    again = study(tuning={"spaces": {"ppo-rm": {"kl_coefficient": [0.1]}}}).with_first_seed(7)
+    assert {run.seed for run in planned_runs(again, Path("d"))} == {7, 8}
+    assert {run.directory.parts[1] for run in planned_runs(again, Path("d"))} == {"seed-7", "seed-8"}
+    assert again.until_seed(1).seed_numbers == range(7, 8)
+    with pytest.raises(UserError, match=r"`tuning\.seeds` has 1000, which the study's runs use"):
+        again.with_first_seed(999)
+    with pytest.raises(UserError, match="Seeds are 0 or more"):
+        again.with_first_seed(-1)

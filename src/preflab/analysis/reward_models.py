@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from preflab.train.finished import read_result
 Bin = Mapping[str, Any]
 
 
-def stage_results(directory: Path, stage: str, seeds: int) -> list[dict[str, Any]]:
-    """Returns the results of a stage's finished runs, ordered by seed."""
-    places = [directory / f"seed-{seed}" / STAGES / stage for seed in range(seeds)]
+def stage_results(directory: Path, stage: str, seeds: Iterable[int]) -> list[dict[str, Any]]:
+    """Returns the results of a stage's finished runs under these seeds, in the order of the seeds."""
+    places = [directory / f"seed-{seed}" / STAGES / stage for seed in seeds]
     return [read_result(place, {}) for place in places if (place / RESULT).exists()]
 
 

@@ -20,6 +20,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--output", metavar="DIR", type=user_path, help="the directory of the study (default: runs/NAME)")
     add("--size", metavar="NAME", help="a size that the study offers (default: paper on a GPU, else smoke)")
     add("--seeds", metavar="N", type=int, help="number of seeds (a larger N adds seeds to a study)")
+    add("--first-seed", metavar="N", type=int, help="the first seed (default: 0), to repeat a study with other seeds")
     add("--arms", metavar="ARM", nargs="+", help="run only these arms")
     add("--data", metavar="PATH|NAME", help="the testbed's data: a path or a hub name")
     add("--stage-data", metavar="STAGE=PATH", nargs="+", default=(), help="the data of a stage that reads other data")
@@ -54,6 +55,8 @@ def _run(options: argparse.Namespace) -> int:
         study = study.with_stage_data(stage, data)
     if options.model is not None:
         study = study.with_model(options.model)
+    if options.first_seed is not None:
+        study = study.with_first_seed(options.first_seed)
     study = study.narrowed(options.arms, options.seeds)
     directory = options.output or Path("runs") / study.name
     if options.plan and options.archives:

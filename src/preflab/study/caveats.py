@@ -87,7 +87,7 @@ def describe_unfinished(study: Study, arms: Arms, command: str, *, look: Look, s
     missing: list[str] = []
     count = 0
     for name in study.arms:
-        seeds = sorted(set(range(study.seeds)) - {run.seed for run in arms.get(name, ())})
+        seeds = sorted({*study.seed_numbers} - {run.seed for run in arms.get(name, ())})
         count += len(seeds)
         if len(seeds) == study.seeds:
             missing.append(f"{name} (every seed)")

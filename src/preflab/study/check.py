@@ -28,9 +28,11 @@ def check_study(study: Study, directory: Path, *, fresh: bool = False) -> None:
     """
     if not fresh:
         refuse_other_study(study, directory)
-    runs = [run for run in planned_runs(study, directory) if run.seed == 0 and (fresh or not is_done(run))]
+    runs = [
+        run for run in planned_runs(study, directory) if run.seed == study.first_seed and (fresh or not is_done(run))
+    ]
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
-        checker = ArmChecker(directory / "seed-0" / STAGES, Path(place), stack)
+        checker = ArmChecker(directory / f"seed-{study.first_seed}" / STAGES, Path(place), stack)
         memory = memory_of(study)
         for run in runs:
             memory.refuse_too_large(run.spec)

@@ -36,15 +36,17 @@ def look_reached(study: Study, arms: Arms) -> Look:
     return reached[-1] if reached else looks[0]
 
 
-def until(arms: Arms, look: Look) -> dict[str, list[FinishedRun]]:
+def until(study: Study, arms: Arms, look: Look) -> dict[str, list[FinishedRun]]:
     """Returns the finished runs of each arm under the seeds of a look. An arm without such a run is left out."""
-    kept = {name: [run for run in runs if run.seed < look.seeds] for name, runs in arms.items()}
+    seeds = study.until_seed(look.seeds).seed_numbers
+    kept = {name: [run for run in runs if run.seed in seeds] for name, runs in arms.items()}
     return {name: runs for name, runs in kept.items() if runs}
 
 
 def is_complete(study: Study, arms: Arms, seeds: int) -> bool:
     """Checks whether every arm has finished its first `seeds` seeds."""
-    return all({*range(seeds)} <= {run.seed for run in arms.get(name, ())} for name in study.arms)
+    numbers = {*study.until_seed(seeds).seed_numbers}
+    return all(numbers <= {run.seed for run in arms.get(name, ())} for name in study.arms)
 
 
 def is_settled(results: Results) -> bool:

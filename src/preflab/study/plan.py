@@ -22,7 +22,7 @@ JOB_FIELDS = ("method", "policy", "init", "preferences", "reward", "cost", "plat
 
 def planned_runs(study: Study, directory: Path) -> Iterator[PlannedRun]:
     """Yields the runs of the study's stages and arms, seed by seed. Each run comes after the runs that it needs."""
-    for seed in range(study.seeds):
+    for seed in study.seed_numbers:
         home = directory / f"seed-{seed}"
         yield from stage_runs(study, study.arms.values(), seed, home)
         for name, arm in study.arms.items():
@@ -32,7 +32,7 @@ def planned_runs(study: Study, directory: Path) -> Iterator[PlannedRun]:
 def planned_matches(study: Study, directory: Path) -> Iterator[PlannedMatch]:
     """Yields the matches between the study's arms, seed by seed. Each match needs the runs of its two arms."""
     settings: dict[str, Any] = {"testbed": study.testbed, "threads": study.threads, "device": study.device}
-    for seed in range(study.seeds):
+    for seed in study.seed_numbers:
         home = directory / f"seed-{seed}"
         for name, pairing in study.pairwise.items():
             waits = tuple(home / STAGES / stage for stage in measuring_stages(study, [pairing.evaluator]))

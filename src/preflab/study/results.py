@@ -51,7 +51,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         why = "".join(f" {failure}" for failure in failures[:1])
         raise UserError(f"No arm of {study.name!r} has finished in {directory}: there is nothing to report yet.{why}")
     look = look_reached(study, gathered)
-    part, arms = study.until_seed(look.seeds), until(gathered, look)
+    part, arms = study.until_seed(look.seeds), until(study, gathered, look)
     results = results_at(look, part, arms, directory, command=command, failures=failures)
     unfinished = describe_unfinished(study, arms, command, look=look, settled=is_settled(results))
     return results.model_copy(update={"looks": describe_looks(study, look, results), "unfinished": unfinished})
@@ -70,7 +70,7 @@ def results_at(
     means = {name: mean_interval(table) for name, table in scores["chosen"].items()}
     evaluators = {name: describe_evaluator(study, name, spec, directory) for name, spec in study.evaluators.items()}
     decides = evaluators[study.main_evaluator]
-    stages = {name: stage_results(directory, name, study.seeds) for name in study.stages}
+    stages = {name: stage_results(directory, name, study.seed_numbers) for name in study.stages}
     reward_models = (reward_model_result(name, results) for name, results in stages.items())
     collapses = collapses_of(study, arms, measured, declared[headline])
     every_run = [run for runs in arms.values() for run in runs]
@@ -259,7 +259,7 @@ def pairwise_results(study: Study, directory: Path, *, times: float) -> Iterator
         evaluator = describe_evaluator(study, name, pairing.evaluator, directory)
         pairs = pairing.pairs_among(study.arms)
         for first, second in pairs:
-            places = [match_directory(directory / f"seed-{seed}", name, first, second) for seed in range(study.seeds)]
+            places = [match_directory(directory / f"seed-{seed}", name, first, second) for seed in study.seed_numbers]
             results = [read_result(place, {"problems": dict}) for place in places if (place / RESULT).exists()]
             if results:
                 yield pairwise_result(

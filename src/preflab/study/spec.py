@@ -73,12 +73,13 @@ class Study(RunSettings):
     further evaluator; by default the first measure. `pairwise`: evaluators that compare the answers of two arms.
 
     `seeds`: a number, or `{looks: [5, 8, 12]}` for a study that looks at its results after so many seeds and stops if
-    they are settled (see `study.looks`). `comparisons`: the pairs of arms that the report compares; by default all
-    pairs. `claims`: statements that the report decides one by one, with one correction for multiple tests over all
-    claims. `paper`: a table of the paper that the report shows. `sweep`: a factor that the arms vary, which the report
-    plots. `budget`: limits every arm; the cost of an arm's stages is charged to the arm. `collapse`: a run has
-    collapsed if it diverged, or if its headline at temperature 1 is below this share of the headline of the policy
-    from which the run started. `pilot`: deviations from earlier runs, by which `--plan` says what each claim can detect.
+    they are settled (see `study.looks`). `first_seed`: the first of these seeds, for a repetition with other seeds.
+    `comparisons`: the pairs of arms that the report compares; by default all pairs. `claims`: statements that the
+    report decides one by one, with one correction for multiple tests over all claims. `paper`: a table of the paper
+    that the report shows. `sweep`: a factor that the arms vary, which the report plots. `budget`: limits every arm; the
+    cost of an arm's stages is charged to the arm. `collapse`: a run has collapsed if it diverged, or if its headline at
+    temperature 1 is below this share of the headline of the policy from which the run started. `pilot`: deviations from
+    earlier runs, by which `--plan` says what each claim can detect.
     """
 
     schema_version: Literal[1] = 1
@@ -89,6 +90,7 @@ class Study(RunSettings):
     evaluators: Evaluators = {"hidden-tests": HiddenTests()}
     headline: str = ""
     seeds: int = Field(default=5, ge=1)
+    first_seed: int = Field(default=0, ge=0)
     seed_looks: tuple[Annotated[int, Field(ge=3)], ...] = Field(default=(), max_length=3)
     budget: Budget | None = None
     collapse: Share = 0.5
@@ -124,6 +126,13 @@ class Study(RunSettings):
             raise UserError(f"`seeds.looks` is {list(self.seed_looks)}. Give at most three numbers of seeds that rise.")
         if self.seed_looks and self.seed_looks[-1] != self.seeds:
             raise UserError(f"`seed_looks` ends with {self.seed_looks[-1]}, but `seeds` is {self.seeds}.")
+        return self
+
+    @model_validator(mode="after")
+    def _tuning_has_other_seeds(self) -> Self:
+        both = {*self.seed_numbers} & {*(self.tuning.seeds if self.tuning else ())}
+        if both:
+            raise UserError(f"`tuning.seeds` has {min(both)}, which the study's runs use. Tune with other seeds.")
         return self
 
     @model_validator(mode="after")
@@ -179,6 +188,11 @@ class Study(RunSettings):
             if name in path:
                 raise UserError(f"`stages.{name}` needs itself: {' needs '.join((*path[path.index(name) :], name))}.")
             self._refuse_circle((*path, name))
+
+    @property
+    def seed_numbers(self) -> range:
+        """The seeds of the study's runs."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     @property
     def measures(self) -> dict[str, tuple[Measure, ...]]:
@@ -238,6 +252,13 @@ class Study(RunSettings):
         """Returns a copy of the study with another base model. `name`: a model that preflab knows, a directory, or a
         name on the hub."""
         return self.model_copy(update={"model": self.model.model_copy(update={"name": name})})
+
+    def with_first_seed(self, seed: int) -> Study:
+        """Returns a copy of the study with as many seeds, from this one on. Raises `UserError` for a negative seed, or for
+        seeds with which the study was tuned."""
+        if seed < 0:
+            raise UserError(f"The first seed is {seed}. Seeds are 0 or more.")
+        return self.model_copy(update={"first_seed": seed})._tuning_has_other_seeds()
 
     def until_seed(self, seeds: int) -> Study:
         """Returns a copy of the study with its first `seeds` seeds, as at one of its looks."""

@@ -54,7 +54,9 @@ def describe_evaluator(study: Study, name: str, spec: HoldsModels, directory: Pa
 def held_out_rows(study: Study, directory: Path, stages: Sequence[str]) -> list[Mapping[str, Any]]:
     """Returns the measurements of the first of these stages on held-out pairs, one measurement for each seed. Returns
     [] if a seed has no measurement."""
-    rows = [result["held_out"] for stage in stages[:1] for result in stage_results(directory, stage, study.seeds)]
+    rows = [
+        result["held_out"] for stage in stages[:1] for result in stage_results(directory, stage, study.seed_numbers)
+    ]
     return rows if all(rows) else []
 
 
