@@ -46,22 +46,18 @@ def preferences_of(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all
     ]
 
 
-def rankings_of(
-    arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all
-) -> Callable[[], Sequence[Ranking]] | None:
-    """Returns a function that reads the training rankings when it is called; returns None if the testbed has no
-    rankings."""
+def rankings_of(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> Callable[[], Sequence[Ranking]]:
+    """Returns a function that reads the training rankings when it is called."""
     if arm.preferences is None:
-        return partial(testbed.rankings, "train") if testbed.rankings("train") else None
+        return partial(testbed.rankings, "train")
     records = partial(_read_fitted, stage_path(arm.preferences, stages), fit)
     return lambda: [row if isinstance(row, Ranking) else of_two(row) for row in records() if not isinstance(row, Rated)]
 
 
-def rated_of(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> Callable[[], Sequence[Rated]] | None:
-    """Returns a function that reads the labelled training answers when it is called; returns None if the testbed has no
-    labelled answers."""
+def rated_of(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> Callable[[], Sequence[Rated]]:
+    """Returns a function that reads the labelled training answers when it is called."""
     if arm.preferences is None:
-        return partial(testbed.rated, "train") if testbed.rated("train") else None
+        return partial(testbed.rated, "train")
     records = partial(_read_fitted, stage_path(arm.preferences, stages), fit)
     return lambda: [row for row in records() if isinstance(row, Rated)]
 

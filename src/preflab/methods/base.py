@@ -72,9 +72,8 @@ class Parts:
     def rankings(self) -> Sequence[Ranking]:
         """Returns the training rankings. If the run has no rankings, each of its preference pairs becomes a ranking:
         the chosen answer has score 1, and the rejected answer has score 0."""
-        if self.ranked is not None:
-            return self.ranked()
-        return [of_two(pair) for pair in self.preferences()]
+        rankings = self.ranked() if self.ranked is not None else ()
+        return rankings or [of_two(pair) for pair in self.preferences()]
 
     def buy(self, rows: Sequence[_Row], count: int, price: Callable[[_Row], int] = lambda row: 1) -> list[_Row]:
         """Draws `count` training rows at random (0: all rows) and pays `price(row)` labels for each row. Runs with the

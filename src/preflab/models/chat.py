@@ -29,6 +29,10 @@ PLAIN_TEMPLATE = (
 )
 
 
+SHORT_PROMPT = 1000
+"""The largest number of characters of a prompt whose ids are kept."""
+
+
 @dataclass(frozen=True)
 class ChatForm:
     """Describes what a chat template writes before and after an answer.
@@ -70,9 +74,20 @@ def render(tokenizer: Any, form: ChatForm, turns: Sequence[Turn], *, ask: bool) 
 
 def encode_prompt(tokenizer: Any, form: ChatForm, turns: Sequence[Turn]) -> list[int]:
     """Returns the prompt's ids up to the beginning of the answer, with a BOS token if the template writes one. Raises
-    the exceptions of `render_prompt`."""
+    the exceptions of `render_prompt`. The ids of short prompts are kept, because training and evaluation read the same
+    prompts many times."""
+    is_short = sum(len(turn.content) for turn in turns) <= SHORT_PROMPT
+    encode = _encode_and_keep if is_short else _encode_prompt
+    return list(encode(tokenizer, form, tuple(turns)))
+
+
+def _encode_prompt(tokenizer: Any, form: ChatForm, turns: tuple[Turn, ...]) -> tuple[int, ...]:
     text = render_prompt(tokenizer, form, turns).removesuffix(form.prefix)
-    return encode_text(tokenizer, text, marked=any(mark_control(form, turn.content) != turn.content for turn in turns))
+    marked = any(mark_control(form, turn.content) != turn.content for turn in turns)
+    return tuple(encode_text(tokenizer, text, marked=marked))
+
+
+_encode_and_keep = lru_cache(maxsize=8192)(_encode_prompt)
 
 
 def render_prompt(tokenizer: Any, form: ChatForm, turns: Sequence[Turn]) -> str:
