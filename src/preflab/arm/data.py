@@ -76,10 +76,10 @@ def training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all)
         return testbed.prompts("train")
     if source == "demonstrations":
         return testbed.demonstrations("train")
-    if source == "rated" and (rated := rated_of(arm, stages, testbed, fit)) is not None and (rows := rated()):
-        return rows
-    if source == "rankings" and (rankings := rankings_of(arm, stages, testbed, fit)) is not None:
-        return rankings()
+    if source == "rated" and (rated := rated_of(arm, stages, testbed, fit)()):
+        return rated
+    if source == "rankings" and (rankings := rankings_of(arm, stages, testbed, fit)()):
+        return rankings
     return preferences_of(arm, stages, testbed, fit)()
 
 
