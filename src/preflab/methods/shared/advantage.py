@@ -45,7 +45,7 @@ class CriticFree(surrogate.Surrogate, Protocol):
 
 class Assessed(NamedTuple):
     """A rollout with the data from which its advantages are computed. `scores[B]`: the shaped scores. `kl[B,T]`: the KL
-    coefficient times log pi - log ref (the k1 estimate), 0 where the mask is False. `step`: the number of the step;
+    coefficient times (log pi - log ref) (the k1 estimate), 0 where the mask is False. `step`: the number of the step;
     ReMax derives the seeds of its greedy answers from it."""
 
     step: int
