@@ -3,8 +3,8 @@ packages of the authors of these layouts.
 
 OpenAssistant's `GPTNeoXRewardModel` is a GPT-NeoX with a linear layer `out_proj`, on the state of the last token or on
 the mean of all states. safe-rlhf's `LlamaForScore` (earlier `LlamaModelForScore`) is a Llama with a linear layer
-`score_head`, on the state of the last token, and a normaliser of scores. This module loads both as sequence classifiers of
-transformers. The head of the classifier computes the same score."""
+`score_head`, on the state of the last token, and a normaliser of scores. This module loads both as sequence
+classifiers of transformers. The head of the classifier computes the same score."""
 
 from __future__ import annotations
 
