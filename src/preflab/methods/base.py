@@ -30,15 +30,15 @@ _Row = TypeVar("_Row")
 
 @dataclass(frozen=True)
 class Parts:
-    """The open parts of one run, such as its policy, testbed, sampler and reward.
+    """The parts of one run, ready for use, such as its policy, testbed, sampler and reward.
 
     `policy` is the model to train. `validate` measures the policy on the validation split; if one of the measures is
     named `score`, the checkpoint with the highest `score` is selected. `preferences` returns the training pairs,
     `ranked` the training rankings, and `rated` the single answers with a label. `ranked`, `rated`, `reward` and
-    `reward_model` are None if the run does not have them. `cost`: the second score of an answer; a higher cost is
-    worse. `cost` is None if the run has no cost. `located` turns a path in the method's spec, such as
-    `stage:NAME`, into a directory. `labels_paid`: whether an earlier stage of the study has already paid for the labels
-    of the training data.
+    `reward_model` are None if the run does not have them. `cost`: the reward object that computes the second score of
+    an answer, its cost; a higher cost is worse. `cost` is None if the run has no cost. `located` turns a path in the
+    method's spec, such as `stage:NAME`, into a directory. `labels_paid`: whether an earlier stage of the study has
+    already paid for the labels of the training data.
     """
 
     run: Run
@@ -57,8 +57,8 @@ class Parts:
     token_budget: int = 8192
 
     def learner(self, model: nn.Module, optim: Optim) -> Learner:
-        """Makes a learner for `model`. The learner charges its compute to this run's meter. If the run ends at a
-        plateau, the learner has the schedule of a plateau."""
+        """Makes a learner for `model`. The learner charges its compute to this run's meter. If the run may end at a
+        plateau, the learning-rate schedule is `warmup-stable-decay` instead of the schedule in `optim`."""
         optim = self.run.ending.schedule(optim)
         return Learner(model, optim, token_budget=self.token_budget, meter=self.run.meter)
 

@@ -33,5 +33,6 @@ class BestOfN(Method):
         return parts.policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Training costs nothing. `inference` returns the number of samples that each answer takes at test time."""
+        """Returns a cost of 0, since the method does not train. `inference` states the number of samples at test
+        time."""
         return Cost()

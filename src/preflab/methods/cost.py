@@ -23,11 +23,11 @@ class Cost:
     without a right answer. For these methods, the cost is an upper bound. If the run has a budget, all counts are
     scaled by the same factor.
 
-    `drawn`: answers sampled. `scored`: answers that the reward scores. `trained`: rows (a prompt with an answer) that
-    go through a forward and a backward pass of the policy. `critic_trained`: rows that go through a forward and a
-    backward pass of the critic. `forward`: rows that go through a forward pass alone (of the reference, of the critic,
-    or of the policy before an update). `labels`: labels of the data that the method buys; the scores of a reward are not
-    among them. `costed`: answers that the arm's cost scores.
+    `drawn`: answers sampled. `scored`: answers scored by the reward. `trained`: rows (a prompt with an answer) that go
+    through a forward and a backward pass of the policy. `critic_trained`: rows that go through a forward and a backward
+    pass of the critic. `forward`: rows that go through a forward pass alone (of the reference, of the critic, or of the
+    policy before an update). `labels`: data labels that the method buys; scores of a reward do not count. `costed`:
+    answers scored by the arm's cost.
     """
 
     drawn: float = 0.0

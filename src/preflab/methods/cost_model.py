@@ -1,5 +1,5 @@
-"""Trains a cost model on pairs with safety labels (Dai et al. 2024, Safe RLHF): the sign of the cost separates safe from
-unsafe answers, and the order of two costs follows the order of the pair.
+"""Trains a cost model on pairs with safety labels (Dai et al. 2024, Safe RLHF). The sign of the cost separates safe
+from unsafe answers. Of the two answers in a pair, the rejected answer gets the higher cost.
 
 The chosen answer of each pair must be the *safer* answer. A cost model has the shape of a reward model: a sequence
 classifier with one label. A higher cost is worse.
@@ -75,8 +75,8 @@ class CostModel(Method):
 
 def require_safety(pairs: Sequence[Preference], split: str, ordered_by: str) -> None:
     """Raises `UserError` if a pair does not say whether each of its answers is safe, or if its chosen answer is not
-    known to be the safer one. `split`: the split from which the pairs come. `ordered_by`: the rule by which the pairs
-    are ordered, as the testbed names it; '' if the testbed names none."""
+    known to be the safer one. `split`: the split from which the pairs come. `ordered_by`: the testbed's name for the
+    rule by which the pairs are ordered; '' if the testbed names no rule."""
     unknown = sum(pair.chosen_safe is None or pair.rejected_safe is None for pair in pairs)
     if unknown:
         raise UserError(
@@ -101,8 +101,8 @@ def require_safety(pairs: Sequence[Preference], split: str, ordered_by: str) -> 
     if alike:
         raise UserError(
             f"In {alike} of the {len(pairs)} {split} pairs both answers are safe or both are unsafe, and nothing says that the "
-            "chosen answer is the safer one. A cost model needs this. If it is so, set `ordered_by: safety` in the testbed "
-            "jsonl (`--testbed.ordered-by safety`). If not, leave these pairs out."
+            "chosen answer is the safer one. A cost model needs the safer answer as the chosen one. If your pairs are ordered "
+            "so, set `ordered_by: safety` in the testbed jsonl (`--testbed.ordered-by safety`). If not, leave these pairs out."
         )
 
 

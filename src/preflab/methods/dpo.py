@@ -55,8 +55,8 @@ def make_pair_loss(spec: PairLoss) -> PreferenceLoss:
 class DPO(Method):
     """The paper uses beta .1, learning rate 1e-6, 2 epochs on dialogue and 1 epoch on code (Section 7).
 
-    `loss`: the name of a loss in `losses.preference`, or `package.module:function` for a loss of the user. If `beta` is
-    None, the loss uses its own default. `loss_settings`: the hyper-parameters of the loss other than beta.
+    `loss`: the name of a loss in `losses.preference`, or `package.module:function` for a user-written loss. If `beta`
+    is None, the loss uses its own default. `loss_settings`: the hyper-parameters of the loss other than beta.
     `sft_coefficient`: the weight of the SFT term -log pi(y_w) / |y_w| that is added to the loss (Pang et al. 2024, eq.
     2, with weight 1). `pairs`: the number of pairs to train on (0: all); the run's seed selects them. If the run has a
     compute budget, `epochs` is ignored."""
@@ -84,7 +84,7 @@ class DPO(Method):
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
-        # 1. Take the pairs. The reference of their log-probabilities is the policy before its first update.
+        # 1. Take the pairs. The reference model of the loss is the policy before its first update.
         pairs = parts.buy(parts.preferences(), self.pairs)
         data = EncodedRows(pairs, collate_pairs, policy.encode, limit=self.max_completion_tokens)
         reference = None if self.loss in REFERENCE_FREE else reference_logprobs(parts, data)
@@ -99,8 +99,8 @@ class DPO(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Both answers of each pair are trained on in each epoch. If the loss uses a reference, both answers go through
-        one forward pass of the reference."""
+        """Returns the cost of training on both answers of each pair in each epoch. If the loss uses a reference, the
+        reference also makes one forward pass over each answer."""
         pairs = self.pairs or size.pairs
         read = 0 if self.loss in REFERENCE_FREE else 2 * pairs
         return Cost(trained=2 * self.epochs * pairs, forward=read, labels=pairs)
@@ -123,10 +123,10 @@ def with_reference(pairs: PairBatch, logprobs: Tensor | None) -> PairBatch:
 
 
 def pair_terms(policy: LanguageModel, loss: PreferenceLoss, sft_coefficient: float, pairs: PairBatch) -> Terms:
-    """Returns the unreduced loss of each pair: [B]. Logs both log-probabilities, the margin and the accuracy (a tie
-    counts one half). If the pairs have reference log-probabilities, the margin is the difference of the log-ratios, and
-    `chosen_fall` is logged too: the chosen answer's log-probability under the reference minus its log-probability under
-    the policy."""
+    """Returns the unreduced loss of each pair: [B]. Logs the log-probabilities of both answers, the margin and the
+    accuracy (a tie counts one half). If the pairs have reference log-probabilities, the margin is the difference of the
+    log-ratios. In this case, `chosen_fall` is logged too. It is the chosen answer's log-probability under the
+    reference, minus the same answer's log-probability under the policy."""
     chosen, rejected = forward.pair_logprobs(policy.model, pairs).unbind(dim=1)
     logprobs = PairLogprobs(
         chosen=chosen,

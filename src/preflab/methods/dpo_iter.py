@@ -1,8 +1,9 @@
-"""Iterative DPO: each round samples, labels, forms pairs and trains by DPO against the policy that began the round.
+"""Iterative DPO: each round draws answers, labels them, forms pairs and trains by DPO on the pairs.
 
-The paper runs 4 rounds on SafeRLHF, where a learned reward labels the samples (Section 3). On APPS the paper draws 5
-samples of each prompt, and the tests label them. If no sample of a prompt is right, a solution from the data set
-becomes the chosen answer (Section 6).
+The reference of a round is the policy at the start of the round. The paper runs 4 rounds on SafeRLHF, where a learned
+reward labels the samples (Section 3). On APPS, the paper draws 5 samples of each prompt, and the tests of the problem
+label the samples. If no sample of a prompt is right, a solution from the data set becomes the chosen answer (Section
+6).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from preflab.types import Prompt, from_preference, to_preference
 class DPOIter(Method):
     """The paper uses 4 rounds, beta .1 and learning rate 1e-6.
 
-    Each round draws answers to `prompts` prompts (0: all), makes pairs of the answers, and trains on the pairs for
+    Each round draws answers to `prompts` prompts (0: all), makes pairs from the answers, and trains on the pairs for
     `epochs` epochs. If the run has a compute budget, `rounds` is ignored. `draw`: see `PairDraw`. `loss`, `beta`,
     `loss_settings` and `sft_coefficient`: see `DPO`."""
 
@@ -61,7 +62,7 @@ class DPOIter(Method):
         terms = partial(pair_terms, policy, make_pair_loss(self), self.sft_coefficient)
         state = {"policy": learner, "rounds": rounds}
         for _ in run.steps(rounds.share, state, policy=policy, validate=parts.validate):
-            # 1. Begin a new round: draw pairs from the current policy, which is also their reference.
+            # 1. Begin a new round: draw pairs from the current policy, which is also the reference of this round.
             if rounds.finished() and not rounds.begin():
                 run.record.log({"round": rounds.number, "pairs": 0})
                 continue
@@ -98,8 +99,8 @@ def open_pair_rounds(spec: DPOIter, parts: Parts) -> Rounds[PairBatch]:
 
 
 def draw_round_of_pairs(spec: DPOIter, parts: Parts, prompts: list[Prompt], count: int, number: int) -> dict[str, Any]:
-    """Draws a round's pairs from the current policy. Returns them with their log-probabilities under this policy, which
-    is the reference of the round."""
+    """Draws a round's pairs from the current policy, which is the reference of the round. Returns the pairs, with their
+    log-probabilities under this reference if the loss uses them."""
     chosen = take_prompts(parts, prompts, number, count, price=spec.draw.samples)
     pairs = draw_pairs(spec.draw, parts, chosen, name=f"round-{number:04d}")
     drawn: dict[str, Any] = {"pairs": [from_preference(pair) for pair in pairs]}
@@ -111,8 +112,8 @@ def draw_round_of_pairs(spec: DPOIter, parts: Parts, prompts: list[Prompt], coun
 
 
 def read_round_of_pairs(spec: DPOIter, policy: LanguageModel, drawn: dict[str, Any]) -> PairBatch | None:
-    """Returns a round's pairs as ids, with the reference's log-probabilities if the loss uses them. Returns None if the
-    round has no pair."""
+    """Returns a round's pairs as token ids, with the reference's log-probabilities if the loss uses them. Returns None
+    if the round has no pair."""
     if not drawn["pairs"]:
         return None
     pairs = [to_preference(row) for row in drawn["pairs"]]

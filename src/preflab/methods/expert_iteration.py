@@ -58,7 +58,7 @@ class ExpertIteration(Method):
         run, policy = parts.run, parts.policy
         if run.ending.plateau is not None and self.restart:
             raise UserError(
-                "`plateau` cannot end a run that starts again in each round. Set `restart: false`, or leave `plateau` out."
+                "`plateau` cannot end a run whose rounds all restart training. Set `restart: false`, or leave `plateau` out."
             )
         learner, start = parts.learner(policy.model, self.optim), Reference(policy.model)
         rounds = open_answer_rounds(self, parts)
@@ -73,7 +73,7 @@ class ExpertIteration(Method):
                 if self.restart:
                     start_again(learner, start)
             # 2. Make one update on the answers of this step.
-            middle = (rounds.update + 0.5) / rounds.updates  # of this update in its round
+            middle = (rounds.update + 0.5) / rounds.updates  # the share of the round done half-way through this update
             batch = rounds.next_batch()
             progress = middle if self.restart else run.progress_of_update()
             count = float(batch.completion_lengths.sum())
@@ -82,15 +82,16 @@ class ExpertIteration(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Counts `most` right answers for each prompt, the largest number that can be trained on."""
+        """Counts as many right answers for each prompt as the policy can train on at most: `most`, or `samples` if this
+        is smaller."""
         prompts = self.rounds * (self.prompts or size.prompts)
         drawn = prompts * self.samples
         return Cost(drawn=drawn, scored=drawn, trained=self.epochs * prompts * min(self.most, self.samples))
 
 
 def start_again(learner: Learner, start: Reference) -> None:
-    """Resets the learner to the start of the run: it restores the starting weights, clears Adam's moments, and sets the
-    schedule to 0. The learner's counts of updates and of skipped updates are not reset."""
+    """Resets the learner to the start of the run: restores the starting weights, clears Adam's moments, and sets the
+    learning-rate schedule to its beginning. The learner's counts of updates and of skipped updates are not reset."""
     learner.optimizer.state.clear()
     learner.load_state_dict(learner.state_dict() | {"weights": start.tensors, "position": 0.0, "progress": 0.0})
 

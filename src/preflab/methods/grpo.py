@@ -33,10 +33,10 @@ class GRPO(Method):
     2025), set `clip_high` to .28, `loss_average` to token, `kl_coefficient` to 0 and `dynamic_sampling` to true, and
     set an `overlong_window`.
 
-    `dynamic_sampling`: if true, prompts whose answers all score the same are replaced by other prompts, in at most
-    `most_draws` draws a step. `overlong_window`: the number of tokens before the length limit in which the length of an
-    answer is penalised (0: no penalty). The penalty rises linearly to `overlong_penalty` at the limit, in the units of
-    the shaped score.
+    `dynamic_sampling`: if true, prompts whose answers all score the same are replaced by other prompts, with at most
+    `most_draws` draws in a step. `overlong_window`: the length in tokens of a window that ends at the length limit (0:
+    no window). An answer that reaches into the window is penalised. The penalty rises linearly to `overlong_penalty` at
+    the limit, in the units of the shaped score.
 
     `CriticFree` in `shared/advantage.py` explains the settings that every method without a critic has."""
 

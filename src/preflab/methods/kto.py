@@ -8,8 +8,8 @@ rejected answer is undesirable. A batch may contain one answer of a pair without
 
 The reference point z0 is one number for each batch. Each prompt of the batch is joined with an answer to another
 prompt; z0 is the mean log-ratio of these mismatched answers, or 0 if that mean is negative. The mismatched answers are
-drawn once for the run, so that each of them needs only one forward pass of the reference. z0 is computed from the whole
-batch before the update, so that z0 does not depend on the micro-batches.
+assigned once for the whole run, so that each of them needs only one forward pass of the reference. z0 is computed from
+the whole batch before the update, so that z0 does not depend on the micro-batches.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from preflab.types import Preference, Rated
 
 
 class KTO(Method):
-    """The authors use beta .1, both weights 1, learning rate 5e-6, batches of 32 answers and one epoch. If the numbers
-    n_D of desirable and n_U of undesirable answers differ, choose the weights so that w_D n_D / (w_U n_U) is in [1,
-    3/2].
+    """The authors use beta .1, both weights 1, learning rate 5e-6, batches of 32 answers and one epoch. If the number
+    n_D of desirable answers differs from the number n_U of undesirable answers, choose the weights so that w_D n_D /
+    (w_U n_U) is in [1, 3/2].
 
     `pairs`: the number of pairs or single answers to train on (0: all); the run's seed selects them. `sft_coefficient`:
     the weight of the SFT term -log pi(y) / |y| that is added to the loss of desirable answers. If the run has a compute
@@ -80,9 +80,10 @@ class KTO(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Each answer goes through one forward pass of the reference with its own prompt and one with another prompt.
-        In each epoch, the policy trains on each answer with its own prompt, and does a forward pass with the other
-        prompt. A pair has two answers. If the data have single answers, the method learns from these alone."""
+        """Counts two forward passes of the reference over each answer: one with the answer's own prompt, and one with
+        another prompt. In each epoch, the policy trains on each answer with its own prompt, and makes a forward pass
+        over the answer with the other prompt. A pair has two answers. If the data have single answers, the method
+        learns from these alone."""
         labels = self.pairs or size.rated or size.pairs
         answers = labels if size.rated else 2 * labels
         return Cost(trained=self.epochs * answers, forward=(2 + self.epochs) * answers, labels=labels)
@@ -102,7 +103,7 @@ class Labelled(AnswerBatch):
 
 
 def buy_answers(parts: Parts, count: int) -> list[Rated]:
-    """Pays the labels of the training answers and returns the answers, first the desirable answers, then the
+    """Pays for the labels of the training answers, and returns the answers: first the desirable answers, then the
     undesirable ones. If the data have single answers, takes `count` of them (0: all); otherwise takes `count` pairs and
     splits each into two answers. A single answer costs one label, and a pair costs one label. Raises `UserError` if the
     data have neither single answers nor pairs."""
@@ -122,7 +123,7 @@ def take_apart(pairs: Sequence[Preference]) -> list[Rated]:
 
 
 def collate_labelled(answers: Sequence[Rated], policy: LanguageModel, *, limit: int) -> Labelled:
-    """Returns the answers as ids; the `reference` of each answer is 0."""
+    """Returns the answers as token ids; the `reference` of each answer is 0."""
     rows = [policy.encode(answer.prompt, answer.completion, limit) for answer in answers]
     batch = collate([row.prompt for row in rows], [row.answer for row in rows], [row.truncated for row in rows])
     desirable = torch.tensor([answer.desirable for answer in answers])

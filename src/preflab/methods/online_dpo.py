@@ -31,10 +31,10 @@ from preflab.types import Preference
 class OnlineDPO(Method):
     """The authors use two answers a prompt, 128 prompts a step, temperature .9, beta .1 and learning rate 5e-7.
 
-    Each step draws `draw.samples` answers to each of `prompts` prompts, makes pairs of the answers by `draw.rule`, and
-    makes one update for every `batch_size` pairs. If no prompt has answers with different scores, the step has no pair
-    and makes no update. The reference starts as the starting policy and follows the policy at the rate `reference_ema`
-    (0: it stays fixed). If the run has a compute budget, `steps` is ignored. `loss`, `beta`, `loss_settings` and
+    Each step draws `draw.samples` answers to each of `prompts` prompts, pairs the answers by `draw.rule`, and makes one
+    update for every `batch_size` pairs. If no prompt has answers with different scores, the step has no pair and makes
+    no update. The reference starts as the starting policy and follows the policy at the rate `reference_ema` (0: it
+    stays fixed). If the run has a compute budget, `steps` is ignored. `loss`, `beta`, `loss_settings` and
     `sft_coefficient`: see `DPO`."""
 
     kind: Literal["online-dpo"] = "online-dpo"
@@ -99,7 +99,7 @@ class OnlineDPO(Method):
         return policy
 
     def collate(self, reference: Reference, parts: Parts, pairs: list[Preference]) -> PairBatch:
-        """Returns the pairs as ids, with the reference's log-probabilities if the loss uses them."""
+        """Returns the pairs as token ids, with the reference's log-probabilities if the loss uses them."""
         data = collate_pairs(pairs, parts.policy.encode, limit=self.max_completion_tokens)
         if self.loss in REFERENCE_FREE:
             return data

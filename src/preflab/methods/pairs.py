@@ -1,4 +1,4 @@
-"""Makes preference pairs of the policy's own samples, which the run's reward labels.
+"""Makes preference pairs from the policy's own samples. The samples are scored by the reward of the run.
 
 `Pairs` is a stage of a study that makes on-policy pairs for later stages, such as DPO or a reward model. DPO-Iter calls
 `draw_pairs` in each round.
@@ -29,8 +29,8 @@ class PairDraw(Spec):
     """The settings by which pairs are drawn. `samples`: the number of answers to each prompt (the paper: 5 on APPS).
     `rule`: which pairs of a prompt's answers are used. The rule `best-worst` pairs the best answer with the worst,
     `random` takes one random pair of a better and a worse answer, and `all` takes every such pair. `right`: the lowest
-    score of a right answer; None if answers are compared by their scores alone. `fill`: if no sample is right, a right
-    demonstration becomes the chosen answer (paper, Section 6)."""
+    score at which an answer counts as right; None if answers are compared by their scores alone. `fill`: if true, and
+    if a prompt has no right sample, a right demonstration becomes the chosen answer (paper, Section 6)."""
 
     samples: Count = 5
     rule: PairRule = "random"
@@ -40,10 +40,10 @@ class PairDraw(Spec):
 
 
 class Pairs(Method):
-    """A stage that makes pairs of the initial policy's answers; the run's reward labels the answers. `prompts`: the
-    number of prompts (0: all). `levels`: the difficulty levels whose prompts are used (empty: all levels). `flips`: the
-    share of the pairs whose chosen and rejected answers are swapped. The run's seed selects exactly this share of the
-    pairs, rounded to whole pairs."""
+    """A stage that makes pairs from the initial policy's answers. The answers are scored by the run's reward.
+    `prompts`: the number of prompts (0: all). `levels`: the difficulty levels whose prompts are used (empty: all
+    levels). `flips`: the share of the pairs whose chosen and rejected answers are swapped. The run's seed selects
+    exactly this share of the pairs, rounded to whole pairs."""
 
     kind: Literal["pairs"] = "pairs"
     product = "preferences"
@@ -89,9 +89,9 @@ class Pairs(Method):
 
 
 def draw_pairs(draw: PairDraw, parts: Parts, prompts: Sequence[Prompt], name: str) -> list[Preference]:
-    """Draws samples from the policy and makes pairs of them: the sample with the higher reward is the chosen answer.
-    Two samples with equal scores make no pair, so that a prompt may have no pair. The margin of a pair is the
-    difference between its two scores."""
+    """Draws samples from the policy and pairs the samples of each prompt: the sample with the higher reward is the
+    chosen answer. Two samples with equal scores make no pair, so some prompts may have no pair. The margin of a pair is
+    the difference between its two scores."""
     # 1. Sample the answers and score them.
     rollout = roll_out(parts, prompts, name, decoding=draw.decoding, group=draw.samples)
     scores = rollout.scores.tolist()
@@ -108,8 +108,8 @@ def draw_pairs(draw: PairDraw, parts: Parts, prompts: Sequence[Prompt], name: st
 def find_right_demonstrations(
     draw: PairDraw, parts: Parts, prompts: Sequence[Prompt], scores: Sequence[float], name: str
 ) -> dict[str, Completion]:
-    """Returns, by prompt id, the testbed's answers to the prompts that have no right sample. The run's reward scores
-    these answers, for one label each; answers that are not right are left out."""
+    """Returns, by prompt id, the testbed's answers to the prompts that have no right sample. These answers are scored
+    by the run's reward, for one label each. Answers that are not right are left out."""
     if not draw.fill or draw.right is None:
         return {}
     answers = {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")}
@@ -131,11 +131,11 @@ def find_right_demonstrations(
 def pair_answers(
     draw: PairDraw, completions: Sequence[Completion], scores: Sequence[float], fill: Completion | None, rng: Any
 ) -> list[tuple[Completion, Completion, float]]:
-    """Makes pairs of one prompt's samples. Each pair is (chosen, rejected, difference of their scores). Two answers
+    """Makes pairs from one prompt's samples. Each pair is (chosen, rejected, difference of their scores). Two answers
     with equal scores or equal texts make no pair.
 
-    If `draw.right` is set, a score of `draw.right` or more becomes 1, and a lower score becomes 0. If `draw.right` is None,
-    the scores are used as they are.
+    If `draw.right` is set, a score of `draw.right` or more becomes 1, and a lower score becomes 0. If `draw.right` is
+    None, the scores are used as they are.
     """
     answers = list(zip(completions, scores, strict=True))
     if draw.right is not None:

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation (PPO) with a separate critic; settings turn the paper's key factors on (Section 5).
+"""Proximal policy optimisation (PPO) with a separate critic; each of the paper's key factors is a setting (Section 5).
 
 The key factors (Table 3) are advantage normalisation, a large batch of rollouts in shuffled mini-batches, and a
 reference that follows the policy by exponential moving average. Each response has one scalar score. The KL penalty is
@@ -123,8 +123,8 @@ class PPO(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Each answer is drawn and scored, and goes through one forward pass of the reference and one of the critic.
-        Policy and critic train on each answer in each epoch; during the critic's warm-up, only the critic trains."""
+        """Counts each answer as drawn and scored, with one forward pass of the reference and one of the critic. Policy
+        and critic train on each answer in each epoch; during the critic's warm-up, only the critic trains."""
         answers = self.steps * self.rollouts
         trained, waiting = self.epochs * answers, self.epochs * min(self.critic_warmup, self.steps) * self.rollouts
         return Cost(
@@ -201,8 +201,8 @@ def estimate_values(parts: Parts, batch: TokenBatch, critic: Critic, moments: op
 def estimate_advantages(
     spec: WithCritic, batch: TokenBatch, scores: Tensor, penalty: Tensor, values: Tensor, *, coefficient: float
 ) -> ops.Advantages:
-    """Returns the advantages and returns of a rollout. The score of a response is on its last token, and `coefficient`
-    times the `penalty` is subtracted from each token's reward.
+    """Returns the advantages and returns of a rollout. The score of a response is added to the reward of its last
+    token. `coefficient` times the `penalty` is subtracted from each token's reward.
 
     If `spec.truncated` is "bootstrap", a truncated response gets no score, and its return is bootstrapped from the
     critic's value. If `spec.truncated` is "score", a truncated response is treated as finished and is scored.

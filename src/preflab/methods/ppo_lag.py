@@ -51,7 +51,7 @@ class PPOLag(Method):
     `multiplier_rate`, `multiplier_max`: the first value of lambda, the learning rate of log lambda, and the largest
     lambda. `cost_clip`: the bound on the absolute value of a cost in training. The multiplier follows the unclipped
     costs. `kl_coefficient`: the weight of the KL in the combined objective, which does not depend on lambda (the
-    paper's beta/2; see `assess_with_critics`). The two critics share the settings of the critic.
+    paper's beta/2; see `assess_with_critics`). Both critics use the same critic settings, such as `critic_optim`.
     """
 
     kind: Literal["ppo-lag"] = "ppo-lag"
@@ -140,9 +140,9 @@ class PPOLag(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Returns the cost of the run. Each answer is sampled, and scored by the reward and the cost. The reference and
-        both critics make one forward pass over each answer. The policy and the critics train on each answer in each
-        epoch. During the critics' warm-up, only the critics train."""
+        """Returns the cost of the run as counts. Each answer is sampled, and is scored by the run's reward and by the
+        run's cost, the score of harm. The reference and both critics make one forward pass over each answer. The policy
+        and the critics train on each answer in each epoch. During the critics' warm-up, only the critics train."""
         answers = self.steps * self.rollouts
         trained, waiting = self.epochs * answers, self.epochs * min(self.critic_warmup, self.steps) * self.rollouts
         return Cost(
@@ -195,8 +195,9 @@ def open_valuer(spec: PPOLag, parts: Parts, name: str) -> Valuer:
 
 
 def labels_of(reward: Reward, cost: Reward) -> tuple[Reward, int]:
-    """Returns the scorer whose labels are charged, and the number of labels that a response needs from reward and cost
-    together, at least 1. The scorer is the cost if the cost buys labels, otherwise the reward."""
+    """Returns the scorer whose labels are charged, and the price of a response. The scorer is the cost if the cost buys
+    labels, otherwise the reward. The price is the number of labels that a response needs from reward and cost together,
+    at least 1."""
     price = reward.buys_labels + cost.buys_labels
     return (cost if cost.buys_labels else reward), max(1, price)
 
@@ -209,7 +210,7 @@ def ask_costs(parts: Parts, cost: Reward, rollout: Rollout, step: int) -> Tensor
 
 
 def describe_costs(costs: Tensor) -> dict[str, float]:
-    """Returns the mean cost, and the share of the responses that the cost calls unsafe."""
+    """Returns the mean cost, and the share of unsafe responses, whose cost is above 0."""
     return {"cost": float(costs.mean()), "unsafe": float((costs > 0).float().mean())}
 
 
@@ -227,7 +228,8 @@ def assess_with_critics(
     the reward, and the second has the values and returns of the cost. Charges the forward passes of the critics.
 
     The KL penalty c kl_t is subtracted from the reward of each token and added to its cost (Dai et al. 2024, Section
-    3.3, with beta/2 = c). In (A_r - lambda A_c) / (1 + lambda) its weight is then c for every lambda.
+    3.3, with beta/2 = c). In the combined advantage (A_r - lambda A_c) / (1 + lambda), the weight of the KL penalty is
+    then c for every lambda.
     """
     batch = rollout.batch
     logprobs, reference_logprobs = surrogate.ask_old_and_reference(spec, parts, reference, rollout.samples)

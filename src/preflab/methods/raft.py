@@ -30,10 +30,11 @@ from preflab.train.learner import Optim
 class RAFT(Method):
     """The defaults are the authors' largest K, 32, and their learning rate, 2e-5.
 
-    `rollouts`: the number of all answers in a step. `group`: the number K of answers to each prompt. The policy trains
-    on the best answer to each prompt, which makes `rollouts` / `group` answers, in `mini_batches` mini-batches for
-    `epochs` epochs. If several answers have the highest score, the first of them is the best. `drop_ties`: if true,
-    prompts whose answers all score the same are left out. If the run has a compute budget, `steps` is ignored."""
+    `rollouts`: the total number of answers in a step. `group`: the number K of answers to each prompt. The policy
+    trains on the best answer to each prompt, that is, on `rollouts` / `group` answers in each step. It trains on them
+    in `mini_batches` mini-batches for `epochs` epochs. If several answers have the highest score, the first of them is
+    the best. `drop_ties`: if true, prompts whose answers all score the same are left out. If the run has a compute
+    budget, `steps` is ignored."""
 
     kind: Literal["raft"] = "raft"
     scores_samples = True

@@ -26,8 +26,8 @@ from preflab.train.learner import Optim
 
 class RLOO(Method):
     """On TL;DR the authors use 4 answers to each prompt, beta .03, learning rate 1e-6, and 512 answers and two updates
-    in each step. `loss_average` is constant, so that the loss of an answer is proportional to the sum over its tokens,
-    like the log-probability of the answer.
+    in each step. `loss_average` is constant: the loss of an answer is then proportional to a sum over its tokens. The
+    log-probability of an answer is such a sum, too.
 
     `CriticFree` in `shared/advantage.py` explains the settings that every method without a critic has."""
 

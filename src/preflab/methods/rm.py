@@ -36,14 +36,14 @@ class RM(Method):
     """The paper gives no settings for the reward model. The default is one epoch, the usual choice to avoid
     over-fitting.
 
-    `pairs`: the number of pairs to train on (0: all); the run's seed selects them. `margin`: a factor. The loss
-    multiplies the margin given in a pair by this factor, and subtracts the product from the difference of the pair's
-    scores (Touvron et al. 2023). `soft_labels`: if true, the label of a pair is the probability given in the pair
-    instead of 1. `label_smoothing`: the share of the labels that the loss assumes to be wrong. `length_debias`: if
-    true, a separate covariate learns the effect of the answers' lengths, and is not saved with the model (Dubois et
-    al. 2024). `member`: the number of this model in an ensemble; models with different numbers have different data
-    orders and different initial heads. `shared_head`: if true, all members start with the same head, so that the
-    method `warm` can average their weights.
+    `pairs`: the number of pairs to train on (0: all); the run's seed selects them. `margin`: a factor (0: no margin).
+    The loss multiplies the margin given in a pair by this factor, and subtracts the product from the difference of the
+    pair's scores (Touvron et al. 2023). `soft_labels`: if true, the label of a pair is the probability given in the
+    pair instead of 1. `label_smoothing`: the share of the labels that the loss assumes to be wrong. `length_debias`: if
+    true, a separate covariate learns the effect of the answers' lengths, and is not saved with the model (Dubois et al.
+    2024). `member`: the number of this model in an ensemble; models with different numbers have different data orders
+    and different initial heads. `shared_head`: if true, all members start with the same head, so that the method `warm`
+    can average their weights.
     """
 
     kind: Literal["rm"] = "rm"
@@ -100,16 +100,16 @@ class RM(Method):
         }
         for name, setting in used.items():
             if setting and not given[name]:
-                raise UserError(f"No preference pair has a {name}: add it to the data, or turn off the setting.")
+                raise UserError(f"No preference pair has a {name}. Add it to the data, or turn off the setting that needs it.")
 
     def add_labels(self, data: PairBatch) -> PairBatch:
-        """Returns the pairs with scaled margins and with probabilities, or without these columns if the settings do not
-        use them."""
+        """Returns the pairs with scaled margins and with probabilities. Leaves out the margins or the probabilities if
+        the settings do not use them."""
         margins = self.margin * data.margins if self.margin and data.margins is not None else None
         return replace(data, margins=margins, probabilities=data.probabilities if self.soft_labels else None)
 
     def cost(self, size: DataSize) -> Cost:
-        """Both answers of each pair are trained on in each epoch."""
+        """Returns the cost of training on both answers of each pair in each epoch."""
         pairs = self.pairs or size.pairs
         return Cost(trained=2 * self.epochs * pairs, labels=pairs)
 

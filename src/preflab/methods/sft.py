@@ -63,7 +63,7 @@ class SFT(Method):
         return [Demonstration(pair.prompt, pair.chosen) for pair in pairs]
 
     def cost(self, size: DataSize) -> Cost:
-        """Each answer is trained on in each epoch."""
+        """Returns the cost of training on each answer in each epoch."""
         if self.source == "demonstrations":
             return Cost(trained=self.epochs * (self.examples or size.demonstrations))
         pairs = self.examples or size.pairs

@@ -1,4 +1,4 @@
-"""The base class of the methods; this module does not import torch, since a study's plan reads the methods too.
+"""The base class of the methods; this module does not import torch, since a study's plan imports this module.
 
 The fields of a method's spec are its hyper-parameters. `train(parts)` runs the method and returns its product, such as
 a policy.
@@ -31,7 +31,7 @@ class Method(HoldsModels):
     keeps. `starts_from_policy`: whether the method uses the run's starting policy. `scores_samples`: whether the method
     draws the policy's answers to the training prompts and scores these answers. Such a method needs a reward.
     `needs_cost`: whether the method also needs a cost for these answers. `keeps_reference`: whether the method keeps a
-    second copy of the trainable weights while it trains. `critics`: the number of critics that it trains."""
+    second copy of the trainable weights while it trains. `critics`: the number of critics that the method trains."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     belongs: ClassVar[str] = "a method: it belongs under `method:`"
@@ -70,7 +70,7 @@ class Method(HoldsModels):
 
     @abstractmethod
     def cost(self, size: DataSize) -> Cost:
-        """Returns the cost of a whole run on data of this size, without a budget."""
+        """Returns the cost of a whole run on data of this size, if the run has no budget."""
 
     @abstractmethod
     def train(self, parts: Parts) -> LanguageModel | Sequence[Preference] | Sequence[Ranking]:
@@ -78,7 +78,7 @@ class Method(HoldsModels):
 
 
 def _limits_of(spec: Spec, field: str) -> Iterator[int]:
-    """Yields the value of each field named `field` in a spec and in the specs that it contains. Such a field limits the
+    """Yields the value of each field named `field` in `spec` and in the specs nested in `spec`. Such a field limits the
     length of answers."""
     for name, value in spec:
         if isinstance(value, Spec):

@@ -31,9 +31,9 @@ cosine near 0; heads that started from the same head have a cosine near 1."""
 
 
 class Warm(Method):
-    """`models`: the paths of two or more saved reward models with the same shape and the same vocabulary. Their weights
-    are averaged without further training. The averaged model is validated on the held-out pairs, like a trained reward
-    model."""
+    """Averages reward models. `models`: the paths of two or more saved reward models with the same shape and the same
+    vocabulary. The weights are averaged without further training. The averaged model is validated on the held-out
+    pairs, like a trained reward model."""
 
     kind: Literal["warm"] = "warm"
     product = "reward_model"
@@ -61,7 +61,7 @@ class Warm(Method):
         return scorer
 
     def cost(self, size: DataSize) -> Cost:
-        """Averaging weights costs no training."""
+        """Returns a cost of 0, since averaging weights needs no training."""
         return Cost()
 
 

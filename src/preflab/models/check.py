@@ -81,9 +81,9 @@ def check_causal(path: Path, config: Any) -> None:
 
 
 def check_reads_left_to_right(path: Path, model: Any) -> None:
-    """Raises `UserError` if a token changes the logits of earlier tokens, as in a bidirectional encoder, if a logit is
-    not finite, or if the model does not run. The check runs the model, since not every configuration says whether the
-    model is causal (`is_decoder`)."""
+    """Raises `UserError` in three cases: a token changes the logits of earlier tokens (as in a bidirectional encoder),
+    a logit is not finite, or the model does not run. The check runs the model, since some configurations do not say
+    whether the model is causal (`is_decoder`)."""
     import torch
 
     try:

@@ -1,7 +1,7 @@
 """Measures how much memory a model takes, from its configuration alone, without reading its weights.
 
-The network is built with fake tensors, which have a shape and a type but no content. A forward pass over one micro-batch
-therefore takes no memory, and torch reports each tensor that the backward pass would need.
+The network is built with fake tensors, which have a shape and a type but no content. A forward pass over one
+micro-batch therefore takes no memory, and torch reports each tensor that the backward pass would need.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from preflab.models.spec import LoRA, ModelSpec
 from preflab.models.token_budget import default_token_budget
 
 ROW = 256
-"""The length of a row in the measured micro-batch. The memory of attention is proportional to the number of tokens,
-so that another row length gives nearly the same amount."""
+"""The length of a row in the measured micro-batch. The memory of attention is proportional to the number of tokens, so
+another row length gives nearly the same amount of memory."""
 FP32 = 4
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a model takes in memory. `parameters`: the number of parameters, including adapters. `trainable`: the number
-    of trainable parameters. `activations`: the bytes that the backward pass of one micro-batch needs; None if unknown.
-    `token_bytes`: the bytes of the keys and values of one token in the sampler's cache. `vocabulary`: the number of
-    tokens in the vocabulary. `width`: the width of the hidden states."""
+    """The numbers that determine how much memory a model takes. `parameters`: the number of parameters, including
+    adapters. `trainable`: the number of trainable parameters. `activations`: the bytes that the backward pass of one
+    micro-batch needs; None if unknown. `token_bytes`: the bytes of the keys and values of one token in the sampler's
+    cache. `vocabulary`: the number of tokens in the vocabulary. `width`: the width of the hidden states."""
 
     parameters: int
     trainable: int
@@ -87,7 +87,7 @@ def configuration_of(spec: ModelSpec) -> Any:
 
 
 def build_network(config: Any, spec: ModelSpec) -> Any:
-    """Builds the model's network, with its new adapters, without memory for its weights."""
+    """Builds the model's network, including new adapters, without allocating memory for the weights."""
     from transformers import AutoModelForCausalLM
 
     try:
@@ -109,7 +109,7 @@ def add_adapters(network: Any, settings: LoRA) -> Any:
 
 def count_activations(network: Any, tokens: int, bf16: bool, recompute: bool) -> int | None:
     """Returns the bytes that the backward pass of a micro-batch needs. With `recompute`, these are the bytes of the
-    states before each layer, and of all that one layer needs. Returns None if the network cannot be run on fake
+    states before each layer, plus the bytes that one layer needs. Returns None if the network cannot be run on fake
     tensors, because its computation depends on the values."""
     kept: dict[int, torch.Tensor] = {}
     with FakeTensorMode():

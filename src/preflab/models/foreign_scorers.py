@@ -1,10 +1,10 @@
-"""Reads reward models and cost models in two layouts that transformers does not know. Does not need the authors'
-packages.
+"""Reads reward models and cost models in two checkpoint layouts that transformers does not know. Does not need the
+packages of the authors of these layouts.
 
-OpenAssistant's `GPTNeoXRewardModel` is a GPT-NeoX with a linear layer `out_proj`, on the last token or on the mean of all
-tokens. safe-rlhf's `LlamaForScore` (earlier `LlamaModelForScore`) is a Llama with a linear layer `score_head`, on the last
-token, and a normaliser of scores. This module loads both as sequence classifiers of transformers. The head of the
-classifier computes the same score."""
+OpenAssistant's `GPTNeoXRewardModel` is a GPT-NeoX with a linear layer `out_proj`, on the state of the last token or on
+the mean of all states. safe-rlhf's `LlamaForScore` (earlier `LlamaModelForScore`) is a Llama with a linear layer
+`score_head`, on the state of the last token, and a normaliser of scores. This module loads both as sequence
+classifiers of transformers. The head of the classifier computes the same score."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class ScorerLayout:
-    """A layout of checkpoints. `model_type`: the model type in transformers with the same trunk. `head`: the name of
-    the linear layer that computes the score. `chat_template`: the format of the dialogues on which models of this
-    layout were trained."""
+    """A layout of checkpoints. `model_type`: the model type in transformers that has the same network below the head.
+    `head`: the name of the linear layer that computes the score. `chat_template`: the format of the dialogues on which
+    models of this layout were trained."""
 
     model_type: str
     head: str
@@ -103,7 +103,7 @@ def load_foreign_scorer(path: Path, layout: ScorerLayout, *, date: str = "") -> 
 
 
 def _plain_config(settings: Mapping[str, Any], layout: ScorerLayout) -> Any:
-    """Returns the configuration of the sequence classifier with this trunk."""
+    """Returns the configuration of the sequence classifier whose network below the head has these settings."""
     from transformers import AutoConfig
 
     left_out = ("architectures", "model_type", "auto_map", "num_labels", "id2label", "label2id", "transformers_version")

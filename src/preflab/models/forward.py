@@ -78,11 +78,11 @@ def use_bf16(model: Any) -> None:
 
 @lru_cache(maxsize=1)
 def warn_of_slow_bf16() -> None:
-    """Logs a warning, once in a process, if this processor has no fast arithmetic in bf16. PyTorch then computes in bf16
-    by loops that are several times slower than those in fp32, and less exact."""
+    """Logs a warning, once in a process, if this processor has no fast arithmetic in bf16. On such a processor,
+    PyTorch's arithmetic in bf16 is several times slower than in fp32, and less exact."""
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         logging.getLogger("preflab").warning(
-            "This processor has no arithmetic in bf16, which is slower than fp32 here. Set the precision to fp32."
+            "This processor has no fast arithmetic in bf16: bf16 is slower than fp32 here. Set the precision to fp32."
         )
 
 
@@ -118,7 +118,7 @@ def token_logprobs(
     requested. Tokens whose mask is False get 0.
 
     With `kept`, the distribution is normalised over the token ids that the sampler's top-k and top-p kept; without
-    `kept`, over the whole vocabulary. The vocabulary head runs only on counted tokens, in chunks of at most
+    `kept`, over the whole vocabulary. The vocabulary head runs only on tokens whose mask is True, in chunks of at most
     `LOGITS_BUDGET` logits. If there are several chunks, the backward pass recomputes the logits of each chunk. The
     entropy has no gradient.
     """
@@ -149,8 +149,8 @@ def pair_logprobs(model: Any, pairs: PairBatch) -> Tensor:
 
 
 def full_logprobs(model: Any, batch: TokenBatch) -> Tensor:
-    """Returns log pi of every vocabulary entry at each counted token, [N,V] fp32. It is used for the exact KL of small
-    models."""
+    """Returns log pi of every vocabulary entry at each of the batch's N completion tokens, [N,V] fp32. The exact KL of
+    small models is computed from these values."""
     hidden = states(model, batch)[:, :-1][batch.mask]
     return torch.log_softmax(Head(unwrap(model), 1.0)(hidden), dim=-1)
 
@@ -162,8 +162,8 @@ def values(critic: Any, batch: TokenBatch) -> Tensor:
 
 
 def scores(reward_model: Any, batch: TokenBatch) -> Tensor:
-    """Returns a reward model's score of each row: [B] fp32. The score is computed at the last counted token of the row,
-    or from the mean of all tokens (see `MeanHead`)."""
+    """Returns a reward model's score of each row: [B] fp32. The score is computed at the last token of the row, or from
+    the mean of all tokens (see `MeanHead`). Padding does not count."""
     head = unwrap(reward_model).score
     if isinstance(head, MeanHead):
         with precision(reward_model):
@@ -181,7 +181,8 @@ def pair_scores(reward_model: Any, pairs: PairBatch) -> Tensor:
 
 def order_of_scores(chosen: Tensor, rejected: Tensor) -> Tensor:
     """Returns 1 where the chosen answer scores higher, 1/2 where the scores are equal up to rounding, and 0 otherwise.
-    Equal answers to one prompt may differ by rounding, since they are at different places of a shared row."""
+    The scores of equal answers to one prompt may differ by rounding, since the answers are at different positions of a
+    shared row."""
     rounding = SCORE_ROUNDING * (1.0 + chosen.abs() + rejected.abs())
     return ops.order_accuracy(chosen - rejected, rounding=rounding)
 

@@ -1,8 +1,8 @@
 """Scalar heads on a language model's backbone: reward models score sequences, and critics give each token a value.
 
 A reward model is a sequence classifier of transformers with one label, so that a saved reward model gives the same
-scores when transformers loads it without preflab. The weights of the critic's head start at zero, so that every value
-starts at 0, whatever the scale of the backbone's states.
+scores when transformers loads it without preflab. The weights of the critic's head start at zero, so every value starts
+at 0, whatever the scale of the backbone's states.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from preflab.models.load import (
 def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
     """Makes a reward model: a sequence classifier with one label on a copy of the model's backbone, with a random head.
 
-    The head has no bias, since only differences of scores matter. Its weights are drawn with `seed` from the normal
-    distribution that transformers uses, with the standard deviation `initializer_range` of the configuration. If the
-    model has LoRA adapters, they are merged into the copy, which gets new adapters of the same shape. Raises
+    The head has no bias, since only differences between scores matter. Its weights are drawn with `seed` from the
+    normal distribution that transformers uses, with the standard deviation `initializer_range` of the configuration. If
+    the model has LoRA adapters, they are merged into the copy, which gets new adapters of the same shape. Raises
     `UserError` for a model family without a sequence classifier that scores the state of one token.
     """
     from transformers import AutoModelForSequenceClassification
@@ -84,8 +84,8 @@ def load_reward_model(path: Path, *, date: str = "") -> LanguageModel:
 def load_scorer(path: Path, *, date: str = "") -> LanguageModel:
     """Loads a saved reward model or cost model. If the directory holds only the adapters of such a model, loads their
     base model and merges the adapters into it. A model trained by preflab computes its score at the end-of-turn token.
-    Any other sequence classifier with one label computes its score at the last token of the whole rendered dialogue,
-    apart from tokens that are the classifier's padding token (see `_find_padding`). `models.foreign_scorers` reads the
+    Any other sequence classifier with one label computes its score at the last token of the whole rendered dialogue.
+    The classifier's padding tokens at the end do not count (see `_find_padding`). `models.foreign_scorers` reads the
     layouts that transformers does not know. `date`: see `load.load_directory`.
 
     Raises `UserError` if the directory does not contain a reward model, or is damaged.
@@ -113,8 +113,8 @@ def _find_scored_closing(path: Path, lm: LanguageModel) -> tuple[int, ...]:
 
 def _find_padding(path: Path) -> int | None:
     """Returns the id of the padding token with which a saved reward model was trained. A whole model names this token
-    in its config.json. Adapters have no config.json. Their padding token is that of the tokenizer saved with them or,
-    without such a tokenizer, that of their base model."""
+    in its config.json. Adapters have no config.json. Their padding token is the padding token of the tokenizer saved
+    with them. If no such tokenizer was saved, their padding token is the padding token of their base model."""
     if not holds_adapters_alone(path):
         return read_config(path, trust_remote_code=False).get_text_config().pad_token_id
     if (path / TOKENIZER_CONFIG).is_file():
@@ -141,7 +141,7 @@ def _load_whole(path: Path, date: str) -> LanguageModel:
     model = read_model(path, "AutoModelForSequenceClassification")
     if model.config.num_labels != 1 or not hasattr(model, "score"):
         raise UserError(
-            f"{path} is a classifier with {model.config.num_labels} labels. A reward model has 1, and a head `score`."
+            f"{path} is a classifier with {model.config.num_labels} labels. A reward model has 1 label and a head `score`."
         )
     lm = join_tokenizer(path, model, date=date)
     tokens.pad_on(lm.tokenizer, "right")

@@ -1,7 +1,7 @@
 """Arranges the rows of a batch for one forward pass, so that padding costs little and a shared prompt is read once.
 
 In the plain layout, each row of the pass is a prompt and its completion, shifted to the left; all padding is on the
-right. In a causal model, no token attends to later tokens, so that this layout needs neither mask nor position ids.
+right. In a causal model, no token attends to later tokens, so this layout needs no mask and no position ids.
 
 In the packed layout, a row of the pass holds one or more groups, one behind the other. A group is a prompt followed by
 several completions to it. A mask lets each completion attend to its prompt and to itself. The position ids of a
@@ -30,9 +30,9 @@ class Layout:
     """The input of one forward pass with R rows of L positions, for a batch of B completions of at most T tokens.
 
     `ids[R,L]`: the token ids. `rows[B]`: the row of the pass that contains each completion. `columns[B,T+1]`: the
-    position of the state before each response token, and of the state after the last one. Columns behind the end of a
-    completion hold any valid position. `positions[R,L]` and `visible[R,1,L,L]` are None in the plain layout. `visible`
-    is True where the position of the third axis attends to that of the fourth.
+    position of the state before each response token, and of the state after the last one. Entries after the end of a
+    completion hold an arbitrary valid position. `positions[R,L]` and `visible[R,1,L,L]` are None in the plain layout.
+    `visible` is True where the position on the third axis attends to the position on the fourth axis.
     """
 
     ids: Tensor
@@ -61,8 +61,8 @@ def plain_layout(batch: TokenBatch) -> Layout:
 
 def packed_layout(batch: TokenBatch, longest: int) -> Layout | None:
     """Returns the layout in which completions to the same prompt form groups of at most `longest` positions, and groups
-    fill rows of the length of the longest group. Returns None if a row of the batch is longer than `longest`, or if this
-    layout saves too few positions (see `WORTHWHILE`)."""
+    fill rows that are as long as the longest group. Returns None if a row of the batch is longer than `longest`, or if
+    this layout saves too few positions (see `WORTHWHILE`)."""
     groups = _group_rows(batch, longest)
     prompts, answers = batch.prompt_lengths.tolist(), batch.completion_lengths.tolist()
     sizes = [prompts[group[0]] + sum(answers[row] for row in group) for group in groups]

@@ -114,7 +114,7 @@ class LanguageModel:
             )
 
     def with_model(self, model: nn.Module) -> LanguageModel:
-        """Returns a copy that has `model` as its weights, and the same tokenizer and ids."""
+        """Returns a copy with `model` in place of the present model, and with the same tokenizer and ids."""
         return replace(self, model=model)
 
     def save(self, directory: Path) -> None:

@@ -1,7 +1,7 @@
 """Loads a language model by its name: the built-in `tiny`, SmolLM2, a model in a directory, or a model on the hub.
 
-A model on the hub is first downloaded into a local directory, so that all models except `tiny` are read from a
-directory. Weights are read only from safetensors files. Importing this module does not import torch.
+A model on the hub is first downloaded into a local directory, so all models except `tiny` are read from a directory.
+Weights are read only from safetensors files. Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -152,8 +152,8 @@ def merge_adapters(
 def join_tokenizer(
     path: Path, model: Any, *, trust_remote_code: bool = False, chat: str = "", date: str = ""
 ) -> LanguageModel:
-    """Makes a `LanguageModel` of a model and the other data in its directory: the tokenizer, the chat form, the end and
-    padding ids, the context and the notices. `chat`: the chat template to use if the tokenizer does not have a chat
+    """Makes a `LanguageModel` from a model and the other data in its directory: the tokenizer, the chat form, the end
+    and padding ids, the context and the notices. `chat`: the chat template to use if the tokenizer does not have a chat
     template; '' for a plain chat template."""
     import torch
 
@@ -227,7 +227,8 @@ def read_model(path: Path, auto: str, *, trust_remote_code: bool = False, **sett
         raise UserError(f"The model in {path} cannot be read: {first_line(error)}") from error
     mismatched = (str(key[0]) for key in report["mismatched_keys"])
     check_loaded(path, model, {*map(str, report["missing_keys"]), *mismatched}, map(str, report["unexpected_keys"]))
-    for weight in model.parameters():  # out of the memory-mapped file, since sums may depend on memory addresses
+    # Copy the weights out of the memory-mapped file, since sums may depend on memory addresses.
+    for weight in model.parameters():
         weight.data = weight.data.clone()
     model.name_or_path = str(path.absolute())  # saved adapters name their base model by this path
     return model.eval()

@@ -1,9 +1,9 @@
 """Attaches low-rank adapters (LoRA) to a model with peft, and merges adapters into plain weights.
 
 New adapters do not change the model's outputs, since their matrix B is 0. Until the first update, a policy with
-adapters therefore equals the model that it was made from, and a reference copied at that time equals this model
-too. If the policy starts from a saved SFT model, the reference equals the SFT model, since saving merges the
-adapters. preflab saves plain weights, and the adapters in a folder beside them.
+adapters therefore equals the model that it was made from, and a reference copied at that time equals this model too. If
+the policy starts from a saved SFT model, the reference equals the SFT model, since saving merges the adapters. preflab
+saves the merged weights, and saves the adapters in a folder beside the weights.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def is_reward_model(model: Any) -> bool:
 
 
 def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
-    """Adds new adapters, drawn with `seed`, to the model. Only the adapters are trainable, and the scalar head `score`
-    if the model has one.
+    """Adds new adapters, drawn with `seed`, to the model. Only the adapters are trainable; if the model has a scalar
+    head `score`, this head is trainable too.
 
     Raises `UserError` if a target does not name a module, or names a module on which an adapter has no effect.
     """
@@ -117,9 +117,9 @@ def find_idle_layers(model: Any) -> list[str]:
 
 
 def _check_rank(model: Any, settings: LoRA, idle: list[str]) -> None:
-    """Raises `UserError` if the rank is larger than the width of every adapted matrix, since such adapters would only
-    have more parameters than the matrices themselves. `idle`: the layers without adapters."""
-    head = None if settings.targets else model.get_output_embeddings()  # gets no adapter unless it is a target
+    """Raises `UserError` if the rank is larger than the width of every adapted matrix, since every adapter would then
+    have more parameters than its matrix. `idle`: the layers without adapters."""
+    head = None if settings.targets else model.get_output_embeddings()  # has an adapter only if it is a target
     names = [f".{target}" for target in settings.targets] or [""]
     shapes = [
         tuple(module.weight.shape)
@@ -188,7 +188,8 @@ def save_adapters(model: Any, directory: Path) -> None:
 
 
 def merge_saved(model: Any, directory: Path) -> Any:
-    """Merges saved adapters into the model and returns it. Raises `UserError` if the adapters do not fit the model."""
+    """Merges saved adapters into the model and returns the merged model. Raises `UserError` if the adapters do not fit
+    the model."""
     from peft import PeftModel
 
     try:

@@ -14,9 +14,9 @@ from preflab.models.layout import Layout, packed_layout, plain_layout
 from preflab.models.recompute import recomputing
 
 WINDOW_NAME = re.compile("(window|window_size|attention_chunk_size)$")
-"""Matches the names of configuration fields that limit to how many earlier columns a token attends. Some families apply
-such a window to columns, not to tokens. The local layers of GPT-Neo, for example, also count the masked gap between a
-short prompt and its new tokens."""
+"""Matches the names of configuration fields that limit attention to a window of earlier positions. Some families count
+the columns of the padded input in such a window, not only its tokens. The local layers of GPT-Neo, for example, also
+count the masked gap between a short prompt and its new tokens."""
 WIDTHS = 2
 """The largest length of a packed row, in multiples of the model's width. For a row of L positions and a width of D,
 attention needs 4 L D operations per position and layer, and the matrix products need about 24 D^2. With L = 2 D,
@@ -58,9 +58,9 @@ def arrange(network: Any, batch: TokenBatch) -> Layout:
 
 
 def longest_row(network: Any) -> int:
-    """Returns the largest number of positions of a packed row. Returns 0 if the network's attention does not take a
-    mask of this form; kernels for long rows, for example, do not take it. A mask given by the caller also replaces the
-    network's attention window, so that a row must not exceed the window."""
+    """Returns the largest number of positions of a packed row. Returns 0 if the network's attention does not take the
+    mask of the packed layout; kernels for long rows, for example, do not take this mask. The mask also replaces the
+    network's own attention window, so a row must not be longer than the window."""
     if network.config._attn_implementation not in ("sdpa", "eager"):
         return 0
     config = network.config.get_text_config(decoder=True)

@@ -20,22 +20,22 @@ _MACRO = (
     "{% else %}{{ raise_exception('it writes the date by %' ~ part[:2] ~ ', and no date is known for that') }}"
     "{% endif %}{% endfor %}{% endmacro %}{{ '' }}"
 )
-"""The macro that replaces the clock function. It holds a table of texts, because a template may not call functions that
-are passed to it."""
+"""The macro that replaces the clock function. The macro contains a table of texts, because a template may not call a
+function that is passed to the template."""
 
 
 @lru_cache(maxsize=8)
 def pin_date(template: str, date: str) -> str:
-    """Returns the template with a macro that replaces its clock function and always writes `date` (ISO), at midnight. The
-    template fails if it asks for a part of the date that `strftime` does not know."""
+    """Returns the template with a macro in place of its clock function. The macro always writes `date` (ISO), at
+    midnight. The template fails if it asks for a part of the date that `strftime` does not know."""
     texts = _list_texts(datetime.fromisoformat(date))
     return _MACRO.replace("{clock}", CLOCK).replace("{texts}", repr(texts)) + template
 
 
 def _list_texts(day: datetime) -> dict[str, str]:
-    """Returns the text that `strftime` writes for each directive, by the directive without its percent sign. Directives
-    that `strftime` does not know are left out. The seconds since 1970 are those of midnight in UTC, because the
-    machine's time zone is not part of the date."""
+    """Returns a dictionary from directives, without their percent sign, to the texts that `strftime` writes for them.
+    Directives that `strftime` does not know are left out. The seconds since 1970 are those of midnight in UTC, because
+    the machine's time zone is not part of the date."""
     letters = string.ascii_letters.replace("s", "")
     texts = {flag + letter: day.strftime(f"%{flag}{letter}") for flag, letter in product(_FLAGS, letters)}
     known = {name: text for name, text in texts.items() if text not in (name, f"%{name}")}

@@ -1,6 +1,6 @@
 """Turns on activation checkpointing (Chen et al. 2016). The backward pass computes each layer again, so that the
 layer's activations need not be kept. A forward pass with gradients then keeps one state per token and layer. The
-backward pass takes the time of one more forward pass."""
+backward pass takes longer, by the time of one forward pass."""
 
 from __future__ import annotations
 

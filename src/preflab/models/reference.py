@@ -1,8 +1,8 @@
-"""The reference policy: a copy of the policy at one time, or an exponential moving average (EMA) of the policy.
+"""The reference policy: a frozen copy of the policy, or an exponential moving average (EMA) of the policy.
 
 A reference stores only the *trainable* tensors of the policy, and swaps them into the model to compute. Frozen weights
 are therefore in memory only once. If the policy has LoRA adapters, the reference is the model with a copy of the
-adapters. New adapters have no effect, so that a copy of them gives the starting policy. With LoRA, an EMA averages
+adapters. New adapters have no effect, so a copy of new adapters gives the starting policy. With LoRA, an EMA averages
 each of the two adapter matrices, not their product.
 """
 
@@ -22,7 +22,7 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 class Reference:
-    """A copy of a policy's trainable tensors at one time."""
+    """Holds a copy of a policy's trainable tensors; `follow` moves the copy towards the policy."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -30,7 +30,8 @@ class Reference:
 
     @contextmanager
     def active(self) -> Generator[Any]:
-        """While the context is open, the model has the reference's weights, and computes without gradients."""
+        """Gives the model the reference's weights while the context is open. The model then computes without
+        gradients."""
         self._swap()
         try:
             with torch.no_grad():

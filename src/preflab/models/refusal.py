@@ -71,8 +71,8 @@ def find_refusal(lm: LanguageModel, prompt: Prompt, answers: Sequence[Completion
     """Returns why the model's chat template does not take the prompt with these answers; None if it takes them.
 
     An answer that the template writes in another way (see `models.rewriting`) cannot be appended to its encoded prompt.
-    If no answer's text must be encoded, a short answer is checked instead. For some prompts, the template writes
-    something else than the generation prompt and the header before any answer.
+    If no answer's text must be encoded, a short answer is checked instead. For some prompts, the text that the template
+    writes before an answer, whatever the answer, differs from the generation prompt and the header.
     """
     texts = [answer.text for answer in answers if not lm.drawn_ids(answer)] or [ANSWER.content]
     try:
@@ -86,8 +86,8 @@ def find_refusal(lm: LanguageModel, prompt: Prompt, answers: Sequence[Completion
     if always:
         return Refusal(
             REWRITTEN,
-            "After this prompt, the model's chat template writes something else before an answer than its generation "
-            "prompt, which the policy reads before it answers. Change the turns of the prompt.",
+            "The policy reads the chat template's generation prompt before it answers. After this prompt, however, the "
+            "template writes something else before an answer. Change the turns of the prompt.",
         )
     written = lm.form.header.strip()
     before = f"writes {written!r} before an answer, but it writes" if written else "writes"

@@ -1,9 +1,9 @@
-"""Handles answers that a chat template does not write unchanged, such as an answer that contains its own reasoning.
+"""Handles answers that a chat template changes, such as an answer that contains its own reasoning.
 
 The prompt's ids include the header of the `ChatForm`, such as an empty block of reasoning. Some templates move the
-reasoning of an answer into this block or drop it; others replace or cut characters. The template then writes another
-text than the header followed by the answer. Such an answer can be encoded only as a part of the template's own
-rendering of the whole dialogue.
+reasoning of an answer into this block or drop it; others replace or cut characters. The template's text then differs
+from the header followed by the answer. Such an answer can be encoded only as a part of the template's own rendering of
+the whole dialogue.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from preflab.types import Completion, Prompt, Turn
 
 
 def is_rewritten(lm: LanguageModel, turns: Sequence[Turn], answer: str) -> bool:
-    """Checks whether the template writes, after the turns, any other text than its header followed by the answer. White
-    space around the answer does not count, since some templates trim it. The template may raise any exception."""
+    """Checks whether the text that the template writes after the turns differs from the header followed by the answer.
+    White space around the answer does not count, since some templates trim it. The template may raise any exception."""
     whole = render(lm.tokenizer, lm.form, [*turns, Turn("assistant", answer)], ask=False)
     asked = render(lm.tokenizer, lm.form, turns, ask=True) + lm.form.header
     return not (whole.startswith(asked) and whole[len(asked) :].lstrip().startswith(answer.strip()))

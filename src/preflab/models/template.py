@@ -49,7 +49,7 @@ class Probe(NamedTuple):
 class TemplateReading(NamedTuple):
     """The result of `read_form`. `form`: the chat form. `ends`: the ids with which the template ends answers; the first
     of them ends the last answer of a dialogue, or an earlier answer if the template does not end the last one. `used`:
-    the ids of a short dialogue."""
+    the token ids of a short dialogue."""
 
     form: ChatForm
     ends: tuple[int, ...]
@@ -133,8 +133,8 @@ def _read_form(tokenizer: Any, rows: int, date: str) -> TemplateReading:
 
 
 def _needs_parts(tokenizer: Any, form: ChatForm) -> bool:
-    """Returns whether the content of a turn must be a list of parts, because the template refuses or leaves out content
-    that is a string."""
+    """Checks whether the content of a turn must be a list of parts. It must be a list if the template refuses or leaves
+    out content that is a string."""
     trouble = "it leaves out the question or the answer"
     for parts in (False, True):
         try:
@@ -157,9 +157,9 @@ def _probe(tokenizer: Any, form: ChatForm, turns: Sequence[Turn]) -> Probe:
 
 
 def _possible_forms(tokenizer: Any, form: ChatForm, probe: Probe, end: str) -> Iterator[ChatForm]:
-    """Yields every form that is tried, the simplest first. The forms differ in these texts. `prefix`: the text before
-    an answer that belongs to the answer's ids. `suffix`: the text before the end token. `anchor`, `lead`: the texts
-    that are put before an answer for encoding and for decoding."""
+    """Yields every form that is tried, the simplest first. The forms differ in these texts. `prefix`: the end of the
+    text before an answer, if the answer's ids include this end. `suffix`: the text before the end token. `anchor`,
+    `lead`: the texts that are put before an answer for encoding and for decoding."""
     header = probe.before[len(probe.asked) :]
     blank = header[len(header.rstrip()) :]
     joints = [("", ""), (header, blank), (header, "")] if header == blank else [(header, ""), (header, blank)]

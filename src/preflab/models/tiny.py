@@ -39,9 +39,9 @@ def make_tokenizer(words: tuple[str, ...]) -> Tokenizer:
     """Makes a unigram tokenizer. Its vocabulary has the special tokens, the 256 bytes, and " word" for each word and
     integer.
 
-    The tokenizer puts a space before the text and removes it after decoding, so that the first word is one token too.
-    If a text contains the name of a byte or of a special token ("<0x41>", "</s>"), the `<` of the name is split off.
-    The name is then encoded as ordinary text.
+    The tokenizer puts a space before the text, so that the first word is one token too. Decoding removes this space. If
+    a text contains the name of a byte or of a special token ("<0x41>", "</s>"), the `<` of the name is split off. The
+    name is then encoded as ordinary text.
     """
     pieces = [(token, 0.0) for token in SPECIAL]
     pieces += [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]

@@ -1,4 +1,4 @@
-"""Chooses the token budget of a micro-batch if the settings of a run do not name it."""
+"""Chooses the token budget of a micro-batch if the settings of a run do not state a budget."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ as long with micro-batches of 1,024 tokens as with 8,192 tokens."""
 
 def choose_token_budget(lm: LanguageModel) -> int:
     """Returns the largest number of tokens in a micro-batch for a model on its device. On a GPU, this is 8,192. On a
-    CPU, it is 786,432 / width, but at least 1,024 and at most 8,192. The choice depends on nothing else. A run on the
-    same kind of device is therefore repeated exactly."""
+    CPU, it is 786,432 / width, but at least 1,024 and at most 8,192. The choice depends on nothing else, so a repeated
+    run on the same type of device has the same micro-batches."""
     width = forward.backbone(lm.model).config.get_text_config(decoder=True).hidden_size
     return default_token_budget(width, lm.model.device.type)
 

@@ -1,4 +1,4 @@
-"""Finds the tokens that end a turn, and the padding token, of any tokenizer."""
+"""Finds a tokenizer's end-of-turn tokens and its padding token."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ PADDING_NAMES = (r"pad", r"unk", r"reserved|unused|extra", r"sep|empty", r"fim|r
 def end_ids(tokenizer: Any, model: Any, written: Sequence[int], *, where: str) -> tuple[int, ...]:
     """Returns every id that ends a turn: first the ids with which the chat template ends answers (`written`).
 
-    The end ids of the tokenizer, of the generation settings and of the model's configuration follow. Ids without a row
-    in the model's embedding are left out of these, since the model can never write them. Raises `UserError` if there is
-    no end id, or if one of the settings is not a whole number or a list of whole numbers.
+    The end ids of the tokenizer, of the generation settings and of the model's configuration follow. From these three
+    sources, ids without a row in the model's embedding are left out, since the model can never write such ids. Raises
+    `UserError` if there is no end id, or if one of the settings is not a whole number or a list of whole numbers.
     """
     generation = getattr(model, "generation_config", None)
     named = {
@@ -63,9 +63,9 @@ def pad_id(tokenizer: Any, model: Any, used: Sequence[int], ends: tuple[int, ...
     """Returns a padding id that differs from every end id, and sets it as the padding id of the tokenizer and of the
     model.
 
-    If the tokenizer's own padding id differs from every end id, this id is returned; otherwise the id of a special
-    token that is not in `used`; otherwise a new id. For a new id, the embedding gets a new row, the mean of all rows,
-    unless it already has an unused row.
+    If the tokenizer's own padding id differs from every end id, this id is returned. Otherwise, the id of a suitable
+    special token that is not in `used` is returned. If there is no such token, a new id is returned. For a new id, the
+    embedding gets a new row, the mean of all rows, unless the embedding already has an unused row.
     """
     own = tokenizer.pad_token_id
     if own is None or own in ends:
@@ -79,10 +79,10 @@ def pad_id(tokenizer: Any, model: Any, used: Sequence[int], ends: tuple[int, ...
 
 
 def pad_on(tokenizer: Any, side: str) -> None:
-    """Sets the side on which the tokenizer pads: left for a policy, which `generate` of transformers needs, and right
+    """Sets the side on which the tokenizer pads: left for a policy, as `generate` of transformers requires, and right
     for a reward model.
 
-    `init_kwargs` is changed too, since transformers saves these arguments.
+    Also changes `init_kwargs`, since transformers saves the tokenizer with these arguments.
     """
     tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = side
 

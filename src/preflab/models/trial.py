@@ -15,10 +15,12 @@ _SIZES = Path("/proc/self/statm")
 
 
 def try_call(call: Callable[[], object], *, seconds: float, megabytes: int) -> str:
-    """Calls `call` in a copy of this process. `seconds` limits its time, and `megabytes` the memory that it adds.
+    """Calls `call` in a copy of this process. `seconds` limits the time of the call, and `megabytes` limits the memory
+    that the call adds.
 
-    Returns '' if the call stayed within both limits, even if it raised an exception: the caller's own call will raise it
-    again. Otherwise says which limit the call exceeded. The memory is limited only on Linux.
+    Returns '' if the call stayed within both limits. An exception in the call does not count, since the caller's own
+    call will raise it again. If the call exceeded a limit, returns a text that says which one. The memory is limited
+    only on Linux.
     """
     outcome, told = os.pipe()
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Saves a trained model, loads the saved files and checks that they compute the same as the model in memory."""
+"""Saves a trained model, loads the saved files and checks that they give the same outputs as the model in memory."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from preflab.models.lm import LanguageModel
 from preflab.models.load import load_directory
 
 LARGEST_GAP = 0.01
-"""The largest accepted difference of a log-probability or of a score in fp32; merging adapters causes rounding
-errors."""
+"""The largest accepted difference between two log-probabilities or two scores, if the model computes in fp32. Merging
+adapters causes rounding errors."""
 LARGEST_GAP_BF16 = 0.1
 ROWS, ROW_TOKENS = 4, 24
 """The number of compared rows, and the largest number of tokens in each row, prompt and completion together."""
 
 
 def save_verified(lm: LanguageModel, directory: Path, *, trust_remote_code: bool = False) -> str:
-    """Saves a policy or a reward model. Returns '' if the saved model loads and computes the same as the trained model;
-    otherwise returns a sentence that describes the problem.
+    """Saves a policy or a reward model. Returns '' if the saved model loads and gives the same outputs as the trained
+    model; otherwise returns a sentence that describes the problem.
 
-    If the merged weights of a model with LoRA adapters compute something else, but the saved adapters compute the same
-    as the trained model, only the adapters stay in the directory. `load_directory` and `load_scorer` load them with
-    their base model.
+    The merged weights of a model with LoRA adapters may give other outputs, while the saved adapters give the same
+    outputs as the trained model. In this case, only the adapters stay in the directory. `load_directory` and
+    `load_scorer` load adapters with their base model.
     """
     lm.save(directory)
     difference = find_difference(lm, directory, trust_remote_code=trust_remote_code)
@@ -50,8 +50,8 @@ def save_verified(lm: LanguageModel, directory: Path, *, trust_remote_code: bool
 
 
 def find_difference(lm: LanguageModel, directory: Path, *, trust_remote_code: bool = False) -> str:
-    """Describes how a saved model differs from the model in memory, or why it does not load. Returns '' if both compute
-    the same.
+    """Describes how a saved model differs from the model in memory, or why it does not load. Returns '' if both give
+    the same outputs.
 
     The saved model is loaded on the CPU, since a GPU may have no memory for a second model.
     """
@@ -80,8 +80,8 @@ def compute(lm: LanguageModel, is_policy: bool) -> Tensor:
 
 
 def probe(lm: LanguageModel) -> TokenBatch:
-    """Makes rows of random ids from the whole vocabulary. Models with the same vocabulary size and context get the same
-    rows."""
+    """Makes rows of random token ids from the whole vocabulary. Models with the same vocabulary size and context get
+    the same rows."""
     rows = forward.unwrap(lm.model).get_input_embeddings().weight.shape[0]
     length = min(ROW_TOKENS, lm.context)
     ids = torch.randint(rows, (ROWS, length), generator=torch.Generator().manual_seed(0)).tolist()

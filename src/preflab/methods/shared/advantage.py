@@ -45,7 +45,7 @@ class CriticFree(surrogate.Surrogate, Protocol):
 
 class Assessed(NamedTuple):
     """A rollout with the data from which its advantages are computed. `scores[B]`: the shaped scores. `kl[B,T]`: the KL
-    coefficient times log pi - log ref (the k1 estimate), 0 where the mask is False. `step`: the number of the step;
+    coefficient times (log pi - log ref) (the k1 estimate), 0 where the mask is False. `step`: the number of the step;
     ReMax derives the seeds of its greedy answers from it."""
 
     step: int
@@ -71,12 +71,12 @@ def improve(
     draw: RollOut | None = None,
     baselines: int = 0,
 ) -> LanguageModel:
-    """Trains the policy.
+    """Trains the policy by policy gradients without a critic.
 
     `advantages`: the method's function from an `Assessed` rollout to advantages. `kl_in_loss`: if True, the KL penalty
     is a term of the loss (the k3 estimate); otherwise `advantages` must include the KL penalty. `draw`: a function that
     draws a step's rollout in place of `draw_rollout`, and returns None if the step has nothing to learn from.
-    `baselines`: the number of scores for each prompt that `advantages` requests in addition to the scores of the
+    `baselines`: the number of additional scores that `advantages` requests for each prompt, beyond the scores of the
     prompt's group."""
     run, policy = parts.run, parts.policy
     require_sampling(spec.decoding)

@@ -1,4 +1,4 @@
-"""Measures the order and the signs of a cost model's costs on pairs on which the model was not trained."""
+"""Measures on held-out pairs whether the order and the signs of a cost model's costs are right."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def measure_costs(costs: PairScores, safe: Tensor) -> dict[str, float]:
 
     `sign_accuracy`: the share of all answers whose cost has the right sign. `unsafe_found`: the share of the unsafe
     answers whose cost has the right sign; left out if there are no unsafe answers. `safe_found`: the same for the safe
-    answers. `cost_loss`: the mean of L_C. `score`: minus `cost_loss`; it selects the checkpoint.
+    answers. `cost_loss`: the mean of `cost_model_loss`. `score`: minus `cost_loss`; checkpoints are selected by it.
     """
     sign = signs(safe)
     both = torch.stack(list(costs), dim=1)

@@ -35,8 +35,8 @@ class LearnsRankings(Protocol):
 
 
 def imitate_rankings(spec: LearnsRankings, parts: Parts) -> LanguageModel:
-    """Trains the policy. A labels budget limits the number of rankings; `count_comparisons` says what a ranking
-    costs."""
+    """Trains the policy on rankings. A labels budget limits the number of rankings; `count_comparisons` says what a
+    ranking costs."""
     run, policy = parts.run, parts.policy
     # 1. Take the rankings; the answers of a ranking are encoded when the ranking is first selected.
     rows = parts.buy(parts.rankings(), spec.rankings, price=count_comparisons)
@@ -57,8 +57,8 @@ def count_comparisons(ranking: Ranking) -> int:
 
 def ranking_terms(policy: LanguageModel, loss: Callable[[RankedLogprobs], Tensor], batch: RankedBatch) -> Terms:
     """Returns the unreduced loss of each prompt: [B]. Logs the best answer's mean log-probability per token, and the
-    accuracy. The accuracy is the share of answer pairs with unequal scores in which the policy gives the better answer
-    the higher log-probability per token (a tie counts one half)."""
+    accuracy. The accuracy covers the pairs of answers with unequal scores. It is the share of these pairs whose better
+    answer has the higher log-probability per token under the policy (a tie counts one half)."""
     answers = batch.candidates
     sums = batch.table(forward.sequence_logprobs(policy.model, answers))
     lengths, scores = batch.table(answers.completion_lengths), batch.table(batch.scores)

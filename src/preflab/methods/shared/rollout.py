@@ -23,8 +23,7 @@ from preflab.types import Completion, Prompt
 
 @dataclass(frozen=True)
 class Rollout:
-    """`group` sampled answers to each prompt with their scores, in B rows. The answers to one prompt are in consecutive
-    rows.
+    """Sampled answers with their scores, in B rows. Each prompt has `group` answers, in consecutive rows.
 
     `prompts`: the prompt of each row. `scores[B]`: the reward's scores, before shaping.
     """
@@ -110,12 +109,12 @@ _Grouped = TypeVar("_Grouped", bound=Grouped)
 
 
 def require_whole_groups(spec: _Grouped) -> _Grouped:
-    """Returns the spec of a method with groups unchanged. Raises `UserError` if `rollouts` is not a multiple of
-    `group`."""
+    """Checks the group size of a method and returns the method's spec. Raises `UserError` if `rollouts` is not a
+    multiple of `group`."""
     rollouts, group = spec.rollouts, spec.group
     if rollouts % group:
         raise UserError(
-            f"`rollouts` is {rollouts}, which is not a multiple of `group` ({group}). Set it to a multiple."
+            f"`rollouts` is {rollouts}, which is not a multiple of `group` ({group}). Set `rollouts` to a multiple."
         )
     return spec
 
@@ -146,9 +145,8 @@ def take_prompts(parts: Parts, prompts: Sequence[Prompt], step: int, count: int,
 def cut_mini_batches(
     run: Run, step: int, size: int, *, count: int, epochs: int
 ) -> Iterator[tuple[Sequence[int], float]]:
-    """Yields the rows of each mini-batch, and the progress of the run in the middle of the update on this
-    mini-batch. Every epoch shuffles the rows again and cuts them into `count` mini-batches, whose sizes differ by one
-    row at most."""
+    """Yields the rows of each mini-batch, and the progress of the run half-way through the update on these rows. Every
+    epoch shuffles the rows again and cuts them into `count` mini-batches, whose sizes differ by one row at most."""
     count = min(count, size)
     for epoch in range(epochs):
         order = run.seeds.permute(size, "mini-batches", step, epoch)

@@ -104,7 +104,7 @@ def actor_terms(spec: Surrogate, policy: LanguageModel, rows: Experience, *, kl_
 
 
 def make_guard(limit: float | None) -> Guard:
-    """Makes a guard for `Learner.step`. The guard skips an update if the mean importance ratio over the counted tokens
+    """Makes a guard for `Learner.step`. The guard skips an update if the mean importance ratio over the answer tokens
     of the mini-batch exceeds `limit`. If `limit` is None, the guard skips no update."""
 
     def skips(stats: Mapping[str, float]) -> bool:
