@@ -146,8 +146,8 @@ def _draw_tests(rng: random.Random, target: MinicodeProgram, least: int, most: i
 
 
 def _draw_public_tests(rng: random.Random, target: MinicodeProgram) -> tuple[Test, ...]:
-    """Draws two tests with short inputs, whose outputs differ and are not empty. Returns fewer tests if a limited
-    number of draws does not give two."""
+    """Draws two tests with short inputs. The outputs of the tests differ and are not empty. Returns fewer than two tests
+    if a limited number of draws does not give two."""
     tests: dict[MinicodeValue, Test] = {}
     for test in _draw_tests(rng, target, 3, 4):
         if test.output != ():

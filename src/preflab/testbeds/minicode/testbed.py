@@ -34,7 +34,7 @@ class Minicode(TestbedSpec):
     evaluator: ClassVar[str | None] = "hidden-tests"
     kind: Literal["minicode"] = "minicode"
     seed: int = 0
-    train: Annotated[int, Field(ge=1, le=6000)] = 3000  # 2,785 two-step behaviours exist in train
+    train: Annotated[int, Field(ge=1, le=6000)] = 3000  # of two-step programs, 2,785 behaviours exist in train
     validation: _HeldSize = 200
     test: _HeldSize = 300
     wrong_share: Share = 0.37
@@ -108,8 +108,8 @@ class OpenMinicode(Testbed):
 def judge_minicode(text: str, tests: Sequence[Test]) -> Verdict:
     """Returns the verdict on a program text: `passed`, or the outcome of the first test that fails.
 
-    `compile-error`: the text is not a program. `runtime-error`: the program has no value on an input. `failed`: a value is
-    not the expected one.
+    `compile-error`: the text is not a program. `runtime-error`: the program has no value on an input. `failed`: a value
+    is not the expected one.
     """
     if not tests:
         raise UserError(
@@ -135,5 +135,5 @@ def _judge_test(program: Sequence[language.MinicodeStep], test: Test) -> tuple[s
 
 
 def _to_value(data: Any) -> language.MinicodeValue:
-    """Returns a test's data as a minicode value: a list, as JSON has it, becomes a tuple."""
+    """Returns a test's data as a minicode value. A list (from JSON) becomes a tuple."""
     return data if isinstance(data, int) else tuple(data)

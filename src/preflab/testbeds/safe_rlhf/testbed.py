@@ -101,7 +101,7 @@ class SafeRLHF(ThreeParts):
         return records, notes
 
     def _refuse_unlabelled(self, record: ParsedRecord, where: str) -> None:
-        """Refuses a pair that is ordered only by safety if the rule or a filter needs more labels: raises `UserError`."""
+        """Raises `UserError` if a pair is ordered only by safety, but the rule or a filter needs more labels."""
         if isinstance(record, SafetyRecord) or record.rejected is None:
             return
         if self.rule != "safety":

@@ -1,4 +1,4 @@
-"""Writes answers to requests with more or less skill. The answers serve as demonstrations, and in pairs and rankings."""
+"""Writes answers to requests. A writer has more or less skill. Demonstrations, pairs and rankings use these answers."""
 
 from __future__ import annotations
 
