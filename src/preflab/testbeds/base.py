@@ -57,8 +57,8 @@ class Testbed(ABC):
         raise self.lacks("answers to imitate", split)
 
     def preferences(self, split: Split) -> Sequence[Preference]:
-        """Returns ordered pairs of answers that come with the data (not sampled from the policy). Raises `MissingRecords`
-        if the split has no pairs."""
+        """Returns ordered pairs of answers that come with the data (not sampled from the policy). Raises
+        `MissingRecords` if the split has no pairs."""
         raise self.lacks("pairs", split)
 
     def rankings(self, split: Split) -> Sequence[Ranking]:
@@ -66,8 +66,8 @@ class Testbed(ABC):
         return ()
 
     def rated(self, split: Split) -> Sequence[Rated]:
-        """Returns single answers that come with the data, each labelled desirable or not; empty if the split has no labelled
-        answers."""
+        """Returns single answers that come with the data, each labelled desirable or not; empty if the split has no
+        labelled answers."""
         return ()
 
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
@@ -86,8 +86,8 @@ class Testbed(ABC):
         )
 
     def words(self) -> tuple[str, ...]:
-        """Returns every word that prompts and answers may contain. Returns an empty tuple if no model with one token per
-        word can be made for this testbed."""
+        """Returns every word that prompts and answers may contain. Returns an empty tuple if no model with one token
+        per word can be made for this testbed."""
         return ()
 
     def provenance(self) -> dict[str, Any] | None:
@@ -113,8 +113,8 @@ class TestbedSpec(Spec):
 
     @property
     def language(self) -> str:
-        """The programming language of the answers, by its name in pygments. Empty if the answers are text or the language is
-        not known."""
+        """The programming language of the answers, by its name in pygments. Empty if the answers are text or the
+        language is not known."""
         return ""
 
     def locate(self, prompt: Prompt) -> str:
@@ -150,8 +150,8 @@ def count_records(testbed: Testbed) -> dict[Split, list[int | None]]:
 
 
 def count_rows(read: Callable[[Split], Sequence[object]], split: Split) -> int | None:
-    """Counts the records that `read`, a method of a testbed, returns for a split. Returns None if the split has no records
-    of this kind. Raises `UserError` if the records are damaged."""
+    """Counts the records that `read`, a method of a testbed, returns for a split. Returns None if the split has no
+    records of this kind. Raises `UserError` if the records are damaged."""
     rows = read_rows(read, split)
     return None if rows is None else len(rows)
 

@@ -71,8 +71,8 @@ class Dialogues(Testbed):
         return [Ranking(prompt, answers, scores) for prompt, (answers, scores) in ranked if len(set(scores)) > 1]
 
     def rated(self, split: Split) -> Sequence[Rated]:
-        """Returns the single answers that come with the data, each labelled desirable or not; empty if there are no labelled
-        answers."""
+        """Returns the single answers that come with the data, each labelled desirable or not; empty if there are no
+        labelled answers."""
         rows = [(row, row.answer or row.rejected) for row in self._rows[split] if row.rated]
         return [Rated(row.prompt, answer, row.answer is not None) for row, answer in rows if answer]
 

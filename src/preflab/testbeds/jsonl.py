@@ -1,4 +1,4 @@
-"""Opens the user's own prompts, answers, preferences, or problems with tests, in any record format that preflab knows."""
+"""Opens the user's own prompts, answers, preferences, or problems with tests, in any format that preflab knows."""
 
 from __future__ import annotations
 
@@ -249,9 +249,9 @@ class Jsonl(Sandboxed):
         return FileReading(self.fields, partial(read_problem, settings, tested), tested=tested)
 
     def _read_rows(self, source: str, notes: list[str]) -> Iterator[DialogueRow]:
-        """Yields the rows of a source. Appends to `notes` how the records were read. Raises `UserError` if two different
-        prompts have the same id. Also raises `UserError` if the source has tests, but neither answers nor a judge that
-        runs the tests."""
+        """Yields the rows of a source. Appends to `notes` how the records were read. Raises `UserError` if two
+        different prompts have the same id. Also raises `UserError` if the source has tests, but neither answers nor a
+        judge that runs the tests."""
         reading = self._reading()
         answered = False
         known: dict[str, Prompt] = {}

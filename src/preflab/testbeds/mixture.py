@@ -1,4 +1,5 @@
-"""Draws a mixture of pairs from several subsets. The mixture takes a given share or a given count of each subset's pairs.
+"""Draws a mixture of pairs from several subsets. The mixture takes a given share or a given count of each subset's
+pairs.
 
 The draw depends only on the seed and on the texts of the pairs. It does not depend on the order of the files. With the
 same seed, a larger amount of a subset contains all pairs of a smaller amount.

@@ -1,4 +1,5 @@
-"""Makes the random streams of the embedded testbeds. A stream has a name, and gives the same numbers on every machine."""
+"""Makes the random streams of the embedded testbeds. A stream has a name, and gives the same numbers on every
+machine."""
 
 from __future__ import annotations
 

@@ -69,8 +69,8 @@ def find_behaviour(program: MinicodeProgram) -> Behaviour:
 
 
 def assign_split(values: Behaviour) -> Split:
-    """Returns the one split to which a behaviour belongs. Of all behaviours, three fifths are train, one fifth validation,
-    one fifth test."""
+    """Returns the one split to which a behaviour belongs. Of all behaviours, three fifths are train, one fifth
+    validation, one fifth test."""
     bucket = hashlib.sha256(repr(values).encode()).digest()[0] % 5
     return "validation" if bucket == 3 else "test" if bucket == 4 else "train"
 

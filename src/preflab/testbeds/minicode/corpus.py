@@ -18,8 +18,8 @@ _REWORDED_SHARE = 0.25  # the probability that a step is reworded, if there is a
 
 
 def write_demonstrations(tasks: Sequence[MinicodeTask], wrong_share: float, seed: int, split: str) -> list[Completion]:
-    """Writes one program for each task. A random selection of the programs is wrong. The selection has exactly the share
-    `wrong_share`, up to rounding."""
+    """Writes one program for each task. A random selection of the programs is wrong. The selection has exactly the
+    share `wrong_share`, up to rounding."""
     rng = make_stream(seed, "demonstrations", split)
     wrong = set(rng.sample(range(len(tasks)), round(wrong_share * len(tasks))))
     writers = [write_wrong_answer if index in wrong else write_right_answer for index in range(len(tasks))]

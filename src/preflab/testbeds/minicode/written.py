@@ -50,7 +50,7 @@ class OpenMinicodePy(OpenMinicode):
         self.notes = tuple(notes)
         self._recipe = recipe
         self.judge = judge
-        self._known: dict[int, Test] = {}  # the judge recognises a test by its object identity, so each test is made only once
+        self._known: dict[int, Test] = {}  # the judge knows a test by its object identity: each is made once
 
     def prompts(self, split: Split) -> list[Problem]:
         return [self._call_tests(problem) for problem in super().prompts(split)]

@@ -19,9 +19,9 @@ CONTRARY_LABELS = "the response labelled safer is unsafe, and the other response
 
 
 def parse_safety_record(record: DataRecord, where: str) -> SafetyRecord | DialogueRow:
-    """Parses a record. Returns a `SafetyRecord` if the record has both labels. Returns a row if the record has an ordered
-    pair or a single safe answer. Raises `UserError` for any other record. The message names the file, the line and the
-    field."""
+    """Parses a record. Returns a `SafetyRecord` if the record has both labels. Returns a row if the record has an
+    ordered pair or a single safe answer. Raises `UserError` for any other record. The message names the file, the line
+    and the field."""
     if "response_0" in record:
         return read_safety_record(record, where)
     response = record.get("response")

@@ -107,8 +107,8 @@ class OpenSafeworld(Testbed):
         return [Demonstration(row.make_prompt(name), write_general_answer(rng, row)) for name, row in requests]
 
     def preferences(self, split: Split) -> list[Preference]:
-        """Returns the pairs that the filters keep, each ordered by the rule. Raises `MissingRecords` for `test`, or if no
-        pair is left."""
+        """Returns the pairs that the filters keep, each ordered by the rule. Raises `MissingRecords` for `test`, or if
+        no pair is left."""
         rows = self._kept("pairs", split)
         if not rows:
             raise self.lacks("pairs", split)
@@ -117,7 +117,8 @@ class OpenSafeworld(Testbed):
     def true_values(
         self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]
     ) -> list[Mapping[str, float]]:
-        """Returns for each answer the exact helpfulness, the exact cost, and whether the answer is a refusal (1 or 0)."""
+        """Returns for each answer the exact helpfulness, the exact cost, and whether the answer is a refusal (1 or
+        0)."""
         requests = self._requests(split)
         rows: list[Mapping[str, float]] = []
         for prompt, answer in zip(prompts, completions, strict=True):

@@ -34,9 +34,9 @@ _HeldSize = Annotated[int, Field(ge=1, le=1000)]
 class Sentiment(TestbedSpec):
     """Short opinions on request, with preferences drawn from a known true reward.
 
-    `part`: the part from which training and validation are drawn, "policy" or "evaluator"; both have the same test split.
-    `noise`: the temperature of the Bradley-Terry labels (0: the better answer is always preferred). `answers`: the
-    number of answers in a ranking. The first two answers are also a pair. `skill`: the skill of the writer of the
+    `part`: the part from which training and validation are drawn, "policy" or "evaluator"; both have the same test
+    split. `noise`: the temperature of the Bradley-Terry labels (0: the better answer is always preferred). `answers`:
+    the number of answers in a ranking. The first two answers are also a pair. `skill`: the skill of the writer of the
     demonstrations, from 0 to 1. See docs/sentiment.md.
     """
 
@@ -82,7 +82,8 @@ class OpenSentiment(Testbed):
         return [Demonstration(prompt, write_answer(rng, request, self._spec.skill)) for prompt, request in rows]
 
     def preferences(self, split: Split) -> list[Preference]:
-        """Returns one pair for each request: the first two answers of its ranking. Raises `MissingRecords` for `test`."""
+        """Returns one pair for each request: the first two answers of its ranking. Raises `MissingRecords` for
+        `test`."""
         pairs: list[Preference] = []
         for prompt, answers, order in self._compared("pairs", split):
             chosen, rejected = (answers[place] for place in order if place < 2)
@@ -103,8 +104,8 @@ class OpenSentiment(Testbed):
     def true_values(
         self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]
     ) -> list[Mapping[str, float]]:
-        """Returns for each answer the true reward, the parts of the reward, and the regret. The regret is the distance of
-        the reward to the best attainable reward."""
+        """Returns for each answer the true reward, the parts of the reward, and the regret. The regret is the distance
+        of the reward to the best attainable reward."""
         requests = self._requests(split)
         rows: list[Mapping[str, float]] = []
         for prompt, answer in zip(prompts, completions, strict=True):
