@@ -1,7 +1,7 @@
-"""Records what a model was trained on, so that an evaluator that saw the same data can be refused.
+"""Records which data a model was trained on. preflab can therefore refuse an evaluator that saw the same data.
 
-Dialogues are compared by their *first human turn*, because dialogues with the same first turn share their subject, and
-often their prompts. The key of a turn is the SHA-256 of its text, without regard to case and spacing. A hash of a salt
+Dialogues are compared by their *first human turn*. Dialogues with the same first turn have the same subject, and often
+the same prompt. The key of a turn is the SHA-256 of its text, without regard to case and spacing. A hash of a salt
 and the key gives the key a place in [0, 1). Each part of the data is an interval of the places under one salt; the
 validation split is an interval under another salt. The part of a dialogue therefore depends only on its first turn.
 

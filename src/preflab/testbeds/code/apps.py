@@ -56,8 +56,8 @@ class APPS(Code):
     data: str = _OFFICIAL_NAME
 
     def read_repository(self) -> Iterator[RawRecord]:
-        """Yields the raw records of the data set on the hub. The official repository is a script, which `datasets` no
-        longer runs; this method reads the files that the script would read."""
+        """Yields the raw records of the data set on the hub. The official repository has a loading script, but
+        `datasets` no longer runs scripts. This method therefore reads the script's data files itself."""
         if self.data != _OFFICIAL_NAME:
             yield from super().read_repository()
             return

@@ -1,6 +1,6 @@
-"""Adds the missing calls to Python test code that only defines its tests, so that these tests run.
+"""Adds calls to Python test code that defines tests but does not call them.
 
-Test code often only defines its tests: functions whose names begin with `test`, a function `check` that gets the tested
+Test code often only defines tests: functions whose names begin with `test`, a function `check` that gets the tested
 function, classes of `unittest` and of pytest, and a block for `__name__ == "__main__"`. Without added calls, every
 program would pass such code. The sandbox lacks pytest itself, so tests that need pytest cannot be run.
 """

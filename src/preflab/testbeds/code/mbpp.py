@@ -70,8 +70,8 @@ def _official_split(number: int) -> Split:
 
 
 def _read_prelude(code: str) -> tuple[str, set[str], set[str]]:
-    """Returns what tests may use from the reference solution: its imports as code, the names of its classes, and all
-    names that it defines."""
+    """Returns the imports of the reference solution as code, the names of its classes, and all names that it defines.
+    Tests may use these imports and names."""
     body = ast.parse(code).body
     imports = [ast.unparse(node) for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
     classes = {node.name for node in body if isinstance(node, ast.ClassDef)}

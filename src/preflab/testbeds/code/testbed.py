@@ -43,14 +43,14 @@ _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 
 class Code(Sandboxed):
     """`validation`, `test`: the share of the training problems that moves into this split if the data lack it.
-    `public_first`: how many hidden tests become public if a problem has no public tests. `several`: "drop" leaves out
-    problems that have several right answers and no judge for them; "keep" judges these problems by the one answer that
-    the data give. `evidence`: a file that `preflab testbed verify --out` wrote. With this file, preflab recognises more
-    problems that have several right answers. `max_tests`: how many of a problem's hidden tests are used, counted from
-    the first. `max_prompt_chars`: leaves out problems with a longer statement. `time_limit_s` applies to problems that
-    state no time limit. `slack`: the factor by which a stated time limit is multiplied, because Python is slower than
-    the languages for which the limits were made. `shots`: how many solved training problems are put before each
-    statement as examples."""
+    `public_first`: how many hidden tests become public if a problem has no public tests. `several`: the treatment
+    of problems that have several right answers but no judge program. "drop" leaves these problems out. "keep" judges
+    them by the one answer in the data. `evidence`: a file that `preflab testbed verify --out` wrote. With this file,
+    preflab recognises more problems that have several right answers. `max_tests`: how many of a problem's hidden tests
+    are used, counted from the first. `max_prompt_chars`: leaves out problems with a longer statement. `time_limit_s`
+    applies to problems that state no time limit. `slack`: the factor by which a stated time limit is multiplied,
+    because Python is slower than the languages for which the limits were made. `shots`: how many solved training
+    problems are put before each statement as examples."""
 
     evaluator: ClassVar[str | None] = "hidden-tests"
     data: str
@@ -80,7 +80,8 @@ class Code(Sandboxed):
         """Returns a record as an exercise. May raise `UserError`, or any error that a missing or wrong field causes."""
 
     def name_record(self, record: Mapping[str, Any], where: str) -> str:
-        """Returns the name for a record that cannot be read: its id, or else its place."""
+        """Returns the name of an unreadable record: the record's id if it has one, otherwise its place (file and
+        line)."""
         return next((str(record[field]) for field in _ID_FIELDS if record.get(field) is not None), where)
 
     def read_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
