@@ -270,7 +270,7 @@ def test_damaged_files_and_folders_are_named(tmp_path: Path) -> None:
         ("cut", r"train\.jsonl\.gz cannot be read after line \d+.*Fetch the file again"),
         ("empty", r"train\.jsonl is empty"),
         ("latin", r"field `chosen` is missing|train\.jsonl:2 is not UTF-8"),
-        ("one", r"none falls into .*Give it more data"),
+        ("one", r"none falls into .*Use more data"),
         ("absent", r"There is no folder .*absent\. `data` must be a folder with files such as helpful-base/train"),
     ]:
         with pytest.raises(UserError, match=complaint), spec(tmp_path / data).open(Context()):

@@ -193,7 +193,7 @@ def test_contradictions_are_refused(tmp_path: Path) -> None:
         ({"data": plain, "test": nothing}, "/n is empty"),
         ({"data": str(tmp_path / "absent")}, "There is no file .*absent"),
         ({"data": plain, "test": "absent.jsonl"}, "There is no file absent.jsonl"),
-        ({"data": plain, "validation": 0.5, "test": "0.5"}, "leave some for training"),
+        ({"data": plain, "validation": 0.5, "test": "0.5"}, "leave data for training"),
         ({"data": plain, "test": 0}, "must lie between 0 and 1"),
     ]:
         with pytest.raises(UserError, match=complaint), TESTBEDS.parse({"kind": "jsonl", **fields}).open(Context()):

@@ -123,11 +123,11 @@ def test_tests_that_are_only_defined_are_run(tests: dict[str, Any], tmp_path: Pa
 @pytest.mark.parametrize(
     ("tests", "reason"),
     [
-        (["f(1) == 2"], "an empty program passes all tests that decide"),
-        (["print(f(1) == 2)"], "an empty program passes all tests that decide"),
-        (["assert f(1) is None"], "an empty program passes all tests that decide"),
-        (["def test_x():\n    return f(1) == 2"], "an empty program passes all tests that decide"),
-        ([{"input": "1", "output": "\n"}], "an empty program passes all tests that decide"),
+        (["f(1) == 2"], "an empty program passes all tests that judge an answer"),
+        (["print(f(1) == 2)"], "an empty program passes all tests that judge an answer"),
+        (["assert f(1) is None"], "an empty program passes all tests that judge an answer"),
+        (["def test_x():\n    return f(1) == 2"], "an empty program passes all tests that judge an answer"),
+        ([{"input": "1", "output": "\n"}], "an empty program passes all tests that judge an answer"),
         (["assert nowhere.isclose(f(1), 2)"], "its tests fail before they call the program"),
         (["def test_x(tmp_path):\n    assert f(1) == 2"], "its tests need arguments that nothing here gives them"),
         (["async def test_x():\n    assert f(1) == 2"], "its tests are asynchronous, and nothing here runs such tests"),

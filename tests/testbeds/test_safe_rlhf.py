@@ -148,11 +148,11 @@ def test_the_official_rows(shared_data: Path) -> None:
     with spec(data, filters=FILTERS[-1]).open(Context()) as testbed:
         notes = "\n".join(testbed.notes)
     for sentence in (
-        "32 records with both labels: 11 both safe, 5 one safe, 16 both unsafe. In 19 the more helpful response is not the",
+        "32 records with both labels: 11 both safe, 5 one safe, 16 both unsafe. In 19 of them, the more helpful response is",
         "rule paper: 32 pairs ordered, 11 by helpfulness, because both responses are safe, and 21 by safety.",
         "filter dual-unsafe: 16 of 32 pairs kept, 16 dropped because both responses are unsafe.",
         "filter dual-safe: 5 of 16 pairs kept, 11 dropped because both responses are safe.",
-        "27 safe responses as demonstrations.",
+        "27 safe responses used as demonstrations.",
     ):
         assert sentence in notes
 
@@ -241,7 +241,7 @@ def test_the_real_pairs_and_safe_responses(shared_data: Path) -> None:
     official = count_alone(load(folder / "official_rows.jsonl.gz"), "safety", ())
     assert summarize(read_pairs(folder, rule="safety")) == expected + official
     with spec(folder / "safe_responses.jsonl.gz").open(Context()) as testbed:
-        assert f"{len(answers)} safe responses as demonstrations" in "\n".join(testbed.notes)
+        assert f"{len(answers)} safe responses used as demonstrations" in "\n".join(testbed.notes)
     with spec(Path(f"{folder}#official_rows")).open(Context()) as testbed:
         assert "32 records with both labels" in "\n".join(testbed.notes)
 
@@ -278,9 +278,9 @@ def test_useless_records_are_dropped_and_counted(tmp_path: Path) -> None:
     with spec(write(tmp_path / "data.jsonl", odd + ROWS), **limits).open(Context()) as testbed:
         notes = "\n".join(testbed.notes)
     for count, why in (
-        (1, "its two responses are the same"),
+        (1, "the two responses are the same"),
         (2, "a response is empty"),
-        (1, "the response that it calls safer is unsafe, and the other response is safe"),
+        (1, "the response labelled safer is unsafe, and the other response is safe"),
         (1, "an answer has more than 100 characters"),
         (1, "the prompt has more than 200 characters"),
     ):

@@ -27,7 +27,7 @@ class NoJudge(Judge):
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         raise UserError(
             "This testbed has no tests to run: its answers are dialogue. Choose an evaluator and a reward that read "
-            "text; the rewards learned, function, command and http do."
+            "text. The rewards learned, function, command and http read text."
         )
 
 
@@ -57,8 +57,8 @@ class Testbed(ABC):
         raise self.lacks("answers to imitate", split)
 
     def preferences(self, split: Split) -> Sequence[Preference]:
-        """Returns ordered pairs of answers that come with the data (not sampled from the policy). Raises `MissingRecords`
-        if the split has no pairs."""
+        """Returns ordered pairs of answers that come with the data (not sampled from the policy). Raises
+        `MissingRecords` if the split has no pairs."""
         raise self.lacks("pairs", split)
 
     def rankings(self, split: Split) -> Sequence[Ranking]:
@@ -66,8 +66,8 @@ class Testbed(ABC):
         return ()
 
     def rated(self, split: Split) -> Sequence[Rated]:
-        """Returns single answers that come with the data, each labelled desirable or not; empty if the split has no labelled
-        answers."""
+        """Returns single answers that come with the data, each labelled desirable or not; empty if the split has no
+        labelled answers."""
         return ()
 
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
@@ -86,13 +86,13 @@ class Testbed(ABC):
         )
 
     def words(self) -> tuple[str, ...]:
-        """Returns every word of the prompts and answers, if a model with one token per word can be made for this
-        testbed; otherwise an empty tuple."""
+        """Returns every word that prompts and answers may contain. Returns an empty tuple if no model with one token
+        per word can be made for this testbed."""
         return ()
 
     def provenance(self) -> dict[str, Any] | None:
-        """Describes the data that a model trained on this testbed has seen, as `describe_provenance` does; None if the
-        testbed cannot say this."""
+        """Returns the provenance record of a model that is trained on this testbed (see `describe_provenance`). Returns
+        None if the testbed cannot say which data such a model has seen."""
         return None
 
     def lacks(self, records: str, split: Split) -> MissingRecords:
@@ -113,8 +113,8 @@ class TestbedSpec(Spec):
 
     @property
     def language(self) -> str:
-        """The programming language of the answers, by its name in pygments. Empty if the answers are text or the language is
-        not known."""
+        """The programming language of the answers, by its name in pygments. Empty if the answers are text or the
+        language is not known."""
         return ""
 
     def locate(self, prompt: Prompt) -> str:
@@ -128,9 +128,9 @@ class TestbedSpec(Spec):
 
 
 def require_testbed(opened: object) -> Testbed:
-    """Returns the testbed that a spec opened. Raises `UserError` if the testbed does not derive from `Testbed`, or its
-    judge from `Judge`. Also raises `UserError` if the judge is the testbed itself, because a reward could then reach
-    the data through the judge."""
+    """Returns the testbed that a spec opened. Raises `UserError` if the testbed does not derive from `Testbed`, or if
+    its judge does not derive from `Judge`. Also raises `UserError` if the judge is the testbed itself, because a reward
+    could then reach the data through the judge."""
     testbed = require_base(opened, Testbed)
     judge = cast("object", testbed.judge)  # a user's class may have any object as its judge
     if judge is opened or not isinstance(judge, Judge):
@@ -150,8 +150,8 @@ def count_records(testbed: Testbed) -> dict[Split, list[int | None]]:
 
 
 def count_rows(read: Callable[[Split], Sequence[object]], split: Split) -> int | None:
-    """Counts the records that `read`, a method of a testbed, returns for a split. Returns None if the split has no records
-    of this kind. Raises `UserError` if the records are damaged."""
+    """Counts the records that `read`, a method of a testbed, returns for a split. Returns None if the split has no
+    records of this kind. Raises `UserError` if the records are damaged."""
     rows = read_rows(read, split)
     return None if rows is None else len(rows)
 

@@ -46,8 +46,8 @@ class Dialogues(Testbed):
         return list({row.prompt.id: row.prompt for row in self._rows[split]}.values())
 
     def demonstrations(self, split: Split) -> Sequence[Demonstration]:
-        """Returns each prompt with its answer; for a pair, this is the chosen answer. An answer that occurs in several
-        pairs is returned once."""
+        """Returns each prompt with its answer. The answer of a pair is the chosen answer. An answer that occurs in
+        several pairs is returned once."""
         pairs = {(row.prompt.id, row.answer.text): (row.prompt, row.answer) for row in self._rows[split] if row.answer}
         if not pairs:
             raise self.lacks("answers to imitate (`completion` or `chosen`)", split)
@@ -65,14 +65,14 @@ class Dialogues(Testbed):
         return pairs
 
     def rankings(self, split: Split) -> Sequence[Ranking]:
-        """Returns the rankings that come with the data and whose scores are not all equal; empty if there are no
-        rankings."""
+        """Returns the rankings that come with the data. Leaves out rankings whose scores are all equal. The result is
+        empty if no ranking is left."""
         ranked = [(row.prompt, tuple(zip(*row.ranked, strict=True))) for row in self._rows[split] if row.ranked]
         return [Ranking(prompt, answers, scores) for prompt, (answers, scores) in ranked if len(set(scores)) > 1]
 
     def rated(self, split: Split) -> Sequence[Rated]:
-        """Returns the single answers that come with the data, each labelled desirable or not; empty if there are no labelled
-        answers."""
+        """Returns the single answers that come with the data, each labelled desirable or not; empty if there are no
+        labelled answers."""
         rows = [(row, row.answer or row.rejected) for row in self._rows[split] if row.rated]
         return [Rated(row.prompt, answer, row.answer is not None) for row, answer in rows if answer]
 
@@ -82,8 +82,8 @@ class Dialogues(Testbed):
         return self._hidden[split] if any(self._hidden[split].values()) else super().hidden_tests(split)
 
     def provenance(self) -> dict[str, Any]:
-        """Describes the data that a model trained on this testbed has seen: the training data, and the validation data,
-        which select the model."""
+        """Returns the provenance record of a model that is trained on this testbed. Such a model has seen the training
+        data, and also the validation data, because they select the model."""
         keys = [make_turn_key(row.prompt) for split in ("train", "validation") for row in self._rows[split]]
         return describe_provenance(self.name, self._part, keys, **self._identity)
 

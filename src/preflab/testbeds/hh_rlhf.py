@@ -42,8 +42,8 @@ class HH(ThreeParts):
     """Human preferences between two answers in a dialogue, from Anthropic's HH-RLHF.
 
     `data`: a folder that holds `<subset>/{train,test}.jsonl[.gz]`, or the hub name `Anthropic/hh-rlhf`. `subsets`: the
-    subsets that are read. `mixture`: the training pairs that are used. Maps each subset to a share of its training
-    pairs (a number with a decimal point) or a number of its training pairs (a whole number). The pairs are drawn by
+    subsets that are read. `mixture`: the training pairs that are used. Maps each subset to an amount: an integer is a
+    count of training pairs, and a number with a decimal point is a share of the training pairs. The pairs are drawn by
     `mixture_seed`. An empty mixture uses all pairs. Validation and test always have all pairs. The level of a prompt is
     its subset.
     """
@@ -76,8 +76,8 @@ class HH(ThreeParts):
         yield Dialogues("hh_rlhf", plain, part=self.part, identity=identity, notes=notes)
 
     def _read_splits(self) -> tuple[dict[Split, list[SubsetRow]], list[str]]:
-        """Returns the pairs of each split, and a note for each reason why pairs were dropped. A prompt that occurs in
-        several subsets has the level of the first one."""
+        """Returns the pairs of each split, and a note for each reason why pairs were dropped. The level of a prompt
+        is the first subset in which the prompt occurs."""
         rows: dict[Split, list[SubsetRow]] = {split: [] for split in SPLITS}
         total, dropped = 0, Counter[str]()
         levels: dict[str, str] = {}
@@ -93,8 +93,8 @@ class HH(ThreeParts):
         return rows, [f"{count} of {total} pairs dropped because {why}." for why, count in dropped.most_common()]
 
     def read_raw_records(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-        """Yields the raw records, each with its subset and its place. Reads the folder `data`. If there is no folder of
-        that name, reads the records from the hub."""
+        """Yields the raw records, each with its subset and its place (file and line). Reads the folder `data`. If there
+        is no folder of that name, reads the records from the hub."""
         folder = user_path(self.data)
         if folder.is_dir():
             for subset in self.subsets:

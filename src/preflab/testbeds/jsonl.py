@@ -1,4 +1,4 @@
-"""Opens the user's own prompts, answers, preferences, or problems with tests, in any known shape."""
+"""Opens the user's own prompts, answers, preferences, or problems with tests, in any format that preflab knows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from preflab.testbeds.provenance import make_turn_key, place_key, place_split
 from preflab.types import Problem, Prompt, Split, Test, Turn, Verdict
 
 NO_LIMITS = Limits()
-"""The limits in the recipes of the user's own tests before the testbed's limits replace them."""
+"""The recipes of the user's own tests hold these limits until the testbed's limits replace them."""
 _SANDBOX = "sandbox"
 
 
@@ -46,12 +46,13 @@ class Jsonl(Sandboxed):
     (`org/name#test`). `rows`: how many records of each source are read. `fields`: maps preflab's field names to the
     field names in your records.
 
-    A prompt that occurs in several splits is kept only in `test`, or else in `validation`. `evaluator_share`: the share
-    of first user turns that is reserved for training an evaluator. `part`: the data for training and validation:
-    everything (`all`), everything but the reserved share (`policy`), or only the reserved share (`evaluator`).
+    A prompt that occurs in several splits is kept in only one of them: in `test` if it occurs there, otherwise in
+    `validation`. `evaluator_share`: the share of first user turns that is reserved for training an evaluator. `part`:
+    the data for training and validation: everything (`all`), everything but the reserved share (`policy`), or only the
+    reserved share (`evaluator`).
 
-    `ordered_by`: `safety` says that the better answer of every pair is the safer one; a cost model needs it for pairs
-    of two safe or two unsafe answers.
+    `ordered_by`: `safety` says that the better answer of every pair is the safer one. A cost model needs this setting
+    if the answers of a pair are both safe or both unsafe.
 
     `judge`: `module:function`, or `sandbox`. The function is called as `function(text, input, output)` for each test of
     a problem, and must return true if the answer passes the test. The sandbox runs answers as Python programs and
@@ -78,7 +79,7 @@ class Jsonl(Sandboxed):
     def _shares(self) -> Jsonl:
         shares = [share for share in (self.validation, self.test) if isinstance(share, float)]
         if any(not 0 < share < 1 for share in shares) or sum(shares) >= 1:
-            raise ValueError("the shares of validation and test must lie between 0 and 1, and leave some for training")
+            raise ValueError("the shares of validation and test must lie between 0 and 1, and leave data for training")
         return self
 
     @model_validator(mode="after")
@@ -206,8 +207,8 @@ class Jsonl(Sandboxed):
         return rows, list(dict.fromkeys(notes))
 
     def _part_splits(self, rows: dict[Split, list[DialogueRow]]) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
-        """Removes duplicate prompts across splits: a prompt that occurs in two splits is kept only in the later one.
-        Raises `UserError` if a split is then empty."""
+        """Removes duplicate prompts across splits: a prompt that occurs in several splits is kept only in the last of
+        these splits. Raises `UserError` if a split is then empty."""
         ids: dict[str, tuple[Turn, ...]] = {}
         notes: list[str] = []
         kept: dict[Split, list[DialogueRow]] = {}
@@ -248,8 +249,9 @@ class Jsonl(Sandboxed):
         return FileReading(self.fields, partial(read_problem, settings, tested), tested=tested)
 
     def _read_rows(self, source: str, notes: list[str]) -> Iterator[DialogueRow]:
-        """Yields the rows of a source, and appends notes on how they were read to `notes`. Raises `UserError` if two
-        different prompts have the same id, or if the source has tests but no answers, and no judge runs the tests."""
+        """Yields the rows of a source. Appends to `notes` how the records were read. Raises `UserError` if two
+        different prompts have the same id. Also raises `UserError` if the source has tests, but neither answers nor a
+        judge that runs the tests."""
         reading = self._reading()
         answered = False
         known: dict[str, Prompt] = {}
@@ -294,7 +296,7 @@ class FunctionJudge(Judge):
 
 
 def _check_tests_are_text(problem: Problem) -> None:
-    """Raises `UserError` if a test of a program that reads standard input is not text."""
+    """Raises `UserError` if a program reads standard input, but the input or output of one of its tests is not text."""
     for test in _all_tests(problem):
         for part in (test.input, test.output):
             if isinstance(part, str):

@@ -1,4 +1,5 @@
-"""Draws a mixture of pairs from several subsets. From each subset, the mixture takes a share or a number of the pairs.
+"""Draws a mixture of pairs from several subsets. The mixture takes a given share or a given count of each subset's
+pairs.
 
 The draw depends only on the seed and on the texts of the pairs. It does not depend on the order of the files. With the
 same seed, a larger amount of a subset contains all pairs of a smaller amount.
@@ -17,7 +18,7 @@ from preflab.testbeds.parts import refuse_value
 from preflab.testbeds.provenance import place_key
 
 Amount = int | float
-"""A whole number is a number of pairs; a number with a decimal point is a share."""
+"""An integer is a count of pairs. A number with a decimal point is a share of the pairs."""
 SubsetRow = tuple[str, DialogueRow]
 """The subset of a pair, and the pair."""
 _IN_RANGE = refuse_value(
@@ -32,7 +33,7 @@ Mixture = Annotated[dict[str, Amount], _IN_RANGE, _NOT_ONE]
 
 
 class SubsetDraw(NamedTuple):
-    """How many of the `present` pairs of a subset were `taken`."""
+    """The draw from one subset. The subset has `present` pairs, of which `taken` are in the mixture."""
 
     subset: str
     taken: int

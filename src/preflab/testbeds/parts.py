@@ -75,5 +75,5 @@ def refuse_empty_splits(rows: Mapping[Split, Sequence[object]], where: str, coun
     """Raises `UserError` if a split has no rows. `counts`: the number of records that were read, in words."""
     if empty := [split for split in SPLITS if not rows[split]]:
         raise UserError(
-            f"{where}: of {counts}, none falls into {', '.join(empty)}. Give it more data or other `fractions`."
+            f"{where}: of {counts}, none falls into {', '.join(empty)}. Use more data or other `fractions`."
         )

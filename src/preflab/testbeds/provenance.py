@@ -1,15 +1,16 @@
-"""Records what a model was trained on, so that an evaluator that saw the same data can be refused.
+"""Records which data a model was trained on. preflab can therefore refuse an evaluator that saw the same data.
 
-Dialogues are compared by their *first human turn*, because dialogues with the same first turn share their subject, and
-often their prompts. The key of a turn is the SHA-256 of its text, without regard to case and spacing. A hash of a salt
+Dialogues are compared by their *first human turn*. Dialogues with the same first turn have the same subject, and often
+the same prompt. The key of a turn is the SHA-256 of its text, without regard to case and spacing. A hash of a salt
 and the key gives the key a place in [0, 1). Each part of the data is an interval of the places under one salt; the
 validation split is an interval under another salt. The part of a dialogue therefore depends only on its first turn.
 
 A provenance record holds the number of keys, a digest of all keys, and a sketch of the keys. To make the sketch, each
-key is hashed with another salt, and the `SKETCH_SIZE` smallest hashes are kept. Two sketches reveal every shared hash
-up to the smaller of their largest hashes. A sketch of fewer than `SKETCH_SIZE` hashes is complete, so that small sets
-are compared exactly. If two large sets share the fraction f of the smaller set, the sketches miss the overlap with
-probability (1 - f)^SKETCH_SIZE, which is 3e-5 for f = 0.01.
+key is hashed with another salt, and the `SKETCH_SIZE` smallest hashes are kept. A full sketch (`SKETCH_SIZE` hashes)
+lacks only hashes above its largest hash. Two full sketches therefore show every shared hash up to the smaller of their
+two largest hashes. A sketch with fewer hashes lacks none, so that small sets are compared exactly. If a fraction f of
+the smaller of two large sets is also in the larger set, the sketches miss the overlap with probability
+(1 - f)^SKETCH_SIZE. This probability is 3e-5 for f = 0.01.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _HEX_DIGITS = 16  # the length of a hash in a sketch, enough to avoid collisions
 
 
 def make_turn_key(prompt: Prompt) -> str:
-    """Returns the key of a dialogue, which is a digest of its first human turn that ignores case and spacing."""
+    """Returns the key of a dialogue: a digest of the first human turn. The digest ignores case and spacing."""
     turns = [turn for turn in prompt.turns if turn.role == "user"] or list(prompt.turns)
     return hashlib.sha256(" ".join(turns[0].content.casefold().split()).encode()).hexdigest()
 
@@ -59,8 +60,8 @@ def estimate_shared_fraction(one: Mapping[str, Any], other: Mapping[str, Any]) -
     """Estimates which share of the smaller set's first turns is also in the other set. The estimate is exact for small
     sets.
 
-    Up to the smaller of their largest hashes, both sketches are complete. The hashes up to that bound are therefore a
-    fair sample of both sets.
+    A full sketch lacks only hashes above its largest hash. Up to the smallest such bound, both sketches are therefore
+    complete, and their hashes are a fair sample of both sets.
     """
     sketches = [_read_sketch(one), _read_sketch(other)]
     ends = [max(keys) for keys in sketches if len(keys) == SKETCH_SIZE]
@@ -88,7 +89,7 @@ def _format_name(provenance: Mapping[str, Any]) -> str:
 def _read_sketch(provenance: Mapping[str, Any]) -> set[str]:
     if "sketch" not in provenance:
         raise UserError(
-            f"{_format_name(provenance)} carries no record of its training data, so preflab cannot check that the "
-            "evaluator and the other models saw different data. Train the model with preflab."
+            f"The model trained on {_format_name(provenance)} carries no record of its training data, so preflab cannot "
+            "check that the evaluator and the other models saw different data. Train this model with preflab."
         )
     return set(provenance["sketch"])

@@ -1,4 +1,4 @@
-"""Holds the code that the embedded testbeds with known true values share."""
+"""Holds code for the embedded testbeds that know the true values of answers."""
 
 from __future__ import annotations
 

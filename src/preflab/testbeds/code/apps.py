@@ -1,7 +1,7 @@
 """APPS (Hendrycks et al. 2021): problems of three levels, whose answers read standard input or are called as functions.
 
-Three forms are read: the official folders (`train/0001/question.txt`, `input_output.json`, ...), the hub's records, and JSON
-lines of `description`, `sample_io`, `test_list`, `starter_code`.
+Three forms are read: the official folders (`train/0001/question.txt`, `input_output.json`, ...), the hub's records, and
+JSON lines of `description`, `sample_io`, `test_list`, `starter_code`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from math import sqrt, sin, cos, tan, ceil, fabs, floor, gcd, exp, log, log2
 from typing import *
 from heapq import *
 """
-"""The imports that the official judge puts before every program. The official import of NumPy is kept apart in
+"""The imports that the official judge puts before every program, without the import of NumPy. The import of NumPy is in
 `_NUMPY`, because importing NumPy takes long."""
 _NUMPY = {"np": "import numpy as np\n"}
 _Cases = Sequence[tuple[Any, Any]]
@@ -49,15 +49,15 @@ _UNLISTED = "an input is not a list of arguments"
 class APPS(Code):
     """Programming problems of three levels (APPS), answered in Python and judged by hidden tests in the sandbox.
 
-    `data`: the official folder, a file or folder of JSON lines, or the hub's name.
+    `data`: the official folder, a file or folder of JSON lines, or the data set's name on the hub.
     """
 
     kind: Literal["apps"] = "apps"
     data: str = _OFFICIAL_NAME
 
     def read_repository(self) -> Iterator[RawRecord]:
-        """Yields the raw records of the data set on the hub. The official repository is a script, which `datasets` no longer
-        runs; this method reads the files that the script would read."""
+        """Yields the raw records of the data set on the hub. The official repository has a loading script, but
+        `datasets` no longer runs scripts. This method therefore reads the script's data files itself."""
         if self.data != _OFFICIAL_NAME:
             yield from super().read_repository()
             return
@@ -65,8 +65,8 @@ class APPS(Code):
             yield from read_split_file(fetch_hub_file(self.data, file))
 
     def read_folder(self, path: Path) -> Iterator[RawRecord]:
-        """Yields the problems of the official folders, split by split. If there are no official folders, yields the records
-        of JSON lines."""
+        """Yields the problems of the official folders, split by split. If there are no official folders, yields the
+        records of JSON lines."""
         problems = list_official_folders(path)
         if not problems:
             yield from super().read_folder(path)

@@ -1,4 +1,4 @@
-"""Decides without a run whether tests that are code certainly fail on a program whose functions all return None."""
+"""Decides without a run whether tests that are code certainly fail if all functions of the program return None."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _OF_NONE = frozenset(dir(None))
 
 
 class _Known(NamedTuple):
-    """What is known where a statement runs. `functions`: the names of functions that return None. `nones`: the variables
-    that are None. `builtins`: the functions of Python that nothing redefines."""
+    """What is known before a statement runs. `functions`: the names of functions that return None. `nones`: the
+    variables that are None. `builtins`: the functions of Python that nothing redefines."""
 
     functions: Set[str]
     nones: Set[str]
@@ -29,8 +29,8 @@ class _Known(NamedTuple):
 
 
 def certainly_fails(source: str, functions: Collection[str], prelude: str = "") -> bool:
-    """Checks whether the code of a test certainly fails if the functions of these names return None. `prelude`: the code
-    that runs before the test."""
+    """Checks whether the code of a test certainly fails if the functions with these names return None. `prelude`: the
+    code that runs before the test."""
     tree = ast.parse(source)
     nodes = [*ast.walk(tree)]
     stored = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
@@ -46,7 +46,7 @@ def _find_imported_names(nodes: Sequence[ast.AST]) -> set[str]:
 
 
 def _reaches_failure(body: Sequence[ast.stmt], known: _Known, defined: Mapping[str, ast.FunctionDef]) -> bool:
-    """Checks whether the statements, or a test that they call, certainly reach a statement that fails."""
+    """Checks whether running the statements certainly fails, in the statements or in a test that they call."""
     nones: set[str] = set()
     for node in body:
         known = known._replace(nones=frozenset(nones))

@@ -28,7 +28,7 @@ _OTHER_LEVELS = ("easy", "medium", "hard", "harder", "hardest", "external")
 class CodeContests(Code):
     """Problems of programming contests (CodeContests), answered in Python and judged by hidden tests in the sandbox.
 
-    `data`: a file or folder of JSON lines, or the hub's name. Only programs in Python 3 are used.
+    `data`: a file or folder of JSON lines, or the data set's name on the hub. Only programs in Python 3 are used.
     """
 
     kind: Literal["code_contests"] = "code_contests"

@@ -1,6 +1,6 @@
-"""Adds the missing calls to Python test code that only defines its tests, so that these tests run.
+"""Adds calls to Python test code that defines tests but does not call them.
 
-Test code often only defines its tests: functions whose names begin with `test`, a function `check` that gets the tested
+Test code often only defines tests: functions whose names begin with `test`, a function `check` that gets the tested
 function, classes of `unittest` and of pytest, and a block for `__name__ == "__main__"`. Without added calls, every
 program would pass such code. The sandbox lacks pytest itself, so tests that need pytest cannot be run.
 """
@@ -19,14 +19,14 @@ _CANDIDATE = "candidate"
 _CASE = "TestCase"
 _MAIN = ("__name__ == '__main__'", "'__main__' == __name__")
 _RUNNERS = ("unittest.main()", "main()")
-"""The calls, without their arguments, that run all test classes of a file."""
+"""Calls that run all test classes of a file, written without arguments."""
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def add_calls(source: str, entry_point: str) -> str:
-    """Returns the source with calls of all tests that it defines but does not call. `entry_point`: the name of the tested
-    function, which is the argument of a function `check`; empty if the name is not known. The source must be valid
-    Python."""
+    """Returns the source with added calls of all tests that the source defines but does not call. `entry_point`: the
+    name of the tested function, which is the argument of a function `check`; empty if the name is not known. The source
+    must be valid Python."""
     top = ast.parse(source).body
     body = _unfold_main_blocks(top)
     calls = list_calls(body, entry_point)
@@ -35,8 +35,8 @@ def add_calls(source: str, entry_point: str) -> str:
 
 
 def list_calls(body: Sequence[ast.stmt], entry_point: str) -> list[str]:
-    """Returns one piece of code for each test function and for each method of a test class that the statements define but
-    do not call."""
+    """Returns one piece of code for each test function and for each method of a test class that the statements define
+    but do not call."""
     functions, cases = list_test_functions(body), _find_cases(body)
     calls: list[str] = []
     for node in body:
@@ -70,8 +70,8 @@ def explain_unrunnable(body: Sequence[ast.stmt], entry_point: str) -> str:
 
 
 def list_test_functions(body: Sequence[ast.stmt]) -> list[_Function]:
-    """Returns the functions that are tests by their names and that nothing calls yet. A function that needs arguments,
-    and that other tests call, is a helper and not a test."""
+    """Returns the functions that have the name of a test and are not called yet. A function that needs arguments and is
+    called by other tests is a helper, not a test."""
     outside = _find_called_names(node for node in body if not isinstance(node, _Function | ast.ClassDef))
     anywhere = _find_called_names(body)
     return [

@@ -1,7 +1,7 @@
 """Reads EvalPlus' own files (Liu et al. 2023), which hold HumanEval+ as inputs without expected values.
 
-The reference solution gives the expected value for each input. These values are computed where the tests run, apart
-from the judged program.
+The reference solution gives the expected value for each input. The process that runs the tests computes these values,
+not the process that runs the judged program.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def read_evidence(path: Path) -> dict[str, str]:
 
 
 def apply_evidence(exercise: Exercise, evidence: Mapping[str, str]) -> Exercise:
-    """Returns the exercise, changed as the evidence requires: its comparison ignores case, or it is not judged."""
+    """Returns the exercise as the evidence requires: with a comparison that ignores case, or marked as `unjudged`."""
     shown = evidence.get(exercise.name, "")
     if shown == EITHER_CASE:
         return ignore_case(exercise)

@@ -10,8 +10,8 @@ from preflab.sandbox.answer import Recipe
 from preflab.types import Split, Test
 
 TESTLESS = "there are no hidden tests"
-BY_FILE = "it reads or writes a file of its own"
-_FEW = "there are too few tests for some to be public"
+BY_FILE = "the program must read or write a named file"
+_FEW = "there are too few tests to make some of them public"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class Exercise:
         return (*self.public, *self.hidden)
 
     def with_public(self, count: int) -> Exercise:
-        """Makes the first `count` hidden tests public, if no test is public yet. If no hidden test would then be left, marks
-        the exercise `unjudged` instead."""
+        """Makes the first `count` hidden tests public, if no test is public yet. If no hidden test would then be left,
+        marks the exercise `unjudged` instead."""
         if self.public or not count:
             return self
         if len(self.hidden) <= count:

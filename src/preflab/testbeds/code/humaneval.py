@@ -1,4 +1,4 @@
-"""HumanEval (Chen et al. 2021): 164 functions to complete, with tests that are code; all problems are in `test`."""
+"""HumanEval (Chen et al. 2021): 164 functions to complete. The tests are code. All problems are in the split `test`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _STATEMENT = "Complete this Python function.\n\n```python\n{}```"
 class HumanEval(Code):
     """Python functions (HumanEval), each described by a docstring and judged by assertions in the sandbox.
 
-    `data`: `HumanEval.jsonl[.gz]`, EvalPlus' `HumanEvalPlus.jsonl[.gz]`, the folder that holds this file, or the hub's
-    name. `completion`: if true, the statement is only the beginning of the function, which a base model continues;
-    otherwise the statement asks for the function in words.
+    `data`: `HumanEval.jsonl[.gz]`, EvalPlus' `HumanEvalPlus.jsonl[.gz]`, the folder that holds this file, or the data
+    set's name on the hub. `completion`: if true, the statement is only the beginning of the function, which a base
+    model continues; otherwise the statement asks for the function in words.
     """
 
     kind: Literal["humaneval"] = "humaneval"

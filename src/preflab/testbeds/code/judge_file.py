@@ -73,14 +73,14 @@ def _read_problems(path: Path) -> dict[str, files.JudgeProblem]:
 
 
 def _read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, files.PrepareProgram]:
-    """Returns a record's id, and a function that turns an answer into the program that is run. The record's fields say to
-    which data set the record belongs. Raises `UserError` if no data set has records with these fields."""
+    """Returns a record's id, and a function that turns an answer into the program that is run. The record's fields say
+    to which data set the record belongs. Raises `UserError` if no data set has records with these fields."""
     shape = recognise({name: value for name, value in record.items() if value is not None})
     if shape is None or not shape.testbed:
         known = dict.fromkeys(shape.testbed for shape in SHAPES if shape.testbed)
         raise UserError(
             f"{where}: the record is neither in the judge's own form (`problem_id`, `mode`, `hidden_tests`, ...) nor "
-            f"in that of {', '.join(known)} (present: {', '.join(record)})."
+            f"in the form of {', '.join(known)} (present: {', '.join(record)})."
         )
     exercise = TESTBEDS.parse({"kind": shape.testbed}).mark_exercise(record, where)
 

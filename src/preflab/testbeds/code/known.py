@@ -16,8 +16,8 @@ from preflab.testbeds.code.testbed import Code
 def read_problem(
     settings: Mapping[str, Any], judged: bool, kind: str, record: Mapping[str, Any], where: str
 ) -> Sequence[DialogueRow]:
-    """Reads a record as rows, with the testbed of `kind` under these settings. Raises `UselessRecordError` if the record is
-    broken, or if `judged` is true and answers to the problem cannot be judged."""
+    """Reads a record as rows, with the testbed of `kind` under these settings. Raises `UselessRecordError` if the
+    record is broken, or if `judged` is true and answers to the problem cannot be judged."""
     testbed = _open_testbed(kind, json.dumps(settings))
     try:
         exercise = testbed.read_exercise(record, where)

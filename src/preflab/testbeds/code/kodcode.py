@@ -22,8 +22,8 @@ from preflab.types import Turn
 class KodCode(Code):
     """Programming questions (KodCode), answered in Python and judged by test functions in the sandbox.
 
-    `data`: a file or folder of JSON lines, or the hub's name. Each function whose name begins with `test` is a test. A
-    class of tests counts too.
+    `data`: a file or folder of JSON lines, or the data set's name on the hub. Each function whose name begins
+    with `test` is a test. The tests in test classes are used too.
     """
 
     kind: Literal["kodcode"] = "kodcode"

@@ -13,14 +13,15 @@ from preflab.testbeds.code.exercise import Exercise, make_code_tests, split_chec
 from preflab.testbeds.code.several import explain_several
 from preflab.testbeds.code.testbed import Code
 
-_ORDERLESS = re.compile(r"\b(sorted|set|Counter)\(")  # calls of tests that accept an answer in any order
+_ORDERLESS = re.compile(r"\b(sorted|set|Counter)\(")  # calls in tests that accept an answer in any order
 _NODES = ("ListNode", "TreeNode", "Node")
 
 
 class LeetCode(Code):
     """Programming problems (LeetCode), answered in Python and judged by assertions in the sandbox.
 
-    `data`: `train.jsonl[.gz]` and perhaps `test.jsonl`, the folder that holds them, or the hub's name.
+    `data`: `train.jsonl[.gz]` and perhaps `test.jsonl`, the folder that holds them, or the data set's name on
+    the hub.
     """
 
     kind: Literal["leetcode"] = "leetcode"

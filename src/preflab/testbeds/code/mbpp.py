@@ -26,10 +26,10 @@ _STATEMENT = "You are an expert Python programmer, and here is your task: {} You
 class MBPP(Code):
     """Short Python functions (MBPP), each described by a sentence and judged by assertions in the sandbox.
 
-    `data`: `mbpp.jsonl[.gz]` or `sanitized-mbpp.json`, the folder that holds it, or the hub's name; also MBPP+ on the
-    hub, whose field `test` is one more test. The statement lists every assertion of `test_list`, as the official
-    statement does, although these assertions also judge the answer. If `public_first` is set, the statement lists only
-    the public assertions.
+    `data`: `mbpp.jsonl[.gz]` or `sanitized-mbpp.json`, the folder that holds this file, or the data set's name on the
+    hub. MBPP+ on the hub can be used too; its field `test` is one more test. The statement lists every assertion of
+    `test_list`, as the official statement does, although these assertions also judge the answer. If `public_first` is
+    set, the statement lists only the public assertions.
     """
 
     kind: Literal["mbpp"] = "mbpp"
@@ -70,8 +70,8 @@ def _official_split(number: int) -> Split:
 
 
 def _read_prelude(code: str) -> tuple[str, set[str], set[str]]:
-    """Returns what tests may use from the reference solution: its imports as code, the names of its classes, and all
-    names that it defines."""
+    """Returns the imports of the reference solution as code, the names of its classes, and all names that it defines.
+    Tests may use these imports and names."""
     body = ast.parse(code).body
     imports = [ast.unparse(node) for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
     classes = {node.name for node in body if isinstance(node, ast.ClassDef)}
@@ -85,9 +85,9 @@ def _read_prelude(code: str) -> tuple[str, set[str], set[str]]:
 
 
 def _find_program_names(sources: Sequence[str], imports: str, defined: set[str]) -> tuple[str, ...]:
-    """Returns the names that the sources use and that the program must define. The program must define the names that
-    the reference solution defines, even if Python has a builtin of that name (`sum`), and the names that are neither
-    imported nor builtins. Names that the sources define themselves are left out."""
+    """Returns the names that the sources use and the program must define. These are names that are neither imported nor
+    builtins. A builtin's name (`sum`) is also returned if the reference solution defines it. Names that the sources
+    define themselves are left out."""
     aliases = [node for node in ast.walk(ast.parse(imports)) if isinstance(node, ast.alias)]
     known = {*dir(builtins), *(alias.asname or alias.name for alias in aliases)} - defined
     used = [node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]

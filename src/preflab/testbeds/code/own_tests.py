@@ -18,14 +18,14 @@ _NAMED = 5
 
 
 def call_tests(test: Test) -> Test:
-    """Returns a test that is code with calls of the tests that the code only defines. Returns other tests unchanged."""
+    """Returns a test. If the test is code, adds calls of the tests that this code defines but does not call."""
     code = isinstance(test.how, Recipe) and test.how.task.mode == "check"
     return replace(test, input=add_calls(test.input, test.how.function)) if code else test
 
 
 def explain_own_tests(tests: Sequence[Test]) -> str:
-    """Returns the reason why the sandbox cannot run the user's own tests of a problem; empty if it can. Own tests
-    are recognised by their limits, which are not set yet."""
+    """Returns the reason why the sandbox cannot run the user's own tests of a problem; empty if it can. The user's own
+    tests are recognised by their limits, because these limits are not set yet."""
     recipes = [(test.input, test.how) for test in tests if isinstance(test.how, Recipe)]
     own = [(code, how) for code, how in recipes if how.task.mode == "check" and how.task.limits == Limits()]
     bodies = [(ast.parse(code).body, how) for code, how in own]

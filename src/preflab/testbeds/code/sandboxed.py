@@ -39,10 +39,10 @@ class Sandboxed(TestbedSpec):
 
     def list_caveats(self) -> list[str]:
         """Returns the notes that every report on these programs must print."""
-        return ["Programs were judged without walls around them (backend bare)."] if self.backend == "bare" else []
+        return ["Programs were judged without walls (backend bare, no isolation)."] if self.backend == "bare" else []
 
     @contextmanager
     def open_judge(self) -> Generator[SandboxJudge]:
-        """Opens the judge of programs, and closes it at the end."""
+        """Yields a judge of programs, and closes the judge at the end of the context."""
         with closing(SandboxJudge(self.workers, self.backend, self.packages, every=self.every)) as judge:
             yield judge

@@ -1,4 +1,4 @@
-"""Reads from a problem's statement whether several answers are right, and whether case matters in an answer.
+"""Decides from a problem's statement whether several answers are right, and whether the case of letters matters.
 
 A statement can express this in many ways, so regular expressions search each of its sentences. Several answers are
 taken to be right in three cases. First, a sentence leaves the choice of the answer, or the order of its parts, to the
@@ -87,7 +87,7 @@ _POSSIBLE = _compile(
     r"\b(?:multiple|several|many|various) (?:\w+ )?(?:answers?|solutions?|outputs?) (?:are|is|may be|can be) (?:\w+ )?"
     rf"(?:possible|valid|correct|right|allowed)\b|{_PRINT} (?:(?:should|must) (?:contain|be|have) )?such an? {_KIND}\b"
 )
-"""Matches a sentence that allows several answers, unless a sentence says which of them to give."""
+"""Matches a sentence that allows several answers, unless this sentence or the next says which answer to give."""
 _SEVERAL = _compile(
     r"\b(?:if|in case|when|should|where|since|as|there (?:can|may|might|could) be)\b.*"
     rf"\b(?:several|multiple|many|various|two or more|more than one|more)\b(?: \w+){{0,3}}? (?:{_KIND}|such|{_THEM})\b"
@@ -116,7 +116,7 @@ _THING = _compile(
     r"pairs?|them|[a-z] and [a-z])\b"
 )
 _PRINTS_PARTS = _compile(rf"{_PRINT} (?:its|their|them|[a-z] and [a-z])\b")
-"""Matches a request, outside the section about the output, to print an object by its parts."""
+"""Matches a request to print an object by its parts. Only the sentences of the problem's description are searched."""
 _FOLLOWS = _compile(
     r"\b(?:number|amount|count|sum|length|size|total|probability|cost|value|area|minimum|maximum|minimal|maximal|expected|"
     r"distance|resulting|final|remaining|after|answers?|how many|whether) (?!on\b|written|assigned)"
@@ -192,7 +192,8 @@ def _leaves_a_choice(sentence: str) -> bool:
 
 
 def _is_only_found(choice: re.Match[str]) -> bool:
-    """Checks whether the program may choose what it finds, but prints only a result that does not depend on the choice."""
+    """Checks whether the program may choose what it finds, but prints only a result that does not depend on the
+    choice."""
     return bool(_FINDS.match(choice[0]) and _PRINTS_RESULT.search(choice.string, choice.end()))
 
 

@@ -1,8 +1,8 @@
 """Finds problems whose tests do not test: an empty program passes all tests, or the tests fail without a program.
 
 The empty program, which does nothing, is called the stub. The stub is run against the tests, unless the result is
-certain without a run, or an earlier run has shown the result (see `stub_memory`). Therefore only the first start with
-new data takes time.
+certain without a run, or an earlier run has shown the result (see `stub_memory`). These runs therefore take time only
+when new data are first opened.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from preflab.text import counted
 from preflab.types import Test, Verdict
 
 _logger = logging.getLogger("preflab")
-PASSES_ALL = "an empty program passes all tests that decide"
+PASSES_ALL = "an empty program passes all tests that judge an answer"
 FAILS_ALONE = "its tests fail before they call the program"
 _LIMITS = ("timeout", "memory", "output-limit")  # these may be the machine's fault
-_MANY = 500  # from this number of problems on, the runs take so long that a message announces them
+_MANY = 500  # if more problems than this are tried, a message announces the long runs
 
 
 class Untested(NamedTuple):
@@ -38,8 +38,9 @@ class Untested(NamedTuple):
 
 
 def find_untested(problems: Mapping[str, Sequence[Test]], judge: SandboxJudge) -> Untested:
-    """Finds the problems whose tests do not test. `problems`: maps each problem to its deciding tests; each problem has
-    at least one. If no program can be run, finds only the problems that are known without a run."""
+    """Finds the problems whose tests do not test. `problems`: maps each problem to the tests that judge an answer (see
+    `list_deciding`); each problem has at least one such test. If no program can be run, finds only the problems for
+    which the result is known without a run."""
     passed = {name: _is_passed_by_stub(tests) for name, tests in problems.items()}
     found = {name: PASSES_ALL for name, passes in passed.items() if passes}
     digests = {
@@ -51,7 +52,7 @@ def find_untested(problems: Mapping[str, Sequence[Test]], judge: SandboxJudge) -
     new = {digest: name for name, digest in digests.items() if digest not in memory.passed}
     if len(new) > _MANY:
         _logger.warning(
-            "preflab: the tests of %d problems are tried on an empty program, once for these data", len(new)
+            "preflab: the tests of %d problems are tried on an empty program. This happens once for these data.", len(new)
         )
     try:
         verdicts = judge.judge_once([(write_stub(problems[name][0].how), problems[name]) for name in new.values()])
@@ -64,7 +65,7 @@ def find_untested(problems: Mapping[str, Sequence[Test]], judge: SandboxJudge) -
 
 
 def list_deciding(public: Sequence[Test], hidden: Sequence[Test]) -> Sequence[Test]:
-    """Returns the tests that decide about an answer: the hidden tests, or the public ones if no test is hidden."""
+    """Returns the tests that judge an answer: the hidden tests, or the public tests if no test is hidden."""
     return hidden or public
 
 
@@ -79,8 +80,8 @@ def write_stub(recipe: Recipe) -> str:
 
 
 def _recall(digests: Mapping[str, str], passed: Mapping[str, bool], outcomes: Mapping[str, Verdict]) -> dict[str, str]:
-    """Returns the reason for each problem whose tests do not test. An earlier run (`passed`) or a new run (`outcomes`)
-    has shown the reason. A problem without a verdict has no reason."""
+    """Returns the reason for each problem whose tests do not test. The reason follows from an earlier run (`passed`) or
+    a new run (`outcomes`). A problem without a verdict has no reason."""
     reasons = {
         name: PASSES_ALL if passed.get(digest) else _explain_error(outcomes.get(digest))
         for name, digest in digests.items()
@@ -89,7 +90,8 @@ def _recall(digests: Mapping[str, str], passed: Mapping[str, bool], outcomes: Ma
 
 
 def _explain_error(verdict: Verdict | None) -> str:
-    """Returns why the tests were not run to their end, if that is not the machine's fault."""
+    """Returns the reason if the tests themselves failed before they called the program; otherwise ''. A failure at a
+    limit does not count, because it may be the machine's fault."""
     if verdict is None or verdict.outcome != UNJUDGED:
         return ""
     got = str(verdict.detail.get("got", ""))

@@ -1,4 +1,4 @@
-"""Remembers on disk, by the content of tests, whether a program that does nothing passes them."""
+"""Remembers on disk whether an empty program passes the tests of a problem. A digest of the tests is the key."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _FORM = 1  # raise this number if a change of the judge changes verdicts on the 
 
 
 class StubMemory:
-    """What the runs of this user have shown. `passed`: maps the digests of tests to whether the empty program passes
-    them. Each new result is a line at the end of a file, so that several runs may write at the same time. If the file
+    """The results of this user's runs. `passed`: maps the digest of tests to whether the empty program passes these
+    tests. Each new result is a line at the end of a file, so that several runs may write at the same time. If the file
     cannot be read or written, the runs take more time, and their results stay the same."""
 
     def __init__(self) -> None:
@@ -42,8 +42,8 @@ class StubMemory:
 
 
 def digest_tests(stub: str, tests: Sequence[Test], judge: SandboxJudge) -> str:
-    """Returns a digest of the empty program, of its tests, and of what runs them. The limits do not count, because they
-    depend on the machine."""
+    """Returns a digest of the empty program, its tests, and the sandbox (backend and packages). The limits are not part
+    of the digest, because the limits depend on the machine."""
     recipe: Recipe = tests[0].how
     task = recipe.task
     runs = (

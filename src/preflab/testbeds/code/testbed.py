@@ -34,8 +34,8 @@ from preflab.types import Completion, Problem, Split, Turn
 
 SPLIT_NAMES: Mapping[str, Split] = {"train": "train", "validation": "validation", "valid": "validation", "test": "test"}
 _ID_FIELDS = ("task_id", "problem_id", "question_id", "id", "name")
-_LONGEST_REASON = 200  # the most characters of the reason why a record is broken
-_NAMED = 3  # the most problems that a note names
+_LONGEST_REASON = 200  # a reason why a record is broken is cut to this number of characters
+_NAMED = 3  # a note names at most this many problems
 RawRecord = tuple[Split | None, str, Mapping[str, Any]]
 """The split that the name of a record's file states, the record's place (file and line), and the record itself."""
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
@@ -43,14 +43,14 @@ _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 
 class Code(Sandboxed):
     """`validation`, `test`: the share of the training problems that moves into this split if the data lack it.
-    `public_first`: how many hidden tests become public if a problem has no public tests. `several`: "drop" leaves out
-    problems that have several right answers and no judge for them; "keep" judges these problems by the one answer that
-    the data give. `evidence`: a file that `preflab testbed verify --out` wrote, which reveals more of these problems.
-    `max_tests`: how many of a problem's hidden tests are used, counted from the first. `max_prompt_chars`: leaves out
-    problems with a longer statement. `time_limit_s` applies to
-    problems that state no time limit. `slack`: the factor by which a stated time limit is multiplied, because Python is
-    slower than the languages for which the limits were made. `shots`: how many solved training problems are put before
-    each statement as examples."""
+    `public_first`: how many hidden tests become public if a problem has no public tests. `several`: the treatment
+    of problems that have several right answers but no judge program. "drop" leaves these problems out. "keep" judges
+    them by the one answer in the data. `evidence`: a file that `preflab testbed verify --out` wrote. With this file,
+    preflab recognises more problems that have several right answers. `max_tests`: how many of a problem's hidden tests
+    are used, counted from the first. `max_prompt_chars`: leaves out problems with a longer statement. `time_limit_s`
+    applies to problems that state no time limit. `slack`: the factor by which a stated time limit is multiplied,
+    because Python is slower than the languages for which the limits were made. `shots`: how many solved training
+    problems are put before each statement as examples."""
 
     evaluator: ClassVar[str | None] = "hidden-tests"
     data: str
@@ -67,7 +67,7 @@ class Code(Sandboxed):
     @model_validator(mode="after")
     def _shares(self) -> Code:
         if self.validation + self.test >= 1:
-            raise ValueError("the shares of validation and test must leave some for training")
+            raise ValueError("the shares of validation and test must leave data for training")
         return self
 
     @property
@@ -80,7 +80,8 @@ class Code(Sandboxed):
         """Returns a record as an exercise. May raise `UserError`, or any error that a missing or wrong field causes."""
 
     def name_record(self, record: Mapping[str, Any], where: str) -> str:
-        """Returns the name for a record that cannot be read: its id, or else its place."""
+        """Returns the name of an unreadable record: the record's id if it has one, otherwise its place (file and
+        line)."""
         return next((str(record[field]) for field in _ID_FIELDS if record.get(field) is not None), where)
 
     def read_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
@@ -153,8 +154,9 @@ class Code(Sandboxed):
             yield Dialogues(self.title, rows, part="train", identity={"source": self.data}, notes=notes, judge=judge)
 
     def _choose_exercises(self, judge: SandboxJudge) -> tuple[list[Exercise], list[str]]:
-        """Returns the problems whose answers can be judged and whose tests do test (see `stub`), and the notes that
-        every report must print. Raises `UserError` if no problem is left."""
+        """Returns the problems that can be used, and the notes that every report must print. Leaves out problems whose
+        answers cannot be judged, and problems whose tests do not test (see `stub`). Raises `UserError` if no problem is
+        left."""
         dropped: dict[str, list[str]] = {}
         kept: list[Exercise] = []
         for exercise in self.read_exercises():
@@ -176,12 +178,12 @@ class Code(Sandboxed):
         return chosen, notes
 
     def _is_one_of_several(self, exercise: Exercise) -> bool:
-        """Checks whether a problem has several right answers and is judged by one of them, as `several` says."""
+        """Checks whether a problem has several right answers but is judged by one of them (`several: keep`)."""
         return self.several == "keep" and exercise.unjudged in (MANY, UNSAID, SHOWN)
 
     def _split_rows(self, exercises: Sequence[Exercise]) -> dict[Split, list[DialogueRow]]:
-        """Returns the rows of each split, in an order that mixes the levels, with the examples before them. If the data
-        lack a split, it gets a share of train."""
+        """Returns the rows of each split, in an order that mixes the levels. The examples stand before each statement.
+        A split that the data lack gets a share of train."""
         rows: dict[Split, list[DialogueRow]] = {split: [] for split in SPLITS}
         for exercise in exercises:
             rows[exercise.split or "train"] += self.make_rows(exercise)
@@ -216,11 +218,13 @@ class Code(Sandboxed):
         ]
         notes += self.list_caveats()
         if kept:
-            notes.append(f"{title}: {_count_problems(kept)} with several right answers judged by the one in the data.")
+            notes.append(
+                f"{title}: {_count_problems(kept)} kept, although several answers are right. The answer in the data decides."
+            )
         if self.public_first:
-            notes.append(f"{title}: if no test was public, the first {self.public_first} tests became public.")
+            notes.append(f"{title}: if a problem had no public test, its first {self.public_first} hidden tests became public.")
         if self.max_tests:
-            notes.append(f"{title}: only the first {self.max_tests} hidden tests of each problem decide.")
+            notes.append(f"{title}: only the first {self.max_tests} hidden tests of each problem are used.")
         return notes
 
 
@@ -229,7 +233,8 @@ def _list_names(names: Sequence[str]) -> str:
 
 
 def _check_exercise(exercise: Exercise, where: str) -> None:
-    """Raises `UserError` if a program is not text, or if a test that must be text is not."""
+    """Raises `UserError` if a program is not text. Also raises `UserError` if the input or output of a test must be
+    text, but is not text."""
     printed = exercise.recipe.task.mode == "stdin"
     for test in exercise.tests:
         if printed and not (isinstance(test.input, str) and isinstance(test.output, str)):

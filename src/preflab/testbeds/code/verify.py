@@ -1,4 +1,5 @@
-"""Judges a data set's own programs by its own tests, in the sandbox and with the backend `bare`, which has no walls.
+"""Judges the programs of a data set by the tests of the data set. This is done in the sandbox, and with the backend
+`bare`, which does not isolate programs.
 
 If a program that the data call right does not pass, then the judge or the tests are wrong, or the problem has several
 right answers.
@@ -24,7 +25,7 @@ from preflab.testbeds.code.several import MANY, UNSAID
 from preflab.testbeds.code.stub import find_untested, list_deciding
 from preflab.testbeds.code.testbed import Code
 
-OutcomeByName = dict[str, str]  # the outcomes of programs, which are named `problem#number`
+OutcomeByName = dict[str, str]  # maps the name of a program (`problem#number`) to its outcome
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def verify_testbed(
 
 
 def _find_untested(exercises: Sequence[Exercise], judge: SandboxJudge) -> dict[str, str]:
-    """Returns the problems that can be judged and whose tests do not test, each with the reason."""
+    """Returns the problems whose tests do not test (see `stub`), each with the reason. Ignores problems that cannot be
+    judged anyway."""
     problems = {each.name: list_deciding(each.public, each.hidden) for each in exercises if not each.unjudged}
     with closing(judge):
         return find_untested(problems, judge).reasons
@@ -128,8 +130,8 @@ def _explain_doubt(outcomes: Sequence[str], loose: Sequence[str]) -> str:
 
 
 def explain_failure(problem: Exercise, outcome: str) -> str:
-    """Returns the reason why a right program of the problem may not pass; empty if no reason is known. Several right
-    answers explain the outcome `failed`, but not a crash or an exceeded limit."""
+    """Returns a known reason why a right program of the problem does not pass; empty if no reason is known. Several
+    right answers explain the outcome `failed`, but not a crash or an exceeded limit."""
     return "" if problem.unjudged in (MANY, UNSAID, SHOWN) and outcome != "failed" else problem.unjudged
 
 

@@ -21,8 +21,8 @@ _LONGEST = 200
 def find_final_answer(text: str, *, unmarked: bool = False) -> str | None:
     """Returns the final answer in a solution, or None if the solution does not mark a final answer.
 
-    If there are several boxes or `####`, the last box or `####` counts. If there are no boxes and no `####`, "the
-    answer is ..." or "answer: ..." counts. `unmarked`: whether the last number in the text counts if nothing is marked.
+    The last box or `####` counts. If there is neither a box nor a `####`, "the answer is ..." or "answer: ..." counts.
+    `unmarked`: whether the last number in the text counts if the solution does not mark a final answer.
     """
     marked = [*_find_boxes(text), *((match.start(), match[1]) for match in _HASHES.finditer(text))]
     if marked:
@@ -34,7 +34,8 @@ def find_final_answer(text: str, *, unmarked: bool = False) -> str | None:
 
 
 def find_right_answer(text: str) -> str | None:
-    """Returns the final answer in a solution of the data. A text of one short line without a mark is itself the answer."""
+    """Returns the final answer of a solution that comes with the data. A solution of one short line that marks no final
+    answer is itself the final answer."""
     marked = find_final_answer(text)
     alone = text.strip()
     if marked is not None or "\n" in alone or len(alone) > _LONGEST or _BOX.search(alone) or "####" in alone:
@@ -49,8 +50,8 @@ def drop_calculations(text: str) -> str:
 
 
 def clean_answer(text: str) -> str:
-    """Returns an answer without the characters around it: spaces, marks of mathematics and emphasis, and a full stop at
-    its end."""
+    """Returns an answer without the characters around it: spaces, math delimiters such as `$`, the emphasis mark `**`,
+    and a full stop at its end."""
     text = text.strip()
     before = None
     while text != before:

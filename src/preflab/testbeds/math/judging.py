@@ -26,7 +26,7 @@ class MathJudge(Judge):
         solution's problem has no right answer."""
         if not all(tests for _, tests in answers):
             raise UserError(
-                "Mathematical problems have no public tests, so nothing but the right answer can choose among solutions. "
+                "Mathematical problems have no public tests, so only the right answer could choose among solutions. "
                 "Best-of-n needs `selector: reward` here, with a learned reward."
             )
         return [self.judge_solution(text, str(tests[0].output)) for text, tests in answers]

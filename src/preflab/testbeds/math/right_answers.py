@@ -32,6 +32,6 @@ def read_right_answers(testbed: Testbed, split: Split, verifier: Verifier) -> di
     if missing:
         raise UserError(
             f"Prompt {missing[0]!r} in the {split} split of {testbed.name} has no answer ({len(missing)} of {len(prompts)} "
-            "have none), so that no answer can be verified. Add answers, or remove the prompts."
+            "prompts have none). Answers to such prompts cannot be verified. Add right answers, or remove the prompts."
         )
     return rights

@@ -26,15 +26,15 @@ OwnSplit = Annotated[float | str | None, Field(union_mode="left_to_right")]
 
 
 class MathProblems(TestbedSpec):
-    r"""Mathematical problems, whose answers are verified by their final answer.
+    r"""Mathematical problems. Only the final answer of a solution is verified.
 
     `data`: a file, a folder or a hub name. In GSM8K, a record is `{question, answer}`, and the answer ends in `####
     42`. In MATH, a record is `{problem, solution}`; the solution has a `\boxed{}`, and `level` is the difficulty. Any
-    other record with a question and an answer that `jsonl` reads can be used too. `validation`: another source, or a
+    other record can be used too if `jsonl` reads it as a question with an answer. `validation`: another source, or a
     share of `data`. `test`: another source, or a share of `data`. By default, `test` is the split `test` of `data` if
     there is such a split, otherwise a tenth of `data`. `rows`: the number of records that are read from each source.
-    `instruction`: a text that is added to each question. `unmarked`: if an answer does not mark a final answer, its
-    last number counts. `seconds`: the time limit for the verification of an answer."""
+    `instruction`: a text that is added to each question. `unmarked`: if a solution does not mark a final answer, the
+    solution's last number counts. `seconds`: the time limit for the verification of an answer."""
 
     evaluator: ClassVar[str | None] = "final-answer"
     kind: Literal["math"] = "math"

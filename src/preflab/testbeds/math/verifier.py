@@ -39,7 +39,7 @@ class Verifier:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
         self._lock = threading.Lock()
-        self._kept: dict[bytes, Outcome] = {}  # by digest: it holds no right answer in plain text
+        self._kept: dict[bytes, Outcome] = {}  # keys are digests: no right answer is kept in plain text
 
     def verify(self, right: str, answer: str) -> Outcome:
         """Returns "passed" if `answer` is equal to `right`, otherwise "failed". Returns "timeout" if the comparison
@@ -71,8 +71,8 @@ class Verifier:
         return "passed" if line == b"true\n" else "failed"
 
     def get_process(self) -> subprocess.Popen[bytes]:
-        """Returns the verifier's process, and starts it if necessary. After a fork of preflab's process, the child
-        process starts its own."""
+        """Returns the verifier's process, and starts it if necessary. If preflab's process was forked, the child
+        starts its own verifier process."""
         if self._process is None or self._owner != os.getpid():
             self._process, self._owner = _start_process(), os.getpid()
         return self._process
@@ -110,8 +110,8 @@ def _start_process() -> subprocess.Popen[bytes]:
         process.kill()
         process.wait()
         raise UserError(
-            "The process that verifies mathematical answers does not start. Is math-verify installed? Try "
-            f"`{' '.join(command)}`; it prints `ready`."
+            "The process that verifies mathematical answers does not start. Is math-verify installed? Run "
+            f"`{' '.join(command)}`: this command must print `ready`."
         )
     return process
 

@@ -2,8 +2,8 @@
 preflab.
 
 The process reads one JSON object `{"right", "answer"}` from each line, and replies with one line, true or false. The
-memory of the process is limited, and `verifier.py` ends the process if it takes too long. Without these limits, an
-answer such as 9^{9^{9^9}} would use up all memory and time.
+memory of the process is limited, and `verifier.py` ends the process if a comparison takes too long. Without
+these limits, an answer such as 9^{9^{9^9}} would use up all memory and time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The built-in testbed of short statements, small programs and hidden tests; begin to read in `testbed`."""
+"""The embedded testbed of short statements, small programs and hidden tests. To read this package, start with the
+module `testbed`."""
 
 from preflab.testbeds.minicode.testbed import Minicode
 

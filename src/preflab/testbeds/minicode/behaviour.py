@@ -1,7 +1,7 @@
-"""Computes what programs do on fixed inputs, and lists the programs that differ from a program by one slip.
+"""Computes what programs do on fixed inputs. Lists the programs that differ from a given program by one slip.
 
 A program is a tuple of step texts. The *behaviour* of a program is its values on the probes, a fixed set of inputs. The
-digest of a behaviour decides its split, so that the splits are disjoint in behaviour, however many problems are drawn.
+digest of a behaviour decides the split of the program. However many problems are drawn, no behaviour is in two splits.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _list_arguments(operator: str) -> list[str]:
 STEPS: dict[str, list[str]] = {
     name: [f"{name} {argument}" for argument in _list_arguments(name)] or [name] for name in OPERATORS
 }
-"""Maps each operator to its possible steps in the target programs of problems."""
+"""Maps each operator to the steps with this operator that the target program of a problem may have."""
 
 
 @cache
@@ -69,8 +69,8 @@ def find_behaviour(program: MinicodeProgram) -> Behaviour:
 
 
 def assign_split(values: Behaviour) -> Split:
-    """Returns the one split to which a behaviour belongs. Of all behaviours, three fifths are train, one fifth validation,
-    one fifth test."""
+    """Returns the one split to which a behaviour belongs. Of all behaviours, three fifths are train, one fifth
+    validation, one fifth test."""
     bucket = hashlib.sha256(repr(values).encode()).digest()[0] % 5
     return "validation" if bucket == 3 else "test" if bucket == 4 else "train"
 

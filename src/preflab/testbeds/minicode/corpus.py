@@ -18,8 +18,8 @@ _REWORDED_SHARE = 0.25  # the probability that a step is reworded, if there is a
 
 
 def write_demonstrations(tasks: Sequence[MinicodeTask], wrong_share: float, seed: int, split: str) -> list[Completion]:
-    """Writes one program for each task. Exactly the share `wrong_share` of the programs (rounded) is wrong, at random
-    places."""
+    """Writes one program for each task. A random selection of the programs is wrong. The selection has exactly the
+    share `wrong_share`, up to rounding."""
     rng = make_stream(seed, "demonstrations", split)
     wrong = set(rng.sample(range(len(tasks)), round(wrong_share * len(tasks))))
     writers = [write_wrong_answer if index in wrong else write_right_answer for index in range(len(tasks))]
@@ -33,7 +33,7 @@ def write_pairs(tasks: Sequence[MinicodeTask], seed: int, split: str) -> list[tu
 
 
 def write_right_answer(rng: random.Random, task: MinicodeTask) -> Completion:
-    """Returns the target, with some of its steps written in another way that means the same."""
+    """Returns the target program with some steps reworded. A reworded step has the same meaning."""
     steps = [reword_step(text) if rng.random() < _REWORDED_SHARE else (text,) for text in task.target]
     return _to_completion(tuple(text for program in steps for text in program))
 

@@ -1,4 +1,5 @@
-"""Makes problems. A problem is a target program, a statement that describes it, two public tests and eight hidden tests.
+"""Makes problems. A problem is a target program, a statement that describes it, two public tests and eight hidden
+tests.
 
 A statement names the steps in words, in the order of execution (`then`) or inside out (`of`), and ends with the public
 tests. Some steps are named vaguely ("first few"), so that only the public tests reveal their meaning. A problem is kept
@@ -146,8 +147,8 @@ def _draw_tests(rng: random.Random, target: MinicodeProgram, least: int, most: i
 
 
 def _draw_public_tests(rng: random.Random, target: MinicodeProgram) -> tuple[Test, ...]:
-    """Draws two tests with short inputs, whose outputs differ and are not empty. Returns fewer tests if a limited
-    number of draws does not give two."""
+    """Draws two tests with short inputs. The outputs of the tests differ and are not empty. Returns fewer than two
+    tests if a limited number of draws does not give two."""
     tests: dict[MinicodeValue, Test] = {}
     for test in _draw_tests(rng, target, 3, 4):
         if test.output != ():

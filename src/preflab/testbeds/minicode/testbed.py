@@ -34,7 +34,7 @@ class Minicode(TestbedSpec):
     evaluator: ClassVar[str | None] = "hidden-tests"
     kind: Literal["minicode"] = "minicode"
     seed: int = 0
-    train: Annotated[int, Field(ge=1, le=6000)] = 3000  # 2,785 two-step behaviours exist in train
+    train: Annotated[int, Field(ge=1, le=6000)] = 3000  # train has 2,785 behaviours of two-step programs
     validation: _HeldSize = 200
     test: _HeldSize = 300
     wrong_share: Share = 0.37
@@ -43,7 +43,8 @@ class Minicode(TestbedSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[OpenMinicode]:
-        """Opens the testbed, with noise and pairs drawn by `context.seed`. Problems are made when they are first used."""
+        """Opens the testbed, with noise and pairs drawn by `context.seed`. Problems are made when they are first
+        used."""
         yield OpenMinicode(self, context.seed)
 
 
@@ -76,8 +77,8 @@ class OpenMinicode(Testbed):
         return {task.problem.id: task.problem.hidden_tests for task in self._tasks(split)}
 
     def demonstrations(self, split: Split) -> list[Demonstration]:
-        """Returns one program for each problem; the share `wrong_share` of the programs is wrong. Raises `MissingRecords` for
-        `test`."""
+        """Returns one program for each problem; the share `wrong_share` of the programs is wrong. Raises
+        `MissingRecords` for `test`."""
         answers = corpus.write_demonstrations(self._trainable(split), self._spec.wrong_share, self._seed, split)
         return [Demonstration(problem, answer) for problem, answer in zip(self.prompts(split), answers, strict=True)]
 
@@ -108,8 +109,8 @@ class OpenMinicode(Testbed):
 def judge_minicode(text: str, tests: Sequence[Test]) -> Verdict:
     """Returns the verdict on a program text: `passed`, or the outcome of the first test that fails.
 
-    `compile-error`: the text is not a program. `runtime-error`: the program has no value on an input. `failed`: a value is
-    not the expected one.
+    `compile-error`: the text is not a program. `runtime-error`: the program has no value on an input. `failed`: a value
+    is not the expected one.
     """
     if not tests:
         raise UserError(
@@ -135,5 +136,5 @@ def _judge_test(program: Sequence[language.MinicodeStep], test: Test) -> tuple[s
 
 
 def _to_value(data: Any) -> language.MinicodeValue:
-    """Returns a test's data as a minicode value: a list, as JSON has it, becomes a tuple."""
+    """Returns a test's data as a minicode value. A list (from JSON) becomes a tuple."""
     return data if isinstance(data, int) else tuple(data)

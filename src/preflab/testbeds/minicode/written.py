@@ -30,7 +30,7 @@ class MinicodePy(Sandboxed, Minicode):
     The settings are those of `minicode` and those of the sandbox.
     """
 
-    kind: Literal["minicode-py"] = "minicode-py"  # type: ignore[assignment]  # a tag of its own
+    kind: Literal["minicode-py"] = "minicode-py"  # type: ignore[assignment]  # replaces the tag of `Minicode`
     time_limit_s: Annotated[float, Field(gt=0)] = 1.0
     memory_limit_mb: Annotated[int, Field(ge=64)] = 128
 
@@ -50,7 +50,7 @@ class OpenMinicodePy(OpenMinicode):
         self.notes = tuple(notes)
         self._recipe = recipe
         self.judge = judge
-        self._known: dict[int, Test] = {}  # the judge recognises a test by its identity, so each is made once
+        self._known: dict[int, Test] = {}  # the judge knows a test by its object identity: each is made once
 
     def prompts(self, split: Split) -> list[Problem]:
         return [self._call_tests(problem) for problem in super().prompts(split)]

@@ -1,5 +1,5 @@
-"""Applies the paper's two filters (Section 4.3). One filter drops pairs whose answers are both unsafe, and the other
-drops pairs whose answers are both safe."""
+"""Applies the two filters of the paper (Section 4.3) to pairs. One filter drops pairs whose answers are both unsafe.
+The other filter drops pairs whose answers are both safe."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def describe_records(
         )
     if safe := sum(len(list_safe(record)) for record in records):
         notes.append(
-            f"{counted(safe, 'safe response')} as demonstrations. The rule and the filters do not change the "
+            f"{counted(safe, 'safe response')} used as demonstrations. The rule and the filters do not change the "
             "demonstrations or the prompts."
         )
     return [*notes, SPLIT_AGAIN]
@@ -52,7 +52,7 @@ def _describe_labels(records: Sequence[SafetyRecord], rule: SafetyRule) -> list[
     contrary = sum(record.helpful != record.safer for record in records)
     decided = _RULES[rule].format(helpful=f"{safety['both safe']:,}", safer=f"{len(records) - safety['both safe']:,}")
     return [
-        f"{counted(len(records), 'record')} with both labels: {parts}. In {contrary:,} the more helpful response is not the "
-        "safer one.",
+        f"{counted(len(records), 'record')} with both labels: {parts}. In {contrary:,} of them, the more helpful response is "
+        "not the safer one.",
         f"rule {rule}: {counted(len(records), 'pair')} ordered, {decided}.",
     ]

@@ -13,14 +13,15 @@ from preflab.data.safety import SafetyRecord, read_safety_record, read_single_pr
 from preflab.errors import UserError
 from preflab.types import Completion
 
-SAME_RESPONSES = "its two responses are the same"
+SAME_RESPONSES = "the two responses are the same"
 EMPTY_RESPONSE = "a response is empty"
-CONTRARY_LABELS = "the response that it calls safer is unsafe, and the other response is safe"
+CONTRARY_LABELS = "the response labelled safer is unsafe, and the other response is safe"
 
 
 def parse_safety_record(record: DataRecord, where: str) -> SafetyRecord | DialogueRow:
-    """Returns a record with both labels, or a row. The row has the safer and the less safe response, or a single safe
-    answer. Raises `UserError` for any other record. The message names the file, the line and the field."""
+    """Parses a record. Returns a `SafetyRecord` if the record has both labels. Returns a row if the record has an
+    ordered pair or a single safe answer. Raises `UserError` for any other record. The message names the file, the line
+    and the field."""
     if "response_0" in record:
         return read_safety_record(record, where)
     response = record.get("response")

@@ -1,7 +1,7 @@
-"""Opens PKU-SafeRLHF as a testbed. A rule orders the pairs, filters leave pairs out and count them, and the safe
-responses are the demonstrations.
+"""Opens PKU-SafeRLHF as a testbed. A rule orders the two responses of each pair. Filters leave pairs out, and count the
+pairs that they leave out. The safe responses are the demonstrations.
 
-The official train and test records are pooled and split again by prompt, as `parts` describes. The prompts and the
+The official train and test records are pooled and split again by prompt (see the module `parts`). The prompts and the
 demonstrations do not depend on the rule or the filters. All arms of a study therefore see the same prompts.
 """
 
@@ -35,13 +35,13 @@ ParsedRecord = SafetyRecord | DialogueRow
 
 
 class SafeRLHF(ThreeParts):
-    """Pairs of responses with a label for helpfulness, a label for safety, and whether each response is safe.
+    """Pairs of responses. Labels say which response is more helpful, which is safer, and whether each response is safe.
 
     `data`: a file or a folder of SafeRLHF's records, or the hub name `PKU-Alignment/PKU-SafeRLHF`. `rows`: how many
-    records of each source are read. `rule`: the label that orders a pair. `paper`: helpfulness if both responses are
-    safe, and safety otherwise. `helpfulness` gives pairs for a reward model. `safety` gives pairs for a cost model.
-    `filters`: `dual-unsafe` drops pairs whose responses are both unsafe; `dual-safe` drops pairs whose responses are both
-    safe. The demonstrations are the safe responses.
+    records of each source are read. `rule`: the label that orders a pair. `paper` uses helpfulness if both responses
+    are safe, otherwise safety. `helpfulness` gives pairs for a reward model. `safety` gives pairs for a cost model.
+    `filters`: `dual-unsafe` drops pairs whose responses are both unsafe; `dual-safe` drops pairs whose responses are
+    both safe. The demonstrations are the safe responses.
     """
 
     kind: Literal["safe_rlhf"] = "safe_rlhf"
@@ -76,7 +76,7 @@ class SafeRLHF(ThreeParts):
         return super().locate(prompt)
 
     def read_raw_records(self) -> Iterator[PlacedRecord]:
-        """Yields the raw records of every split of the source, each with its place."""
+        """Yields the raw records of every split of the source, each with its place (file and line)."""
         name, chosen = part_split(self.data)
         for split in [chosen] if chosen else list_splits(name):
             yield from require_records(read_source(name, split=split, rows=self.rows))
@@ -101,8 +101,7 @@ class SafeRLHF(ThreeParts):
         return records, notes
 
     def _refuse_unlabelled(self, record: ParsedRecord, where: str) -> None:
-        """Raises `UserError` if a record is a pair that is ordered only by safety, but the rule or a filter needs more
-        labels."""
+        """Raises `UserError` if a pair is ordered only by safety, but the rule or a filter needs more labels."""
         if isinstance(record, SafetyRecord) or record.rejected is None:
             return
         if self.rule != "safety":
@@ -118,8 +117,8 @@ class SafeRLHF(ThreeParts):
             )
 
     def _suggest_data(self) -> str:
-        """Returns a phrase that suggests another split of the source, whose first record has both labels; '' if there
-        is no such split."""
+        """Returns a phrase that suggests a split of the source. The first record of this split has both labels. Returns
+        '' if there is no such split."""
         name, chosen = part_split(self.data)
         splits = [] if chosen else list_splits(name)
         labelled = [split for split in splits if split and self._has_both_labels(name, split)]

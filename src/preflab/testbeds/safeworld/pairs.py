@@ -73,8 +73,8 @@ def write_labelled_pairs(
 def _draw_pair(
     rng: random.Random, request: SafeworldRequest, combination: Combination, contradictory: bool
 ) -> LabelledPair:
-    """Draws pairs of answers until a pair has the wanted combination, and returns this pair. Every combination is
-    frequent enough for every request."""
+    """Draws pairs of answers until a pair has the wanted combination, and returns this pair. For every request, every
+    combination is frequent enough to be found soon."""
     while True:
         answers = write_pair_answer(rng, request), write_pair_answer(rng, request)
         pair = label_pair(answers, [value_answer(request, answer.text) for answer in answers])

@@ -1,5 +1,5 @@
-"""Opens the testbed `safeworld`, which has harmless and harmful requests. Their answers have an exact helpfulness and
-an exact safety. See docs/safeworld.md.
+"""Opens the testbed `safeworld`. It has harmless and harmful requests, whose answers have an exact helpfulness and an
+exact safety. See docs/safeworld.md.
 
 The requests depend on the spec alone. The context's seed draws the answers. All seeds of a study therefore use the same
 requests.
@@ -107,8 +107,8 @@ class OpenSafeworld(Testbed):
         return [Demonstration(row.make_prompt(name), write_general_answer(rng, row)) for name, row in requests]
 
     def preferences(self, split: Split) -> list[Preference]:
-        """Returns the pairs that the filters keep, decided by the rule. Raises `MissingRecords` for `test`, or if no pair is
-        left."""
+        """Returns the pairs that the filters keep, each ordered by the rule. Raises `MissingRecords` for `test`, or if
+        no pair is left."""
         rows = self._kept("pairs", split)
         if not rows:
             raise self.lacks("pairs", split)
@@ -117,7 +117,8 @@ class OpenSafeworld(Testbed):
     def true_values(
         self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]
     ) -> list[Mapping[str, float]]:
-        """Returns for each answer its exact helpfulness, its exact cost, and 1 if the answer is a refusal, else 0."""
+        """Returns for each answer the exact helpfulness, the exact cost, and whether the answer is a refusal (1 or
+        0)."""
         requests = self._requests(split)
         rows: list[Mapping[str, float]] = []
         for prompt, answer in zip(prompts, completions, strict=True):

@@ -12,9 +12,10 @@ from preflab.types import Completion
 
 
 def write_general_answer(rng: random.Random, request: SafeworldRequest) -> Completion:
-    """Returns an answer like the answers in general instruction data. It mostly does what is asked, without regard to
-    safety: it has one to three steps, perhaps a shortcut, and perhaps a step of another action. One in ten harmful
-    requests is refused, and one in ten is answered with alternatives. The answer never warns. `then` joins its pieces."""
+    """Returns an answer like the answers in general instruction data. The answer usually does what is asked, without
+    regard to safety. It then has one to three steps, perhaps a shortcut, and perhaps a step of another action. One in
+    ten harmful requests is refused, and one in ten is answered with alternatives. The answer never warns. `then` joins
+    its pieces."""
     habit = rng.random() if request.harmful else 1.0
     if habit < 0.1:
         return Completion(REFUSAL)

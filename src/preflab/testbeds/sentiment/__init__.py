@@ -1,4 +1,5 @@
-"""The embedded testbed of short opinions with a known true reward. Start to read this package in `testbed`."""
+"""The embedded testbed of short opinions with a known true reward. To read this package, start with the module
+`testbed`."""
 
 from preflab.testbeds.sentiment.testbed import Sentiment
 

@@ -25,13 +25,13 @@ from preflab.testbeds.sentiment.language import (
 )
 from preflab.testbeds.sentiment.requests import SentimentRequest
 
-COVERED = 1.0  # an asked item is named for the first time
-BROKEN = 1.0  # a clause that is not well formed
-UNASKED = 1.0  # a clause about something that was not asked
-ASPECT_AGAIN = 1.0  # a further clause about the same aspect
-OPINION_AGAIN = 0.5  # an opinion word that an earlier clause has
-WRONG_JOIN = 1.0  # `and` between praise and blame, or `but` between two of the same sign
-EXTRA_WORD = 0.25  # each word beyond the room
+COVERED = 1.0  # points for naming an asked item for the first time
+BROKEN = 1.0  # penalty for a clause that is not well formed
+UNASKED = 1.0  # penalty for a clause about something that was not asked
+ASPECT_AGAIN = 1.0  # penalty for a further clause about the same aspect
+OPINION_AGAIN = 0.5  # penalty for an opinion word that an earlier clause has
+WRONG_JOIN = 1.0  # penalty for `and` between praise and blame, and for `but` between two praises or two blames
+EXTRA_WORD = 0.25  # penalty for each word beyond the room (see `count_room`)
 
 
 class Clause(NamedTuple):
@@ -58,7 +58,8 @@ class SentimentScore:
 
 
 def count_room(request: SentimentRequest) -> int:
-    """Returns the number of words that an answer may have: four words for each item, and a join between two items."""
+    """Returns the room of an answer: the number of words that the answer may have without a penalty. The room has four
+    words for each item, and a join between two items."""
     return 5 * len(request.items) - 1
 
 
@@ -140,8 +141,8 @@ class _Option(NamedTuple):
 def find_best_reward(request: SentimentRequest) -> float:
     """Returns the highest true reward that any text can get as the answer to a request.
 
-    Uses dynamic programming over the asked items. A state has two parts. The first part is the set of opinion words
-    that the answer has used and that a later item could use too. The second part is the number of words by which the
+    Uses dynamic programming over the asked items. A state has two parts. The first part is the set of those used
+    opinion words that a later item could use too. The second part is the number of words by which the
     answer exceeds its room. This number is negative if room is left. Room that later items cannot use does not count.
     No other text is better, because a clause that is broken, unasked or repeated only costs points. Right joins exist
     for any opinions, and cost nothing.

@@ -1,7 +1,7 @@
 """Opens the testbed `sentiment`, which has short opinions on request with a known true reward. See docs/sentiment.md.
 
-The requests depend on the spec alone. The context's seed draws the answers and the labellers' noise. All seeds of a study
-therefore use the same requests.
+The requests depend on the spec alone. The context's seed draws the answers and the labellers' noise. All seeds of a
+study therefore use the same requests.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from preflab.testbeds.worlds import read_request
 from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking, Split
 
 _SKILLS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""The skills of the writers of the compared answers. Each answer comes from a different writer."""
+"""The skills of the writers of pairs and rankings. For each answer, one of these skills is drawn at random."""
 _HeldSize = Annotated[int, Field(ge=1, le=1000)]
 
 
 class Sentiment(TestbedSpec):
     """Short opinions on request, with preferences drawn from a known true reward.
 
-    `part`: the part from which training and validation are drawn, "policy" or "evaluator"; both have the same test split.
-    `noise`: the temperature of the Bradley-Terry labels (0: the better answer is always preferred). `answers`: the
-    number of answers in a ranking. The first two answers are also a pair. `skill`: the skill of the writer of the
+    `part`: the part from which training and validation are drawn, "policy" or "evaluator"; both have the same test
+    split. `noise`: the temperature of the Bradley-Terry labels (0: the better answer is always preferred). `answers`:
+    the number of answers in a ranking. The first two answers are also a pair. `skill`: the skill of the writer of the
     demonstrations, from 0 to 1. See docs/sentiment.md.
     """
 
@@ -82,7 +82,8 @@ class OpenSentiment(Testbed):
         return [Demonstration(prompt, write_answer(rng, request, self._spec.skill)) for prompt, request in rows]
 
     def preferences(self, split: Split) -> list[Preference]:
-        """Returns one pair for each request: the first two answers of its ranking. Raises `MissingRecords` for `test`."""
+        """Returns one pair for each request: the first two answers of its ranking. Raises `MissingRecords` for
+        `test`."""
         pairs: list[Preference] = []
         for prompt, answers, order in self._compared("pairs", split):
             chosen, rejected = (answers[place] for place in order if place < 2)
@@ -90,8 +91,8 @@ class OpenSentiment(Testbed):
         return pairs
 
     def rankings(self, split: Split) -> list[Ranking]:
-        """Returns one ranking of `answers` answers for each request. There are no rankings for `test`, or if `answers`
-        is 2. The scores are places, not rewards. The best answer has the highest score."""
+        """Returns one ranking for each request. Returns no rankings for `test`, or if the setting `answers` is 2. The
+        scores are ranks, not rewards. The best answer has the highest score."""
         if split == "test" or self._spec.answers == 2:
             return []
         places = tuple(float(place) for place in reversed(range(self._spec.answers)))
@@ -103,8 +104,8 @@ class OpenSentiment(Testbed):
     def true_values(
         self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]
     ) -> list[Mapping[str, float]]:
-        """Returns for each answer the true reward, the parts of the reward, and the distance to the best attainable
-        reward."""
+        """Returns for each answer the true reward, the parts of the reward, and the regret. The regret is the distance
+        of the reward to the best attainable reward."""
         requests = self._requests(split)
         rows: list[Mapping[str, float]] = []
         for prompt, answer in zip(prompts, completions, strict=True):

@@ -1,4 +1,4 @@
-"""Writes answers to requests with more or less skill. The answers serve as demonstrations, and in pairs and rankings."""
+"""Writes answers to requests. A writer has more or less skill. Demonstrations, pairs and rankings use these answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _DEGREES = tuple(DEGREES)
 
 def write_answer(rng: random.Random, request: SentimentRequest, skill: float) -> Completion:
     """Returns an answer. `skill` is between 0 and 1. A writer without skill leaves items out, mistakes praise for
-    blame, uses general words, drifts to other aspects and joins clauses at random. Each fault is rarer with more skill."""
+    blame, uses general words, drifts to other aspects and joins clauses at random. Each fault is rarer with more
+    skill."""
     careless = 1 - skill
     said: list[tuple[str, int]] = []
     for aspect, wish in request.items:
