@@ -65,5 +65,5 @@ def measure_collapse(
 
 
 def select_seeds(table: Scores, seeds: Sequence[int]) -> Scores:
-    """Returns an arm's scores under these seeds alone, none of which diverged."""
+    """Returns an arm's scores under these seeds alone. No run under these seeds may have diverged."""
     return Scores(table.table(seeds, table.problems), tuple(seeds), table.problems, as_is=table.as_is)

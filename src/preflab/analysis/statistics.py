@@ -32,8 +32,8 @@ looks, the looks use .01, .015 and .025."""
 
 
 AS_IT_IS = "one run of each policy: the interval is over problems alone, and says nothing about other training runs"
-"""The remark on an interval of policies that were trained elsewhere. It does not cover other training runs of the same
-methods."""
+"""The remark on an interval of policies that were trained elsewhere. Such an interval does not cover other training runs
+of the same methods."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +165,7 @@ def compare_with_baselines(
     of arms without a common seed are left out.
 
     The results chose the leader, so any arm could have been compared with every baseline. The Bonferroni adjustment
-    therefore counts all pairs of an arm and a baseline. `times` has the meaning that it has in `find_winner`.
+    therefore counts all pairs of an arm and a baseline. `times` means the same as in `find_winner`.
     """
     family = max(1, len(starts) * len(baselines)) * times
     rows = {arm: baselines if arm == leader else own for arm, own in starts.items()}

@@ -223,7 +223,7 @@ class Timing(Record):
     seed: int
     """The study's seed."""
     wall_seconds: Number = None
-    """Wall-clock seconds of the run without its stages, summed over all its starts."""
+    """Wall-clock seconds of the run without its stages, summed over the first start and all resumptions."""
     peak_memory: Number = None
     """The peak memory of the run, in bytes."""
 
