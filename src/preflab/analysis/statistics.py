@@ -32,8 +32,8 @@ looks, the looks use .01, .015 and .025."""
 
 
 AS_IT_IS = "one run of each policy: the interval is over problems alone, and says nothing about other training runs"
-"""The remark on an interval of policies that were trained elsewhere. Such an interval does not cover other training runs
-of the same methods."""
+"""The remark on an interval of policies that were trained elsewhere. Such an interval does not cover other training
+runs of the same methods."""
 
 
 @dataclass(frozen=True, kw_only=True)
