@@ -76,10 +76,10 @@ class MemoryEstimator:
     def estimate(self, arm: Arm) -> Memory:
         """Estimates the peak memory of a run.
 
-        The weights are in fp32. A run holds its starting policy and the copy that it trains; a method that trains a scorer
-        makes a further copy; each critic is a further copy. Rewards and evaluators hold their own models. Training keeps 3 values
-        for each trainable weight (the gradient and both moments), and one more for a reference. Raises `UserError` if the
-        configuration of the model cannot be read.
+        The weights are in fp32. A run holds its starting policy and the copy that it trains. A method that trains a
+        scorer makes a further copy, and each critic is a further copy. Rewards and evaluators hold their own models.
+        Training keeps 3 values for each trainable weight (the gradient and both moments), and one more for a reference.
+        Raises `UserError` if the configuration of the model cannot be read.
         """
         device = pick_device(arm.device).partition(":")[0]
         base = self._measure(starting_model(arm), arm, device)
