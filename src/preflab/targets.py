@@ -14,8 +14,7 @@ from preflab.errors import UserError, nearest
 
 
 def find_source(target: str) -> Path | None:
-    """Finds the file of the module in `module:name`, where `load_object` would find it. Returns None if there is no
-    file."""
+    """Returns the file of the module that `load_object` would import for `module:name`; None if there is no file."""
     look_here()
     try:
         spec = importlib.util.find_spec(target.partition(":")[0])
