@@ -283,8 +283,8 @@ def ask_people(
     `preflab.rating.serve` or `import_labels`. If `page` is None, only the labels already in the directory count.
     `judge`: settings as in `JudgeSettings`. Contestants of the form `openai:MODEL` are asked at the `endpoint` of these
     settings. `with_judge`: the `output` of an earlier `measure_win_rates` on the same pairs; people's agreement with
-    its judge is then measured. The other parameters are those of `measure_win_rates`. Raises `UserError` if the directory
-    holds another contest.
+    its judge is then measured. The other parameters are those of `measure_win_rates`. Raises `UserError` if the
+    directory holds another contest.
     """
     from preflab.contest.files import check_output, write_heard
     from preflab.contest.make import make_contest
@@ -305,7 +305,7 @@ def ask_people(
 def _problems(run: Trained) -> dict[str, Any]:
     """Returns the test scores of a run, by problem."""
     if "chosen" not in run.result.get("evaluation", {}):
-        raise UserError(f"{run.directory} was not measured. Run it with an evaluator.")
+        raise UserError(f"The run in {run.directory} was not measured. Repeat the run with an evaluator.")
     return run.result["evaluation"]["chosen"]["problems"]
 
 

@@ -82,7 +82,7 @@ class Fitting:
         )
         raise UserError(
             f"{fault}. The first is {locate(_prompt_of(row))}. {refusal.reason} {remedy}, or use another model. "
-            "`preflab data check FILE --model MODEL` counts them."
+            "`preflab data check FILE --model MODEL` counts these rows."
         )
 
     def _fit_lengths(

@@ -39,9 +39,9 @@ class Claim(Record):
     measure: str = ""
     """The name of the measure that the claim is about; '' for the headline metric."""
     control: dict[str, float] = {}
-    """A contrast that is known to be a gain, with weights like those of `contrast`; empty for none. If the whole interval
-    of the control is above the margin, the study can show a gain as large as the margin. Only then may an outcome say
-    that no gain reaches the margin."""
+    """A contrast that is known to be a gain, with weights like those of `contrast`; empty for none. If the whole
+    interval of the control is above the margin, the study can show a gain as large as the margin. Only then may an
+    outcome say that no gain reaches the margin."""
     rule: ClaimRule = "superior"
     """The claim's statement. 'superior': the contrast is above 0. 'not-superior': the contrast is below the margin."""
     paper: str = ""

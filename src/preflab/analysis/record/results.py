@@ -150,7 +150,7 @@ class StudyVerdict(Record):
     winner: str | None = None
     """The winning arm; None if no arm won."""
     tied: tuple[str, ...] = ()
-    """The arms that do not differ significantly from the best arm, without the best arm itself."""
+    """The other arms that do not differ significantly from the best arm."""
     preliminary: bool = False
     """True if the study has fewer than five seeds."""
     holds_under_other_budget: Literal["yes", "no", "unknown"] = "unknown"
