@@ -58,7 +58,7 @@ def load_object(target: str, noun: str) -> Any:
     for part in path.split("."):
         if not hasattr(loaded, part):
             names = [name for name, value in vars(loaded).items() if callable(value) and not name.startswith("_")]
-            raise UserError(f"The {noun} {target!r} does not load: {part!r} is not defined in it.{nearest(part, names)}")
+            raise UserError(f"The {noun} {target!r} does not load: {part!r} does not exist.{nearest(part, names)}")
         loaded = getattr(loaded, part)
     return loaded
 

@@ -367,7 +367,7 @@ def collapse_words(results: Results) -> str:
         return ""
     compares = measure_of(results, results.headline).share  # otherwise only a diverged run collapses, as the rule says
     alone = [name for name, collapse in known if compares and not collapse.compared]
-    unmeasured = f" The start policy of {', '.join(alone)} is not measured; there, only a diverged run counts." if alone else ""
+    unmeasured = f" For {', '.join(alone)}, no starting policy is measured, so only a diverged run counts." if alone else ""
     rule, rates = results.collapse_rule + unmeasured, [collapse.rate for _, collapse in known]
     if collapsed_arms(results):
         return rule
