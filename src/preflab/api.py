@@ -200,8 +200,9 @@ def plan_study(
     say: Say = keep_silent,
 ) -> Forecast:
     """Times the study's models and its judge on this machine. Returns the runs that are still to do, and how long they
-    would take. `tune`: as in `run_study`. `say`: takes a line about what is timed next. Raises `UserError` if the
-    directory holds another study, or if the testbed lacks data that the measurements need."""
+    would take. `tune`: as in `run_study`. `say`: a function that is called with a line of text about what is
+    timed next. Raises `UserError` if the directory holds another study, or if the testbed lacks data that the
+    measurements need."""
     from preflab.study.forecast import forecast_study
 
     return forecast_study(study, Path(directory), fresh=fresh, tune=tune, say=say)
@@ -231,15 +232,15 @@ def measure_win_rates(
     device: str = "auto",
     say: Say = keep_silent,
 ) -> ContestResult:
-    """Compares the answers of contestants to the same prompts by a preference judge, and returns all win rates.
+    """Lets a preference judge compare the answers of contestants to the same prompts, and returns all win rates.
 
     `contestants`: two or more of `[NAME=]SOURCE`, as on the command line. `testbed`: its name, or its settings with
     their `kind`. `judge`: a name such as `openai:MODEL`, or the settings of `JudgeSettings` (`ask_people` lets people
     judge). `labels`: people's labels of judged pairs, as a file or as the `output` of `ask_people`; they correct the
     win rates. `agreement`: files of labelled pairs on which the judge is checked first. `decoding`: how models answer
     (`max_new_tokens`, `temperature`, ...). `output`: the directory for the result, the verdicts and the pairs. `say`:
-    takes a line about what happens next. Raises `UserError` if an input is wrong, or if the calls of an endpoint would
-    exceed a cap.
+    a function that is called with a line of text about what happens next. Raises `UserError` if an input is wrong, or
+    if the calls of an endpoint would exceed a cap.
     """
     from preflab.contest.files import check_output, write_contest
     from preflab.contest.hold import hold_contest
@@ -280,9 +281,10 @@ def ask_people(
 
     `page`: a function that takes the directory and returns when people have rated, such as a function that calls
     `preflab.rating.serve` or `import_labels`. If `page` is None, only the labels already in the directory count.
-    `judge`: the settings of `JudgeSettings` whose `endpoint` serves the contestants `openai:MODEL`. `with_judge`: the
-    `output` of an earlier `measure_win_rates` on the same pairs; people's agreement with its judge is then measured.
-    The other parameters are those of `measure_win_rates`. Raises `UserError` if the directory holds another contest.
+    `judge`: settings as in `JudgeSettings`. Contestants of the form `openai:MODEL` are asked at the `endpoint` of these
+    settings. `with_judge`: the `output` of an earlier `measure_win_rates` on the same pairs; people's agreement with
+    its judge is then measured. The other parameters are those of `measure_win_rates`. Raises `UserError` if the
+    directory holds another contest.
     """
     from preflab.contest.files import check_output, write_heard
     from preflab.contest.make import make_contest
@@ -303,7 +305,7 @@ def ask_people(
 def _problems(run: Trained) -> dict[str, Any]:
     """Returns the test scores of a run, by problem."""
     if "chosen" not in run.result.get("evaluation", {}):
-        raise UserError(f"{run.directory} was not measured. Run it with an evaluator.")
+        raise UserError(f"The run in {run.directory} was not measured. Repeat the run with an evaluator.")
     return run.result["evaluation"]["chosen"]["problems"]
 
 

@@ -167,10 +167,10 @@ class PairBatch(Batch):
 
     `reference_chosen[B]`, `reference_rejected[B]`: the summed log-probabilities under the reference, if the method needs
     them.
-    `margins[B]`, `probabilities[B]`: the margin and the probability that the label of each pair gives. Each is None if
-    no label gives it.
-    `safe[B,2]`: Bool, whether the chosen and the rejected answer of each pair is safe. None if a pair does not say
-    whether both its answers are safe.
+    `margins[B]`, `probabilities[B]`: the margin and the probability that the label of each pair gives. A tensor is
+    None if no label gives its values.
+    `safe[B,2]`: Bool, whether the chosen and the rejected answer of each pair is safe. None if such a label is
+    missing for any pair.
     """
 
     chosen: TokenBatch
@@ -339,7 +339,7 @@ def _columns(rows: Sequence[Encoded]) -> tuple[list[list[int]], list[list[int]],
 
 
 def stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Joins tensors along their first axis. Along each other axis, every tensor is padded with 0 at its end to the
+    """Joins tensors along their first axis. Along every other axis, each tensor is padded with 0 at its end to the
     largest size."""
     shape = [max(tensor.shape[axis] for tensor in tensors) for axis in range(1, tensors[0].dim())]
     out = tensors[0].new_zeros(sum(len(tensor) for tensor in tensors), *shape)

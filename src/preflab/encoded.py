@@ -32,8 +32,8 @@ class Collate(Protocol[Taken, Made]):
 class EncodedRows(Generic[Source, Made]):
     """Rows of training data. `select` returns a batch of some of them.
 
-    `collate` makes a batch from rows. `encode` and `limit` are its arguments; see `batch.collate_pairs`. Each answer is
-    encoded once.
+    `collate` makes a batch from rows. `encode` and `limit` are arguments of `collate`; see `batch.collate_pairs`. Each
+    answer is encoded once.
     """
 
     def __init__(self, rows: Sequence[Source], collate: Collate[Source, Made], encode: Encode, *, limit: int) -> None:

@@ -59,8 +59,8 @@ def order_accuracy(margins: Tensor, *, rounding: Tensor | float = 0.0) -> Tensor
 
 
 def masked_moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the mean and the (population) variance of the values at which the mask is True, over all ranks, as two
-    scalars in float64.
+    """Returns the mean and the (population) variance of all values whose mask is True, on all ranks, as two scalars in
+    float64.
 
     Raises `ValueError` if the mask is False everywhere: the mean would be NaN, and a running mean that has become NaN
     stays NaN.
@@ -74,8 +74,8 @@ def masked_moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def whiten(values: Tensor, mask: Tensor, *, eps: float = 1e-8) -> Tensor:
-    """Returns (values - mean) / std, with mean and std over the values of all ranks at which the mask is True (paper,
-    Section 5).
+    """Returns (values - mean) / std, with mean and std over all values whose mask is True, on all ranks (paper, Section
+    5).
 
     Args: values, mask [B,T]. Returns: [B,T], 0 where the mask is False.
     """
@@ -85,13 +85,14 @@ def whiten(values: Tensor, mask: Tensor, *, eps: float = 1e-8) -> Tensor:
 
 
 def last_token(mask: Tensor) -> Tensor:
-    """Bool[B,T]: True at the last token of each row at which the mask is True."""
+    """Returns Bool[B,T]: in each row, True only at the last of the tokens whose mask is True."""
     following = torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], dim=1)
     return mask & ~following
 
 
 def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, *, coefficient: float) -> Tensor:
-    """r[b,t] = -coefficient * kl[b,t], plus scores[b] on the last token of the response (paper, Section 1): [B,T].
+    """Returns r[b,t] = -coefficient * kl[b,t], plus scores[b] on the last token of the response (paper, Section 1):
+    [B,T].
 
     `scores`: [B], with 0 for a row that was truncated and not scored. `kl`: [B,T].
     """
@@ -100,7 +101,7 @@ def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, *, coefficient: floa
 
 
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, truncated: Tensor, *, gamma: float, lam: float) -> Advantages:
-    """Generalised advantage estimation (Schulman et al. 2016, eq. 16) over response tokens.
+    """Computes generalised advantage estimates (Schulman et al. 2016, eq. 16) over response tokens.
 
     delta_t = r_t + gamma V_{t+1} - V_t,  A_t = delta_t + gamma lam A_{t+1},  return_t = A_t + V_t.
 
@@ -122,7 +123,7 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, truncated: Tensor, *, gam
 
 
 def group_relative(scores: Tensor, group: int, *, normalise: bool, eps: float = 1e-4) -> Tensor:
-    """A_i = (s_i - mean of the group) / (std of the group + eps) (GRPO, Shao et al. 2024, Section 4.1.2).
+    """Returns A_i = (s_i - mean of the group) / (std of the group + eps) (GRPO, Shao et al. 2024, Section 4.1.2).
 
     Without `normalise`, A_i is only the difference s_i - mean of the group (Dr. GRPO, Liu et al. 2025, eq. 4). The std
     is the sample standard deviation, with n - 1 in the denominator.
@@ -140,7 +141,8 @@ def group_relative(scores: Tensor, group: int, *, normalise: bool, eps: float = 
 
 
 def leave_one_out(scores: Tensor, group: int) -> Tensor:
-    """A_i = s_i - mean_{j != i} s_j over the answers to the same prompt (RLOO, Ahmadian et al. 2024, Section 3).
+    """Returns A_i = s_i - mean_{j != i} s_j over the answers to the same prompt (RLOO, Ahmadian et al. 2024, Section
+    3).
 
     Args:
         scores: [B]; the `group` answers to a prompt stand side by side.
@@ -153,12 +155,12 @@ def leave_one_out(scores: Tensor, group: int) -> Tensor:
 
 
 def over_tokens(values: Tensor, mask: Tensor) -> Tensor:
-    """Returns values[b] at every token of row b at which the mask is True, and 0 elsewhere: [B,T]."""
+    """Returns values[b] at every token of row b whose mask is True, and 0 at all other tokens: [B,T]."""
     return torch.where(mask, values[:, None], torch.zeros_like(values[:, None]))
 
 
 def returns_to_go(rewards: Tensor, mask: Tensor) -> Tensor:
-    """G_t = sum of r_u over the steps u >= t at which the mask is True, without discount: [B,T]."""
+    """Returns G_t = sum of r_u over the steps u >= t at which the mask is True, without discount: [B,T]."""
     kept = torch.where(mask, rewards, torch.zeros_like(rewards))
     return torch.where(mask, kept.flip(1).cumsum(1).flip(1), torch.zeros_like(kept))
 
@@ -174,7 +176,7 @@ def overlong(lengths: Tensor, *, limit: int, window: int) -> Tensor:
 
 def average_weights(lengths: Tensor, average: LossAverage, *, mean_length: float, limit: int) -> Tensor:
     """Returns the weights w_b that turn a mean over the *tokens* of a batch into the chosen `average`: lengths [B] ->
-    [B]. The mean of w_b times the term, over tokens, is then this average.
+    [B]. If each term is multiplied by its w_b, the mean over all tokens is this average.
 
     The batch has N sequences of n_b tokens. M = `mean_length` = sum n_b / N is the mean length over all micro-batches
     and ranks.
@@ -207,7 +209,8 @@ def kl_estimate(logprobs: Tensor, reference: Tensor, estimator: KlEstimator) -> 
 
 
 def exact_kl(logprobs: Tensor, reference: Tensor) -> Tensor:
-    """sum_v pi(v) (log pi(v) - log ref(v)) from log-probabilities over the whole vocabulary [N,V]: [N], in nats."""
+    """Returns sum_v pi(v) (log pi(v) - log ref(v)) from log-probabilities over the whole vocabulary [N,V]: [N], in
+    nats."""
     return (logprobs.exp() * (logprobs - reference)).sum(dim=-1)
 
 
@@ -233,7 +236,7 @@ class RunningMoments:
         return max(self.square_sum / self.weight - self.mean**2, 1e-8) ** 0.5
 
     def update(self, values: Tensor, mask: Tensor) -> None:
-        """Updates the moments with the values of all ranks at which the mask is True."""
+        """Updates the moments with all values whose mask is True, on all ranks."""
         mean, variance = (float(moment) for moment in masked_moments(values, mask))
         keep = self.decay
         self.mean_sum = keep * self.mean_sum + (1 - keep) * mean

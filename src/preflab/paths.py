@@ -1,4 +1,4 @@
-"""Turns a text that the user wrote into a path, and names the folder of the files that preflab can make again."""
+"""Turns a text that the user wrote into a path, and finds the cache folder, whose files preflab can make again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from preflab.text import brief
 
 
 def user_path(text: str) -> Path:
-    """Returns the path that `text` names; `~` at its beginning is the user's home directory. The path may be absent.
+    """Returns the path that `text` names; `~` at its beginning is the user's home directory. The path need not exist.
     Raises `UserError` if the system cannot look it up: the name is too long or contains a NUL character, or a directory
     above it cannot be entered."""
     path = Path(os.path.expanduser(text))  # unlike `Path.expanduser`, it keeps the name of a home that does not exist

@@ -101,9 +101,9 @@ def _describe_long_number(text: str) -> str:
 
 
 def check_plain(data: Any, where: str) -> None:
-    """Raises `UserError`, which names the key, if the data are not valid settings. Refused are dates, unpaired
-    surrogates, numbers beyond 64 bits, keys that are not strings, too many values, and too deep nesting (a YAML alias
-    may contain itself)."""
+    """Raises `UserError`, which names the key, if the data are not valid settings. These are not valid: dates,
+    unpaired surrogates, numbers beyond 64 bits, keys that are not strings, too many values, and too deep nesting (a
+    YAML alias may contain itself)."""
     _walk(data, where, settings=True)
 
 
@@ -116,7 +116,7 @@ def _walk(data: Any, where: str, *, settings: bool) -> None:
         if len(place) > MOST_NESTED:
             raise UserError(f"{where}: lists and mappings are nested too deeply ({_name_place(place[:6])}...).")
         if settings and values > MOST_VALUES:
-            raise UserError(f"{where}: with its aliases expanded it has more than {MOST_VALUES:,} values.")
+            raise UserError(f"{where}: it has more than {MOST_VALUES:,} values, after its aliases are expanded.")
         if isinstance(value, dict):
             todo += [(item, (*place, key)) for key, item in reversed(value.items())]
             fault = next(filter(None, (_find_key_fault(key) for key in value)), "")

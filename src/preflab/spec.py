@@ -29,8 +29,8 @@ from preflab.text import brief, one_line
 
 
 class Spec(BaseModel):
-    """Frozen settings. An unknown key is an error at every depth. `belongs`: a text for error messages. It says what a
-    spec of this layer is called and under which key of a file it belongs. The base class of each layer sets it."""
+    """Frozen settings. An unknown key is an error at every depth. `belongs`: a phrase for error messages, such as
+    "a reward: it belongs under `reward:`". Each base class (of rewards, of methods and so on) sets its own phrase."""
 
     belongs: ClassVar[str] = ""
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
@@ -97,7 +97,8 @@ class Context:
 
 
 class Registry:
-    """The names of one layer, as a mapping `kind -> module:Class` in the `__init__` of the layer's package.
+    """The spec classes of one layer, such as the rewards or the methods, by name. The names are a mapping `kind ->
+    module:Class` in the `__init__` of the layer's package.
 
     `noun`: what messages call an object of the layer. `group`: the entry-point group of plugins. `base`:
     `module:Class`, the class from which every spec of the layer derives.
@@ -247,7 +248,7 @@ def parse_spec(cls: type[_Model], data: Any, *, where: str) -> _Model:
 
 def explain(cls: type[BaseModel], error: pydantic.ValidationError) -> str:
     """Describes a validation error for the user, one line for each field. If a list is too short only because some
-    items are invalid, the items are named and the list is not.
+    items are invalid, the message names the items and not the list.
     """
     lines = []
     items = error.errors(include_url=False)

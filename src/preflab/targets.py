@@ -14,8 +14,7 @@ from preflab.errors import UserError, nearest
 
 
 def find_source(target: str) -> Path | None:
-    """Finds the file of the module in `module:name`, where `load_object` would find it. Returns None if there is no
-    file."""
+    """Returns the file of the module that `load_object` would import for `module:name`; None if there is no file."""
     look_here()
     try:
         spec = importlib.util.find_spec(target.partition(":")[0])
@@ -59,7 +58,7 @@ def load_object(target: str, noun: str) -> Any:
     for part in path.split("."):
         if not hasattr(loaded, part):
             names = [name for name, value in vars(loaded).items() if callable(value) and not name.startswith("_")]
-            raise UserError(f"The {noun} {target!r} does not load: it has no {part!r}.{nearest(part, names)}")
+            raise UserError(f"The {noun} {target!r} does not load: {part!r} does not exist.{nearest(part, names)}")
         loaded = getattr(loaded, part)
     return loaded
 

@@ -65,4 +65,4 @@ def test_a_run_that_does_not_fit_is_refused_before_loading(
     assert code == 2
     assert "needs about" in err and "but this machine has 0.9 GiB" in err, err
     assert "activations of a micro-batch" in err
-    assert "With one of these it fits: checkpoint_activations with token_budget 1024 (0.8 GiB)" in err
+    assert "The run fits with one of these changes: checkpoint_activations with token_budget 1024 (0.8 GiB)" in err

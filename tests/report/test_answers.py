@@ -114,7 +114,7 @@ def test_collapses_are_shown_apart(results: Results) -> None:
     ]
     calm = results.model_copy(update={"collapse_rule": rule, "arms": tuple(arms)})
     for form in words_of(calm)[:2]:
-        assert f"{rule} No run did. With 3 seeds the rate of an arm may still be up to 71%." in form
+        assert f"{rule} No run collapsed. With 3 seeds the rate of an arm may still be up to 71%." in form
     fallen = Collapse(
         seeds=(2,),
         compared=True,

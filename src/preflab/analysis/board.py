@@ -22,9 +22,9 @@ class Board:
     each problem has. `score`: the name of the score. `tables`: for each run that did not diverge, the run's record of
     each problem. `lower`: the measures for which a lower value is better.
 
-    A diverged run has no policy to measure, so the board gives it a value on each problem. If higher is better, the
-    value is 0 or, if a run has a negative value on the problem, the lowest value of any run. If lower is better, the
-    value is the highest value of any run on the problem.
+    A diverged run has no policy to measure, so the board gives the run a value on each problem. If higher is better,
+    this value is the lowest value of any run on the problem, but at most 0. If lower is better, it is the highest value
+    of any run on the problem.
     """
 
     levels: Mapping[str, str]

@@ -28,8 +28,8 @@ def collapse_rule(share: float, headline: Measure) -> str:
 
 def collapsed_seeds(arm: Scores, starts: Sequence[Scores], share: float) -> tuple[int, ...]:
     """Returns the seeds under which an arm collapsed. A run has collapsed if it diverged, or if its mean score is below
-    `share` times the mean score of every start that was measured under the same seed. All scores are at temperature
-    1."""
+    `share` times the mean score of every starting policy that was measured under the same seed. All scores are at
+    temperature 1. `starts`: the scores of these starting policies."""
     means = dict(zip(arm.seeds, arm.values.mean(axis=1), strict=True))
     known = [dict(zip(start.seeds, start.values.mean(axis=1), strict=True)) for start in starts]
 
@@ -48,9 +48,9 @@ def measure_collapse(
     *,
     compared: bool,
 ) -> Collapse:
-    """Returns how often an arm collapsed among its `seeds`, with Clopper and Pearson's interval, and its mean score given
-    that a run did not collapse, at each decoding. `tables`: the arm's scores at each decoding. `compared`: whether the runs
-    were compared with their start."""
+    """Returns how often an arm collapsed among its `seeds`, with Clopper and Pearson's interval. Also returns
+    the mean score of the runs that did not collapse, at each decoding. `tables`: the arm's scores at each decoding.
+    `compared`: whether the runs were compared with the policy that they started from."""
     rate = len(collapsed) / len(seeds)
     low, high = exact_ends(rate, len(seeds), ALPHA)
     kept = [seed for seed in seeds if seed not in collapsed]
@@ -65,5 +65,5 @@ def measure_collapse(
 
 
 def select_seeds(table: Scores, seeds: Sequence[int]) -> Scores:
-    """Returns an arm's scores under these seeds alone, none of which diverged."""
+    """Returns an arm's scores under these seeds alone. No run under these seeds may have diverged."""
     return Scores(table.table(seeds, table.problems), tuple(seeds), table.problems, as_is=table.as_is)

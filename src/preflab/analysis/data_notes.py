@@ -1,4 +1,4 @@
-"""Collects the notes on data of a study's runs, so that the report prints each note once. Does not import torch."""
+"""Collects the data notes of a study's runs, so that the report prints each note once. Does not import torch."""
 
 from __future__ import annotations
 

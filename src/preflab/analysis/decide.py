@@ -47,8 +47,8 @@ def decide_claims(
 ) -> list[DecidedClaim]:
     """Decides every claim at every decoding. `scores`: for each measure that a claim names, the scores of the arms that have
     finished runs, by decoding; '' stands for the headline. `unreliable`: the measures whose evaluator may be no better than
-    chance; claims about them are left undecided. `times`: alpha over the part of alpha that the claims may use, at one of
-    several looks.
+    chance; claims about them are left undecided. `times`: alpha divided by the part of alpha that this look at the
+    results may use; 1 if the study looks at its results once.
 
     If the outcome would say that no gain reaches the margin, the claim must pass a gate: the whole interval of its
     control must be above the margin. Otherwise the outcome becomes "not testable here". The controls are a separate
@@ -68,7 +68,7 @@ def decide_claims(
 def pass_gate(decided: DecidedClaim, scores: Mapping[str, Scores], family: float) -> DecidedClaim:
     """Returns the decided claim with the interval of its control. If the outcome says that no gain reaches the margin,
     but the interval of the control is not wholly above the margin, the outcome becomes "not testable here". `family`:
-    the number of controls, times the number of decodings (and of looks)."""
+    the number of controls, times the number of decodings, times `times` of `decide_claims`."""
     claim = decided.claim
     decided = decided.model_copy(update={"control": measure_control(claim, scores, family)})
     if not says_no_gain(claim.rule, decided.outcome):

@@ -123,7 +123,7 @@ def versions_of(directories: Iterable[Path]) -> dict[str, str]:
 
 
 def timing_of(run: FinishedRun) -> Timing:
-    """Returns the run time of a run in seconds, summed over all its starts, and its peak memory."""
+    """Returns the run time in seconds, over the first start and all resumptions of the run, and its peak memory."""
     rows = [row for row in read_lines(run.planned.directory / "timing.jsonl") if "wall_seconds" in row]
     seconds = sum(row["wall_seconds"] for row in rows) or None
     peak_memory = max((row["peak_memory"] for row in rows if "peak_memory" in row), default=None)

@@ -91,8 +91,8 @@ def judge_agreement(details: Sequence[Mapping[str, Any]]) -> Agreement | None:
 
 
 def forfeit(result: Mapping[str, Any]) -> float:
-    """Returns the first side's outcome of a match in which a side diverged, so that there are no answers to compare.
-    The diverged side loses. If both sides diverged, the outcome is a tie."""
+    """Returns the first side's outcome of a match without answers, because at least one side diverged. The diverged
+    side loses. If both sides diverged, the outcome is a tie."""
     lost = [result[side] in result["diverged_arms"] for side in ("first", "second")]
     return EVEN + (lost[1] - lost[0]) / 2
 

@@ -24,8 +24,8 @@ def stage_results(directory: Path, stage: str, seeds: Iterable[int]) -> list[dic
 
 def reward_model_result(name: str, results: Sequence[Mapping[str, Any]]) -> RewardModelResult | None:
     """Returns the result of one stage's reward models. The models are measured on the pairs of the test split. If the
-    test split has no pairs, they are measured on the validation pairs, which also chose their checkpoints. Returns None
-    if nothing was measured, or if the stage did not train reward models."""
+    test split has no pairs, they are measured on the validation pairs, by which their checkpoints were also chosen.
+    Returns None if nothing was measured, or if the stage did not train reward models."""
     results = [result for result in results if result.get("product") in SCORERS]
     rows, place = [result.get("held_out") for result in results], "the test split's pairs"
     if not all(rows):

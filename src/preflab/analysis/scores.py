@@ -58,7 +58,7 @@ class Scores:
 
 
 def share_seeds(*arms: Scores) -> bool:
-    """Checks whether all the arms have a run with the same seed."""
+    """Checks whether there is a seed under which all the arms have a run."""
     return bool(set(arms[0].seeds).intersection(*(arm.seeds for arm in arms[1:])))
 
 

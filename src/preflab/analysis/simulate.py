@@ -28,8 +28,8 @@ Bools = NDArray[np.bool_]
 @dataclass(frozen=True)
 class Design:
     """The design of a simulated study. `seed_sd`: each arm's SD between runs, on the scale of the mean score. `tails`: the
-    degrees of freedom of the t distribution of the seed effects, which have heavy tails; None for normal effects. Only
-    arms with equal levels have known true differences (0) if the effects are not normal."""
+    degrees of freedom of the t distribution from which seed effects with heavy tails are drawn; None for normal
+    effects. If the effects are not normal, true differences are known only for arms with equal levels: they are 0."""
 
     seeds: int
     problems: int
@@ -84,8 +84,8 @@ def studies(design: Design, count: int, rng: np.random.Generator, chunk: int = 1
 
 
 def misses(design: Design, pairs: Sequence[tuple[int, int]], count: int, alpha: float) -> Bools:
-    """Bool [count, pairs]: True if the interval for arm a minus arm b misses the true difference, for each study and
-    each pair (a, b)."""
+    """Returns booleans [count, pairs]: for each study and each pair (a, b), whether the interval for arm a minus arm b
+    misses the true difference."""
     truth, (first, second) = design.truth(), np.array(pairs).T
     out: list[Bools] = []
     for scores in studies(design, count, np.random.default_rng(0)):
@@ -153,11 +153,12 @@ def print_looks(count: int) -> None:
 def collapse_coverage(
     design: Design, *, rate: float, depth: float, count: int, alpha: float = 0.05
 ) -> tuple[float, float, float]:
-    """Returns the coverage of three intervals of one arm, of which each run falls with probability `rate`: of the plain mean,
-    of the mean of the runs that did not collapse, and of the rate of collapse. All scores of a run that falls are multiplied
-    by 1 - `depth`. A run has collapsed by the rule of the reports: its mean is below half of that of its start, which is as
-    good as a run that did not fall. `depth` must be far above one half, so that the rule finds the runs that fell. Studies with
-    fewer than two other runs have no interval of their mean and are left out there."""
+    """Returns the coverage of three intervals of one arm: of the plain mean, of the mean of the runs that did not
+    collapse, and of the rate of collapse. Each run falls with probability `rate`: all its scores are then multiplied by
+    1 - `depth`. As in the reports, a run has collapsed if its mean is below half of the mean of its starting policy.
+    The simulated starting policy is as good as a run that did not fall. `depth` must be far above one half, so that
+    this rule finds the runs that fell. The second coverage leaves out studies with fewer than two runs that did not
+    collapse, because such a study has no interval of this mean."""
     truth, rng = float(design.truth()[0]), np.random.default_rng(0)
     plain, given, given_of, rates = 0, 0, 0, 0
     for scores in studies(design, count, rng):

@@ -1,5 +1,5 @@
-"""Remarks on intervals that have no width because no spread was seen. Such an interval does not mean that the value is
-certain. No torch."""
+"""Writes remarks on intervals that have no width because no spread was seen. Such an interval does not mean that the
+value is certain. No torch."""
 
 from __future__ import annotations
 

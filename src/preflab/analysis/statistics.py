@@ -27,12 +27,13 @@ ALPHA = 1 - 0.95
 """The probability that an interval, or any interval of a family, misses the true value. (In floating point, 1 - 0.95
 differs from 0.05 in the last bit.)"""
 LOOK_SHARES = {1: (1.0,), 2: (0.4, 0.6), 3: (0.2, 0.3, 0.5)}
-"""The share of alpha that each look at a study's results has, for each number of looks: .01, .015 and .025 of .05 for three."""
+"""For each number of looks at a study's results, the share of alpha that each look may use. With alpha .05 and three
+looks, the looks use .01, .015 and .025."""
 
 
 AS_IT_IS = "one run of each policy: the interval is over problems alone, and says nothing about other training runs"
-"""The remark on an interval of policies that were trained elsewhere. It does not cover other training runs of the same
-methods."""
+"""The remark on an interval of policies that were trained elsewhere. Such an interval does not cover other training
+runs of the same methods."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +112,9 @@ def compare_all(
     """Compares the arms in each of `pairs`, or all pairs of arms if `pairs` is None. Choose `pairs` before you know the
     results. The probability that any comparison finds a false difference is at most 5%.
 
-    The intervals are adjusted for the number of pairs times `times`: how often the same pairs are compared, such as once for
-    each decoding (Bonferroni, valid under any dependence). So fewer pairs give narrower intervals.
+    The intervals are adjusted for the number of pairs, multiplied by `times` (Bonferroni, valid under any dependence).
+    `times` says how often the same pairs are compared, such as once for each decoding. Fewer pairs therefore give
+    narrower intervals.
     """
     pairs = list(combinations(scores, 2)) if pairs is None else pairs
     for name in (name for pair in pairs for name in pair):
@@ -128,8 +130,8 @@ def compare_all(
 
 def find_winner(scores: Mapping[str, Scores], *, times: float = 1.0) -> Winner:
     """Compares the leader (the arm with the highest mean) with each of the other A - 1 arms. Each comparison has the
-    two-sided level 2 alpha/A, which is Bonferroni's level for A/2 comparisons. `times`: alpha over the part of alpha that
-    the winner may use, at one of several looks.
+    two-sided level 2 alpha/A, which is Bonferroni's level for A/2 comparisons. `times`: alpha divided
+    by the part of alpha that this look at the results may use; 1 if the study looks at its results once.
 
     A/2 is enough, although the results chose the leader. Proof: let b be the truly best arm. A wrong winner i must beat
     b, which is a one-sided event of probability alpha/A. There are A - 1 such events, one for each other arm i. If b is
@@ -163,7 +165,7 @@ def compare_with_baselines(
     of arms without a common seed are left out.
 
     The results chose the leader, so any arm could have been compared with every baseline. The Bonferroni adjustment
-    therefore counts all pairs of an arm and a baseline. `times` has the meaning that it has in `find_winner`.
+    therefore counts all pairs of an arm and a baseline. `times` means the same as in `find_winner`.
     """
     family = max(1, len(starts) * len(baselines)) * times
     rows = {arm: baselines if arm == leader else own for arm, own in starts.items()}
@@ -206,8 +208,8 @@ def _analysed(cells: Floats, family: float, *, as_is: bool) -> Crossed | None:
     """Returns the analysis of a table; None if it has too few seeds or problems, or no spread on a few problems (see
     `shows_too_little`). `as_is`: one seed is enough, because the arms are not samples of training runs.
 
-    If the variance is estimated as 0 although the cells differ (see `cancels`), the seed part becomes MS_residual / (S P). Its
-    expectation is never below that.
+    If the variance is estimated as 0 although the cells differ (see `cancels`), the seed part becomes
+    MS_residual / (S P). The expectation of the seed part is never below this value.
     """
     seeds, problems = cells.shape
     if shows_too_little(cells, ALPHA / family):

@@ -24,7 +24,7 @@ Used = Mapping[str, Mapping[Unit, float] | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """The comparisons that decide the verdict. `winner`: the leader against each other arm. `starts`: arms against the
+    """The comparisons that decide the verdict. `winner`: the leader against every other arm. `starts`: arms against the
     baselines that they started from, and the leader against every baseline. A baseline cannot win, but an arm must beat
     every baseline to win."""
 

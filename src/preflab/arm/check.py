@@ -1,4 +1,4 @@
-"""Checks before any training that everything an arm will use is there: opens each part and closes it again."""
+"""Checks, before any training, that every part that an arm uses can be opened. Opens each part and closes it again."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class ArmChecker:
         self._checked: set[str] = set()
 
     def check(self, arm: Arm) -> None:
-        """Checks one arm. Raises `UserError`, which names the arm, if a part of the arm cannot be opened, or if it
-        lacks something that the arm needs."""
+        """Checks one arm. Raises `UserError`, which names the arm, if a part of the arm cannot be opened, or if the
+        part lacks something that the arm needs."""
         try:
             self._check(arm)
         except UserError as error:
@@ -74,8 +74,8 @@ class ArmChecker:
                 pass
 
     def _is_new(self, what: str, arm: Arm) -> bool:
-        """Returns True if `what` was not checked before with the same testbed. If `what` is "rows", the method and the
-        file of preferences must be the same too."""
+        """Returns True if `what` was not checked before with the same testbed. The check of "rows" is also new if the
+        method or the file of preferences is another one."""
         rows = arm.model_dump_json(include={"testbed", "method", "preferences"}) if what == "rows" else ""
         key = f"{what} {arm.testbed.model_dump_json()} {rows}"
         known = key in self._checked

@@ -25,9 +25,10 @@ def is_same_after_cut(answers: Sequence[Completion], cuts: Sequence[list[int]]) 
 
 
 def describe_cuts(cut: int, answers: str, limit: int, *, same: int, left: int) -> str:
-    """Returns a note about the answers that are cut; '' if none is. `cut`: the number of these answers. `answers`: all
-    answers, in words. `same`: the number of rows that were left out, because all their answers are the same after the
-    cut. `left`: the number of the other rows. Raises `UserError` if rows were left out and no other row remains."""
+    """Returns a note about the answers that are cut; '' if none is. `cut`: the number of these answers. `answers`: a
+    phrase with the number of all answers. `same`: the number of rows that were left out, because all their answers
+    are the same after the cut. `left`: the number of the other rows. Raises `UserError` if rows were left
+    out and no other row remains."""
     if not cut:
         return ""
     note = f"{cut} of {answers} are cut after {limit} tokens"

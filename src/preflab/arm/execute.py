@@ -89,7 +89,7 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
 
 
 def refuse_own_product(arm: Arm, directory: Path) -> None:
-    """Raises `UserError` if the arm uses a file or a model in the directory of the run that it replaces."""
+    """Raises `UserError` if the arm needs a file or a model in `directory`, whose earlier run will be deleted."""
     for name in (*made_elsewhere(arm), *evaluator_models(arm), arm.model.name):
         path = stage_path(name, stages_of(directory))
         if path.exists() and path.resolve().is_relative_to(directory.resolve()):
@@ -265,8 +265,8 @@ def measure_scorer(run: Run, scorer: LanguageModel, testbed: FittedTestbed, toke
 def order_pairs(
     scorer: LanguageModel, testbed: FittedTestbed, split: Split, token_budget: int
 ) -> dict[str, Any] | None:
-    """Returns `measure_pairs` of a split's pairs. The answers are cut as in training. Returns None if the testbed has
-    no pairs in this split."""
+    """Returns the result of `measure_pairs` for a split's pairs. The answers are cut as in training. Returns None
+    if the testbed has no pairs in this split."""
     rows = read_rows(testbed.preferences, split)
     if rows is None:
         return None

@@ -23,8 +23,8 @@ from preflab.text import counted
 from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking, Rated, Split, Test
 
 SURELY_FITS = 512
-"""The largest number of tokens that a chat template is assumed to add. A token has at least one byte. A row therefore
-fits without a count of its tokens if its bytes and this number together do not exceed the context."""
+"""The largest number of tokens that a chat template is assumed to add. A token has at least one byte. If
+the bytes of a row plus this number do not exceed the context, the row fits, and its tokens need not be counted."""
 Row = TypeVar("Row", bound=AnyRecord)
 
 
@@ -82,7 +82,7 @@ class Fitting:
         )
         raise UserError(
             f"{fault}. The first is {locate(_prompt_of(row))}. {refusal.reason} {remedy}, or use another model. "
-            "`preflab data check FILE --model MODEL` counts them."
+            "`preflab data check FILE --model MODEL` counts these rows."
         )
 
     def _fit_lengths(
@@ -130,8 +130,8 @@ class Fitting:
         return max((min(max(length, 1), self.limit) for length in lengths), default=room)
 
     def _cut(self, row: Row, room: int) -> Row:
-        """Cuts the beginning of the prompt until the longest answer fits. Leaves the answer at most half of the
-        context, or `room` tokens if this is more. Then cuts the end of each answer that is still too long."""
+        """Cuts the beginning of the prompt until the longest answer fits. Reserves for the answer at most half
+        of the context, or `room` tokens if this is more. Then cuts the end of each answer that is still too long."""
         space = self.lm.context - min(self._needed(row, room), max(room, self.lm.context // 2))
         prompt = self._cut_prompt(_prompt_of(row), space)
         space = self.lm.context - len(self.lm.encode_prompt(prompt))
@@ -170,8 +170,8 @@ class Fitting:
 class FittedTestbed(Testbed):
     """A testbed whose rows fit the model. `rooms`: the number of tokens that an answer to a prompt needs, for each
     split whose prompts the policy answers. `held_out_pairs`: the largest number of pairs to read from each of the
-    validation and the test split (0: all pairs). `notes`: the notes of the original testbed, and a note for each group
-    of rows read so far in which some rows did not fit."""
+    validation and the test split (0: all pairs). `notes`: the notes of the original testbed. A group of rows adds
+    a note when it is read and some of its rows do not fit."""
 
     def __init__(
         self,
@@ -244,7 +244,8 @@ class FittedTestbed(Testbed):
 
 def fit_held_out(present: Callable[[Split], Sequence[object]], fitted: Callable[[Split], Sequence[object]]) -> None:
     """Fits the rows of the validation split and of the test split, where the testbed has such rows. `present`: reads
-    the rows as they are. `fitted`: reads them fitted to the model. Raises `UserError` if the rows do not fit."""
+    the original rows. `fitted`: reads the rows and fits them to the model. Raises `UserError` if the rows do not
+    fit."""
     for split in SPLITS[1:]:
         if count_rows(present, split) is not None:
             fitted(split)

@@ -1,5 +1,5 @@
-"""Estimates the peak memory of a run from the sizes of its models, and refuses a run that does not fit before a model is
-loaded."""
+"""Estimates the peak memory of a run from the sizes of its models. A run that does not fit is refused before any model
+is loaded."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OVERESTIMATE = 1.2
 estimate was at most 1.15 times the peak."""
 SMALLEST_BUDGET = 1024
 LARGE = DataSize(prompts=10**6, demonstrations=10**6, pairs=10**6, rated=10**6)
-"""Data that are large enough for every batch."""
+"""Sizes of data that are large enough to fill every batch."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ class MemoryEstimator:
     def estimate(self, arm: Arm) -> Memory:
         """Estimates the peak memory of a run.
 
-        The weights are in fp32. A run holds its starting policy and the copy that it trains; a method that trains a scorer
-        makes a further copy; each critic is one more. Rewards and evaluators hold their own models. Training keeps 3 values
-        for each trainable weight (the gradient and both moments), and one more for a reference. Raises `UserError` if the
-        configuration of the model cannot be read.
+        The weights are in fp32. A run holds its starting policy and the copy that it trains. A method that trains a
+        scorer makes a further copy, and each critic is a further copy. Rewards and evaluators hold their own models.
+        Training keeps 3 values for each trainable weight (the gradient and both moments), and one more for a reference.
+        Raises `UserError` if the configuration of the model cannot be read.
         """
         device = pick_device(arm.device).partition(":")[0]
         base = self._measure(starting_model(arm), arm, device)
@@ -99,8 +99,8 @@ class MemoryEstimator:
         )
 
     def try_estimate(self, arm: Arm) -> Memory | None:
-        """Estimates the peak memory of a run. Returns None if the configuration of the model cannot be read; opening the
-        model says what is wrong with it."""
+        """Estimates the peak memory of a run. Returns None if the configuration of the model cannot be read. Opening
+        the model later raises the error that says what is wrong."""
         try:
             return self.estimate(arm)
         except UserError:
@@ -118,7 +118,7 @@ class MemoryEstimator:
         changed = {words: change(arm) for words, change in CHANGES.items()}
         peaks = {words: self.estimate(other).peak for words, other in changed.items() if other is not None}
         fitting = [f"{words} ({peak / GIB:.1f} GiB)" for words, peak in peaks.items() if peak <= there]
-        advice = f"With one of these it fits: {'; '.join(fitting)}." if fitting else "Name a smaller model."
+        advice = f"The run fits with one of these changes: {'; '.join(fitting)}." if fitting else "Name a smaller model."
         raise UserError(
             f"The run {arm.name!r} needs about {memory.peak / GIB:.1f} GiB of memory, but {where} has "
             f"{there / GIB:.1f} GiB. Its parts: {list_parts(memory)}. {advice}"

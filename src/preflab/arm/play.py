@@ -142,7 +142,7 @@ def read_answered(directory: Path) -> Answered | None:
         return None
     if not (directory / ANSWERS).exists():
         raise UserError(
-            f"{directory} keeps no answers: an older preflab measured this arm. Remove it and run the study again."
+            f"{directory} keeps no answers: an older preflab measured this arm. Remove the directory and run the study again."
         )
     check_written(directory, result, ANSWERS)
     answers: dict[str, list[Completion]] = {}

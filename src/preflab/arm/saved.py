@@ -14,8 +14,8 @@ from preflab.train.finished import FINAL, check_product, read_result
 
 
 def find_saved_model(directory: Path) -> Path:
-    """Returns the directory of the model. If `directory` is a run, this is its `final/`; an arm or a stage of a study
-    is a run too. Otherwise this is `directory` itself.
+    """Returns the directory of the model. For a run, this is its subdirectory `final/`. An arm or a stage of a study is
+    a run too. For any other directory, this is the directory itself.
 
     Raises `UserError` if the run has not finished or has diverged, if there is no model, or if the model has changed
     since the run wrote it.

@@ -39,7 +39,7 @@ class Job(Spec):
     `policy`: a policy that is only measured, not trained. It is, like `init`, a directory or a name on the hub.
     `testbed`: replaces the study's testbed, for a stage that trains an evaluator. `model`: replaces the study's base
     model, for a stage that samples answers from another model. `plateau`: ends the training when the validation score
-    has stopped improving; the method's length and the budget are then the most that it may use.
+    has stopped improving. The method's length and the budget are then upper limits.
     """
 
     method: Annotated[Any, *optional_variant(METHODS)] = None
@@ -79,7 +79,8 @@ class RunSettings(Spec):
     `checkpoint_activations`: whether the backward pass computes the activations of each layer again instead of keeping
     them. This takes less memory and more time. `too_long`: what the run does if rows do not fit the model's context.
     With `stop` it stops before its first step. With `drop` it drops these rows. With `cut` it cuts the prompt's start
-    and the answer's end. Rows that the model's chat template does not take stop the run too, unless `drop` drops them.
+    and the answer's end. Rows that do not fit the model's chat template are dropped with `drop`.
+    With `stop` or `cut`, they stop the run.
     """
 
     sampler: Annotated[Any, *variant(SAMPLERS)] = "native"
@@ -152,8 +153,8 @@ def refuse_plateau(name: str, job: Job, looks: int) -> None:
     needed = math.ceil((job.plateau.patience + 1) / (1.0 - COOLDOWN))
     if looks < needed:
         raise UserError(
-            f"`{name}` has a `plateau` with patience {job.plateau.patience}, which needs {needed} evaluations during "
-            f"training or more. Set `looks` to {needed} or more (it is {looks})."
+            f"`{name}` has a `plateau` with patience {job.plateau.patience}, which needs {needed} or more evaluations "
+            f"during training. Set `looks` to {needed} or more (it is {looks})."
         )
 
 

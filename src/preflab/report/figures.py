@@ -15,7 +15,7 @@ from preflab.report.svg import INK, MUTED, arm_colour
 
 
 def sweep(results: Results) -> Markup | None:
-    """Draws the headline metric against the factor that the study varies: one line with 95% intervals for each series.
+    """Draws the headline metric against the factor that the study varies. Each series is one line with 95% intervals.
     Returns None if the study varies no factor."""
     factor = results.sweep
     if factor is None:

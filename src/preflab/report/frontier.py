@@ -23,7 +23,7 @@ def draw_frontier(results: Results) -> Markup | None:
         return None
     metric = views.measure_of(results, "score")
     alt = f"{metric.label} against KL to the SFT model at every checkpoint; up and to the left is better."
-    measured = "temperature 1; validation problems, for the last mark test problems"
+    measured = "temperature 1; validation problems (last mark: test problems)"
     x = "KL to the SFT model, nats per response, temperature 1"
     with panel(
         name="frontier", title=metric.label, measured=measured, x=x, alt=alt,

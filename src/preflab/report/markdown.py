@@ -1,4 +1,4 @@
-"""Writes `report.md`, a short report of verdict, table, comparisons and caveats, for an issue or a chat."""
+"""Writes `report.md`, a short report with verdict, table, comparisons and caveats, to paste into an issue or a chat."""
 
 from __future__ import annotations
 

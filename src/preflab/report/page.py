@@ -56,8 +56,8 @@ def render_html(results: Results) -> str:
 
 
 def with_names(words: str, results: Results) -> Markup:
-    """Returns a verdict's sentence as HTML. A browser does not break the line inside an arm's name of at most 24
-    characters."""
+    """Returns a verdict's sentence as HTML. Arm names of at most 24 characters are marked, so that a browser does not
+    break the line inside them."""
     sentence = escape(text.visible(words))
     short = [escape(text.visible(arm.name)) for arm in results.arms if len(arm.name) <= 24]
     names = sorted(short, key=len, reverse=True)

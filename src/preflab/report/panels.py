@@ -62,7 +62,7 @@ class Panel:
         axis.set_major_formatter(FuncFormatter(tick))
 
     def ticks_at(self, values: Sequence[float]) -> None:
-        """Puts ticks of the x axis at exactly these values. Writes the number at a tick only if it has room."""
+        """Puts ticks of the x axis at exactly these values. Leaves out the number at a tick if there is no room."""
         from matplotlib.ticker import NullLocator
 
         places = sorted(set(values))
@@ -149,9 +149,9 @@ def panel(
     width: int = PANEL_WIDTH,
     height: int = PANEL_HEIGHT,
 ) -> Generator[Panel]:
-    """Opens a chart for drawing. `title`: the text above the axes, which names the y axis. `measured`: the line below
-    the title, which names the data and the temperature of the measurement. `x`: the label of the x axis. `right`: the
-    right end of the axes; the space between it and the edge is for names."""
+    """Opens a chart for drawing. `title`: the text at the top, which names the quantity on the y axis.
+    `measured`: the line below the title. It names the data and the temperature of the measurement. `x`: the label of
+    the x axis. `right`: the right end of the axes; the space to the right of the axes is for names."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

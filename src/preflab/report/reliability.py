@@ -20,8 +20,8 @@ def diagrams(results: Results) -> dict[str, Markup]:
 
 
 def _diagram(model: RewardModelResult, name: str) -> Markup:
-    alt = f"Share of pairs that {model.name} orders correctly against the probability that it predicts, in bins."
-    title, measured = f"{model.name}: ordered rightly", "given answers; nothing is sampled"
+    alt = f"For bins of pairs: the share that {model.name} orders correctly, against the probability that it predicts."
+    title, measured = f"{model.name}: ordered correctly", "given answers; nothing is sampled"
     with panel(name=name, title=title, measured=measured, x="stated probability", alt=alt, right=0.96) as drawn:
         known = [(row.stated, row.right, row.count) for row in model.reliability]
         places = [(x, y, count) for x, y, count in known if x is not None and y is not None]

@@ -26,8 +26,8 @@ _Cell = str | int | float | None
 
 
 def render_csv(results: Results) -> str:
-    """Returns the table as CSV text. An apostrophe is put before a cell's text that a spreadsheet would run as a
-    formula."""
+    """Returns the table as CSV text. If a spreadsheet would run the text of a cell as a formula, an apostrophe is put
+    before the text."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)

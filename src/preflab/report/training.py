@@ -153,8 +153,8 @@ def mean_line(lines: Sequence[Sequence[SeedPoint]]) -> list[tuple[float, float]]
 
 
 def _belong_together(lines: Sequence[Sequence[SeedPoint]], look: int) -> bool:
-    """Checks whether the points with the index `look` of all seeds are nearer to each other than to the next points of
-    the seeds."""
+    """Checks whether the points at the index `look` of all curves are nearer to each other than to the points at the
+    next index."""
     shares = [line[look].share for line in lines]
     following = [line[look + 1].share for line in lines if len(line) > look + 1]
     return not following or max(shares) - min(shares) < min(following) - max(shares)

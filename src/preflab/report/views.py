@@ -234,7 +234,7 @@ def adjustment_words(pairs: Sequence[record.Comparison | record.PairwiseResult])
     sizes = " or ".join(numbers.format_tick(family) for family in families)
     return (
         f"The p-values are two-sided and adjusted for {sizes} comparisons (Bonferroni). They agree with the intervals: all "
-        "intervals of the family hold at once with 95%."
+        "intervals of the family hold simultaneously with 95% confidence."
     )
 
 
@@ -340,15 +340,16 @@ def family_words(results: Results) -> str:
     """Says that the intervals of all claims are simultaneous 95% intervals."""
     claims, decodings = len(claim_groups(results)), ""
     if decides_twice(results):
-        decodings = " Each is decided at both decodings, and opposite outcomes mean that it depends on the decoding."
+        decodings = " Each is decided at both decodings, and opposite outcomes mean that the claim depends on the decoding."
     if len(results.claims) == 1:
-        return "One claim, written down before the study ran; its interval holds with 95%."
+        return "One claim, written down before the study ran; its interval holds with 95% confidence."
     return (
         f"{text.counted(claims, 'claim')}, written down before the study ran.{decodings} They are one family: their intervals "
-        "hold at once with 95%. If a claim “X improves” is refuted, a gain of the margin or more is excluded, but a smaller "
-        "gain is still possible. If a claim “X does not improve” is refuted, there is a gain. That there is no gain is said "
-        "only if the claim's control, a contrast that is known to help, is above the margin here; otherwise the claim is not "
-        "testable here. The 95% hold over all studies, not among those whose controls were above the margin."
+        "hold simultaneously with 95% confidence. If a claim “X improves” is refuted, a gain of the margin or more is "
+        "excluded, but a smaller gain is still possible. If a claim “X does not improve” is refuted, there is a gain. A claim "
+        "is decided as “no gain” only if its control, a contrast that is known to be a gain, is above the margin here. "
+        "Otherwise the claim is not testable here. The 95% hold over all studies; among those "
+        "whose controls were above the margin, the rate may be lower."
     )
 
 
@@ -359,20 +360,20 @@ def collapsed_arms(results: Results) -> list[tuple[ArmResult, record.Collapse]]:
 
 def collapse_words(results: Results) -> str:
     """Writes the rule by which a run counts as collapsed. If no run collapsed, also writes how large the rate of an arm
-    may still be: '... No run did. With 5 seeds the rate of an arm may still be up to 52%.' Returns '' if the study
-    trained no arm."""
+    may still be: '... No run collapsed. With 5 seeds the rate of an arm may still be up to 52%.' Returns '' if the
+    study trained no arm."""
     known = [(arm.name, arm.collapse) for arm in results.arms if arm.collapse is not None]
     if not results.collapse_rule or not known:
         return ""
     compares = measure_of(results, results.headline).share  # otherwise only a diverged run collapses, as the rule says
     alone = [name for name, collapse in known if compares and not collapse.compared]
-    unmeasured = f" The start of {', '.join(alone)} is not measured: there only a diverged run counts." if alone else ""
+    unmeasured = f" For {', '.join(alone)}, no starting policy is measured, so only a diverged run counts." if alone else ""
     rule, rates = results.collapse_rule + unmeasured, [collapse.rate for _, collapse in known]
     if collapsed_arms(results):
         return rule
     most = max(rates, key=lambda rate: rate.high or 0.0)
     return (
-        f"{rule} No run did. With {text.counted(most.seeds, 'seed')} the rate of an arm may still be up to "
+        f"{rule} No run collapsed. With {text.counted(most.seeds, 'seed')} the rate of an arm may still be up to "
         f"{most.high:.0%}."
     )
 

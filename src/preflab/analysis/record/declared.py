@@ -39,9 +39,9 @@ class Claim(Record):
     measure: str = ""
     """The name of the measure that the claim is about; '' for the headline metric."""
     control: dict[str, float] = {}
-    """A contrast that is known to help, with weights like those of `contrast`; empty for none. If the whole interval of
-    the control is above the margin, the study can show a gain as large as the margin. Only then may an outcome say that
-    no gain reaches the margin."""
+    """A contrast that is known to be a gain, with weights like those of `contrast`; empty for none. If the whole
+    interval of the control is above the margin, the study can show a gain as large as the margin. Only then may an
+    outcome say that no gain reaches the margin."""
     rule: ClaimRule = "superior"
     """The claim's statement. 'superior': the contrast is above 0. 'not-superior': the contrast is below the margin."""
     paper: str = ""
@@ -85,8 +85,8 @@ def _direction(weights: Mapping[str, float], sign: int = 1) -> dict[str, float]:
 
 
 class DecidedClaim(Record):
-    """A claim and its outcome in this study at one decoding. A study that decides by two decodings has two such records of
-    each claim."""
+    """A claim and its outcome in this study at one decoding. A study that decides at two decodings has two such
+    records for each claim."""
 
     claim: Claim
     """The claim that was tested."""
@@ -189,8 +189,8 @@ class TuningTrial(Record):
     """How far the mean score of these settings is below that of the chosen settings; None for the chosen settings,
     or if it was not measured."""
     behind_error: Number = None
-    """Standard error of `behind` over the validation problems, on which the trials are paired. It leaves out how much a
-    training's seed changes the score."""
+    """Standard error of `behind` over the validation problems. The trials are paired on these problems. The error does
+    not include the variation between training seeds."""
 
 
 def check_arms(claims: Iterable[Claim], sweep: Sweep | None, arms: Iterable[str]) -> None:

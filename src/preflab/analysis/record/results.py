@@ -55,7 +55,7 @@ class EvaluatorResult(Record):
     cost_accuracy: Interval | None = None
     """The accuracy of the evaluator's cost model on held-out pairs."""
     sign_accuracy: Interval | None = None
-    """The share of the answers in held-out pairs whose cost has the sign of the answer's safety label."""
+    """The share of the answers (in held-out pairs) whose cost has the sign of the answer's safety label."""
     can_rank: bool = True
     """False if the interval of `accuracy` or of `cost_accuracy` is not wholly above one half. The report then decides
     nothing by the evaluator's scores."""
@@ -150,7 +150,7 @@ class StudyVerdict(Record):
     winner: str | None = None
     """The winning arm; None if no arm won."""
     tied: tuple[str, ...] = ()
-    """The arms that do not differ significantly from the best arm, without the best arm itself."""
+    """The other arms that do not differ significantly from the best arm."""
     preliminary: bool = False
     """True if the study has fewer than five seeds."""
     holds_under_other_budget: Literal["yes", "no", "unknown"] = "unknown"
@@ -161,7 +161,7 @@ class StudyVerdict(Record):
     """How the verdict was decided: the statistical test, the confidence level and the correction for multiple
     comparisons."""
     evidence: tuple[Comparison, ...] = ()
-    """The comparisons that support the verdict: the leader against each other arm, and arms against the baselines that
+    """The comparisons that support the verdict: the leader against every other arm, and arms against the baselines that
     they started from."""
 
 
@@ -175,7 +175,7 @@ class TuningResult(Record):
     trials: tuple[TuningTrial, ...] = ()
     """All trials, including those that were not chosen."""
     within_noise: tuple[str, ...] = ()
-    """A phrase for each arm in which other settings are at most two standard errors below the chosen settings."""
+    """A phrase for each arm for which other settings scored at most two standard errors below the chosen settings."""
     at_edge: tuple[str, ...] = ()
     """One sentence for each chosen value that is the smallest or largest tried. A better value may exist outside the
     tried range."""
@@ -223,7 +223,7 @@ class Timing(Record):
     seed: int
     """The study's seed."""
     wall_seconds: Number = None
-    """Wall-clock seconds of the run without its stages, summed over all its starts."""
+    """Wall-clock seconds of the run without its stages, summed over the first start and all resumptions."""
     peak_memory: Number = None
     """The peak memory of the run, in bytes."""
 
@@ -292,7 +292,7 @@ class Results(Record):
     command: str = ""
     """The command that repeats the study."""
     looks: str = ""
-    """Where a study that looks at its results several times stopped; '' if it looks once."""
+    """The look at which the study stopped, in words, if the study looks at its results several times; otherwise ''."""
     unfinished: str = ""
     """The missing arms and seeds, and the command that continues the study; '' if the study is finished."""
     timing: tuple[Timing, ...] = ()

@@ -34,5 +34,5 @@ def describe_one_side(bias: Interval) -> str:
     place = "first" if bias.estimate >= ONE_SIDED else "second"
     return (
         f"The judge chooses the answer shown {place} in nearly all replies that can be read. It judges the place, not the "
-        "answers, so its ties are no ties. Use another judge or another template."
+        "answers, so its ties do not mean equal quality. Use another judge or another template."
     )

@@ -1,8 +1,8 @@
 """Corrects a judge's win rate by prediction-powered inference, with people's labels of some judged pairs. Does not
 import torch.
 
-Of the judged prompts, n are drawn at random. They have a label Y in {0, .5, 1} by people. All judged prompts have the
-judge's outcome f. F is the mean of f over the u judged prompts without a label. The estimate and its variance are
+Of the judged prompts, n are drawn at random. People gave these prompts a label Y in {0, .5, 1}. All judged prompts have
+the judge's outcome f. F is the mean of f over the u judged prompts without a label. The estimate and its variance are
 
     estimate = mean_n( Y - lambda (f - F) ),    variance = var_n( Y - lambda (f - F) ) / n + lambda^2 var_u(f) / u.
 
@@ -14,9 +14,10 @@ The interval is Wilson's, with Student's quantile for n - 1 degrees of freedom, 
 
     n_eff = m (1 - m) / (variance + lambda^2 / n^2),    m: the mean of the labels.
 
-This is the number of labels without a judge that would be as precise. The term lambda^2 / n^2 stands for one more label on
-which the judge and people differ: if they differ on few labels, or on none, the variance is underestimated. If all labels
-are equal, the judge cannot be weighed. The interval is then that of the labels alone (Clopper & Pearson 1934).
+With this number of labels and without a judge, the estimate would be as precise. The term lambda^2 / n^2
+stands for one more label on which the judge and people differ: if they differ on few labels, or on none, the variance
+is underestimated. If all labels are equal, no weight of the judge can be estimated. The interval is then that of the
+labels alone (Clopper & Pearson 1934).
 
 Source: Angelopoulos, Duchi & Zrnic, PPI++ (2023); cross-fitting: Zrnic & Candès (2024); effective number: Korn & Graubard
 (1998).
@@ -90,8 +91,8 @@ def cross_fit(labels: Floats, judged: Floats, unlabelled: int) -> Floats:
 
 
 def _bound(labels: Floats, estimate: float, variance: float, *, every: int, family: float) -> Interval:
-    """Returns the interval of an estimate with this variance. The effective number of labels is at least the number of
-    labels, and at most the effective number that labels of all `every` pairs would have."""
+    """Returns the interval of an estimate with this variance. The effective number of labels is at least the
+    number of labels, and at most the effective number that `every` labels would have."""
     count, mean, spread = len(labels), float(labels.mean()), float(labels.var(ddof=1))
     share = min(1.0, max(0.0, estimate))
     known = Interval(estimate=share, se=float(np.sqrt(variance)), df=count - 1, problems=count)

@@ -1,10 +1,14 @@
 """Corrects a win rate by the judge's error rates (Rogan & Gladen). This is a sensitivity analysis beside `ppi`. Does
 not import torch.
 
-The judge has a mean outcome q over all pairs. On labelled pairs it has the sensitivity a (mean outcome where people prefer
-the first answer), the specificity b (1 minus its mean outcome where they prefer the second) and the mean outcome c where
-people see a tie. People see a tie in a share t of the labelled pairs. Let p be the win rate among the pairs with a
-winner. Then q = (1 - t) (p a + (1 - p) (1 - b)) + t c. If a tie counts as half a win, the win rate is
+The judge has a mean outcome q over all pairs. Three numbers are measured on labelled pairs. The sensitivity
+a is the mean outcome where people prefer the first answer. The specificity b is 1 minus the mean outcome where people
+prefer the second answer. c is the mean outcome where people see a tie. People see a tie in a share t of the labelled
+pairs. Let p be the win rate among the pairs with a winner. Then
+
+    q = (1 - t) (p a + (1 - p) (1 - b)) + t c.
+
+If a tie counts as half a win, the win rate is
 
     rate = (1 - t) p + t / 2 = (q - t c + (1 - t) (b - 1)) / (a + b - 1) + t / 2.
 

@@ -18,7 +18,7 @@ def agreement_words(agreement: Agreement) -> str:
     )
     if agreement.sensitivity is not None and agreement.specificity is not None:
         first, second = agreement.sensitivity, agreement.specificity
-        words += f"; right on {first:.0%} where the first is better, on {second:.0%} where the second is"
+        words += f"; right on {first:.0%} if the first answer is better, on {second:.0%} if the second answer is better"
     return f"{words}."
 
 
