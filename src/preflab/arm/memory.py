@@ -118,7 +118,9 @@ class MemoryEstimator:
         changed = {words: change(arm) for words, change in CHANGES.items()}
         peaks = {words: self.estimate(other).peak for words, other in changed.items() if other is not None}
         fitting = [f"{words} ({peak / GIB:.1f} GiB)" for words, peak in peaks.items() if peak <= there]
-        advice = f"The run fits with one of these changes: {'; '.join(fitting)}." if fitting else "Name a smaller model."
+        advice = (
+            f"The run fits with one of these changes: {'; '.join(fitting)}." if fitting else "Name a smaller model."
+        )
         raise UserError(
             f"The run {arm.name!r} needs about {memory.peak / GIB:.1f} GiB of memory, but {where} has "
             f"{there / GIB:.1f} GiB. Its parts: {list_parts(memory)}. {advice}"

@@ -100,7 +100,9 @@ class RM(Method):
         }
         for name, setting in used.items():
             if setting and not given[name]:
-                raise UserError(f"No preference pair has a {name}. Add it to the data, or turn off the setting that needs it.")
+                raise UserError(
+                    f"No preference pair has a {name}. Add it to the data, or turn off the setting that needs it."
+                )
 
     def add_labels(self, data: PairBatch) -> PairBatch:
         """Returns the pairs with scaled margins and with probabilities. Leaves out the margins or the probabilities if

@@ -340,7 +340,9 @@ def family_words(results: Results) -> str:
     """Says that the intervals of all claims are simultaneous 95% intervals."""
     claims, decodings = len(claim_groups(results)), ""
     if decides_twice(results):
-        decodings = " Each is decided at both decodings, and opposite outcomes mean that the claim depends on the decoding."
+        decodings = (
+            " Each is decided at both decodings, and opposite outcomes mean that the claim depends on the decoding."
+        )
     if len(results.claims) == 1:
         return "One claim, written down before the study ran; its interval holds with 95% confidence."
     return (
@@ -367,7 +369,9 @@ def collapse_words(results: Results) -> str:
         return ""
     compares = measure_of(results, results.headline).share  # otherwise only a diverged run collapses, as the rule says
     alone = [name for name, collapse in known if compares and not collapse.compared]
-    unmeasured = f" For {', '.join(alone)}, no starting policy is measured, so only a diverged run counts." if alone else ""
+    unmeasured = (
+        f" For {', '.join(alone)}, no starting policy is measured, so only a diverged run counts." if alone else ""
+    )
     rule, rates = results.collapse_rule + unmeasured, [collapse.rate for _, collapse in known]
     if collapsed_arms(results):
         return rule

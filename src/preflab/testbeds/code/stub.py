@@ -52,7 +52,8 @@ def find_untested(problems: Mapping[str, Sequence[Test]], judge: SandboxJudge) -
     new = {digest: name for name, digest in digests.items() if digest not in memory.passed}
     if len(new) > _MANY:
         _logger.warning(
-            "preflab: the tests of %d problems are tried on an empty program. This happens once for these data.", len(new)
+            "preflab: the tests of %d problems are tried on an empty program. This happens once for these data.",
+            len(new),
         )
     try:
         verdicts = judge.judge_once([(write_stub(problems[name][0].how), problems[name]) for name in new.values()])

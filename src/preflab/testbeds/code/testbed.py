@@ -222,7 +222,9 @@ class Code(Sandboxed):
                 f"{title}: {_count_problems(kept)} kept, although several answers are right. The answer in the data decides."
             )
         if self.public_first:
-            notes.append(f"{title}: if a problem had no public test, its first {self.public_first} hidden tests became public.")
+            notes.append(
+                f"{title}: if a problem had no public test, its first {self.public_first} hidden tests became public."
+            )
         if self.max_tests:
             notes.append(f"{title}: only the first {self.max_tests} hidden tests of each problem are used.")
         return notes
