@@ -62,7 +62,7 @@ def refuse_model_options(contest: Contest) -> None:
     given = {"--template": contest.judge.template, "--agreement": contest.agreement, "--labels": contest.labels}
     for name, value in given.items():
         if value:
-            raise UserError(f"{name} is an option of a model as judge, and here people judge. Remove it.")
+            raise UserError(f"{name} applies only if a model judges, but here people judge. Remove it.")
 
 
 def hear_people(
