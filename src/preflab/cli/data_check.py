@@ -79,7 +79,7 @@ def _report_useless(checks: list[SourceCheck]) -> int:
     useless = [check for check in checks if not check.flawless]
     for check in useless:
         reason = check.first_broken or ", ".join(check.faults) or "it holds no record"
-        print(visible(f"{check.source}: no record is usable without a fault: {reason}"), file=sys.stderr)
+        print(visible(f"{check.source}: no record is both usable and free of faults: {reason}"), file=sys.stderr)
     return 2 if useless else 0
 
 

@@ -26,7 +26,7 @@ OPTION_TEXTS: Mapping[str, str] = {
     "steps": "number of steps of sampling and training; a compute budget overrides it",
     "batch_size": "number of rows in one update",
     "rollouts": "number of sampled answers that one step trains on",
-    "mini_batches": "number of updates of a step, over which its answers are divided",
+    "mini_batches": "number of mini-batches into which the answers of a step are divided; one update each",
     "group": "number of answers to each prompt",
     "restart": "start each round from the initial weights",
     # losses on pairs and rankings
@@ -46,7 +46,7 @@ OPTION_TEXTS: Mapping[str, str] = {
     "shared_head": "give all members the same initial head, so that their weights can be averaged",
     # policy gradients
     "clip": "clip the ratio of new to old probability to 1 +- this value",
-    "clip_high": "clip of the ratio above 1, if it differs from `clip` (none: same as `clip`)",
+    "clip_high": "clip the ratio from above to 1 + this value (none: 1 + `clip`)",
     "kl_coefficient": "coefficient of the KL to the reference, in the reward or in the loss",
     "kl_estimator": "estimator of the KL in the reward",
     "kl_target": "adapt the KL coefficient to reach this KL (none: fixed coefficient)",
