@@ -55,7 +55,7 @@ def part_texts(better: str, worse: str, record: DataRecord, where: str) -> tuple
     mark = _SPEAKER.search(shared)
     if mark is not None:
         raise UserError(
-            f"{where}: `chosen` and `rejected` look like dialogues with marks of their own ({mark[0].strip()!r}). Write "
+            f"{where}: `chosen` and `rejected` look like dialogues with unknown turn marks ({mark[0].strip()!r}). Write "
             "lists of messages instead, so that it is clear who says what."
         )
     answers = better[len(shared) :].strip(), worse[len(shared) :].strip()
