@@ -77,7 +77,7 @@ OPTION_TEXTS: Mapping[str, str] = {
     "lam": "lambda of the generalised advantage estimate",
     "value_clip": "largest change of a value from the old value (none: no limit)",
     "normalise_values": "normalise returns by their running mean and standard deviation",
-    "value_decay": "decay rate of that running mean and standard deviation",
+    "value_decay": "decay rate of the running mean and standard deviation of the returns",
     "critic_from": "the weights from which the critic starts",
     "critic_warmup": "number of first steps that train only the critic",
     # drawing

@@ -47,7 +47,7 @@ def add_arm_options(parser: argparse.ArgumentParser, *, seed: bool = True) -> No
         help="what to do about rows that are longer than the model's context: stop before the first step, drop these "
         "rows, or cut them (default: stop); `drop` also drops rows that the model's chat template does not take",
     )
-    add("--threads", metavar="N", type=int, default=1, help="threads of the processor (default: 1)")
+    add("--threads", metavar="N", type=int, default=1, help="number of CPU threads (default: 1)")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="fp32 or bf16 (default: fp32)")
     add("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
     add = parser.add_argument_group("measuring").add_argument

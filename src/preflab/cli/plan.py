@@ -49,7 +49,7 @@ def _format_detectable(study: Study, forecast: Forecast) -> list[str]:
         return f"{100 * value:.1f} points" if declared.get(measure, known_measure(measure)).share else f"{value:.2g}"
 
     sources = dict.fromkeys(row.source for row in forecast.detectable)
-    lines = ["", f"  What each claim can detect in {POWER:.0%} of studies, by {' and '.join(sources)}:"]
+    lines = ["", f"  What each claim can detect in {POWER:.0%} of studies, estimated from {' and '.join(sources)}:"]
     width = max(len(row.claim) for row in forecast.detectable)
     for row in forecast.detectable:
         difference, margin = words(row.difference, row.measure), words(row.margin, row.measure)

@@ -83,8 +83,8 @@ def describe_summary(summary: RatingSummary, pairs: int) -> str:
         return f"No label yet, of {counted(pairs, 'pair')}."
     given = ", ".join(f"{name} {count}" for name, count in summary.raters.items())
     lines = [
-        f"{counted(summary.labels, 'label')} of {summary.pairs} of {counted(pairs, 'pair')} ({given}); "
-        f"median {summary.seconds:.0f} s",
+        f"{counted(summary.labels, 'label')} for {summary.pairs} of {counted(pairs, 'pair')} ({given}); "
+        f"median {summary.seconds:.0f} s per label",
         f"first answer: win {_percent(summary.win)}, tie {_percent(summary.tie)}, loss {_percent(summary.loss)}",
         f"win rate (a tie counts half): {_percent(summary.win_rate)}",
         *map(_describe_agreement, filter(None, (summary.agreement, *summary.by_two, summary.with_other))),

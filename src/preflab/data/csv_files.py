@@ -94,7 +94,7 @@ def _find_delimiter(first: str, usual: str) -> str:
 
 def _explain_damage(error: csv.Error, path: Path, begin: int, end: int) -> str:
     """Returns the message about a record that breaks the rules of CSV. `begin`, `end`: the numbers of the first and the
-    last line of this record that were read."""
+    last line that were read of this record."""
     where, reason = f"{path}:{begin}", str(error)
     if reason == "unexpected end of data":
         fault = 'a quotation mark (") opens a cell in the record that begins here, and nothing closes it'
