@@ -1,4 +1,4 @@
-"""Reads records with one answer, which may have a label, or with a prompt alone.
+"""Reads records with one answer, labelled or not, and records with a prompt alone.
 
 The arguments of every public function are the names of the fields to read, the record, the record's place (`where`),
 and the labels that were read so far in the file. Each function raises `UselessRecordError` for a well-formed record
