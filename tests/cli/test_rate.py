@@ -30,7 +30,7 @@ def test_summary(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         for rater in ("ann", "bob"):
             store.add(rater, [make_event("p0", "left", swapped=False, seconds=2.0)])
     _, out, _ = run("rate", "--output", folder, "--summary", capsys=capsys)
-    assert "2 labels of 1 of 4 pairs (ann 1, bob 1); median 2 s" in out and "one prompt has no interval" in out
+    assert "2 labels for 1 of 4 pairs (ann 1, bob 1); median 2 s" in out and "one prompt has no interval" in out
     _, out, _ = run("rate", "--output", folder, "--summary", "--json", capsys=capsys)
     assert json.loads(out)["raters"] == {"ann": 1, "bob": 1}
 

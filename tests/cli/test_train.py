@@ -203,7 +203,7 @@ JSONL = "--testbed jsonl --data a.jsonl"
         ),
         ("train ppo --reward tests --cost math:fsum", "--cost would be ignored: ppo uses no cost."),
         ("train dpo --model tiny --init b", "--model would be ignored: --init names the model to start from."),
-        ("train warm --models a b --lora 4", "--lora would be ignored: warm starts from no policy."),
+        ("train warm --models a b --lora 4", "--lora would be ignored: warm does not start from a policy."),
         ("train sft --no-evaluate --k 1", "--k would be ignored: --no-evaluate leaves out the measurement."),
         (
             "train rm --max-new-tokens 9",

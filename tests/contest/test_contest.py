@@ -254,7 +254,7 @@ REFUSED: Sequence[tuple[list[str], str]] = [
     ),
     (
         ["{good}", "data:chosen", "DATA", "--judge", "openai:m", "--margin", "1"],
-        "--margin is an option of a reward model",
+        "--margin applies only if a reward model judges",
     ),
     (["{good}", "data:chosen", "DATA", "--judge", "openai:m", "--prompts", "1"], "--prompts must be at least 2"),
     (["{good}", "data:chosen", "DATA", "--judge", "openai:m", "--max-calls", "3"], "the cap is 3"),

@@ -212,14 +212,14 @@ def test_the_folder_is_of_one_contest(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--judge", "human", "--template", "helpful"], "--template is an option of a model as judge"),
-        (["--judge", "human", "--margin", "1"], "--margin is an option of a reward model"),
-        (["--judge", "human", "--labels", "x"], "--labels is an option of a model as judge"),
-        (["--judge", "human", "--agreement", "x"], "--agreement is an option of a model as judge"),
+        (["--judge", "human", "--template", "helpful"], "--template applies only if a model judges"),
+        (["--judge", "human", "--margin", "1"], "--margin applies only if a reward model judges"),
+        (["--judge", "human", "--labels", "x"], "--labels applies only if a model judges"),
+        (["--judge", "human", "--agreement", "x"], "--agreement applies only if a model judges"),
         (["--judge", "human", "--raters", "0"], "--raters must be at least 1"),
         (["--judge", "human", "--export", "x", "--import", "y"], "Give one of them"),
-        (["--judge", "local:x", "--raters", "2"], "--raters is an option of people as the judge"),
-        (["--judge", "local:x", "--with-judge", "x"], "--with-judge is an option of people as the judge"),
+        (["--judge", "local:x", "--raters", "2"], "--raters applies only if people judge"),
+        (["--judge", "local:x", "--with-judge", "x"], "--with-judge applies only if people judge"),
     ],
 )
 def test_mistakes(tmp_path: Path, more: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,8 +64,7 @@ def test_what_can_teach_is_counted() -> None:
     assert "label" not in check_rows([liked, disliked], "x").describe().partition(";")[2]
     for row, word in ((liked, "good"), (disliked, "bad")):
         assert check_rows([row], "x").describe() == (
-            f"1 labelled answer for 1 prompt; every label is {word}, so that nothing shows the difference from the other "
-            "answers"
+            f"1 labelled answer for 1 prompt; every label is {word}, so that nothing shows how good and bad answers differ"
         )
 
 

@@ -246,7 +246,7 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "a quote that a later cell seems to close": (
         "x.csv",
         b'prompt,completion\nq1,"two\nlines"\nq2,"unclosed\nq3,a3\nq4,"a, 4"\n',
-        r"x\.csv:4: .* follows the mark that closes it on line 6",
+        r"x\.csv:4: .* follows the closing mark on line 6",
     ),
     "quotes inside of a quoted cell": (
         "x.csv",

@@ -323,13 +323,13 @@ def test_labels_inside_of_an_answer() -> None:
     assert [describe(row)[1:] for row in rows] == [(None, "a"), ("a", None), ("a", "b")]
     assert reading.write_notes() == [
         "Fields that are not read: `messages.label`, `chosen.label`.",
-        "1 answer without a label taken as good, because others have a label.",
+        "1 answer without a label: taken as good, because others have one.",
     ]
     for record in (
         {"messages": [user("q"), {**assistant("a"), "label": False}], "label": True},
         {"messages": [user("q"), {**assistant("a"), "label": False, "liked": True}]},
     ):
-        with pytest.raises(UserError, match=r"f:1: .* say the opposite"):
+        with pytest.raises(UserError, match=r"f:1: .* contradict each other"):
             read(record)
 
 
@@ -679,8 +679,8 @@ def test_texts_without_a_prompt_part_where_words_part(chosen: str, rejected: str
         ("", "b", "`prompt` is missing"),
         ("Is it so? Yes", "Is it so? Yes indeed", "one of its texts is the beginning of the other"),
         ("the same text", "the same text", "one of its texts is the beginning of the other"),
-        ("User: hi\nAssistant: yes", "User: hi\nAssistant: no", "look like dialogues with marks of their own"),
-        ("<|im_start|>user\nhi ok yes", "<|im_start|>user\nhi ok no", "look like dialogues with marks of their own"),
+        ("User: hi\nAssistant: yes", "User: hi\nAssistant: no", "look like dialogues with unknown turn marks"),
+        ("<|im_start|>user\nhi ok yes", "<|im_start|>user\nhi ok no", "look like dialogues with unknown turn marks"),
     ],
 )
 def test_texts_whose_prompt_is_not_clear_are_refused(chosen: str, rejected: str, complaint: str) -> None:
@@ -832,7 +832,7 @@ def test_a_missing_label_among_labels_is_said() -> None:
     ]
     rows = [row for _, row in reading.read_rows((f"f:{n}", record) for n, record in enumerate(records))]
     assert [row.rated for row in rows] == [True, False, True, False, False, False, False, False]
-    assert reading.write_notes() == ["6 answers without a label taken as good, because others have a label."]
+    assert reading.write_notes() == ["6 answers without a label: taken as good, because others have one."]
 
 
 def test_a_wrong_last_speaker_is_said() -> None:
@@ -843,7 +843,7 @@ def test_a_wrong_last_speaker_is_said() -> None:
         ((asked, asked), []),
         (
             (answered, {**answered, "label": 0}),
-            ["1 answer without a label taken as good, because others have a label."],
+            ["1 answer without a label: taken as good, because others have one."],
         ),
     ):
         reading = FileReading()

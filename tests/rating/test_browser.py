@@ -67,7 +67,7 @@ def test_two_raters_by_keyboard(
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
-    assert "12 labels of 6 of 6 pairs (Ann Ä 6, bob 6)" in out and "Cohen's kappa" in out
+    assert "12 labels for 6 of 6 pairs (Ann Ä 6, bob 6)" in out and "Cohen's kappa" in out
     labels = read_labels(folder)
     assert {(label.rater, label.pair): label.outcome for label in labels} == {
         (rater, f"p{number}"): outcome for rater, outcomes in wanted.items() for number, outcome in enumerate(outcomes)

@@ -57,7 +57,7 @@ def test_the_command_says_what_is_left(
     )
     assert run_command(["sandbox", "check"]) == (0 if held else 1)
     text = capsys.readouterr().out
-    assert ("Every attack was held." in text) is held and ("1 attacks got through." in text) is not held
+    assert ("No attack got through." in text) is held and ("1 attacks got through." in text) is not held
     assert run_command(["sandbox", "check", "--json"]) == (0 if held else 1)
     record = json.loads(capsys.readouterr().out)
     assert record["attacks"] == [{"attack": "reads files", "held": held, "end": "status 0"}]

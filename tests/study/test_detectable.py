@@ -58,6 +58,6 @@ def test_the_plan_says_what_a_claim_may_miss() -> None:
         ),
     )
     lines = format_plan(study(), forecast).splitlines()[-3:]
-    assert lines[0] == "  What each claim can detect in 80% of studies, by a pilot:"
-    assert lines[1] == "  C6 (batch) 4.1 points of pass@1, margin 3.0 points: a gain of the margin may stay undecided"
+    assert lines[0] == "  What each claim can detect in 80% of studies, estimated from a pilot:"
+    assert lines[1] == "  C6 (batch) 4.1 points of pass@1, margin 3.0 points: a gain of this size may stay undecided"
     assert lines[2] == "  C3         2.1 points of pass@1, margin 3.0 points"

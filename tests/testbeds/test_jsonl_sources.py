@@ -67,7 +67,7 @@ def test_fields_splits_and_rows(tmp_path: Path) -> None:
     assert sum(len(testbed.preferences(split)) for split in ("train", "validation")) == 200
     assert sum(len(opened(**settings, rows=60).preferences(split)) for split in SPLITS) == 120
     assert len(opened(data=str(tmp_path), split="test", fields=fields).prompts("train")[0].turns[0].content) > 13
-    with pytest.raises(UserError, match=r"no shape reads a field 'promt'.*prompt"):
+    with pytest.raises(UserError, match=r"preflab reads no field 'promt'.*prompt"):
         opened(data=str(tmp_path), fields={"promt": "ask"})
     spec = TESTBEDS.parse({"kind": "jsonl", **settings})
     assert TESTBEDS.parse(TESTBEDS.dump(spec)) == spec

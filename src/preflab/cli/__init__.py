@@ -3,9 +3,9 @@
 The file of a subcommand parses its options, calls the library and prints the results. A subcommand imports the library
 only when it runs, so that `--help` answers at once.
 
-The exit code is 0 after success, 1 after a failure, 2 after a mistake of the user or a fault of a disk (for example a
-full disk), and 70 after a bug in preflab. The exit code is 130 after Ctrl-C, 143 after SIGTERM, and 141 if the program
-that reads the output has ended. A training run writes a checkpoint before it exits with 130 or 143.
+The exit code is 0 after success and 1 after a failure. It is 2 after a mistake of the user or a fault of a disk, such
+as a full disk, and 70 after a bug in preflab. The exit code is 130 after Ctrl-C, 143 after SIGTERM, and 141 if the
+program that reads the output has ended. A training run writes a checkpoint before it exits with 130 or 143.
 """
 
 from __future__ import annotations

@@ -111,10 +111,10 @@ def measuring_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def choose_evaluator(options: argparse.Namespace, testbed: TestbedSpec) -> Any:
-    """Returns the evaluator that the options name, with the settings that they give. The name of a directory or
-    of a model on the hub means a reward model. If the options do not name an evaluator, returns the testbed's default
-    evaluator. For programs, the default evaluator is the hidden tests. Raises `UserError` if the options give settings
-    of an evaluator but do not name it."""
+    """Returns the evaluator that `--evaluator` names, with its settings. The name of a directory or of a model on the
+    hub means a reward model. Without `--evaluator`, returns the testbed's default evaluator. For programs, the default
+    evaluator is the hidden tests. Raises `UserError` if the options give settings of an evaluator but do not name
+    it."""
     name, settings = options.evaluator, options.settings.get("evaluator", [])
     if name is None:
         if settings:

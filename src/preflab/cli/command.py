@@ -19,11 +19,11 @@ class CliCommand:
     """A subcommand of `preflab`. `name`: the one or two words that the user types after `preflab`, such as `theory
     check`. `run`: the function that runs the command and returns the exit code, where None means 0.
 
-    `run` gets the whole command line in `options.words`. `parts`: the options that name a part of a run, such as
-    `testbed`. `run` gets the words of the settings of this part, such as `--testbed.rows 100`, in
-    `options.settings["testbed"]`. If `own_help` is True, `run` answers `--help` itself. If `takes_more` is True, `run`
-    also gets all options that the parser does not know, in `options.more`. If `takes_more` is False, an unknown option
-    raises `UserError`.
+    `run` gets the whole command line in `options.words`. `parts`: the names of the options that choose a component of
+    a run, such as `testbed`. `run` gets the settings of each component in `options.settings`. For example,
+    `options.settings["testbed"]` holds the words `--testbed.rows 100`. If `own_help` is True, `run` answers `--help`
+    itself. If `takes_more` is True, `run` also gets all options that the parser does not know, in `options.more`. If
+    `takes_more` is False, an unknown option raises `UserError`.
     """
 
     name: str
@@ -58,8 +58,9 @@ class CliCommand:
 
 
 def take_settings(arguments: Sequence[str], parts: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Divides the words of a command line. Returns the command's own words, and the words of the settings of each part.
-    The words of a setting are `--PART.NAME` and all words that follow it, up to the next option."""
+    """Separates the settings of components, such as `--testbed.rows 100`, from the other words of a command line.
+    `parts`: the options that choose a component. Returns the other words, and for each of `parts` the words of its
+    settings. The words of a setting are `--PART.NAME` and all words after it, up to the next option."""
     own: list[str] = []
     settings: dict[str, list[str]] = {part: [] for part in parts}
     words = own

@@ -1,4 +1,4 @@
-"""`preflab compare`: measures policies that were trained anywhere, and reports them as a study does."""
+"""`preflab compare`: measures policies that preflab or another tool trained, and reports them as a study does."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="two or more: a finished run, the directory of a policy that preflab, TRL or transformers saved, or a hub name",
     )
     add("-h", "--help", action="store_true", help="show this help and the settings of the testbed and the evaluator")
-    add("--baseline", metavar="NAME", help="the policy with which the others are compared, and which cannot win")
+    add("--baseline", metavar="NAME", help="the policy to compare the others with; this policy cannot win")
     add("--output", metavar="DIR", type=user_path, help="the directory of the comparison (default: runs/compare)")
     add("--plan", action="store_true", help="print the expected hours, and measure nothing")
     add("--fresh", action="store_true", help="delete the earlier measurements and start again")
     add("--no-samples", dest="texts", action="store_false", help="leave prompts and answers out of the report")
-    add("--prompts", metavar="N", type=int, help="prompts of a split that are used (default: all)")
+    add("--prompts", metavar="N", type=int, help="number of prompts to use from a split (default: all)")
     add_arm_options(parser, seed=False)
     add_json_option(parser)
     add_verbosity_options(parser, quiet="print only the verdict and failures", verbose="print each policy's steps too")

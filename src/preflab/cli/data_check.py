@@ -29,9 +29,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="HERE=THERE",
         nargs="+",
         default=[],
-        help="your names for the fields, e.g. prompt=question; null ignores a field",
+        help="the names of the fields in your data, e.g. prompt=question; null ignores a field",
     )
-    parser.add_argument("--model", metavar="NAME|DIR", help="count lengths in this model's tokens, and show its tokens")
+    parser.add_argument(
+        "--model", metavar="NAME|DIR", help="count lengths in this model's tokens, and show a record as tokens"
+    )
     parser.add_argument(
         "--fix", metavar="OUT", type=user_path, help="write all records without a fault to this new `.jsonl` file"
     )
@@ -77,14 +79,13 @@ def _report_useless(checks: list[SourceCheck]) -> int:
     useless = [check for check in checks if not check.flawless]
     for check in useless:
         reason = check.first_broken or ", ".join(check.faults) or "it holds no record"
-        print(visible(f"{check.source}: no record is usable without a fault: {reason}"), file=sys.stderr)
+        print(visible(f"{check.source}: no record is both usable and free of faults: {reason}"), file=sys.stderr)
     return 2 if useless else 0
 
 
 def _list_places(name: str, split: str) -> list[str]:
-    """Returns the names of the parts of a source that are to be read. A source without splits has the single part
-    `NAME`. A source with splits has a part `NAME#SPLIT` for each split. If the user chose a split, only the part of
-    this split is returned."""
+    """Returns the names to read for one source: `NAME` for a source without splits, otherwise `NAME#SPLIT` for each
+    split. If the user chose a split, returns only the name with this split."""
     from preflab.data.files import choose_split, list_splits, part_split
     from preflab.testbeds import TESTBEDS
 
@@ -106,7 +107,7 @@ def _parse_fields(pairs: list[str]) -> dict[str, str | None]:
         if not mark:
             raise UserError(f"--fields takes pairs HERE=THERE, such as prompt=question, not {pair!r}.")
         if here in fields:
-            raise UserError(f"--fields names {here!r} twice. Name one place for it.")
+            raise UserError(f"--fields names {here!r} twice. Name it once.")
         fields[here] = None if there in ("", "null") else there
     check_names(fields)
     return fields

@@ -57,5 +57,5 @@ def _run(options: argparse.Namespace) -> None:
 
 
 DATA_SHOW_COMMAND = CliCommand(
-    "data show", "print a testbed's numbers of records and a few prompts", _add_options, _run, parts=("testbed",)
+    "data show", "print how many records a testbed has, and a few prompts", _add_options, _run, parts=("testbed",)
 )

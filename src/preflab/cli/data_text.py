@@ -27,7 +27,7 @@ _ONE = {
     "bad answers": "bad answer",
     "problems with tests": "problem with tests",
 }
-"""The words for a single example of each kind of `SourceCheck.kinds`."""
+"""Maps each kind of example in `SourceCheck.kinds` to its singular."""
 
 
 def print_checks(
@@ -105,8 +105,8 @@ def _show_fields(record: Mapping[str, object]) -> list[str]:
 
 
 def _show_row(row: DialogueRow, model: LanguageModel | None) -> list[str]:
-    """Returns lines of text that show a row as a training method gets it. If `model` is given and its chat template
-    takes the row, the texts are decoded from the model's tokens, so that special tokens are visible."""
+    """Returns lines of text that show a row as a training method gets it. If the chat template of `model` accepts the
+    row, the texts are decoded from the model's tokens, so that special tokens are visible."""
     good, bad = (
         ("good answer", "bad answer") if row.rated else ("chosen", "rejected") if row.rejected else ("answer", "")
     )

@@ -1,4 +1,4 @@
-"""`preflab evaluate`: measures a policy on prompts that it was not trained on."""
+"""`preflab evaluate`: measures a policy on prompts on which the policy was not trained."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def _run(options: argparse.Namespace) -> None:
 
     count = export_runs(options.directory, options.file)
     print(
-        f"{options.file}: {counted(count, 'finished run')}. Take them with `preflab study … --import {options.file}`."
+        f"{options.file}: {counted(count, 'finished run')}. Import them with `preflab study … --import {options.file}`."
     )
 
 

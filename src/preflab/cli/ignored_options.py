@@ -24,7 +24,7 @@ def refuse_beside_run_file(options: argparse.Namespace, method_options: Sequence
     the words that `train` itself does not know."""
     given = [word.partition("=")[0] for word in options.words if word.startswith("--")]
     ignored = [name for name in given if name not in BESIDE_RUN_FILE] or [*method_options]
-    if options.method is not None and not method_options:  # else it may be the value of an option of a method
+    if options.method is not None and not method_options:  # otherwise `method` may be the value of a method's option
         ignored.insert(0, options.method)
     if ignored:
         raise UserError(
@@ -34,7 +34,7 @@ def refuse_beside_run_file(options: argparse.Namespace, method_options: Sequence
 
 
 def refuse_ignored(given: Mapping[str, Any], arm: Arm) -> None:
-    """Raises `UserError` if an option is given that has no effect on the arm. `given`: maps the name of each option to
+    """Raises `UserError` if a given option has no effect on the arm. `given`: maps the name of each option to
     its value, or to None if the option is not given."""
     reasons = _unmeasured(arm) | ({} if arm.method is None else _unused(arm.method))
     if arm.init is not None:
@@ -50,16 +50,16 @@ def _unmeasured(arm: Arm) -> dict[str, str]:
         return dict.fromkeys(MEASURING, "--no-evaluate leaves out the measurement")
     if arm.method is not None and arm.method.product != "policy":
         return dict.fromkeys(MEASURING, f"{arm.method.kind} makes no policy that could be measured")
-    return {} if arm.evaluators else dict.fromkeys(SAMPLING, "the run has no evaluator, which --evaluator would name")
+    return {} if arm.evaluators else dict.fromkeys(SAMPLING, "the run has no evaluator, because --evaluator names none")
 
 
 def _unused(method: Any) -> dict[str, str]:
-    """Returns the options that name a model, a reward, a cost or pairs and have no effect on the method, each with the
-    reason. For a user's own method, only the options that name a model are checked, because it is not known whether the
+    """Returns the options for a model, a reward, a cost or pairs that have no effect on the method, each with the
+    reason. For a user's own method, checks only the options for a model, because preflab does not know whether the
     method uses the others."""
     kind, reasons = method.kind, dict[str, str]()
     if not method.starts_from_policy:
-        reasons |= dict.fromkeys(STARTING, f"{kind} starts from no policy")
+        reasons |= dict.fromkeys(STARTING, f"{kind} does not start from a policy")
     if kind not in METHODS.known:
         return reasons
     if not (method.scores_samples or method.inference().selector == "reward"):

@@ -21,7 +21,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", metavar="FILE|NAME", help="your data: a file, a folder, a hub name")
     add("--model", metavar="NAME|DIR", help="the model to train: smollm2, a directory or a hub name")
-    add("--evaluator", metavar="DIR", default="", help="a reward model that scores answers (default: from the data)")
+    add(
+        "--evaluator",
+        metavar="DIR",
+        default="",
+        help="a reward model that scores answers (default: hidden tests, or a reward model trained on the data)",
+    )
     add("--name", metavar="NAME", help="the name of the study (default: the file's name)")
     add(
         "--output",
@@ -50,8 +55,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _choose_name(options: argparse.Namespace) -> str:
-    """Returns the name of the study: the user's `--name`, or else the name of the file, in which `-` replaces the
-    characters that a name may not have."""
+    """Returns the name of the study: the user's `--name`, or else the name of the file. In the name of the file, `-`
+    replaces each run of characters that the name of a study may not have."""
     from preflab.fields import check_name
 
     if options.name is None:

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 
 PARTS = ("testbed", "evaluator")
-"""The options of `train` and `evaluate` that name a part of a run. Each part has settings."""
+"""The options of `train` and `evaluate` that choose a component of a run with settings of its own."""
 
 
 def add_arm_options(parser: argparse.ArgumentParser, *, seed: bool = True) -> None:
-    """Adds the options that `train`, `evaluate` and `compare` share. `seed`: False leaves out `--seed`, which is then 0."""
+    """Adds the options that `train`, `evaluate` and `compare` share. If `seed` is False, leaves out
+    `--seed` and sets the seed to 0."""
     add = parser.add_argument
     add(
         "--testbed",
@@ -44,9 +45,9 @@ def add_arm_options(parser: argparse.ArgumentParser, *, seed: bool = True) -> No
         choices=("stop", "drop", "cut"),
         default="stop",
         help="what to do about rows that are longer than the model's context: stop before the first step, drop these "
-        "rows, or cut them (default: stop); `drop` also drops rows that its chat template does not take",
+        "rows, or cut them (default: stop); `drop` also drops rows that the model's chat template does not take",
     )
-    add("--threads", metavar="N", type=int, default=1, help="threads of the processor (default: 1)")
+    add("--threads", metavar="N", type=int, default=1, help="number of CPU threads (default: 1)")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="fp32 or bf16 (default: fp32)")
     add("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
     add = parser.add_argument_group("measuring").add_argument
@@ -57,14 +58,19 @@ def add_arm_options(parser: argparse.ArgumentParser, *, seed: bool = True) -> No
         "`--evaluator.SETTING VALUE` gives a setting of the evaluator; `--evaluator NAME --help` lists the settings",
     )
     add("--max-new-tokens", metavar="N", type=int, help="longest answer in tokens (default: 256)")
-    add("--samples", metavar="N", type=int, help="answers to each problem (default: 8), or the method's own option")
-    add("--k", metavar="K", type=int, nargs="+", help="values of k in pass@k (default: 1, and 5 from 5 samples on)")
+    add(
+        "--samples",
+        metavar="N",
+        type=int,
+        help="number of answers to each problem (default: 8); for a method with `--samples`, the method's option",
+    )
+    add("--k", metavar="K", type=int, nargs="+", help="values of k in pass@k (default: 1; from 5 samples on, 1 and 5)")
     add(
         "--temperatures",
         metavar="T",
         type=float,
         nargs="+",
-        help="the temperature of the answers (default: 0, greedy decoding); of several, validation chooses one",
+        help="sampling temperature (default: 0, greedy decoding); if several are given, validation chooses one",
     )
 
 
@@ -122,8 +128,8 @@ def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
 
 
 def judging_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the settings for judging programs that the options name, and the function that shows a progress bar.
-    Raises `UserError` if `--workers` is negative."""
+    """Returns the settings that the sandbox options give, and the function that shows a progress bar. Raises
+    `UserError` if `--workers` is negative."""
     from preflab.cli.progress import track_verdicts
 
     if options.workers < 0:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def print_outcome(outcome: StudyOutcome, *, as_json: bool) -> int:
-    """Prints the results, the place of the report, and a line for each run that failed. Returns the exit code of the
+    """Prints the results, the path of the report, and a line for each run that failed. Returns the exit code of the
     command: 1 if a run failed."""
     if as_json:
         print_json(outcome.results.model_dump(mode="json"))

@@ -28,10 +28,10 @@ def format_plan(study: Study, forecast: Forecast) -> str:
         lines.append(f"  Tuning: {forecast.trials} trials, {when}.")
         if forecast.tunes:
             lines.append(
-                "  Not counted: a trial beyond each edge of a grid at which a best value lies, with each tuning seed."
+                "  Not counted: if a best value is at an edge of its grid, one trial beyond it with each tuning seed."
             )
     if any(job.plateau is not None for job in (*study.stages.values(), *study.arms.values())):
-        lines.append("  Runs that end at a plateau may be shorter: their times are the most that they may take.")
+        lines.append("  Runs that end at a plateau may be shorter: their times above are upper limits.")
     if forecast.uncounted:
         lines.append(f"  Not counted, because its time is not known: {' and '.join(forecast.uncounted)}.")
     lines += _format_detectable(study, forecast)
@@ -39,7 +39,8 @@ def format_plan(study: Study, forecast: Forecast) -> str:
 
 
 def _format_detectable(study: Study, forecast: Forecast) -> list[str]:
-    """Returns a line for each claim with the difference that it can detect, and what this means for its margin."""
+    """Returns a line for each claim, under a heading. The line gives the difference that the claim can detect, and says
+    whether a gain as large as the margin may stay undecided."""
     if not forecast.detectable:
         return []
     declared = {each.name: each for row in study.measures.values() for each in row}
@@ -48,13 +49,13 @@ def _format_detectable(study: Study, forecast: Forecast) -> list[str]:
         return f"{100 * value:.1f} points" if declared.get(measure, known_measure(measure)).share else f"{value:.2g}"
 
     sources = dict.fromkeys(row.source for row in forecast.detectable)
-    lines = ["", f"  What each claim can detect in {POWER:.0%} of studies, by {' and '.join(sources)}:"]
+    lines = ["", f"  What each claim can detect in {POWER:.0%} of studies, estimated from {' and '.join(sources)}:"]
     width = max(len(row.claim) for row in forecast.detectable)
     for row in forecast.detectable:
         difference, margin = words(row.difference, row.measure), words(row.margin, row.measure)
         line = f"  {row.claim:<{width}} {difference} of {row.measure}, margin {margin}"
         small = row.difference > row.margin
-        lines.append(line + (": a gain of the margin may stay undecided" if small else ""))
+        lines.append(line + (": a gain of this size may stay undecided" if small else ""))
     return lines
 
 

@@ -28,11 +28,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--output", metavar="DIR", type=user_path, required=True, help="the folder of the pairs and the labels")
     add("--port", metavar="N", type=int, default=8765, help="the port of the page; 0 for any (default: 8765)")
-    add("--rater", metavar="NAME", default="", help="the name with which the page begins")
+    add("--rater", metavar="NAME", default="", help="the rater's name that the page fills in at first")
     add("--question", metavar="TEXT", help="what raters are asked (default: Which answer is more helpful?)")
     add("--export", metavar="FILE", type=user_path, help="write the page into one HTML file for raters elsewhere")
-    add("--import", metavar="FILE", dest="sent", type=user_path, help="add the labels that such a page has downloaded")
-    add("--summary", action="store_true", help="print what the labels say so far, and serve no page")
+    add("--import", metavar="FILE", dest="sent", type=user_path, help="add labels that a rater saved on such a page")
+    add("--summary", action="store_true", help="print a summary of the labels so far, and serve no page")
     add_json_option(parser)
 
 
@@ -83,8 +83,8 @@ def describe_summary(summary: RatingSummary, pairs: int) -> str:
         return f"No label yet, of {counted(pairs, 'pair')}."
     given = ", ".join(f"{name} {count}" for name, count in summary.raters.items())
     lines = [
-        f"{counted(summary.labels, 'label')} of {summary.pairs} of {counted(pairs, 'pair')} ({given}); "
-        f"median {summary.seconds:.0f} s",
+        f"{counted(summary.labels, 'label')} for {summary.pairs} of {counted(pairs, 'pair')} ({given}); "
+        f"median {summary.seconds:.0f} s per label",
         f"first answer: win {_percent(summary.win)}, tie {_percent(summary.tie)}, loss {_percent(summary.loss)}",
         f"win rate (a tie counts half): {_percent(summary.win_rate)}",
         *map(_describe_agreement, filter(None, (summary.agreement, *summary.by_two, summary.with_other))),

@@ -27,7 +27,7 @@ def _run(options: argparse.Namespace) -> int:
         fallen += not result.held
         mark = "held" if result.held else "[bold red]FELL[/bold red]"
         console.print(f"{mark}  {result.attack}  ({result.end})", highlight=False)
-    console.print(f"{fallen} attacks got through." if fallen else "Every attack was held.")
+    console.print(f"{fallen} attacks got through." if fallen else "No attack got through.")
     return 1 if fallen else 0
 
 

@@ -100,9 +100,9 @@ class SpecOption(NamedTuple):
 def describe_options(
     cls: type[BaseModel], prefix: str = "--", texts: Mapping[str, str] = OPTION_TEXTS
 ) -> list[SpecOption]:
-    """Returns a spec's options in the order of its fields. The options of a nested spec take the place of that spec.
-    The default of such an option is that of the outer spec, which may differ from the default in the class of the
-    nested spec. `texts`: the description of each field."""
+    """Returns a spec's options in the order of its fields. A nested spec is replaced by its own options. Their defaults
+    come from the outer spec, and may differ from the defaults in the class of the nested spec. `texts`: the description
+    of each field."""
     return list(_describe_fields(cls, prefix, texts))
 
 

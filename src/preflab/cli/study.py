@@ -23,7 +23,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--first-seed", metavar="N", type=int, help="the first seed (default: 0), to repeat a study with other seeds")
     add("--arms", metavar="ARM", nargs="+", help="run only these arms")
     add("--data", metavar="PATH|NAME", help="the testbed's data: a path or a hub name")
-    add("--stage-data", metavar="STAGE=PATH", nargs="+", default=(), help="the data of a stage that reads other data")
+    add("--stage-data", metavar="STAGE=PATH", nargs="+", default=(), help="the data of a stage with data of its own")
     add("--public-first", metavar="N", type=int, help="make N tests public in problems without a public test")
     add("--model", metavar="NAME|DIR", help="use another base model")
     add("--plan", action="store_true", help="print the stages and the expected hours, and run nothing")
@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
     study = study.narrowed(options.arms, options.seeds)
     directory = options.output or Path("runs") / study.name
     if options.plan and options.archives:
-        raise UserError("--plan runs nothing and takes no runs: leave --import out.")
+        raise UserError("--plan runs nothing and imports nothing: leave --import out.")
     with said_of(Path(options.study), directory):
         if options.plan:
             say = keep_silent if options.quiet else say_on_stderr

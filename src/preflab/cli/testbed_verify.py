@@ -25,7 +25,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("testbed", metavar="NAME", help="apps, code_contests, humaneval, leetcode, mbpp, ...")
     add_data_options(parser)
-    add("--programs", metavar="N", type=int, default=1, help="programs of each problem to judge (default: 1)")
+    add("--programs", metavar="N", type=int, default=1, help="number of programs to judge per problem (default: 1)")
     add("--compare", action="store_true", help="judge right programs again without the sandbox, and compare")
     add("--reasons", metavar="FILE", type=user_path, help="known reasons why right programs fail, by problem (JSON)")
     add("--out", metavar="FILE", type=user_path, help="a file for counts and ids (JSON), without texts of the data")

@@ -34,7 +34,8 @@ def make_output(directory: Path | None) -> None:
 
 def show_finding(finding: Finding, directory: Path | None, *, as_json: bool = False) -> int:
     """Prints the finding, and writes it if there is a directory. Returns the exit code: 1 if a certificate failed,
-    otherwise 0. If `as_json` is False, the last printed line is the problem on which a certificate failed."""
+    otherwise 0. If a certificate failed and `as_json` is False, the last printed line is the problem on which the
+    certificate failed."""
     from preflab.report.theory import print_finding, write_page
     from preflab.terminal import Terminal
     from preflab.theory.finding import write_finding

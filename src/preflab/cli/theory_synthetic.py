@@ -13,7 +13,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--seeds", metavar="N", type=int, default=32, help="number of seeds (default: 32)")
     add("--seed", metavar="N", type=int, default=0, help="the first seed (default: 0)")
     add("--beta", metavar="B", type=float, default=0.1, help="beta of every method (default: 0.1)")
-    add("--coverage", metavar="SHARE", type=float, default=0.5, help="share of responses in pairs (default: 0.5)")
+    add("--coverage", metavar="SHARE", type=float, default=0.5, help="share of responses with a pair (default: 0.5)")
     add("--steps", metavar="N", type=int, default=1000, help="optimizer steps of every network (default: 1000)")
     add_output_option(parser)
 
@@ -29,7 +29,7 @@ def _run(options: argparse.Namespace) -> int:
 
 THEORY_SYNTHETIC_COMMAND = CliCommand(
     "theory synthetic",
-    "run the scenario of Figure 1: which responses that are in no pair gain probability?",
+    "run the scenario of Figure 1: which responses outside of all pairs gain probability?",
     _add_options,
     _run,
 )

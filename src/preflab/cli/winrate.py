@@ -30,10 +30,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--testbed",
         metavar="NAME",
-        help="the testbed whose test prompts are answered; `--testbed.SETTING VALUE` sets it",
+        help="the testbed whose test prompts are answered; `--testbed.SETTING VALUE` gives a setting",
     )
     add_data_options(parser)
-    add("--prompts", metavar="N", type=int, default=100, help="prompts, drawn by the seed (default: 100)")
+    add("--prompts", metavar="N", type=int, default=100, help="number of prompts, drawn with the seed (default: 100)")
     add("--seed", metavar="N", type=int, default=0, help="the seed of every draw (default: 0)")
     add("--agreement", metavar="FILE", nargs="+", default=(), help="labelled pairs on which the judge is checked first")
     add(
@@ -42,14 +42,14 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="people's labels of judged pairs, which correct the win rate: a file, or the output of --judge human",
     )
     add("--template", metavar="NAME|FILE", default="", help="the judge's question (default: the paper's)")
-    add("--margin", metavar="X", type=float, default=0.0, help="reward: scores that differ by up to X tie (default: 0)")
+    add("--margin", metavar="X", type=float, default=0.0, help="reward: largest score difference of a tie (default: 0)")
     add("--max-new-tokens", metavar="N", type=int, default=256, help="longest answer of a contestant (default: 256)")
     add(
         "--temperature",
         metavar="T",
         type=float,
         default=1.0,
-        help="of a contestant's answers; 0 is greedy (default: 1)",
+        help="sampling temperature of the contestants; 0 is greedy (default: 1)",
     )
     add("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
     add(
@@ -63,16 +63,16 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _add_people_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("human").add_argument
     add("--port", metavar="N", type=int, help="the port of the page; 0 for any (default: 8765)")
-    add("--raters", metavar="N", type=int, help="labels of each pair after which the page ends (default: 1)")
-    add("--rater", metavar="NAME", help="the name with which the page begins")
+    add("--raters", metavar="N", type=int, help="the page ends when every pair has N labels (default: 1)")
+    add("--rater", metavar="NAME", help="the rater's name that the page fills in at first")
     add("--question", metavar="TEXT", help="what raters are asked (default: Which answer is more helpful?)")
     add("--export", metavar="FILE", type=user_path, help="write the page into one HTML file for raters elsewhere")
-    add("--import", metavar="FILE", dest="sent", type=user_path, help="add the labels that such a page has downloaded")
+    add("--import", metavar="FILE", dest="sent", type=user_path, help="add labels that a rater saved on such a page")
     add(
         "--with-judge",
         metavar="DIR",
         type=user_path,
-        help="the output of an earlier winrate on the same pairs, whose judge is compared with the raters",
+        help="the output of an earlier winrate on the same pairs; its judge is compared with the raters",
     )
 
 
@@ -80,7 +80,7 @@ def _add_endpoint_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("openai:MODEL").add_argument
     add("--base-url", metavar="URL", help="the address of an OpenAI-compatible endpoint (default: OpenAI's)")
     add("--key-variable", metavar="NAME", help="the environment variable with the key (default: OPENAI_API_KEY)")
-    add("--concurrency", metavar="N", type=int, help="most requests at a time (default: 8)")
+    add("--concurrency", metavar="N", type=int, help="largest number of requests at a time (default: 8)")
     add("--timeout", metavar="S", type=float, help="seconds for a whole reply (default: 120)")
     add("--retries", metavar="N", type=int, help="how often a failed request is sent again (default: 6)")
     add("--max-calls", metavar="N", type=int, help="cap on the requests, checked before the first (default: 5000)")
@@ -151,7 +151,7 @@ def refuse_people_options(options: argparse.Namespace) -> None:
     }
     for name, value in given.items():
         if value is not None:
-            raise UserError(f"--{name} is an option of people as the judge. Remove it, or name --judge human.")
+            raise UserError(f"--{name} applies only if people judge. Remove it, or name --judge human.")
 
 
 def judge_from_options(options: argparse.Namespace) -> Any:
@@ -182,7 +182,7 @@ def judge_from_options(options: argparse.Namespace) -> Any:
             f"--{name} is an option of an endpoint, but neither the judge nor a contestant is openai:MODEL."
         )
     if options.margin and not options.judge.startswith("reward:"):
-        raise UserError("--margin is an option of a reward model as judge. Remove it, or name --judge reward:DIR.")
+        raise UserError("--margin applies only if a reward model judges. Remove it, or name --judge reward:DIR.")
     settings = {"judge": _find_model(options.judge), "template": options.template, "margin": options.margin}
     return parse_spec(JudgeSettings, {**settings, "endpoint": endpoint}, where="winrate")
 
@@ -205,8 +205,8 @@ def parse_request(words: list[str]) -> dict[str, Any]:
 
 
 def _find_model(judge: str) -> str:
-    """Returns the judge's name. If the name contains the directory of a finished run, the directory is replaced by that
-    of the model that the run trained."""
+    """Returns the judge's name. If the name contains the directory of a finished run, replaces this directory by the
+    directory of the run's trained model."""
     from preflab.arm.saved import find_saved_model
 
     kind, _, model = judge.partition(":")

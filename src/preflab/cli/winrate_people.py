@@ -1,5 +1,5 @@
-"""`preflab winrate --judge human`: people compare the answers on a local page, or on another computer with a page that
-is a single file."""
+"""`preflab winrate --judge human`: people compare the answers on a local page. Raters on other computers use a page in
+one HTML file."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def check_people_options(options: argparse.Namespace) -> None:
         ("--template", options.template),
     ):
         if value:
-            raise UserError(f"{name} is an option of a model as judge, and here people judge. Remove it.")
+            raise UserError(f"{name} applies only if a model judges, but here people judge. Remove it.")
 
 
 def gather_labels(options: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""Turns verdicts into the numbers of a pair of contestants. Imports no torch."""
+"""Computes the win rate and the other numbers of a pair of contestants from verdicts. Imports no torch."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def people_shares(verdicts: Sequence[Sequence[PairVerdict]]) -> dict[str, Interv
 
 
 def decide_pair(rate: Interval, correction: Correction | None, *, can_judge: bool) -> ComparisonVerdict:
-    """Returns the verdict on the first contestant. If there is a corrected win rate, it decides, because it is valid
-    however often the judge is wrong. Otherwise the judge's own win rate decides. If a check with labelled pairs or
-    people's labels fails to show that the judge is better than a coin, its win rate decides nothing."""
+    """Returns the verdict on the first contestant. A corrected win rate decides if there is one, because it is valid
+    however often the judge is wrong. Otherwise the judge's own win rate decides. The verdict is then 'not decided' if a
+    check with labelled pairs or people's labels fails to show that the judge is better than a coin."""
     if correction is not None and correction.corrected is not None:
         return decide(correction.corrected.rate)
     trusted = can_judge and (correction is None or correction.agreement.beats_coin)
@@ -115,8 +115,9 @@ def find_position_bias(verdicts: Sequence[Sequence[PairVerdict]]) -> Interval | 
 
 
 def correct_pair(judged: JudgedPairs, labels: Mapping[str, float], *, family: int) -> Correction | None:
-    """Returns what the labels of these pairs say; None if no pair has a label. If there are too few labels, the result
-    has a reason instead of a corrected win rate. The contestants have one seed each."""
+    """Returns the judge's agreement with people's labels of these pairs, and the win rate that the labels correct; None
+    if no pair has a label. If there are too few labels, the result has a reason instead of a corrected win rate. Each
+    contestant must have a single seed."""
     names, verdicts = [question.pair for question in judged.questions[0]], judged.verdicts[0]
     marked = np.array([name in labels for name in names])
     if not marked.any():
@@ -125,7 +126,7 @@ def correct_pair(judged: JudgedPairs, labels: Mapping[str, float], *, family: in
     outcomes = np.array([verdict.outcome for verdict in verdicts])
     agreement = measure_agreement(outcomes[marked], people, judged.unreadable[0][marked])
     if len(people) < FEWEST:
-        reason = f"{len(people)} labels are too few: at least {FEWEST} are needed, of prompts drawn at random"
+        reason = f"{len(people)} labels are too few: at least {FEWEST} labels of randomly drawn prompts are needed"
         return Correction(agreement=agreement, reason=reason)
     return Correction(
         agreement=agreement,

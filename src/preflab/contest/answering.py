@@ -40,7 +40,7 @@ def data_answers(testbed: Testbed, which: str) -> AnswersById:
 
 def draw_answers(name: str, prompts: Sequence[Prompt], decoding: Decoding, *, seed: int, device: str) -> AnswersById:
     """Returns one answer of a model to each prompt. `name`: a directory, a finished run, or a model's name. The seed of
-    an answer depends on `seed` and on the place of the prompt among the prompts."""
+    an answer depends on `seed` and on the index of the prompt."""
     path = user_path(name)
     lm = load_directory(find_saved_model(path)) if path.is_dir() else load_model(ModelSpec(name=name), seed=seed)
     lm = lm.with_model(lm.model.to(device))

@@ -21,8 +21,8 @@ _NAMED = re.compile(r"([A-Za-z0-9_+-][A-Za-z0-9._+-]{0,99})=(.+)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Entrant:
-    """A contestant. name: its name in results. source: where its answers come from. members: the models, files or parts
-    of the data that give the answers, one for each seed of the contestant."""
+    """A contestant. name: its name in results. source: where its answers come from. members: one source of answers for
+    each seed of the contestant, such as the name of a model, the path of a file, or `data:chosen`."""
 
     name: str
     source: AnswerSource
@@ -42,7 +42,7 @@ def parse_contestants(texts: Sequence[str]) -> list[Entrant]:
         if len(sizes) > 1:
             raise UserError(
                 f"{one.name} has {len(one.members)} seeds and {other.name} has {len(other.members)}. Give every contestant "
-                "one seed, or the same number."
+                "one seed, or the same number of seeds."
             )
     return contestants
 

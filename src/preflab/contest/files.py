@@ -75,7 +75,7 @@ def read_judge_outcomes(directory: Path) -> tuple[str, dict[str, float]] | None:
         return None
     result = read_json(directory / RESULT_FILE)
     if not isinstance(result, dict):
-        raise UserError(f"{directory / RESULT_FILE} is no result of `preflab winrate`. Restore it, or remove it.")
+        raise UserError(f"{directory / RESULT_FILE} is not a result of `preflab winrate`. Restore it, or remove it.")
     outcomes: dict[str, float] = {}
     for where, row in read_records(directory / VERDICTS_FILE):
         pair = read_text_field(row, "pair", where)

@@ -84,9 +84,9 @@ class HeldContest:
 
 
 def hold_contest(contest: Contest, say: Announce) -> HeldContest:
-    """Holds a contest. `say`: a function that takes one line about what happens next. It gets the judge's agreement
-    with labelled pairs before the judge is asked about the contestants. Raises `UserError` if an input is wrong, or if
-    the calls of an endpoint would exceed a cap."""
+    """Holds a contest. `say`: a function that takes one line about what happens next. `say` gets the judge's
+    agreement with labelled pairs before the judge is asked about the contestants. Raises `UserError` if an input is
+    wrong, or if the calls of an endpoint would exceed a cap."""
     labels = {} if contest.labels is None else read_people(contest.labels)
     if labels and seeds_of(contest) > 1:
         raise UserError("--labels corrects contestants with one seed each, but these have several. Compare one seed.")
@@ -148,7 +148,8 @@ def collect(
     say: Announce,
 ) -> tuple[list[Prompt], dict[str, list[AnswersById]], list[str]]:
     """Returns the prompts, the answers of every contestant for each seed, and notes. The prompts are drawn from the
-    test prompts to which all contestants with answers in files or in the data have an answer."""
+    test prompts. A prompt cannot be drawn if a contestant's answers are in a file or in the data, and this prompt has
+    no answer there."""
     every = list(testbed.prompts("test"))
     if not every:
         raise UserError(f"The testbed {testbed.name} has no test prompts, which a contest needs. Add a test split.")
@@ -187,8 +188,8 @@ def refuse_too_many_calls(
     contest: Contest, prompts: int, judge: PreferenceJudge, labelled: Sequence[PreferenceQuestion], use: EndpointUse
 ) -> None:
     """Raises `UserError` before the first call if the contestants and the judge would together need more calls of the
-    endpoint than the cap. It is not known here which answers are in the cache, so the calls for these are counted
-    too."""
+    endpoint than the cap. It is not known here which answers are in the cache, so the calls for cached answers
+    are counted too."""
     members = sum(len(each.members) for each in contest.contestants if each.source == "endpoint")
     if not members:
         return
@@ -260,7 +261,7 @@ def make_asker(contest: Contest, judge: PreferenceJudge, total: int, say: Announ
 
 
 def check_judge(ask: Ask, labelled: Sequence[PreferenceQuestion], labels: Sequence[float]) -> Agreement | None:
-    """Returns how well the judge agrees with labelled pairs; None without such pairs."""
+    """Returns how well the judge agrees with labelled pairs; None if there are no such pairs."""
     if not labelled:
         return None
     verdicts = ask(labelled)
@@ -269,8 +270,8 @@ def check_judge(ask: Ask, labelled: Sequence[PreferenceQuestion], labels: Sequen
 
 
 def match_labels(labels: Mapping[str, float], questions: Sequence[PreferenceQuestion]) -> dict[str, float]:
-    """Returns the labels of the judged pairs. Maps the name of each labelled pair to its label. If a label is of the
-    same answers in the other order, the label is reversed. Raises `UserError` if no label belongs to a judged pair."""
+    """Returns the labels of the judged pairs. Maps the name of each labelled pair to its label. A label of the
+    same answers in the other order is reversed. Raises `UserError` if no label belongs to a judged pair."""
     known: dict[str, float] = {}
     for question in questions:
         turned = name_pair(question.prompt.id, question.second.text, question.first.text)
@@ -330,7 +331,7 @@ def score_contestants(
             checks[f"people's labels of {pair.first} against {pair.second}"] = pair.correction.agreement
     failed = [name for name, check in checks.items() if check is not None and not check.beats_coin]
     if failed:
-        return ArmScores({}, f"the judge is not clearly better than a coin on {failed[0]}, so it scores nothing")
+        return ArmScores({}, f"the judge is not clearly better than a coin on {failed[0]}, so there are no scores")
     return bradley_terry(names, outcomes)
 
 

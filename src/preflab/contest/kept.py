@@ -1,7 +1,7 @@
-"""Keeps the pairs of a contest that people judge: which contestant gave which answer, and under which settings.
+"""Writes and reads `human.json`, which says how the pairs of a contest that people judge were made.
 
-The file `human.json` keeps these data. The texts are in `pairs.jsonl`, which the page reads too. `pairs.jsonl` does not
-say which contestant gave which answer.
+`human.json` says which contestant gave which answer, and under which settings. The texts are in `pairs.jsonl`, which
+the page reads too. `pairs.jsonl` does not say which contestant gave which answer.
 """
 
 from __future__ import annotations

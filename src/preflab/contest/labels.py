@@ -1,4 +1,4 @@
-"""Reads people's labels of judged pairs. No torch."""
+"""Reads people's labels of judged pairs. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from preflab.rating import read_labels
 
 
 def read_people(path: Path) -> dict[str, float]:
-    """Returns people's mean outcome for each labelled pair, by the pair's name. `path`: a file of labels, or the
+    """Returns a map from the name of each labelled pair to people's mean outcome. `path`: a file of labels, or the
     directory of a contest whose pairs people labelled on the page."""
     if not path.is_dir():
         return read_label_file(path)
     labels = mean_labels(path)
     if not labels:
         raise UserError(
-            f"{path} holds no label. Name a directory in which people judged, by `--judge human` or `preflab rate`."
+            f"{path} holds no label. Name a directory of `--judge human` or `preflab rate` with people's labels."
         )
     return labels
 
@@ -39,8 +39,8 @@ def labels_by_pair(folder: Path) -> dict[str, tuple[float, ...]]:
 
 
 def read_label_file(path: Path) -> dict[str, float]:
-    """Returns people's mean outcome for each labelled pair, by the pair's name. A line is `{pair, outcome: 1, 0.5 or 0}`,
-    and may name its `rater`. Raises `UserError` if a rater labels a pair twice."""
+    """Returns a map from the name of each labelled pair to people's mean outcome. A line is
+    `{pair, outcome: 1, 0.5 or 0}`, and may name its `rater`. Raises `UserError` if a rater labels a pair twice."""
     by_pair: dict[str, dict[str, float]] = {}
     for where, record in read_records(path):
         pair, rater = read_text_field(record, "pair", where), str(record.get("rater", ""))

@@ -17,7 +17,7 @@ from preflab.testbeds import TESTBEDS
 def make_contest(
     contestants: Sequence[str], testbed: Any, judge: Any, decoding: dict[str, Any] | None, device: str
 ) -> Contest:
-    """Returns a contest with these parts. Raises `UserError` if one of them cannot be read."""
+    """Returns a contest with these settings. Raises `UserError` if a setting cannot be read."""
     settings = judge if isinstance(judge, Mapping | JudgeSettings) else {"judge": judge}
     return Contest(
         contestants=parse_contestants(contestants),

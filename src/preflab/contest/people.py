@@ -32,7 +32,7 @@ class People(PreferenceJudge):
         self.labels = labels
 
     def compare(self, questions: Sequence[PreferenceQuestion]) -> list[PairVerdict]:
-        """Returns a verdict with the mean label for each question. Every pair must have a label."""
+        """Returns a verdict for each question: the mean of the labels of its pair. Every pair must have a label."""
         labels = [self.labels[question.pair] for question in questions]
         return [
             PairVerdict(question.pair, sum(given) / len(given), labels=given)
@@ -62,7 +62,7 @@ def refuse_model_options(contest: Contest) -> None:
     given = {"--template": contest.judge.template, "--agreement": contest.agreement, "--labels": contest.labels}
     for name, value in given.items():
         if value:
-            raise UserError(f"{name} is an option of a model as judge, and here people judge. Remove it.")
+            raise UserError(f"{name} applies only if a model judges, but here people judge. Remove it.")
 
 
 def hear_people(
@@ -70,14 +70,15 @@ def hear_people(
 ) -> ContestResult | None:
     """Returns the result of the labels in a folder. A prompt counts only if all its pairs have a label. If fewer than
     two prompts count, returns None, and `say` gets the reason. `with_judge`: the directory of a contest in which a
-    model judged the same pairs. If it is None, `folder` itself is used if it holds such a contest."""
+    model judged the same pairs. If `with_judge` is None, `folder` is used, provided that a model judged the same pairs
+    there."""
     labels = labels_by_pair(folder)
     columns = labelled_columns(asked, labels)
     every = len(next(iter(asked.rows.values()))[0])
     if len(columns) < FEWEST_PROMPTS:
         say(
             f"No result yet: {len(columns)} of {counted(every, 'prompt')} in {folder} have a label for each pair, and a result "
-            f"needs {FEWEST_PROMPTS}. Repeat the command to go on."
+            f"needs {FEWEST_PROMPTS} such prompts. Repeat the command to go on."
         )
         return None
     judge = People(labels)

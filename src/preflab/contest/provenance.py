@@ -1,4 +1,4 @@
-"""Checks that a reward model that is the judge was not trained on the same data as a contestant."""
+"""Checks that a reward model as the judge was not trained on the same data as a contestant."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from preflab.testbeds.provenance import refuse_overlap
 
 def check_training_data(judge: JudgeSettings, contestants: Sequence[Entrant]) -> Iterator[str]:
     """Yields a note for each reward model of the judge whose training data are not known. Raises `UserError` if a
-    reward model was trained on data that a contestant was trained on. It would then judge answers that it has taught or
-    seen."""
+    reward model and a contestant were trained on the same data. The reward model would then judge answers that it has
+    taught or seen."""
     for model in judge.saved_models():
         record = user_path(model) / TRAINED_ON
         if not record.exists():
-            yield f"{model} does not say what it was trained on. A contestant may have been trained on the same data, or by it."
+            yield (
+                f"{model} does not say what it was trained on. A contestant may have been trained on the same data, or by "
+                "this model."
+            )
             continue
         trained = [row for path in trained_models(contestants) for row in read_provenance(path / TRAINED_ON)]
         for row in read_provenance(record):

@@ -20,9 +20,10 @@ class Correction(Record):
     agreement: Agreement
     """How well the judge agrees with these labels."""
     corrected: Corrected | None = None
-    """The win rate that prediction-powered inference gives; None if there is none, for the reason in `reason`."""
+    """The win rate that prediction-powered inference gives. None if there is none; `reason` then says why."""
     by_error_rates: ByErrorRates | None = None
-    """The win rate by the judge's error rates on the labelled pairs, with a tie as half a win: a sensitivity analysis."""
+    """A sensitivity analysis: the win rate that the judge's error rates on the labelled pairs give. A tie counts as half
+    a win."""
     reason: str = ""
     """Why there is no corrected win rate."""
 
@@ -36,7 +37,7 @@ class ContestPair(Record):
     """The name of the second contestant."""
     rate: Interval
     """The first contestant's win rate by the judge; a tie counts as half a win. The intervals of all pairs hold
-    together."""
+    simultaneously."""
     shares: dict[str, Interval]
     """The shares of wins, ties, losses and unreadable verdicts."""
     if_unreadable: tuple[float, float]
@@ -85,4 +86,4 @@ class ContestResult(Record):
     settings: dict[str, Any]
     """All settings of the contest: of the testbed, the judge and the decoding, and the seed."""
     notes: tuple[str, ...] = ()
-    """Sentences that say what limits the numbers."""
+    """Sentences about what limits the meaning of the numbers."""

@@ -18,8 +18,8 @@ UNCHECKED = (
 )
 
 TOGETHER = (
-    "; those of the win rates hold together, and so do those of the corrected and of the length-controlled win rates. All "
-    "other intervals hold one at a time"
+    "; the intervals of the win rates hold simultaneously, and so do those of the corrected win rates and those of the "
+    "length-controlled win rates. Every other interval holds by itself"
 )
 
 
@@ -105,7 +105,7 @@ def _details(pair: ContestPair) -> Iterator[str]:
         )
     if pair.equal_answers:
         pairs = counted(pair.equal_answers, "pair")
-        yield f"equal answers: {pairs}; a model judge is not asked about such pairs, they are ties"
+        yield f"equal answers: {pairs}; they count as ties, and a model judge is not asked about them"
     if pair.position_bias is not None:
         yield f"position bias: the answer shown first was chosen in {percent(pair.position_bias)} of the replies"
         yield from filter(None, [describe_one_side(pair.position_bias)])
@@ -133,8 +133,8 @@ def _correction_words(correction: Correction) -> Iterator[str]:
     corrected, rates = correction.corrected, correction.by_error_rates
     yield (
         f"**corrected by {corrected.labels} labels of people: {percent(corrected.rate)}** (weight of the judge "
-        f"{corrected.weight:.2f}; the labels alone: {percent(corrected.labels_alone)}). It is right only if the labelled "
-        f"prompts were drawn at random{_reason_words(corrected.rate)}"
+        f"{corrected.weight:.2f}; the labels alone: {percent(corrected.labels_alone)}). This win rate is right only if the "
+        f"labelled prompts were drawn at random{_reason_words(corrected.rate)}"
     )
     if rates is not None and rates.rate is not None:
         yield f"sensitivity analysis by error rates (Rogan and Gladen), a tie counts as half a win: {percent(rates.rate)}"
@@ -153,7 +153,7 @@ def _scores(result: ContestResult) -> Iterator[str]:
     if scores.reason:
         yield f"None: {scores.reason}."
         return
-    yield "P(one beats another) = sigmoid of the difference of their scores. The intervals hold together."
+    yield "P(one beats another) = sigmoid of the difference of their scores. The intervals hold simultaneously."
     yield ""
     yield "| contestant | score |\n|---|---|"
     yield from (f"| {_name(name)} | {number(score)} |" for name, score in scores.scores.items())

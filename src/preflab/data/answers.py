@@ -1,4 +1,4 @@
-"""Reads records with one answer, which may have a label, or with a prompt alone.
+"""Reads records with one answer, labelled or not, and records with a prompt alone.
 
 The arguments of every public function are the names of the fields to read, the record, the record's place (`where`),
 and the labels that were read so far in the file. Each function raises `UselessRecordError` for a well-formed record
@@ -41,7 +41,7 @@ def read_ground_truth(record: DataRecord, where: str, labels: FileLabels) -> lis
 
 
 def read_single(answer: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads one answer, and the label that calls the answer good or bad if the record has one."""
+    """Reads one answer. Also reads the label that calls the answer good or bad, if the record has such a label."""
     turns, completion = read_answer(record[answer], read_question(record, where), f"{where}: `{answer}`")
     return [_rate(record, answer, turns, completion, where, labels)]
 
@@ -71,7 +71,7 @@ def _rate(
     inside = rate_message(record[field], f"{where}: `{field}`")
     if None not in (good, inside) and good != inside:
         raise LabelError(
-            f"{where}: a label of the record and a label inside of `{field}` say the opposite. Remove one."
+            f"{where}: a label of the record and a label inside of `{field}` contradict each other. Remove one."
         )
     good = inside if good is None else good
     if good is None:

@@ -10,8 +10,8 @@ from preflab.errors import UserError
 
 
 def list_official_folders(path: Path) -> list[Path]:
-    """Lists the folders of problems that lie in `path`, or in the folders of its splits. The list is empty if `path` does
-    not have APPS's official form."""
+    """Lists the problem folders in `path`, or in the split folders of `path`. The list is empty if `path` does not have
+    APPS's official form."""
     questions = sorted(path.glob("*/*/question.txt")) or sorted(path.glob("*/question.txt"))
     return [question.parent for question in questions]
 

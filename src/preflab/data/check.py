@@ -44,7 +44,7 @@ class RowCounts:
             words.append(f"the longer answer is chosen in {self.longer_wins:.0%}")
         if len(self.labels) == 1:
             label = "good" if True in self.labels else "bad"
-            words.append(f"every label is {label}, so that nothing shows the difference from the other answers")
+            words.append(f"every label is {label}, so that nothing shows how good and bad answers differ")
         return "; ".join(words)
 
 

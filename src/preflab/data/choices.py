@@ -50,7 +50,7 @@ def read_safe_choice(
 def read_numbered_choice(
     first: str, second: str, says: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Reads two answers, and the number of the better answer, 1 or 2. The number 0 means that the answers are equal.
+    """Reads two answers, and a number that says which is better: 1 or 2. The number 0 means that the answers are equal.
     `labels` checks later that the file does not count its answers from 0."""
     labels.add_choice(_spell_choice(record[says]), f"{where}: `{says}`")
     return read_choice(first, second, says, choices, record, where, labels)

@@ -1,6 +1,8 @@
-"""Keeps the claims of the records that had no fault when they were read, such as which answer of a pair is better (see
-`faults.make_claim`). A later record may contradict the claim of an earlier record. So the contradicted claims are known
-only after all records have been read."""
+"""Keeps the claims of records, such as which answer of a pair is better (see `faults.make_claim`).
+
+A record is kept if one of its rows had no fault when it was read. A later record may contradict the claim of an earlier
+record. So the contradicted claims are known only after all records have been read.
+"""
 
 from __future__ import annotations
 

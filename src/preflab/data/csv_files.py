@@ -29,10 +29,10 @@ _TEXT_NAMES = (
     "human_ref_B"
 )
 _TEXT_COLUMNS = frozenset(_TEXT_NAMES.split())
-"""CSV columns whose cells are text, or messages. A cell that holds other JSON is a question or answer in JSON."""
+"""CSV columns whose cells are text, or messages. Any other JSON in such a cell is read as text."""
 _DELIMITERS = (",", ";", "\t", "|")
 _EXCEL_DELIMITER = re.compile(r'"?sep=([,;\t|])"?')
-"""Matches the line that Excel takes for the name of the delimiter."""
+"""Matches a first line such as `sep=;`, by which Excel recognises the delimiter."""
 _STRUCTURES = ("messages", "message_id")
 """Keys by which a dialogue (OpenAI, OpenAssistant) differs from a text that happens to be JSON."""
 
@@ -94,13 +94,13 @@ def _find_delimiter(first: str, usual: str) -> str:
 
 def _explain_damage(error: csv.Error, path: Path, begin: int, end: int) -> str:
     """Returns the message about a record that breaks the rules of CSV. `begin`, `end`: the numbers of the first and the
-    last line of this record that were read."""
+    last line that were read of this record."""
     where, reason = f"{path}:{begin}", str(error)
     if reason == "unexpected end of data":
         fault = 'a quotation mark (") opens a cell in the record that begins here, and nothing closes it'
     elif reason.endswith("expected after '\"'"):
         fault = (
-            f'a cell in the record that begins here opens with a quotation mark ("), and text follows the mark that closes it '
+            f'a cell in the record that begins here opens with a quotation mark ("), and text follows the closing mark '
             f"on line {end}"
         )
     else:

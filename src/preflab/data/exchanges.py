@@ -33,7 +33,7 @@ def read_dialogue(value: Any, where: str) -> Turns:
 
 
 def _unwrap(value: Any) -> Any:
-    """Returns the only dialogue of a list (AceCode). Returns any other value unchanged."""
+    """Returns the dialogue in a list that holds one dialogue (AceCode). Returns any other value unchanged."""
     items = cast(list[Any], value) if isinstance(value, list) else []
     return items[0] if len(items) == 1 and holds_messages(items[0]) else value
 

@@ -28,8 +28,8 @@ def list_answers(row: DialogueRow) -> list[Completion]:
 class FaultFinder:
     """Finds the faults of rows that are given one after another. The attribute `contradicted` contains the claims (see
     `make_claim`) on which rows have contradicted each other so far. A row that contradicts an earlier row gets a fault.
-    An earlier row gets this fault only if its claim is in the constructor's argument `contradicted`, such as the claims
-    that an earlier pass over the same rows found."""
+    The earlier row gets this fault only if its claim is in the constructor's argument `contradicted`. A first pass over
+    the same rows finds the claims for this argument."""
 
     def __init__(self, contradicted: frozenset[int] = frozenset()) -> None:
         self._known = contradicted

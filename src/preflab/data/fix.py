@@ -41,9 +41,10 @@ def write_clean(
     preflab's field names.
 
     `contradicted`: the `SourceCheck.contradicted` that `check_source` returned for the same lines. `find_refusal`: see
-    `LengthMeasure`; a row that the model does not take counts as faulty. Returns the number of records written, and the
-    records left out. If no record is left, there is no file. Raises `UserError` if the file cannot be written, exists
-    already, is not named as JSON lines, or would not be read as the source is.
+    `LengthMeasure`; a row that the model refuses counts as faulty. Returns the number of records written, and the
+    records left out. If no record is left, there is no file. Raises `UserError` if `out` cannot be written, exists
+    already, or has another suffix than JSON lines. Also raises `UserError` if preflab would not read every written
+    record.
     """
     require_json_lines(out)
     try:

@@ -24,8 +24,8 @@ def list_hub_splits(name: str) -> list[str]:
 
 
 def load_hub_records(name: str, folder: str | None, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Loads the records of one split of a data set on the hub, each with its place. `folder`: the only folder of the
-    data set to read; None reads all folders.
+    """Loads the records of one split of a data set on the hub, each with its place. `folder`: the one folder
+    of the data set from which records are read; None reads all folders.
 
     Raises `UserError` if the records do not load. With `HF_HUB_OFFLINE=1`, reads data that were fetched before.
     """

@@ -1,4 +1,4 @@
-"""Reads JSON files: a list of records, which is read piece by piece, an object, or JSON lines."""
+"""Reads JSON files. A file may be a list of records (read piece by piece), an object, or JSON lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from preflab.plain import refuse_repeated_keys
 
 _CHUNK = 1 << 20
 _LONGEST_RECORD = 64 << 20
-"""The most characters of a record in a JSON list. A longer record is treated as damaged."""
+"""The largest number of characters of a record in a JSON list. A longer record is treated as damaged."""
 _BETWEEN = re.compile(r"[\s,]*")
 
 

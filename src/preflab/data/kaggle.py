@@ -16,7 +16,7 @@ _CHOICES: dict[str, str] = dict(zip(KAGGLE_CHOICES, (FIRST_BETTER, SECOND_BETTER
 
 
 def read_kaggle(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads one exchange. In a longer dialogue the two models answered different histories, so nothing compares them."""
+    """Reads one exchange. In a longer dialogue the two models answered different histories, so there is no pair."""
     texts = {name: _read_text(record[name], f"{where}: `{name}`") for name in ("prompt", "response_a", "response_b")}
     ones = [name for name in KAGGLE_CHOICES if require_finite(record[name], f"{where}: `{name}`") == 1]
     if len(ones) != 1:
@@ -37,7 +37,7 @@ def _read_text(value: Any, where: str) -> Any:
         return value
     texts = cast(list[Any], listed)
     if len(texts) != 1:
-        raise UselessRecordError(f"{where} holds {len(texts)} turns, and one can be compared.", PROMPTS_DIFFER)
+        raise UselessRecordError(f"{where} holds {len(texts)} turns, but only one can be compared.", PROMPTS_DIFFER)
     if texts[0] is None:
         raise UselessRecordError(f"{where} holds no text.", NO_TEXT)
     return texts[0]

@@ -1,6 +1,6 @@
 """Reads labels that call an answer good or bad, in every spelling with a clear meaning, and refuses other spellings.
 
-Also refuses numbers that choose between two answers where it is not clear from which number they count.
+Also refuses numbers that choose between two answers if it is not clear whether they count from 0 or from 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BAD_WORDS = (
 _GOOD, _BAD = frozenset(_GOOD_WORDS.split()), frozenset(_BAD_WORDS.split())
 _NUMBERS_OF_BAD = ("0", "-1")
 _ABSENT = ("", "none", "null", "nan")
-"""Labels that say nothing, as tables and programs write a null."""
+"""Labels that mean a missing value, as tables and programs write it."""
 LABEL_FIELDS = (
     "label",
     "labels",
@@ -56,8 +56,8 @@ class FileLabels:
             self._first_places.setdefault(choice, where)
 
     def check_choices(self) -> None:
-        """Raises `LabelError` if the file chooses between two answers by 0 and never by 2. To be called after its last
-        record."""
+        """Raises `LabelError` if the file chooses between two answers by 0 and never by 2. Call this after the
+        last record."""
         if "0" in self._first_places and "2" not in self._first_places:
             raise LabelError(
                 f"{self._first_places['0']} is 0, and no record that was read has a 2: it is not clear whether 0 is a tie "
@@ -66,7 +66,7 @@ class FileLabels:
 
     def rate(self, record: DataRecord, where: str) -> bool | None:
         """Returns whether the labels of a record call its answer good; None if it has no label. Raises `LabelError` if two of
-        its labels say the opposite, or if the meaning of a label is not clear."""
+        its labels contradict each other, or if the meaning of a label is not clear."""
         fields = [field for field in LABEL_FIELDS if field in record]
         ratings = {self._read(field, record[field], f"{where}: `{field}`"): field for field in fields}
         if len(ratings) > 1:
@@ -106,7 +106,9 @@ def rate_message(value: Any, where: str) -> bool | None:
         name: held for name, held in message.items() if name.casefold() in LABEL_FIELDS and isinstance(held, bool)
     }
     if len(set(stated.values())) > 1:
-        raise LabelError(f"{where}: the labels of its last message say the opposite: {', '.join(stated)}. Remove one.")
+        raise LabelError(
+            f"{where}: the labels of its last message contradict each other: {', '.join(stated)}. Remove one."
+        )
     return next(iter(stated.values()), None)
 
 

@@ -88,8 +88,8 @@ def _parse_line(line: bytes, where: str, *, first: bool) -> dict[str, Any] | Use
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and b"\r" in line.strip():
             return UserError(
-                f"{where} holds several lines that end in a carriage return alone, as on old Macs. Save the file with ends of "
-                "lines that are a line feed (Unix) or both (Windows)."
+                f"{where} holds several lines that end in a carriage return alone, as on old Macs. Save the file with "
+                "the line ends of Unix (a line feed) or Windows (a carriage return and a line feed)."
             )
         return UserError(f"{where} is not JSON: {error.msg} at column {error.colno}. Repair or remove the line.")
     except (ValueError, RecursionError) as error:  # Python limits the digits of a number and the depth of lists

@@ -21,7 +21,7 @@ _SPEAKERS: dict[str, Role] = {
 }
 """Maps each speaker that a message may name, in lower case, to a role."""
 _PAIRS = (("from", "value"), ("role", "content"), ("role", "value"), ("from", "content"))
-"""The two fields of a message that name the speaker and what is said."""
+"""Pairs of fields of a message: the first field names the speaker, and the second holds what is said."""
 _CALLS = ("tool_calls", "function_call")
 _WEIGHTS = ("weight", "loss", "train")
 """Fields that say, by 0 or false, that a turn is not to be learned from (OpenAI, ms-swift, axolotl)."""

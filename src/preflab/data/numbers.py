@@ -1,4 +1,4 @@
-"""Reads the numbers of a record: its level, and by how much and how surely an answer is better."""
+"""Reads a record's level, scores and margin, and the probability that its chosen answer is better."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ from preflab.types import Completion, Turn
 
 
 def read_pair(chosen: str, rejected: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads a better and a worse answer from the fields `chosen` and `rejected`. The prompt is in another field, or at
-    the beginning of both dialogues."""
+    """Reads a better and a worse answer from the fields that `chosen` and `rejected` name. The prompt is in another
+    field, or at the beginning of both dialogues."""
     if isinstance(record.get("completions"), list) and "scores" in record:
         raise UserError(f"{where}: a record with `completions` and `scores` is a ranking; remove its other answers.")
     if find_question(record) is None:

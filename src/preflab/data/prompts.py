@@ -56,7 +56,7 @@ def find_field(record: DataRecord, fields: Iterable[str]) -> str | None:
 
 
 def find_filled(record: DataRecord, fields: Sequence[str]) -> str | None:
-    """Returns the first of the fields that is not empty text, or else the first that the record has."""
+    """Returns the first field of the record whose value is not empty text, or else the first that the record has."""
     return find_field(record, (name for name in fields if record.get(name) != "")) or find_field(record, fields)
 
 

@@ -152,7 +152,7 @@ class FileReading:
             notes.append(f"Fields that are not read: {', '.join(names[:_NAMES_SHOWN])}{more}.")
         if self._labelled[True] and self._labelled[False]:
             notes.append(
-                f"{counted(self._labelled[False], 'answer')} without a label taken as good, because others have a label."
+                f"{counted(self._labelled[False], 'answer')} without a label: taken as good, because others have one."
             )
         if 0 < self._unanswered < sum(self.shapes[name] for name in DIALOGUES):
             notes.append(
@@ -240,11 +240,11 @@ def look_up(record: DataRecord, path: str) -> Any:
 
 
 def check_names(fields: FieldNames) -> FieldNames:
-    """Returns `fields`. Raises `UserError` if a key is a field that no shape reads. Such a key is allowed only with the
-    place None, which means that the field is ignored."""
+    """Returns `fields`. Raises `UserError` if a key is a field that preflab does not read. Such a key is allowed only
+    with the place None, which means that the field is ignored."""
     for name, place in fields.items():
         if name not in READ_FIELDS and place is not None:
-            raise UserError(f"no shape reads a field {name!r}.{nearest(name, READ_FIELDS)}")
+            raise UserError(f"preflab reads no field {name!r}.{nearest(name, READ_FIELDS)}")
     return fields
 
 

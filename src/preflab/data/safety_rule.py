@@ -1,5 +1,5 @@
 """Decides which answer of a pair is preferred if the pair has a label for helpfulness and a label for safety. The rule
-is the paper's rule for SafeRLHF.
+`paper` is the paper's rule for SafeRLHF.
 
 The functions here do not read records. They take the labels of the answers 0 and 1.
 """

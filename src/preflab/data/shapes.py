@@ -91,7 +91,7 @@ def recognise(record: DataRecord) -> Shape | None:
 
 
 def name_unread(shape: Shape, record: DataRecord) -> list[str]:
-    """Returns the fields of a record that the shape does not read, including fields inside of its messages
+    """Returns the fields of a record that the shape does not read, including fields inside of the record's messages
     (`messages.reasoning_content`)."""
     dialogue = find_field(record, (name for name in shape.needs if name in DIALOGUE_FIELDS))
     asked = name_prompt_fields(record, dialogue or find_question(record))

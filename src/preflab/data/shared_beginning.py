@@ -31,7 +31,7 @@ _METADATA = frozenset(_METADATA_NAMES.split())
 
 
 def holds_texts_alone(record: DataRecord) -> bool:
-    """Checks whether a record has no question, and its better and its worse answer are texts, not dialogues."""
+    """Checks whether a record has no question, and has two answers that are texts, not dialogues."""
     values: list[Any] = [record["chosen"], record["rejected"]]
     plain = all(isinstance(text, str) and not (is_dialogue(text) or begins_like_messages(text)) for text in values)
     return plain and find_question(record) is None
@@ -55,7 +55,7 @@ def part_texts(better: str, worse: str, record: DataRecord, where: str) -> tuple
     mark = _SPEAKER.search(shared)
     if mark is not None:
         raise UserError(
-            f"{where}: `chosen` and `rejected` look like dialogues with marks of their own ({mark[0].strip()!r}). Write "
+            f"{where}: `chosen` and `rejected` look like dialogues with unknown turn marks ({mark[0].strip()!r}). Write "
             "lists of messages instead, so that it is clear who says what."
         )
     answers = better[len(shared) :].strip(), worse[len(shared) :].strip()
@@ -78,7 +78,7 @@ def _may_ask(value: Any) -> bool:
 
 
 def _find_shared_words(one: str, other: str) -> str:
-    """Returns the longest beginning of both texts that ends where a word ends in both."""
+    """Returns the longest beginning that both texts share, up to the end of a word in both texts."""
     length = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
     shared = one[:length]
     following = [text[length : length + 1] for text in (one, other)]

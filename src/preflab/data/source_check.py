@@ -25,7 +25,7 @@ _PLACES_SHOWN = 3
 class LengthMeasure(NamedTuple):
     """The functions that measure prompts and answers in `unit`. `limit`: the greatest length that a prompt and its
     answer may have together; None if there is no limit. `find_refusal`: a function that returns the name of the fault
-    because of which the model does not take a row, or '' if the model takes the row."""
+    for which the model refuses a row, or '' if the model takes the row."""
 
     unit: str
     prompt: Callable[[Prompt], int]
@@ -77,8 +77,8 @@ class SourceCheck(BaseModel):
     faults: for each fault of records that can be read, the records that have it.
     longer_wins, length_only_accuracy: see `LengthBias`; lengths are in `unit`.
     unread: for each field that is not read, how many records have it.
-    safety: the numbers of pairs with two, one and no safe answers. Only pairs that say for both answers whether they
-    are safe are counted.
+    safety: the numbers of pairs with two, one and no safe answers. A pair is counted only if it says for both answers
+    whether the answer is safe.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -103,7 +103,7 @@ class SourceCheck(BaseModel):
     notes: list[str]
     first: Any = Field(default=None, exclude=True)
     """One readable record with its rows, as a `ReadRecord`: the earliest record whose first row the model's chat template
-    accepts. If the template accepts the first row of no record, this is the earliest readable record."""
+    accepts. If the template accepts no such row, this is the earliest readable record."""
     prompt_keys: frozenset[int] = Field(default=frozenset(), exclude=True, repr=False)
     contradicted: frozenset[int] = Field(default=frozenset(), exclude=True, repr=False)
 

@@ -1,4 +1,4 @@
-"""Finds the functions of a program that are called by tests in Python code.
+"""Finds which functions of a program are called by tests in Python code.
 
 Tests may import these functions from the module `solution`. Otherwise the functions are the names that the tests use
 but do not define.
@@ -52,7 +52,7 @@ def find_tested_functions(sources: Sequence[str]) -> tuple[str, ...]:
 
 
 def _find_free_names(sources: Sequence[str]) -> set[str]:
-    """Returns the names that the sources read in any scope, and that none of them defines for the whole module."""
+    """Returns the names that a source reads in any scope, and that no source defines for the whole module."""
     tops = [symtable.symtable(source, "tests", "exec") for source in sources]
     defined = {
         each.get_name() for top in tops for each in top.get_symbols() if each.is_assigned() or each.is_imported()

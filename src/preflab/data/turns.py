@@ -75,8 +75,8 @@ def _agrees(before: Turns, prompt: Turns) -> bool:
 
 
 def agree_on_prompt(prompts: Sequence[Turns], where: str) -> Turns:
-    """Returns the turns to which several answers reply. They must be the same for all answers, except that a leading
-    system turn may be missing from some."""
+    """Returns the turns to which several answers reply. These turns must be the same for all answers. Only a leading
+    system turn may be missing before some answers."""
     longest = max(prompts, key=len)
     if any(turns not in (longest, drop_system(longest)) for turns in prompts):
         raise UselessRecordError(
