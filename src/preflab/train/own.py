@@ -13,7 +13,8 @@ from preflab.train.sealed import read_sealed, write_sealed
 
 RESULT = "result.json"
 PRODUCT = "product.json"
-"""The record that lists the files in `final/` after these files are complete and before the result lists them."""
+"""The record that lists the files in `final/`. The run writes this record when the files are complete, before it writes
+the result, which lists the files too."""
 WRITING = "preflab.writing"
 """The empty folder that marks the files in `final.tmp/` as files that a run is writing."""
 CHECKPOINT = r"step-\d{8,}(\.old)?(\.tmp)?"
@@ -23,14 +24,15 @@ WRITTEN = {
     "journal": r".+\.json(\.tmp)?",
     "tensorboard": r"events\.out\.tfevents\..+",
 }
-"""Maps the folders of a run to the form of the paths in them. The files in `final/` are listed in a record."""
+"""Maps each folder of a run to a regular expression for the paths of the files in it. The folder `final/` is missing
+here, because a record lists its files."""
 PLACES = (*WRITTEN, "best.tmp", "best.old.tmp", "final", "final.tmp", "final.old.tmp")
 """The folders of a run, and the temporary folders that a run uses while it writes or replaces its folders."""
 
 
 def foreign_files(directory: Path) -> list[Path]:
-    """Returns the paths in the places of a run's folders that the run did not write. Also returns the path of
-    `PRODUCT` if a file there is not the record of a product."""
+    """Returns the paths of the files in a run's folders that were not written by the run. Also returns the path of
+    `PRODUCT` if the file there is not the record of a product."""
     paths = [path for name in PLACES for path in lying_at(directory / name)]
     listed, record = listed_files(directory), directory / PRODUCT
     foreign = [path for path in paths if not is_own(path.relative_to(directory).as_posix(), listed)]
