@@ -57,8 +57,8 @@ def start_afresh(run_file: Path, directory: Path) -> int:
 
 def can_fork(threads: int) -> bool:
     """Checks whether a fork of this process can compute with this number of threads. After this process has used CUDA,
-    no fork can compute. Otherwise, a fork with one thread always can. A fork with several threads can if Python started
-    all threads of this process, so that OpenMP has started none."""
+    no fork can compute. Otherwise, a fork with one thread always can. A fork with several threads can compute only if
+    OpenMP has started no thread of this process, that is, if Python has started all of them."""
     if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
         return False
     tasks = Path("/proc/self/task")
