@@ -130,7 +130,7 @@ class Worker:
         for number, result in enumerate(run(code, task)):
             patience -= result.idle
             if patience < 0 and result.outcome == "passed":
-                result = TestResult("timeout", "its tests together waited too long")
+                result = TestResult("timeout", "the program waited too long, summed over its tests")
             passed[number] = result.outcome == "passed"
             first_failure = first_failure or (None if passed[number] else (number, result))
             if patience < 0 or (first_failure and not task.every):

@@ -28,7 +28,7 @@ from preflab.train.files import refuse_special, write_json
 from preflab.train.log import RUN_LOG
 
 ArmProcess = Callable[[Path, Path], int]
-"""The function that an arm's process runs, which takes the run file and the directory and returns the exit code."""
+"""A function that an arm's process runs. It takes the run file and the run's directory, and returns the exit code."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 

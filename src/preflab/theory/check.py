@@ -180,10 +180,10 @@ def _tabulate_bound(trials: TheoremCertificates) -> FindingTable:
         worst = float((trials.excess[:, index] - trials.allowed[:, index]).max())
         rows.append((f"{gap:g}", *excess, float(torch.nn.functional.softplus(torch.tensor(-gap).double())), worst))
     return FindingTable(
-        title="DPO loss of the PPO optimum above the certified lower bound of inf L",
+        title="Excess of the PPO optimum's DPO loss over the certified lower bound of inf L",
         columns=(
-            *("reward gap g", "largest, minimum attained", "largest, limit"),
-            *("log(1 + exp(-g))", "largest excess over what is allowed"),
+            *("reward gap g", "largest if the minimum is attained", "largest if it is only a limit"),
+            *("log(1 + exp(-g))", "largest amount above the allowed excess"),
         ),
         rows=tuple(rows),
         note=f"Allowed: the width of the interval (at most {CERTIFIED:g}, otherwise the trial fails) plus log(1 + "

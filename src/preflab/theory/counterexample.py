@@ -120,7 +120,7 @@ def _tabulate_sequence(beta: float) -> FindingTable:
         title="PPO optima along the sequence of rewards",
         columns=("gap g", "pi(y1)", "pi(y2)", "pi(y3)", "L_DPO = L_R", "bound exp(-g)", "dL_R/dg", "KL from pi_ref"),
         rows=tuple(rows),
-        note=f"pi(y3): the largest value, with r(y3) = {', '.join(f'{value:g}' for value in table1.UNSEEN)}. Where pi(y2) is "
+        note=f"pi(y3): the largest value over r(y3) = {', '.join(f'{value:g}' for value in table1.UNSEEN)}. Where pi(y2) is "
         "0 in the table, it is below the smallest number of double precision. KL tends to log 2 = 0.693.",
     )
 

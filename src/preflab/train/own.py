@@ -54,9 +54,9 @@ def is_checkpoint(name: str) -> bool:
 
 
 def listed_files(directory: Path) -> set[str]:
-    """Returns the names of the files in `final/` that the run wrote. A record lists these files. All files in
-    `final.tmp/` also count as written by the run if `WRITING` is there. Without a record, the same holds for `final/`
-    and `final.old.tmp/` if `TRAINED_ON` is there."""
+    """Returns the names of the files in `final/` that the run wrote. A record lists these files. If `final.tmp/`
+    contains `WRITING`, all files in `final.tmp/` count too. If there is no record, and `final/` or `final.old.tmp/`
+    contains `TRAINED_ON`, all files in this folder count too."""
     listed = {name for record in (RESULT, PRODUCT) for name in files_of(directory / record)}
     marks = (
         {"final.tmp": WRITING} if listed else {"final.tmp": WRITING, "final": TRAINED_ON, "final.old.tmp": TRAINED_ON}
@@ -104,8 +104,8 @@ def refuse_foreign(directory: Path) -> None:
 
 
 def refuse_in_the_way(directory: Path) -> None:
-    """Raises `UserError` if a run that starts or resumes in the directory would replace or remove what it did not write.
-    Files that only lie beside the checkpoints are not in the way."""
+    """Raises `UserError` if a run that starts or resumes in the directory would replace or remove a file that no run
+    wrote. Files that only lie beside the checkpoints are not in the way."""
     refuse_first([path for path in foreign_files(directory) if not lies_beside(path.relative_to(directory).parts)])
 
 

@@ -140,11 +140,11 @@ def tabulate_differences(measured: Measured) -> FindingTable:
 
 def tabulate_readings(readings: Sequence[Reading]) -> FindingTable:
     """Makes a table of the verdicts on the parts of the claim."""
-    names = tuple(f"{'moves' if name == 'DPO' else 'does not'}: {name}" for name in COMPARED)
+    names = tuple(f"{'leaks' if name == 'DPO' else 'does not leak'}: {name}" for name in COMPARED)
     rows = [(reading.label, reading.margin, *reading.parts.values(), reading.verdict) for reading in readings]
     return FindingTable(
         title="The claim part by part",
-        columns=("read by", "margin", *names, "claim"),
+        columns=("measure", "margin", *names, "claim"),
         rows=tuple(rows),
         note="A part is decided if the 95% interval is on one side of the margin. The claim holds if all parts hold, "
         "and is refuted if one part is refuted. The first measure decides the claim.",
