@@ -154,7 +154,7 @@ def _encode_value(value: Any, depth: int, nodes: _Nodes) -> Any:
 
 def _decode_value(value: Any, depth: int) -> Any:
     if depth == 0:
-        raise Foreign(f"nested more than {_DEPTH} levels deep")
+        raise Foreign("nested too deeply")
     if isinstance(value, list):
         return [_decode_value(part, depth - 1) for part in value]
     if not isinstance(value, dict):
