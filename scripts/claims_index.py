@@ -54,7 +54,9 @@ def claim_rows(name: str, results: Results) -> Iterator[list[str]]:
             f"**{outcome}**",
             "<br>".join(write_interval(metric, row.value) for row in decided),
             "<br>".join(write_detectable(metric, row.value) for row in decided),
-            "<br>".join(numbers.DASH if row.control is None else write_interval(metric, row.control) for row in decided),
+            "<br>".join(
+                numbers.DASH if row.control is None else write_interval(metric, row.control) for row in decided
+            ),
             f"[{name}]({name}.md)",
             describe_limits(results, decided),
         ]
@@ -62,7 +64,9 @@ def claim_rows(name: str, results: Results) -> Iterator[list[str]]:
 
 def write_interval(metric: Measure, value: Interval) -> str:
     """Writes an estimate with its interval: '+2.3 points [+0.1, +4.6]'."""
-    return f"{numbers.format_difference(metric, value.estimate)} {numbers.format_bounds(metric, value, sign=True)}".strip()
+    return (
+        f"{numbers.format_difference(metric, value.estimate)} {numbers.format_bounds(metric, value, sign=True)}".strip()
+    )
 
 
 def write_detectable(metric: Measure, value: Interval) -> str:

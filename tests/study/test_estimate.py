@@ -201,7 +201,7 @@ def test_a_plan_says_what_it_measures(tmp_path: Path) -> None:
     forecast_study(study, tmp_path / "absent", say=lines.append)
     assert lines == [
         "Plan: opens the data, rewards and models of the runs, to check that the runs can start",
-        "Plan: measures how long the data take to open, and the judge",
+        "Plan: measures how long the data take to open, and the speed of the judge",
         "Plan: measures the speed of the model tiny with LoRA of rank 2 (1 of 2)",
         "Plan: measures the speed of the model tiny (2 of 2)",
     ]

@@ -60,8 +60,8 @@ def test_looking_three_times_keeps_the_error(tails: float | None) -> None:
 @pytest.mark.parametrize(
     ("seeds", "words"),
     [
-        ({"looks": [5, 5]}, "numbers of seeds that rise"),
-        ({"looks": [8, 5]}, "numbers of seeds that rise"),
+        ({"looks": [5, 5]}, "numbers of seeds, in rising order"),
+        ({"looks": [8, 5]}, "numbers of seeds, in rising order"),
         ({"looks": [2, 3]}, "seed_looks"),
         ({"looks": [3, 4, 5, 6]}, "seed_looks"),
         ({"looks": []}, "`seeds` is a number, or looks"),

@@ -1,6 +1,6 @@
 """Extracts the program from an answer, and says what the program must do.
 
-Both results depend only on the answer's text and on the `Recipe` of its tests. A chat model puts programs into fenced
+Both results depend only on the answer's text and on the `Recipe` of the tests. A chat model puts programs into fenced
 code blocks, between explanations and examples. A base model continues the statement, and often goes on after the end of
 its program. If the answer has fenced blocks, the program is the last block that defines the wanted function, because
 models correct themselves. If no function is wanted, the program is the last block that does something. A block without
@@ -36,10 +36,11 @@ _UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # the erro
 
 
 class Recipe(NamedTuple):
-    """Says how to turn an answer into a program; a test has its recipe in `how`. `task`: what the program must do,
-    without the tests. `prefix`: the text that is put before every program. `opening`: the text of the statement that an
-    answer may continue. `function`: the name that the program must define, either a plain name or `Class.method`; empty
-    if no name is required. `imports`: for each name, the line that is put before programs that use the name."""
+    """Says how to turn an answer into a program; a test keeps its recipe in the field `how`. `task`: what the program
+    must do, without the tests. `prefix`: the text that is put before every program. `opening`: the text of the problem
+    statement, which an answer may continue. `function`: the name that the program must define, either a plain name or
+    `Class.method`; empty if no name is required. `imports`: maps a name to the import line that is put before each
+    program in which the name occurs."""
 
     task: ProgramTask
     prefix: str = ""
@@ -156,8 +157,9 @@ def _cut_to_python(opening: str, text: str) -> str:
 
 
 def _longest_beginning(opening: str, lines: Sequence[str]) -> str | None:
-    """Returns the opening plus the first lines of `lines`, as many as give valid Python. Searches backwards from the
-    last line, then backwards from the line of the first syntax error. Returns None if both searches fail."""
+    """Returns the opening plus as many of the first `lines` as possible, so that the result is valid Python. Searches
+    backwards from the last line, then backwards from the line of the first syntax error. Returns None if both searches
+    fail."""
     tries = max(1, min(_MOST_DROPPED, _MOST_PARSED // (1 + sum(map(len, lines)))))
     for end in (len(lines), _count_good_lines(opening + "".join(lines)) - opening.count("\n")):
         for kept in range(end, max(0, end - tries), -1):

@@ -92,9 +92,9 @@ class Bubblewrap(Walls):
 
 
 def _refuse_core_dumps() -> Sequence[str]:
-    """Returns the words that, before a command, limit its core dumps to 1 byte. Only this limit keeps the kernel from
-    starting the machine's crash handler, outside the sandbox, when a process crashes. Returns no words if this process
-    may not set this limit, because its own limit is 0, or if the machine has no `prlimit`."""
+    """Returns the words to put before a command in order to limit the command's core dumps to 1 byte. Only this limit
+    keeps the kernel from starting the machine's crash handler, outside the sandbox, when a process crashes. Returns no
+    words if this process may not set this limit, because its own limit is 0, or if the machine has no `prlimit`."""
     if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0 or shutil.which("prlimit") is None:
         return ()
     return ("prlimit", f"--core={CORE_BYTES}:{CORE_BYTES}", "--")

@@ -25,9 +25,9 @@ _HOSTS = ("127.0.0.1", "10.0.0.1", "1.1.1.1")
 _MEASURED_FROM_OUTSIDE = (
     "measured from outside, fifty times a second: all processes with their page tables and mappings, the inodes of "
     "files, timers, and sockets. What cannot be measured from outside is refused: shared memory that belongs to no file, "
-    "epoll, and ignoring SIGCHLD. Not measured is the kernel's memory for pipes (some 250 MB), for file locks, and for "
-    "huge pages that were given back in part. Control groups measure this memory too: run preflab as root, in a "
-    "container that delegates them, or by `systemd-run --user --scope -p Delegate=yes preflab ...`"
+    "epoll, and ignoring SIGCHLD. The kernel's memory for pipes (some 250 MB), for file locks, and for huge pages that "
+    "were given back in part is not measured. Control groups measure this memory too: run preflab as root, in a "
+    "container that delegates control groups, or by `systemd-run --user --scope -p Delegate=yes preflab ...`"
 )
 
 
@@ -58,7 +58,7 @@ def _write_attempts(*tries: str) -> str:
 _CALL = "import ctypes\nctypes.CDLL(None).{}\nprint('reached')"
 _FORKS = "import os, time\nfor _ in range(500):\n    if os.fork() == 0: time.sleep(9)\nprint('reached')"
 _TABLES = (
-    "import mmap\nsize = 200 << 30\nm = mmap.mmap(-1, size, 0x4022, mmap.PROT_READ)\n"  # private, anonymous, not reserved
+    "import mmap\nsize = 200 << 30\nm = mmap.mmap(-1, size, 0x4022, mmap.PROT_READ)\n"  # private, anonymous, noreserve
     "for at in range(0, size, 2 << 20): m[at]\nprint('reached')"
 )
 _MARK = (
@@ -121,14 +121,14 @@ VERDICT_ATTACKS = {"forges a verdict": _FORGERY, "looks for what is expected": _
 
 
 def describe_walls(walls: Bubblewrap) -> Iterator[tuple[str, str]]:
-    """Yields the name and the description of each part of the sandbox. A description says how to get a part that is
-    missing."""
+    """Yields the name and the description of each part of the sandbox. The description of a missing part says how to
+    get this part."""
     namespaces = "fresh user, process, mount, network, ipc and host-name namespaces for each run"
     yield "walls", f"bubblewrap {walls.version}: {namespaces}"
     yield "system calls", f"filtered ({platform.machine()})"
     own_user = (
         "yours, inside a namespace: the kernel's counts for each user (processes, pipes) are shared with everything else that "
-        "you run; as root, each run has its own user id"
+        "you run; if preflab runs as root, each run has its own user id"
     )
     yield "user id", "a fresh one for each run" if os.geteuid() == 0 else own_user
     groups = find_groups()

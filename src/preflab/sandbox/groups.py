@@ -2,8 +2,8 @@
 
 Root may make groups at the top of the hierarchy. Any user may make groups inside a group that was delegated to that
 user, by systemd (`systemd-run --user --scope -p Delegate=yes`) or by a container. The number of processes is limited
-for each run's user and not for the group. A group still counts processes for a while after they have ended, so that the
-next run could not fork.
+for each run's user and not for the group. The reason is that a group still counts processes for a while after they have
+ended; with a limit for the group, the next run might be unable to fork.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _names = itertools.count()
 class ControlGroup(ABC):
     """A control group, which is created again for each run. Memory that stays charged to a group after a run, such as
     shared memory, is therefore not charged to the next run. `hierarchies`: the names of the hierarchies in which the
-    group must be made, the memory hierarchy first; `bases`: the folder in each hierarchy to make the group in;
+    group must be made, the memory hierarchy first; `bases`: one folder for each hierarchy, in which the group is made;
     `limit_file` and `swap_file`: the files in the memory hierarchy that limit the group's memory."""
 
     hierarchies: tuple[str, ...]

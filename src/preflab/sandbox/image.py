@@ -94,7 +94,7 @@ def _build(root: Path, distributions: Iterable[Distribution]) -> None:
     for distribution in distributions:
         copy_distribution(distribution, inside)
     copy_with_libraries(root, programs, extensions=inside.rglob("*.so*"))
-    ours = inside / "preflab"  # in the library's folder, because builds of Python look for packages in different places
+    ours = inside / "preflab"  # in the standard library, because builds of Python look for packages in different places
     for name in _GUEST_FILES:
         _copy(Path(__file__).with_name(name), ours / "sandbox" / name, mode=0o644)
     for folder in (ours, ours / "sandbox"):
@@ -126,7 +126,7 @@ def _copy(source: Path, target: Path, *, mode: int = 0o755) -> None:
 
 
 def _find_libraries(binaries: Iterable[Path]) -> set[Path]:
-    """Returns the shared libraries that the loader would load, by the paths at which the loader looks for them."""
+    """Returns the paths of the shared libraries that the loader would load together with the binaries."""
     libraries: set[Path] = set()
     for binary in binaries:
         listing = subprocess.run(["ldd", str(binary)], capture_output=True, text=True).stdout

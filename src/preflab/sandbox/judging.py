@@ -31,13 +31,13 @@ from preflab.types import Test, Verdict
 _logger = logging.getLogger("preflab")
 TestedAnswers = Sequence[tuple[str, Sequence[Test]]]  # answers as text, each with the tests that judge it
 UNJUDGED: ProgramOutcome = "error"  # the outcome of an answer that could not be judged
-_MOST_VERDICTS = 20_000  # the most verdicts that are kept for answers that a policy repeats
+_MOST_VERDICTS = 20_000  # the most verdicts that are kept, in case a policy repeats an answer
 AHEAD = 4  # how many programs are read ahead for each worker, so that a long file needs little memory
 
 
 class Judge(ABC):
-    """Judges answers by their tests. A judge holds no data, because a reward must not reach the tests of evaluation through
-    its judge.
+    """Judges answers by their tests. A judge holds no data. Otherwise a reward could reach the tests of evaluation
+    through its judge.
 
     `deterministic`: whether the same answer always gets the same verdict from the same tests. `every`: whether the tests
     after the first failing test are run too, so that the share of tests passed has a meaning.

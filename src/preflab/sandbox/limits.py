@@ -32,8 +32,8 @@ def derive_wall_limit(cpu_s: float) -> float:
 
 @functools.cache
 def measure_machine_factor() -> float:
-    """Returns how many times slower Python is on this machine than on the machine that time limits were chosen on, but at
-    least 1. The factor is measured once, as the best of five runs."""
+    """Returns how many times slower Python is on this machine than on the machine on which the time limits were chosen.
+    The factor is at least 1. It is measured once, as the best of five runs."""
     return max(1.0, min(_time_loop() for _ in range(5)) / _NOMINAL)
 
 

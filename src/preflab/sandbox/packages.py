@@ -21,7 +21,7 @@ SANDBOX_PACKAGES = ("numpy", "sortedcontainers")
 """The packages in every image. Reference solutions and tests of APPS, HumanEval+, LiveCodeBench and LeetCode use them."""
 _LEFT_OUT_FOLDERS = frozenset(["test", "tests", "__pycache__", "bin", ".."])
 _METADATA = "METADATA"
-"""The only file of a package's `.dist-info` folder that is copied, because packages read their own version from it."""
+"""The only file that is copied from a package's `.dist-info` folder. Packages read their own version from this file."""
 
 
 def find_distributions(names: Iterable[str]) -> list[Distribution]:

@@ -84,8 +84,8 @@ class Box:
 
     def idle(self, *others: Box) -> float:
         """Returns the seconds that the program has waited since the time limits last started. The result is the wall
-        time minus `BUSY` times the CPU time of this program and of the `others`, for which the program waited, but at
-        least 0."""
+        time minus `BUSY` times the CPU time, and at least 0. The CPU time is the sum over this program and the
+        `others`, for which the program waited."""
         worked = sum(box.meter.usage().cpu_s - box.spent for box in (self, *others))
         return max(0.0, time.monotonic() - self.began - BUSY * worked)
 
@@ -100,7 +100,7 @@ class Box:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         self.process.wait()
-        _wait_readable(self.first)  # the namespace's first process ends after all its other processes
+        _wait_readable(self.first)  # the first process of the namespace ends after all other processes in the namespace
 
     @property
     def _stdin(self) -> IO[bytes]:
@@ -155,8 +155,8 @@ class Box:
         return len(data)
 
     def _keeps_limits(self) -> bool:
-        """Checks whether the program keeps every limit, and ends the program if it has exceeded one. Measures what the
-        program uses every `_GLANCE_SECONDS`."""
+        """Checks whether the program keeps every limit, and ends the program if it has exceeded one. Every
+        `_GLANCE_SECONDS`, measures the program's time and memory."""
         if len(self.output) > self.limits.output_mb * MEGABYTE:
             self.over = "output-limit"
         elif time.monotonic() - self.glanced >= _GLANCE_SECONDS:

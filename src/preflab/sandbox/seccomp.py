@@ -1,4 +1,4 @@
-"""Builds the filter of the system calls that a program may not make; the kernel runs the filter (classic BPF).
+"""Builds the filter (classic BPF) with which the kernel refuses system calls of a program.
 
 Some calls are never made by an honest program: calls on other processes' memory, namespaces, mounts, keyrings or kernel
 modules. Such a call kills the program, and the outcome is `forbidden`. Calls that libraries try but can do without fail
@@ -7,8 +7,8 @@ Netlink, packet, vsock and alg sockets are refused because they reach the kernel
 refused because there is no network, and because their memory could not be measured.
 
 Some memory of the kernel belongs to no process and to no control group, or is not counted by either. Examples are
-attributes and access lists of files, memory policies of files, and filters and tables that a program installs. Every
-program is refused the calls that allocate such memory.
+attributes and access lists of files, memory policies of files, and filters and tables that a program installs. The
+filter always refuses the calls that allocate such memory.
 
 If no control group measures a run (`counted` is False), the run's processes are measured from outside. The filter then
 also refuses what cannot be measured from outside: shared memory that belongs to no file, `epoll`, and children whose
@@ -47,7 +47,7 @@ _HINTS = range(1035, 1039)  # F_GET_RW_HINT and the like, which leave lasting ma
 _SOL_SOCKET, _SO_SNDBUF, _SO_ATTACH_FILTER, _SO_ATTACH_BPF, _SO_ATTACH_REUSEPORT_CBPF = 1, 7, 26, 50, 51
 _PR_SET_SECCOMP = 22
 _NEWEST = 462
-_NEWEST_PR = 66  # PR_GET_MDWE; a newer operation makes tables of futexes, as large as the program likes
+_NEWEST_PR = 66  # PR_GET_MDWE; a newer operation allocates futex tables of any size
 
 
 _COMMON = {
@@ -102,7 +102,7 @@ _ABSENT = (
 """These calls fail with ENOSYS. `clone3` hides its flags from the filter, and the C library falls back on `clone`. Some
 of the other calls use memory that could not be measured: shared memory that no process has mapped (Python's own shared
 memory is in files), pages that are moved into a pipe, the queued events of watched files, the memory policies of a
-file's parts, and filters of system calls that a descriptor keeps alive. `mincore`, `cachestat`, `preadv2` and `io_setup`
+file's parts, and seccomp filters that an open descriptor keeps alive. `mincore`, `cachestat`, `preadv2` and `io_setup`
 show which parts of the image the kernel has in its cache, and so what an earlier program has read."""
 _REFUSED = ("utime", "utimes", "futimesat", "utimensat")
 """These calls set the times of a file, and fail with EPERM. A program could otherwise set the times of a device, which

@@ -14,18 +14,18 @@ _TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 _HELD = re.compile(rb"^Vm(?:RSS|Swap|PTE):\s+(\d+)", re.MULTILINE)
 _CORES = os.cpu_count() or 1
 _LAG_BYTES = 3 * _CORES * max(32, 2 * _CORES) * os.sysconf("SC_PAGE_SIZE")
-"""The largest amount of a process's memory that is missing from the process's status. Each core counts memory by itself
-for a while before the kernel adds this count to the status (Linux 6.2 to 6.16). The proportional memory of
-`_sum_proportional_memory` leaves nothing out."""
+"""The most bytes of a process's memory that its status in /proc may not show yet. Each core keeps a count of its own
+for a while, before the kernel adds this count to the status (Linux 6.2 to 6.16). The sum that
+`_sum_proportional_memory` returns leaves nothing out."""
 _TABLES = re.compile(rb"^VmPTE:\s+(\d+)", re.MULTILINE)
 _SHARES = re.compile(rb"^(?:Pss|SwapPss):\s+(\d+)", re.MULTILINE)
 _INODE_BYTES = 1536  # the size of an inode of tmpfs with its name
 _SOCKET_BYTES = 512 * 1024  # the most bytes of a local socket's buffers and filters
 _MAPPING_BYTES = 400
-_CHAIN_BYTES = 64  # a mapping may be chained to the same mapping of each process that the program started
+_CHAIN_BYTES = 64  # per process: the kernel may link a mapping to its copy in each process that the program started
 _SIGNALS = re.compile(rb"^SigQ:\s+(\d+)", re.MULTILINE)
 _SIGNAL_BYTES = 512  # the size of a timer or a queued signal
-_MAPPING_LOOKS = 10  # mappings are counted in every tenth measurement, because a hostile program may have very many
+_MAPPING_LOOKS = 10  # only every tenth measurement counts mappings, because a hostile program may have very many
 _MOST_MAPPINGS = 65_530  # the kernel's bound on the mappings of a process
 
 
@@ -78,8 +78,8 @@ def _sum_fields(text: bytes, fields: re.Pattern[bytes]) -> int:
 
 
 def _find_holder(pid: int) -> tuple[int, int]:
-    """Returns a thread of the process through which /proc shows the process's memory, and the bytes of this memory.
-    This thread is the first thread or, if the first thread has ended, another thread."""
+    """Returns a thread whose entry in /proc shows the process's memory, and the bytes of this memory. This thread is
+    the first thread of the process or, if the first thread has ended, another thread."""
     for thread in itertools.chain([pid], _list_threads(pid)):
         with contextlib.suppress(OSError):
             held = _sum_fields(Path(f"/proc/{thread}/status").read_bytes(), _HELD)
@@ -94,8 +94,8 @@ def _list_threads(pid: int) -> Iterator[int]:
 
 
 def _sum_proportional_memory(pids: Iterable[int]) -> int:
-    """Returns the bytes that processes hold, with shared pages counted once. If a process ends between two of the reads,
-    the pages that it shared are counted more than once, so that a sum above a limit needs a second look."""
+    """Returns the bytes that processes hold, with shared pages counted once. If a process ends between two of the
+    reads, the pages that it shared are counted more than once. A sum above a limit must therefore be computed again."""
     return sum(map(_read_proportional_memory, pids))
 
 

@@ -77,7 +77,7 @@ def same_value(expected: Any, got: Any) -> bool:
 def _same_pairs(expected: dict[str | int, Any], pairs: list[Any]) -> bool:
     if len(pairs) != len(expected) or not all(type(key) in (str, int) for key, _ in pairs):
         return False
-    left = dict(expected)  # a table of the expected keys, because a program could choose keys that collide
+    left = dict(expected)  # a hash table of the expected keys only, because a program could choose keys that collide
     return all(key in left and same_value(left.pop(key), value) for key, value in pairs)
 
 

@@ -35,7 +35,7 @@ TESTS_FAIL = "the problem's tests do not run: "
 """Begins the explanation of the outcome `error` if tests that are code fail before the program has answered."""
 _TRIES = 3
 _PAUSE_SECONDS = 0.1  # the pause before another try after a failure of the machine
-_IDLE_SECONDS = 0.2  # all tests together may wait for the wall-time limit of one test plus this time for each test
+_IDLE_SECONDS = 0.2  # the tests' waiting times may sum to the wall-time limit of one test plus this time for each test
 _DETAIL_CHARACTERS = 2000  # the most characters of an answer that a verdict keeps for people to read
 _SOURCE_BYTES = 1 << 20
 VALUE_BYTES = 4 << 20  # the most bytes of a returned value, because the judge itself must read the value
@@ -117,7 +117,7 @@ class Worker:
         for _ in range(_TRIES):
             try:
                 return self._run_tests(code, task)
-            except (NotStarted, OSError) as error:  # the machine failed; nothing that the program does raises here
+            except (NotStarted, OSError) as error:  # the machine failed; a program cannot cause these errors
                 trouble = str(error)
                 time.sleep(_PAUSE_SECONDS)
         return _refuse(task, "error", trouble)
@@ -130,7 +130,7 @@ class Worker:
         for number, result in enumerate(run(code, task)):
             patience -= result.idle
             if patience < 0 and result.outcome == "passed":
-                result = TestResult("timeout", "its tests together waited too long")
+                result = TestResult("timeout", "the program waited too long, summed over its tests")
             passed[number] = result.outcome == "passed"
             first_failure = first_failure or (None if passed[number] else (number, result))
             if patience < 0 or (first_failure and not task.every):

@@ -60,7 +60,7 @@ def decode(text: str | bytes) -> Any:
     try:
         return _decode_value(json.loads(text), _DEPTH)
     except (ValueError, RecursionError) as error:
-        raise Foreign(f"no value: {type(error).__name__}") from None
+        raise Foreign(f"the line is not an encoded value: {type(error).__name__}") from None
 
 
 def rebuild(value: Any, classes: Mapping[str, type] = _NO_CLASSES) -> Any:
@@ -77,7 +77,7 @@ def rebuild(value: Any, classes: Mapping[str, type] = _NO_CLASSES) -> Any:
                 setattr(node, name, _rebuild_value(part, nodes))
         return _rebuild_value(plain, nodes)
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
-        raise Foreign(f"no object: {error}") from None
+        raise Foreign(f"the value is not a possible object: {error}") from None
 
 
 class _Nodes:
@@ -154,13 +154,13 @@ def _encode_value(value: Any, depth: int, nodes: _Nodes) -> Any:
 
 def _decode_value(value: Any, depth: int) -> Any:
     if depth == 0:
-        raise Foreign("too deep")
+        raise Foreign("nested too deeply")
     if isinstance(value, list):
         return [_decode_value(part, depth - 1) for part in value]
     if not isinstance(value, dict):
         return value
     if len(value) != 1:
-        raise Foreign("an object of several keys")
+        raise Foreign("a JSON object must have exactly one key")
     [(tag, content)] = value.items()
     if tag == "i":
         return int(_require_type(content, str), 16)
@@ -174,9 +174,9 @@ def _decode_value(value: Any, depth: int) -> Any:
         raise Foreign("an unknown tag")
     items = [_decode_value(part, depth - 1) for part in _require_type(content, list)]
     if tag == "c" and not (len(items) == 2 and all(type(part) is float for part in items)):
-        raise Foreign("no complex number")
+        raise Foreign("not a complex number")
     if tag == "d" and not all(type(pair) is list and len(pair) == 2 for pair in items):
-        raise Foreign("no pairs")
+        raise Foreign("not a list of pairs")
     return Tagged(tag, items)
 
 
@@ -216,7 +216,7 @@ def _make_node(kind: type, arguments: list[Any] | None) -> Any:
 
 def _require_type(content: Any, kind: type) -> Any:
     if type(content) is not kind:
-        raise Foreign(f"no {kind.__name__}")
+        raise Foreign(f"not of the type {kind.__name__}")
     return content
 
 

@@ -26,7 +26,7 @@ from preflab.train.finished import altered_files, read_result
 KEPT = (RUN_MANIFEST, RESULT, "metrics.jsonl", "timing.jsonl", "answers.jsonl")
 """The files of a run that an archive holds. Weights and the samples of the training are left out."""
 LARGEST = 2**30
-"""The largest number of bytes of all files of an archive together."""
+"""The most bytes that the files of an archive may have together."""
 
 
 def export_runs(directory: Path, file: Path) -> int:
@@ -53,7 +53,7 @@ def export_runs(directory: Path, file: Path) -> int:
 
 
 class Archive:
-    """The finished runs in an archive. `taken`: the runs that a study took from it."""
+    """The finished runs in an archive. `taken`: the names of the runs that a study took from the archive."""
 
     def __init__(self, file: Path) -> None:
         """Reads an archive. Raises `UserError` if the file is missing, or if it is not an archive of runs."""
@@ -68,8 +68,8 @@ class Archive:
         """Writes the runs of the archive that are among the planned runs into the study's directory `home`.
 
         Leaves out a run whose directory exists, and a run that was made from other settings than the planned ones. Also
-        leaves out a run that needs a stage or an arm that is not the archive's own: its result would rest on another
-        run. Raises `UserError` if a run in the archive is damaged.
+        leaves out a run if it needs a stage or an arm that does not come from the archive, because the run's result
+        would not belong to this stage or arm. Raises `UserError` if a run in the archive is damaged.
         """
         for run in planned:
             name = run.directory.relative_to(home).as_posix()
@@ -81,13 +81,13 @@ class Archive:
                 self.taken.append(name)
 
     def _has_given(self, directory: Path, home: Path) -> bool:
-        """Checks whether the run in a directory is the archive's own, taken now or earlier."""
+        """Checks whether the run in a directory comes from this archive. It may have been taken now or earlier."""
         files = self._runs.get(directory.relative_to(home).as_posix(), {})
         result = directory / RESULT
         return RESULT in files and result.is_file() and result.read_bytes() == files[RESULT]
 
     def _write(self, run: Planned, files: dict[str, bytes]) -> bool:
-        """Writes the files of a run if they belong to the planned run. Returns whether they do."""
+        """Writes the files of a run if they belong to the planned run. Returns True if the files were written."""
         try:
             with new_directory(run.directory) as aside:
                 for file, data in files.items():

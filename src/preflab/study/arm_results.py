@@ -1,4 +1,4 @@
-"""Describes for a study's results what each arm and each run measured and spent."""
+"""Describes what each arm and each run of a study measured and spent, as a part of the study's results."""
 
 from __future__ import annotations
 

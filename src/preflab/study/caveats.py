@@ -57,8 +57,8 @@ def find_caveats(study: Study, arms: Arms) -> Iterator[str]:
         count = sum(run.diverged for run in runs)
         if count:
             yield (
-                f"{name}: {count} of {len(runs)} runs diverged. A diverged run counts as if it solved nothing. If the "
-                "scores have no zero, a diverged run gets the worst score of any run."
+                f"{name}: {count} of {len(runs)} runs diverged. A diverged run counts as if it solved nothing. If scores "
+                "are negative, or if lower is better, a diverged run gets the worst score of any run."
             )
         if len(runs) < study.seeds:
             yield f"{name} has finished {len(runs)} of {study.seeds} seeds. Comparisons use the seeds that both arms have."

@@ -20,7 +20,7 @@ from preflab.testbeds.base import read_rows, require_testbed
 
 
 def check_study(study: Study, directory: Path, *, fresh: bool = False) -> None:
-    """Checks that all runs of a study that are not done yet can run.
+    """Checks that every run of a study can run, unless the run is already done.
 
     Raises `UserError` if the directory holds another study. Also raises `UserError` if the data, the evaluator, the
     reward, the judge or the starting model of a stage or arm cannot be opened, or lacks something that the run needs.

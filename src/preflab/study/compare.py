@@ -23,7 +23,8 @@ ONE_RUN_EACH = (
     "of the same methods."
 )
 GIB_A_BYTE = 3 / 2**30
-"""The GiB of memory that a policy needs for each byte of its weights' files, which may be half as large as in fp32."""
+"""The GiB of memory that a policy needs for each byte of its weight files. The files may be half as large as the
+weights in fp32."""
 
 
 def comparison_study(
@@ -31,9 +32,9 @@ def comparison_study(
 ) -> Study:
     """Returns the study that measures policies and compares all pairs of them.
 
-    `policies`: for each name a directory, a finished run, or a name on the hub. `baseline`: the name of the policy that the
-    others are compared with and that cannot win. `settings`: further fields of a study file, such as `testbed`,
-    `evaluators` and `evaluation`. Raises `UserError` for fewer than two policies, or an unknown baseline."""
+    `policies`: maps each name to a directory, a finished run, or a name on the hub. `baseline`: the name of the policy
+    with which the others are compared; this policy cannot win. `settings`: further fields of a study file, such as
+    `testbed`, `evaluators` and `evaluation`. Raises `UserError` for fewer than two policies, or an unknown baseline."""
     if len(policies) < 2:
         raise UserError(
             "Give at least two policies, such as `preflab compare dpo=runs/dpo ppo=runs/ppo --testbed NAME`."

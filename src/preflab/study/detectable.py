@@ -1,7 +1,8 @@
 """Says before a study runs which difference each of its claims can detect. Needs no torch.
 
-The deviations come from the study's own finished runs if there are at least two seeds of a claim's arms, otherwise from the
-study's `pilot`. A claim that can only detect more than its margin will probably stay undecided.
+The standard deviations come from the study's own finished runs if these have at least two seeds of a claim's arms.
+Otherwise the standard deviations come from the study's `pilot`. If a claim can only detect differences above its
+margin, the claim will probably stay undecided.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ OWN_RUNS = "the study's finished runs"
 
 @dataclass(frozen=True)
 class Detectable:
-    """What a claim can detect. `difference`: the true contrast that `POWER` of all such studies show, in units of
-    `measure`. `source`: where the deviations come from."""
+    """What a claim can detect. `difference`: the size of a true contrast that a share `POWER` of all such studies would
+    detect, in units of `measure`. `source`: where the standard deviations come from."""
 
     claim: str
     measure: str
@@ -37,9 +38,10 @@ class Detectable:
 
 
 def detectable_claims(study: Study, directory: Path | None, problems: int) -> list[Detectable]:
-    """Returns what each claim can detect with all seeds of the study and `problems` test problems, at the decoding at which it
-    detects less. Leaves out a claim whose deviations are unknown. All claims at all decodings are one family, at the last
-    look. `directory`: where the study's runs are; None if they will be replaced."""
+    """Returns the smallest difference that each claim can detect with all seeds of the study and `problems` test
+    problems. If this difference depends on the decoding, the larger one is returned. Leaves out a claim whose standard
+    deviations are unknown. All claims at all decodings form one family of tests, at the last look. `directory`: where
+    the study's runs are; None if the runs will be replaced."""
     if not study.claims or study.seeds < 2 or problems < 2:
         return []
     headline = study.headline or study.score
@@ -100,8 +102,9 @@ def own_spread(claim: Claim, scores: Mapping[str, Scores]) -> Pilot | None:
 
 
 def scaled_pilot(claim: Claim, pilot: Pilot) -> Pilot:
-    """Returns the deviations of a claim's contrast by the pilot. The pilot's are those of a difference of two arms, whose
-    squared weights sum to 2. The variance of another contrast is larger by the sum of its squared weights over 2."""
+    """Returns the standard deviations of a claim's contrast, derived from the pilot. The pilot's deviations belong to a
+    difference of two arms, whose squared weights sum to 2. For another contrast, the variance is multiplied by half the
+    sum of its squared weights."""
     scale = (sum(weight**2 for weight in claim.contrast.values()) / 2) ** 0.5
     scaled = {name: scale * value for name, value in pilot if name != "source"}
     return pilot.model_copy(update=scaled)

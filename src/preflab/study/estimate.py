@@ -57,7 +57,7 @@ class Estimate:
         """Times the study's models, data and judge on this machine. `at_once`: the number of runs that share the
         machine. `say`: takes a line about what is timed next. Raises `UserError` if an arm's evaluation needs public
         tests that the testbed does not have."""
-        say("Plan: measures how long the data take to open, and the judge")
+        say("Plan: measures how long the data take to open, and the speed of the judge")
         started = time.perf_counter()
         with study.testbed.open(Context()) as opened:
             testbed = require_testbed(opened)

@@ -69,7 +69,7 @@ def write_first_file(wanted: FirstStudy) -> str:
         *_evaluator(facts, wanted),
         "# How the arms are measured. With fewer than five seeds, the report calls its verdict preliminary.",
         _lines(seeds=5, evaluation={"samples": 4, "max_new_tokens": 128}),
-        "# A budget in FLOP gives all arms the same compute. Without a budget, each arm trains for its epochs:\n"
+        "# Without a budget, each arm trains for its epochs. A budget in FLOP gives all arms the same compute:\n"
         "# budget: {unit: compute, amount: 1.0e15}\n"
         "# Stages run once for each seed, and all arms of the seed share their output.",
         _lines(stages=_stages(facts, wanted)),

@@ -28,7 +28,7 @@ from preflab.train.files import refuse_special, write_json
 from preflab.train.log import RUN_LOG
 
 ArmProcess = Callable[[Path, Path], int]
-"""The function that an arm's process runs, which takes the run file and the directory and returns the exit code."""
+"""A function that an arm's process runs. It takes the run file and the run's directory, and returns the exit code."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -57,8 +57,8 @@ def start_afresh(run_file: Path, directory: Path) -> int:
 
 def can_fork(threads: int) -> bool:
     """Checks whether a fork of this process can compute with this number of threads. After this process has used CUDA,
-    no fork can compute. Otherwise, a fork with one thread always can. A fork with several threads can if Python started
-    all threads of this process, so that OpenMP has started none."""
+    no fork can compute. Otherwise, a fork with one thread always can. A fork with several threads can compute only if
+    OpenMP has started no thread of this process, that is, if Python has started all of them."""
     if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
         return False
     tasks = Path("/proc/self/task")

@@ -1,9 +1,10 @@
 """Says after how many seeds a study looks at its results, and when it may stop. Needs no torch.
 
-A study with several looks may stop at each. Each look k has its own share of the error alpha, so that the chance of any false
-statement at any look is at most alpha (a union bound: the looks share problems and seeds, and no independence is needed).
-At a look, every family of intervals is adjusted for as many comparisons more as alpha_k is smaller than alpha. The intervals
-are repeated confidence intervals (Jennison and Turnbull 1989): they hold at whichever look the study stops.
+A study with several looks may stop at each look. Look k has a share alpha_k of the error alpha, so that the chance of
+any false statement at any look is at most alpha. This is a union bound: the looks share problems and seeds, and no
+independence is needed. At look k, the intervals of a family with m comparisons are adjusted as for m alpha / alpha_k
+comparisons. The intervals are repeated confidence intervals (Jennison and Turnbull 1989): they hold at whichever look
+the study stops.
 """
 
 from __future__ import annotations
@@ -50,8 +51,9 @@ def is_complete(study: Study, arms: Arms, seeds: int) -> bool:
 
 
 def is_settled(results: Results) -> bool:
-    """Checks whether more seeds could not change what the study says: at every decoding, each claim is decided. Without
-    claims, each named comparison must be decided, or else there must be a winner."""
+    """Checks whether the study's statements are final, so that no more seeds are needed. The claims must all be decided
+    at every decoding. In a study without claims, the named comparisons must all be decided. If there are none of these
+    either, there must be a winner at every decoding."""
     if results.claims:
         return all(is_decided(claim) for claim in results.claims)
     named = [pair for pair in results.comparisons if pair.named]
@@ -61,8 +63,8 @@ def is_settled(results: Results) -> bool:
 
 
 def is_decided(decided: DecidedClaim) -> bool:
-    """Checks whether more seeds cannot change what is said of a claim: it is confirmed or refuted, or its whole interval is
-    within the margin on both sides of 0."""
+    """Checks whether the statement about a claim is final: the claim is confirmed or refuted, or its whole interval
+    lies between -margin and +margin."""
     low, high, margin = decided.value.low, decided.value.high, decided.claim.margin
     small = low is not None and high is not None and -margin < low and high < margin
     return small or decided.outcome in ("confirmed", "refuted")

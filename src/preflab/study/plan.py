@@ -60,8 +60,9 @@ def planned_trials(study: Study, directory: Path) -> Iterator[tuple[str, dict[st
 def planned_extensions(
     study: Study, directory: Path, extensions: Iterable[tuple[str, dict[str, Any]]]
 ) -> Iterator[tuple[str, dict[str, Any], PlannedRun]]:
-    """Yields the further trials of the tuning stage, each as (arm, settings, run), under each tuning seed. `extensions`:
-    the arm and the settings of each trial, whose values name its directory."""
+    """Yields the further trials of the tuning stage, each as (arm, settings, run), under each tuning seed.
+    `extensions`: the arm and the settings of each trial. The values of these settings are part of the name of the
+    trial's directory."""
     assert study.tuning is not None
     for arm, settings in extensions:
         values = "-".join(f"{value:g}" if isinstance(value, float) else str(value) for value in settings.values())

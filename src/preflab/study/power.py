@@ -70,7 +70,8 @@ def print_power(arguments: Sequence[str] | None = None) -> None:
     board = Board.of(arms, "chosen", study.score)
     scores = {name: board.table(runs, "chosen") for name, runs in arms.items()}
     print(
-        f"Difference detected in 50% / 80% of studies, with {options.family} tested together, {len(board.levels)} problems"
+        f"Differences that 50% / 80% of studies detect, with {options.family} claims tested together and "
+        f"{len(board.levels)} problems"
     )
     print(power_table(list(spreads(scores, contrasts(study))), family=options.family, seeds=options.seeds))
 

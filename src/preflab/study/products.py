@@ -51,7 +51,7 @@ def _check_makes_policy(where: str, job: Job) -> None:
     if job.method is not None and job.method.product != "policy":
         raise UserError(
             f"`{where}`: the method {job.method.kind} makes {_name(job.method.product)}, but a study compares policies. "
-            "Move it to `stages`, or give the arm another method."
+            "Move this arm to `stages`, or give the arm another method."
         )
 
 
@@ -84,7 +84,7 @@ def _check_use(place: str, path: str | None, needed: Iterable[str], stages: Mapp
             f"the method {method.kind} there makes {_name(method.product)}" if method else "that stage has no method"
         )
         wanted = " or ".join(map(_name, needed))
-        raise UserError(f"`{place}` is `{path}`, but {makes}. It must be a stage that makes {wanted}.")
+        raise UserError(f"`{place}` is `{path}`, but {makes}. Name a stage that makes {wanted}.")
 
 
 def _name(product: str) -> str:

@@ -214,8 +214,8 @@ def verdict_of(
 def collapses_of(
     study: Study, arms: Arms, scores: Mapping[DecodingChoice, Mapping[str, Scores]], headline: record.Measure
 ) -> dict[str, record.Collapse]:
-    """Returns how often each arm collapsed that this study trained. `scores`: each arm's scores at both decodings; {} for a
-    decoding if every run of the study diverged."""
+    """Returns, for each arm that this study trained, how often the arm collapsed. `scores`: each arm's scores at both
+    decodings; {} for a decoding if every run of the study diverged."""
     unit, collapses = scores["unit"], dict[str, record.Collapse]()
     for name, runs in arms.items():
         if study.arms[name].method is None or study.arms[name].inference.n > 1:

@@ -42,7 +42,7 @@ def run_missing(
 ) -> tuple[str, ...]:
     """Runs all runs of a study that are not done yet. Returns a sentence for each run that failed. The caller must have
     locked the directory. `command`: the command line that the report shows for a repetition of the study. `archives`:
-    finished runs of the study, which are taken instead of running again."""
+    files with finished runs; a run in such a file is taken from there and does not run again."""
     from preflab.study.check import check_study  # imports torch, which is not needed to read a report
 
     refuse_missing_tuning(study, tune=tune)

@@ -104,7 +104,7 @@ def is_done(run: Planned) -> bool:
 
 
 def charged_spec(run: Planned) -> dict[str, Any]:
-    """Returns the content of the run file, in which the cost of the stages that the run needs is charged to its
+    """Returns the content of the run file. There, the cost of the stages that the run needs is charged to the run's
     budget."""
     spec = run.spec.model_dump(mode="json")
     if spec.get("budget") is not None:

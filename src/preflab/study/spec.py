@@ -57,9 +57,9 @@ class Tuning(Spec):
 
 
 class Pilot(Spec):
-    """The standard deviations of the paired difference of two arms in earlier runs, in units of the headline, from which
-    `--plan` computes what the study can detect. `source`: the runs in words. The fields are those of
-    `analysis.statistics.detectable_difference`."""
+    """The standard deviations of the paired difference of two arms in earlier runs, in units of the headline measure.
+    From these, `--plan` computes what the study can detect. `source`: says which runs these were. The other fields are
+    those of `analysis.statistics.detectable_difference`."""
 
     source: str
     seed_sd: float = Field(ge=0)
@@ -69,17 +69,17 @@ class Pilot(Spec):
 
 class Study(RunSettings):
     """The content of a study file. `evaluators`: measure every arm; a file may write `evaluator` for a single
-    evaluator. `headline`: the measure that decides the verdict, such as "pass@5", or "NAME/MEASURE" for a measure of a
-    further evaluator; by default the first measure. `pairwise`: evaluators that compare the answers of two arms.
+        evaluator. `headline`: the measure that decides the verdict, such as "pass@5", or "NAME/MEASURE" for a measure of a
+        further evaluator; by default the first measure. `pairwise`: evaluators that compare the answers of two arms.
 
-    `seeds`: a number, or `{looks: [5, 8, 12]}` for a study that looks at its results after so many seeds and stops if
-    they are settled (see `study.looks`). `first_seed`: the first of these seeds, for a repetition with other seeds.
-    `comparisons`: the pairs of arms that the report compares; by default all pairs. `claims`: statements that the
-    report decides one by one, with one correction for multiple tests over all claims. `paper`: a table of the paper
-    that the report shows. `sweep`: a factor that the arms vary, which the report plots. `budget`: limits every arm; the
-    cost of an arm's stages is charged to the arm. `collapse`: a run has collapsed if it diverged, or if its headline at
-    temperature 1 is below this share of the headline of the policy from which the run started. `pilot`: deviations from
-    earlier runs, by which `--plan` says what each claim can detect.
+    `seeds`: a number, or `{looks: [5, 8, 12]}` for a study that looks at its results after 5, 8 and 12 seeds, and stops
+    once the results are settled (see `study.looks`). `first_seed`: the first of these seeds, for a repetition with
+    other seeds. `comparisons`: the pairs of arms that the report compares; by default all pairs. `claims`: statements
+    that the report decides one by one, with one correction for multiple tests over all claims. `paper`: a table of the
+    paper that the report shows. `sweep`: a factor that differs between the arms; the report plots this factor.
+    `budget`: limits every arm; the cost of an arm's stages is charged to the arm. `collapse`: a run has collapsed if it
+    diverged, or if its headline at temperature 1 is below this share of the headline of the policy from which the run
+    started. `pilot`: standard deviations from earlier runs; with these, `--plan` says what each claim can detect.
     """
 
     schema_version: Literal[1] = 1
@@ -123,7 +123,9 @@ class Study(RunSettings):
     @model_validator(mode="after")
     def _looks_rise(self) -> Self:
         if self.seed_looks and (*self.seed_looks,) != (*sorted({*self.seed_looks}),):
-            raise UserError(f"`seeds.looks` is {list(self.seed_looks)}. Give at most three numbers of seeds that rise.")
+            raise UserError(
+                f"`seeds.looks` is {list(self.seed_looks)}. Give at most three numbers of seeds, in rising order."
+            )
         if self.seed_looks and self.seed_looks[-1] != self.seeds:
             raise UserError(f"`seed_looks` ends with {self.seed_looks[-1]}, but `seeds` is {self.seeds}.")
         return self
@@ -234,7 +236,7 @@ class Study(RunSettings):
         own = self.stages[stage].testbed
         if own is None or "data" not in type(own).model_fields or reads_same_data(own, self.testbed):
             raise UserError(
-                f"The stage {stage!r} has no data of its own. It reads those of the study: name them with --data."
+                f"The stage {stage!r} has no data of its own. It reads the data of the study, which you name with --data."
             )
 
         def changed(job: Any) -> Any:
@@ -272,8 +274,8 @@ class Study(RunSettings):
             raise UserError(f"A study needs at least one seed, not {seeds}.")
         if seeds is not None and self.seed_looks:
             raise UserError(
-                f"The study {self.name!r} looks at its results after {', '.join(map(str, self.seed_looks))} seeds, and its "
-                "error counts these looks: it takes no other number. Change `seeds` in a study file of another name."
+                f"The study {self.name!r} looks at its results after {', '.join(map(str, self.seed_looks))} seeds. Its error "
+                "rate holds only for these looks. For other numbers of seeds, write a study file with another `name`."
             )
         refuse_unknown(arms or (), self.arms, f"The study {self.name!r} has no arm")
         kept = {name: arm for name, arm in self.arms.items() if not arms or name in arms}

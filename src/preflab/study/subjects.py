@@ -73,7 +73,9 @@ def describe_tuning(study: Study) -> record.TuningResult:
             note="Nothing was tuned for this study. Every arm has the settings that this report shows."
         )
     count, seeds = study.tuning.trials, ", ".join(map(str, study.tuning.seeds))
-    extended = "Where its best value was the smallest or largest of its grid, one value beyond it was tried as well. "
+    extended = (
+        "If an arm's best value was the smallest or largest of its grid, one value beyond the grid was also tried. "
+    )
     extended = extended if went_beyond(study.tuning) else ""
     temperature = "the best temperature" if len(study.evaluation.temperatures) > 1 else "temperature 1"
     return record.TuningResult(

@@ -38,8 +38,8 @@ def refuse_missing_tuning(study: Study, *, tune: bool) -> None:
 
 def choose_settings(study: Study, trials: Sequence[Trial]) -> list[TuningTrial]:
     """Returns a record of each trial. In each arm, the trials with the best settings are marked as chosen. The best
-    settings have the highest mean validation score over the tuning seeds. The other trials say how far they are behind,
-    with the standard error of this difference."""
+    settings have the highest mean validation score over the tuning seeds. The records of the other trials say how far
+    these are behind the best settings, with the standard error of this difference."""
     assert study.tuning is not None
     records: list[TuningTrial] = []
     for name in study.tuning.spaces:
@@ -73,10 +73,12 @@ def mean_score(runs: Sequence[PlannedRun]) -> float:
 
 
 def compare_trials(best: Sequence[PlannedRun], other: Sequence[PlannedRun]) -> tuple[float, float] | None:
-    """Returns how far other settings are behind the best settings, and the standard error of this difference. Both are
-    means over the tuning seeds. With d_i, the mean difference on validation problem i over the seeds, the difference is
-    the mean of d over n problems, and its standard error is sd(d) / sqrt(n). The error leaves out how much the seed of
-    a training changes the score. Returns None if a trial diverged, or if there are fewer than two problems."""
+    """Returns how far other settings are behind the best settings, and the standard error of this difference.
+
+    Let d_i be the difference on validation problem i, averaged over the tuning seeds. The result is the mean of d over
+    the n problems, and its standard error sd(d) / sqrt(n). This error does not include the variation between training
+    seeds. Returns None if a trial diverged, or if there are fewer than two problems.
+    """
     differences: dict[str, list[float]] = {}
     others = {run.seed: run for run in other}
     for run in best:
@@ -92,8 +94,8 @@ def compare_trials(best: Sequence[PlannedRun], other: Sequence[PlannedRun]) -> t
 def extended_settings(study: Study, trials: Sequence[TuningTrial]) -> Iterator[tuple[str, dict[str, JsonValue]]]:
     """Yields (arm, settings) for each tuned number whose chosen value is the smallest or the largest value that was
     tried. In these settings the number has the next value beyond that edge, and the other fields keep their chosen
-    values. Leaves out whole numbers, such as numbers of rows, because the data limit them, and a value that the arm's
-    method does not take."""
+    values. Leaves out whole numbers, such as numbers of rows, because the data limit these. Also leaves out a value
+    that the arm's method does not accept."""
     assert study.tuning is not None
     tuning = study.tuning.model_copy(update={"shipped": tuple(trials)})
     for edge in values_at_edge(tuning):
@@ -108,9 +110,12 @@ def extended_settings(study: Study, trials: Sequence[TuningTrial]) -> Iterator[t
 
 
 def value_beyond(edge: Edge) -> float:
-    """Returns the value that continues a grid beyond its edge. In a grid with equal differences, or with a value that
-    is not positive, the last difference is repeated. In any other grid, the ratio before the last one is repeated, so
-    that 1e-4, 3e-4, 1e-3 continues with 3e-3; with two values, their ratio."""
+    """Returns the value that continues a grid beyond its edge.
+
+    If the grid has equal differences, or a value that is not positive, repeats the last difference. Otherwise repeats
+    the last but one ratio of neighbouring values: 1e-4, 3e-4, 1e-3 continues with 3e-3. If the grid has only two
+    values, repeats their ratio.
+    """
     row = edge.tried if edge.is_largest else edge.tried[::-1]
     *_, before, last = row
     steps = [after - value for value, after in pairwise(row)]

@@ -42,7 +42,7 @@ def graph_of(wins: Tensor) -> Graph:
 
 
 def _closure(edges: Tensor) -> Tensor:
-    """Bool [...,K,K]: True if a path leads from i to j, or if i = j."""
+    """Returns Bool [...,K,K]: True if a path leads from i to j, or if i = j."""
     size = edges.shape[-1]
     paths = edges | torch.eye(size, dtype=torch.bool)
     for _ in range(max(1, math.ceil(math.log2(size)))):
@@ -126,7 +126,10 @@ def approach(rewards: Tensor, graph: Graph, gap: float) -> Tensor:
 
 
 def _gradient(rewards: Tensor, wins: Tensor) -> Tensor:
-    """The gradient of the summed loss: -sum_j wins_ij sigma(r_j - r_i) + sum_j wins_ji sigma(r_i - r_j), [T,P,K]."""
+    """Returns the gradient of the summed loss, [T,P,K].
+
+    It is -sum_j wins_ij sigma(r_j - r_i) + sum_j wins_ji sigma(r_i - r_j).
+    """
     pull = wins * torch.sigmoid(rewards[..., None, :] - rewards[..., :, None])
     return pull.sum(-2) - pull.sum(-1)
 

@@ -117,7 +117,7 @@ def _state(trials: TheoremCertificates) -> str:
     full = int((trials.cases[:, 0] == 0).sum())
     return (
         f"On {problems} every PPO optimum has the minimal DPO loss, certified to {float(trials.infimum.gap.max()):.1e}. "
-        f"PPO cannot return some DPO minimiser in {strict:,} of them, which are those where an uncovered response has "
+        f"In {strict:,} of them, PPO cannot return some DPO minimiser: exactly those in which an uncovered response has "
         f"pi_ref = 0. In the other {full:,}, where pi_ref has full support, the classes are equal."
     )
 
@@ -145,8 +145,8 @@ def _tabulate_cases(trials: TheoremCertificates) -> FindingTable:
 
 
 def _tabulate_responses(trials: TheoremCertificates) -> FindingTable:
-    """Makes the table for part (b) of the claim, in which mass is moved onto every uncovered response of every
-    trial."""
+    """Makes the table for part (b) of the claim. To test this part, mass is moved onto every uncovered response of
+    every trial."""
 
     def count(name: str, here: Tensor) -> tuple[str | int | float, ...]:
         moved = trials.moved
@@ -170,7 +170,8 @@ def _tabulate_responses(trials: TheoremCertificates) -> FindingTable:
 def _tabulate_bound(trials: TheoremCertificates) -> FindingTable:
     """Makes the table for part (a) of the claim, with one row for each reward gap.
 
-    A row shows the largest excess over the certified lower bound and the excess that the theorem allows.
+    A row shows the largest excess of the DPO loss over the certified lower bound. It also shows by how much, at most,
+    an excess is above the excess that the theorem allows.
     """
     limit = trials.infimum.limit > 0
     rows: list[tuple[str | int | float, ...]] = []
@@ -179,10 +180,10 @@ def _tabulate_bound(trials: TheoremCertificates) -> FindingTable:
         worst = float((trials.excess[:, index] - trials.allowed[:, index]).max())
         rows.append((f"{gap:g}", *excess, float(torch.nn.functional.softplus(torch.tensor(-gap).double())), worst))
     return FindingTable(
-        title="DPO loss of the PPO optimum above the certified lower bound of inf L",
+        title="Excess of the PPO optimum's DPO loss over the certified lower bound of inf L",
         columns=(
-            *("reward gap g", "largest, minimum attained", "largest, limit"),
-            *("log(1 + exp(-g))", "largest excess over what is allowed"),
+            *("reward gap g", "largest if the minimum is attained", "largest if it is only a limit"),
+            *("log(1 + exp(-g))", "largest amount above the allowed excess"),
         ),
         rows=tuple(rows),
         note=f"Allowed: the width of the interval (at most {CERTIFIED:g}, otherwise the trial fails) plus log(1 + "

@@ -61,8 +61,8 @@ def draw_reach(trials: TheoremCertificates) -> FindingFigure:
     return FindingFigure(
         file="check-reach.svg",
         title="(b) DPO minimisers with mass on an uncovered response",
-        caption=f"Every point is a DPO minimiser; at most {_POINTS} of those inside are drawn. At pi_ref = 0 all are "
-        "outside PPO's class, at infinite KL. At any pi_ref > 0 all are inside; a smaller pi_ref only needs a "
+        caption=f"Every point is a DPO minimiser; at most {_POINTS} minimisers inside PPO's class are drawn. At pi_ref = 0 "
+        "all are outside PPO's class, at infinite KL. At any pi_ref > 0 all are inside; a smaller pi_ref only needs a "
         "larger reward.",
         alt="KL against pi_ref: finite for every positive pi_ref, infinite at zero.",
         svg=svg_text(figure, name="check-reach"),

@@ -63,7 +63,7 @@ def _state(certificates: list[table1.Certificate], broken: list[str]) -> str:
         return f"{len(broken)} of {len(certificates)} certificates do not hold: {'; '.join(broken)}."
     return (
         f"All {len(certificates)} certificates hold: (0.1, 0, 0.9) has the minimal DPO loss 0, at infinite KL from "
-        "pi_ref. The PPO optimum is the limit (1, 0, 0), and under no reward does an optimum put mass on y3."
+        "pi_ref. The PPO optimum is the limit (1, 0, 0), and no reward has an optimum with mass on y3."
     )
 
 
@@ -120,8 +120,8 @@ def _tabulate_sequence(beta: float) -> FindingTable:
         title="PPO optima along the sequence of rewards",
         columns=("gap g", "pi(y1)", "pi(y2)", "pi(y3)", "L_DPO = L_R", "bound exp(-g)", "dL_R/dg", "KL from pi_ref"),
         rows=tuple(rows),
-        note=f"pi(y3): the largest over r(y3) in {', '.join(f'{value:g}' for value in table1.UNSEEN)}. A pi(y2) of 0 is below "
-        "the smallest number of double precision. KL tends to log 2 = 0.693.",
+        note=f"pi(y3): the largest value over r(y3) = {', '.join(f'{value:g}' for value in table1.UNSEEN)}. Where pi(y2) is "
+        "0 in the table, it is below the smallest number of double precision. KL tends to log 2 = 0.693.",
     )
 
 
@@ -156,8 +156,8 @@ def _draw_loss(beta: float) -> FindingFigure:
     return FindingFigure(
         file="counterexample.svg",
         title=f"The DPO loss over all policies, beta = {beta:g}",
-        caption="The loss depends only on b/a, so it is constant on rays from the origin and does not stop a from "
-        "falling. PPO stays on the edge where y3 has no mass. Dots: the reward gaps of the table.",
+        caption="The loss depends only on b/a, so it is constant on rays from the origin and does not keep pi(y1) from "
+        "falling. PPO stays on the edge where y3 has no mass. Dots: PPO's optima at the reward gaps of the table.",
         alt="Triangle of policies: DPO's minimisers form the lower edge, and PPO's optima lie along the far edge and "
         "tend to (1, 0, 0).",
         svg=svg_text(figure, name="counterexample"),

@@ -37,7 +37,9 @@ def require(*conditions: tuple[bool, str]) -> None:
 def check_beta(beta: float) -> None:
     """Raises `UserError` for a beta out of range."""
     low, high = BETA_RANGE
-    reason = f"--beta {beta:g} is out of range. Choose a value from {low:g} to {high:g}: for these, double precision suffices."
+    reason = (
+        f"--beta {beta:g} is out of range. Choose a value from {low:g} to {high:g}, where double precision suffices."
+    )
     require((low <= beta <= high, reason))
 
 

@@ -62,7 +62,7 @@ def dpo_losses(policies: Sequence[Policy], beta: float) -> list[float]:
 
 
 def divergences(policies: Sequence[Policy]) -> list[float]:
-    """KL(pi || pi_ref) of each policy."""
+    """Returns KL(pi || pi_ref) of each policy."""
     return tabular.tabular_kl(log_policies(policies), log_policies([PAPER_REFERENCE]))[:, 0].tolist()
 
 
@@ -147,8 +147,8 @@ def _certify_sequence(beta: float, steps: Sequence[PolicyAtGap]) -> list[Certifi
 
 
 def _certify_difference(minimiser: Policy, steps: Sequence[PolicyAtGap]) -> list[Certificate]:
-    """Certifies that no policy of the sequence has mass on y3, so that its limit has none. Also certifies that
-    `minimiser` has mass on y3, at infinite KL.
+    """Certifies that no policy of the sequence has mass on y3; the limit of the sequence then has none either. Also
+    certifies that `minimiser` has mass on y3, at infinite KL.
     """
     mass = max(step.policy[2] for step in steps)
     (kl,) = divergences([minimiser])

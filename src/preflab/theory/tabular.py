@@ -15,7 +15,9 @@ from preflab.losses.reward import bradley_terry_loss
 
 
 def optimum(rewards: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
-    """log pi*(y|x) = log pi_ref(y|x) + r(x,y)/beta - log Z(x): the policy to which PPO converges (paper, Section 1).
+    """Returns the policy to which PPO converges (paper, Section 1).
+
+    log pi*(y|x) = log pi_ref(y|x) + r(x,y)/beta - log Z(x).
 
     Args: rewards [T,P,K], finite; reference [T,P,K]; beta [T]. Returns: [T,P,K], minus infinity where pi_ref = 0.
     """
@@ -23,7 +25,7 @@ def optimum(rewards: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
 
 
 def implied_reward(policy: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
-    """f(pi) = beta log(pi/pi_ref), a reward that has pi as its optimum (paper, Section 4.1).
+    """Returns f(pi) = beta log(pi/pi_ref), a reward that has pi as its optimum (paper, Section 4.1).
 
     Where pi and pi_ref are both 0, f is set to 0, because pi does not depend on this reward. Where pi > 0 and pi_ref =
     0, f is infinite, because no reward has this policy as its optimum.
@@ -35,7 +37,7 @@ def implied_reward(policy: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
 
 
 def dpo_objective(policy: Tensor, reference: Tensor, wins: Tensor, beta: Tensor) -> Tensor:
-    """The mean over the pairs of -log sigmoid(beta [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)]).
+    """Returns the mean over the pairs of -log sigmoid(beta [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)]).
 
     Args: policy, reference [T,P,K]; wins [T,P,K,K]; beta [T]. Returns: [T].
     """
@@ -47,7 +49,7 @@ def dpo_objective(policy: Tensor, reference: Tensor, wins: Tensor, beta: Tensor)
 
 
 def reward_objective(rewards: Tensor, wins: Tensor) -> Tensor:
-    """The mean over the pairs of -log sigmoid(r(y_w) - r(y_l)): rewards [T,P,K], wins [T,P,K,K] -> [T]."""
+    """Returns the mean over the pairs of -log sigmoid(r(y_w) - r(y_l)): rewards [T,P,K], wins [T,P,K,K] -> [T]."""
     return _mean(bradley_terry_loss(rewards[..., :, None], rewards[..., None, :]), wins)
 
 
@@ -57,7 +59,7 @@ def _mean(terms: Tensor, wins: Tensor) -> Tensor:
 
 
 def tabular_kl(policy: Tensor, other: Tensor) -> Tensor:
-    """KL(pi || other) = sum_y pi log(pi/other), for two policies [T,P,K]: [T,P].
+    """Returns KL(pi || other) = sum_y pi log(pi/other), for two policies [T,P,K]: [T,P].
 
     The KL is infinite if a response has pi > 0 and other = 0.
     """

@@ -162,7 +162,7 @@ def make_minimiser(rewards: Tensor, problems: Problems, graph: Graph) -> Tensor:
 
 
 def is_minimal(policy: Tensor, problems: Problems, infimum: Infimum) -> Tensor:
-    """Bool [T]: True if, at the largest of `REWARD_GAPS`, L_DPO exceeds inf L by no more than the tolerance.
+    """Returns Bool [T]: True if L_DPO is minimal, up to the excess that is allowed at the largest of `REWARD_GAPS`.
 
     Args: policy [T,P,K].
     """
@@ -174,7 +174,7 @@ def _is_lowest(loss: Tensor, infimum: Infimum) -> Tensor:
 
 
 def is_ppo_optimum(policy: Tensor, problems: Problems, infimum: Infimum) -> Tensor:
-    """Bool [T,P]: True if pi is, for this prompt, the optimum of an optimal reward.
+    """Returns Bool [T,P]: True if pi is, for this prompt, the optimum of an optimal reward.
 
     The reward is f(pi) = beta log(pi/pi_ref). It must be finite for this prompt, and must have the minimal reward loss.
     """

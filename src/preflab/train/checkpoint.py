@@ -31,8 +31,8 @@ def write_checkpoint(directory: Path, step: int, tree: Mapping[str, Any], *, kee
     """Writes a checkpoint such as `directory/step-00000042`. Keeps the newest `keep` checkpoints up to this step and
     removes all other checkpoints.
 
-    Checkpoints of later steps must be damaged, because the run would otherwise have resumed from them. They are
-    therefore removed. Half-written checkpoints are also removed.
+    A checkpoint of a later step is removed too: it is damaged, because the run would otherwise have resumed from it.
+    Half-written checkpoints are also removed.
     """
     target = directory / checkpoint_name(step)
     with new_directory(target) as aside:
@@ -133,7 +133,7 @@ def unflatten(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> dict[
         for parent in parents:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
-                raise UserError(f"The checkpoint is damaged: {path} is inside {parent!r}, which has no parts.")
+                raise UserError(f"The checkpoint is damaged: {path} is inside {parent!r}, which is a single value.")
         if leaf in node:
             raise UserError(f"The checkpoint is damaged: it has {path} twice.")
         node[leaf] = item

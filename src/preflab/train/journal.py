@@ -18,8 +18,8 @@ ENTRY: Form = {"value": object, "used": dict, "samples": list, "verdicts": dict,
 
 
 class Journal:
-    """The directory `journal/` of a run, with one entry for each key. An entry is a JSON file with a seal, its
-    checksum.
+    """The directory `journal/` of a run, with one entry for each key. An entry is a JSON file with a seal, which is a
+    checksum of the entry.
 
     In the field `after`, each entry has the seal of the entry before it. A resumed run reads an entry only if this seal
     is the seal of the last entry that the run used. If an entry is damaged or missing, the run computes it again. If

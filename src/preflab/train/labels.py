@@ -1,8 +1,8 @@
 """Counts the labels that a run uses, and limits them to the budget if the budget's unit is labels.
 
 A label is the order of a pair in the data, or one score from a reward. The scores of a learned reward model are free,
-since the model itself was trained on labels. A reward charges the meter for its scores; this module charges it for the
-labels of the data.
+since the model itself was trained on labels. A reward charges its scores to the meter; this module charges the labels
+of the data to the meter.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _Row = TypeVar("_Row")
 
 
 class Labels:
-    """The labels of a run and its budget of labels. `price`: the number of labels for one prompt, which is the number
-    of its answers that `reward` scores. A method returns None, which means no limit, if the run has no budget of labels
-    or if the scores of the reward are free."""
+    """Counts and limits the labels of a run. `price`: the number of labels that one prompt costs, that is, how many
+    answers to the prompt `reward` scores. If the run has no budget of labels, or if the scores of the reward are free,
+    the methods return None, which means no limit."""
 
     def __init__(self, budget: Budget | None, meter: Meter) -> None:
         self.budget = budget

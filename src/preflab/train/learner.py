@@ -27,8 +27,8 @@ from preflab.train.state import require_count, require_number, require_tensor
 
 class Optim(Spec):
     """Settings of AdamW, with a warm-up and a schedule over the run's budget. The defaults are those of ReaL, the
-    library that the paper uses. The place of an update in the schedule is the middle of its part of the run (see
-    `Run.progress_of_update`).
+    library that the paper uses. The place of an update in the schedule is the middle of the part of the run that the
+    update covers (see `Run.progress_of_update`).
 
     `warmup-stable-decay` keeps the rate constant after the warm-up, and lets it fall linearly to 0 in the last 15% of
     the run, whether updates were skipped or not."""
@@ -44,8 +44,9 @@ class Optim(Spec):
     clip_norm: float = Field(default=1.0, ge=0)
 
     def factor(self, position: float, progress: float | None = None) -> float:
-        """Returns the factor on the learning rate. `progress`: the share of the run that is done, in [0,1]. `position`:
-        the same share without the progress of skipped updates; equal to `progress` if that is None."""
+        """Returns the factor on the learning rate. `position`: the share of the run that is done, in [0,1], without the
+        progress of skipped updates. `progress`: this share with the progress of skipped updates; if None, `position`
+        is used."""
         if position < self.warmup:
             return max(position / self.warmup, 0.01)
         if self.schedule == "constant":
@@ -88,7 +89,7 @@ class Learner:
         self.optimizer = torch.optim.AdamW(  # `_update` sets the learning rate
             self.parameters.values(), betas=betas, eps=optim.eps, weight_decay=optim.weight_decay, fused=True
         )
-        self.position = 0.0  # in the schedule: `progress` without the progress of skipped updates
+        self.position = 0.0  # the position in the schedule: `progress` without the progress of skipped updates
         self.progress = 0.0
         self.skipped = 0
         self.updates = 0

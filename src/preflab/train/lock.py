@@ -26,8 +26,8 @@ class Lock(NamedTuple):
 
 
 def take_lock(directory: Path, patience: float) -> Lock:
-    """Makes the directory and locks it. See `directory.locked`. A process whose run is refused removes the lock's file.
-    If this process has waited for the removed file, it opens a new one."""
+    """Makes the directory and locks it. See `directory.locked`. Another process whose run is refused removes the lock's
+    file. If this process was waiting for that file, this process opens a new file."""
     path, deadline = directory / LOCK, time.monotonic() + patience
     while True:
         try:

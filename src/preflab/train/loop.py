@@ -56,7 +56,7 @@ class Run:
         date: str,
     ) -> None:
         self.directory = directory
-        self.date = date  # the date on which the run began; a chat template may write it
+        self.date = date  # the date on which the run began; a chat template may insert this date into prompts
         self.best = directory / "best" / "weights.safetensors"
         self.budget = budget
         self.keeping = keeping
@@ -88,10 +88,10 @@ class Run:
         of the run that is done, and the run ends when this share reaches 1. With a plateau, it may end earlier (see
         `preflab.train.plateau`).
 
-        After each step, the loop writes the metrics of the step. The loop also evaluates the policy with `validate` and
-        writes a checkpoint when these are due. At the end, the policy gets the weights with the best validation score,
-        or keeps the last weights if no score was measured. Raises `UserError` if the run ends at a plateau but has
-        nothing to evaluate.
+        After each step, the loop writes the metrics of the step. When an evaluation is due, the loop evaluates the
+        policy with `validate`. When a checkpoint is due, the loop writes one. At the end, the policy gets the weights
+        with the best validation score, or keeps the last weights if no score was measured. Raises `UserError` if a
+        plateau is set but the run has no validation score.
         """
         self._refuse_plateau_without(validate)
         share = total if callable(total) else lambda step: step / total
@@ -125,8 +125,8 @@ class Run:
         """Returns the share of the run that is done in the middle of an update, for the learning-rate schedule.
         `update`: the index of the update among the `updates` updates of this step.
 
-        In a step from p to p', the result is p + (p' - p) (update + 1/2) / updates. So the first update does not wait
-        at progress 0, and the mean of the schedule over a run hardly depends on the number of its updates. With a
+        In a step from p to p', the result is p + (p' - p) (update + 1/2) / updates. So the first update is not made at
+        progress 0, and the mean of the schedule over a run hardly depends on how many updates the run makes. With a
         compute budget, p' is not known before the step ends, and the share of the budget used so far is taken instead.
         With a plateau, the result is the place of this share in the schedule (see `Ending.place`).
         """
@@ -138,8 +138,8 @@ class Run:
     def _refuse_plateau_without(self, validate: object) -> None:
         if self.ending.plateau is not None and validate is None:
             raise UserError(
-                "`plateau` ends a run by its validation score, but this run has none. Give it an evaluator and the testbed "
-                "a validation split, or leave `plateau` out."
+                "`plateau` ends a run by its validation score, but this run has none. Give the run an evaluator, and give "
+                "the testbed a validation split; or leave `plateau` out."
             )
 
     # -- inside the loop --------------------------------------------------------------------------------------------
@@ -191,8 +191,8 @@ class Run:
 
     @contextmanager
     def _stopping_between_steps(self) -> Generator[None]:
-        """Makes a stop signal inside the block end the run after the checkpoint of the current step. Outside the block,
-        a stop signal ends the run immediately, since a resumed run repeats all work after the last step."""
+        """If a stop signal arrives inside the block, ends the run after the checkpoint of the current step. Outside the
+        block, a stop signal ends the run immediately, since a resumed run repeats all work after the last step."""
         self.stepping = True
         try:
             yield

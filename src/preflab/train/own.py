@@ -13,7 +13,8 @@ from preflab.train.sealed import read_sealed, write_sealed
 
 RESULT = "result.json"
 PRODUCT = "product.json"
-"""The record that lists the files in `final/` after these files are complete and before the result lists them."""
+"""The record that lists the files in `final/`. The run writes this record when the files are complete, before it writes
+the result, which lists the files too."""
 WRITING = "preflab.writing"
 """The empty folder that marks the files in `final.tmp/` as files that a run is writing."""
 CHECKPOINT = r"step-\d{8,}(\.old)?(\.tmp)?"
@@ -23,14 +24,15 @@ WRITTEN = {
     "journal": r".+\.json(\.tmp)?",
     "tensorboard": r"events\.out\.tfevents\..+",
 }
-"""Maps the folders of a run to the form of the paths in them. The files in `final/` are listed in a record."""
+"""Maps each folder of a run to a regular expression for the paths of the files in it. The folder `final/` is missing
+here, because a record lists its files."""
 PLACES = (*WRITTEN, "best.tmp", "best.old.tmp", "final", "final.tmp", "final.old.tmp")
 """The folders of a run, and the temporary folders that a run uses while it writes or replaces its folders."""
 
 
 def foreign_files(directory: Path) -> list[Path]:
-    """Returns the paths in the places of a run's folders that the run did not write. Also returns the path of
-    `PRODUCT` if a file there is not the record of a product."""
+    """Returns the paths of the files in a run's folders that were not written by the run. Also returns the path of
+    `PRODUCT` if the file there is not the record of a product."""
     paths = [path for name in PLACES for path in lying_at(directory / name)]
     listed, record = listed_files(directory), directory / PRODUCT
     foreign = [path for path in paths if not is_own(path.relative_to(directory).as_posix(), listed)]
@@ -52,9 +54,9 @@ def is_checkpoint(name: str) -> bool:
 
 
 def listed_files(directory: Path) -> set[str]:
-    """Returns the names of the files in `final/` that the run wrote. A record lists these files. All files in
-    `final.tmp/` also count as written by the run if `WRITING` is there. Without a record, the same holds for `final/`
-    and `final.old.tmp/` if `TRAINED_ON` is there."""
+    """Returns the names of the files in `final/` that the run wrote. A record lists these files. If `final.tmp/`
+    contains `WRITING`, all files in `final.tmp/` count too. If there is no record, and `final/` or `final.old.tmp/`
+    contains `TRAINED_ON`, all files in this folder count too."""
     listed = {name for record in (RESULT, PRODUCT) for name in files_of(directory / record)}
     marks = (
         {"final.tmp": WRITING} if listed else {"final.tmp": WRITING, "final": TRAINED_ON, "final.old.tmp": TRAINED_ON}
@@ -102,8 +104,8 @@ def refuse_foreign(directory: Path) -> None:
 
 
 def refuse_in_the_way(directory: Path) -> None:
-    """Raises `UserError` if a run that starts or resumes in the directory would replace or remove what it did not write.
-    Files that only lie beside the checkpoints are not in the way."""
+    """Raises `UserError` if a run that starts or resumes in the directory would replace or remove a file that no run
+    wrote. Files that only lie beside the checkpoints are not in the way."""
     refuse_first([path for path in foreign_files(directory) if not lies_beside(path.relative_to(directory).parts)])
 
 

@@ -12,13 +12,13 @@ from preflab.train.state import require_count, require_number
 
 class Ending:
     """Says when a run ends, and the place of an update in the learning-rate schedule. `cooling_from`: the progress at
-    which the cooldown began; None before. `reached`: whether it began because the validation score stopped improving,
-    and not because the run had used nearly all that it may use."""
+    which the cooldown began; None before the cooldown. `reached`: whether the cooldown began because the validation
+    score stopped improving, and not because the run had used 85% of its budget or length."""
 
     def __init__(self, plateau: Plateau | None) -> None:
         self.plateau = plateau
         self.stale = 0  # evaluations since the best one
-        self.updates = 0  # of the policy, at the last evaluation
+        self.updates = 0  # updates of the policy before the last evaluation
         self.cooling_from: float | None = None
         self.reached = False
 
@@ -46,8 +46,9 @@ class Ending:
         return start + COOLDOWN * min(max(done, 0.0), 1.0)
 
     def note(self, *, improved: bool, updates: int) -> None:
-        """Counts an evaluation after `updates` updates of the policy. Ignores an evaluation of the same weights as the
-        last one, for example while only the critic trains."""
+        """Counts an evaluation, or restarts the count if the score improved. `updates`: the number of updates of the
+        policy before this evaluation. Does not count an evaluation if the policy had no update since the last
+        evaluation, for example while only the critic trains."""
         if improved:
             self.stale = 0
         elif updates > self.updates:

@@ -52,9 +52,9 @@ def set_aside(directory: Path) -> None:
 
 
 def settle(directory: Path) -> None:
-    """Deletes a run that was moved aside if the new run has begun, and otherwise restores the old run. A command that
-    was killed later may have moved this run. The manifest is restored first. Therefore, as long as the folder holds the
-    manifest, it holds all other files of the old run too."""
+    """If the new run has begun, deletes the old run that was moved aside. Otherwise restores the old run. An earlier
+    command, which was then killed, may have moved the old run. The manifest is restored first. Therefore, as long as
+    the folder `replaced` holds the manifest, this folder holds all other files of the old run too."""
     refuse_foreign_copy(directory)
     drop_replaced(directory)
     aside = directory / REPLACED
@@ -69,7 +69,7 @@ def settle(directory: Path) -> None:
 
 
 def refuse_foreign_copy(directory: Path) -> None:
-    """Raises `UserError` if the place in which an old run is kept aside is not a folder, or holds other files too."""
+    """Raises `UserError` if the path to which an old run is moved is not a folder, or is a folder with other files."""
     known = {*RUN_DIRECTORIES, *RUN_FILES, RUN_MANIFEST}
     for folder in (directory / REPLACED, directory / f"{REPLACED}.tmp"):
         if not os.path.lexists(folder):
@@ -84,8 +84,8 @@ def refuse_foreign_copy(directory: Path) -> None:
 
 
 def drop_replaced(directory: Path) -> None:
-    """Deletes a run that was moved aside if the new run has begun. The folder is renamed first, so that a run that is
-    only partly deleted is never restored."""
+    """If the new run has begun, deletes the old run that was moved aside. The folder is renamed first, so that a run
+    that is only partly deleted is never restored."""
     aside, doomed = directory / REPLACED, directory / f"{REPLACED}.tmp"
     if (aside / RUN_MANIFEST).exists() and has_begun(directory):
         os.replace(aside, doomed)

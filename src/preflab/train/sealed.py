@@ -1,4 +1,4 @@
-"""Writes and reads JSON records with a checksum, their seal, which shows whether a record was changed.
+"""Writes and reads JSON records with a seal. The seal is a checksum, which shows whether the record was changed.
 
 The seal is the SHA-256 of the file's name and of all other fields of the record. A record that an older preflab wrote
 has no seal. This module does not import torch.

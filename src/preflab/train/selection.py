@@ -21,7 +21,7 @@ class Selection:
         self.best_step = 0
 
     def due(self, progress: float, end: float) -> bool:
-        """Returns True if an evaluation is due at this progress. One is always due at `end`, where the run ends."""
+        """Returns True if an evaluation is due at this progress. At `end`, where the run ends, it is always due."""
         return progress >= end or self._looks(progress) > self.done
 
     def pass_look(self, progress: float) -> None:

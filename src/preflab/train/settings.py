@@ -49,13 +49,13 @@ class Budget(Spec):
 
 class Plateau(Spec):
     """Ends a run when its validation score has not improved for `patience` evaluations. The method's own length, or the
-    budget, is then only the most that the run may use.
+    budget, is then only an upper limit.
 
     After the warm-up the learning rate is constant. When the best score is `patience` evaluations old, or at the latest
-    after 85% of the most, a cooldown begins: the rate falls linearly to 0, and the run ends. The cooldown is 15% of the
-    whole run. The schedule of the method's optimizers is replaced, because a cosine needs a length that is known before.
-    The evaluations are equally spaced in the most that the run may use; `looks` says how many there are. The paper
-    trains each method until its validation stops improving (Section 5), without saying by which rule.
+    after 85% of the upper limit, a cooldown begins: the rate falls linearly to 0, and the run ends. The cooldown is 15%
+    of the whole run. The schedule of the method's optimizers is replaced, because a cosine schedule needs a length that
+    is known in advance. The evaluations are equally spaced up to the upper limit; the setting `looks` is their number.
+    The paper trains each method until its validation stops improving (Section 5), but does not say by which rule.
     """
 
     patience: int = Field(default=4, ge=1)

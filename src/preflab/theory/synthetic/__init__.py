@@ -1,4 +1,5 @@
-"""The synthetic scenario of the paper (Section 4.2, Figure 1): do DPO and PPO move mass onto responses in no pair?
+"""Tests in the paper's synthetic scenario (Section 4.2, Figure 1) whether DPO and PPO move mass onto uncovered
+responses, that is, responses that are in no pair.
 
 Suggested reading order of the modules: `scenario` (the data), `networks` (MLPs for all seeds at once), `objectives`
 (the objective of each method), `experiment` (one setting), `sweep` (many settings), `measures` and `conclude` (the

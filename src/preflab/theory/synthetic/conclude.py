@@ -80,8 +80,8 @@ def state_verdict(readings: Sequence[Reading], seeds: int, points: Sequence[Swee
     places = _read_sweep(points)
     by_mass, by_response = ([place[index].verdict for place in places].count("holds") for index in range(2))
     sentences.append(
-        f"Of the sweep's {len(places)} settings (coverage, beta, training length) {counts} by the mass; DPO leaks "
-        f"and PPO does not at {by_mass} by the mass, at {by_response} by the single response."
+        f"The sweep has {len(places)} settings (coverage, beta, training length). By the mass, {counts}. DPO leaks and "
+        f"PPO does not leak at {by_mass} settings by the mass, and at {by_response} settings by the single response."
     )
     return " ".join(sentences)
 
@@ -140,11 +140,11 @@ def tabulate_differences(measured: Measured) -> FindingTable:
 
 def tabulate_readings(readings: Sequence[Reading]) -> FindingTable:
     """Makes a table of the verdicts on the parts of the claim."""
-    names = tuple(f"{'moves' if name == 'DPO' else 'does not'}: {name}" for name in COMPARED)
+    names = tuple(f"{'leaks' if name == 'DPO' else 'does not leak'}: {name}" for name in COMPARED)
     rows = [(reading.label, reading.margin, *reading.parts.values(), reading.verdict) for reading in readings]
     return FindingTable(
         title="The claim part by part",
-        columns=("read by", "margin", *names, "claim"),
+        columns=("measure", "margin", *names, "claim"),
         rows=tuple(rows),
         note="A part is decided if the 95% interval is on one side of the margin. The claim holds if all parts hold, "
         "and is refuted if one part is refuted. The first measure decides the claim.",
@@ -166,7 +166,7 @@ def tabulate_sweep(points: Sequence[SweepPoint]) -> FindingTable:
         title=f"Change of the uncovered mass after {last} steps",
         columns=("covered", *COMPARED),
         rows=tuple(rows),
-        note=f"The table names the training lengths at which the method leaked, that is, its interval was above "
+        note=f"The table names the training lengths at which the method leaked. A method leaked if its interval was above "
         f"{LEAK_MARGIN:g}.",
     )
 
@@ -182,9 +182,9 @@ def tabulate_variations(variations: Sequence[Variation]) -> FindingTable:
         changes = (f"{_interval_text(point.leak)}; one {point.rise.mean:+.2f}" for point in variation.points)
         rows.append((variation.label, f"{variation.reference_mass:.3f}", *changes))
     return FindingTable(
-        title="The same under other networks and another pi_ref",
+        title="Change of the uncovered mass under other networks and another pi_ref",
         columns=("variation", "uncovered mass of pi_ref", *COMPARED),
         rows=tuple(rows),
-        note="Change of the uncovered mass, then the mean of the largest rise of one uncovered response. In a table, "
-        "prompts share no parameters, so learning at one prompt cannot raise a response at another prompt.",
+        note="Change of the uncovered mass, then the mean of the largest rise of one uncovered response. If the policy is "
+        "a table, prompts share no parameters, so learning at one prompt cannot raise a response at another prompt.",
     )

@@ -31,8 +31,8 @@ def seed_interval(values: Numbers) -> SeedInterval:
 
 
 class Measured(NamedTuple):
-    """The measures of every policy, by the policy's name: one number for each seed [S]. `mass` and `best` include
-    pi_ref.
+    """The measures of all policies. Each field maps the name of a policy to one number for each seed, [S]. `mass` and
+    `best` include pi_ref.
     """
 
     mass: dict[str, Numbers]
@@ -42,21 +42,22 @@ class Measured(NamedTuple):
 
 
 def uncovered_mass(logprobs: Tensor, covered: Tensor) -> Numbers:
-    """The uncovered mass, mean_x sum_{y uncovered} pi(y|x): [S]."""
+    """Returns the uncovered mass, mean_x sum_{y uncovered} pi(y|x): [S]."""
     return logprobs.exp().masked_fill(covered, 0.0).sum(-1).mean(-1).double().numpy()
 
 
 def leak(logprobs: Tensor, reference: Tensor, covered: Tensor) -> Numbers:
-    """The uncovered mass of pi, minus the uncovered mass of pi_ref: [S]."""
+    """Returns the uncovered mass of pi, minus the uncovered mass of pi_ref: [S]."""
     return uncovered_mass(logprobs, covered) - uncovered_mass(reference, covered)
 
 
 def largest_rise(logprobs: Tensor, reference: Tensor, covered: Tensor) -> Numbers:
-    """The largest rise, max over uncovered (x, y) of pi(y|x) - pi_ref(y|x): [S]. 0 if every response is covered."""
+    """Returns the largest rise, max over uncovered (x, y) of pi(y|x) - pi_ref(y|x): [S]. The rise is 0 if every
+    response is covered."""
     rises = (logprobs.exp() - reference.exp()).masked_fill(covered, -torch.inf).amax(dim=(-2, -1))
     return torch.where(rises.isinf(), 0.0, rises).double().numpy()
 
 
 def best_mass(logprobs: Tensor) -> Numbers:
-    """mean_x pi(best response|x): [S]. The best responses are on the diagonal."""
+    """Returns mean_x pi(best response|x): [S]. The best responses are on the diagonal."""
     return logprobs.exp().diagonal(dim1=-2, dim2=-1).mean(-1).double().numpy()

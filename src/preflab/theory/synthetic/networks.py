@@ -36,7 +36,7 @@ class Networks(NamedTuple):
     parameters: Parameters
 
     def table(self) -> Tensor:
-        """The output of all networks: log pi(y|x) of policies, or r(x,y) of reward models: [S,X,Y]."""
+        """Returns the output of all networks, [S,X,Y]: log pi(y|x) of policies, or r(x,y) of reward models."""
         return vmap(lambda values: functional_call(self.shape, values, (torch.eye(PROMPTS),)))(self.parameters)
 
 

@@ -1,9 +1,9 @@
-"""The objectives that the methods minimise, for one seed.
+"""Defines the objectives that the methods minimise, for one seed.
 
 All methods start from pi_ref, and use the losses of `preflab.losses`. With eight responses, every expectation over the
 policy is an exact sum. So the on-policy methods behave as with infinitely many rollouts. The other parts of their
-algorithms (old and new policy, clipping, normalised advantages) are unchanged. They need no critic, because V(x) =
-E_{y~pi_old}[reward] is known.
+algorithms (old and new policy, clipping, normalised advantages) are unchanged. These methods need no critic, because
+V(x) = E_{y~pi_old}[reward] is known.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ def preference_objective(
 
 
 def dpo_with_kl_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> Tensor:
-    """L_DPO + beta E_x KL(pi || pi_ref): DPO plus PPO's explicit KL penalty over all responses."""
+    """Returns L_DPO + beta E_x KL(pi || pi_ref): DPO plus PPO's explicit KL penalty over all responses."""
     return dpo_loss(_pairs(table, known), beta=beta).mean() + beta * ops.exact_kl(table, known.reference).mean()
 
 
 def ppo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> Tensor:
-    """The clipped surrogate of PPO, with the reward r - beta (log pi_old - log pi_ref).
+    """Returns the clipped surrogate of PPO, with the reward r - beta (log pi_old - log pi_ref).
 
     The advantages are normalised over all prompts. Unlike in `ops.whiten`, each response has the weight pi_old(y|x).
     """
@@ -73,9 +73,10 @@ def ppo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> T
 
 
 def grpo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> Tensor:
-    """The clipped surrogate with rewards standardised for each prompt, plus beta k3(pi, pi_ref) averaged under pi_old.
+    """Returns the clipped surrogate plus beta times the mean of k3(pi, pi_ref) under pi_old.
 
-    Shao et al. 2024, eq. 3-4, with an infinite group. Used as a loss, k3 pulls pi towards pi_ref by the *forward* KL.
+    Rewards are standardised for each prompt (Shao et al. 2024, eq. 3-4, with an infinite group). Used as a loss, k3
+    pulls pi towards pi_ref by the *forward* KL.
     """
     centred = _centred(known.reward, old)
     advantages = centred / (_expected(centred.square(), old).sqrt() + _EPS)[..., None]
@@ -84,7 +85,7 @@ def grpo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> 
 
 
 def raft_objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
-    """SFT on the best of `BEST_OF` responses drawn from pi_old, without a KL term (Dong et al. 2023).
+    """Returns the SFT loss on the best of `BEST_OF` responses drawn from pi_old, without a KL term (Dong et al. 2023).
 
     The best response is the response with the highest learned reward.
     """
@@ -92,7 +93,7 @@ def raft_objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
 
 
 def best_of_n_probabilities(logprobs: Tensor, reward: Tensor, n: int) -> Tensor:
-    """P(y is the best of n draws) = (F(y)^n - F_<(y)^n) pi(y) / (F(y) - F_<(y)): [X,Y].
+    """Returns P(y is the best of n draws) = (F(y)^n - F_<(y)^n) pi(y) / (F(y) - F_<(y)): [X,Y].
 
     F(y) = pi(reward <= reward(y)), F_<(y) = pi(reward < reward(y)). Ties are broken at random.
     """

@@ -115,8 +115,8 @@ def _draw_forest(measured: Measured) -> FindingFigure:
 
 def _draw_sweep(points: list[SweepPoint]) -> list[FindingFigure]:
     about = (
-        "Percentage points against pi_ref; bands are 95% intervals over seeds. The exact PPO optimum is that of the "
-        "reward model after this number of steps. PPO trains for this number of steps on the final reward model."
+        "Percentage points against pi_ref; bands are 95% intervals over seeds. At a training length of n steps, the exact "
+        "PPO optimum belongs to the reward model after n steps, and PPO has trained n steps on the final reward model."
     )
     alt = "against training length for DPO, PPO and the exact PPO optimum; a panel for each coverage and beta."
     mass, rise = "Change of the uncovered mass", "Largest rise of one uncovered response"
@@ -135,13 +135,14 @@ def _notes(setting: Setting) -> tuple[str, ...]:
     return (
         f"{covered} of {RESPONSES} responses of each prompt are covered, including the best response. "
         f"The {PAIRS_PER_PROMPT} pairs of a prompt have no label noise: the better response is always chosen.",
-        f"Policy and reward model: one hidden layer of {HIDDEN} ReLU units. pi_ref is a random policy that varies by "
-        "about 4 points around 1/8, as in the paper. Reward models start at 0, so that their optimum starts at pi_ref.",
-        f"Every network: Adam, learning rate {LEARNING_RATE:g}, full batch, {setting.steps} steps. PPO, GRPO and RAFT "
-        f"renew pi_old every {ROLLOUT_STEPS} steps. They compute expectations over pi_old exactly, as with infinitely "
+        f"Policy and reward model: one hidden layer of {HIDDEN} ReLU units. pi_ref is a random policy, whose probabilities "
+        "vary by about 4 percentage points around 1/8, as in the paper. Reward models start at 0, so that their optimum "
+        "starts at pi_ref.",
+        f"Every network: Adam, learning rate {LEARNING_RATE:g}, full batch, {setting.steps} steps. PPO, GRPO and RAFT set "
+        f"pi_old to pi every {ROLLOUT_STEPS} steps. They compute expectations over pi_old exactly, as with infinitely "
         f"many rollouts, and need no critic. RAFT learns from the best of {BEST_OF} responses and has no KL term.",
         "GRPO's k3 penalty is a loss on samples, which pulls pi towards pi_ref by the forward KL, as in the GRPO "
         "paper.",
         f"The variation with SFT first trains pi_ref for {SFT_STEPS} steps on the chosen responses.",
-        "Each interval is a 95% interval alone. The intervals are not adjusted for multiple comparisons.",
+        "Each interval is a 95% interval by itself. The intervals are not adjusted for multiple comparisons.",
     )
