@@ -1,4 +1,5 @@
-"""Defines `Measure`: the name of a measured quantity, and how to read it. Evaluators declare measures. No torch."""
+"""Defines `Measure`: the name of a measured quantity, and how to read it. Evaluators declare measures. Does not import
+torch."""
 
 from __future__ import annotations
 

@@ -73,8 +73,8 @@ class LetterJudge(PreferenceJudge):
 
 
 def split_letters(first: Sequence[int], second: Sequence[int]) -> tuple[list[int], tuple[int, int]]:
-    """Compares the token ids of the letters A and B. Returns the ids that both letters begin with, such as the id of a
-    space, and for each letter the first id that differs from the other letter's."""
+    """Compares the token ids of the letters A and B. Returns the ids with which both letters begin, such as the id of a
+    space. Also returns, for each letter, the first id that differs from the id of the other letter."""
     place = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), None)
     if place is None:
         raise UserError("The judge's tokenizer does not distinguish the letters A and B. Choose another judge.")
