@@ -128,8 +128,8 @@ def r_dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, alpha: float = 0.01) -
     """L = -log sigmoid( beta * margin + alpha * (|y_w| - |y_l|) ) (Park et al. 2024, length-regularised DPO).
 
     This is DPO with a reward that is lower by alpha for each token of the answer. If the length of the answers explains
-    a part of a preference, the policy does not have to learn this part. Park et al. try several values of alpha; the default
-    of .01 is preflab's choice.
+    a part of a preference, the policy does not have to learn this part. Park et al. try several values of alpha; the
+    default of .01 is preflab's choice.
 
     Returns: [B]; ln 2 if pi = pi_ref and both answers are equally long.
     """

@@ -46,8 +46,8 @@ def cost_model_loss(safer: Tensor, harmful: Tensor, *, safer_sign: Tensor, harmf
     Section 3.2).
 
     The first term orders the pair: the more harmful answer y_h should cost more than the safer answer y_s. The other
-    two terms put the boundary between safe and unsafe at 0. s is +1 for an unsafe answer and -1 for a safe answer. C >
-    0 therefore means unsafe. A pair may have two safe answers, or two unsafe answers.
+    two terms put the boundary between safe and unsafe at 0. s is +1 for an unsafe answer and -1 for a safe answer.
+    C > 0 therefore means unsafe. A pair may have two safe answers, or two unsafe answers.
 
     Args:
         safer, harmful: [B], the costs C.

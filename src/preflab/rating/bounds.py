@@ -93,7 +93,8 @@ def cohen(total: Sums) -> tuple[float, float]:
 def fleiss(total: Sums) -> tuple[float, float]:
     """Returns the agreement expected by chance, and Fleiss' kappa. `total` has five sums over the pairs of answers. The
     first adds up the share of rater pairs that agree. The next three add up the shares of the three outcomes. The last
-    counts the pairs of answers. The number of raters may differ between pairs of answers. Source: Fleiss, Psychological Bulletin 76 (1971)."""
+    counts the pairs of answers. The number of raters may differ between pairs of answers. Source: Fleiss, Psychological
+    Bulletin 76 (1971)."""
     agreement, *shares = total[:-1] / total[-1]
     return _scale(float(agreement), float(np.square(shares).sum()))
 

@@ -102,8 +102,8 @@ def make_app(
     store: RatingStore, question: str = DEFAULT_QUESTION, after_saving: Callable[[], None] | None = None
 ) -> Starlette:
     """Returns the web application. The application answers only requests that name this computer as their host. A page
-    of another site therefore cannot send requests to the application under that site's host name. `after_saving`: is called
-    after each saved choice."""
+    of another site therefore cannot send requests to the application under that site's host name. `after_saving`:
+    is called after each saved choice."""
     known = {pair.id for pair in store.pairs}
 
     async def show_page(request: Request) -> Response:
