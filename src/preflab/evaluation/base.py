@@ -92,8 +92,8 @@ class PolicyEvaluator(Evaluator):
 
 class EvaluatorSpec(HoldsModels):
     """The settings of an evaluator. `of_policy`: whether the evaluator is a `PolicyEvaluator`. `judges_programs`:
-    whether each answer is judged as a program; a plan then counts the time for this. `uncounted`: work whose time a
-    plan cannot estimate; '' for none."""
+    whether each answer is judged as a program; `--plan` then counts the time for this. `uncounted`: work whose time
+    `--plan` cannot estimate; '' for none."""
 
     belongs: ClassVar[str] = "an evaluator: it belongs under `evaluators:`"
     of_policy: ClassVar[bool] = False

@@ -347,7 +347,7 @@ def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: I
     """
     start = bench.start
     if start is None:
-        return {"estimate": None, "estimator": "none: nothing to measure from", "entropy": None}
+        return {"estimate": None, "estimator": "none: there is no reference model", "entropy": None}
     if inference.n > 1:
         bound = best_of_n_kl_bound(inference.n)
         return {"estimate": bound, "estimator": "closed-form upper bound of best-of-n", "entropy": None}

@@ -59,7 +59,7 @@ KNOWN_MEASURES: Mapping[str, Measure] = {
             name="reference_kl",
             label="KL to the reference",
             nonnegative=True,
-            note="nats per response; the reference may follow",
+            note="nats per response; the reference may follow the policy",
         ),
         Measure(name="length", label="length", nonnegative=True, note="tokens per response"),
         Measure(name="entropy", label="entropy", nonnegative=True, note="nats per token"),

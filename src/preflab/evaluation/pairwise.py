@@ -46,8 +46,8 @@ class PairwiseEvaluator(ABC):
 
 
 class PairwiseEvaluatorSpec(HoldsModels):
-    """The settings of a pairwise evaluator. `measure`: the measure that describes the mean outcome. `uncounted`: work whose
-    time a plan cannot estimate; '' for none."""
+    """The settings of a pairwise evaluator. `measure`: the measure that describes the mean outcome. `uncounted`: work
+    whose time `--plan` cannot estimate; '' for none."""
 
     belongs: ClassVar[str] = "a pairwise evaluator: it belongs under `pairwise:` of a study file"
     uncounted: ClassVar[str] = ""

@@ -66,7 +66,7 @@ def pro_loss(ranked: RankedLogprobs, *, scale: float = 1.0, sft_coefficient: flo
     is the number of answers to the prompt. `sft_coefficient` c is .05, as in the paper.
 
     `scale` multiplies the scores. Each temperature is the inverse of a gap between scores, so the units of the reward
-    matter. An answer that is not better than any other answer adds no term. If K = 2 and the gap is 1, the first sum is
+    matter. An answer with the lowest score adds no term. If K = 2 and the gap is 1, the first sum is
     -log sigmoid(p_1 - p_2).
 
     Returns: [B].

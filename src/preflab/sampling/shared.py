@@ -25,8 +25,9 @@ class Shelf:
 
     width: the length of the longest prompt. new_tokens: the largest number of own columns of a row. first, last: the
     next prefill pass runs the prompts from `first` up to `last` (excluded). drawn: the number of own columns written so
-    far; None during the prefill. sharing: which rows share a prompt. gaps[G,1,1,width+1]: minus infinity after the end
-    of each prompt, otherwise 0; None if all prompts have the same length. layer: the layer that was written last.
+    far; None during the prefill. sharing: which rows share a prompt. gaps[G,1,1,width+1]: minus infinity from the end
+    of each prompt up to column `width` (excluded), otherwise 0; None if all prompts have the same length. layer: the
+    layer that was written last.
     """
 
     sharing: Sharing
