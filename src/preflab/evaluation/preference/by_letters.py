@@ -28,8 +28,8 @@ class LetterJudge(PreferenceJudge):
     """Compares the probabilities that the model's reply begins with the letter A and with the letter B. The model does
     not write a sentence. Every verdict can be read, unless the two probabilities are equal.
 
-    `cache`: the replies of this model, by the question's token ids. The replies are valid only for the present weights of
-    the model.
+    `cache`: the replies of this model, by the question's token ids. The replies are valid only for the present weights
+    of the model.
     """
 
     def __init__(self, lm: LanguageModel, template: Template, cache: ReplyCache) -> None:
