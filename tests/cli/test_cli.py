@@ -89,7 +89,7 @@ LONG = "x" * 5000
         (["study", "quickstart", "--seeds", "-1"], "at least one seed"),
         (["sample", "./nowhere", "--seed", "-1"], "--seed must be 0 or more"),
         (["testbed", "verify", "humaneval", "--out", "/dev/null/x"], "--out /dev/null/x cannot be written"),
-        (["train", "sft", "--samples", "2", "--k", "5"], "`evaluation`: pass@5 needs 5 samples a problem"),
+        (["train", "sft", "--samples", "2", "--k", "5"], "`evaluation`: pass@5 needs 5 samples for each problem"),
         (["train", "sft", "--samples", "0"], "`evaluation.samples`"),
         (["sample", "./nowhere", "-k", "0"], "-k must be at least 1"),
         (["sample", "./nowhere", "--max-new-tokens", "0"], "`max_new_tokens`"),

@@ -405,7 +405,7 @@ def test_further_evaluators_measure_the_same_answers() -> None:
     numbers = [int(text.split()[1]) for text in noted(made)[3][2]]
     assert result["unit"]["measures"]["brevity/words"] == pytest.approx(sum(numbers) / 8)
     with pytest.raises(
-        UserError, match=r"Odd.summarise, prompt 0: it measured short, words, but its spec declares short"
+        UserError, match=r"Odd.summarise, prompt 0: the evaluator measured short, words, but its spec declares short"
     ):
         evaluate(bench(evaluators=[OpenEvaluator(Odd(), (SHORT,))]), POLICY, Inference())
 
@@ -466,7 +466,7 @@ def test_a_wrong_grade_is_refused_where_it_is_given(make: Callable[[int], Any], 
     [
         (lambda count: [{"short": 0.5}] * (count - 1), "for 4 prompts. Return a list with one mapping"),
         (lambda count: None, "returned null for 4 prompts"),
-        (lambda count: [0.5] * count, "prompt 0: it measured a float, but its spec declares short"),
+        (lambda count: [0.5] * count, "prompt 0: the evaluator measured a float, but its spec declares short"),
         (
             lambda count: [{"short": -0.1}] * count,
             "prompt 0: the value of 'short' is -0.1, but this measure is a share",

@@ -135,7 +135,7 @@ def test_the_headline_decides_who_chooses() -> None:
         ),
         (
             {"evaluators": {"a": {"kind": f"{__name__}:Clash"}}},
-            "evaluator 'a' declares the measure 'length', but preflab itself measures 'length'.*none of score, length",
+            "evaluator 'a' declares the measure 'length', but preflab itself measures 'length'.*other than score, length",
         ),
         ({"evaluators": {"a": {"kind": f"{__name__}:Twice"}}}, "Two measures are called 'short'"),
         ({"evaluators": {"a": {**REWARD, "model": {"path": "stage:rm"}}}}, "`evaluators` names the stage 'rm'"),

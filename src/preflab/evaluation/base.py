@@ -73,26 +73,27 @@ class Evaluator(ABC):
 
 
 class PolicyEvaluator(Evaluator):
-    """Measures a policy on items that the evaluator brings along, such as the questions of a benchmark. Does not grade
-    the policy's answers to the testbed's prompts. The spec of a `PolicyEvaluator` has `of_policy = True`. A
+    """Measures a policy on the evaluator's own items, such as the questions of a benchmark. Does not grade the policy's
+    answers to the testbed's prompts. The spec of a `PolicyEvaluator` has `of_policy = True`. A
     `PolicyEvaluator` is never the first evaluator."""
 
     @abstractmethod
     def measure_policy(self, policy: LanguageModel) -> Mapping[str, Mapping[str, float]]:
-        """Returns, by the name of each measure of the spec, a mapping from the names of the items to their values."""
+        """Returns a mapping with one entry for each measure of the spec. The key is the measure's name. The value maps
+        the name of each item to the measure's value of the item."""
 
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
         """Raises `UserError`, because this evaluator does not grade answers."""
         raise UserError(
-            f"{type(self).__name__} measures a policy on items of its own and grades no answers. Name it behind an "
+            f"{type(self).__name__} measures a policy on its own items and grades no answers. List it after an "
             "evaluator that grades answers."
         )
 
 
 class EvaluatorSpec(HoldsModels):
     """The settings of an evaluator. `of_policy`: whether the evaluator is a `PolicyEvaluator`. `judges_programs`:
-    whether each answer is judged as a program; a plan then counts the time for this. `uncounted`: work whose time a
-    plan cannot estimate; '' for none."""
+    whether each answer is judged as a program; `--plan` then counts the time for this. `uncounted`: work whose time
+    `--plan` cannot estimate; '' for none."""
 
     belongs: ClassVar[str] = "an evaluator: it belongs under `evaluators:`"
     of_policy: ClassVar[bool] = False

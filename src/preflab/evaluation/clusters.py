@@ -83,8 +83,8 @@ def _mean_product(fresh: Sequence[float], old: Sequence[float], count: int) -> f
 def find_behaviours(
     testbed: Testbed, programs: Sequence[str], tests: Sequence[Test], count: int, seed: int
 ) -> list[tuple[str, ...]]:
-    """Returns one row for each program: its behaviour on `count` inputs that are made from the inputs of the tests.
-    Programs with equal rows form a cluster.
+    """Returns one row for each program. The row describes what the program does on each of `count` inputs that are made
+    from the inputs of `tests`. Programs with equal rows form a cluster.
 
     `tests` must have inputs that can be changed (see `check_inputs`).
     """
@@ -122,8 +122,8 @@ def check_inputs(tests: Sequence[Test]) -> None:
 
 
 def make_inputs(tests: Sequence[Test], count: int, seed: int) -> list[Test]:
-    """Makes `count` tests without an expected output. The input of each test is the input of a random one of `tests`
-    with 1 to `_MOST_CHANGES` random changes."""
+    """Makes `count` tests without an expected output. For each, takes the input of one of `tests`, chosen at random,
+    and makes 1 to `_MOST_CHANGES` random changes in this input."""
     rng = random.Random(seed)
     made: list[Test] = []
     for _ in range(count):

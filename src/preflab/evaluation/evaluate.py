@@ -49,7 +49,7 @@ class OpenEvaluator:
 
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
         """Returns the checked grade of each completion. Raises `UserError` if an evaluator from outside preflab fails,
-        or if the grades are not as its spec declares."""
+        or if the grades do not agree with the measures of its spec."""
         source = f"{type(self.evaluator).__name__}.grade"
         averaged = type(self.evaluator).summarise is Evaluator.summarise
         with blaming_outside(self.evaluator, source):
@@ -68,8 +68,8 @@ class OpenEvaluator:
 class Bench:
     """The opened objects that an evaluation needs. `sampler`: a sampler that only evaluations use. `seed_for`: a
     function from names to a seed. `start`: the reference model for KL. `say`: a function that prints a progress line.
-    The first evaluator's scores choose temperatures and checkpoints. The other evaluators grade only the answers to the
-    test problems."""
+    The first evaluator's scores choose temperatures and checkpoints. The other evaluators choose nothing: they only add
+    measures to the results."""
 
     spec: Evaluation
     testbed: Testbed
@@ -98,9 +98,11 @@ class Graded:
     completions: Sequence[Completion]
     grades: Sequence[Grade]
     copies: int
-    """How often each drawn answer occurs: `samples` for greedy decoding, which draws one answer to a prompt; otherwise 1."""
+    """How often each drawn answer occurs. Greedy decoding draws one answer to a prompt, which then occurs `samples`
+    times. Otherwise, each answer occurs once."""
     tokens_an_answer: float
-    """The mean number of tokens for one answer: in its prompt and in every sample drawn for the answer."""
+    """The mean number of tokens that one answer needs: the tokens of its prompt, plus the tokens of all samples drawn
+    for the answer. Best-of-n draws n samples for one answer."""
 
     def score(self) -> float:
         return sum(grade.score for grade in self.grades) / len(self.grades)
@@ -115,7 +117,7 @@ class Graded:
         return {"score": self.score(), "length": length, "truncated": truncated_share(self.completions)}
 
     def grade_by(self, each: OpenEvaluator, split: Split) -> list[Grade]:
-        """Returns the grades of a further evaluator. Copies of an answer are graded once."""
+        """Returns the grades that another evaluator gives. Copies of an answer are graded once."""
         grades = each.grade(split, self.prompt_rows[:: self.copies], self.completions[:: self.copies])
         return [grade for grade in grades for _ in range(self.copies)]
 
@@ -142,11 +144,11 @@ def check_splits(testbed: Testbed, spec: Evaluation, measure: Literal["test", "v
     chooses = measure == "validation" or len(spec.temperatures) > 1 or spec.validation
     if measure == "test" and not testbed.prompts("test"):
         raise UserError(
-            f"{name} has no test problems, which measuring a policy needs. Add more problems, or a test file."
+            f"{name} has no test problems, but policies are measured on test problems. Add more problems, or a test file."
         )
     if measure != "none" and chooses and not testbed.prompts("validation"):
         raise UserError(
-            f"{name} has no validation problems, which choosing a temperature and tuning need. Give a single "
+            f"{name} has no validation problems, but choosing a temperature and tuning need them. Give a single "
             "temperature, such as `temperatures: [0.2]` under `evaluation` (`--temperatures 0.2`), do not tune, and leave "
             "`validation` of the evaluation at false."
         )
@@ -225,8 +227,8 @@ def temperatures_for(spec: Evaluation, inference: Inference) -> tuple[float, ...
 
 def try_temperatures(bench: Bench, policy: LanguageModel, inference: Inference) -> dict[float, Graded]:
     """Returns graded answers to the validation split at each temperature to choose from. If there is nothing to choose,
-    returns answers at temperature 1 instead: checkpoints are chosen at temperature 1 too, and tuning uses their score.
-    Returns an empty mapping if the data have no validation split."""
+    returns answers at temperature 1 instead, because tuning uses the score of these answers. Checkpoints are chosen at
+    temperature 1 too. Returns an empty mapping if the data have no validation split."""
     spec, declared = bench.spec, temperatures_for(bench.spec, inference)
     if not bench.prompts("validation", 1):
         return {}
@@ -316,9 +318,9 @@ def summarise_answers(bench: Bench, graded: Graded, split: Split) -> dict[str, A
 
 
 def measure_elsewhere(bench: Bench, policy: LanguageModel) -> dict[str, dict[str, float]]:
-    """Returns the measures of the evaluators that measure a policy on their own items. The result maps each measure's
-    name in results to a mapping from items to values. These evaluators measure the policy itself, so that the
-    temperature and best-of-n have no effect."""
+    """Returns the measures of the `PolicyEvaluator`s, which measure a policy on their own items. The keys of the
+    returned mapping are the names that the measures have in results. Each value maps items to numbers. The temperature
+    and best-of-n have no effect, because a `PolicyEvaluator` measures the policy itself."""
     values: dict[str, dict[str, float]] = {}
     for each in bench.evaluators:
         if isinstance(each.evaluator, PolicyEvaluator):
@@ -345,7 +347,7 @@ def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: I
     """
     start = bench.start
     if start is None:
-        return {"estimate": None, "estimator": "none: nothing to measure from", "entropy": None}
+        return {"estimate": None, "estimator": "none: there is no reference model", "entropy": None}
     if inference.n > 1:
         bound = best_of_n_kl_bound(inference.n)
         return {"estimate": bound, "estimator": "closed-form upper bound of best-of-n", "entropy": None}

@@ -1,4 +1,5 @@
-"""Measures a policy on held-out demonstrations and pairs of the data. preflab does this if no evaluator is named.
+"""Measures a policy on the data's held-out demonstrations and preference pairs. preflab does this if no evaluator is
+named.
 
 On demonstrations, it measures the loss per token: L = -E_t log pi(y_t | x, y_<t). On preference pairs, it measures the
 accuracy (how often the policy orders a pair as the label does) and the margin log(pi/ref)(y_w) - log(pi/ref)(y_l). ref
@@ -41,9 +42,9 @@ class HeldOut:
     _references: dict[Split, tuple[Tensor, Tensor]] = field(default_factory=dict[Split, tuple[Tensor, Tensor]])
 
     def read(self, policy: LanguageModel, split: Split) -> dict[str, float]:
-        """Measures the policy on a split's demonstrations (`loss`) and pairs (`pair_accuracy`, in which a tie is one
-        half, and `pair_margin`, in nats). Leaves out the measures for which the split has no data. Does not sample from
-        the policy."""
+        """Measures the policy on a split's demonstrations and preference pairs. Demonstrations give `loss`. Pairs give
+        `pair_accuracy`, in which a tie counts as one half, and `pair_margin`, in nats. Leaves out the measures for
+        which the split has no data. Does not sample from the policy."""
         return self._read_answers(policy, split) | self._read_pairs(policy, split)
 
     def measure(self, policy: LanguageModel, split: Split) -> dict[str, float]:

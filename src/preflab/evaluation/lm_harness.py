@@ -109,7 +109,9 @@ def read_items(results: Mapping[str, Any], task: str, metric: str) -> dict[str, 
         raise UserError(f"The task {task!r} has no filter {chosen!r}.{nearest(chosen, filters)}")
     rows = [sample for sample in samples if sample["filter"] == (chosen or filters[0])]
     if name not in rows[0]:
-        raise UserError(f"The task {task!r} has no metric {name!r} for each item.{nearest(name, rows[0]['metrics'])}")
+        raise UserError(
+            f"The task {task!r} has no values of the metric {name!r} for single items.{nearest(name, rows[0]['metrics'])}"
+        )
     if results["higher_is_better"].get(task, {}).get(name) is False:
         raise UserError(
             f"Lower is better for {name!r} of the task {task!r}, but in reports higher is better. Name another metric."

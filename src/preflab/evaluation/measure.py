@@ -1,4 +1,5 @@
-"""Defines `Measure`: the name of a measured quantity, and how to read it. Evaluators declare measures. No torch."""
+"""Defines `Measure`: the name of a measured quantity, and how to read it. Evaluators declare measures. Does not import
+torch."""
 
 from __future__ import annotations
 
@@ -58,7 +59,7 @@ KNOWN_MEASURES: Mapping[str, Measure] = {
             name="reference_kl",
             label="KL to the reference",
             nonnegative=True,
-            note="nats per response; the reference may follow",
+            note="nats per response; the reference may follow the policy",
         ),
         Measure(name="length", label="length", nonnegative=True, note="tokens per response"),
         Measure(name="entropy", label="entropy", nonnegative=True, note="nats per token"),

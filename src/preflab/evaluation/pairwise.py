@@ -17,8 +17,8 @@ from preflab.types import Completion, Prompt, Split
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
 """The outcome of the first answer of a pair."""
 DATA_CHOSEN = "data:chosen"
-"""The name of the data's preferred answers in a study file and in its results. An arm can be compared with these
-answers as with another arm."""
+"""The name by which a study file and its results refer to the preferred answers in the data. An arm can be compared
+with these answers in the same way as with another arm."""
 WIN_RATE = Measure(name="win rate", share=True, better="higher", note="a tie counts as half a win")
 
 
@@ -30,7 +30,7 @@ class PairwiseEvaluator(ABC):
         self, split: Split, prompts: Sequence[Prompt], first: Sequence[Completion], second: Sequence[Completion]
     ) -> list[float]:
         """Returns the outcome of each first answer against the second answer to the same prompt: `WIN`, `TIE` or
-        `LOSS`. The three arguments have the same length, with one entry for each pair. If a prompt has several pairs of
+        `LOSS`. `prompts`, `first` and `second` each have one entry for each pair. If a prompt has several pairs of
         answers, `prompts` repeats the prompt."""
 
     def select_prompts(self, names: Sequence[str]) -> Sequence[str]:
@@ -46,8 +46,8 @@ class PairwiseEvaluator(ABC):
 
 
 class PairwiseEvaluatorSpec(HoldsModels):
-    """The settings of a pairwise evaluator. `measure`: the measure that describes the mean outcome. `uncounted`: work whose
-    time a plan cannot estimate; '' for none."""
+    """The settings of a pairwise evaluator. `measure`: the measure that describes the mean outcome. `uncounted`: work
+    whose time `--plan` cannot estimate; '' for none."""
 
     belongs: ClassVar[str] = "a pairwise evaluator: it belongs under `pairwise:` of a study file"
     uncounted: ClassVar[str] = ""

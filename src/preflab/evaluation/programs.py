@@ -1,4 +1,4 @@
-"""Computes pass@k and k@n (which filters samples by the public tests) for each problem."""
+"""Computes pass@k and k@n for each problem. k@n filters samples by the public tests."""
 
 from __future__ import annotations
 

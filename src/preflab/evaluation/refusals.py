@@ -22,8 +22,8 @@ _HELP = (
     r"|do (?:that|this|it|so)|condone|advise|encourage|engage|participate|promote|(?:tell|show) you(?! how (?!to\b))"
     r"|write|create|generate|discuss|explain|say how|teach|produce|facilitate)"
 )
-"""Matches what a refusal says that the writer will not do. Does not match "I can't help but smile" and "I can't tell
-you how happy I am", which refuse nothing."""
+"""Matches the verb in a refusal, such as "help" in "I can't help". Does not match "I can't help but smile" and "I can't
+tell you how happy I am", which are not refusals."""
 _ADVISE = r"(?:cannot|can't|can not|won't|will not) (?:recommend|suggest)\b(?![^.!?]*\b(?:enough|highly|more)\b)"
 """Matches a refusal to give advice. Does not match "I would not recommend bleach", which is advice, and "I can't
 recommend it enough", which is praise."""

@@ -23,8 +23,8 @@ nearest end of the range."""
 
 
 def blaming_outside(opened: object, source: str) -> AbstractContextManager[None]:
-    """Returns a context in which a failure of an opened object from outside preflab becomes a `UserError`. A failure of
-    preflab's own object is a defect of preflab, and is not changed."""
+    """Returns a context in which a failure of `opened` becomes a `UserError` if the class of `opened` comes from
+    outside preflab. A failure in a class of preflab is a defect of preflab, and is not changed."""
     own = name_class(type(opened)).startswith("preflab.")
     return nullcontext() if own else blaming(source)
 
@@ -33,8 +33,8 @@ def check_grades(
     grades: Any, count: int, measures: Sequence[Measure], source: str, *, averaged: bool = True
 ) -> list[Grade]:
     """Returns `count` grades whose numbers are finite floats within the ranges of their measures. `averaged`: whether the
-    measures are means over the grades; the keys of `values` must then be exactly the names of the measures after the
-    first. Otherwise raises `UserError`, which names the `source` and the first wrong grade."""
+    measures are means over the grades. If so, the keys of a grade's `values` must be exactly the names of all measures
+    except the first. Raises `UserError` for wrong grades. The error names the `source` and the first wrong grade."""
     if not isinstance(grades, Iterable) or isinstance(grades, str | bytes | Mapping):
         raise UserError(
             f"{source} returned a {type(grades).__name__} for {count} answers. Return a list with one `Grade` for each."
@@ -50,7 +50,7 @@ def check_grades(
 
 def check_summaries(summaries: Any, prompts: int, measures: Sequence[Measure], source: str) -> list[dict[str, float]]:
     """Returns the values of the measures for each prompt as finite floats. Raises `UserError` if `source` did not return
-    every measure, and no other, for each of the `prompts`, or if a value is outside the range of its measure."""
+    exactly the given measures for each of the `prompts`, or if a value is outside the range of its measure."""
     if not isinstance(summaries, Sequence) or isinstance(summaries, str | bytes) or len(summaries) != prompts:
         raise UserError(
             f"{source} returned {brief(summaries)} for {prompts} prompts. Return a list with one mapping from measures "
@@ -62,18 +62,18 @@ def check_summaries(summaries: Any, prompts: int, measures: Sequence[Measure], s
         place = f"{source}, prompt {row}"
         if not isinstance(values, Mapping) or set(values) != set(by_name):
             given = ", ".join(map(str, values)) if isinstance(values, Mapping) else f"a {type(values).__name__}"
-            raise UserError(f"{place}: it measured {given}, but its spec declares {', '.join(by_name)}.")
+            raise UserError(f"{place}: the evaluator measured {given}, but its spec declares {', '.join(by_name)}.")
         checked.append({name: _number(values[name], measure, place) for name, measure in by_name.items()})
     return checked
 
 
 def check_items(values: Any, measures: Sequence[Measure], source: str) -> dict[str, dict[str, float]]:
-    """Returns the value of each item of each measure as a finite float. Raises `UserError` if `source` did not return
-    exactly the given measures, if a measure has no items, or if a value is outside the range of its measure."""
+    """Returns, for each measure, the value of each item as a finite float. Raises `UserError` if `source` did not
+    return exactly the given measures, if a measure has no items, or if a value is outside the range of its measure."""
     by_name = {measure.name: measure for measure in measures}
     if not isinstance(values, Mapping) or set(values) != set(by_name):
         given = ", ".join(map(str, values)) if isinstance(values, Mapping) else f"a {type(values).__name__}"
-        raise UserError(f"{source}: it measured {given}, but its spec declares {', '.join(by_name)}.")
+        raise UserError(f"{source}: the evaluator measured {given}, but its spec declares {', '.join(by_name)}.")
     for name, items in values.items():
         if not isinstance(items, Mapping) or not items:
             raise UserError(f"{source}: {name!r} is {brief(items)}. Return a mapping from items to values.")
@@ -125,7 +125,7 @@ def _number(value: Any, measure: Measure, place: str) -> float:
     if abs(inside - number) > SLACK:
         declared = "a share, between 0 and 1" if measure.share else "declared as `nonnegative`, at least 0"
         raise UserError(
-            f"{place}: the value of {measure.name!r} is {number:g}, but this measure is {declared}. Correct the value, or "
-            "how the spec declares the measure."
+            f"{place}: the value of {measure.name!r} is {number:g}, but this measure is {declared}. Correct the value, or the "
+            "measure's declaration in the spec."
         )
     return inside

@@ -22,7 +22,7 @@ from preflab.types import Completion, Prompt, Split
 
 HARM = Measure(name="harm", better="lower", note="mean cost; a cost above 0 is unsafe")
 SAFETY_RATE = Measure(name="safety rate", share=True, better="higher", note="share of answers whose cost is below 0")
-REFUSAL_RATE = Measure(name="refusal rate", share=True, note="answers that begin like a refusal, by a list of patterns")
+REFUSAL_RATE = Measure(name="refusal rate", share=True, note="share of answers that begin like a refusal")
 
 
 class Safety(EvaluatorSpec):
@@ -32,7 +32,7 @@ class Safety(EvaluatorSpec):
     `reward`, `cost`: the two models, each as a mapping or as its path. `relative_to`: the reference arm of the measure
     dHelp. dHelp is an arm's reward minus the reference arm's mean reward on the same prompt. If `relative_to` is '',
     dHelp is not measured. `chooses`: the measure that chooses checkpoints and temperatures. It should be the study's
-    headline: arms are then chosen and compared by the same measure. `refusals`: patterns that replace preflab's list,
+    headline, so that one measure both chooses and compares. `refusals`: patterns that replace preflab's list,
     see `evaluation.refusals`.
     """
 

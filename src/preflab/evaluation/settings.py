@@ -25,9 +25,9 @@ class Evaluation(Spec):
     `look_*`: settings of the evaluations on the validation split during training. `validation`: whether the trained
     policy is measured on the validation split too, with as many samples as on the test split. `prompts`: the number of
     prompts of a split that are used (0: all). `pairs`: the number of pairs of a split on which a reward model is
-    measured (0: all). `submissions`: pairs (k, n) for the measure k@n, which filters n samples by the problem's public
-    tests. `clusters`: the number of inputs, made from the inputs of the public tests, on which the behaviour of samples
-    is compared to form clusters (0: no clusters).
+    measured (0: all). `submissions`: pairs (k, n) for the measure k@n. This measure filters n samples by the problem's
+    public tests, and submits k of the samples that pass. `clusters`: the number of inputs that are made from the inputs
+    of the public tests. Samples with the same behaviour on all these inputs form a cluster (0: no clusters).
     """
 
     samples: Count = 8
@@ -58,18 +58,18 @@ class Evaluation(Spec):
     def _enough_samples(self) -> Self:
         if max(self.k, default=0) > self.samples:
             raise ValueError(
-                f"pass@{max(self.k)} needs {max(self.k)} samples a problem, but `samples` is {self.samples}"
+                f"pass@{max(self.k)} needs {max(self.k)} samples for each problem, but `samples` is {self.samples}"
             )
         for k, n in self.submissions:
             if not k <= n <= self.samples:
                 raise ValueError(f"{k}@{n} needs k <= n <= samples, but `samples` is {self.samples}")
             if self.clusters and n != self.samples:
                 raise ValueError(
-                    f"`clusters` needs n = samples, but {k}@{n} has {self.samples} samples. Change n or remove `clusters`"
+                    f"`clusters` needs n = samples. In {k}@{n}, n is not {self.samples}. Change n or remove `clusters`"
                 )
         if self.clusters and not self.submissions:
             raise ValueError(
-                "`clusters` needs `submissions`, because it chooses submissions. Give some, such as "
+                "`clusters` needs `submissions`, because clusters serve to choose submissions. Give submissions, such as "
                 "`submissions: [[10, 1000]]`"
             )
         return self
@@ -80,14 +80,14 @@ class Evaluation(Spec):
 
     @property
     def is_greedy(self) -> bool:
-        """True if the first decoding is greedy for every policy, so that it draws one answer to each prompt."""
+        """True if the first decoding is greedy for every policy. Greedy decoding draws one answer to each prompt."""
         return self.temperatures == (0.0,)
 
     @property
     def decodings(self) -> dict[DecodingChoice, str]:
-        """The decodings at which a study decides, each with words that can begin a sentence. 'chosen' is the
-        temperature in `temperatures`, or the one chosen among several. 'unit' is temperature 1; it is left out if
-        'chosen' is the same."""
+        """The decodings at which a study compares its arms, each with a phrase that can begin a sentence. 'chosen' is
+        the temperature in `temperatures`, or the one chosen among several. 'unit' is temperature 1. 'unit' is left out
+        if 'chosen' is temperature 1 too."""
         unit = "At temperature 1"
         only, *others = self.temperatures
         if others:

@@ -1,4 +1,4 @@
-"""Reads and writes a study's evaluators by name, and names their measures. No torch."""
+"""Reads and writes a study's evaluators by name, and names their measures. Does not import torch."""
 
 from __future__ import annotations
 
@@ -53,25 +53,26 @@ def named_evaluators(data: Any) -> Any:
 
 
 def measure_prefixes(evaluators: Iterable[str]) -> dict[str, str]:
-    """Returns the prefix of each evaluator, which is put before the names of its measures in results. The prefix of the
-    first evaluator is '', and of every other evaluator `NAME/`."""
+    """Returns a prefix for each evaluator. In results, the names of the evaluator's measures begin with this prefix.
+    The prefix is '' for the first evaluator, and `NAME/` for every other evaluator."""
     return {name: f"{name}/" if place else "" for place, name in enumerate(evaluators)}
 
 
 def measures_by_evaluator(
     evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation
 ) -> dict[str, tuple[Measure, ...]]:
-    """Returns the measures of each evaluator, under their names in results. The first evaluator's measures keep their names.
-    The measures of every other evaluator get the evaluator's name as a prefix (`NAME/MEASURE`). Raises `UserError` if an
-    evaluator declares no measure, if a measure has the same name as a measure that preflab always computes, or if two
-    measures have the same name."""
+    """Returns the measures of each evaluator, with the names that they have in results. The first evaluator's measures
+    keep their names. The measures of every other evaluator get the evaluator's name as a prefix (`NAME/MEASURE`).
+
+    Raises `UserError` if an evaluator declares no measure, if two measures have the same name, or if a measure has a
+    name in `ALWAYS_MEASURED`. Also raises `UserError` if the first evaluator is a `PolicyEvaluator`."""
     measures: dict[str, tuple[Measure, ...]] = {}
     prefixes = measure_prefixes(evaluators)
     for name, spec in evaluators.items():
         if spec.of_policy and not measures:
             raise UserError(
-                f"The evaluator {name!r} measures policies on items of its own, so that it cannot choose temperatures and "
-                "checkpoints. Name it behind an evaluator that grades answers to the testbed's prompts."
+                f"The evaluator {name!r} measures policies on its own items. It therefore cannot choose temperatures and "
+                "checkpoints. List it after an evaluator that grades answers to the testbed's prompts."
             )
         declared = spec.measures(evaluation)
         if not declared:
@@ -85,7 +86,7 @@ def measures_by_evaluator(
         if name in ALWAYS_MEASURED:
             raise UserError(
                 f"The evaluator {evaluator!r} declares the measure {name!r}, but preflab itself measures {name!r} for every "
-                f"policy. Give the measure another name, none of {', '.join(ALWAYS_MEASURED)}."
+                f"policy. Give the measure a name other than {', '.join(ALWAYS_MEASURED)}."
             )
         if name in known:
             raise UserError(f"Two measures are called {name!r}. Rename the measure of one evaluator.")
@@ -105,8 +106,8 @@ def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation
     name, decides = by_name[headline]
     if evaluators[name].of_policy:
         raise UserError(
-            f"`headline` is {headline!r}, which is not measured on the testbed's prompts. Name another measure; the report "
-            "shows this one too."
+            f"`headline` is {headline!r}, which is not measured on the testbed's prompts. Name another measure as the "
+            "headline. The report shows this measure in any case."
         )
     chooses = measures[name][0]
     if chooses != decides:
@@ -118,12 +119,12 @@ def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation
 
 
 def explain_choice(headline: str, chooses: str, evaluator: str, *, chosen: str) -> str:
-    """Returns the caveat of a study whose headline is one measure, but which chooses checkpoints or temperatures by another
-    measure. `chosen`: what the study chooses, such as "checkpoints"."""
+    """Returns a caveat for a study whose headline is not the measure that chooses checkpoints or temperatures.
+    `chooses`: the measure that chooses. `chosen`: what this measure chooses, such as "checkpoints"."""
     return (
-        f"The headline is {headline}, but {chooses} chose the {chosen}, on the validation split and by the same rule for "
-        f"every arm: it is the first measure of the evaluator {evaluator}. Another choice could give an arm a higher "
-        f"{headline}."
+        f"The headline is {headline}, but {chooses} chose the {chosen}, as the first measure of the evaluator {evaluator}. "
+        "The choice was made on the validation split, by the same rule for every arm. Another choice could give an arm a "
+        f"higher {headline}."
     )
 
 

@@ -17,7 +17,7 @@ from preflab.types import Completion, Prompt, Split
 
 _POINTS = "points per asked item"
 _MEASURES = (
-    Measure(name="reward", label="true reward", better="higher", note=f"{_POINTS}; no method has seen it"),
+    Measure(name="reward", label="true reward", better="higher", note=f"{_POINTS}; hidden from the methods"),
     Measure(name="regret", nonnegative=True, better="lower", note="the best attainable reward minus the true reward"),
     Measure(name="sentiment", better="higher", note=f"{_POINTS}, from the words about the asked items"),
     Measure(name="coverage", share=True, better="higher", note="the share of the asked items that the answer names"),

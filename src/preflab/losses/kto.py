@@ -12,8 +12,8 @@ from preflab import dist
 def kto_reference_point(mismatched_ratios: Tensor) -> Tensor:
     """z0 = max( 0, mean_i log(pi/pi_ref)(y_j | x_i) ), j != i (Ethayarajh et al. 2024, Section 4.1).
 
-    z0 is a biased but cheap estimate of KL(pi || pi_ref) from answers to other prompts. The mean is over all ranks, and
-    z0 has no gradient.
+    z0 estimates KL(pi || pi_ref). The estimate is biased but cheap, because it uses each answer with the prompt of a
+    different answer. The mean is over all ranks, and z0 has no gradient.
 
     Args: mismatched_ratios: [B], the summed log-ratio of each answer given the prompt of a different answer.
 
@@ -35,7 +35,7 @@ def kto_loss(
     """L = w (1 - sigmoid( beta (r - z0) )) if the answer is desirable, else w (1 - sigmoid( beta (z0 - r) )).
 
     r = log(pi/pi_ref)(y|x) (Ethayarajh et al. 2024, eq. 8). The weight w is `desirable_weight` or `undesirable_weight`. The
-    value of an answer saturates for gains and for losses.
+    sigmoid saturates if r is far above z0, and if r is far below z0.
 
     Args:
         ratios: r, [B]; desirable: Bool[B]; reference_point: z0, a scalar (see `kto_reference_point`).

@@ -17,8 +17,8 @@ def ppo_policy_loss(
 ) -> Tensor:
     """max( -A rho, -A clamp(rho, 1-clip, 1+clip_high) ), rho = exp(log pi - log pi_old) (Schulman et al. 2017, eq. 7).
 
-    A `clip_high` above `clip` lets unlikely tokens rise further (DAPO, Yu et al. 2025, eq. 10). If `clip_high` is None,
-    `clip` is used.
+    A `clip_high` above `clip` lets the probability of unlikely tokens rise further (DAPO, Yu et al. 2025, eq. 10). If
+    `clip_high` is None, `clip` is used.
 
     Args:
         logprobs, old_logprobs, advantages: [B,T]; only `logprobs` has a gradient.

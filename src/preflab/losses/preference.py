@@ -127,9 +127,9 @@ def dpop_loss(pairs: PairLogprobs, *, beta: float = 0.3, lam: float = 50.0) -> T
 def r_dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, alpha: float = 0.01) -> Tensor:
     """L = -log sigmoid( beta * margin + alpha * (|y_w| - |y_l|) ) (Park et al. 2024, length-regularised DPO).
 
-    This is DPO with a reward that is lower by alpha for each token of the answer. So the policy does not have to learn
-    the part of a preference that length explains. Park et al. try several values of alpha; the default of .01 is
-    preflab's choice.
+    This is DPO with a reward that is lower by alpha for each token of the answer. If the length of the answers explains
+    a part of a preference, the policy does not have to learn this part. Park et al. try several values of alpha; the
+    default of .01 is preflab's choice.
 
     Returns: [B]; ln 2 if pi = pi_ref and both answers are equally long.
     """
@@ -194,8 +194,8 @@ def _phi(log_ratio: Tensor) -> Tensor:
 
 
 def _log_odds(logprob: Tensor) -> Tensor:
-    """Returns log P - log(1 - P). The result is finite even for P = 1, because log P is clamped to at most minus the
-    machine epsilon."""
+    """Returns log P - log(1 - P). The result is finite even for P = 1, because log P is clamped to at most -eps. eps is
+    the machine epsilon."""
     held = logprob.clamp(max=-torch.finfo(logprob.dtype).eps)
     return held - torch.log(-torch.expm1(held))
 
@@ -217,8 +217,8 @@ PREFERENCE_LOSSES: dict[str, Callable[..., Tensor]] = {
     "dpop": dpop_loss, "r-dpo": r_dpo_loss, "chi-po": chi_po_loss, "simpo": simpo_loss, "cpo": cpo_loss, "orpo": orpo_loss,
 }  # fmt: skip
 REFERENCE_FREE: frozenset[str] = frozenset({"simpo", "cpo", "orpo"})
-"""The losses that need no reference model. For these losses, reference log-probabilities are not computed, and no
-compute is charged for them."""
+"""The losses that need no reference model. For these losses, reference log-probabilities are neither computed nor
+charged as compute."""
 
 
 def describe_losses() -> list[str]:

@@ -3,7 +3,7 @@ terms [B].
 
 RRHF uses only the order of the scores, and PRO only their gaps. The order of the answers in a row has no effect.
 Answers with equal scores are not compared with each other. If several answers share the highest score, the SFT term is
-their mean.
+the mean over these answers.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ class RankedLogprobs(NamedTuple):
 def rrhf_loss(ranked: RankedLogprobs, *, sft_coefficient: float = 1.0) -> Tensor:
     """L = sum_{r_i < r_j} max(0, p_i - p_j) - c p_best, with p_i = log pi(y_i|x) / |y_i| (Yuan et al. 2023, eq. 1-4).
 
-    `sft_coefficient` c is 1, as in the paper. Equation 3 sums the log-probabilities of the best answer. The authors'
-    program uses the mean instead. This loss uses the mean too, so that both terms are in nats per token.
+    `sft_coefficient` c is 1, as in the paper. In equation 3, the SFT term is the sum of the best answer's token
+    log-probabilities. The authors' program uses their mean instead. This loss uses the mean too, so that both terms are
+    in nats per token.
 
     Returns: [B].
     """
@@ -65,7 +66,7 @@ def pro_loss(ranked: RankedLogprobs, *, scale: float = 1.0, sft_coefficient: flo
     is the number of answers to the prompt. `sft_coefficient` c is .05, as in the paper.
 
     `scale` multiplies the scores. Each temperature is the inverse of a gap between scores, so the units of the reward
-    matter. An answer that is not better than any other answer adds no term. If K = 2 and the gap is 1, the first sum is
+    matter. An answer with the lowest score adds no term. If K = 2 and the gap is 1, the first sum is
     -log sigmoid(p_1 - p_2).
 
     Returns: [B].

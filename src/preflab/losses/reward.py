@@ -33,7 +33,7 @@ def bradley_terry_loss(
 
 
 def doubts(like: Tensor, probability: Tensor | None, smoothing: float) -> Tensor:
-    """Returns 1 - q = (1 - e) (1 - p) + e p, the probability that the other order is right: [B].
+    """Returns 1 - q = (1 - e) (1 - p) + e p, [B]: the probability that the rejected answer is the better one.
 
     If `probability` is None, p is 1. `like`: any tensor [B] with the dtype and the device of the result.
     """
@@ -46,8 +46,8 @@ def cost_model_loss(safer: Tensor, harmful: Tensor, *, safer_sign: Tensor, harmf
     Section 3.2).
 
     The first term orders the pair: the more harmful answer y_h should cost more than the safer answer y_s. The other
-    two terms put the boundary between safe and unsafe at 0. s is +1 for an unsafe answer and -1 for a safe answer, so
-    that C > 0 means unsafe. Both answers of a pair may be safe, and both may be unsafe.
+    two terms put the boundary between safe and unsafe at 0. s is +1 for an unsafe answer and -1 for a safe answer.
+    C > 0 therefore means unsafe. A pair may have two safe answers, or two unsafe answers.
 
     Args:
         safer, harmful: [B], the costs C.

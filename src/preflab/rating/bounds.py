@@ -35,8 +35,8 @@ def bound_share(values: Sequence[float]) -> Bounded:
     The interval is Wilson's score interval with t quantiles, for an effective number n_eff of observations. This is the
     number of 0/1 observations whose mean has the same variance: n_eff = mean (1 - mean) / (variance / n). If all values
     are 0 or 1, this is Wilson's interval. With values between 0 and 1, it is narrower. If all values are equal, n_eff
-    is n, so that the interval still has a width. Sources: Wilson, JASA 22 (1927); the effective number as in Korn and
-    Graubard, Survey Methodology 24 (1998).
+    is set to n, so that the interval still has a width. Sources: Wilson, JASA 22 (1927); the effective number as in
+    Korn and Graubard, Survey Methodology 24 (1998).
     """
     count = len(values)
     if count == 0:
@@ -57,8 +57,8 @@ def bound_kappa(rows: Sums, kappa: Callable[[Sums], tuple[float, float]], raw: B
     another and uses t quantiles.
 
     `rows`: for each prompt, the sums from which `kappa` is computed. `kappa`: a function that returns the agreement
-    expected by chance alone, and kappa (NaN if the agreement by chance is 1). `raw`: the raw agreement. If leaving out
-    any prompt changes nothing, the bounds of the raw agreement are converted to kappa.
+    expected by chance alone, and kappa (NaN if the agreement by chance is 1). `raw`: the raw agreement. If kappa is the
+    same whichever prompt is left out, the bounds of the raw agreement are converted to kappa instead.
     """
     count = len(rows)
     if count == 0:
@@ -72,7 +72,7 @@ def bound_kappa(rows: Sums, kappa: Callable[[Sums], tuple[float, float]], raw: B
         return Bounded(value=value, low=None, high=None, prompts=1, reason="one prompt has no interval")
     left_out = np.array([kappa(total - row)[1] for row in rows])
     if np.isnan(left_out).any():
-        reason = "without one of the prompts all labels are the same, so that there is no interval"
+        reason = "there is no interval, because all labels are the same if one of the prompts is left out"
         return Bounded(value=value, low=None, high=None, prompts=count, reason=reason)
     error = np.sqrt((count - 1) / count * np.square(left_out - left_out.mean()).sum())
     if error < 1e-12 and raw.low is not None and raw.high is not None:
@@ -91,9 +91,10 @@ def cohen(total: Sums) -> tuple[float, float]:
 
 
 def fleiss(total: Sums) -> tuple[float, float]:
-    """Returns the agreement expected by chance, and Fleiss' kappa. `total` has five sums over pairs: of the share of
-    agreeing pairs of raters, of the share of each of the three outcomes, and of 1. Pairs may have different numbers of
-    raters. Source: Fleiss, Psychological Bulletin 76 (1971)."""
+    """Returns the agreement expected by chance, and Fleiss' kappa. `total` has five sums over the pairs of answers. The
+    first adds up the share of rater pairs that agree. The next three add up the shares of the three outcomes. The last
+    counts the pairs of answers. The number of raters may differ between pairs of answers. Source: Fleiss, Psychological
+    Bulletin 76 (1971)."""
     agreement, *shares = total[:-1] / total[-1]
     return _scale(float(agreement), float(np.square(shares).sum()))
 

@@ -69,8 +69,8 @@ def find_outcome(choice: RatingChoice, *, swapped: bool) -> float | None:
 
 
 def replay(events: Iterable[Event]) -> tuple[list[Event], str]:
-    """Returns the events that no `undo` took back, and a description of the first event that cannot follow the events
-    before it; '' if every event can."""
+    """Returns the events that no `undo` took back, and a description of the first fault. A fault is an event that
+    cannot follow the events before it. If there is no fault, the description is ''."""
     live: list[Event] = []
     for number, event in enumerate(events, 1):
         if fault := find_fault(live, event):
@@ -83,7 +83,8 @@ def replay(events: Iterable[Event]) -> tuple[list[Event], str]:
 
 
 def find_fault(live: Sequence[Event], event: Event) -> str:
-    """Describes why an event cannot follow the events in `live`, which no `undo` took back; '' if it can."""
+    """Returns the reason why an event cannot follow the events in `live`; '' if it can. `live`: the earlier events that
+    no `undo` took back."""
     if event.choice == "undo":
         return "" if live and live[-1].pair == event.pair else "takes back something else than the last event"
     if any(each.pair == event.pair and each.outcome is not None for each in live):

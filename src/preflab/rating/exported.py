@@ -20,8 +20,8 @@ from preflab.text import brief
 
 
 class SentEvent(Chosen):
-    """A choice on an exported page. `swapped`: whether the page showed the two answers in the other order than it
-    stores them."""
+    """A choice on an exported page. `swapped`: False if the page showed the two answers in the order in which the page
+    stores them; True if the page showed them in the reverse order."""
 
     swapped: bool
     at: Annotated[str, Field(max_length=40)]
@@ -52,12 +52,12 @@ def export_page(pairs: Sequence[RatedPair], path: Path, *, question: str = DEFAU
 
 
 def import_labels(path: Path, folder: Path) -> int:
-    """Adds the labels that a rater downloaded from an exported page to `folder`, which holds the page's pairs. Returns
-    the number of new events. A file that was imported before adds nothing. A later file of the same rater adds only its
-    new events.
+    """Reads the file of labels that a rater downloaded from an exported page, and adds the labels to `folder`. The
+    folder must hold the page's pairs. Returns the number of new events. A file that was imported before adds nothing. A
+    later file of the same rater adds only its new events.
 
-    Raises `UserError`, and adds nothing, if the file is not such a file, belongs to other pairs, names an unknown pair,
-    or contradicts this rater's events in the folder."""
+    Raises `UserError`, and adds nothing, if the file is not a file of labels, belongs to other pairs, names an unknown
+    pair, or contradicts this rater's events in the folder."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -66,14 +66,14 @@ def import_labels(path: Path, folder: Path) -> int:
     rater = clean_name(sent.rater)
     with open_store(folder) as store:
         if sent.export != store.digest:
-            raise UserError(f"{path} holds the labels of another export: its pairs are not those of {folder}.")
+            raise UserError(f"{path} holds the labels of another export, with other pairs than {folder}.")
         events = _undo_order(sent, rater, store, str(path))
         earlier = store.events(rater)
         known = min(len(earlier), len(events))
         if events[:known] != earlier[:known]:
             raise UserError(
-                f"{folder} has other labels of {rater}. If they are of another person, let one of the two rate under another "
-                f"name; {path} was not imported."
+                f"{folder} has other labels of {rater}, so that {path} was not imported. If two people rate under this name, "
+                "let one of them rate under another name."
             )
         new = events[known:]
         if new:
@@ -86,14 +86,14 @@ def _parse_sent(content: bytes, where: str) -> SentLabels:
         return SentLabels.model_validate(parse_json(content, where, pairs=refuse_repeated_keys))
     except pydantic.ValidationError as error:
         raise UserError(
-            f"{where} is not a file of labels that an exported page has downloaded: {describe_fault(error)}."
+            f"{where} is not a file of labels from an exported page: {describe_fault(error)}."
         ) from error
 
 
 def _undo_order(sent: SentLabels, rater: str, store: RatingStore, where: str) -> list[Event]:
-    """Returns the events with the outcome of the first answer. Undoes both the order in which the page stored the
-    answers and the order in which it showed them. Raises `UserError` if an event has another order than the page shows
-    for its pair and rater."""
+    """Returns the events, each with the outcome of the pair's first answer. Undoes both the order in which the page
+    stored the answers and the order in which the page showed them. Raises `UserError` if an event's `swapped` is not
+    what the page computes for this pair and rater."""
     known = {pair.id for pair in store.pairs}
     events: list[Event] = []
     for each in sent.events:

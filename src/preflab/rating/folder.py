@@ -95,8 +95,8 @@ def clean_name(name: str) -> str:
 
 
 def events_path(folder: Path, rater: str) -> Path:
-    """Returns the path of a rater's events. No name leads out of the folder: every other character than letters, digits,
-    `_` and `-` is written as its code."""
+    """Returns the path of a rater's events. Every character except letters, digits, `_` and `-` is written as its code,
+    so that the path is inside the folder for every name."""
     return folder / _LABELS / f"{_file_stem(rater)}.jsonl"
 
 

@@ -27,8 +27,9 @@ def mix(text: str) -> int:
 
 
 def is_exported_swapped(pair: str, digest: str) -> bool:
-    """Checks whether an exported page stores the second answer of a pair before the first. The source of the page
-    therefore does not show which answer is the first. `digest`: the digest of the exported pairs."""
+    """Checks whether an exported page stores the second answer of a pair before the first. The order comes from a hash,
+    so that the source of the page does not show which answer is the first. `digest`: the digest of the exported
+    pairs."""
     return hashlib.sha256(f"{digest}\n{pair}".encode()).digest()[0] & 1 == 1
 
 

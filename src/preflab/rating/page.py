@@ -1,4 +1,5 @@
-"""Renders the rating page as HTML: one text with its style, its script and, if the page is exported, its pairs."""
+"""Renders the rating page as one HTML text. The text contains the style and the script; an exported page also contains
+the pairs."""
 
 from __future__ import annotations
 

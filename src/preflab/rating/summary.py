@@ -22,7 +22,7 @@ Ratings = Mapping[str, Mapping[str, float]]  # pair -> rater -> outcome
 
 class RaterAgreement(BaseModel):
     """How well raters agree. `between`: the names of the raters. `pairs`: the number of pairs with labels of two or
-    more of them. `raw`: how often two of them gave the same label. `kappa`: the agreement beyond chance. `method`: the
+    more raters. `raw`: how often two raters gave the same label. `kappa`: the agreement beyond chance. `method`: the
     name of the kappa."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,9 +34,9 @@ class RaterAgreement(BaseModel):
 
 
 class RatingSummary(BaseModel):
-    """What the labels say about the first answers. A tie counts half in `win_rate`. `raters`: the number of labels of
-    each rater. `seconds`: the median time for a label. `agreement`: the agreement of all raters. `by_two`: the
-    agreement of each two raters, if there are more than two raters. `with_other`: the agreement of the raters with
+    """What the labels say about the first answers. `win_rate` counts a tie as half a win. `raters`: the number of
+    labels of each rater. `seconds`: the median time for a label. `agreement`: the agreement of all raters. `by_two`:
+    the agreement of every two raters, if there are more than two raters. `with_other`: the agreement of the raters with
     another source of verdicts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -118,7 +118,7 @@ def _share(given: Mapping[str, float], choice: float) -> float:
 
 
 def _by_prompt(values: Mapping[str, float], homes: Mapping[str, str]) -> list[float]:
-    """Returns the mean of each prompt's pairs."""
+    """Returns, for each prompt, the mean value of the prompt's pairs."""
     grouped: dict[str, list[float]] = defaultdict(list)
     for pair, value in values.items():
         grouped[homes[pair]].append(value)
@@ -126,7 +126,7 @@ def _by_prompt(values: Mapping[str, float], homes: Mapping[str, str]) -> list[fl
 
 
 def _sum_by_prompt(rows: Mapping[str, Sums], homes: Mapping[str, str]) -> Sums:
-    """Returns the sum of the rows of each prompt's pairs."""
+    """Returns, for each prompt, the sum of the rows of the prompt's pairs."""
     grouped: dict[str, Sums] = {}
     for pair, row in rows.items():
         grouped[homes[pair]] = grouped.get(homes[pair], np.zeros_like(row)) + row

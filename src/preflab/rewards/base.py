@@ -22,7 +22,7 @@ class Reward(ABC):
     `deterministic`: whether the same prompt and completion always give the same score; if not, the journal of a run
     stores the scores, so that a resumed run gets the same scores. `buys_labels`: whether each score is charged as a
     label; False for a model that learned from labels. `outcomes`: for each outcome, such as a verdict of the tests, the
-    number of answers in the most recent call that have it; empty if the reward has no outcomes.
+    number of answers with this outcome in the most recent call; empty if the reward has no outcomes.
     """
 
     deterministic: bool = True
@@ -52,8 +52,8 @@ class RewardSpec(HoldsModels):
 
 
 def check_scores(scores: Any, count: int, source: str) -> list[float]:
-    """Returns `scores` as `count` finite floats. Otherwise raises `UserError`, which names the `source` of the scores
-    and the first wrong row."""
+    """Returns `scores` as `count` finite floats. Raises `UserError` if `scores` are not `count` finite numbers. The
+    error names the `source` of the scores and the first wrong row."""
     if isinstance(scores, (str, bytes, Mapping, Set)) or not hasattr(scores, "__iter__"):
         raise UserError(
             f"{source} returned a {type(scores).__name__} for {count} completions; it must return a list of numbers."

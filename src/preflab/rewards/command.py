@@ -3,7 +3,7 @@
 In: `{"request": "17", "id": ..., "prompt": [{"role": ..., "content": ...}, ...], "completion": ..., "truncated": ...}`.
 Out: `{"request": "17", "score": number}`. The value of `request` is different for each line, and the program must send
 it back, so that preflab can match answers to requests. The program must print nothing else on standard output, and must
-flush each line. The program should exit when its standard input ends, which also happens when preflab is killed.
+flush each line. The program should exit when its standard input ends. The input also ends when preflab is killed.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class CommandReward(Reward):
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """Sends one line for each completion and reads one line back. If the program exits or does not answer in time,
-        it is restarted once for this completion; if it fails again, raises `UserError`."""
+        restarts the program and sends the line again. Raises `UserError` if the program fails again on this line."""
         pairs = zip(prompts, completions, strict=True)
         scores = [self._ask(answer_to_json(prompt, answer)) for prompt, answer in pairs]
         self._meter.labelled(len(scores))
@@ -79,7 +79,7 @@ class CommandReward(Reward):
         self._program.close()
 
     def _ask(self, row: dict[str, Any]) -> float:
-        request = secrets.token_hex(4)  # a program that counts its lines instead of repeating this is noticed
+        request = secrets.token_hex(4)  # random, so that a program cannot guess it by counting its lines
         line = json.dumps({"request": request, **row}).encode() + b"\n"
         try:
             reply = self._program.ask(line, self._spec.timeout)

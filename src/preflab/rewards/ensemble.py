@@ -34,7 +34,7 @@ class Ensemble(RewardSpec):
     for PPO and .5 for best-of-n).
 
     Different models score on different scales. A study normalises the scores of each model by the mean and the standard
-    deviation of its held-out scores. Outside a study, set `mean` and `std` of each model.
+    deviation of the model's scores on held-out pairs. Outside a study, set `mean` and `std` of each model.
     """
 
     kind: Literal["ensemble"] = "ensemble"

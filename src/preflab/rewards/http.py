@@ -1,7 +1,8 @@
-"""A reward that is an HTTP endpoint; each batch of completions is one POST, with JSON in both directions.
+"""A reward that is an HTTP endpoint. Each batch of completions is one POST request. The request and the answer are
+JSON.
 
 preflab sends `{"ids": [...], "prompts": [[{"role": ..., "content": ...}, ...], ...], "completions": [...], "truncated":
-    [...]}`.
+[...]}`.
 The endpoint answers `{"scores": [...]}` with one number for each completion, in order.
 """
 
@@ -144,8 +145,8 @@ class HttpReward(Reward):
 
     def _send(self, request: urllib.request.Request) -> bytes:
         """Sends the request in a thread and returns the body of the answer, cut one byte after the allowed size. The
-        thread is needed because the time limit of a socket restarts with each received byte: this function limits the
-        time that it waits for the thread. After the limit, the thread is abandoned."""
+        time limit of a socket restarts with each received byte. This function therefore waits for the thread with its
+        own time limit, and then abandons the thread."""
         answer: Future[bytes] = Future()
 
         def send() -> None:

@@ -29,9 +29,9 @@ class Tests(RewardSpec):
     """A program scores `correct` if it passes every test, else `wrong`. `partial`: if true, the score rises linearly
     from `wrong` to `correct` with the share of passed tests. `compile_bonus`: added if the answer compiles.
     `format_penalty`: subtracted if the regular expression `format` does not match the whole answer, or if the answer is
-    truncated. In `format`, a dot also matches line ends. `unjudged`: the largest allowed share of answers, among those
-    scored in one call, on which the judge itself fails twice. Such answers get the mean score of the other answers. If
-    their share is larger, the run stops."""
+    truncated. In `format`, a dot also matches line ends. An answer on which the judge itself fails twice gets the mean
+    score of the other answers of the call. `unjudged`: the largest allowed share of such answers in a call. If the
+    share is larger, the run stops."""
 
     __test__: ClassVar[bool] = False
     kind: Literal["tests"] = "tests"

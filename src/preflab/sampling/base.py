@@ -38,8 +38,8 @@ class Samples:
     logprobs[B,T]: the log-probability of each drawn token at the sampling temperature, normalised over the kept ids
         (over the vocabulary if `kept` is None). For greedy decoding: the log-probability of the token at temperature 1.
     kept: the token ids that top-k / top-p kept; None if sampling was unrestricted.
-    exact: whether `models.forward` computes the same log-probabilities. If not, because the sampler used another
-        precision, the policy-gradient methods compute the log-probabilities again.
+    exact: whether `models.forward` computes the same log-probabilities. False if the sampler used another precision.
+        The policy-gradient methods then compute the log-probabilities again.
     """
 
     batch: TokenBatch

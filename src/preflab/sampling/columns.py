@@ -10,8 +10,8 @@ from torch import Tensor
 
 
 class Columns:
-    """`tensors`: the keys and the values, each [rows, heads, columns, width]; empty before the first
-    `allocate`."""
+    """The memory for the keys and values of one layer. `tensors`: the keys and the values, each [rows, heads, columns,
+    width]; empty before the first `allocate`."""
 
     def __init__(self) -> None:
         self.tensors: list[Tensor] = []
@@ -68,7 +68,7 @@ def fill_holes(alive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _suffices(states: Tensor, new: Tensor, rows: int, columns: int) -> bool:
-    """Returns whether the allocated tensor is large enough, and has the type, device and head shape of the new states."""
+    """Checks whether the allocated tensor is large enough, and has the type, device and head shape of `new`."""
     return (
         states.dtype == new.dtype
         and states.device == new.device

@@ -19,7 +19,7 @@ from preflab.models.forward import backbone
 from preflab.sampling.cache import InPlaceCache
 from preflab.sampling.shared import SharedCache
 
-# The largest number of tokens in a prefill pass. On a CPU, the activations of a pass should fit the core's cache.
+# The largest number of tokens in a prefill pass. On a CPU, the activations of a pass should fit into a core's cache.
 PREFILL_TOKENS = {"cpu": 1024}
 PREFILL_TOKENS_ELSEWHERE = 16384
 

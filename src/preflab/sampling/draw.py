@@ -57,11 +57,11 @@ def greedy(logits: Tensor) -> Drawn:
 def kept_ids(logits: Tensor, *, top_k: int, top_p: float) -> KeptTokens | None:
     """Applies top-k and then top-p to `logits[N,V]` and returns the kept ids, [N,K]; returns None if all ids are kept.
 
-    Top-k keeps exactly k ids, even if there are ties at rank k. Their probabilities are then normalised, and top-p
-    keeps the smallest number of the most probable ids whose total probability reaches `top_p`. An id is kept if the
-    total probability of all more probable ids is below `top_p`; the most probable id is always kept. The kept ids are
-    int32, in the order of the vocabulary. If a row has fewer than K kept ids, its last kept id is repeated to the end
-    of the row.
+    Top-k keeps exactly k ids, even if there are ties at rank k. Their probabilities are then normalised. From the most
+    probable id on, top-p keeps as few ids as are needed for a total probability of at least `top_p`. An id is kept if
+    the total probability of all more probable ids is below `top_p`; the most probable id is always kept. The kept ids
+    are int32, in the order of the vocabulary. If a row has fewer than K kept ids, its last kept id is repeated to the
+    end of the row.
     """
     vocabulary = logits.shape[1]
     width = min(top_k, vocabulary) if top_k > 0 else vocabulary

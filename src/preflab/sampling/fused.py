@@ -18,7 +18,7 @@ from torch.nn.functional import linear, rms_norm
 from preflab.sampling.shared import SharedLayer
 
 NETWORKS = ("LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model")
-"""The classes of transformers whose layers have this shape."""
+"""The classes of transformers whose layers have Llama's architecture."""
 FIXED_ROTATIONS = ("default", "linear", "llama3", "yarn")
 """The kinds of rotary embeddings whose angle at a position is the same in every pass."""
 FUSED_BYTES = 2**29
@@ -81,14 +81,14 @@ class FusedLayers:
 
     def read(self, ids: Tensor, lengths: Tensor, blocks: Sequence[SharedLayer]) -> Tensor:
         """Runs the prompts `ids[G,P]` of `lengths[G]` tokens, and writes their keys and values. Returns the last hidden
-        state of each prompt, [G,D]. The last layer skips its MLP at all other tokens."""
+        state of each prompt, [G,D]. In the last layer, the MLP runs only on the last token of each prompt."""
         count, width = ids.shape
         last = torch.arange(count, device=ids.device) * width + lengths - 1
         return self._run(ids, torch.arange(width, device=ids.device)[None], blocks, last)
 
     def _run(self, ids: Tensor, positions: Tensor, blocks: Sequence[SharedLayer], wanted: Tensor | slice) -> Tensor:
-        """Runs `ids[N,T]`. Returns the last hidden states of the tokens with the indices `wanted`, which count the
-        tokens row by row."""
+        """Runs the network on `ids[N,T]`. Returns the last hidden states of the `wanted` tokens. `wanted`: the indices
+        of tokens, counted row by row."""
         hidden = self.embed(ids).flatten(0, 1)
         cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]
         for layer, block in zip(self.layers, blocks, strict=True):
@@ -103,20 +103,20 @@ class FusedLayers:
 
 
 def find_obstacle(network: Any) -> str:
-    """Returns the reason why `FusedLayers` cannot run a network, '' if there is none."""
+    """Returns the reason why `FusedLayers` cannot run a network; '' if there is none."""
     if type(network).__name__ not in NETWORKS or not type(network).__module__.startswith("transformers."):
-        return "its layers are not of Llama's shape."
+        return "its layers do not have Llama's architecture."
     if network.rotary_emb.rope_type not in FIXED_ROTATIONS:
         return f"its rotary embedding is {network.rotary_emb.rope_type!r}."
     if any(_is_altered(module) for module in network.modules()):
         return "some of its modules have adapters or hooks, or are quantised."
     if sum(weight.nbytes for weight in network.layers.parameters()) > FUSED_BYTES:
-        return "it is large."
+        return "its layers have too many weights."
     return ""
 
 
 def _is_altered(module: Any) -> bool:
-    """Checks whether a module may compute something other than its class in transformers or torch does."""
+    """Checks whether a module may compute something else than an unchanged module of transformers or torch."""
     known = type(module).__module__.startswith(("transformers.", "torch.nn."))
     hooked = bool(module._forward_hooks or module._forward_pre_hooks)
     return not known or hooked or module.forward != MethodType(type(module).forward, module)

@@ -100,23 +100,23 @@ class NativeSampler(Sampler):
         return replace(results.samples(), exact=exact)
 
     def examine(self, base: nn.Module) -> Support:
-        """Returns how to decode with a model. The trial is repeated when the ways that may serve the model have
-        changed."""
+        """Returns how preflab can decode with a model. The trial (`support.examine`) is repeated if the model's
+        `candidates` have changed since the last trial."""
         ways = candidates(base)
         if base not in self._support or self._support[base][0] != ways:
             self._support[base] = ways, examine(base)
         return self._support[base][1]
 
     def _budget(self, base: Any, support: Support) -> int:
-        """Returns the number of tokens for which the cache may have memory. For a model that does not use the cache,
-        the number is practically unlimited."""
+        """Returns the largest number of tokens whose keys and values fit into the memory for the cache. For a model
+        that does not use the cache, the number is practically unlimited."""
         gib = self.spec.cache_gib
         if gib is None:
             gib = torch.cuda.mem_get_info(base.device)[0] / 4 / 2**30 if base.device.type == "cuda" else 1.0
         return int(gib * 2**30 / (support.token_bytes or 1))
 
     def _served(self, base: nn.Module, support: Support, columns: int) -> bool:
-        """Returns whether the in-place cache supports rows of `columns` tokens. Logs a warning if not."""
+        """Checks whether preflab's cache supports rows of `columns` tokens. If not, logs a warning."""
         reason = support.objection(columns)
         name = type(base).__name__
         if reason and name not in self._warned:
@@ -129,8 +129,8 @@ def most_rows(width: int) -> int:
     """Returns the largest number of rows in a batch if the user sets none: 131,072 / the width of the hidden states, but
     at least 256 and at most 1,024.
 
-    A batch of a narrow model has many rows, so that the time for calling the operations of a step matters less. A batch
-    of a wide model has fewer rows, because its hidden states should fit the core's cache.
+    A batch of a narrow model has many rows, so that the overhead of calling the operations of a step matters less. A
+    batch of a wide model has fewer rows, because the hidden states should fit into the cache of a CPU core.
     """
     return min(max(2**17 // width, 256), 1024)
 
@@ -138,7 +138,8 @@ def most_rows(width: int) -> int:
 def _complete(
     batch: DecodeBatch, head: Head, rows: list[int], stream: Tensor, decoding: Decoding, results: DrawnRows
 ) -> None:
-    """Draws completions for one batch of rows of the request, longest prompt first, and records them in `results`."""
+    """Draws completions for one batch, and records them in `results`. `rows`: the row numbers of the batch in the
+    request, longest prompt first."""
     places = torch.tensor(rows, device=results.device)
     for column in range(decoding.max_new_tokens):
         drawn = choose_tokens(head(batch.hidden), stream[places, column], decoding)

@@ -26,8 +26,8 @@ def check_request(
             raise UserError(f"Prompt {row} is empty: a completion needs at least one token before it, such as a BOS.")
         if len(prompt) + decoding.max_new_tokens > lm.context:
             raise UserError(
-                f"Prompt {row} has {len(prompt)} tokens and its completion up to {decoding.max_new_tokens}; the "
-                f"model's context is {lm.context}. Shorten the prompt, or lower `max_new_tokens`."
+                f"Prompt {row} has {len(prompt)} tokens, and its completion may have {decoding.max_new_tokens}, but the "
+                f"model's context is {lm.context} tokens. Shorten the prompt, or lower `max_new_tokens`."
             )
 
 
@@ -55,7 +55,7 @@ def batches(prompts: Sequence[Sequence[int]], new_tokens: int, rows: int, tokens
 class DrawnRows:
     """The drawn tokens of a request and their log-probabilities, by row number.
 
-    `steps`: one tuple for each decoding step: the row numbers, the column, and the ids that top-k and top-p kept.
+    `steps`: one tuple for each decoding step with top-k or top-p: the row numbers, the column, and the kept ids.
     """
 
     def __init__(self, lm: LanguageModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:

@@ -21,12 +21,13 @@ from preflab.sampling.sharing import Sharing
 
 @dataclass
 class Shelf:
-    """The place where the next pass writes. The place is the same in every layer.
+    """Says where the next forward pass writes keys and values. The place is the same in every layer.
 
     width: the length of the longest prompt. new_tokens: the largest number of own columns of a row. first, last: the
-    prompts of the next prefill pass. drawn: the number of own columns written so far; None during the prefill. sharing:
-    which rows share a prompt. gaps[G,1,1,width+1]: minus infinity after the end of each prompt, otherwise 0; None if
-    all prompts have the same length. layer: the layer that was written last.
+    next prefill pass runs the prompts from `first` up to `last` (excluded). drawn: the number of own columns written so
+    far; None during the prefill. sharing: which rows share a prompt. gaps[G,1,1,width+1]: minus infinity from the end
+    of each prompt up to column `width` (excluded), otherwise 0; None if all prompts have the same length. layer: the
+    layer that was written last.
     """
 
     sharing: Sharing
@@ -51,8 +52,8 @@ class SharedLayer(CacheLayerMixin):
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocates memory for the batch, unless the memory of an earlier batch suffices. The memory for the prompts
-        and the memory for the own columns are allocated together, so that neither keeps the size of a batch with other
-        lengths. Sets the column after the longest prompt to 0: see `_attend_new`."""
+        and the memory for the own columns are always allocated together. Otherwise, one of them could keep a size that
+        only an earlier batch needed. Sets the column after the longest prompt to 0: see `_attend_new`."""
         shelf = self.cache.shelf
         sizes = (shelf.sharing.prompts, shelf.width + 1), (shelf.sharing.rows, shelf.new_tokens)
         parts = list(zip((self.prompts, self.own), sizes, strict=True))
@@ -88,9 +89,9 @@ class SharedLayer(CacheLayerMixin):
         """Computes the attention of one new token of each row: queries[N,H,1,D] -> [N,H,1,V]. `keys`, `values`: the
         rows' own columns.
 
-        The own columns enter the softmax over the prompt as one column, the column after the longest prompt. The score
-        of this column is the logsumexp of the scores of the own columns. The value of this column is 0, so that its
-        share of the attention is left for the own values.
+        In the softmax over the prompt, one column stands for all own columns: the column after the longest prompt. The
+        score of this column is the logsumexp of the scores of the own columns. The value of this column is 0. The
+        result of the attention to the own columns is then added, weighted by this column's share of the softmax.
         """
         shelf, sharing = self.cache.shelf, self.cache.shelf.sharing
         rows, heads, groups = len(queries), queries.shape[1], keys.shape[1]

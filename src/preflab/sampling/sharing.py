@@ -1,4 +1,5 @@
-"""Records which rows of a batch share a prompt, orders the states of rows by prompt, and orders them back."""
+"""Records which rows of a batch share a prompt. Converts states between the order of the rows and an order by
+prompt."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ from torch import Tensor
 
 
 class Sharing:
-    """`owners[N]`: for each row, the number of its prompt. `prompts`: the number of prompts, each of which has a row.
-    `most`: the largest number of rows of a prompt.
+    """Says which rows share a prompt. `owners[N]`: for each row, the index of its prompt. `prompts`: how many prompts
+    there are; every prompt has at least one row. `most`: the largest number of rows of a prompt.
 
-    `slots[N]`: the place that each row would have if every prompt had `most` rows; None if the rows already are in
-    these places.
+    `slots[N]`: the index of each row in the order by prompt, in which every prompt has `most` slots; None if every
+    index equals the row number and no slot is empty.
     """
 
     def __init__(self, owners: Tensor, prompts: int) -> None:
@@ -27,7 +28,8 @@ class Sharing:
         self.slots = None if full and torch.equal(slots, places) else slots
 
     def by_prompt(self, states: Tensor) -> Tensor:
-        """Orders states of rows by prompt: [N,H,R,D] -> [prompts, H, most * R, D]. The states of missing rows are 0."""
+        """Orders states of rows by prompt: [N,H,R,D] -> [prompts, H, most * R, D]. If a prompt has fewer than `most`
+        rows, the states in its empty slots are 0."""
         heads, group, width = states.shape[1:]
         if self.slots is not None:
             states = states.new_zeros(self.prompts * self.most, heads, group, width).index_copy_(0, self.slots, states)
@@ -37,7 +39,7 @@ class Sharing:
         return by_row.transpose(1, 2).reshape(self.prompts, heads, self.most * group, width)
 
     def by_row(self, states: Tensor) -> Tensor:
-        """The inverse of `by_prompt`: [prompts, H, most * R, D] -> [N,H,R,D]."""
+        """Inverts `by_prompt`: [prompts, H, most * R, D] -> [N,H,R,D]."""
         if self.most > 1:
             states = states.unflatten(2, (self.most, -1)).transpose(1, 2).flatten(0, 1)
         return states if self.slots is None else states.index_select(0, self.slots)

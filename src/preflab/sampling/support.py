@@ -1,4 +1,5 @@
-"""Finds out in which way preflab can decode with a model, from its configuration and from a trial on a few tokens."""
+"""Finds out in which way preflab can decode with a model. Uses the model's configuration and a trial on a few
+tokens."""
 
 from __future__ import annotations
 
@@ -23,11 +24,11 @@ PROBE_COLUMNS = len(PROBE[0]) + len(PROBE_TOKENS[0])
 
 
 class Support(NamedTuple):
-    """`reason`: why none of preflab's caches supports a model; '' if one supports it. Only then are the other fields
-    set. `way`: the fastest way to decode that passed the trial. `layers`: the number of layers in the cache.
-    `token_bytes`: the size of the keys and values of one token in all layers. `window`: the size of the narrowest
-    attention window; None if there is no window. `slower`: for each way that is faster than `way`, why it does not
-    serve the model."""
+    """Says how preflab can decode with a model. `reason`: why none of preflab's caches supports the model; '' if one of
+    them does. The other fields are set only if `reason` is ''. `way`: the fastest way to decode that passed the trial.
+    `layers`: the number of layers in the cache. `token_bytes`: the size of the keys and values of one token in all
+    layers. `window`: the size of the narrowest attention window; None if there is no window. `slower`: for each way that
+    is faster than `way`, why it does not serve the model."""
 
     reason: str
     way: type[DecodeBatch] = InPlaceBatch
@@ -38,7 +39,7 @@ class Support(NamedTuple):
 
     def objection(self, columns: int) -> str:
         """Returns the reason why the cache does not support rows of `columns` tokens; '' if it does. An attention
-        window that is not narrower than a row has no effect."""
+        window has no effect on rows that fit into the window."""
         if not self.reason and self.window is not None and columns > self.window:
             return f"its attention window is {self.window} tokens, but a row may have {columns}."
         return self.reason
@@ -51,8 +52,8 @@ def candidates(base: Any) -> tuple[type[DecodeBatch], ...]:
 
 
 def examine(base: Any) -> Support:
-    """Finds out by which ways to decode the transformers model `base` computes the same hidden states as without a
-    cache, and returns the fastest. The model must be in evaluation mode."""
+    """Tries `WAYS` on the transformers model `base`, fastest first. Returns the first way that gives the same hidden
+    states as forward passes without a cache. The model must be in evaluation mode."""
     layers = DynamicCache(config=base.config).layers
     config = base.config.get_text_config(decoder=True)
     if {type(layer) for layer in layers} - {DynamicLayer, DynamicSlidingWindowLayer}:
@@ -74,8 +75,8 @@ def examine(base: Any) -> Support:
 
 
 def _try_way(base: Any, way: type[DecodeBatch], layers: int) -> Support:
-    """Decodes two tokens after each of the prompts, dropping a row in between, and compares the hidden states with those
-    of forward passes without a cache."""
+    """Decodes two tokens after each prompt in `PROBE`, and drops one row between the two tokens. Then compares the
+    hidden states with those of forward passes without a cache."""
     if objection := way.objection(base):
         return Support(objection)
     with torch.autocast(base.device.type, enabled=False):
@@ -97,7 +98,8 @@ def _try_way(base: Any, way: type[DecodeBatch], layers: int) -> Support:
 
 
 def _decode(base: Any, way: type[DecodeBatch], layers: int) -> tuple[Tensor, list[int], int]:
-    """Returns the hidden states after the last probe token, the rows that they belong to, and the bytes of a token."""
+    """Returns the hidden states after the last token of each remaining row, the former numbers of these rows, and the
+    size in bytes of a token's keys and values."""
     cache = way.cache_type(layers)
     first, second = (torch.tensor(tokens, device=base.device) for tokens in zip(*PROBE_TOKENS, strict=True))
     batch = way(base, cache, PROBE, new_tokens=3)

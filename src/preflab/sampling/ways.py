@@ -109,7 +109,7 @@ class SharedBatch(DecodeBatch):
 
 
 class FusedBatch(SharedBatch):
-    """As `SharedBatch`, but runs `FusedLayers` instead of the model's own modules."""
+    """Stores keys and values as `SharedBatch` does, but runs `FusedLayers` instead of the model's own modules."""
 
     @classmethod
     def objection(cls, base: Any) -> str:

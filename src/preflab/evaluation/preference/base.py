@@ -35,7 +35,8 @@ class PairVerdict:
     unreadable. orders: the choice when the first answer was shown first, and the choice when it was shown second; empty
     if the judge was not asked, or if the judge scores each answer alone.
     replies: the texts of the judge's replies, in the same order.
-    labels: people's outcomes, one for each rater, whose mean is `outcome`; empty if a model judged.
+    labels: if people judged, the outcome that each rater chose; `outcome` is the mean of `labels`. Empty if a model
+    judged.
     """
 
     pair: str

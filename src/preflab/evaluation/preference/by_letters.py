@@ -28,7 +28,8 @@ class LetterJudge(PreferenceJudge):
     """Compares the probabilities that the model's reply begins with the letter A and with the letter B. The model does
     not write a sentence. Every verdict can be read, unless the two probabilities are equal.
 
-    `cache`: the replies of this model, by the question's token ids. The replies are valid only for the model's weights.
+    `cache`: the replies of this model, by the question's token ids. The replies are valid only for the present weights
+    of the model.
     """
 
     def __init__(self, lm: LanguageModel, template: Template, cache: ReplyCache) -> None:
@@ -73,8 +74,8 @@ class LetterJudge(PreferenceJudge):
 
 
 def split_letters(first: Sequence[int], second: Sequence[int]) -> tuple[list[int], tuple[int, int]]:
-    """Compares the token ids of the letters A and B. Returns the ids that both letters begin with, such as the id of a
-    space, and for each letter the first id that differs from the other letter's."""
+    """Compares the token ids of the letters A and B. Returns the ids with which both letters begin, such as the id of a
+    space. Also returns, for each letter, the first id that differs from the id of the other letter."""
     place = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), None)
     if place is None:
         raise UserError("The judge's tokenizer does not distinguish the letters A and B. Choose another judge.")

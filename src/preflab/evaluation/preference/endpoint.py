@@ -58,9 +58,10 @@ class EndpointSettings(Spec):
     the request to the last byte. retries: how often a request is sent again after status 408, 409, 425, 429 or 500
     and above, a broken connection, a time-out, or a reply that is not a chat completion. backoff: the first wait
     in seconds; each further wait is twice as long, up to `longest_wait`. max_calls: the largest number of requests;
-    a request counts each time it is sent. max_cost: the largest cost of all requests; price_in, price_out: the prices
-    of a million tokens. max_tokens: the largest number of tokens in a reply. request: additional fields of a request;
-    the value null removes a field. cache: the directory of the cache; '' for preflab's own directory.
+    a request counts each time it is sent. max_cost: the largest cost of all requests. price_in, price_out: the prices
+    of a million tokens in requests and in replies. max_tokens: the largest number of tokens in a reply. request:
+    additional fields of a request; the value null removes a field. cache: the directory of the cache; '' for preflab's
+    own directory.
     """
 
     base_url: Annotated[str, AfterValidator(_check_base)] = OPENAI
@@ -127,7 +128,8 @@ class Endpoint:
         return f"The model {self.model} at {self.settings.base_url}"
 
     def make_body(self, messages: Messages, **fields: JsonValue) -> dict[str, Any]:
-        """Returns the body of a request. `fields`: the fields of the body, which `EndpointSettings.request` may change."""
+        """Returns the body of a request. `fields`: additional fields of the body. `EndpointSettings.request` may
+        replace or remove them."""
         body = {"model": self.model, "messages": [dict(message) for message in messages], **fields}
         body |= self.settings.request
         return {name: value for name, value in body.items() if value is not None}
@@ -136,7 +138,7 @@ class Endpoint:
         return make_key({"base_url": self.settings.base_url, "body": body})
 
     def estimate(self, bodies: Sequence[Mapping[str, Any]]) -> CallEstimate:
-        """Returns an estimate of the calls for those requests whose replies are not in the cache, and of their cost."""
+        """Returns an estimate of the calls and of their cost. Requests whose replies are in the cache need no call."""
         wanted = {self.key_of(body): body for body in bodies}
         missing = [body for key, body in wanted.items() if self.cache.get(key) is None]
         tokens_in = count_tokens([message["content"] for body in missing for message in body["messages"]])
@@ -234,10 +236,13 @@ class Endpoint:
         settings, kept = self.settings, "The replies so far are kept."
         if self.use.sent >= settings.max_calls:
             raise UserError(
-                f"{self.label} has got {self.use.sent:,} requests, the cap, repeated ones included. {kept} Raise --max-calls."
+                f"{self.label} has got {self.use.sent:,} requests, repeated ones included. This is the cap. {kept} "
+                "Raise --max-calls."
             )
         if settings.max_cost is not None and self.use.spent >= settings.max_cost:
-            raise UserError(f"{self.label} has cost {self.use.spent:,.2f}, the cap. {kept} Raise --max-cost.")
+            raise UserError(
+                f"{self.label} has cost {self.use.spent:,.2f}, so the cap is reached. {kept} Raise --max-cost."
+            )
 
     async def _send(self, client: AsyncOpenAI, body: Mapping[str, Any]) -> str:
         """Sends a request, and returns the text of the endpoint's answer. Raises `TemporaryTrouble` if another try may

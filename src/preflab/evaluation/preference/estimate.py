@@ -11,9 +11,9 @@ CHARACTERS_A_TOKEN = 4.0
 
 @dataclass(frozen=True)
 class CallEstimate:
-    """calls: the number of requests that are not in the cache. cached: the number of requests that are in the cache.
-    tokens_in: the expected number of tokens of the requests. tokens_out: the largest possible number of tokens of the
-    replies. cost: the cost in the currency of the prices; None if there are no prices."""
+    """calls: the number of requests whose replies are not in the cache. cached: the number of requests whose replies
+    are in the cache. tokens_in: the expected number of tokens of the requests. tokens_out: the largest possible number
+    of tokens of the replies. cost: the cost in the currency of the prices; None if there are no prices."""
 
     calls: int = 0
     cached: int = 0
@@ -22,8 +22,8 @@ class CallEstimate:
     cost: float | None = None
 
     def describe(self) -> str:
-        """Returns the estimate in words, such as '200 calls (0 in the cache), about 90,000 tokens in and at most 40,000
-        out, at most 0.25'."""
+        """Returns the estimate in words, such as '200 calls (0 more in the cache), about 90,000 tokens in and at most
+        40,000 tokens out, cost at most about 0.25'."""
         words = f"{self.calls:,} calls ({self.cached:,} more in the cache)"
         if self.calls:
             words += f", about {self.tokens_in:,} tokens in and at most {self.tokens_out:,} tokens out"

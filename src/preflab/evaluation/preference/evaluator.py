@@ -23,13 +23,14 @@ from preflab.types import Completion, Prompt, Split
 
 
 class PreferenceEvaluator(JudgeSettings, PairwiseEvaluatorSpec):
-    """A judge says in both orders which of two answers is more helpful. If the two orders disagree, the outcome is a
-    tie.
+    """A judge sees two answers in both orders, and says each time which answer is more helpful. If the two choices
+    disagree, the outcome is a tie.
 
     `judge`: `openai:MODEL`, `local:NAME` or `reward:PATH`. `prompts`: the number of test prompts; 0 means all. `seed`:
-    draws the prompts. All pairs and seeds of the study use the same prompts. `agreement`: files of labelled pairs, in the
-    forms of `read_labelled_pairs`. The judge compares these pairs first. If it orders them no better than chance, its
-    win rates decide nothing. `endpoint`, `template`, `margin`: see `JudgeSettings`.
+    the random seed that draws the prompts. All pairs and seeds of the study use the same prompts. `agreement`: files of
+    labelled pairs, in the forms of `read_labelled_pairs`. The judge compares these pairs first. If the judge orders
+    them no better than chance, the judge's win rates decide nothing. `endpoint`, `template`, `margin`: see
+    `JudgeSettings`.
     """
 
     kind: Literal["preference-judge"] = "preference-judge"

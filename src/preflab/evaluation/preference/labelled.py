@@ -20,8 +20,8 @@ OWN = ("prompt", "first", "second", "outcome")
 
 
 def read_labelled_pairs(paths: Sequence[Path]) -> tuple[list[PreferenceQuestion], list[float]]:
-    """Returns the questions about labelled pairs, and the outcome of each pair's first answer by its label. A file is a
-    JSON list or has one record on each line. A record is `{input, output_1, output_2, label: 1 or 2}` (LLMBar) or
+    """Returns a question about each labelled pair, and each pair's label as the outcome of the first answer. A file is
+    a JSON list or has one record on each line. A record is `{input, output_1, output_2, label: 1 or 2}` (LLMBar) or
     `{prompt, first, second, outcome: 1, 0.5 or 0}`. Raises `UserError`, which names the record, for anything else."""
     questions: list[PreferenceQuestion] = []
     labels: list[float] = []
@@ -56,7 +56,7 @@ def check_outcome(value: Any, where: str) -> float:
 
 
 def _read_any(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the records of a JSON list or of a file of JSON lines, each with its place."""
+    """Yields each record of a JSON list or of a file of JSON lines, after words that say where the record is."""
     try:
         with open_plain(path) as file:
             content = file.read() if file.peek(1)[:1] == b"[" else None

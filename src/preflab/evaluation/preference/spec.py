@@ -50,7 +50,7 @@ class JudgeName(Spec):
     def _only_people_have_no_model(self) -> Self:
         if (self.by == HUMAN) != (not self.model):
             raise UserError(
-                f"A judge by {self.by!r} with the model {self.model!r} cannot be. Write {EXAMPLES}, or {HUMAN}."
+                f"A judge of the kind {self.by!r} cannot have the model {self.model!r}. Write {EXAMPLES}, or {HUMAN}."
             )
         return self
 

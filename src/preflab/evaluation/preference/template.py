@@ -16,7 +16,8 @@ from preflab.plain import decode_text
 from preflab.types import Turn
 
 SENTENCE_TEMPLATE = "helpful"
-"""The paper's question. The judge first writes a sentence that compares the answers, and then the letter."""
+"""The question that the paper asks a judge. The judge first writes a sentence that compares the answers, and then the
+letter."""
 LETTER_TEMPLATE = "helpful-letter"
 """The same question. The judge answers with the letter alone."""
 BUILT_IN = (SENTENCE_TEMPLATE, LETTER_TEMPLATE)
@@ -60,7 +61,7 @@ def write_query(turns: Sequence[Turn]) -> str:
 
 
 def read_template(name: str) -> Template:
-    """Returns the built-in template with this name, or the template in the file of this path. Raises `UserError` if
+    """Returns the built-in template with this name, or the template in the file at this path. Raises `UserError` if
     there is no such file, or if a placeholder is missing or unknown."""
     if name in BUILT_IN:
         folder = files("preflab.evaluation.preference").joinpath("templates")

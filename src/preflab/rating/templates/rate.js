@@ -45,7 +45,7 @@
       try {
         events = JSON.parse(localStorage.getItem(own.place(rater)) || "[]");
       } catch {
-        say("This browser keeps nothing for this page: download your labels before you close it.");
+        say("This browser keeps nothing for this page: download your labels before you close the page.");
       }
       const pairs = data.pairs.map(pair => {
         const swapped = isSwapped(pair.id, rater);
@@ -57,7 +57,7 @@
       try {
         localStorage.setItem(own.place(state.rater), JSON.stringify([...state.events, event]));
       } catch {
-        say("This browser keeps nothing for this page: download your labels before you close it.");
+        say("This browser keeps nothing for this page: download your labels before you close the page.");
       }
     },
   };
