@@ -29,12 +29,14 @@ COLUMNS = ("claim", "outcome", "figure, 95% interval", "detectable, 80%", "contr
 HEAD = """\
 # The claims and their outcomes
 
-`python scripts/claims_index.py > docs/results/index.md` writes this page from the committed records. The [rules](../claims.md) were fixed before the studies ran.
+`python scripts/claims_index.py > docs/results/index.md` writes this page from the committed records. The
+[rules](../claims.md) were fixed before the studies ran.
 
-*Figure* is the contrast that tests a claim. The intervals of all claims of a study hold at once with 95%. *Detectable* is the true contrast that 80% of such
-studies find, computed from the interval and its standard error; older records do not have one. *Control* is a contrast that is known to help: an outcome that
-says "no gain" needs a control above the margin, and otherwise the claim is not testable here. Where there are two lines, the first is at greedy decoding (or at
-the temperature that validation chose), and the second at temperature 1.
+*Figure* is the contrast that tests a claim. The intervals of all claims of a study hold at once with 95%. *Detectable* is the
+true contrast that 80% of such studies find, computed from the interval and its standard error; older records do not have one.
+*Control* is a contrast that is known to help: an outcome that says "no gain" needs a control above the margin, and otherwise
+the claim is not testable here. Where there are two lines, the first is at greedy decoding (or at the temperature that
+validation chose), and the second at temperature 1.
 """
 
 

@@ -85,9 +85,7 @@ def _parse_sent(content: bytes, where: str) -> SentLabels:
     try:
         return SentLabels.model_validate(parse_json(content, where, pairs=refuse_repeated_keys))
     except pydantic.ValidationError as error:
-        raise UserError(
-            f"{where} is not a file of labels from an exported page: {describe_fault(error)}."
-        ) from error
+        raise UserError(f"{where} is not a file of labels from an exported page: {describe_fault(error)}.") from error
 
 
 def _undo_order(sent: SentLabels, rater: str, store: RatingStore, where: str) -> list[Event]:
