@@ -190,7 +190,7 @@ def test_the_data_need_pairs_before_a_study_begins(tmp_path: Path) -> None:
         (name, DATA_CHOSEN, (Path("d/seed-0") / name,)) for name in ("a", "b")
     ]
     pairs = {"m": {"evaluator": LONGER, "pairs": [[DATA_CHOSEN, "a"]]}}
-    with pytest.raises(UserError, match="has 'data:chosen' first"):
+    with pytest.raises(UserError, match="begins with 'data:chosen'"):
         parse_spec(Study, {**PLAIN, "pairwise": pairs}, where="x")
 
 

@@ -62,7 +62,7 @@ def add_arm_options(parser: argparse.ArgumentParser, *, seed: bool = True) -> No
         "--samples",
         metavar="N",
         type=int,
-        help="number of answers to each problem (default: 8); for a method with `--samples`, the method's option",
+        help="number of answers to each problem (default: 8). A method with its own `--samples` takes the number instead",
     )
     add("--k", metavar="K", type=int, nargs="+", help="values of k in pass@k (default: 1; from 5 samples on, 1 and 5)")
     add(

@@ -176,7 +176,8 @@ def few_prompts(
     for; otherwise ''."""
     note = ""
     if len(answered) < len(every):
-        note = f"{len(every) - len(answered)} of {len(every)} test prompts lack an answer in a file and could not be drawn."
+        missing = len(every) - len(answered)
+        note = f"{missing} of {len(every)} test prompts could not be drawn, because a file has no answer to them."
     if len(prompts) < contest.prompts:
         note = (
             f"Only {len(prompts)} prompts could be compared, of {contest.prompts} that were asked for. {note}".strip()

@@ -34,7 +34,7 @@ _SETUP_FIELDS = ("test_imports", "test_setup_code")
 _BROKEN = "its tests are neither JSON nor Python"
 _TESTS_NO_FUNCTION = "no test of it calls a function of the program"
 _CANDIDATE = "candidate"
-"""The name by which tests may call the function that `entry_point` names, as HumanEval's do."""
+"""Tests may call the function by this name instead of the name in `entry_point`. The tests of HumanEval do so."""
 _INPUTS = ("input", "inputs", "stdin")
 _OUTPUTS = ("output", "outputs", "expected_output", "expected", "stdout")
 

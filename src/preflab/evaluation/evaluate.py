@@ -109,8 +109,7 @@ class Graded:
 
     def scores_by_problem(self) -> dict[str, float]:
         """Returns the mean score of the answers to each prompt, by the prompt's id."""
-        rows = ((row.prompt.id, [grade.score for grade in row.grades]) for row in self.by_prompt())
-        return {name: sum(scores) / len(scores) for name, scores in rows}
+        return {row.prompt.id: sum(grade.score for grade in row.grades) / self.samples for row in self.by_prompt()}
 
     def measures(self) -> dict[str, float]:
         length = float(self.drawn.batch.completion_lengths.float().mean())
@@ -173,11 +172,11 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
     grid = {temperature: graded.score() for temperature, graded in tried.items()}
     faults.pass_point("evaluation")
     declared = temperatures_for(spec, inference)
-    temperature = declared[0] if len(declared) == 1 else max(grid, key=lambda key: grid[key])
+    best = max(grid, key=lambda key: grid[key], default=1.0)
+    temperature = declared[0] if len(declared) == 1 else best
     choice = {"temperature": temperature, "validation": {str(key): score for key, score in grid.items()}}
     if not test:
-        best = tried[max(grid, key=lambda key: grid[key])]
-        return {**choice, "validation_by_problem": best.scores_by_problem()}
+        return {**choice, "validation_by_problem": tried[best].scores_by_problem()}
     unit = chosen = draw_to_measure(bench, policy, "test", 1.0, inference)
     unit_summary = chosen_summary = summarise_split(bench, policy, unit, 1.0, inference)
     if temperature != 1.0:
@@ -232,9 +231,8 @@ def try_temperatures(bench: Bench, policy: LanguageModel, inference: Inference) 
     spec, declared = bench.spec, temperatures_for(bench.spec, inference)
     if not bench.prompts("validation", 1):
         return {}
-    count = spec.validation_samples
-    draw_at = partial(draw, bench, policy, "validation", spec.prompts, count, inference=inference, aloud=True)
-    return {temperature: draw_at(temperature) for temperature in (declared if len(declared) > 1 else (1.0,))}
+    draws = partial(draw, bench, policy, "validation", spec.prompts, spec.validation_samples, inference=inference)
+    return {temperature: draws(temperature, aloud=True) for temperature in (declared if len(declared) > 1 else (1.0,))}
 
 
 def draw(

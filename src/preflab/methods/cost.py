@@ -44,7 +44,7 @@ class Cost:
 
 
 def on_policy_cost(steps: int, rollouts: int, epochs: int) -> Cost:
-    """Returns the cost of policy gradients without a critic. Each answer is drawn and scored once, goes through one
-    forward pass of the reference, and is trained on `epochs` times."""
+    """Returns the cost of policy gradients without a critic. Each answer is drawn once and scored once, and goes
+    through one forward pass of the reference. Training uses each answer `epochs` times."""
     answers = steps * rollouts
     return Cost(drawn=answers, scored=answers, trained=epochs * answers, forward=answers)

@@ -25,7 +25,9 @@ def render_html(results: Results) -> str:
     headline = views.measure_of(results, results.headline)
     chosen = [views.measure(arm, results.headline) for arm in results.arms]
     unit = [views.measure(arm, results.headline, decoding="unit") for arm in results.arms]
-    drawn = [row for row in results.claims if not row.claim.measure]  # other measures have other units
+    drawn = [
+        row for row in results.claims if not row.claim.measure
+    ]  # claims about another measure than the headline have other units
     claimed, margins = [row.value for row in drawn], [row.claim.margin for row in drawn]
     page = environment().get_template("report.html.j2")
     return page.render(

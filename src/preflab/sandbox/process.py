@@ -192,8 +192,9 @@ class Box:
 
 
 class Pipes:
-    """The pipes between this process and the sandbox. The sandbox reports in `status`, and starts the program when
-    `hold` can be read. `descriptors`: the sandbox's end of each pipe, and the files with the program and the filter."""
+    """The pipes between this process and the sandbox. The sandbox writes its reports to the pipe `status`. It starts the
+    program when this process has written to the pipe `hold`. `descriptors`: the sandbox's end of each pipe, the file
+    with the program's source, and the file with the filter of system calls."""
 
     def __init__(self, ours: ExitStack, theirs: ExitStack, source: bytes, calls: bytes) -> None:
         (self.status, status), (hold, self.hold) = _make_pipe(ours, theirs), _make_pipe(theirs, ours)

@@ -47,7 +47,8 @@ class Pairing(Spec):
             raise UserError(f"`{place}` needs `pairs`, such as [[dpo, sft]], or an arm as `against`, but not both.")
         if any(first == DATA_CHOSEN for first, _ in self.pairs):
             raise UserError(
-                f"`{place}.pairs` has {DATA_CHOSEN!r} first. Write [ARM, {DATA_CHOSEN!r}], which gives the arm's win rate."
+                f"A pair in `{place}.pairs` begins with {DATA_CHOSEN!r}. Write [ARM, {DATA_CHOSEN!r}], which gives the "
+                "arm's win rate."
             )
         named = [*chain.from_iterable(self.pairs), *([] if self.against is None else [self.against])]
         refuse_unknown(named, [*arms, DATA_CHOSEN], f"`{place}` names the arm")

@@ -56,7 +56,8 @@ def _check_makes_policy(where: str, job: Job) -> None:
 
 
 def _uses(job: Job) -> Iterator[tuple[str, str | None, Iterable[str]]]:
-    """Yields each use of another output by a job: the field, the path, and the products that the field accepts."""
+    """Yields the places where a job uses the output of another job: the field, the path in it, and the products that
+    the field accepts."""
     yield from (("init", job.init, POLICY), ("policy", job.policy, POLICY), ("preferences", job.preferences, DATA))
     for field, part in (("reward", job.reward), ("cost", job.cost), ("method", job.method)):
         for path, needed in _models_used(part):

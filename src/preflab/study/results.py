@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import combinations
+from itertools import combinations, starmap
 from pathlib import Path
 
 from preflab.analysis import record
@@ -69,12 +69,11 @@ def results_at(
     scores: dict[DecodingChoice, dict[str, Scores]] = {decoding: measured[decoding] for decoding in decodings}
     means = {name: mean_interval(table) for name, table in scores["chosen"].items()}
     evaluators = {name: describe_evaluator(study, name, spec, directory) for name, spec in study.evaluators.items()}
-    decides = evaluators[study.main_evaluator]
     stages = {name: stage_results(directory, name, study.seed_numbers) for name in study.stages}
-    reward_models = (reward_model_result(name, results) for name, results in stages.items())
     collapses = collapses_of(study, arms, measured, declared[headline])
-    every_run = [run for runs in arms.values() for run in runs]
     run_results = {name: [run.result for run in runs] for name, runs in arms.items()}
+    every_run = [run for runs in arms.values() for run in runs]
+    decides = evaluators[study.main_evaluator]
     answer = partial(verdict_of, study, arms, headline=declared[headline], evaluator=decides, times=look.times)
     verdicts = {decoding: answer(table, decoding=decoding) for decoding, table in scores.items()}
     return record.Results(
@@ -102,7 +101,7 @@ def results_at(
         claims=tuple(decided_claims(study, arms, boards, scores, evaluators, times=look.times)),
         paper=study.paper,
         sweep=study.sweep and study.sweep.among(arms),
-        reward_models=tuple(filter(None, reward_models)),
+        reward_models=tuple(filter(None, starmap(reward_model_result, stages.items()))),
         verdict=verdicts["chosen"],
         unit_verdict=verdicts.get("unit"),
         tuning=describe_tuning(study),

@@ -1,4 +1,5 @@
-"""Runs a study's planned runs in processes, as many at a time as cores and memory allow, in the order of their needs.
+"""Runs a study's planned runs, each in its own process. As many run at a time as the free cores and memory allow. A
+run starts only after the runs whose output it uses have finished.
 
 A run is done if it has a `result.json` that was made from the same spec. A run that is done does not run again. A study
 can therefore be resumed after an interruption, and arms and seeds can be added. If an arm fails, the other runs

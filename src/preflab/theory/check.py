@@ -123,7 +123,8 @@ def _state(trials: TheoremCertificates) -> str:
 
 
 def _tabulate_cases(trials: TheoremCertificates) -> FindingTable:
-    """Makes a table with one row for each case. The table shows that all cases were drawn."""
+    """Makes a table with one row for each combination of the properties in `_CASES`. A row has the number of random
+    trials with this combination, so that the table shows whether every combination occurred."""
     rows: list[tuple[str | int | float, ...]] = []
     for numbers in product(*(range(len(names)) for names in _CASES)):
         case = (trials.cases == torch.tensor(numbers)).all(-1)
@@ -186,7 +187,8 @@ def _tabulate_bound(trials: TheoremCertificates) -> FindingTable:
             *("log(1 + exp(-g))", "largest amount above the allowed excess"),
         ),
         rows=tuple(rows),
-        note=f"Allowed: the width of the interval (at most {CERTIFIED:g}, otherwise the trial fails) plus log(1 + "
-        f"exp(-g)) times the share of one-way pairs, plus {LOSS_ROUNDING:g} for rounding. An attained minimum "
-        "does not depend on g.",
+        note="The allowed excess is the sum of three terms: the width of the certified interval around inf L, "
+        f"log(1 + exp(-g)) times the share of one-way pairs, and {LOSS_ROUNDING:g} for rounding. A trial fails if the "
+        f"interval is wider than {CERTIFIED:g}. A pair is one-way if no chain of preferences leads back from its loser "
+        "to its winner. Without one-way pairs the minimum is attained, and the loss does not depend on g.",
     )

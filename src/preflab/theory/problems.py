@@ -49,8 +49,10 @@ class Problems(NamedTuple):
     reference: Tensor  # pi_ref [T,P,K], rows sum to 1
     wins: Tensor  # [T,P,K,K]: how often i was preferred to j
     beta: Tensor  # [T]
-    free: Tensor  # [T,P,K]: the free constant of each group of linked responses, stored at the group's first response
-    share: Tensor  # [T]: the share of mass that is moved onto an uncovered response
+    # [T,P,K]: a constant for each group of responses that pairs link. The DPO loss does not depend on it. It is stored
+    # at the group's first response.
+    free: Tensor
+    share: Tensor  # [T]: the share of a prompt's probability that the check moves onto a response that is in no pair
 
 
 class ProblemShape(NamedTuple):

@@ -65,7 +65,7 @@ _CHOICES = tuple(
         ),
     )
 )
-"""Patterns of sentences that leave the choice of an answer to the program."""
+"""Patterns that match a sentence by which the program may choose any right answer."""
 _ORDERLESS = _compile(
     r"\bin (?:any|an arbitrary|arbitrary|a random|random|no particular|whatever|whichever)(?: \w+)? order\b"
     r"|\border\b[^,;]{0,60}(?:\bnot|n't) (?:matter|important|relevant|significant|specified)"
