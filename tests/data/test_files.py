@@ -251,7 +251,7 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "quotes inside of a quoted cell": (
         "x.csv",
         b'prompt,completion\nq1,"he said "hi" and left"\n',
-        r"x\.csv:2: .* follows the mark .* on line 2.*inside of a cell twice",
+        r"x\.csv:2: .* follows the closing mark .*on line 2.*inside of a cell twice",
     ),
     "lines that end in a carriage return alone": (
         "x.jsonl",

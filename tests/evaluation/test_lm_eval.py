@@ -80,7 +80,7 @@ def test_items_are_read() -> None:
     results: dict[str, Any] = {"samples": {"mini": rows}, "higher_is_better": {"mini": {"acc": True}}}
     assert read_items(results, "mini", "acc") == {"0": 1.0, "1": 0.0}
     assert read_items(results, "mini", "acc,loose") == {"0": 1.0, "1": 1.0}
-    for metric, words in (("acc,exact", "no filter 'exact'"), ("f1", "no metric 'f1'")):
+    for metric, words in (("acc,exact", "no filter 'exact'"), ("f1", "no values of the metric 'f1'")):
         with pytest.raises(UserError, match=words):
             read_items(results, "mini", metric)
     with pytest.raises(UserError, match="gave no items"):

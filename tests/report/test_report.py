@@ -365,7 +365,7 @@ def test_reward_models_are_shown(page: str, results: Results) -> None:
     words = " ".join(" ".join(Page(page).texts).split())
     for part in ("71.0% [64.3, 76.9]", "0.573", "0.048", "accuracy by margin", "91.0%"):
         assert part in words
-    assert "orders correctly against the probability that it predicts" in page
+    assert "orders correctly, against the probability that it predicts" in page
     assert "71.0% [64.3, 76.9]" in render_markdown(results).replace("\\", "")
 
 

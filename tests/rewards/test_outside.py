@@ -90,7 +90,7 @@ def test_a_function_in_the_current_directory(here: Path) -> None:
         ("def f(p, c):\n    return 1 / 0\n", "mine_b:f", r"failed at .*mine_b\.py:2: ZeroDivisionError"),
         ("def f(p, c):\n    return [1]\n", "mine_b:f", "returned 1 scores for 2"),
         ("def f(p):\n    return [1]\n", "mine_b:f", "failed at .*TypeError.*positional"),
-        ("def good(p, c): ...\n", "mine_b:god", "no 'god'. Did you mean 'good'"),
+        ("def good(p, c): ...\n", "mine_b:god", "'god' does not exist. Did you mean 'good'"),
         ("x = 3\n", "mine_b:x", "is a int, not a function"),
         ("import absent_module\n", "mine_b:f", r"at .*mine_b\.py:1: No module named 'absent_module'"),
         ("def f(\n", "mine_b:f", r"at .*mine_b\.py:1: SyntaxError"),
@@ -468,7 +468,7 @@ def test_one_word_stands_for_a_reward(here: Path) -> None:
     assert REWARDS.dump(own) == {"kind": "mine_c:Own", "weight": 2.0}
     for text, complaint in [
         ("test", "Did you mean 'tests'.*module:function"),
-        ("mine_c:g", "no 'g'"),
+        ("mine_c:g", "'g' does not exist"),
         ("learned", "`path`"),
         ("mine_c:Baseless", "must be a class that derives from preflab.rewards.base.RewardSpec"),
         ("mine_c:Shut", "must define `open`"),

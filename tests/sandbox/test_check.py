@@ -66,7 +66,7 @@ def test_the_command_says_what_is_left(
             "measured from outside",
             "is refused",
             "ignoring SIGCHLD",
-            "Not measured",
+            "is not measured",
             "pipes",
             "Delegate=yes",
         ):

@@ -123,7 +123,7 @@ def test_what_cannot_be_judged_is_marked(text: str, reason: str, spec: Callable[
 def test_programs_that_read_a_file_are_marked(spec: Callable[..., Code]) -> None:
     """Protects right programs: the file is not there, and they would fail."""
     [exercise] = spec("code_contests", {**CONTEST, "input_file": "input.txt", "output_file": ""}).read_exercises()
-    assert "file of its own" in exercise.unjudged
+    assert "a named file" in exercise.unjudged
 
 
 def test_apps_header_stands_before_scripts_too(spec: Callable[..., Code]) -> None:
@@ -334,7 +334,7 @@ def test_hidden_tests_stay_hidden(spec: Callable[..., Code]) -> None:
             assert isinstance(prompt, Problem) and len(prompt.public_tests) == 1 and not prompt.hidden_tests
             assert [test.input for test in testbed.hidden_tests("test")[prompt.id]] == ["5 5\n"]
         assert all(isinstance(prompt, Problem) and prompt.hidden_tests for prompt in trained)
-        assert any("the first 1" in note for note in testbed.notes)
+        assert any("its first 1 hidden tests became public" in note for note in testbed.notes)
 
 
 def test_official_splits_are_kept(spec: Callable[..., Code]) -> None:

@@ -49,7 +49,7 @@ def test_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report["wrong programs that pass"] == ["lucky#0"]
     assert report["exceptions"]["bad#0"] == ["failed", "its solution is wrong"]
     assert "several answers" in report["exceptions"]["several#0"][1]
-    assert "file of its own" in report["exceptions"]["by file#0"][1]
+    assert "a named file" in report["exceptions"]["by file#0"][1]
     assert report["compared without walls"] == 6 and report["differ without walls"] == {}
     assert "print" not in out.read_text()
 
