@@ -72,7 +72,8 @@ def describe_tuning(study: Study) -> record.TuningResult:
         return record.TuningResult(
             note="Nothing was tuned for this study. Every arm has the settings that this report shows."
         )
-    count, seeds = study.tuning.trials, ", ".join(map(str, study.tuning.seeds))
+    count, seeds = study.tuning.trials, study.tuning.seeds
+    named = f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
     extended = (
         "If an arm's best value was the smallest or largest of its grid, one value beyond the grid was also tried. "
     )
@@ -80,7 +81,7 @@ def describe_tuning(study: Study) -> record.TuningResult:
     temperature = "the best temperature" if len(study.evaluation.temperatures) > 1 else "temperature 1"
     return record.TuningResult(
         note=f"Each arm had up to {count} trials. {extended}The best trial was chosen on the validation split. The "
-        f"tuning used the seeds {seeds}, which the report does not use.",
+        f"tuning used the {named}, which the report does not use.",
         metric=f"validation score at {temperature}",
         trials=study.tuning.shipped,
         within_noise=tuple(choices_within_noise(study.tuning)),
