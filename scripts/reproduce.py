@@ -18,10 +18,28 @@ from preflab.evaluation.measure import VALIDATION
 from preflab.plain import read_data
 from preflab.study.load import PAPER, load_study
 from preflab.study.spec import Study
+from preflab.testbeds.base import SPLITS
 
 MAP = Path(__file__).with_suffix(".yaml")
-TABLES = ("Figure 1", "Figure 2", *(f"Table {number}" for number in range(1, 14)))
-"""Everything that the map must contain."""
+CELLS = {
+    "Figure 1": 5,
+    "Figure 2": 12,
+    "Table 1": 12,
+    "Table 2": 33,
+    "Table 3": 35,
+    "Table 4": 16,
+    "Table 5": 4,
+    "Table 6": 26,
+    "Table 7": 48,
+    "Table 8": 14,
+    "Tables 9 and 10": 4,
+    "Table 11": 14,
+    "Table 12": 4,
+    "Table 13": 9,
+}
+"""The number of cells of each table and figure of the paper. The map must contain all of them."""
+LEVELS = ("introductory", "interview", "competition")
+"""The levels of difficulty of APPS."""
 WIN_RATE = "win / tie / lose"
 INTRODUCTION = """\
 # Reproduce the paper
@@ -52,19 +70,16 @@ class CellSource(NamedTuple):
 
 
 def write_page(tables: list[Mapping[str, Any]]) -> str:
-    """Returns the page. Raises `UserError` for a cell that no study measures, and for a table that the map lacks."""
-    mapped = {name for table in tables for name in named_tables(table["table"])}
-    if missing := sorted(set(TABLES) - mapped):
+    """Returns the page. Raises `UserError` for a cell that no study measures, and for a table or a cell that the map
+    lacks."""
+    if missing := sorted(CELLS.keys() - {table["table"] for table in tables}):
         raise UserError(f"{MAP.name} lacks {', '.join(missing)}.")
+    for table in tables:
+        count = sum(len(rows_of(part)) * len(part["columns"]) for part in table["parts"])
+        if count != CELLS[table["table"]]:
+            raise UserError(f"{MAP.name} has {count} cells of {table['table']}. The paper has {CELLS[table['table']]}.")
     sections = [write_section(table) for table in tables]
     return "\n".join([INTRODUCTION, *sections])
-
-
-def named_tables(name: str) -> list[str]:
-    """Returns the tables in a name such as `Tables 9 and 10`."""
-    if not name.startswith("Tables "):
-        return [name]
-    return [f"Table {number}" for number in name.removeprefix("Tables ").split(" and ")]
 
 
 def write_section(table: Mapping[str, Any]) -> str:
@@ -110,6 +125,8 @@ def measured_cell(row: str, column: str, part: Mapping[str, Any], arm: str, sett
     name = VALIDATION + measure if split == "validation" else measure
     if name not in measured_names(study):
         raise UserError(f"{place}: the study {part['study']} does not measure {name!r}.")
+    if split not in SPLITS or settings.get("level", LEVELS[0]) not in LEVELS:
+        raise UserError(f"{place}: there is no split {split!r} or no level {settings.get('level')!r}.")
     level = f", {settings['level']}" if "level" in settings else ""
     return CellSource(row, column, told(part, size), arm, measure + level, split)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from preflab.analysis.winrates.ppi import correct_by_labels, cross_fit
 from preflab.analysis.winrates.rogan_gladen import correct_by_error_rates
 from preflab.analysis.winrates.shares import outcome_shares, share_interval, unreadable_bounds, wilson_ends, win_rate
 from preflab.analysis.winrates.simulate import JudgedStudy, corrected, count_covered, uncorrected
+from preflab.testbeds.sentiment.requests import make_sentiment_requests
+from preflab.testbeds.sentiment.reward import score_answer
+from preflab.testbeds.sentiment.writers import write_answer
 
 
 def test_shares_by_hand() -> None:
@@ -219,6 +223,29 @@ def test_the_corrected_interval_covers_the_true_win_rate(prompts: int, labels: i
     assert covered >= 1860
     if prompts == 500 and bias == 0:  # with a bias to the first, the two errors happen to cancel
         assert count_covered(study, uncorrected, 500)[0] < 450
+
+
+def test_on_sentiment_the_corrected_interval_covers_the_exact_win_rate() -> None:
+    """Protects the promise where the truth is exact: writers of skill .75 and .25 answer 1,000 requests of `sentiment`, and
+    the true reward decides each pair (a tie within .1). A judge is wrong about 20% of 100 pairs drawn at random, and 50 of
+    them are labelled. The corrected interval covers the win rate over all requests in at least 1,860 of 2,000 studies."""
+    rng = random.Random(0)
+    requests = make_sentiment_requests(0, "policy", "test", 1000)
+    rewards = np.array(
+        [[score_answer(row, write_answer(rng, row, skill).text).reward for skill in (0.75, 0.25)] for row in requests]
+    )
+    gaps = rewards[:, 0] - rewards[:, 1]
+    truth = np.where(np.abs(gaps) <= 0.1, 0.5, (gaps > 0).astype(float))
+    draws, covered = np.random.default_rng(0), 0
+    for _ in range(2000):
+        people = truth[draws.permutation(1000)[:100]]
+        other = np.where(people == 0.5, (draws.random(100) < 0.5).astype(float), 1 - people)
+        judge = np.where(draws.random(100) < 0.2, other, people)
+        rate = correct_by_labels(people[:50], judge[:50], judge[50:]).rate
+        assert rate.low is not None and rate.high is not None
+        covered += rate.low <= truth.mean() <= rate.high
+    print(f"{covered} of 2000; the win rate is {truth.mean():.3f}")
+    assert covered >= 1860
 
 
 @pytest.mark.parametrize("wrong", [0.05, 0.2])

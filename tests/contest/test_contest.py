@@ -307,7 +307,9 @@ def test_prompts_that_a_file_lacks_are_counted(
     missing."""
     words = [write_answers(tmp_path / "a.jsonl", "good", range(10)), "data:rejected", *write_data(tmp_path)]
     _, out, _ = run("winrate", *words, *judge(server, tmp_path), capsys=capsys)
-    assert "Only 10 prompts could be compared, of 100 that were asked for. 30 of 40 test prompts could not be drawn" in out
+    assert (
+        "Only 10 prompts could be compared, of 100 that were asked for. 30 of 40 test prompts could not be drawn" in out
+    )
 
 
 def test_position_bias_leaves_out_what_was_not_read() -> None:

@@ -43,15 +43,17 @@ def test_the_page_is_the_scripts(reproduce: ModuleType, tables: Any, repository:
     ("change", "words"),
     [
         ({"arm": "nobody"}, "saferlhf has no arm 'nobody'"),
-        ({"columns": {"x": {"measure": "grace"}}}, "does not measure 'grace'"),
-        ({"columns": {"x": {"measure": "reward", "split": "validation"}}}, "does not measure 'validation/reward'"),
-        ({"columns": {"x": {"measure": "win / tie / lose", "against": "ghost"}}}, "no arm 'ghost' to compare with"),
+        ({"measure": "grace"}, "does not measure 'grace'"),
+        ({"measure": "reward", "split": "validation"}, "does not measure 'validation/reward'"),
+        ({"measure": "reward", "split": "nowhere"}, "there is no split 'nowhere'"),
+        ({"measure": "reward", "level": "bogus"}, "no level 'bogus'"),
+        ({"measure": "win / tie / lose", "against": "ghost"}, "no arm 'ghost' to compare with"),
     ],
 )
 def test_an_unmapped_cell_is_refused(change: dict[str, Any], words: str, reproduce: ModuleType, tables: Any) -> None:
     """Protects from a page that promises what no study measures."""
     part = next(table for table in tables if table["table"] == "Table 2")["parts"][0]
-    part |= change
+    part |= change if "arm" in change else {"columns": dict.fromkeys(("x", "y", "z"), change)}
     with pytest.raises(UserError, match=words):
         reproduce.write_page(tables)
 
@@ -75,7 +77,11 @@ def test_the_commands_can_be_typed(reproduce: ModuleType, tables: Any) -> None:
 
 
 def test_a_missing_table_is_refused(reproduce: ModuleType, tables: Any) -> None:
-    """Tables 9 and 10 share an entry; both are missing without it."""
+    """Tables 9 and 10 share an entry; both are missing without it. A row that is missing is counted."""
     rest = [table for table in tables if table["table"] not in ("Tables 9 and 10", "Figure 2")]
-    with pytest.raises(UserError, match="lacks Figure 2, Table 10, Table 9"):
+    with pytest.raises(UserError, match="lacks Figure 2, Tables 9 and 10"):
         reproduce.write_page(rest)
+    part = next(table for table in tables if table["table"] == "Table 2")["parts"][0]
+    part["rows"] = {name: arm for name, arm in part["rows"].items() if name != "DPO"}
+    with pytest.raises(UserError, match=r"has 30 cells of Table 2\. The paper has 33"):
+        reproduce.write_page(tables)
