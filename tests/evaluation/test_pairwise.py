@@ -276,10 +276,13 @@ def win_rate(results: list[dict[str, Any]], *, can_rank: bool = True, descriptio
 
 def test_win_rates_by_hand() -> None:
     """Protects the arithmetic. Two seeds, two prompts: seed 0 has 1 and (1 + .5) / 2 = .75, seed 1 has .5 and .75: their mean
-    is (1 + .75 + .5 + .75) / 4 = .75. Of 8 outcomes 4 are ties."""
+    is (1 + .75 + .5 + .75) / 4 = .75. Of 8 outcomes 4 are wins and 4 are ties. Each share has an interval within 0 and 1."""
     seeds = [outcome(0, [[1.0, 1.0], [1.0, 0.5]]), outcome(1, [[0.5, 0.5], [1.0, 0.5]])]
     pair = win_rate(seeds)
     assert pair.win_rate.estimate == pytest.approx(0.75) and pair.ties == pytest.approx(0.5)
+    assert {name: share.estimate for name, share in pair.shares.items()} == {"win": 0.5, "tie": 0.5, "loss": 0.0}
+    win = pair.shares["win"]
+    assert win.low is not None and 0 <= win.low < 0.5 < win.high <= 1
     assert pair.win_rate.low is not None and pair.win_rate.low < 0.5 and pair.verdict == "not decided"
     assert pair.win_rate.high - 0.75 == pytest.approx(0.75 - pair.win_rate.low)
 

@@ -8,6 +8,7 @@ from preflab.analysis import record as r
 from preflab.evaluation.pairwise import WIN_RATE
 from preflab.report import print_summary
 from preflab.report.markdown import render_markdown
+from preflab.report.page import render_html
 
 
 def duel(name: str, first: str) -> r.PairwiseResult:
@@ -36,3 +37,16 @@ def test_win_rates_say_what_a_win_is(results: r.Results) -> None:
         assert text.count(f"- {name}: The answer with fewer words wins. win rate: a tie counts as half a win.\n") == 1
     rows = [text.index(f"| {pair.name}: {pair.first} against sft |") for pair in pairs]
     assert rows == sorted(rows)
+
+
+def test_wins_ties_and_losses_have_intervals(results: r.Results) -> None:
+    """Protects the shares of a pair: each stands beside the win rate with its interval, in Markdown and on the page."""
+    shares = {
+        "win": r.Interval(estimate=0.07, low=0.05, high=0.09),
+        "tie": r.Interval(estimate=0.85, low=0.8, high=0.9),
+    }
+    pair = duel("shorter", "ppo").model_copy(update={"shares": shares})
+    results = results.model_copy(update={"pairwise": (pair,)})
+    words = "win 7.0% [5.0, 9.0], tie 85.0% [80.0, 90.0]"
+    assert words in render_markdown(results).replace("\\", "")
+    assert words in render_html(results)

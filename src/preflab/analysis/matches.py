@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from preflab.analysis.gather import mean
 from preflab.analysis.record import EvaluatorResult, Interval, Measure, PairwiseResult
 from preflab.analysis.scores import Scores
-from preflab.analysis.statistics import compare_scores
+from preflab.analysis.statistics import compare_scores, mean_interval
 from preflab.analysis.winrates.agreement import Agreement, measure_agreement
 from preflab.analysis.winrates.position import describe_one_side, position_bias
 from preflab.analysis.winrates.words import agreement_words
@@ -18,6 +19,8 @@ from preflab.text import counted
 
 EVEN = 0.5
 """The expected win rate of two equally good arms."""
+OUTCOMES = {"win": 1.0, "tie": EVEN, "loss": 0.0}
+"""The outcomes of one comparison for the first arm."""
 UNCHECKED_JUDGE = (
     "This judge was not checked on labelled pairs, and a judge that is no better than a coin gives win rates too. To check "
     "it, give its evaluator a file of labelled pairs (agreement: FILE)."
@@ -39,13 +42,8 @@ def pairwise_result(
     their intervals are simultaneous. `as_is`: see `Scores`. If the evaluator may be no better than chance, the verdict is
     "not decided"."""
     problems = tuple(next((result["problems"] for result in results if result["problems"]), {"": {}}))
-    rows = [
-        [
-            mean(result["problems"][problem]["outcomes"]) if result["problems"] else forfeit(result)
-            for problem in problems
-        ]
-        for result in results
-    ]
+    cells = [[outcomes_of(result, problem) for problem in problems] for result in results]
+    rows = [[mean(outcomes) for outcomes in row] for row in cells]
     seeds = tuple(result["seed"] for result in results)
     diverged = tuple(result["seed"] for result in results if result["diverged_arms"])
     table = np.array(rows)
@@ -57,7 +55,10 @@ def pairwise_result(
     if difference.low is not None and difference.high is not None:
         shifted |= {"low": EVEN + difference.low, "high": EVEN + difference.high}
     details = [result["details"] for result in results if result.get("details")]
-    outcomes = [each for result in results for row in result["problems"].values() for each in row["outcomes"]]
+    shares: dict[str, Interval] = {}
+    for word, kind in OUTCOMES.items():
+        counted_cells = [[outcomes.count(kind) / len(outcomes) for outcomes in row] for row in cells]
+        shares[word] = mean_interval(replace(scores, values=np.array(counted_cells))).within(0.0, 1.0)
     return PairwiseResult(
         name=name,
         evaluator=evaluator,
@@ -65,7 +66,8 @@ def pairwise_result(
         first=first,
         second=second,
         win_rate=Interval.model_validate(difference.model_dump(include=set(Interval.model_fields)) | shifted),
-        ties=mean([float(each == EVEN) for each in outcomes]) if outcomes else None,
+        ties=shares["tie"].estimate,
+        shares=shares,
         p_value=difference.p_value,
         family=family,
         verdict=difference.verdict if evaluator.can_rank and can_judge(details) else "not decided",
@@ -90,11 +92,14 @@ def judge_agreement(details: Sequence[Mapping[str, Any]]) -> Agreement | None:
     return measure_agreement(outcomes, labels, unreadable)
 
 
-def forfeit(result: Mapping[str, Any]) -> float:
-    """Returns the first side's outcome of a match without answers, because at least one side diverged. The diverged
-    side loses. If both sides diverged, the outcome is a tie."""
+def outcomes_of(result: Mapping[str, Any], problem: str) -> list[float]:
+    """Returns the first side's outcomes on one problem: 1 for a win, .5 for a tie and 0 for a loss. A match without
+    answers has one outcome, because at least one side diverged: the diverged side loses. If both sides diverged, the
+    outcome is a tie."""
+    if result["problems"]:
+        return [float(outcome) for outcome in result["problems"][problem]["outcomes"]]
     lost = [result[side] in result["diverged_arms"] for side in ("first", "second")]
-    return EVEN + (lost[1] - lost[0]) / 2
+    return [EVEN + (lost[1] - lost[0]) / 2]
 
 
 def left_out_notes(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:

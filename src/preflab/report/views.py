@@ -289,6 +289,11 @@ def win_words(pair: record.PairwiseResult) -> str:
     )
 
 
+def shares_words(pair: record.PairwiseResult) -> str:
+    """Writes the shares of the outcomes: 'win 42.0% [38.1, 45.9], tie 15.0% [12.0, 18.0], loss 43.0% [39.0, 47.0]'."""
+    return ", ".join(f"{name} {numbers.format_share_interval(share)}" for name, share in pair.shares.items())
+
+
 def wins_explained(pair: record.PairwiseResult) -> str:
     """Explains what a win is and how outcomes are counted, by the descriptions of the evaluator and of its measure."""
     counted = f"{pair.measure.label}: {pair.measure.note}." if pair.measure.note else ""

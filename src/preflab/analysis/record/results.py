@@ -132,6 +132,9 @@ class PairwiseResult(Record):
     0."""
     ties: Number = None
     """The share of ties."""
+    shares: dict[str, Interval] = Field(default_factory=dict[str, Interval])
+    """The shares of wins, ties and losses of the first arm, under `win`, `tie` and `loss`. Each has its own 95%
+    interval. Empty in the results of an older version."""
     p_value: Number = None
     """The p-value of the difference from one half, adjusted for the number of the evaluator's pairs."""
     family: float = 1.0
