@@ -16,7 +16,7 @@ from pathlib import Path
 from publish_results import read_record
 from scipy import stats
 
-from preflab.analysis.record import DecidedClaim, Interval, Measure, joint_outcome
+from preflab.analysis.record import ClaimOutcome, DecidedClaim, Interval, Measure, joint_outcome
 from preflab.report import Results, numbers, views
 from preflab.study.load import load_study, offers_size, preset_names
 from preflab.study.spec import Study
@@ -49,7 +49,7 @@ def claim_rows(name: str, results: Results) -> Iterator[list[str]]:
     """Yields a row for each claim of a study."""
     for claim, decided in views.claim_groups(results):
         metric = views.claim_metric(results, claim)
-        outcomes = [row.outcome for row in decided]
+        outcomes: list[ClaimOutcome] = [row.outcome for row in decided]
         outcome = joint_outcome(outcomes) or "<br>".join(outcomes)
         yield [
             f"**{views.claim_name(claim)}** {claim.text}",
