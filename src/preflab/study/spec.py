@@ -132,10 +132,14 @@ class Study(RunSettings):
 
     @model_validator(mode="after")
     def _tuning_has_other_seeds(self) -> Self:
+        self._refuse_tuning_seeds()
+        return self
+
+    def _refuse_tuning_seeds(self) -> None:
+        """Raises `UserError` if a run of the study has a seed with which the study was tuned."""
         both = {*self.seed_numbers} & {*(self.tuning.seeds if self.tuning else ())}
         if both:
             raise UserError(f"`tuning.seeds` has {min(both)}, which the study's runs use. Tune with other seeds.")
-        return self
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -260,7 +264,9 @@ class Study(RunSettings):
         seeds with which the study was tuned."""
         if seed < 0:
             raise UserError(f"The first seed is {seed}. Seeds are 0 or more.")
-        return self.model_copy(update={"first_seed": seed})._tuning_has_other_seeds()
+        study = self.model_copy(update={"first_seed": seed})
+        study._refuse_tuning_seeds()
+        return study
 
     def until_seed(self, seeds: int) -> Study:
         """Returns a copy of the study with its first `seeds` seeds, as at one of its looks."""
