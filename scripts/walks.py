@@ -90,7 +90,7 @@ WALKS = (
             encoded.py: EncodedRows.select
             batch.py: collate_pairs
             models/lm.py: LanguageModel.encode, LanguageModel.encode_prompt, LanguageModel.encode_completion
-            models/chat.py: encode_prompt, render, encode_text, encode_answer
+            models/chat.py: encode_prompt, _encode_prompt, render, encode_text, encode_answer
             batch.py: collate, micro_batches
             models/forward.py: pair_logprobs, sequence_logprobs, token_logprobs, states
             models/packing.py: arrange
@@ -247,7 +247,7 @@ WALKS = (
         "study",
         "from a study file to its report (preflab study FILE)",
         before=Counts(stops=116, files=32, lines=3491, hops=78, climbs=47),
-        limits=Counts(stops=104, files=42, lines=4300, hops=74, climbs=33),
+        limits=Counts(stops=104, files=42, lines=4350, hops=74, climbs=33),
         visits="""
             cli/__init__.py: main, run_command, find_command
             cli/command.py: CliCommand.start, CliCommand.parser

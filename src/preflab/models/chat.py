@@ -76,9 +76,9 @@ def encode_prompt(tokenizer: Any, form: ChatForm, turns: Sequence[Turn]) -> list
     """Returns the prompt's ids up to the beginning of the answer, with a BOS token if the template writes one. Raises
     the exceptions of `render_prompt`. The ids of short prompts are kept, because training and evaluation read the same
     prompts many times."""
-    is_short = sum(len(turn.content) for turn in turns) <= SHORT_PROMPT
-    encode = _encode_and_keep if is_short else _encode_prompt
-    return list(encode(tokenizer, form, tuple(turns)))
+    if sum(len(turn.content) for turn in turns) <= SHORT_PROMPT:
+        return list(_encode_and_keep(tokenizer, form, tuple(turns)))
+    return list(_encode_prompt(tokenizer, form, tuple(turns)))
 
 
 def _encode_prompt(tokenizer: Any, form: ChatForm, turns: tuple[Turn, ...]) -> tuple[int, ...]:
