@@ -58,7 +58,7 @@ WALKS = (
         "pair",
         "from a line of a preference file to its gradient (testbed jsonl, method dpo)",
         before=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
-        limits=Counts(stops=68, files=29, lines=3350, hops=48, climbs=20),
+        limits=Counts(stops=69, files=29, lines=3350, hops=48, climbs=20),
         visits="""
             arm/execute.py: execute
             arm/open.py: open_arm
