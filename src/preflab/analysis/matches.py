@@ -19,7 +19,7 @@ from preflab.text import counted
 
 EVEN = 0.5
 """The expected win rate of two equally good arms."""
-OUTCOMES = {"win": 1.0, "tie": EVEN, "loss": 0.0}
+OUTCOME_VALUES = {"win": 1.0, "tie": EVEN, "loss": 0.0}
 """The outcomes of one comparison for the first arm."""
 UNCHECKED_JUDGE = (
     "This judge was not checked on labelled pairs, and a judge that is no better than a coin gives win rates too. To check "
@@ -56,7 +56,7 @@ def pairwise_result(
         shifted |= {"low": EVEN + difference.low, "high": EVEN + difference.high}
     details = [result["details"] for result in results if result.get("details")]
     shares: dict[str, Interval] = {}
-    for word, kind in OUTCOMES.items():
+    for word, kind in OUTCOME_VALUES.items():
         counted_cells = [[outcomes.count(kind) / len(outcomes) for outcomes in row] for row in cells]
         shares[word] = mean_interval(replace(scores, values=np.array(counted_cells))).within(0.0, 1.0)
     return PairwiseResult(
