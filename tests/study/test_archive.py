@@ -56,6 +56,16 @@ def test_a_study_goes_on_with_the_runs_of_an_archive(tmp_path: Path) -> None:
     assert (place / RESULT).read_bytes() == (tmp_path / "here" / "seed-1" / "ppo" / RESULT).read_bytes()
 
 
+def test_the_order_of_the_runs_does_not_matter(tmp_path: Path) -> None:
+    """Protects studies whose evaluator is a stage further down in the file: SFT waits for it, and comes before it."""
+    whole = study()
+    finish(whole, tmp_path / "here", {"sft", "ppo", "dpo"})
+    export_runs(tmp_path / "here", tmp_path / "runs.tar.gz")
+    archive = Archive(tmp_path / "runs.tar.gz")
+    archive.restore(list(planned_runs(whole, tmp_path / "there"))[::-1], tmp_path / "there")
+    assert len(archive.taken) == 4 * whole.seeds
+
+
 def test_runs_with_other_settings_are_left_out(tmp_path: Path) -> None:
     """Protects from results of another study: a run whose settings changed runs again, and a run that exists is kept."""
     finish(study(), tmp_path / "here", {"sft", "ppo", "dpo"})

@@ -71,18 +71,25 @@ class Archive:
         leaves out a run if it needs a stage or an arm that does not come from the archive, because the run's result
         would not belong to this stage or arm. Raises `UserError` if a run in the archive is damaged.
         """
-        for run in planned:
-            name = run.directory.relative_to(home).as_posix()
-            if name not in self._runs or run.directory.exists():
-                continue
-            if not all(self._has_given(need, home) for need in (*run.needs, *run.waits)):
-                continue
-            if self._write(run, self._runs[name]):
-                self.taken.append(name)
+        waiting = [
+            run for run in planned if self._name(run.directory, home) in self._runs and not run.directory.exists()
+        ]
+        count = -1
+        while count != len(waiting):  # a run may come before the stages that its evaluators need
+            count = len(waiting)
+            for run in list(waiting):
+                if all(self._has_given(need, home) for need in (*run.needs, *run.waits)):
+                    waiting.remove(run)
+                    name = self._name(run.directory, home)
+                    if self._write(run, self._runs[name]):
+                        self.taken.append(name)
+
+    def _name(self, directory: Path, home: Path) -> str:
+        return directory.relative_to(home).as_posix()
 
     def _has_given(self, directory: Path, home: Path) -> bool:
         """Checks whether the run in a directory comes from this archive. It may have been taken now or earlier."""
-        files = self._runs.get(directory.relative_to(home).as_posix(), {})
+        files = self._runs.get(self._name(directory, home), {})
         result = directory / RESULT
         return RESULT in files and result.is_file() and result.read_bytes() == files[RESULT]
 
