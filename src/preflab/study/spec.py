@@ -69,8 +69,8 @@ class Pilot(Spec):
 
 class Study(RunSettings):
     """The content of a study file. `evaluators`: measure every arm; a file may write `evaluator` for a single
-        evaluator. `headline`: the measure that decides the verdict, such as "pass@5", or "NAME/MEASURE" for a measure of a
-        further evaluator; by default the first measure. `pairwise`: evaluators that compare the answers of two arms.
+    evaluator. `headline`: the measure that decides the verdict, such as "pass@5", or "NAME/MEASURE" for a measure of a
+    further evaluator; by default the first measure. `pairwise`: evaluators that compare the answers of two arms.
 
     `seeds`: a number, or `{looks: [5, 8, 12]}` for a study that looks at its results after 5, 8 and 12 seeds, and stops
     once the results are settled (see `study.looks`). `first_seed`: the first of these seeds, for a repetition with

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
@@ -46,11 +46,11 @@ def choose_settings(study: Study, trials: Sequence[Trial]) -> list[TuningTrial]:
         own = [trial for trial in trials if trial[0] == name]
         by_settings: dict[str, list[PlannedRun]] = {}
         for _, settings, run in own:
-            by_settings.setdefault(json.dumps(settings, sort_keys=True), []).append(run)
+            by_settings.setdefault(name_settings(settings), []).append(run)
         best = max(by_settings, key=lambda key: mean_score(by_settings[key]))
         gaps = {key: compare_trials(by_settings[best], runs) for key, runs in by_settings.items() if key != best}
         for _, settings, run in own:
-            key = json.dumps(settings, sort_keys=True)
+            key = name_settings(settings)
             behind, error = gaps.get(key) or (None, None)
             records.append(
                 TuningTrial(
@@ -64,6 +64,11 @@ def choose_settings(study: Study, trials: Sequence[Trial]) -> list[TuningTrial]:
                 )
             )
     return records
+
+
+def name_settings(settings: Mapping[str, JsonValue]) -> str:
+    """Returns a text that is the same for equal settings."""
+    return json.dumps(settings, sort_keys=True)
 
 
 def mean_score(runs: Sequence[PlannedRun]) -> float:
@@ -197,7 +202,7 @@ def choices_within_noise(tuning: Tuning) -> Iterator[str]:
     for arm in tuning.spaces:
         trials = [trial for trial in tuning.shipped if trial.arm == arm and trial.behind is not None]
         close = [trial for trial in trials if (trial.behind or 0.0) <= 2 * (trial.behind_error or 0.0)]
-        settings = {json.dumps(trial.settings, sort_keys=True) for trial in close}
+        settings = {name_settings(trial.settings) for trial in close}
         if settings:
-            tried = {json.dumps(trial.settings, sort_keys=True) for trial in tuning.shipped if trial.arm == arm}
+            tried = {name_settings(trial.settings) for trial in tuning.shipped if trial.arm == arm}
             yield f"{arm}: {len(settings)} of {len(tried) - 1} other settings"

@@ -91,11 +91,11 @@ def lying_at(place: Path) -> list[Path]:
     of a folder, returns the place itself."""
     if place.is_symlink() or (place.exists() and not place.is_dir()):
         return [place]
-    found: list[Path] = []
+    paths: list[Path] = []
     for folder, folders, names in os.walk(place):
         links = (name for name in folders if os.path.islink(os.path.join(folder, name)))
-        found += [Path(folder) / name for name in (*names, *links)]
-    return sorted(found)
+        paths += [Path(folder) / name for name in (*names, *links)]
+    return sorted(paths)
 
 
 def refuse_foreign(directory: Path) -> None:
