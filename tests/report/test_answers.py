@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from preflab.analysis.record import Collapse, Comparison, Interval, Results, StudyVerdict, known_measure
+from preflab.analysis.record import Collapse, Comparison, Interval, MeasuredValue, Results, StudyVerdict, known_measure
 from preflab.report import numbers, print_summary, views
 from preflab.report.frontier import draw_frontier
 from preflab.report.markdown import render_markdown
@@ -297,3 +297,15 @@ def test_a_tuned_value_at_the_edge_stands_at_the_trials(results: Results) -> Non
     words = "ppo: learning_rate = 0.001 is the largest of 0.0001, 0.001"
     told = light(results).model_copy(update={"tuning": results.tuning.model_copy(update={"at_edge": (words,)})})
     assert words in words_of(told)[0]
+
+
+def test_several_samples_are_measured_where_they_differ(results: Results) -> None:
+    """k@n submits samples that the public tests choose. With greedy decoding all samples are equal, so the table shows
+    k@n at temperature 1 as well, and the page says how k@n was measured."""
+    value = MeasuredValue(metric="1@4", decoding="unit", value=Interval(estimate=0.75, seeds=1))
+    arms = [arm.model_copy(update={"measures": [*arm.measures, value]}) for arm in results.arms]
+    headline, *others = results.metrics
+    metrics = (headline, known_measure("1@4"), *others)
+    page, markdown, _ = words_of(results.model_copy(update={"metrics": metrics, "arms": arms}))
+    assert "| 1@4 at T = 1 |" in markdown and "75.0%" in markdown
+    assert "1@4: at most 1 of 4 samples submitted, chosen by the public tests" in page

@@ -45,10 +45,16 @@ class Measure(BaseModel):
         """The label with the unit, for a column heading."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
+    @property
+    def is_submitted(self) -> bool:
+        """True for k@n, which submits k of n samples."""
+        return SUBMITTED.fullmatch(self.name) is not None
+
 
 VALIDATION = "validation/"
 """The start of the names of measures on the validation split."""
-SUBMITTED = re.compile(r"\d+@\d+(, clustered)?")
+SUBMITTED = re.compile(r"(\d+)@(\d+)(, clustered)?")
+"""The names of the measures k@n."""
 REWARD = Measure(name="reward", label="mean reward", better="higher")
 KNOWN_MEASURES: Mapping[str, Measure] = {
     measure.name: measure
@@ -82,7 +88,11 @@ def known_measure(name: str, *, note: str = "") -> Measure:
     """
     if name.startswith(VALIDATION):
         return on_validation(known_measure(name.removeprefix(VALIDATION), note=note))
-    if name.startswith("pass@") or SUBMITTED.fullmatch(name):
+    submitted = SUBMITTED.fullmatch(name)
+    if submitted:
+        explained = "at most {} of {} samples submitted, chosen by the public tests".format(*submitted.groups())
+        measure = Measure(name=name, label=name, share=True, better="higher", note=explained)
+    elif name.startswith("pass@"):
         measure = Measure(name=name, label=name, share=True, better="higher")
     elif name.startswith("distinct-"):
         measure = Measure(name=name, label=name, share=True, note="share of different n-grams")

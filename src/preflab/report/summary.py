@@ -76,18 +76,19 @@ def _table(results: Results) -> Table:
     metrics = views.main_measures(results)
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("arm")
-    twice = [f"{metrics[0].label} at T = 1"] if views.decides_twice(results) else []
-    for name in (*(metric.label for metric in metrics), *twice, "labels or calls", "FLOP", "time"):
+    twice = views.measured_twice(results) if views.decides_twice(results) else ()
+    at_unit = [f"{metric.label} at T = 1" for metric in twice]
+    for name in (*(metric.label for metric in metrics), *at_unit, "labels or calls", "FLOP", "time"):
         table.add_column(Text(text.one_line(name)), justify="right")
     for arm in views.ranked(results):
         style = "bold green" if views.won_words(results, arm.name) else ""
         first = [(metric, views.reported_value(arm, metric.name)) for metric in metrics]
         cells = [numbers.format_quantity(metric, value.estimate) for metric, value in first]
         cells[0] = f"{cells[0]} {numbers.format_bounds(*first[0])}".strip()
-        if twice:
-            unit = views.measure(arm, metrics[0].name, decoding="unit")
-            bounds = numbers.format_bounds(metrics[0], unit)
-            cells.append(f"{numbers.format_quantity(metrics[0], unit.estimate)} {bounds}".strip())
+        for metric in twice:
+            unit = views.measure(arm, metric.name, decoding="unit")
+            bounds = numbers.format_bounds(metric, unit)
+            cells.append(f"{numbers.format_quantity(metric, unit.estimate)} {bounds}".strip())
         cells += [numbers.format_number(views.labels(arm)), numbers.format_scaled(views.spent(arm, "flops"))]
         cells += [numbers.format_duration(views.wall_seconds(results, arm))]
         table.add_row(*(Text(cell, style=style) for cell in (text.one_line(arm.name), *cells)))

@@ -35,6 +35,13 @@ def main_measures(results: Results) -> tuple[Measure, ...]:
     return _ordered(results)[:MAIN_MEASURES]
 
 
+def measured_twice(results: Results) -> tuple[Measure, ...]:
+    """Returns the metrics of the first table that it shows at temperature 1 too: the headline metric and k@n, which
+    needs samples that differ."""
+    headline, *others = main_measures(results)
+    return (headline, *(metric for metric in others if metric.is_submitted))
+
+
 def other_measures(results: Results) -> tuple[Measure, ...]:
     return _ordered(results)[MAIN_MEASURES:]
 
