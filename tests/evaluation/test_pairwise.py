@@ -31,7 +31,7 @@ from preflab.evaluation.pairwise import (
     check_outcomes,
 )
 from preflab.methods.cost import DataSize
-from preflab.report import views
+from preflab.report import evaluators
 from preflab.rewards.base import Reward
 from preflab.spec import Context, parse_spec
 from preflab.study.check import check_study
@@ -365,9 +365,9 @@ def test_the_words_of_a_win_rate() -> None:
     first = outcome(0, [[1.0, 1.0], [1.0, 0.5]])
     second = outcome(1, [[0.5, 0.5], [1.0, 0.5]])
     pair = win_rate([first, second], description="The longer text wins.")
-    line = views.win_words(pair)
+    line = evaluators.win_words(pair)
     assert re.fullmatch(r"m: a against b, win rate 75\.0% \[.*\] \(a tie counts half\), 50\.0% ties: not decided", line)
-    assert views.wins_explained(pair) == "The longer text wins. win rate: a tie counts as half a win."
+    assert evaluators.wins_explained(pair) == "The longer text wins. win rate: a tie counts as half a win."
 
 
 def test_the_documented_pairwise_evaluator_works(

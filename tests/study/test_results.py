@@ -359,16 +359,18 @@ def test_unfinished_studies_report_what_is_there(tmp_path: Path) -> None:
     assert outcome.comparisons[0].preliminary
 
 
-def test_an_evaluator_no_better_than_a_coin_cannot_rank(tmp_path: Path) -> None:
-    """Protects from ranking by noise: 55 of 100 held-out pairs (Wilson .452 to .644) do not exclude one half."""
+@pytest.mark.parametrize("place", ["held_out", "validation"])
+def test_an_evaluator_no_better_than_a_coin_cannot_rank(tmp_path: Path, place: str) -> None:
+    """Protects from ranking by noise: 55 of 100 held-out pairs (Wilson .452 to .644) do not exclude one half. Where the
+    test split has no pairs, the validation pairs decide."""
     spec = study(
         evaluator={"kind": "reward-model", "model": {"path": "stage:rm"}},
         stages={"sft": {"method": "sft"}, "rm": {"method": "rm"}},
     )
     for seed in range(SEEDS):
-        place = tmp_path / f"seed-{seed}" / "stages" / "rm"
-        place.mkdir(parents=True)
-        write_json(place / "result.json", {"held_out": {"accuracy": 0.55, "pairs": 100}, "counts": {}})
+        stage = tmp_path / f"seed-{seed}" / "stages" / "rm"
+        stage.mkdir(parents=True)
+        write_json(stage / "result.json", {"held_out": None, "counts": {}, place: {"accuracy": 0.55, "pairs": 100}})
     outcome = results_of(tmp_path, spec)
     assert outcome.verdict.winner is None
     assert outcome.verdict.sentence.startswith("Cannot rank: the evaluator orders 55.0%")
@@ -496,6 +498,9 @@ def test_a_further_evaluator_may_decide(tmp_path: Path) -> None:
     assert values["brief/words"].estimate == pytest.approx(2.8)
     assert [row.name for row in outcome.metrics[:5]] == ["brief/short", "pass@1", "pass@5", "brief/words", "length"]
     assert outcome.metrics[3].better == "lower"
+    agreement = {row.name: row.agreement for row in outcome.evaluators}
+    assert agreement["brief"] is None  # the main evaluator is not compared with itself
+    assert agreement["hidden-tests"] is not None and agreement["hidden-tests"].estimate == 1.0
 
 
 class Brief(EvaluatorSpec):

@@ -23,15 +23,28 @@ def stage_results(directory: Path, stage: str, seeds: Iterable[int]) -> list[dic
 
 
 def reward_model_result(name: str, results: Sequence[Mapping[str, Any]]) -> RewardModelResult | None:
-    """Returns the result of one stage's reward models. The models are measured on the pairs of the test split. If the
-    test split has no pairs, they are measured on the validation pairs, by which their checkpoints were also chosen.
-    Returns None if nothing was measured, or if the stage did not train reward models."""
-    results = [result for result in results if result.get("product") in SCORERS]
-    rows, place = [result.get("held_out") for result in results], "the test split's pairs"
-    if not all(rows):
-        rows = [result.get("validation") for result in results]
-        place = "the validation split's pairs, which also chose its checkpoint"
-    return pooled_result(name, place, [row for row in rows if row]) if rows and all(rows) else None
+    """Returns the result of one stage's reward models. Returns None if nothing was measured, or if the stage did not
+    train reward models."""
+    rows, place = rows_on_pairs([result for result in results if result.get("product") in SCORERS])
+    return pooled_result(name, place, rows) if rows else None
+
+
+def rows_on_pairs(results: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], str]:
+    """Returns the measurements of reward models on pairs that they were not trained on, one for each result, and says
+    in words which pairs these are.
+
+    They are the pairs of the test split. If the test split has no pairs, they are the validation pairs, by which the
+    checkpoints were also chosen. Returns [] if a result has no measurement.
+    """
+    places = {
+        "held_out": "the test split's pairs",
+        "validation": "the validation split's pairs, which also chose its checkpoint",
+    }
+    for key, place in places.items():
+        rows = [row for result in results if (row := result.get(key))]
+        if len(rows) == len(results):
+            return rows, place
+    return [], ""
 
 
 def pooled_result(name: str, place: str, rows: Sequence[Mapping[str, Any]]) -> RewardModelResult:

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from preflab import text
-from preflab.report import numbers, views
+from preflab.report import evaluators, numbers, views
 
 
 def style_sheet(*names: str) -> Markup:
@@ -25,9 +25,9 @@ def script(name: str) -> Markup:
 
 
 def environment(written: Callable[[str], str] = text.visible) -> Environment:
-    """Returns the Jinja environment of the templates in `report/templates`. The templates can use the modules `numbers`
-    and `views`. All values are escaped, and an undefined name is an error. `written`: the function that makes hidden
-    characters in a text visible. Markup is not changed.
+    """Returns the Jinja environment of the templates in `report/templates`. The templates can use the modules
+    `evaluators`, `numbers` and `views`. All values are escaped, and an undefined name is an error. `written`: the
+    function that makes hidden characters in a text visible. Markup is not changed.
     """
 
     def finalize(value: Any) -> Any:
@@ -41,5 +41,5 @@ def environment(written: Callable[[str], str] = text.visible) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.globals.update(numbers=numbers, views=views)
+    templates.globals.update(evaluators=evaluators, numbers=numbers, views=views)
     return templates

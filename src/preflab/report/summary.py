@@ -8,7 +8,7 @@ from rich.text import Text
 
 from preflab import text
 from preflab.analysis.record import Comparison, DecidedClaim, DecodingChoice, Measure, Results
-from preflab.report import numbers, views
+from preflab.report import evaluators, numbers, views
 from preflab.terminal import Terminal
 
 
@@ -34,7 +34,7 @@ def print_summary(results: Results, console: Terminal) -> None:
         console.print(_claim(results, decided))
     console.print(_table(results))
     for pair in results.pairwise:
-        console.print(Text(text.one_line(views.win_words(pair))))
+        console.print(Text(text.one_line(evaluators.win_words(pair))))
     for caveat in results.caveats:
         console.print(Text(f"- {text.one_line(caveat)}", style="dim"))
 

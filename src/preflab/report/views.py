@@ -279,34 +279,6 @@ def outcome_words(pair: record.Comparison | record.PairwiseResult) -> str:
     return "not decided" if better is None else f"{better} is better"
 
 
-def pairwise_words(pair: record.PairwiseResult) -> str:
-    """Writes the outcome of a pairwise evaluation: 'ppo is better', 'not decided', or why the evaluator cannot
-    decide."""
-    return outcome_words(pair) if pair.evaluator.can_rank else "not decided: the evaluator cannot rank"
-
-
-def win_words(pair: record.PairwiseResult) -> str:
-    """Writes the result of a pairwise evaluation: 'shorter: dpo against sft, win rate 49.5% [47.5, 51.5] (a tie counts
-    half), 85.3% ties: not decided'."""
-    bounds = numbers.format_bounds(pair.measure, pair.win_rate)
-    share = f"{numbers.format_quantity(pair.measure, pair.win_rate.estimate)} {bounds}".strip()
-    ties = "" if pair.ties is None else f" (a tie counts half), {numbers.format_share(pair.ties)} ties"
-    return (
-        f"{pair.name}: {pair.first} against {pair.second}, {pair.measure.label} {share}{ties}: {pairwise_words(pair)}"
-    )
-
-
-def shares_words(pair: record.PairwiseResult) -> str:
-    """Writes the shares of the outcomes: 'win 42.0% [38.1, 45.9], tie 15.0% [12.0, 18.0], loss 43.0% [39.0, 47.0]'."""
-    return ", ".join(f"{name} {numbers.format_share_interval(share)}" for name, share in pair.shares.items())
-
-
-def wins_explained(pair: record.PairwiseResult) -> str:
-    """Explains what a win is and how outcomes are counted, by the descriptions of the evaluator and of its measure."""
-    counted = f"{pair.measure.label}: {pair.measure.note}." if pair.measure.note else ""
-    return f"{pair.evaluator.description} {counted}".strip()
-
-
 def claim_name(claim: Claim) -> str:
     """Writes the name of a claim: 'C6', or 'C6, large batch' if the claim has several parts."""
     return f"{claim.id}, {claim.part}" if claim.part else claim.id

@@ -9,6 +9,7 @@ from itertools import combinations, starmap
 from pathlib import Path
 
 from preflab.analysis import record
+from preflab.analysis.agreement import with_agreement
 from preflab.analysis.board import Board
 from preflab.analysis.collapse import collapse_rule, collapsed_seeds, measure_collapse
 from preflab.analysis.data_notes import collect_data_notes
@@ -69,6 +70,8 @@ def results_at(
     scores: dict[DecodingChoice, dict[str, Scores]] = {decoding: measured[decoding] for decoding in decodings}
     means = {name: mean_interval(table) for name, table in scores["chosen"].items()}
     evaluators = {name: describe_evaluator(study, name, spec, directory) for name, spec in study.evaluators.items()}
+    if boards:
+        evaluators = with_agreement(evaluators, study.measures, arms, boards["unit"], measured["unit"])
     stages = {name: stage_results(directory, name, study.seed_numbers) for name in study.stages}
     collapses = collapses_of(study, arms, measured, declared[headline])
     run_results = {name: [run.result for run in runs] for name, runs in arms.items()}

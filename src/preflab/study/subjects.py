@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.analysis import record
-from preflab.analysis.reward_models import pooled_accuracy, stage_results
+from preflab.analysis.reward_models import pooled_accuracy, rows_on_pairs, stage_results
 from preflab.arm.spec import STAGE, is_trained_elsewhere
 from preflab.meter import Unit
 from preflab.spec import HoldsModels, Spec
@@ -54,10 +54,8 @@ def describe_evaluator(study: Study, name: str, spec: HoldsModels, directory: Pa
 def held_out_rows(study: Study, directory: Path, stages: Sequence[str]) -> list[Mapping[str, Any]]:
     """Returns the measurements of the first of these stages on held-out pairs, one measurement for each seed. Returns
     [] if a seed has no measurement."""
-    rows = [
-        result["held_out"] for stage in stages[:1] for result in stage_results(directory, stage, study.seed_numbers)
-    ]
-    return rows if all(rows) else []
+    results = [result for stage in stages[:1] for result in stage_results(directory, stage, study.seed_numbers)]
+    return rows_on_pairs(results)[0]
 
 
 def describe_budget(study: Study) -> record.SharedBudget:

@@ -56,6 +56,10 @@ class EvaluatorResult(Record):
     """The accuracy of the evaluator's cost model on held-out pairs."""
     sign_accuracy: Interval | None = None
     """The share of the answers (in held-out pairs) whose cost has the sign of the answer's safety label."""
+    agreement: Interval | None = None
+    """How often the evaluator orders two arms' answers to a problem as the study's main evaluator does, at temperature
+    1, over the pairs of arms and the problems that the main evaluator does not score equally. A tie counts one half,
+    so guessing gives one half. The interval is over seeds."""
     can_rank: bool = True
     """False if the interval of `accuracy` or of `cost_accuracy` is not wholly above one half. The report then decides
     nothing by the evaluator's scores."""
