@@ -44,7 +44,7 @@ def test_a_study_goes_on_with_the_runs_of_an_archive(tmp_path: Path) -> None:
     The same runs give the same archive."""
     whole = study()
     finish(whole, tmp_path / "here", {"sft", "ppo", "dpo"})
-    file, again = tmp_path / "runs.tar.gz", tmp_path / "again.tar.gz"
+    file, again = tmp_path / "runs.tar.xz", tmp_path / "again.tar.xz"
     assert export_runs(tmp_path / "here", file) == export_runs(tmp_path / "here", again) == 4 * whole.seeds
     assert file.read_bytes() == again.read_bytes()
     planned, archive = list(planned_runs(whole, tmp_path / "there")), Archive(file)
@@ -60,8 +60,8 @@ def test_the_order_of_the_runs_does_not_matter(tmp_path: Path) -> None:
     """Protects studies whose evaluator is a stage further down in the file: SFT waits for it, and comes before it."""
     whole = study()
     finish(whole, tmp_path / "here", {"sft", "ppo", "dpo"})
-    export_runs(tmp_path / "here", tmp_path / "runs.tar.gz")
-    archive = Archive(tmp_path / "runs.tar.gz")
+    export_runs(tmp_path / "here", tmp_path / "runs.tar.xz")
+    archive = Archive(tmp_path / "runs.tar.xz")
     archive.restore(list(planned_runs(whole, tmp_path / "there"))[::-1], tmp_path / "there")
     assert len(archive.taken) == 4 * whole.seeds
 
@@ -69,11 +69,11 @@ def test_the_order_of_the_runs_does_not_matter(tmp_path: Path) -> None:
 def test_runs_with_other_settings_are_left_out(tmp_path: Path) -> None:
     """Protects from results of another study: a run whose settings changed runs again, and a run that exists is kept."""
     finish(study(), tmp_path / "here", {"sft", "ppo", "dpo"})
-    export_runs(tmp_path / "here", tmp_path / "runs.tar.gz")
+    export_runs(tmp_path / "here", tmp_path / "runs.tar.xz")
     other = study(looks=7)
     finish(other, tmp_path / "there", {"dpo"})
     kept = (tmp_path / "there" / "seed-0" / "dpo" / RUN_MANIFEST).read_bytes()
-    archive = Archive(tmp_path / "runs.tar.gz")
+    archive = Archive(tmp_path / "runs.tar.xz")
     archive.restore(list(planned_runs(other, tmp_path / "there")), tmp_path / "there")
     assert archive.taken == []
     assert archive.describe().endswith("or has other settings or other stages.")
@@ -85,9 +85,9 @@ def test_a_run_is_left_out_if_its_stage_is_another(tmp_path: Path) -> None:
     """Protects the pairing of arms: the arms' own settings are equal, but the stage from which they start has another
     learning rate, so that none of them is taken. Neither are arms whose stage was trained again here."""
     finish(study(), tmp_path / "here", {"sft", "ppo", "dpo"})
-    export_runs(tmp_path / "here", tmp_path / "runs.tar.gz")
+    export_runs(tmp_path / "here", tmp_path / "runs.tar.xz")
     other = study(stages={"sft": {"method": {"kind": "sft", "epochs": 77}}})
-    archive = Archive(tmp_path / "runs.tar.gz")
+    archive = Archive(tmp_path / "runs.tar.xz")
     archive.restore(list(planned_runs(other, tmp_path / "there")), tmp_path / "there")
     assert archive.taken == []
     finish(study(), tmp_path / "again", {"sft"})
@@ -101,17 +101,17 @@ def test_a_damaged_run_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     """Protects the directory: a training curve that does not match its checksum is named, and nothing of it is written."""
     finish(study(), tmp_path / "here", {"sft"})
     (tmp_path / "here" / "seed-0" / "stages" / "sft" / "metrics.jsonl").write_text('{"step": 2}\n')
-    export_runs(tmp_path / "here", tmp_path / "runs.tar.gz")
+    export_runs(tmp_path / "here", tmp_path / "runs.tar.xz")
     with pytest.raises(UserError, match=r"metrics\.jsonl of the run sft"):
-        Archive(tmp_path / "runs.tar.gz").restore(list(planned_runs(study(), tmp_path / "there")), tmp_path / "there")
+        Archive(tmp_path / "runs.tar.xz").restore(list(planned_runs(study(), tmp_path / "there")), tmp_path / "there")
     assert list((tmp_path / "there").rglob("*.json*")) == []
 
 
 @pytest.mark.parametrize("name", ["../result.json", "/etc/result.json", "seed-0/ppo/evil.py"])
 def test_an_archive_from_elsewhere_writes_only_runs(name: str, tmp_path: Path) -> None:
     """Protects the user's files from an archive that names other places or other files."""
-    file = tmp_path / "evil.tar.gz"
-    with tarfile.open(file, "w:gz") as archive:
+    file = tmp_path / "evil.tar.xz"
+    with tarfile.open(file, "w:xz") as archive:
         archive.addfile(tarfile.TarInfo(name), io.BytesIO())
     with pytest.raises(UserError, match="is not an archive of runs"):
         Archive(file)
@@ -119,7 +119,7 @@ def test_an_archive_from_elsewhere_writes_only_runs(name: str, tmp_path: Path) -
 
 def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     """A missing file, another file and a cut archive are named in one sentence, and so is a study without a finished run."""
-    file = tmp_path / "runs.tar.gz"
+    file = tmp_path / "runs.tar.xz"
     with pytest.raises(UserError, match="There is no file"):
         Archive(file)
     file.write_text("hello")

@@ -12,7 +12,7 @@ from preflab.text import counted
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", type=user_path, help="the directory of a study")
-    parser.add_argument("file", metavar="FILE", type=user_path, help="the file to write, such as mine.runs.tar.gz")
+    parser.add_argument("file", metavar="FILE", type=user_path, help="the file to write, such as mine.runs.tar.xz")
     add_json_option(parser)
 
 
