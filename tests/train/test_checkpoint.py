@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -22,7 +23,7 @@ from preflab.train import checkpoint, files
 from preflab.train.checkpoint import flatten, list_checkpoints, read_newest_checkpoint, unflatten, write_checkpoint
 from preflab.train.directory import claim, clear, locked, read_manifest
 from preflab.train.files import Lines, new_directory, read_json, read_lines, write_json
-from preflab.train.log import logged
+from preflab.train.log import RUN_LOG, logged, logger
 from preflab.train.own import remove_own
 from preflab.train.replacing import set_aside, settle
 from preflab.train.sealed import write_sealed
@@ -398,6 +399,35 @@ def test_a_refused_run_leaves_nothing(tmp_path: Path) -> None:
     claim(other, MANIFEST)
     be_refused(other)
     assert sorted(path.name for path in other.iterdir()) == ["lock", "manifest.json"]
+
+
+def test_a_refused_run_leaves_no_log_of_warnings(tmp_path: Path) -> None:
+    """Protects a directory whose run warned before it was refused: the new log goes; an earlier log stays."""
+
+    def warn() -> None:
+        logger.warning("a warning")
+        raise UserError("refused")
+
+    def be_refused() -> None:
+        with pytest.raises(UserError, match="refused"), locked(tmp_path / "run"), logged(tmp_path / "run"):
+            warn()
+
+    be_refused()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / RUN_LOG).write_text("mine\n")
+    be_refused()
+    assert (tmp_path / "run" / RUN_LOG).read_text().startswith("mine\n")
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_lock_of_another_program_keeps_its_content(tmp_path: Path, taken: bool) -> None:
+    """Protects a file of the user's that is called `lock`: a run locks it, and neither empties nor removes it."""
+    (tmp_path / "lock").write_text("mine")
+    with contextlib.suppress(UserError), locked(tmp_path):
+        if not taken:
+            raise UserError("refused")
+    assert (tmp_path / "lock").read_text() == "mine"
 
 
 def test_who_waits_for_a_refused_run_gets_the_lock(tmp_path: Path) -> None:

@@ -299,7 +299,7 @@ FOREIGN = (
     *("final", "journal", "best", "tensorboard", "checkpoints", "final.tmp", "best.tmp", "final.old.tmp", "replaced"),
     *("final/notes.md", "final.tmp/notes.md", "journal/notes.md", "best/notes.md", "tensorboard/notes.md"),
     *("checkpoints/step-00000001/notes.md", "checkpoints/step-00000009", "best.tmp/a", "final.old.tmp/a"),
-    "product.json",
+    *("product.json", "answers.jsonl", "tensorboard/events.out.tfevents.1700000000.host.1.0"),
 )
 
 

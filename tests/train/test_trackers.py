@@ -15,7 +15,8 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.util.tensor_util import make_ndarray
 
 from preflab.errors import UserError
-from preflab.train.trackers import EVENT_FILE, Trackers
+from preflab.train.own import EVENTS
+from preflab.train.trackers import Trackers
 
 from .conftest import Forks, arm, records
 
@@ -23,7 +24,7 @@ from .conftest import Forks, arm, records
 def scalars(directory: Path) -> dict[tuple[int, str], float]:
     """(step, name) -> value, as TensorBoard reads its own files; a name written twice at a step fails."""
     values: dict[tuple[int, str], float] = {}
-    for event in EventFileLoader(str(directory / EVENT_FILE)).Load():
+    for event in EventFileLoader(str(directory / "tensorboard" / EVENTS)).Load():
         for value in event.summary.value:
             assert (event.step, value.tag) not in values
             values[event.step, value.tag] = float(make_ndarray(value.tensor))

@@ -30,7 +30,7 @@ from preflab.arm.spec import STAGE, Arm, evaluator_models, made_elsewhere, stage
 from preflab.arm.stated import origin_notes
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
-from preflab.evaluation.evaluate import ANSWERS, evaluate, look
+from preflab.evaluation.evaluate import evaluate, look
 from preflab.methods.base import Parts, Validate
 from preflab.methods.shared.held_out_cost import measure_pairs
 from preflab.methods.spec import SCORERS
@@ -45,7 +45,15 @@ from preflab.train.files import new_directory, read_lines, remove, write_json
 from preflab.train.finished import FINAL, altered_files, checksums, has_product, read_result
 from preflab.train.log import logger
 from preflab.train.loop import Run, open_run
-from preflab.train.own import PRODUCT, WRITING, record_product, refuse_in_the_way, remove_own
+from preflab.train.own import (
+    ANSWERS,
+    PRODUCT,
+    WRITING,
+    record_product,
+    record_written,
+    refuse_in_the_way,
+    remove_own,
+)
 from preflab.train.sealed import write_sealed
 from preflab.train.settings import Keeping
 from preflab.types import Preference, Ranking, Split, from_preference, from_ranking
@@ -163,6 +171,7 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
     if parts.bench is not None and is_measured and isinstance(product, LanguageModel):
         result["evaluation"] = evaluate(parts.bench, product, arm.inference, test=arm.measure == "test")
         lines = [json.dumps(row) + "\n" for row in result["evaluation"].pop("answers", ())]
+        record_written(run.directory, [ANSWERS])
         (run.directory / ANSWERS).write_text("".join(lines), encoding="utf-8")
     if parts.held_out is not None and isinstance(product, LanguageModel):
         run.record.say("has no evaluator: the policy is measured by the likelihood of held-out answers")

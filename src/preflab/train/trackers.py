@@ -15,9 +15,7 @@ from typing import Any
 
 from preflab.errors import UserError
 from preflab.train.files import read_json, write_json
-from preflab.train.own import remove_own
-
-EVENT_FILE = "tensorboard/events.out.tfevents.0000000000.preflab"  # TensorBoard reads files with this prefix
+from preflab.train.own import EVENTS, remove_own
 
 
 class Trackers:
@@ -26,7 +24,7 @@ class Trackers:
     def __init__(self, directory: Path, *, wandb: str | None, label: str) -> None:
         self.metrics = directory / "metrics.jsonl"
         self.position = 0
-        self.trackers: list[TensorBoard | WeightsAndBiases] = [TensorBoard(directory / EVENT_FILE)]
+        self.trackers: list[TensorBoard | WeightsAndBiases] = [TensorBoard(directory / "tensorboard" / EVENTS)]
         if wandb is not None:
             self.trackers.append(WeightsAndBiases(directory, project=wandb, label=label))
 
