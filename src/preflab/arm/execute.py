@@ -83,7 +83,9 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
         if result is None:
             MemoryEstimator({}).refuse_too_large(arm)
             with ExitStack() as stack:
-                result = train_and_measure(open_arm(arm, run, stack))
+                with run.record.following_work():
+                    parts = open_arm(arm, run, stack)
+                result = train_and_measure(parts)
             result["files"] = checksums(directory)
             faults.pass_point("result.before")
             write_sealed(directory / RESULT, result)
@@ -158,7 +160,8 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
             return result | {"diverged": str(error), "counts": run.meter.state_dict()}
         result["notices"] += save_product(run, product, method.product, provenance, arm.model.trust_remote_code)
         if method.product in SCORERS and isinstance(product, LanguageModel):
-            result |= measure_scorer(run, product, parts.testbed, parts.token_budget)
+            with run.record.following_work():
+                result |= measure_scorer(run, product, parts.testbed, parts.token_budget)
     result |= {
         "diverged": None,
         "counts": run.meter.state_dict(),
@@ -169,14 +172,16 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
     }
     is_measured = arm.measure != "none" and result["product"] == "policy"
     if parts.bench is not None and is_measured and isinstance(product, LanguageModel):
-        result["evaluation"] = evaluate(parts.bench, product, arm.inference, test=arm.measure == "test")
+        with run.record.following_work():
+            result["evaluation"] = evaluate(parts.bench, product, arm.inference, test=arm.measure == "test")
         lines = [json.dumps(row) + "\n" for row in result["evaluation"].pop("answers", ())]
         record_written(run.directory, [ANSWERS])
         (run.directory / ANSWERS).write_text("".join(lines), encoding="utf-8")
     if parts.held_out is not None and isinstance(product, LanguageModel):
         run.record.say("has no evaluator: the policy is measured by the likelihood of held-out answers")
-        result["validation"] = parts.held_out.measure(product, "validation")
-        result["held_out"] = parts.held_out.measure(product, "test")
+        with run.record.following_work():
+            result["validation"] = parts.held_out.measure(product, "validation")
+            result["held_out"] = parts.held_out.measure(product, "test")
     if method is not None and isinstance(product, LanguageModel):
         write_card(arm, result, run.directory / "final")
     return result
