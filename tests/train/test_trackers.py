@@ -109,6 +109,18 @@ def test_wandb_gets_the_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert calls[1:4] == [("log", 1, {"loss": 1.0}), ("log", 2, {"loss": 0.5}), "finish"]
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", '{"id": 3}'])
+def test_a_foreign_record_of_a_wandb_run_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    """A `wandb.json` of another form is one line, and stays as it is. Before, it was a traceback."""
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace())
+    (tmp_path / "wandb.json").write_text(content)
+    with pytest.raises(UserError, match=r"wandb\.json is damaged"):
+        Trackers(tmp_path, wandb="alignment", label="ppo")
+    assert (tmp_path / "wandb.json").read_text() == content
+
+
 def test_wandb_absent_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With how to get it."""
     monkeypatch.setitem(sys.modules, "wandb", None)
