@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -18,12 +19,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from preflab.errors import UserError
+from preflab.models.facts import TRAINED_ON
 from preflab.train import checkpoint, files
 from preflab.train.checkpoint import flatten, list_checkpoints, read_newest_checkpoint, unflatten, write_checkpoint
 from preflab.train.directory import claim, clear, locked, read_manifest
 from preflab.train.files import Lines, new_directory, read_json, read_lines, write_json
-from preflab.train.log import logged
-from preflab.train.own import remove_own
+from preflab.train.log import RUN_LOG, logged, logger
+from preflab.train.own import refuse_in_the_way, remove_own
 from preflab.train.replacing import set_aside, settle
 from preflab.train.sealed import write_sealed
 
@@ -335,15 +337,50 @@ def test_foreign_files_in_a_runs_folders_are_never_deleted(tmp_path: Path, name:
     assert not any((tmp_path / path).exists() for path in own)
 
 
-@pytest.mark.parametrize("name", ["replaced/mine.txt", "replaced.tmp/mine.txt", "replaced", "replaced.tmp"])
+@pytest.mark.parametrize(
+    "name", ["replaced/mine.txt", "replaced/final/mine.txt", "replaced.tmp/mine.txt", "replaced", "replaced.tmp"]
+)
 def test_a_foreign_folder_of_replaced_files_is_refused(tmp_path: Path, name: str) -> None:
     """Protects what a user keeps under the name that `--fresh` uses: it is named and stays, with and without `--fresh`."""
     claim(tmp_path, MANIFEST)
-    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
     (tmp_path / name).write_text("mine")
     with pytest.raises(UserError, match=f"{name} was not written by a run"):
         settle(tmp_path)
     assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_move_that_was_cut_short_is_not_taken_for_the_users_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects a run from its own `--fresh`: killed after any of its renames, there and back, it is put back whole."""
+    claim(tmp_path, MANIFEST)
+    written = ["final/config.json", f"final/{TRAINED_ON}", "answers.jsonl"]
+    for name in ("metrics.jsonl", *written):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    write_sealed(tmp_path / "result.json", {"files": dict.fromkeys(written, "")})
+    before = sorted(tmp_path.rglob("*"))
+    rename = os.replace
+    left = 0
+
+    def die(source: Path, target: Path) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    for left_there in range(6):
+        for left_back in range(6):
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "replace", die)
+                for left, move in ((left_there, set_aside), (left_back, settle)):  # noqa: B007  (`die` counts)
+                    with contextlib.suppress(KeyboardInterrupt):
+                        move(tmp_path)
+            refuse_in_the_way(tmp_path)
+            settle(tmp_path)
+            assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_clearing_that_was_cut_short_can_be_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,6 +435,35 @@ def test_a_refused_run_leaves_nothing(tmp_path: Path) -> None:
     claim(other, MANIFEST)
     be_refused(other)
     assert sorted(path.name for path in other.iterdir()) == ["lock", "manifest.json"]
+
+
+def test_a_refused_run_leaves_no_log_of_warnings(tmp_path: Path) -> None:
+    """Protects a directory whose run warned before it was refused: the new log goes; an earlier log stays."""
+
+    def warn() -> None:
+        logger.warning("a warning")
+        raise UserError("refused")
+
+    def be_refused() -> None:
+        with pytest.raises(UserError, match="refused"), locked(tmp_path / "run"), logged(tmp_path / "run"):
+            warn()
+
+    be_refused()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / RUN_LOG).write_text("mine\n")
+    be_refused()
+    assert (tmp_path / "run" / RUN_LOG).read_text().startswith("mine\n")
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_lock_of_another_program_keeps_its_content(tmp_path: Path, taken: bool) -> None:
+    """Protects a file of the user's that is called `lock`: a run locks it, and neither empties nor removes it."""
+    (tmp_path / "lock").write_text("mine")
+    with contextlib.suppress(UserError), locked(tmp_path):
+        if not taken:
+            raise UserError("refused")
+    assert (tmp_path / "lock").read_text() == "mine"
 
 
 def test_who_waits_for_a_refused_run_gets_the_lock(tmp_path: Path) -> None:

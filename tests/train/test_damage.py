@@ -24,7 +24,6 @@ from preflab.train.checkpoint import TENSORS, VALUES
 from preflab.train.directory import claim, clear, has_begun, locked
 from preflab.train.files import naming_failures
 from preflab.train.finished import check_product
-from preflab.train.replacing import settle
 from preflab.train.sealed import write_sealed
 
 from .conftest import NEVER, Forks, Undisturbed, arm, outcome
@@ -299,7 +298,7 @@ FOREIGN = (
     *("final", "journal", "best", "tensorboard", "checkpoints", "final.tmp", "best.tmp", "final.old.tmp", "replaced"),
     *("final/notes.md", "final.tmp/notes.md", "journal/notes.md", "best/notes.md", "tensorboard/notes.md"),
     *("checkpoints/step-00000001/notes.md", "checkpoints/step-00000009", "best.tmp/a", "final.old.tmp/a"),
-    "product.json",
+    *("product.json", "answers.jsonl", "tensorboard/events.out.tfevents.1700000000.host.1.0"),
 )
 
 
@@ -399,23 +398,6 @@ def test_fresh_is_killed(forks: Forks, undisturbed: Undisturbed, tmp_path: Path)
     assert forks.run(arm("sft", seed=9), directory) == 0
     assert json.loads((directory / "result.json").read_text())["seed"] == 9
     assert not list(directory.glob("replaced*"))
-
-
-@pytest.mark.parametrize("moved", range(4))
-def test_a_run_that_is_half_set_aside_comes_back(tmp_path: Path, moved: int) -> None:
-    """A command is killed between any two renames while it sets a run aside or restores it. The next start finds the
-    whole run."""
-    names = ("final", "metrics.jsonl", "result.json", "manifest.json")  # in the order of the renames
-    (tmp_path / "final").mkdir()
-    for name in ("final/weights", *names[1:-1]):
-        (tmp_path / name).write_text(name)
-    write_sealed(tmp_path / "manifest.json", {"format": 1, "spec": {}})
-    whole = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    (tmp_path / "replaced").mkdir()
-    for name in names[:moved]:
-        (tmp_path / name).rename(tmp_path / "replaced" / name)
-    settle(tmp_path)
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == whole
 
 
 def test_a_finished_run_notices_edited_code(forks: Forks, tmp_path: Path) -> None:

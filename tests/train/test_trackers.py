@@ -15,7 +15,8 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.util.tensor_util import make_ndarray
 
 from preflab.errors import UserError
-from preflab.train.trackers import EVENT_FILE, Trackers
+from preflab.train.own import EVENTS
+from preflab.train.trackers import Trackers
 
 from .conftest import Forks, arm, records
 
@@ -23,7 +24,7 @@ from .conftest import Forks, arm, records
 def scalars(directory: Path) -> dict[tuple[int, str], float]:
     """(step, name) -> value, as TensorBoard reads its own files; a name written twice at a step fails."""
     values: dict[tuple[int, str], float] = {}
-    for event in EventFileLoader(str(directory / EVENT_FILE)).Load():
+    for event in EventFileLoader(str(directory / "tensorboard" / EVENTS)).Load():
         for value in event.summary.value:
             assert (event.step, value.tag) not in values
             values[event.step, value.tag] = float(make_ndarray(value.tensor))
@@ -106,6 +107,18 @@ def test_wandb_gets_the_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert started[0]["config"] == {"spec": {"name": "x"}}
     assert started[0]["resume"] == "allow"
     assert calls[1:4] == [("log", 1, {"loss": 1.0}), ("log", 2, {"loss": 0.5}), "finish"]
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"id": 3}'])
+def test_a_foreign_record_of_a_wandb_run_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    """A `wandb.json` of another form is one line, and stays as it is. Before, it was a traceback."""
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace())
+    (tmp_path / "wandb.json").write_text(content)
+    with pytest.raises(UserError, match=r"wandb\.json is damaged"):
+        Trackers(tmp_path, wandb="alignment", label="ppo")
+    assert (tmp_path / "wandb.json").read_text() == content
 
 
 def test_wandb_absent_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

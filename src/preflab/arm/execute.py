@@ -30,7 +30,7 @@ from preflab.arm.spec import STAGE, Arm, evaluator_models, made_elsewhere, stage
 from preflab.arm.stated import origin_notes
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
-from preflab.evaluation.evaluate import ANSWERS, evaluate, look
+from preflab.evaluation.evaluate import evaluate, look
 from preflab.methods.base import Parts, Validate
 from preflab.methods.shared.held_out_cost import measure_pairs
 from preflab.methods.spec import SCORERS
@@ -45,7 +45,15 @@ from preflab.train.files import new_directory, read_lines, remove, write_json
 from preflab.train.finished import FINAL, altered_files, checksums, has_product, read_result
 from preflab.train.log import logger
 from preflab.train.loop import Run, open_run
-from preflab.train.own import PRODUCT, WRITING, record_product, refuse_in_the_way, remove_own
+from preflab.train.own import (
+    ANSWERS,
+    PRODUCT,
+    WRITING,
+    record_product,
+    record_written,
+    refuse_in_the_way,
+    remove_own,
+)
 from preflab.train.sealed import write_sealed
 from preflab.train.settings import Keeping
 from preflab.types import Preference, Ranking, Split, from_preference, from_ranking
@@ -75,7 +83,9 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
         if result is None:
             MemoryEstimator({}).refuse_too_large(arm)
             with ExitStack() as stack:
-                result = train_and_measure(open_arm(arm, run, stack))
+                with run.record.following_work():
+                    parts = open_arm(arm, run, stack)
+                result = train_and_measure(parts)
             result["files"] = checksums(directory)
             faults.pass_point("result.before")
             write_sealed(directory / RESULT, result)
@@ -150,7 +160,8 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
             return result | {"diverged": str(error), "counts": run.meter.state_dict()}
         result["notices"] += save_product(run, product, method.product, provenance, arm.model.trust_remote_code)
         if method.product in SCORERS and isinstance(product, LanguageModel):
-            result |= measure_scorer(run, product, parts.testbed, parts.token_budget)
+            with run.record.following_work():
+                result |= measure_scorer(run, product, parts.testbed, parts.token_budget)
     result |= {
         "diverged": None,
         "counts": run.meter.state_dict(),
@@ -161,13 +172,16 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
     }
     is_measured = arm.measure != "none" and result["product"] == "policy"
     if parts.bench is not None and is_measured and isinstance(product, LanguageModel):
-        result["evaluation"] = evaluate(parts.bench, product, arm.inference, test=arm.measure == "test")
+        with run.record.following_work():
+            result["evaluation"] = evaluate(parts.bench, product, arm.inference, test=arm.measure == "test")
         lines = [json.dumps(row) + "\n" for row in result["evaluation"].pop("answers", ())]
+        record_written(run.directory, [ANSWERS])
         (run.directory / ANSWERS).write_text("".join(lines), encoding="utf-8")
     if parts.held_out is not None and isinstance(product, LanguageModel):
         run.record.say("has no evaluator: the policy is measured by the likelihood of held-out answers")
-        result["validation"] = parts.held_out.measure(product, "validation")
-        result["held_out"] = parts.held_out.measure(product, "test")
+        with run.record.following_work():
+            result["validation"] = parts.held_out.measure(product, "validation")
+            result["held_out"] = parts.held_out.measure(product, "test")
     if method is not None and isinstance(product, LanguageModel):
         write_card(arm, result, run.directory / "final")
     return result

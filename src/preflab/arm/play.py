@@ -17,7 +17,6 @@ from preflab.arm.open import pick_device, with_stage_models
 from preflab.arm.origin import manifest_of
 from preflab.arm.spec import STAGES, Arm, saved_models, stage_path
 from preflab.errors import UserError, refuse_unknown
-from preflab.evaluation.evaluate import ANSWERS
 from preflab.evaluation.pairwise import DATA_CHOSEN, LOSS, TIE, WIN, PairwiseEvaluator, check_outcomes
 from preflab.evaluation.returned import blaming_outside
 from preflab.models.facts import TRAINED_ON
@@ -36,6 +35,7 @@ from preflab.train.directory import (
 )
 from preflab.train.files import naming_failures, read_lines
 from preflab.train.finished import FINAL, check_product, check_written, read_result
+from preflab.train.own import ANSWERS
 from preflab.train.sealed import Form, write_sealed
 from preflab.types import Completion
 

@@ -31,9 +31,6 @@ from preflab.train import faults
 from preflab.types import Completion, Problem, Prompt, Split
 
 EXACT_KL_VOCABULARY = 4096
-ANSWERS = "answers.jsonl"
-"""The file with a run's answers to the test problems at the study's first decoding. Pairwise evaluators compare these
-answers with the answers of another run."""
 KEPT_ANSWERS = 8
 """The largest number of answers to one prompt in the file `ANSWERS`."""
 

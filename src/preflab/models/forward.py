@@ -22,6 +22,7 @@ from preflab.errors import UserError
 from preflab.models.layout import plain_layout
 from preflab.models.packing import arrange, run_layout
 from preflab.models.score_head import MeanHead, mean_of_rows
+from preflab.work import report_work
 
 LOGITS_BUDGET = 4096 * 512  # the largest number of logits in memory at a time; they take 8 MiB in fp32
 LOGPROB_ROUNDING = 4 * torch.finfo(torch.float32).eps
@@ -93,7 +94,12 @@ def by_micro_batch(model: Any, function: Callable[[Any], Tensor], batch: Any, bu
     Returns the joined results, [B, ...], on the CPU; the rows are in the order of the batch and padded with 0.
     """
     device = next(unwrap(model).parameters()).device
-    pieces = [(rows, function(batch.select(rows).to(device)).cpu()) for rows in micro_batches(batch.lengths, budget)]
+    pieces: list[tuple[list[int], Tensor]] = []
+    done = 0
+    for rows in micro_batches(batch.lengths, budget):
+        pieces.append((rows, function(batch.select(rows).to(device)).cpu()))
+        done += len(rows)
+        report_work("answers read by a model", done / len(batch))
     width = [max(piece.shape[axis] for _, piece in pieces) for axis in range(1, pieces[0][1].dim())]
     out = torch.zeros(len(batch), *width, dtype=pieces[0][1].dtype)
     for rows, piece in pieces:

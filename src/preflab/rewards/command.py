@@ -28,6 +28,7 @@ from preflab.plain import parse_json, refuse_repeated_keys
 from preflab.rewards.base import Reward, RewardSpec, answer_to_json, check_score
 from preflab.spec import Context
 from preflab.types import Completion, Prompt
+from preflab.work import report_each
 
 _PATIENCE = 5.0  # the number of seconds that the program has to exit after its input is closed
 _TAIL = 2000  # the number of characters of the program's error output that a message quotes
@@ -69,7 +70,7 @@ class CommandReward(Reward):
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """Sends one line for each completion and reads one line back. If the program exits or does not answer in time,
         restarts the program and sends the line again. Raises `UserError` if the program fails again on this line."""
-        pairs = zip(prompts, completions, strict=True)
+        pairs = report_each("answers scored", zip(prompts, completions, strict=True), len(prompts))
         scores = [self._ask(answer_to_json(prompt, answer)) for prompt, answer in pairs]
         self._meter.labelled(len(scores))
         return scores

@@ -31,6 +31,7 @@ from preflab.plain import parse_json, refuse_repeated_keys
 from preflab.rewards.base import Reward, RewardSpec, answer_to_json, check_scores
 from preflab.spec import Context
 from preflab.types import Completion, Prompt
+from preflab.work import report_each
 
 _TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses after which the request is tried again
 _MOST_BYTES = 64 << 20  # the largest size of an answer
@@ -115,7 +116,8 @@ class HttpReward(Reward):
         rows = [answer_to_json(prompt, answer) for prompt, answer in zip(prompts, completions, strict=True)]
         names = {"ids": "id", "prompts": "prompt", "completions": "completion", "truncated": "truncated"}
         scores: list[float] = []
-        for start in range(0, len(rows), self.spec.batch):
+        starts = range(0, len(rows), self.spec.batch)
+        for start in report_each("requests answered", starts, len(starts)):
             part = rows[start : start + self.spec.batch]
             answer = self._post({plural: [row[name] for row in part] for plural, name in names.items()})
             scores += check_scores(answer["scores"], len(part), self.spec.label)

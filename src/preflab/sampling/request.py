@@ -13,6 +13,7 @@ from preflab.errors import UserError
 from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding, Samples
 from preflab.sampling.draw import Drawn
+from preflab.work import report_work
 
 
 def check_request(
@@ -55,7 +56,8 @@ def batches(prompts: Sequence[Sequence[int]], new_tokens: int, rows: int, tokens
 class DrawnRows:
     """The drawn tokens of a request and their log-probabilities, by row number.
 
-    `steps`: one tuple for each decoding step with top-k or top-p: the row numbers, the column, and the kept ids.
+    `drawn`: the number of finished rows. `steps`: one tuple for each decoding step with top-k or top-p: the row
+    numbers, the column, and the kept ids.
     """
 
     def __init__(self, lm: LanguageModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
@@ -67,6 +69,7 @@ class DrawnRows:
         self.lengths = torch.zeros(len(prompts), dtype=torch.long, device=self.device)
         self.truncated = torch.ones(len(prompts), dtype=torch.bool, device=self.device)
         self.steps: list[tuple[Tensor, int, KeptTokens]] = []
+        self.drawn = 0
 
     def add(self, rows: Tensor, column: int, drawn: Drawn) -> Tensor:
         """Records the new token of each of `rows[N]`. Returns Bool[N]: True for rows that are not finished.
@@ -88,6 +91,10 @@ class DrawnRows:
             self.steps.append((rows, column, drawn.kept))
         ended = torch.isin(drawn.tokens, self.ends)
         self.truncated[rows] = ~ended
+        spent = (column + 1) / self.tokens.shape[1]
+        finished = len(rows) if spent == 1 else int(ended.sum())
+        self.drawn += finished
+        report_work("answers drawn", (self.drawn + spent * (len(rows) - finished)) / len(self.prompts))
         return ~ended
 
     def samples(self) -> Samples:

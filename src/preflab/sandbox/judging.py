@@ -27,6 +27,7 @@ from preflab.sandbox.backends import open_backend
 from preflab.sandbox.groups import make_group, sweep_groups
 from preflab.sandbox.verdict import ProgramOutcome, ProgramTask, Worker
 from preflab.types import Test, Verdict
+from preflab.work import report_each
 
 _logger = logging.getLogger("preflab")
 TestedAnswers = Sequence[tuple[str, Sequence[Test]]]  # answers as text, each with the tests that judge it
@@ -109,7 +110,8 @@ class SandboxJudge(Judge):
         self.pool = self.pool or self.stack.enter_context(open_pool(self.workers, self.backend, self.packages))
         tasks = [(source, task._replace(every=self.every or task.every)) for source, task in programs]
         named = [Program(str(number), *program) for number, program in enumerate(tasks)]
-        verdicts = {program.id: verdict for program, verdict in self.pool.judge(named)}
+        judged = report_each("programs judged", self.pool.judge(named), len(named))
+        verdicts = {program.id: verdict for program, verdict in judged}
         return [verdicts[program.id] for program in named]
 
     def close(self) -> None:

@@ -31,6 +31,7 @@ from preflab.testbeds.code.stub import find_untested, list_deciding
 from preflab.testbeds.dialogues import Dialogues
 from preflab.testbeds.provenance import make_turn_key, place_key, place_split
 from preflab.types import Problem, Prompt, Split, Test, Turn, Verdict
+from preflab.work import report_each
 
 NO_LIMITS = Limits()
 """The recipes of the user's own tests hold these limits until the testbed's limits replace them."""
@@ -278,7 +279,7 @@ class FunctionJudge(Judge):
 
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         """Returns the verdict on each answer. Raises `UserError` if the function itself fails."""
-        return [self._judge_answer(text, tests) for text, tests in answers]
+        return [self._judge_answer(*answer) for answer in report_each("answers judged", answers, len(answers))]
 
     def _judge_answer(self, text: str, tests: Sequence[Test]) -> Verdict:
         if not tests:

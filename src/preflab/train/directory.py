@@ -15,14 +15,14 @@ from typing import Any
 from preflab.errors import UserError
 from preflab.train.files import remove
 from preflab.train.lock import LOCK, remove_empty, take_lock
-from preflab.train.log import logger
-from preflab.train.own import PRODUCT, RESULT, foreign_files, refuse_foreign
+from preflab.train.log import RUN_LOG, logger
+from preflab.train.own import ANSWERS, PRODUCT, RESULT, foreign_files, refuse_foreign
 from preflab.train.sealed import Form, read_sealed, write_sealed
 
 RUN_FORMAT = 1
 RUN_MANIFEST = "manifest.json"
 STUDY_MANIFEST = "study.json"
-RUN_FILES = ("metrics.jsonl", "samples.jsonl", "answers.jsonl", "timing.jsonl", PRODUCT, RESULT, "wandb.json")
+RUN_FILES = ("metrics.jsonl", "samples.jsonl", ANSWERS, "timing.jsonl", PRODUCT, RESULT, "wandb.json")
 RUN_DIRECTORIES = ("checkpoints", "best", "final", "journal", "tensorboard")
 
 
@@ -31,15 +31,17 @@ def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
     """Makes a directory and locks it, so that no other process writes in it. If another process has the lock, waits up
     to `patience` seconds. Raises `UserError` if the directory cannot be made or written, or if the lock is still taken
     after this time. If the block raises `UserError`, and the directory then holds neither a run nor a study, removes the
-    lock and the directories that this function made."""
+    lock, the log and the directories that were made for it."""
     made = [place for place in (directory, *directory.parents) if not os.path.lexists(place)]
     lock = take_lock(directory, patience)
     with lock.file:
+        kept = os.path.lexists(directory / RUN_LOG)
         try:
             yield
         except UserError:
-            if lock.is_new and not any(os.path.lexists(directory / name) for name in (RUN_MANIFEST, STUDY_MANIFEST)):
-                (directory / LOCK).unlink(missing_ok=True)
+            if not any(os.path.lexists(directory / name) for name in (RUN_MANIFEST, STUDY_MANIFEST)):
+                for name in (*([LOCK] if lock.is_new else []), *([] if kept else [RUN_LOG])):
+                    (directory / name).unlink(missing_ok=True)
                 remove_empty(made)
             raise
 

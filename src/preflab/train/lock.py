@@ -34,7 +34,7 @@ def take_lock(directory: Path, patience: float) -> Lock:
             directory.mkdir(parents=True, exist_ok=True)
             refuse_special(path)
             is_new = not path.exists()
-            file = path.open("w")
+            file = path.open("a")  # the file may be the user's
         except FileNotFoundError as error:  # a process that was refused has removed the directory
             if time.monotonic() > deadline:
                 raise UserError(f"{directory} cannot be written: {error.strerror}. Choose another --output.") from error

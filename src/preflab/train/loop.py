@@ -301,8 +301,8 @@ def open_run(
 
 @contextmanager
 def stopping(run: Run) -> Generator[None]:
-    """Makes the run stop after its current step if SIGTERM or SIGINT arrives inside the block. If the same signal
-    arrives a second time, the signal ends the process immediately.
+    """Makes the run stop after its current step if SIGTERM or SIGINT arrives inside the block. A second signal leaves
+    the step at once, so that no progress bar stays on the terminal. A third signal ends the process immediately.
 
     Python can set signal handlers only in its main thread. In another thread, this function changes nothing.
     """
@@ -311,9 +311,10 @@ def stopping(run: Run) -> Generator[None]:
         return
 
     def ask(signum: int, frame: object) -> None:
+        leaves = run.stop_signal is not None or not run.stepping
         run.stop_signal = signum
-        signal.signal(signum, signal.SIG_DFL)
-        if not run.stepping:
+        if leaves:
+            signal.signal(signum, signal.SIG_DFL)
             raise Stopped(signum, run.place)
 
     before = {signum: signal.signal(signum, ask) for signum in (signal.SIGTERM, signal.SIGINT)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from preflab.errors import UserError
@@ -13,8 +13,13 @@ from preflab.train.sealed import read_sealed, write_sealed
 
 RESULT = "result.json"
 PRODUCT = "product.json"
-"""The record that lists the files in `final/`. The run writes this record when the files are complete, before it writes
-the result, which lists the files too."""
+"""The record that lists the files in `final/`, and `ANSWERS`. The run writes this record before the files get these names,
+and removes it after it has written the result, which lists the files too."""
+ANSWERS = "answers.jsonl"
+"""The file with a run's answers to the test problems at the study's first decoding. Pairwise evaluators compare these
+answers with the answers of another run."""
+EVENTS = "events.out.tfevents.0000000000.preflab"
+"""The event file in `tensorboard/`. TensorBoard reads files whose names begin like this one."""
 WRITING = "preflab.writing"
 """The empty folder that marks the files in `final.tmp/` as files that a run is writing."""
 CHECKPOINT = r"step-\d{8,}(\.old)?(\.tmp)?"
@@ -22,7 +27,7 @@ WRITTEN = {
     "checkpoints": rf"{CHECKPOINT}/(tensors\.safetensors|(values|checksums)\.json)(\.tmp)?",
     "best": r"weights\.safetensors",
     "journal": r".+\.json(\.tmp)?",
-    "tensorboard": r"events\.out\.tfevents\..+",
+    "tensorboard": re.escape(EVENTS),
 }
 """Maps each folder of a run to a regular expression for the paths of the files in it. The folder `final/` is missing
 here, because a record lists its files."""
@@ -32,11 +37,19 @@ PLACES = (*WRITTEN, "best.tmp", "best.old.tmp", "final", "final.tmp", "final.old
 
 def foreign_files(directory: Path) -> list[Path]:
     """Returns the paths of the files in a run's folders that were not written by the run. Also returns the path of
-    `PRODUCT` if the file there is not the record of a product."""
+    `PRODUCT` if the file there is not the record of a product, and the path of `ANSWERS` if no record lists it. A
+    damaged result lists nothing, and is taken to belong to the answers beside it."""
     paths = [path for name in PLACES for path in lying_at(directory / name)]
-    listed, record = listed_files(directory), directory / PRODUCT
+    listed, record, result, answers = (
+        listed_files(directory),
+        *(directory / name for name in (PRODUCT, RESULT, ANSWERS)),
+    )
     foreign = [path for path in paths if not is_own(path.relative_to(directory).as_posix(), listed)]
-    return foreign + ([record] if os.path.lexists(record) and not files_of(record) else [])
+    if os.path.lexists(record) and not files_of(record):
+        foreign.append(record)
+    if os.path.lexists(answers) and ANSWERS not in listed and (files_of(result) or not result.exists()):
+        foreign.append(answers)
+    return foreign
 
 
 def is_own(name: str, listed: Collection[str]) -> bool:
@@ -54,9 +67,9 @@ def is_checkpoint(name: str) -> bool:
 
 
 def listed_files(directory: Path) -> set[str]:
-    """Returns the names of the files in `final/` that the run wrote. A record lists these files. If `final.tmp/`
-    contains `WRITING`, all files in `final.tmp/` count too. If there is no record, and `final/` or `final.old.tmp/`
-    contains `TRAINED_ON`, all files in this folder count too."""
+    """Returns the names of the files in `final/` that the run wrote, and `ANSWERS` if the run wrote it. A record lists
+    these files. If `final.tmp/` contains `WRITING`, all files in `final.tmp/` count too. If there is no record, and
+    `final/` or `final.old.tmp/` contains `TRAINED_ON`, all files in this folder count too."""
     listed = {name for record in (RESULT, PRODUCT) for name in files_of(directory / record)}
     marks = (
         {"final.tmp": WRITING} if listed else {"final.tmp": WRITING, "final": TRAINED_ON, "final.old.tmp": TRAINED_ON}
@@ -83,7 +96,13 @@ def record_product(directory: Path, written: Path) -> None:
     """Records the complete files of a product before the folder `written`, which holds them, becomes `final/`. Also
     records the model card, which is written later."""
     names = ["README.md", *(path.relative_to(written).as_posix() for path in lying_at(written))]
-    write_sealed(directory / PRODUCT, {"files": {f"final/{name}": "" for name in names}})
+    record_written(directory, [f"final/{name}" for name in names])
+
+
+def record_written(directory: Path, names: Iterable[str]) -> None:
+    """Adds the names of files, which the run will write next, to the record `PRODUCT`."""
+    record = directory / PRODUCT
+    write_sealed(record, {"files": {**dict.fromkeys(files_of(record), ""), **dict.fromkeys(names, "")}})
 
 
 def lying_at(place: Path) -> list[Path]:

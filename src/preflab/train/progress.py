@@ -43,11 +43,23 @@ class Progress:
         if self.console.is_terminal:
             self._draw(progress, text)
         elif time.monotonic() - self.printed >= LINE_SECONDS or progress >= 1.0:
-            self.printed = time.monotonic()
             self.say(f"{min(progress, 1.0):4.0%}  {text}")
+
+    def follow(self, what: str, share: float) -> None:
+        """Shows which share of a piece of work is done (see `preflab.work`). If all is done, removes the bar."""
+        if self.enabled and self.console.is_terminal:
+            if share < 1:
+                self._draw(share, what)
+            else:
+                self.close()
+        elif time.monotonic() - self.printed >= LINE_SECONDS:
+            text = f"{share:4.0%}  {what}"
+            logger.debug("%s: %s", self.label, text)
+            self.say(text)
 
     def say(self, text: str) -> None:
         """Prints a line, above the progress bar if there is a bar."""
+        self.printed = time.monotonic()
         if self.enabled:
             self.console.print(f"{self.label}: {text}", markup=False, highlight=False, soft_wrap=True)
 

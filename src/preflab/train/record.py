@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from preflab.train.progress import Progress
 from preflab.train.settings import Keeping
 from preflab.train.trackers import Trackers
 from preflab.types import VERDICT, Completion, Prompt
+from preflab.work import followed_by
 
 SAMPLES_KEPT = 4  # for each call of `show`
 
@@ -89,6 +91,15 @@ class RunRecord:
     def say(self, text: str) -> None:
         """Prints a line on the terminal."""
         self._view.say(text)
+
+    @contextmanager
+    def following_work(self) -> Generator[None]:
+        """Shows how much of each long piece of work in the block is done. At the end, removes the progress bar."""
+        try:
+            with followed_by(self._view.follow):
+                yield
+        finally:
+            self._view.close()
 
     def end_steps(self) -> None:
         """Removes the progress bar after the last step, and sends the new metrics to the trackers."""

@@ -12,13 +12,15 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from preflab.errors import UserError
 from preflab.train.directory import RUN_DIRECTORIES, RUN_FILES, RUN_MANIFEST, clear, has_begun, read_manifest
 from preflab.train.files import remove
-from preflab.train.own import RESULT, refuse_foreign, refuse_in_the_way
+from preflab.train.own import RESULT, foreign_files, refuse_first, refuse_foreign, refuse_in_the_way
 
 REPLACED = "replaced"
 """The folder of a run directory to which the old run is moved."""
+PARTS = (*RUN_DIRECTORIES, *RUN_FILES, RUN_MANIFEST)
+"""The parts of a run in the order in which they are moved aside. They are restored in the reverse order, so that the
+records that list a run's files are moved last and restored first."""
 
 
 @contextmanager
@@ -46,7 +48,7 @@ def set_aside(directory: Path) -> None:
     refuse_foreign(directory)
     aside = directory / REPLACED
     aside.mkdir()
-    for name in (*RUN_DIRECTORIES, *RUN_FILES, RUN_MANIFEST):
+    for name in PARTS:
         if (directory / name).exists():
             os.replace(directory / name, aside / name)
 
@@ -62,25 +64,21 @@ def settle(directory: Path) -> None:
         return
     if (aside / RUN_MANIFEST).exists():
         clear(directory)  # deletes what the new run wrote before it was refused
-    for name in (RUN_MANIFEST, *RUN_DIRECTORIES, *RUN_FILES):
+    for name in reversed(PARTS):
         if (aside / name).exists():
             os.replace(aside / name, directory / name)
     remove(aside)
 
 
 def refuse_foreign_copy(directory: Path) -> None:
-    """Raises `UserError` if the path to which an old run is moved is not a folder, or is a folder with other files."""
-    known = {*RUN_DIRECTORIES, *RUN_FILES, RUN_MANIFEST}
+    """Raises `UserError` if the path to which an old run is moved is not a folder, or is a folder with other files, also
+    within the folders of a run."""
     for folder in (directory / REPLACED, directory / f"{REPLACED}.tmp"):
         if not os.path.lexists(folder):
             continue
         is_folder = folder.is_dir() and not folder.is_symlink()
-        foreign = [path for path in folder.iterdir() if path.name not in known] if is_folder else [folder]
-        if foreign:
-            raise UserError(
-                f"{foreign[0]} was not written by a run, and a run would delete it. Move it to another place, or choose "
-                "another --output."
-            )
+        unknown = [path for path in folder.iterdir() if path.name not in PARTS] if is_folder else [folder]
+        refuse_first(unknown + [path for path in foreign_files(folder) if path.parent != folder])
 
 
 def drop_replaced(directory: Path) -> None:

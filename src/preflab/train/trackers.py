@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import UserError
-from preflab.train.files import read_json, write_json
-from preflab.train.own import remove_own
-
-EVENT_FILE = "tensorboard/events.out.tfevents.0000000000.preflab"  # TensorBoard reads files with this prefix
+from preflab.train.files import read_json
+from preflab.train.own import EVENTS, remove_own
+from preflab.train.sealed import read_sealed, write_sealed
 
 
 class Trackers:
@@ -26,7 +25,7 @@ class Trackers:
     def __init__(self, directory: Path, *, wandb: str | None, label: str) -> None:
         self.metrics = directory / "metrics.jsonl"
         self.position = 0
-        self.trackers: list[TensorBoard | WeightsAndBiases] = [TensorBoard(directory / EVENT_FILE)]
+        self.trackers: list[TensorBoard | WeightsAndBiases] = [TensorBoard(directory / "tensorboard" / EVENTS)]
         if wandb is not None:
             self.trackers.append(WeightsAndBiases(directory, project=wandb, label=label))
 
@@ -95,10 +94,11 @@ class WeightsAndBiases:
             raise UserError("Tracking with W&B needs its package: pip install 'preflab[wandb]'.") from error
         kept = directory / "wandb.json"
         if not kept.exists():
-            write_json(kept, {"id": secrets.token_hex(8)})
+            write_sealed(kept, {"id": secrets.token_hex(8)})
+        own_id = read_sealed(kept, {"id": str})["id"]
         config = read_json(directory / "manifest.json")
         self.run: Any = wandb.init(
-            project=project, name=label, id=read_json(kept)["id"], resume="allow", dir=str(directory), config=config
+            project=project, name=label, id=own_id, resume="allow", dir=str(directory), config=config
         )
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

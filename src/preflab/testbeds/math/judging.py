@@ -7,6 +7,7 @@ from preflab.sandbox.judging import Judge, TestedAnswers
 from preflab.testbeds.math.final import find_final_answer
 from preflab.testbeds.math.verifier import Verifier
 from preflab.types import Verdict
+from preflab.work import report_each
 
 NO_ANSWER = "no-answer"
 """The outcome of a solution that does not mark a final answer."""
@@ -29,7 +30,8 @@ class MathJudge(Judge):
                 "Mathematical problems have no public tests, so only the right answer could choose among solutions. "
                 "Best-of-n needs `selector: reward` here, with a learned reward."
             )
-        return [self.judge_solution(text, str(tests[0].output)) for text, tests in answers]
+        solutions = report_each("solutions judged", answers, len(answers))
+        return [self.judge_solution(text, str(tests[0].output)) for text, tests in solutions]
 
     def judge_solution(self, text: str, right: str) -> Verdict:
         """Returns the verdict on one solution. `right`: the right answer."""

@@ -21,6 +21,7 @@ from preflab.testbeds.base import Testbed, TestbedSpec
 from preflab.testbeds.minicode import corpus, language
 from preflab.testbeds.minicode.problems import MinicodeTask, make_tasks
 from preflab.types import Demonstration, Preference, Problem, Split, Test, Verdict
+from preflab.work import report_each
 
 _HeldSize = Annotated[int, Field(ge=1, le=1500)]
 
@@ -53,7 +54,7 @@ class MinicodeJudge(Judge):
 
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         """Returns the verdict on each answer. Raises `UserError` if an answer has no tests."""
-        return [judge_minicode(text, tests) for text, tests in answers]
+        return [judge_minicode(text, tests) for text, tests in report_each("programs judged", answers, len(answers))]
 
 
 class OpenMinicode(Testbed):
