@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from preflab.data.labels import FileLabels
-from preflab.data.numbers import require_finite
+from preflab.data.numbers import require_finite, spell_value
 from preflab.data.pairs import read_whole_dialogues
 from preflab.data.prompts import find_question, make_prompt, read_question
 from preflab.data.row import DataRecord, DialogueRow
@@ -91,7 +91,5 @@ def _choose(
 
 
 def _spell_choice(value: Any) -> str:
-    """Returns a choice as text in lower case; whole numbers are written without a decimal point."""
-    if isinstance(value, bool | float) and float(value).is_integer():
-        value = int(value)
-    return str(value).strip().casefold()
+    """Returns a choice as text in lower case; true and false are the numbers 1 and 0."""
+    return spell_value(int(value) if isinstance(value, bool) else value)

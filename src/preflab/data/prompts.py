@@ -118,7 +118,7 @@ def _add_text(turns: Turns, text: str) -> Turns:
     last = turns[-1]
     if last.role != "user" or text in last.content:
         return turns
-    return (*turns[:-1], Turn("user", f"{last.content}\n\n{text}"))
+    return (*turns[:-1], Turn("user", "\n\n".join(filter(None, (last.content, text)))))
 
 
 def read_whole(record: DataRecord, field: str, where: str) -> Turns:
