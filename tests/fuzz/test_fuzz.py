@@ -42,6 +42,8 @@ SECONDS = 60
 """After which an input hangs: ten times what the slowest needs."""
 PLACE = re.compile(r"`[^`]*`|:\d+\b|\blines? \d+|column \d+|--\w+|'[^']+'|https?://\S")
 """A key, a line, an option, a name or an address."""
+PLACELESS = ("empty", "Compressed file", "valid dictionary", "as an archive of runs:", "no run has finished")
+"""Words about a fault of a whole file or directory."""
 
 
 class End(NamedTuple):
@@ -103,9 +105,7 @@ def find_fault(end: End, folder: Path) -> str:
         return "prints a traceback or an escape sequence"
     if end.code == 2 and not any(word in end.text for word in (str(folder), "reward", "split is empty")):
         return "does not name the file"
-    placeless = any(
-        word in end.text for word in ("empty", "Compressed file", "valid dictionary", "as an archive of runs:")
-    )  # a fault of the whole file
+    placeless = any(word in end.text for word in PLACELESS)
     if end.code == 2 and not placeless and not PLACE.search(end.text.replace(str(folder), "")):
         return "names neither a key nor a line"
     return ""
@@ -137,7 +137,7 @@ def test_the_first_mutated_inputs(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_defect_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error that nobody expected, and a hang, count: what the ten thousand stand on."""
+    """An error that nobody expected, and a hang, count: what all of them stand on."""
 
     def fail(path: Path) -> int:
         raise RecursionError
