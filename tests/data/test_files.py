@@ -57,6 +57,9 @@ FORMS: dict[str, tuple[str, Callable[[list[dict[str, Any]]], bytes]]] = {
     "a list": ("x.json", lambda rows: json.dumps(rows).encode()),
     "an indented list": ("x.json", lambda rows: json.dumps(rows, indent=2).encode()),
     "a list named jsonl": ("x.jsonl", lambda rows: json.dumps(rows).encode()),
+    "a list with a mark of its order of bytes": ("x.jsonl", lambda rows: b"\xef\xbb\xbf" + json.dumps(rows).encode()),
+    "lines named csv": ("x.csv", as_lines),
+    "a list named tsv": ("x.tsv", lambda rows: json.dumps(rows).encode()),
     "an object that holds a list": ("x.json", lambda rows: json.dumps({"version": 1, "data": rows}, indent=1).encode()),
     "columns": ("x.json", lambda rows: json.dumps({name: [row[name] for row in rows] for name in rows[0]}).encode()),
     "columns as pandas writes them": (
@@ -221,6 +224,16 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
         "x.jsonl",
         as_lines(RECORDS[:1]) + b'{"prompt": "\xff"}\n' + as_lines(RECORDS[1:]),
         r"x\.jsonl:2 is not UTF-8",
+    ),
+    "a table in Windows-1252": (
+        "x.csv",
+        "prompt,completion\nq,ü\n".encode("cp1252"),
+        r"x\.csv:\d cannot be read: its text is not UTF-8",
+    ),
+    "a list in Windows-1252": (
+        "x.json",
+        '[{"prompt": "ü"}]'.encode("cp1252"),
+        r"after record 0: its text is not UTF-8",
     ),
     "a list in a line": ("x.jsonl", as_lines(RECORDS[:1]) + b"[1]\n", r"x\.jsonl:2 is a JSON list"),
     "an item": (

@@ -127,6 +127,9 @@ JSONL: tuple[dict[str, Any], ...] = (
     {"prompt": [{"role": "user", "content": "e"}], "chosen": "f", "rejected": "g"},
     {"prompt": "h", "completion": "i", "label": True},
     {"prompt": "j", "completions": ["k", "l", "m"], "scores": [3, 1, 2]},
+    {"prompt": "n", "preferred": "o", "dispreferred": [{"role": "assistant", "content": "p"}]},
+    {"prompt": "q", "answer_a": "r", "answer_b": "s", "preference": "a"},
+    {"prompt": "t", "response_1": "u", "response_2": "v", "winner": 2},
 )
 PROBLEMS: tuple[dict[str, Any], ...] = (
     {"problem_id": "p", "mode": "stdin", "hidden_tests": [{"input": "1", "output": "2"}], "time_limit_s": 1},

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from preflab.data.answer_names import ANSWER_NAMES
-from preflab.data.lines import READ_ERRORS, ReadLine
+from preflab.data.lines import READ_ERRORS, ReadLine, describe_read_error
 from preflab.data.written import is_message, parse_literal
 from preflab.errors import UserError
 
@@ -53,7 +53,7 @@ def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadL
         spaced = 0 < first.count(delimiter) == first.count(f"{delimiter} ")
         rows = csv.reader(chain([first], text), delimiter=delimiter, skipinitialspace=spaced, strict=True)
     except (*READ_ERRORS, UnicodeDecodeError) as error:
-        yield f"{path}:1", UserError(f"{path}:1 cannot be read: {error}.")
+        yield f"{path}:1", UserError(f"{path}:1 cannot be read: {describe_read_error(error)}.")
         return
     try:
         stated = next(rows, [])
@@ -78,7 +78,7 @@ def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadL
         return
     except (*READ_ERRORS, UnicodeDecodeError) as error:
         where = f"{path}:{above + rows.line_num + 1}"
-        yield where, UserError(f"{where} cannot be read: {error}.")
+        yield where, UserError(f"{where} cannot be read: {describe_read_error(error)}.")
         return
     if empty:
         raise UserError(f"{path} is empty: it needs a line of column names, and one line for each record.")

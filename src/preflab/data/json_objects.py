@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from preflab.data.folders import names_split
-from preflab.data.lines import READ_ERRORS, ReadLine, check_record, open_plain
+from preflab.data.lines import READ_ERRORS, ReadLine, check_record, describe_read_error, open_plain
 from preflab.data.prompts import QUESTION_FIELDS
 from preflab.data.written import holds_messages, is_message
 from preflab.errors import UserError
@@ -56,7 +56,7 @@ def _parse(text: bytes, path: Path) -> Any:
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {error}.") from error
+        raise UserError(f"{path} is not JSON: {describe_read_error(error)}.") from error
 
 
 def _list_rows(value: Mapping[str, Any], split: str) -> list[Any] | None:
