@@ -10,6 +10,7 @@ from preflab.data.answer_names import BARE_PAIRS, PAIRS
 from preflab.errors import UserError
 
 from .test_shapes import PAIR, assistant, describe, read, user
+from .test_shapes import PAIRS as PUBLIC
 
 NAMES = """chosen_answer rejected_answer, chosen_messages rejected_messages, output_chosen output_rejected,
 preferred_response dispreferred_response, preferred_output non_preferred_output, accepted_response rejected_response,
@@ -82,3 +83,10 @@ def test_two_answers_and_a_choice(fields: str, choices: str) -> None:
     for unclear in (0.7, "gpt-4", ""):
         with pytest.raises(UserError, match=f"f:1: `{says}` must be one of"):
             read({**answers, says: unclear})
+
+
+@pytest.mark.parametrize("name", ["LMSYS, Kaggle", "HelpSteer2 preference"])
+def test_a_data_sets_own_choice_comes_first(name: str) -> None:
+    """Protects a data set that states its choice in its own way from another field that also looks like one."""
+    record = {**PUBLIC[name]} | dict.fromkeys(("winner", "preference", "preferred", "better", "choice"), "model_a")
+    assert [describe(row) for row in read(record)] == [PAIR]

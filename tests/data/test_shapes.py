@@ -289,6 +289,21 @@ def test_an_answer_in_every_shape(record: Mapping[str, Any]) -> None:
     assert describe(row) == ANSWERED and not row.rated
 
 
+@pytest.mark.parametrize("name", [*PAIRS, *SINGLE])
+def test_columns_that_hold_nothing_change_nothing(name: str) -> None:
+    """Protects tables, in which every record has every column, from an empty text that is read as the question, and from a
+    column that has a known name and another content."""
+    record = (PAIRS | SINGLE)[name]
+    columns = {"input": "", "context": "", "system": "", "history": [], "chosen_safe": None, "turns": 2}
+    if name == "TRL, implicit prompt as texts":
+        del columns["input"]  # an empty prompt, which is a fault of the record
+    reading = FileReading(tested=True)
+    [(_, row)] = reading.read_rows([("f:1", {**columns, **record})])
+    assert row == read(record)[0]
+    [unread] = [note for note in reading.write_notes() if note.startswith("Fields that are not read")]
+    assert not {"`input`", "`context`", "`system`", "`history`"} & {*unread.replace(",", "").rstrip(".").split()}
+
+
 @pytest.mark.parametrize("record", LIKED, ids=json.dumps)
 def test_a_good_label_in_every_spelling(record: Mapping[str, Any]) -> None:
     """Protects KTO's desirable answers, which are demonstrations too."""

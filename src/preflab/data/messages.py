@@ -87,10 +87,13 @@ def list_unread_keys(value: Any, *, labelled: bool = False) -> set[str]:
         for message in messages
         if isinstance(message, dict) and _find_pair(cast(DataRecord, message)) is not None
         for name, held in cast(DataRecord, message).items()
-        if name not in _READ_KEYS
-        and held not in (None, "", [], {})
-        and not (message is answer and _is_label(name, held))
+        if name not in _READ_KEYS and not is_empty(held) and not (message is answer and _is_label(name, held))
     }
+
+
+def is_empty(value: Any) -> bool:
+    """Checks whether a field holds nothing."""
+    return value in (None, "", [], {})
 
 
 def _is_label(name: str, value: Any) -> bool:

@@ -35,7 +35,7 @@ from preflab.data.choices import (
 )
 from preflab.data.kaggle import KAGGLE_CHOICES, read_kaggle
 from preflab.data.labels import LABEL_FIELDS, FileLabels
-from preflab.data.messages import ends_in_question, list_unread_keys
+from preflab.data.messages import ends_in_question, is_empty, list_unread_keys
 from preflab.data.oasst import read_tree
 from preflab.data.own import read_own_pair, read_own_ranking
 from preflab.data.pairs import read_messages_and_worse, read_pair, read_texts_alone
@@ -94,11 +94,15 @@ def recognise(record: DataRecord) -> Shape | None:
 
 
 def name_unread(shape: Shape, record: DataRecord) -> list[str]:
-    """Returns the fields of a record that the shape does not read, including fields inside of the record's messages
-    (`messages.reasoning_content`)."""
+    """Returns the fields of a record that hold something and that the shape does not read, including fields inside of the
+    record's messages (`messages.reasoning_content`)."""
     dialogue = find_field(record, (name for name in shape.needs if name in DIALOGUE_FIELDS))
     asked = name_prompt_fields(record, dialogue or find_question(record))
-    unread = [name for name in record if name not in asked and (name in PROMPT_FIELDS or name not in shape.fields)]
+    unread = [
+        name
+        for name in record
+        if name not in asked and (name in PROMPT_FIELDS or name not in shape.fields) and not is_empty(record[name])
+    ]
     labelled = LABEL_FIELDS[0] in shape.also
     inside = (
         f"{name}.{key}"
@@ -137,6 +141,10 @@ def _holds_scored(field: str, key: str) -> Callable[[DataRecord], bool]:
 
 def _is_list_of_several(field: str) -> Callable[[DataRecord], bool]:
     return lambda record: isinstance(record[field], list) and len(record[field]) > 1
+
+
+def _is_list_of_lists(field: str) -> Callable[[DataRecord], bool]:
+    return lambda record: isinstance(record[field], list) and all(isinstance(item, list) for item in record[field])
 
 
 def _lacks(*fields: str) -> Callable[[DataRecord], bool]:
@@ -192,8 +200,8 @@ _PROGRAMS = (
     Shape("CodeContests", ("content", "test"), testbed="code_contests", when=_lacks("prompt")),
 )
 _OWN = (
-    Shape("preflab", ("turns", "chosen", "rejected"), read_own_pair, PAIR_SAFE),
-    Shape("preflab", ("turns", "completions", "scores"), read_own_ranking),
+    Shape("preflab", ("turns", "chosen", "rejected"), read_own_pair, PAIR_SAFE, _is_list_of_lists("turns")),
+    Shape("preflab", ("turns", "completions", "scores"), read_own_ranking, (), _is_list_of_lists("turns")),
 )
 _RANKINGS = (
     Shape("OpenAssistant tree", ("prompt", "message_tree_id"), read_tree, when=lambda r: isinstance(r["prompt"], dict)),
@@ -246,6 +254,14 @@ _CHOICES = (
         ),
         (*_ASKED, *RESPONSES_SAFE),
     ),
+    Shape("LMSYS, Kaggle", ("prompt", "response_a", "response_b", *KAGGLE_CHOICES), read_kaggle),
+    *(
+        Shape(name, (*texts, says), partial(read_preference_strength, *texts, says), _ASKED)
+        for name, texts, says in (
+            ("HelpSteer2 preference", ("response_1", "response_2"), "preference_strength"),
+            ("HelpSteer3", ("response1", "response2"), "overall_preference"),
+        )
+    ),
     *(
         Shape(
             name, (*texts, says), partial(read_numbered_choice, *texts, says, _NUMBERED | _name_choices(texts)), _ASKED
@@ -257,20 +273,12 @@ _CHOICES = (
         )
     ),
     *(
-        Shape(name, (*texts, says), partial(read_preference_strength, *texts, says), _ASKED)
-        for name, texts, says in (
-            ("HelpSteer2 preference", ("response_1", "response_2"), "preference_strength"),
-            ("HelpSteer3", ("response1", "response2"), "overall_preference"),
-        )
-    ),
-    *(
         Shape(name, (*texts, says), partial(read_choice, *texts, says, _LETTERS | _TIES | _name_choices(texts)), _ASKED)
         for name, texts, says in (
             ("Chatbot Arena", ("conversation_a", "conversation_b"), "winner"),
             *((TWO_ANSWERS, texts, says) for texts in LETTERED for says in CHOICE_FIELDS),
         )
     ),
-    Shape("LMSYS, Kaggle", ("prompt", "response_a", "response_b", *KAGGLE_CHOICES), read_kaggle),
     *(
         Shape("two answers and their scores", (*texts, *scores), partial(read_two_scores, *texts, scores), _ASKED)
         for texts, scores in (
