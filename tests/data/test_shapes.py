@@ -801,14 +801,14 @@ def test_acecode_nests_its_dialogue() -> None:
 
 
 @pytest.mark.parametrize(
-    "tests", [[["assert f(1) == 2", "assert f(2) == 3"]], [["assert f(1) == 2"], ["assert f(2) == 3"]]]
+    "tests", [[["assert f(1) == 2", "assert(f(2) == 3)"]], [["assert f(1) == 2"], ["assert(f(2) == 3)"]]]
 )
 @pytest.mark.parametrize("write", [list, json.dumps])
 def test_nested_assertions(tests: Any, write: Any) -> None:
     """Protects from two assertions in one list that are taken for an input and the output that it should give."""
     [row] = read({"question": "q", "test_cases": write(tests), "inferences": [{"completion": "x", "pass_rate": 0.5}]})
     assert isinstance(row.prompt, Problem) and row.answer is None
-    assert [test.input for test in row.prompt.hidden_tests] == ["assert f(1) == 2", "assert f(2) == 3"]
+    assert [test.input for test in row.prompt.hidden_tests] == ["assert f(1) == 2", "assert(f(2) == 3)"]
 
 
 def test_an_answer_may_quote_a_dialogue() -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -35,6 +36,7 @@ _BROKEN = "its tests are neither JSON nor Python"
 _TESTS_NO_FUNCTION = "no test of it calls a function of the program"
 _CANDIDATE = "candidate"
 """Tests may call the function by this name instead of the name in `entry_point`. The tests of HumanEval do so."""
+_ASSERTION = re.compile(r"\s*assert\b")
 _INPUTS = ("input", "inputs", "stdin")
 _OUTPUTS = ("output", "outputs", "expected_output", "expected", "stdout")
 
@@ -83,7 +85,7 @@ def _flatten_assertions(value: Any) -> Any:
     if not lists or not all(isinstance(each, list) for each in lists):
         return value
     texts = [text for each in lists for text in each]
-    return texts if all(isinstance(text, str) and text.lstrip().startswith("assert ") for text in texts) else value
+    return texts if all(isinstance(text, str) and _ASSERTION.match(text) for text in texts) else value
 
 
 def _read_pair(test: Any, where: str) -> tuple[Any, Any]:
