@@ -16,6 +16,7 @@ from tests.conftest import require_feature
 
 from preflab.data.reading import FileReading
 from preflab.data.row import UselessRecordError
+from preflab.errors import UserError
 from preflab.sandbox.bubblewrap import explain_absence
 from preflab.spec import Context
 from preflab.testbeds import TESTBEDS
