@@ -10,6 +10,7 @@ import json
 import lzma
 import random
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,9 @@ FORMS: dict[str, tuple[str, Callable[[list[dict[str, Any]]], bytes]]] = {
     "a list": ("x.json", lambda rows: json.dumps(rows).encode()),
     "an indented list": ("x.json", lambda rows: json.dumps(rows, indent=2).encode()),
     "a list named jsonl": ("x.jsonl", lambda rows: json.dumps(rows).encode()),
+    "a list with a mark of its order of bytes": ("x.jsonl", lambda rows: b"\xef\xbb\xbf" + json.dumps(rows).encode()),
+    "lines named csv": ("x.csv", as_lines),
+    "a list named tsv": ("x.tsv", lambda rows: json.dumps(rows).encode()),
     "an object that holds a list": ("x.json", lambda rows: json.dumps({"version": 1, "data": rows}, indent=1).encode()),
     "columns": ("x.json", lambda rows: json.dumps({name: [row[name] for row in rows] for name in rows[0]}).encode()),
     "columns as pandas writes them": (
@@ -64,6 +68,10 @@ FORMS: dict[str, tuple[str, Callable[[list[dict[str, Any]]], bytes]]] = {
     ),
     "records by number": ("x.json", lambda rows: json.dumps(dict(enumerate(rows))).encode()),
     "splits": ("x.json", lambda rows: json.dumps({"train": rows, "test": rows[:1]}, indent=1).encode()),
+    "splits after a version": (
+        "x.json",
+        lambda rows: json.dumps({"version": "1", "rows": -3.5, "x": None, "train": rows, "test": rows[:1]}).encode(),
+    ),
     "csv": ("x.csv", as_csv),
     "parquet": ("x.parquet", as_parquet),
     "parquet without a name": ("x", as_parquet),
@@ -121,9 +129,11 @@ def test_a_json_object_may_be_one_record(record: dict[str, Any], tmp_path: Path)
 def test_an_answer_in_a_cell_may_be_json(tmp_path: Path) -> None:
     """Protects answers that are JSON themselves: they stay text, as they are in JSON lines."""
     answers = ('{"name": "x"}', '[{"value": 3}]', "{'name': 'x'}", "[1, 2]")
-    (tmp_path / "x.csv").write_bytes(as_csv([{"prompt": f"{n}", "completion": a} for n, a in enumerate(answers)]))
-    rows = [row for _, row in FileReading().read_rows(read_source(str(tmp_path / "x.csv")))]
-    assert [row.answer and row.answer.text for row in rows] == list(answers)
+    for better, worse in (("completion", "x"), ("winner", "loser"), ("response_j", "response_k")):
+        table = [{"prompt": f"{n}", better: answer, worse: "b"} for n, answer in enumerate(answers)]
+        (tmp_path / "x.csv").write_bytes(as_csv(table))
+        rows = [row for _, row in FileReading().read_rows(read_source(str(tmp_path / "x.csv")))]
+        assert [row.answer and row.answer.text for row in rows] == list(answers)
 
 
 def test_a_list_without_commas_is_refused(tmp_path: Path) -> None:
@@ -214,6 +224,16 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
         "x.jsonl",
         as_lines(RECORDS[:1]) + b'{"prompt": "\xff"}\n' + as_lines(RECORDS[1:]),
         r"x\.jsonl:2 is not UTF-8",
+    ),
+    "a table in Windows-1252": (
+        "x.csv",
+        "prompt,completion\nq,ü\n".encode("cp1252"),
+        r"x\.csv:\d cannot be read: its text is not UTF-8",
+    ),
+    "a list in Windows-1252": (
+        "x.json",
+        '[{"prompt": "ü"}]'.encode("cp1252"),
+        r"after record 0: its text is not UTF-8",
     ),
     "a list in a line": ("x.jsonl", as_lines(RECORDS[:1]) + b"[1]\n", r"x\.jsonl:2 is a JSON list"),
     "an item": (
@@ -317,6 +337,10 @@ FOREIGN = {
     "x.jsonl.zst": b"\x28\xb5\x2f\xfd\x04",
     "x.arrow": b"\xff\xff\xff\xff\x10\x01",
     "y.arrow": b"ARROW1\x00\x00",
+    "x.jsonl.gz": gzip.compress(gzip.compress(as_lines(RECORDS))),
+    "utf-16.jsonl": as_lines(RECORDS).decode().encode("utf-16"),
+    "utf-16.csv": as_csv(RECORDS).decode().encode("utf-16-be"),
+    "utf-16.json": json.dumps(RECORDS).encode("utf-16-le"),
 }
 
 
@@ -326,6 +350,28 @@ def test_a_format_that_is_not_read_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(FOREIGN[name])
     with pytest.raises(UserError, match=r"has the format .*, which is not read\. Unpack it, or save"):
         list(read_source(str(tmp_path / name)))
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.json", "x.parquet"])
+def test_what_a_download_left_instead_of_the_data_is_named(name: str, tmp_path: Path) -> None:
+    """Protects from "not JSON" about a file that was never downloaded: a clone without Git LFS, or a page that says why."""
+    for content, what in (
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n", "a pointer to a file in Git LFS"),
+        (b"\n<!DOCTYPE html>\n<html><body>Sign in", "a page in HTML"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=f"is {what}, and holds no data. Download the file itself"):
+            list(read_source(str(tmp_path / name)))
+
+
+def test_columns_and_numbers_of_parquet(tmp_path: Path) -> None:
+    """Protects from the first of two columns of one name, which a row loses, and reads the decimal numbers of a database."""
+    path = tmp_path / "x.parquet"
+    pyarrow.parquet.write_table(pyarrow.table([["q"], ["r"], ["a"]], names=["prompt", "prompt", "completion"]), path)
+    with pytest.raises(UserError, match=r"x\.parquet: the column `prompt` occurs twice"):
+        list(read_source(str(path)))
+    path.write_bytes(as_parquet([{"prompt": "q", "chosen": "a", "rejected": "b", "margin": Decimal("0.5")}]))
+    assert [row.margin for _, row in FileReading().read_rows(read_source(str(path)))] == [0.5]
 
 
 def damage(content: bytes, rng: random.Random) -> bytes:

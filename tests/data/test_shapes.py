@@ -126,6 +126,11 @@ PAIRS: dict[str, Mapping[str, Any]] = {
         "score_1": 0.5,
     },
     "StackExchange": {"question": "q", "answers": [{"text": "bad", "pm_score": 1}, {"text": "good", "pm_score": 3}]},
+    "HH-RLHF with the line ends of Windows": {
+        "prompt": "\r\n\r\nHuman: q\r\n\r\nAssistant:",
+        "chosen": "\r\n\r\nHuman: q\r\n\r\nAssistant: good\r\n",
+        "rejected": "bad",
+    },
     "StackExchange, paired": {"question": "q", "response_j": "good", "response_k": "bad"},
     "distilabel, one rating": {"instruction": "q", "generations": ["bad", "good"], "rating": [1, 5]},
     "answers with their scores": {
@@ -194,6 +199,13 @@ PAIRS: dict[str, Mapping[str, Any]] = {
         "safer_response_id": 0,
         "is_response_0_safe": True,
     },
+    "SafeRLHF from a table": {
+        "prompt": "q",
+        "response_0": "bad",
+        "response_1": "good",
+        "better_response_id": "1.0",
+        "is_response_0_safe": "1.0",
+    },
     "LLMBar": {"input": "q", "output_1": "bad", "output_2": "good", "label": 2},
     "AlpacaFarm": {"instruction": "q", "input": "", "output_1": "good", "output_2": "bad", "preference": 1},
     "HelpSteer2 preference": {"prompt": "q", "response_1": "good", "response_2": "bad", "preference_strength": -2},
@@ -202,6 +214,17 @@ PAIRS: dict[str, Mapping[str, Any]] = {
         "conversation_a": [user("q"), assistant("bad")],
         "conversation_b": [user("q"), assistant("good")],
         "winner": "model_b",
+    },
+    "Chatbot Arena, parts": {
+        "conversation_a": [
+            user("q"),
+            {"role": "assistant", "content": [{"type": "text", "text": "good", "image": None}]},
+        ],
+        "conversation_b": [
+            user("q"),
+            {"role": "assistant", "content": [{"type": "text", "text": "bad", "image": None}]},
+        ],
+        "winner": "model_a",
     },
     "PKU's ordered pairs": {"prompt": "q", "response": ["good", "bad"]},
     "LLaMA-Factory's ordered pairs": {"instruction": "q", "input": "", "output": ["good", "bad"]},
@@ -264,6 +287,21 @@ def test_an_answer_in_every_shape(record: Mapping[str, Any]) -> None:
     """Protects SFT: one answer to imitate."""
     [row] = read(record)
     assert describe(row) == ANSWERED and not row.rated
+
+
+@pytest.mark.parametrize("name", [*PAIRS, *SINGLE])
+def test_columns_that_hold_nothing_change_nothing(name: str) -> None:
+    """Protects tables, in which every record has every column, from an empty text that is read as the question, and from a
+    column that has a known name and another content."""
+    record = (PAIRS | SINGLE)[name]
+    columns = {"input": "", "context": "", "system": "", "history": [], "chosen_safe": None, "turns": 2}
+    if name == "TRL, implicit prompt as texts":
+        del columns["input"]  # an empty prompt, which is a fault of the record
+    reading = FileReading(tested=True)
+    [(_, row)] = reading.read_rows([("f:1", {**columns, **record})])
+    assert row == read(record)[0]
+    [unread] = [note for note in reading.write_notes() if note.startswith("Fields that are not read")]
+    assert not {"`input`", "`context`", "`system`", "`history`"} & {*unread.replace(",", "").rstrip(".").split()}
 
 
 @pytest.mark.parametrize("record", LIKED, ids=json.dumps)
@@ -382,6 +420,7 @@ LONGER: dict[str, tuple[Mapping[str, Any], tuple[str, str | None, str | None]]] 
         {"instruction": "q", "input": "", "context": "x", "response": "a"},
         ("u:q\n\nx", "a", None),
     ),
+    "an input after an empty instruction": ({"instruction": "", "input": "q", "output": "a"}, ("u:q", "a", None)),
     "an input that the prompt holds already": (
         {"prompt": "q: x", "input": "x", "output": "a"},
         ("u:q: x", "a", None),
@@ -551,6 +590,8 @@ def test_openassistant_trees_nested_and_flat() -> None:
     assert [len(row.ranked) for row in nested] == [2, 0]
     with pytest.raises(UserError, match="f:1: the parent message 'x' is not in the file"):
         read({**REPLIES[0], "message_tree_id": "a", "parent_id": "x"})
+    with pytest.raises(UserError, match=r"f:3: the message 'b' stands further up too \(f:1\)"):
+        read(*({**message, "message_tree_id": "a"} for message in (REPLIES[0], ROOT, REPLIES[0])))
 
 
 def test_the_gap_of_scores_is_the_margin() -> None:
@@ -615,7 +656,14 @@ def test_verl_keeps_the_ground_truth_for_a_judge() -> None:
             )
         ),
         ({"prompt": "q", "response": "bad", "helpfulness": None, "correctness": 0}, "its `helpfulness` is null"),
-        ({"messages": [user("q"), {"role": "tool", "content": "1"}, assistant("a")]}, "something else than text"),
+        *(
+            ({"messages": [user("q"), {"role": role, "content": "1"}, assistant("a")]}, "something else than text")
+            for role in ("tool", "Tool_Response", "function_call", "environment")
+        ),
+        *(
+            ({"messages": [user("q"), {"role": "assistant", "content": [part]}]}, "something else than text")
+            for part in ({"type": "image", "text": "", "image": "x"}, {"type": "thinking", "text": "hm"})
+        ),
         ({"messages": [user("q"), {"role": "assistant", "content": None}]}, "something else than text"),
         (
             {"messages": [user("q"), {**assistant("I look it up."), "tool_calls": [{"id": "1"}]}]},
@@ -750,6 +798,17 @@ def test_acecode_nests_its_dialogue() -> None:
     [row] = read({"question": "q", "context_messages": [[user("q")]], "test_cases": ["assert f(1) == 2"]})
     assert describe(row) == ("u:q", None, None)
     assert isinstance(row.prompt, Problem) and len(row.prompt.hidden_tests) == 1
+
+
+@pytest.mark.parametrize(
+    "tests", [[["assert f(1) == 2", "assert(f(2) == 3)"]], [["assert f(1) == 2"], ["assert(f(2) == 3)"]]]
+)
+@pytest.mark.parametrize("write", [list, json.dumps])
+def test_nested_assertions(tests: Any, write: Any) -> None:
+    """Protects from two assertions in one list that are taken for an input and the output that it should give."""
+    [row] = read({"question": "q", "test_cases": write(tests), "inferences": [{"completion": "x", "pass_rate": 0.5}]})
+    assert isinstance(row.prompt, Problem) and row.answer is None
+    assert [test.input for test in row.prompt.hidden_tests] == ["assert f(1) == 2", "assert(f(2) == 3)"]
 
 
 def test_an_answer_may_quote_a_dialogue() -> None:

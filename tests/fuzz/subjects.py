@@ -7,8 +7,11 @@ would train, judge or time models for minutes is cut off behind the last thing t
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import lzma
 import random
+import tarfile
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,13 +30,20 @@ from preflab.rewards import REWARDS, parse_reward
 from preflab.rewards.http import HttpReward
 from preflab.sampling import SAMPLERS
 from preflab.spec import Context
+from preflab.study.detectable import detectable_claims
+from preflab.study.directory import describe_study, write_manifest
 from preflab.study.launch import import_shared_modules
+from preflab.study.load import load_study
+from preflab.study.looks import looks_of
 from preflab.study.plan import planned_matches, planned_runs, planned_trials
 from preflab.study.spec import Study
+from preflab.study.subjects import describe_tuning
 from preflab.testbeds import TESTBEDS
 from preflab.theory.problems import ProblemShape, draw_problems, problem_as_json
+from preflab.train.directory import STUDY_MANIFEST
 from preflab.types import Completion, Prompt, Turn
 
+from .finished_runs import damage_record, list_finished, names_of_runs
 from .mutations import mutate_bytes, mutate_data, mutate_lines, write_lines
 
 import_shared_modules()  # once, and not in the fork of each input
@@ -55,6 +65,62 @@ RUNS: tuple[dict[str, Any], ...] = (
     {"method": {"kind": "grpo"}, "reward": {"kind": "http", "url": "http://127.0.0.1:9/x", "timeout": 1.0}},
 )
 STUDIES = ("smoke", "quickstart", "family", "beta", "hh", "apps")
+SAFEWORLD = {"kind": "safeworld", "train": 20, "validation": 5, "test": 5}
+DECLARED: dict[str, Any] = {
+    "schema_version": 1,
+    "name": "declared",
+    "model": TINY,
+    "testbed": SAFEWORLD,
+    "evaluators": {"safe": "true-safety", "true": {"kind": "true-reward"}},
+    "evaluation": {"samples": 2, "k": [], "max_new_tokens": 8},
+    "seeds": {"looks": [3, 5]},
+    "looks": 20,
+    "pilot": {"source": "earlier runs", "seed_sd": 0.02, "problem_sd": 0.3, "noise_sd": 0.1},
+    "stages": {
+        "sft": {"plateau": {}, "method": {"kind": "sft", "epochs": 2}},
+        "rm": {"init": "stage:sft", "method": {"kind": "rm"}},
+    },
+    "arms": {
+        "dpo": {"init": "stage:sft", "plateau": {"patience": 2}, "method": {"kind": "dpo", "epochs": 2}},
+        "ppo": {
+            "init": "stage:sft",
+            "reward": {"kind": "learned", "path": "stage:rm"},
+            "plateau": {"patience": 4},
+            "method": {"kind": "ppo", "steps": 20, "rollouts": 16},
+        },
+        "sft": {"init": "stage:sft", "baseline": True, "policy": "stage:sft"},
+    },
+    "comparisons": [["dpo", "ppo"]],
+    "pairwise": {
+        "help": {
+            "evaluator": {"kind": "by-true-value", "value": "helpfulness", "margin": 0.1},
+            "pairs": [["dpo", "sft"]],
+        },
+        "reward": {"evaluator": {"kind": "by-reward", "model": {"path": "stage:rm"}}, "against": "data:chosen"},
+    },
+    "claims": [
+        {"id": "C1", "text": "t", "contrast": {"dpo": 1, "sft": -1}, "control": {"ppo": 1, "sft": -1}, "margin": 0.1},
+        {
+            "id": "C2",
+            "part": "a",
+            "text": "u",
+            "measure": "helpfulness",
+            "contrast": {"ppo": 1, "dpo": -1},
+            "margin": 1,
+        },
+    ],
+    "tuning": {
+        "trials": 2,
+        "seeds": [1000],
+        "spaces": {"dpo": {"optim.learning_rate": [0.001, 0.0001]}, "ppo": {"kl_coefficient": [0.1]}},
+        "shipped": [
+            {"arm": "dpo", "settings": {"optim.learning_rate": 0.001}, "seed": 1000, "score": 0.5, "chosen": True},
+            {"arm": "dpo", "settings": {"optim.learning_rate": 0.0001}, "seed": 1000, "score": 0.4, "behind": 0.1},
+        ],
+    },
+}
+"""A study with what a study declares before it runs: plateaus, looks, a pilot, claims and their controls, tuning that was
+done before, and evaluators that compare two arms."""
 JSONL: tuple[dict[str, Any], ...] = (
     {"id": "a", "prompt": "Add 1 and 2.", "completion": "3", "level": "easy"},
     {"question": "b", "answer": "c"},
@@ -62,6 +128,9 @@ JSONL: tuple[dict[str, Any], ...] = (
     {"prompt": [{"role": "user", "content": "e"}], "chosen": "f", "rejected": "g"},
     {"prompt": "h", "completion": "i", "label": True},
     {"prompt": "j", "completions": ["k", "l", "m"], "scores": [3, 1, 2]},
+    {"prompt": "n", "preferred": "o", "dispreferred": [{"role": "assistant", "content": "p"}]},
+    {"prompt": "q", "answer_a": "r", "answer_b": "s", "preference": "a"},
+    {"prompt": "t", "response_1": "u", "response_2": "v", "winner": 2},
 )
 PROBLEMS: tuple[dict[str, Any], ...] = (
     {"problem_id": "p", "mode": "stdin", "hidden_tests": [{"input": "1", "output": "2"}], "time_limit_s": 1},
@@ -119,11 +188,67 @@ def use_study(path: Path) -> int:
             one = study.model_copy(update={"seeds": seed + 1})
             list(planned_runs(one, directory)), list(planned_matches(one, directory))
         if study.tuning is not None:
-            list(planned_trials(study, directory))
+            list(planned_trials(study, directory)), describe_tuning(study)
+        looks_of(study), detectable_claims(study, None, problems=5)
+        for arms in ([*study.arms][:1], [*study.arms][1:]):
+            if arms:
+                study.narrowed(arms)
         raise KeyboardInterrupt
 
     with mock.patch("preflab.api.plan_study", plan):
         return run_command(["study", str(path), "--plan", "--size", "smoke", "--output", str(path.parent / "out")])
+
+
+def write_declared(folder: Path, draw: random.Random) -> Path:
+    return _write_settings(DECLARED, "study", folder, draw)
+
+
+def use_archive(path: Path) -> int:
+    with mock.patch("preflab.study.run.run_all", side_effect=KeyboardInterrupt):
+        words = ["study", "smoke", "--size", "smoke", "--output", str(path.parent / "out"), "--import", str(path)]
+        return run_command(words)
+
+
+def write_archive(folder: Path, draw: random.Random) -> Path:
+    files = list_finished()
+    if draw.random() < 0.6:
+        name = draw.choice([*files])
+        files[name] = damage_record(name, files[name], draw)
+    if draw.random() < 0.2:
+        name = draw.choice([*files])
+        other = (".", "..", "/etc/passwd", f"../{name}", f"x/{name}", "metrics.jsonl", "\x1b[31m", "é" * 200)
+        files[draw.choice(other)] = files.pop(name)
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.type = (
+                len(data),
+                draw.choice((*[tarfile.REGTYPE] * 300, tarfile.SYMTYPE, tarfile.DIRTYPE)),
+            )
+            archive.addfile(entry, io.BytesIO(data))
+    raw = content.getvalue()
+    packed = lzma.compress(mutate_bytes(raw, draw) if draw.random() < 0.3 else raw)
+    path = folder / "runs.tar.xz"
+    path.write_bytes(mutate_bytes(packed, draw) if draw.random() < 0.2 else packed)
+    return path
+
+
+def use_export(path: Path) -> int:
+    return run_command(["export", str(path), str(path.parent / "runs.tar.xz"), "--json"])
+
+
+def write_export(folder: Path, draw: random.Random) -> Path:
+    home = folder / "home"
+    finished = [*list_finished().items()]
+    for name, data in finished[: draw.choice((0, 1, len(finished)))]:
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_bytes(data)
+    home.mkdir(exist_ok=True)
+    write_manifest(home, describe_study(load_study("smoke")).model_copy(update={"runs": names_of_runs()}))
+    manifest = home / STUDY_MANIFEST
+    manifest.write_bytes(damage_record(STUDY_MANIFEST, manifest.read_bytes(), draw))
+    return home
 
 
 def write_theory(folder: Path, draw: random.Random) -> Path:
@@ -231,6 +356,9 @@ def use_reward(path: Path) -> int:
 SUBJECTS = {
     "run": Subject(write_run, use_run),
     "study": Subject(write_study, use_study),
+    "declared": Subject(write_declared, use_study),
+    "archive": Subject(write_archive, use_archive),
+    "export": Subject(write_export, use_export),
     "theory": Subject(write_theory, use_theory),
     "jsonl": Subject(write_jsonl, use_jsonl),
     "reward": Subject(write_reward, use_reward),

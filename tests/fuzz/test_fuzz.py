@@ -1,4 +1,4 @@
-"""Ten thousand mutated inputs: no traceback, no hang, and exit code 2 names the file and the key or the line.
+"""Thirteen thousand mutated inputs: no traceback, no hang, and exit code 2 names the file and the key or the line.
 
 Each input is used in a process of its own, forked from this one. An error that preflab did not expect ends it with code 70,
 as on the command line, so none is hidden. An input is drawn from its kind and its number alone: `PREFLAB_FUZZ=run:17`
@@ -26,11 +26,24 @@ from preflab.terminal import guarded
 from .subjects import SUBJECTS
 
 torch.set_num_threads(1)  # a fork would wait for OpenMP's other threads for ever
-INPUTS = {"run": 2000, "study": 2000, "theory": 1000, "jsonl": 2000, "reward": 1000, "judge": 1000, "results": 1000}
+INPUTS = {
+    "run": 2000,
+    "study": 2000,
+    "theory": 1000,
+    "jsonl": 2000,
+    "reward": 1000,
+    "judge": 1000,
+    "results": 1000,
+    "declared": 2000,
+    "archive": 1000,
+    "export": 500,
+}
 SECONDS = 60
 """After which an input hangs: ten times what the slowest needs."""
 PLACE = re.compile(r"`[^`]*`|:\d+\b|\blines? \d+|column \d+|--\w+|'[^']+'|https?://\S")
 """A key, a line, an option, a name or an address."""
+PLACELESS = ("empty", "Compressed file", "valid dictionary", "as an archive of runs:", "no run has finished")
+"""Words about a fault of a whole file or directory."""
 
 
 class End(NamedTuple):
@@ -92,9 +105,7 @@ def find_fault(end: End, folder: Path) -> str:
         return "prints a traceback or an escape sequence"
     if end.code == 2 and not any(word in end.text for word in (str(folder), "reward", "split is empty")):
         return "does not name the file"
-    placeless = any(
-        word in end.text for word in ("empty", "Compressed file", "valid dictionary")
-    )  # a fault of the whole file
+    placeless = any(word in end.text for word in PLACELESS)
     if end.code == 2 and not placeless and not PLACE.search(end.text.replace(str(folder), "")):
         return "names neither a key nor a line"
     return ""
@@ -126,7 +137,7 @@ def test_the_first_mutated_inputs(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_defect_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error that nobody expected, and a hang, count: what the ten thousand stand on."""
+    """An error that nobody expected, and a hang, count: what all of them stand on."""
 
     def fail(path: Path) -> int:
         raise RecursionError

@@ -102,7 +102,19 @@ def test_a_damaged_run_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     finish(study(), tmp_path / "here", {"sft"})
     (tmp_path / "here" / "seed-0" / "stages" / "sft" / "metrics.jsonl").write_text('{"step": 2}\n')
     export_runs(tmp_path / "here", tmp_path / "runs.tar.xz")
-    with pytest.raises(UserError, match=r"metrics\.jsonl of the run sft"):
+    with pytest.raises(UserError, match=r"runs\.tar\.xz: `metrics\.jsonl` of the run sft"):
+        Archive(tmp_path / "runs.tar.xz").restore(list(planned_runs(study(), tmp_path / "there")), tmp_path / "there")
+    assert list((tmp_path / "there").rglob("*.json*")) == []
+
+
+@pytest.mark.parametrize(("file", "content"), [(RUN_MANIFEST, "{"), (RESULT, "[]"), (RESULT, '{"files": "x"}')])
+def test_a_damaged_record_is_said_to_be_in_the_archive(file: str, content: str, tmp_path: Path) -> None:
+    """Protects from advice to repair a directory that is gone again, and from a traceback about checksums of another form:
+    the message names the archive, the file and the run."""
+    finish(study(), tmp_path / "here", {"sft"})
+    (tmp_path / "here" / "seed-0" / "stages" / "sft" / file).write_text(content)
+    export_runs(tmp_path / "here", tmp_path / "runs.tar.xz")
+    with pytest.raises(UserError, match=r"runs\.tar\.xz: `manifest\.json` or `result\.json` of the run sft \(seed 0\)"):
         Archive(tmp_path / "runs.tar.xz").restore(list(planned_runs(study(), tmp_path / "there")), tmp_path / "there")
     assert list((tmp_path / "there").rglob("*.json*")) == []
 

@@ -383,6 +383,13 @@ def test_a_comparison_is_named_once(pairs: list[list[str]], says: str) -> None:
         study(comparisons=pairs)
 
 
+def test_tuned_values_are_those_of_an_arm() -> None:
+    """Protects the table of trials from values of an arm that the study does not have, such as a misspelt one."""
+    trial = {"arm": "ppo", "settings": {"kl_coefficient": 0.1}, "seed": 1000}
+    with pytest.raises(UserError, match=r"`tuning\.shipped` names the arm 'ppo'\. Did you mean 'ppo-rm'"):
+        study(tuning={"spaces": {"ppo-rm": {"kl_coefficient": [0.1]}}, "shipped": [trial]})
+
+
 def test_a_study_can_be_repeated_with_other_seeds() -> None:
     """Protects a repetition: all runs have the seeds from the first one on, and those of the tuning are refused."""
     again = study(tuning={"spaces": {"ppo-rm": {"kl_coefficient": [0.1]}}}).with_first_seed(7)

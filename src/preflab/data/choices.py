@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from preflab.data.labels import FileLabels
-from preflab.data.numbers import require_finite
-from preflab.data.pairs import read_whole_dialogues
-from preflab.data.prompts import find_question, make_prompt, read_question
+from preflab.data.numbers import require_finite, spell_value
+from preflab.data.pairs import asks_inside, read_whole_dialogues
+from preflab.data.prompts import make_prompt, read_question
 from preflab.data.row import DataRecord, DialogueRow
 from preflab.data.safety import RESPONSES_SAFE, read_flag
 from preflab.data.turns import agree_on_prompt, read_answer
@@ -79,7 +79,7 @@ def _choose(
     record: DataRecord, first: str, second: str, choice: str, margin: float | None, where: str
 ) -> list[DialogueRow]:
     better, worse = (second, first) if choice == SECOND_BETTER else (first, second)
-    if find_question(record) is None:
+    if asks_inside(record, better, worse):
         turns, good, bad = read_whole_dialogues(record, better, worse, where)
     else:
         asked = read_question(record, where)
@@ -91,7 +91,5 @@ def _choose(
 
 
 def _spell_choice(value: Any) -> str:
-    """Returns a choice as text in lower case; whole numbers are written without a decimal point."""
-    if isinstance(value, bool | float) and float(value).is_integer():
-        value = int(value)
-    return str(value).strip().casefold()
+    """Returns a choice as text in lower case; true and false are the numbers 1 and 0."""
+    return spell_value(int(value) if isinstance(value, bool) else value)

@@ -11,7 +11,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
-from preflab.data.lines import READ_ERRORS, ReadLine
+from preflab.data.answer_names import ANSWER_NAMES
+from preflab.data.lines import READ_ERRORS, ReadLine, describe_read_error
 from preflab.data.written import is_message, parse_literal
 from preflab.errors import UserError
 
@@ -23,12 +24,10 @@ _LIST_NAMES = (
 _LIST_COLUMNS = frozenset(_LIST_NAMES.split())
 """CSV columns whose cells may hold lists. In any other column, a list is text unless it holds mappings."""
 _TEXT_NAMES = (
-    "prompt question query instruction problem input inputs chosen rejected chosen_response rejected_response "
-    "preferred_output non_preferred_output completion response output answer target targets solution response_0 "
-    "response_1 response_2 response_a response_b response1 response2 output_1 output_2 answer_0 answer_1 human_ref_A "
-    "human_ref_B"
+    "prompt question query instruction problem input inputs completion response output answer target targets solution "
+    "response_0 response1 response2 answer_0 human_ref_A human_ref_B"
 )
-_TEXT_COLUMNS = frozenset(_TEXT_NAMES.split())
+_TEXT_COLUMNS = ANSWER_NAMES | {*_TEXT_NAMES.split()}
 """CSV columns whose cells are text, or messages. Any other JSON in such a cell is read as text."""
 _DELIMITERS = (",", ";", "\t", "|")
 _EXCEL_DELIMITER = re.compile(r'"?sep=([,;\t|])"?')
@@ -54,7 +53,7 @@ def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadL
         spaced = 0 < first.count(delimiter) == first.count(f"{delimiter} ")
         rows = csv.reader(chain([first], text), delimiter=delimiter, skipinitialspace=spaced, strict=True)
     except (*READ_ERRORS, UnicodeDecodeError) as error:
-        yield f"{path}:1", UserError(f"{path}:1 cannot be read: {error}.")
+        yield f"{path}:1", UserError(f"{path}:1 cannot be read: {describe_read_error(error)}.")
         return
     try:
         stated = next(rows, [])
@@ -79,7 +78,7 @@ def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadL
         return
     except (*READ_ERRORS, UnicodeDecodeError) as error:
         where = f"{path}:{above + rows.line_num + 1}"
-        yield where, UserError(f"{where} cannot be read: {error}.")
+        yield where, UserError(f"{where} cannot be read: {describe_read_error(error)}.")
         return
     if empty:
         raise UserError(f"{path} is empty: it needs a line of column names, and one line for each record.")

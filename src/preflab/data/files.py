@@ -28,8 +28,10 @@ from preflab.paths import user_path
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(:[\w.-]+)?")
 _PARQUET = b"PAR1"
-_OBJECTS = re.compile(rb"\s*\[\s*[{\]]")
+_OBJECTS = re.compile(rb"(\xef\xbb\xbf)?\s*\[\s*[{\]]")
 """Matches the beginning of a JSON list of objects. A record in a file of JSON lines never begins like this."""
+_RECORD = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"')
+"""Matches the beginning of a JSON object. The names of a table's columns never begin like this."""
 
 
 def read_source(name: str, *, split: str = "", rows: int | None = None) -> Iterator[ReadLine]:
@@ -89,7 +91,7 @@ def read_file(path: Path, split: str = "") -> Iterator[ReadLine]:
             refuse_other_format(head, path)
             if head[:4] == _PARQUET:
                 yield from read_parquet(file, path)
-            elif kind in (".csv", ".tsv"):
+            elif kind in (".csv", ".tsv") and not (_OBJECTS.match(head) or _RECORD.match(head)):
                 yield from read_csv(file, path, "\t" if kind == ".tsv" else ",")
             elif kind == ".json" or _OBJECTS.match(head):
                 yield from read_json_file(file, path, split)

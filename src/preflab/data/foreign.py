@@ -1,4 +1,4 @@
-"""Recognises files in formats that preflab does not read, by their first bytes, and says what to do with them."""
+"""Recognises files that preflab does not read, by their first bytes, and says what to do with them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,25 @@ _FORMATS = {
     "xz": re.compile(rb"\xfd7zXZ\x00"),
     "Zstandard": re.compile(rb"\x28\xb5\x2f\xfd"),
     "Arrow": re.compile(rb"ARROW1|\xff\xff\xff\xff"),
+    "gzip (twice)": re.compile(rb"\x1f\x8b"),
+    "UTF-16": re.compile(rb"\xff\xfe|\xfe\xff|[^\x00]\x00[^\x00]\x00|\x00[^\x00]\x00[^\x00]"),
 }
+_INSTEAD_OF_DATA = {
+    "a pointer to a file in Git LFS": re.compile(rb"version https://git-lfs\.github\.com/"),
+    "a page in HTML": re.compile(rb"\s*<(!doctype html|html)\b", re.IGNORECASE),
+}
+"""What may have been saved under the name of a file that was to be downloaded."""
 
 
 def refuse_other_format(head: bytes, path: Path) -> None:
-    """Raises `UserError` if a file is in a known format that is not read. `head`: the first bytes of the file."""
+    """Raises `UserError` if a file is in a known format that is not read, or holds no data. `head`: the first bytes of
+    the file."""
     name = next((name for name, beginning in _FORMATS.items() if beginning.match(head)), None)
     if name is not None:
         raise UserError(
-            f"{path} has the format {name}, which is not read. Unpack it, or save its records as JSON lines, JSON, CSV or "
-            "Parquet (each may be gzipped)."
+            f"{path} has the format {name}, which is not read. Unpack it, or save its records in UTF-8 as JSON lines, JSON "
+            "or CSV, or as Parquet (each may be gzipped)."
         )
+    name = next((name for name, beginning in _INSTEAD_OF_DATA.items() if beginning.match(head)), None)
+    if name is not None:
+        raise UserError(f"{path} is {name}, and holds no data. Download the file itself.")

@@ -10,13 +10,20 @@ from preflab.data.row import NOT_ASKED, PROMPTS_DIFFER, USER_LAST, Turns, Useles
 from preflab.errors import UserError
 from preflab.types import Completion, Turn
 
-_MARKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
-_DIALOGUE = re.compile(r"(?:\n\n)?Human:.*\n\nAssistant:", re.DOTALL)
+_BLANK = r"\r?\n\r?\n"
+_MARKER = re.compile(rf"(?:^|{_BLANK})(Human|Assistant):")
+_DIALOGUE = re.compile(rf"({_BLANK})?Human:.*{_BLANK}Assistant:", re.DOTALL)
 
 
 def is_dialogue(value: Any) -> bool:
     """Checks whether the value is a dialogue as one string, in HH-RLHF's form."""
     return isinstance(value, str) and _DIALOGUE.match(value) is not None
+
+
+def begins_dialogue(text: str) -> bool:
+    """Checks whether a text is a dialogue that begins with a blank line, as HH-RLHF's dialogues do."""
+    match = _DIALOGUE.match(text)
+    return match is not None and match[1] is not None
 
 
 def parse_dialogue(text: str, where: str) -> Turns:

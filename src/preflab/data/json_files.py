@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.data.json_objects import read_object
-from preflab.data.lines import READ_ERRORS, ReadLine, check_record, parse_lines
+from preflab.data.lines import READ_ERRORS, ReadLine, check_record, describe_read_error, parse_lines
 from preflab.errors import UserError
 from preflab.plain import refuse_repeated_keys
 
@@ -83,7 +83,10 @@ def _read_list(text: io.TextIOWrapper, path: Path) -> Iterator[ReadLine]:
         yield f"{path}:{number + 1}", UserError(f"{path}:{number + 1}: {error} The rest of the file is not read.")
         return
     except (*READ_ERRORS, ValueError, RecursionError) as error:
-        yield f"{path}:{number + 1}", UserError(f"{path} cannot be read after record {number}: {error}.")
+        yield (
+            f"{path}:{number + 1}",
+            UserError(f"{path} cannot be read after record {number}: {describe_read_error(error)}."),
+        )
         return
     if not number:
         raise UserError(f"{path} is empty: it holds no record.")

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from preflab.data.folders import names_split
-from preflab.data.lines import READ_ERRORS, ReadLine, check_record, open_plain
+from preflab.data.lines import READ_ERRORS, ReadLine, check_record, describe_read_error, open_plain
 from preflab.data.prompts import QUESTION_FIELDS
 from preflab.data.written import holds_messages, is_message
 from preflab.errors import UserError
 from preflab.plain import refuse_repeated_keys
 
-_FIRST_LIST = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"([^"\\]*)"\s*:\s*\[')
-"""Matches the beginning of an object whose first value is a list."""
+_NAME, _SCALAR = rb'\s*"([^"\\]*)"\s*:\s*', rb'(?:\s*"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[-+.\w]+)\s*,)*'
+_FIRST_LIST = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{" + _SCALAR + _NAME + rb"\[")
+"""Matches the beginning of an object whose first value, apart from plain texts and numbers, is a list."""
 
 
 def read_object(text: bytes, path: Path, split: str) -> Iterator[ReadLine]:
@@ -36,8 +37,8 @@ def read_object(text: bytes, path: Path, split: str) -> Iterator[ReadLine]:
 
 
 def list_object_splits(path: Path) -> list[str]:
-    """Lists the splits of a file that is a JSON object with a list of records for each split. The first value of the
-    object must be such a list. The result is empty for any other file."""
+    """Lists the splits of a file that is a JSON object with a list of records for each split. Only plain texts and
+    numbers, such as a version, may stand before the first list. The result is empty for any other file."""
     try:
         with open_plain(path) as file:
             first = _FIRST_LIST.match(file.peek(4096))
@@ -55,7 +56,7 @@ def _parse(text: bytes, path: Path) -> Any:
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {error}.") from error
+        raise UserError(f"{path} is not JSON: {describe_read_error(error)}.") from error
 
 
 def _list_rows(value: Mapping[str, Any], split: str) -> list[Any] | None:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Collection
 from typing import Any, cast
 
+from preflab.data.numbers import spell_value
 from preflab.data.row import DataRecord
 from preflab.errors import UserError
 
@@ -131,8 +132,5 @@ def tidy_labels(record: DataRecord, taken: Collection[str]) -> dict[str, Any]:
 
 
 def _spell(value: Any) -> str:
-    """Returns a label in lower case; whole numbers are written without a decimal point."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    text = str(value).strip().casefold().replace("_", "-").replace("thumbs ", "thumbs-")
-    return text.removesuffix(".0") if text.lstrip("+-").removesuffix(".0").isdigit() else text
+    """Returns a label in lower case, with one spelling for words that are joined in several ways."""
+    return spell_value(value).replace("_", "-").replace("thumbs ", "thumbs-")

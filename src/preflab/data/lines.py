@@ -97,6 +97,13 @@ def _parse_line(line: bytes, where: str, *, first: bool) -> dict[str, Any] | Use
     return check_record(record, where)
 
 
+def describe_read_error(error: Exception) -> str:
+    """Says why a file cannot be read further. Bytes that are not UTF-8 are described without Python's words."""
+    if isinstance(error, UnicodeDecodeError):
+        return "its text is not UTF-8, in which the file must be saved"
+    return str(error)
+
+
 def check_record(record: Any, where: str) -> dict[str, Any] | UserError:
     """Returns `record` if it is a JSON object; otherwise returns an error that names its type."""
     if isinstance(record, dict):

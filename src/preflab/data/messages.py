@@ -26,7 +26,12 @@ _CALLS = ("tool_calls", "function_call")
 _WEIGHTS = ("weight", "loss", "train")
 """Fields that say, by 0 or false, that a turn is not to be learned from (OpenAI, ms-swift, axolotl)."""
 _READ_KEYS = frozenset((*(name for pair in _PAIRS for name in pair), *_CALLS, *_WEIGHTS))
-_TOOLS = ("tool", "function", "function_call", "observation", "ipython")
+_TOOL_NAMES = (
+    "tool function tool_call function_call tool_response function_response tool_result observation environment ipython"
+)
+_TOOLS = frozenset(_TOOL_NAMES.split())
+_TEXT_TYPES = (None, "text", "input_text", "output_text")
+"""What the `type` of a part of a message says if the part is text."""
 
 
 def ends_in_question(value: Any) -> bool:
@@ -82,10 +87,13 @@ def list_unread_keys(value: Any, *, labelled: bool = False) -> set[str]:
         for message in messages
         if isinstance(message, dict) and _find_pair(cast(DataRecord, message)) is not None
         for name, held in cast(DataRecord, message).items()
-        if name not in _READ_KEYS
-        and held not in (None, "", [], {})
-        and not (message is answer and _is_label(name, held))
+        if name not in _READ_KEYS and not is_empty(held) and not (message is answer and _is_label(name, held))
     }
+
+
+def is_empty(value: Any) -> bool:
+    """Checks whether a field holds nothing."""
+    return value in (None, "", [], {})
 
 
 def _is_label(name: str, value: Any) -> bool:
@@ -95,10 +103,15 @@ def _is_label(name: str, value: Any) -> bool:
 def _read_content(value: Any, where: str) -> str:
     """Reads the content of a message: text, or a list of parts that are all text."""
     parts = cast(list[Any], value) if isinstance(value, list) else []
-    if value is None or any(isinstance(part, dict) and part.get("text") is None for part in parts):
+    if value is None or any(isinstance(part, dict) and not _is_text(cast(DataRecord, part)) for part in parts):
         raise UselessRecordError(
             f"{where} contains something other than text (an image, a sound or a tool call).", NO_TEXT
         )
     if parts and all(isinstance(part, dict) for part in parts):
         return "".join(check_text(part["text"], where) for part in parts)
     return check_text(value, where)
+
+
+def _is_text(part: DataRecord) -> bool:
+    """Checks whether a part of a message is text. An image may have a field for text too, which is empty."""
+    return part.get("text") is not None and part.get("type") in _TEXT_TYPES

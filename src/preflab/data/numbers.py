@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from decimal import Decimal
 from typing import Any
 
 from preflab.data.lines import check_text
@@ -65,12 +66,21 @@ def read_number(record: DataRecord, field: str, where: str) -> float | None:
 
 
 def require_finite(value: Any, where: str) -> float:
-    """Returns a value that must be a finite number. Also accepts a number written as text, because CSV has only
-    text."""
+    """Returns a value that must be a finite number. Also accepts a number written as text, because CSV has only text,
+    and the decimal numbers of Parquet."""
     try:
-        number = math.nan if isinstance(value, bool) or not isinstance(value, int | float | str) else float(value)
+        number = (
+            math.nan if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal) else float(value)
+        )
     except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise UserError(f"{where} must be a finite number, not {json.dumps(value, default=str)[:40]}.")
     return number
+
+
+def spell_value(value: Any) -> str:
+    """Returns a value as text in lower case, without white space around it. A whole number is written without a decimal
+    point, and true and false as words."""
+    text = str(value).strip().casefold()
+    return text.removesuffix(".0") if text.lstrip("+-").removesuffix(".0").isdigit() else text

@@ -62,11 +62,14 @@ def _is_kept(message: DataRecord) -> bool:
 
 def join_trees(messages: Iterable[PlacedRecord]) -> Iterator[ReadLine]:
     """Joins flat messages into trees, and yields each tree with the place of its root. Yields an error for each message
-    whose parent is missing."""
+    whose parent is missing, or whose id is that of an earlier message."""
     nodes: dict[str, dict[str, Any]] = {}
     places: dict[str, str] = {}
     for where, message in messages:
         name = str(message["message_id"])
+        if name in nodes:
+            yield where, UserError(f"{where}: the message {name!r} stands further up too ({places[name]}).")
+            continue
         nodes[name], places[name] = {**message, "replies": []}, where
     roots: list[str] = []
     for name, node in nodes.items():

@@ -5,7 +5,7 @@ The arguments of the functions are those that `answers` describes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from preflab.data.hh_strings import is_dialogue, read_dialogue_pair
 from preflab.data.labels import FileLabels
@@ -16,7 +16,7 @@ from preflab.data.row import PROMPTS_DIFFER, USER_LAST, DataRecord, DialogueRow,
 from preflab.data.safety import read_pair_safety
 from preflab.data.shared_beginning import part_texts
 from preflab.data.turns import agree_on_prompt, read_answer, read_turns
-from preflab.data.written import parse_messages
+from preflab.data.written import begins_like_messages, parse_messages
 from preflab.errors import UserError
 from preflab.types import Completion, Turn
 
@@ -26,7 +26,7 @@ def read_pair(chosen: str, rejected: str, record: DataRecord, where: str, labels
     field, or at the beginning of both dialogues."""
     if isinstance(record.get("completions"), list) and "scores" in record:
         raise UserError(f"{where}: a record with `completions` and `scores` is a ranking; remove its other answers.")
-    if find_question(record) is None:
+    if asks_inside(record, chosen, rejected):
         turns, better, worse = read_whole_dialogues(record, chosen, rejected, where)
         return [_make_pair(record, turns, better, worse, where)]
     prompt = read_question(record, where)
@@ -55,6 +55,21 @@ def read_messages_and_worse(
     before, worse = read_answer(record[rejected], turns[:-1], f"{where}: `{rejected}`")
     asked = agree_on_prompt((turns[:-1], before), f"{where}: `{field}` and `{rejected}`")
     return [_make_pair(record, asked, Completion(turns[-1].content), worse, where)]
+
+
+def asks_inside(record: DataRecord, *answers: str) -> bool:
+    """Checks whether the question stands inside of the answers. The record has then no other question, or an empty one
+    beside answers that are whole dialogues."""
+    field = find_question(record)
+    values = [record[name] for name in answers]
+    return field is None or (record[field] == "" and all(map(_is_whole, values)))
+
+
+def _is_whole(answer: Any) -> bool:
+    """Checks whether an answer is a whole dialogue: HH-RLHF's text, or several messages, which may be written as text."""
+    if isinstance(answer, str):
+        return is_dialogue(answer) or begins_like_messages(answer)
+    return isinstance(answer, list) and len(cast(list[Any], answer)) > 1
 
 
 def read_whole_dialogues(

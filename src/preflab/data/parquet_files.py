@@ -18,7 +18,7 @@ _BATCH = 512
 
 
 def read_parquet(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
-    """Reads the rows of a Parquet file."""
+    """Reads the rows of a Parquet file. Raises `UserError` if the file has no row, or two columns of one name."""
     import pyarrow
     import pyarrow.parquet
 
@@ -29,7 +29,9 @@ def read_parquet(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
             if not file.seekable() or isinstance(file, gzip.GzipFile):
                 shutil.copyfileobj(file, plain)
             source: Any = plain if plain.tell() else file
-            for batch in pyarrow.parquet.ParquetFile(source).iter_batches(_BATCH):
+            table = pyarrow.parquet.ParquetFile(source)
+            _refuse_repeated_columns(table.schema_arrow.names, path)
+            for batch in table.iter_batches(_BATCH):
                 for record in batch.to_pylist():
                     number += 1
                     yield f"{path}:{number}", record
@@ -38,3 +40,10 @@ def read_parquet(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
         return
     if not number:
         raise UserError(f"{path} is empty: it holds no row.")
+
+
+def _refuse_repeated_columns(names: list[str], path: Path) -> None:
+    """Raises `UserError` if two columns have the same name, because a row would keep only the last one."""
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise UserError(f"{path}: the column `{repeated[0][:40]}` occurs twice. Remove or rename one of the two.")

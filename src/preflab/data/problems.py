@@ -9,13 +9,14 @@ A field of tests may have one of four forms:
 | `{"inputs": [...], "outputs": [...]}`, perhaps `fn_name` | two lists; with `fn_name`, arguments of that function |
 | `["assert f(1) == 2", ...]`, or one such text            | Python code that raises an error if the test fails    |
 
-The field may also hold one of these forms as JSON text.
+The field may also hold one of these forms as JSON text. A list of lists of assertions is one list of assertions.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -35,6 +36,7 @@ _BROKEN = "its tests are neither JSON nor Python"
 _TESTS_NO_FUNCTION = "no test of it calls a function of the program"
 _CANDIDATE = "candidate"
 """Tests may call the function by this name instead of the name in `entry_point`. The tests of HumanEval do so."""
+_ASSERTION = re.compile(r"\s*assert\b")
 _INPUTS = ("input", "inputs", "stdin")
 _OUTPUTS = ("output", "outputs", "expected_output", "expected", "stdout")
 
@@ -45,7 +47,7 @@ def read_tests(record: DataRecord, fields: Sequence[str], where: str) -> tuple[T
     field = _find_tests(record, fields)
     if field is None:
         return ()
-    value = _parse_json(record[field])
+    value = _flatten_assertions(_parse_json(record[field]))
     place = f"{where}: `{field}`"
     if isinstance(value, str):
         value = [value]
@@ -74,6 +76,16 @@ def drop_tests(record: DataRecord) -> DataRecord:
 def _find_tests(record: DataRecord, fields: Sequence[str]) -> str | None:
     """Returns the first of the fields that is present and not empty."""
     return next((name for name in fields if record.get(name) not in (None, "", [])), None)
+
+
+def _flatten_assertions(value: Any) -> Any:
+    """Returns the assertions in a list of lists of assertions (AceCode) as one list. Two of them would look like an
+    input and an output. Returns any other value unchanged."""
+    lists = cast(list[Any], value) if isinstance(value, list) else []
+    if not lists or not all(isinstance(each, list) for each in lists):
+        return value
+    texts = [text for each in lists for text in each]
+    return texts if all(isinstance(text, str) and _ASSERTION.match(text) for text in texts) else value
 
 
 def _read_pair(test: Any, where: str) -> tuple[Any, Any]:

@@ -61,15 +61,16 @@ def find_filled(record: DataRecord, fields: Sequence[str]) -> str | None:
 
 
 def find_question(record: DataRecord) -> str | None:
-    """Returns the field from which `read_question` reads the question; None if the record has none."""
-    field = find_field(record, (*QUESTION_FIELDS, *DIALOGUE_FIELDS))
-    if field is None and isinstance(
-        record.get("context"), list
-    ):  # HelpSteer3's `context` is a list; Dolly's is text that belongs to an instruction
-        return "context"
-    if field is None and holds_messages(record.get(TRAJECTORY)):
-        return TRAJECTORY
-    return "history" if field is None and isinstance(record.get("history"), str) else field  # SHP
+    """Returns the field from which `read_question` reads the question; None if the record has none. A field that is not
+    empty comes before one that is."""
+    others = {
+        "context": isinstance(
+            record.get("context"), list
+        ),  # HelpSteer3; Dolly's is text that belongs to an instruction
+        TRAJECTORY: holds_messages(record.get(TRAJECTORY)),
+        "history": isinstance(record.get("history"), str),  # SHP
+    }
+    return find_filled(record, (*QUESTION_FIELDS, *DIALOGUE_FIELDS, *(name for name, fits in others.items() if fits)))
 
 
 def name_prompt_fields(record: DataRecord, question: str | None) -> frozenset[str]:
@@ -118,7 +119,7 @@ def _add_text(turns: Turns, text: str) -> Turns:
     last = turns[-1]
     if last.role != "user" or text in last.content:
         return turns
-    return (*turns[:-1], Turn("user", f"{last.content}\n\n{text}"))
+    return (*turns[:-1], Turn("user", "\n\n".join(filter(None, (last.content, text)))))
 
 
 def read_whole(record: DataRecord, field: str, where: str) -> Turns:

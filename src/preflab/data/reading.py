@@ -107,7 +107,7 @@ class FileReading:
     def read(self, record: DataRecord, where: str) -> Sequence[DialogueRow]:
         """Returns the rows of one record. The record must use preflab's field names, and have no null fields."""
         shape = recognise(record)
-        if shape is None or ("chosen" in record) != ("rejected" in record):
+        if shape is None or len({"chosen", "rejected"} & (record.keys() - shape.fields)) == 1:
             raise UserError(explain_unknown(record, where))
         try:
             rows = self._read_by(shape, record, where)

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 
 from preflab.data.lines import read_text_field
+from preflab.data.numbers import spell_value
 from preflab.data.row import DataRecord, make_prompt_id
 from preflab.errors import UserError
 from preflab.types import Completion, Prompt, Turn
@@ -59,7 +60,7 @@ def read_flag(record: DataRecord, name: str, where: str) -> bool | None:
     value = record.get(name)
     if value is None:
         return None
-    flag = _FLAGS.get(str(value).strip().casefold())
+    flag = _FLAGS.get(spell_value(value))
     if flag is None:
         raise UserError(f"{where}: `{name}` must be true or false, not {json.dumps(value, default=str)[:40]}.")
     return flag
@@ -78,7 +79,7 @@ def name_safety(safe: tuple[bool, bool]) -> str:
 
 
 def _read_place(record: DataRecord, name: str, where: str) -> int:
-    value = str(record.get(name)).strip()
+    value = spell_value(record.get(name))
     if name not in record or value not in ("0", "1"):
         raise UserError(f"{where}: `{name}` must be 0 or 1, the place of a response, not {value[:40]!r}.")
     return int(value)

@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from itertools import chain
 from typing import NamedTuple
 
+from preflab.data.answer_names import BARE_PAIRS, CHOICE_FIELDS, LETTERED, NUMBERED, PAIRS
 from preflab.data.answers import (
     read_first_turn,
     read_ground_truth,
@@ -34,7 +35,7 @@ from preflab.data.choices import (
 )
 from preflab.data.kaggle import KAGGLE_CHOICES, read_kaggle
 from preflab.data.labels import LABEL_FIELDS, FileLabels
-from preflab.data.messages import ends_in_question, list_unread_keys
+from preflab.data.messages import ends_in_question, is_empty, list_unread_keys
 from preflab.data.oasst import read_tree
 from preflab.data.own import read_own_pair, read_own_ranking
 from preflab.data.pairs import read_messages_and_worse, read_pair, read_texts_alone
@@ -52,6 +53,8 @@ from preflab.data.row import DataRecord, DialogueRow
 from preflab.data.safety import PAIR_SAFE, RESPONSES_SAFE
 from preflab.data.shared_beginning import holds_texts_alone
 
+PREFERENCE = "preference"
+TWO_ANSWERS = "two answers and a choice"
 ORDERED = "answers in order, the best one first"
 SCORED = "HelpSteer2"
 TEXTS_ALONE = "preference, its prompt at the beginning of both texts"
@@ -91,11 +94,15 @@ def recognise(record: DataRecord) -> Shape | None:
 
 
 def name_unread(shape: Shape, record: DataRecord) -> list[str]:
-    """Returns the fields of a record that the shape does not read, including fields inside of the record's messages
-    (`messages.reasoning_content`)."""
+    """Returns the fields of a record that hold something and that the shape does not read, including fields inside of the
+    record's messages (`messages.reasoning_content`)."""
     dialogue = find_field(record, (name for name in shape.needs if name in DIALOGUE_FIELDS))
     asked = name_prompt_fields(record, dialogue or find_question(record))
-    unread = [name for name in record if name not in asked and (name in PROMPT_FIELDS or name not in shape.fields)]
+    unread = [
+        name
+        for name in record
+        if name not in asked and (name in PROMPT_FIELDS or name not in shape.fields) and not is_empty(record[name])
+    ]
     labelled = LABEL_FIELDS[0] in shape.also
     inside = (
         f"{name}.{key}"
@@ -136,6 +143,10 @@ def _is_list_of_several(field: str) -> Callable[[DataRecord], bool]:
     return lambda record: isinstance(record[field], list) and len(record[field]) > 1
 
 
+def _is_list_of_lists(field: str) -> Callable[[DataRecord], bool]:
+    return lambda record: isinstance(record[field], list) and all(isinstance(item, list) for item in record[field])
+
+
 def _lacks(*fields: str) -> Callable[[DataRecord], bool]:
     return lambda record: not any(field in record for field in fields)
 
@@ -144,12 +155,19 @@ def _asks(field: str) -> Callable[[DataRecord], bool]:
     return lambda record: ends_in_question(record[field])
 
 
-def _names_no_answer_elsewhere(record: DataRecord) -> bool:
-    """Checks whether the record has no other field that may hold the answers. If it has one, `winner` and `loser` may
-    be names of models instead of answers."""
-    return not any(
-        name.startswith(("response", "answer", "completion", "output", "model", "conversation_")) for name in record
+def _hold_answers(*fields: str) -> Callable[[DataRecord], bool]:
+    """Returns a function that checks whether `fields` of a record hold answers. If the record has another field that may
+    hold an answer, they may be names of models instead. They may also name the fields that hold the answers."""
+    elsewhere = ("response", "answer", "completion", "output", "model", "conversation_")
+    return lambda record: (
+        not any(name.startswith(elsewhere) for name in record)
+        and not any(record[field] in ("model_a", "model_b", *record) for field in fields)
     )
+
+
+def _name_choices(texts: tuple[str, str]) -> dict[str, str]:
+    """Returns the choices that name the field of the better answer."""
+    return dict(zip(texts, (FIRST_BETTER, SECOND_BETTER), strict=True))
 
 
 _ANSWERS = ("completion", "response", "output", "answer", "target", "targets", "solution")
@@ -159,7 +177,7 @@ _ASKED = (*QUESTION_FIELDS, *DIALOGUE_FIELDS, "context")
 _LABELLED = (*_ASKED, *LABEL_FIELDS)
 _COMPARED = (*_ASKED, *PAIR_SAFE)
 _LETTERS = {"a": FIRST_BETTER, "b": SECOND_BETTER, "model_a": FIRST_BETTER, "model_b": SECOND_BETTER}
-_TIES = dict.fromkeys(("tie", "tie (bothbad)", "both_bad", "bothbad", "both", "neither", "equal"), EQUAL)
+_TIES = dict.fromkeys(("tie", "draw", "tie (bothbad)", "both_bad", "bothbad", "both", "neither", "equal"), EQUAL)
 _NUMBERED = {"1": FIRST_BETTER, "2": SECOND_BETTER, "0": EQUAL} | _TIES
 
 _PROGRAMS = (
@@ -182,8 +200,8 @@ _PROGRAMS = (
     Shape("CodeContests", ("content", "test"), testbed="code_contests", when=_lacks("prompt")),
 )
 _OWN = (
-    Shape("preflab", ("turns", "chosen", "rejected"), read_own_pair, PAIR_SAFE),
-    Shape("preflab", ("turns", "completions", "scores"), read_own_ranking),
+    Shape("preflab", ("turns", "chosen", "rejected"), read_own_pair, PAIR_SAFE, _is_list_of_lists("turns")),
+    Shape("preflab", ("turns", "completions", "scores"), read_own_ranking, (), _is_list_of_lists("turns")),
 )
 _RANKINGS = (
     Shape("OpenAssistant tree", ("prompt", "message_tree_id"), read_tree, when=lambda r: isinstance(r["prompt"], dict)),
@@ -236,14 +254,7 @@ _CHOICES = (
         ),
         (*_ASKED, *RESPONSES_SAFE),
     ),
-    *(
-        Shape(name, (*texts, says), partial(read_numbered_choice, *texts, says, _NUMBERED), _ASKED)
-        for name, texts, says in (
-            ("LLMBar", ("output_1", "output_2"), "label"),
-            ("AlpacaFarm", ("output_1", "output_2"), "preference"),
-            ("two answers and a choice", ("response_1", "response_2"), "preference"),
-        )
-    ),
+    Shape("LMSYS, Kaggle", ("prompt", "response_a", "response_b", *KAGGLE_CHOICES), read_kaggle),
     *(
         Shape(name, (*texts, says), partial(read_preference_strength, *texts, says), _ASKED)
         for name, texts, says in (
@@ -252,14 +263,22 @@ _CHOICES = (
         )
     ),
     *(
-        Shape(name, (*texts, says), partial(read_choice, *texts, says, _LETTERS | _TIES), _ASKED)
+        Shape(
+            name, (*texts, says), partial(read_numbered_choice, *texts, says, _NUMBERED | _name_choices(texts)), _ASKED
+        )
         for name, texts, says in (
-            ("Chatbot Arena", ("conversation_a", "conversation_b"), "winner"),
-            ("two answers and a choice", ("response_a", "response_b"), "winner"),
-            ("two answers and a choice", ("response_a", "response_b"), "preference"),
+            ("LLMBar", ("output_1", "output_2"), "label"),
+            ("AlpacaFarm", ("output_1", "output_2"), "preference"),
+            *((TWO_ANSWERS, texts, says) for texts in NUMBERED for says in CHOICE_FIELDS),
         )
     ),
-    Shape("LMSYS, Kaggle", ("prompt", "response_a", "response_b", *KAGGLE_CHOICES), read_kaggle),
+    *(
+        Shape(name, (*texts, says), partial(read_choice, *texts, says, _LETTERS | _TIES | _name_choices(texts)), _ASKED)
+        for name, texts, says in (
+            ("Chatbot Arena", ("conversation_a", "conversation_b"), "winner"),
+            *((TWO_ANSWERS, texts, says) for texts in LETTERED for says in CHOICE_FIELDS),
+        )
+    ),
     *(
         Shape("two answers and their scores", (*texts, *scores), partial(read_two_scores, *texts, scores), _ASKED)
         for texts, scores in (
@@ -271,20 +290,8 @@ _CHOICES = (
 )
 _PAIRS = (
     Shape(TEXTS_ALONE, ("chosen", "rejected"), read_texts_alone, PAIR_SAFE, holds_texts_alone),
-    *(
-        Shape(name, (chosen, rejected), partial(read_pair, chosen, rejected), _COMPARED)
-        for name, chosen, rejected in (
-            ("preference", "chosen", "rejected"),
-            ("preference", "chosen_response", "rejected_response"),
-            ("preference", "response", "rejected_response"),
-            ("preference", "preferred_output", "non_preferred_output"),
-            ("preference", "response_chosen", "response_rejected"),
-            ("StackExchange, paired", "response_j", "response_k"),
-        )
-    ),
-    Shape(
-        "preference", ("winner", "loser"), partial(read_pair, "winner", "loser"), _COMPARED, _names_no_answer_elsewhere
-    ),
+    *(Shape(PREFERENCE, pair, partial(read_pair, *pair), _COMPARED) for pair in PAIRS),
+    *(Shape(PREFERENCE, pair, partial(read_pair, *pair), _COMPARED, _hold_answers(*pair)) for pair in BARE_PAIRS),
     *(
         Shape("ms-swift", (field, rejected), partial(read_messages_and_worse, field, rejected), ("system", *PAIR_SAFE))
         for field in DIALOGUE_FIELDS

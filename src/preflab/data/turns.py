@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from preflab.data.hh_strings import is_dialogue, join_turns, parse_dialogue
+from preflab.data.hh_strings import begins_dialogue, is_dialogue, join_turns, parse_dialogue
 from preflab.data.lines import check_text
 from preflab.data.messages import is_untrained, read_message
 from preflab.data.row import NOT_ASKED, PROMPTS_DIFFER, UNTRAINED, Turns, UselessRecordError
@@ -62,7 +62,7 @@ def _split_answer(value: Any, prompt: Turns, where: str) -> Turns:
     if is_dialogue(value):
         *before, last = parse_dialogue(check_text(value, where), where)
         joined = join_turns(before)
-        if value.startswith("\n\n") or _agrees(joined, prompt):
+        if begins_dialogue(value) or _agrees(joined, prompt):
             return (*joined, last)
     return read_turns(value, "assistant", where)
 

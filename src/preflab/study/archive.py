@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import lzma
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -98,15 +98,26 @@ class Archive:
             with new_directory(run.directory) as aside:
                 for file, data in files.items():
                     (aside / file).write_bytes(data)
-                if not is_done(replace(run, directory=aside)):
-                    raise _OtherRunError
-                result = read_result(aside, {})
-                altered = [name for name in altered_files(aside, result) if name in files]
-                if altered:
-                    raise UserError(f"{self.file}: {altered[0]} of the run {run.label} is damaged.")
+                self._check(replace(run, directory=aside), files)
         except _OtherRunError:
             return False
         return True
+
+    def _check(self, run: Planned, files: Collection[str]) -> None:
+        """Raises `_OtherRunError` if the files in the run's directory belong to another run, and `UserError` if one of
+        these files is damaged."""
+        try:
+            if not is_done(run):
+                raise _OtherRunError
+            altered = altered_files(run.directory, read_result(run.directory, {}))
+        except UserError as error:  # names a directory that will be gone
+            raise self._name_damage(f"{RUN_MANIFEST}` or `{RESULT}", run) from error
+        for file in altered:
+            if file in files:
+                raise self._name_damage(file, run)
+
+    def _name_damage(self, file: str, run: Planned) -> UserError:
+        return UserError(f"{self.file}: `{file}` of the run {run.label} is damaged. Export the runs again.")
 
     def describe(self) -> str:
         """Says in a sentence how many runs were taken."""

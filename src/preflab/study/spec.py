@@ -163,7 +163,10 @@ class Study(RunSettings):
             pairing.check(f"pairwise.{name}", self.arms)
             refuse_unknown(model_stages(pairing.evaluator), self.stages, f"`pairwise.{name}` names the stage")
             check_models(f"pairwise.{name}.evaluator", pairing.evaluator, self.stages)
-        refuse_unknown(self.tuning.spaces if self.tuning else (), self.arms, "`tuning.spaces` names the arm")
+        if self.tuning is not None:
+            refuse_unknown(self.tuning.spaces, self.arms, "`tuning.spaces` names the arm")
+            tuned = [trial.arm for trial in self.tuning.shipped]
+            refuse_unknown(tuned, self.arms, "`tuning.shipped` names the arm")
         check_arms(self.claims, self.sweep, self.arms)
         self._refuse_measures_of_claims()
         if self.headline.partition("/")[0] in self.pairwise.keys() - self.evaluators.keys():

@@ -22,7 +22,12 @@ RESULT_FORM: Form = {"diverged": str | NoneType, "counts": dict}
 
 def read_result(directory: Path, form: Form = RESULT_FORM) -> dict[str, Any]:
     """Returns the content of a run's `result.json`. Raises `UserError` if this file is missing or damaged."""
-    return read_sealed(directory / RESULT, form)
+    result = read_sealed(directory / RESULT, form)
+    if not isinstance(result.get("files", {}), dict):  # a run under way has none
+        raise UserError(
+            f"{directory / RESULT} is damaged: `files` does not hold checksums. Restore it, or start again with --fresh."
+        )
+    return result
 
 
 def checksums(directory: Path) -> dict[str, str]:

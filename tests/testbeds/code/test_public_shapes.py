@@ -16,10 +16,11 @@ from tests.conftest import require_feature
 
 from preflab.data.reading import FileReading
 from preflab.data.row import UselessRecordError
+from preflab.errors import UserError
 from preflab.sandbox.bubblewrap import explain_absence
 from preflab.spec import Context
 from preflab.testbeds import TESTBEDS
-from preflab.testbeds.code.evalplus import UNTYPED
+from preflab.testbeds.code.evalplus import UNTYPED, write_plus_tests
 from preflab.testbeds.code.known import read_problem
 from preflab.testbeds.code.testbed import Code
 from preflab.types import Problem
@@ -284,6 +285,14 @@ def test_evalplus_inputs_have_one_test_each(tmp_path: Path) -> None:
     assert row.answer is not None and row.answer.text == marked.right[0]
     with pytest.raises(UselessRecordError, match="without their Python types"):
         list(FileReading(None, partial(read_problem, {}, True), tested=True).read_rows([("f:1", mbpp)]))
+
+
+@pytest.mark.parametrize("inputs", [None, {}, 3, [3], "[[1]]"])
+def test_evalplus_inputs_of_another_form_are_named(inputs: Any) -> None:
+    """Protects HumanEval+ from being judged by the few base inputs where the further ones cannot be read, and its user from
+    Python's words about it."""
+    with pytest.raises(UserError, match="`base_input` and `plus_input` must be lists of lists of arguments"):
+        write_plus_tests({**EVALPLUS, "plus_input": inputs}, "f:1")
 
 
 def test_mbpp_plus_on_the_hub_has_more_tests(tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ def write_plus_comparison(program: str, name: str, tolerance: Any) -> str:
 
 def write_plus_tests(record: Mapping[str, Any], where: str) -> tuple[str, ...]:
     """Returns one test for each input. Raises `UserError` if an input is not a list of arguments."""
-    inputs = [arguments for name in _INPUTS for arguments in record[name]]
-    if not inputs or not all(isinstance(arguments, list) for arguments in inputs):
+    lists = [record[name] for name in _INPUTS]
+    inputs = [arguments for each in lists if isinstance(each, list) for arguments in each]
+    if not inputs or not all(isinstance(each, list) for each in (*lists, *inputs)):
         raise UserError(f"{where}: `base_input` and `plus_input` must be lists of lists of arguments.")
     return tuple(f"check_input(candidate, {arguments!r})" for arguments in inputs)
