@@ -129,7 +129,7 @@ def group_relative(scores: Tensor, group: int, *, normalise: bool, eps: float = 
     is the sample standard deviation, with n - 1 in the denominator.
 
     Args:
-        scores: [B]; the `group` answers to a prompt stand side by side.
+        scores: [B]. Each prompt has `group` answers, in consecutive rows.
 
     Returns: [B]. If all scores of a group are equal, every A_i of the group is 0.
     """
@@ -145,7 +145,7 @@ def leave_one_out(scores: Tensor, group: int) -> Tensor:
     3).
 
     Args:
-        scores: [B]; the `group` answers to a prompt stand side by side.
+        scores: [B]. Each prompt has `group` answers, in consecutive rows.
 
     Returns: [B].
     """

@@ -13,7 +13,9 @@ def user_path(text: str) -> Path:
     """Returns the path that `text` names; `~` at its beginning is the user's home directory. The path need not exist.
     Raises `UserError` if the system cannot look it up: the name is too long or contains a NUL character, or a directory
     above it cannot be entered."""
-    path = Path(os.path.expanduser(text))  # unlike `Path.expanduser`, it keeps the name of a home that does not exist
+    path = Path(
+        os.path.expanduser(text)
+    )  # unlike `Path.expanduser`, it leaves `~name` as it is if there is no such user
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):

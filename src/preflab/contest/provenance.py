@@ -16,8 +16,8 @@ from preflab.testbeds.provenance import refuse_overlap
 
 def check_training_data(judge: JudgeSettings, contestants: Sequence[Entrant]) -> Iterator[str]:
     """Yields a note for each reward model of the judge whose training data are not known. Raises `UserError` if a
-    reward model and a contestant were trained on the same data. The reward model would then judge answers that it has
-    taught or seen."""
+    reward model and a contestant were trained on the same data. Otherwise a reward model would judge answers
+    like those that it was trained on."""
     for model in judge.saved_models():
         record = user_path(model) / TRAINED_ON
         if not record.exists():

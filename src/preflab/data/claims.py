@@ -14,7 +14,7 @@ from preflab.data.row import DialogueRow
 
 
 class Claims:
-    """Counts records by their claims. Only records that had a row without a fault when they were read are kept.
+    """Counts the records that gave at least one row without a fault, by their claims.
     `records`: the number of these records."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Reads the prompt of a record from the field that holds it, and the record's numbers, such as a margin."""
+"""Reads a record's numbers, such as a margin, and its prompt."""
 
 from __future__ import annotations
 

@@ -240,8 +240,8 @@ def look_up(record: DataRecord, path: str) -> Any:
 
 
 def check_names(fields: FieldNames) -> FieldNames:
-    """Returns `fields`. Raises `UserError` if a key is a field that preflab does not read. Such a key is allowed only
-    with the place None, which means that the field is ignored."""
+    """Returns `fields`. Raises `UserError` if a key is a field that preflab does not read, unless its value is
+    None, which means that the field is ignored."""
     for name, place in fields.items():
         if name not in READ_FIELDS and place is not None:
             raise UserError(f"preflab reads no field {name!r}.{nearest(name, READ_FIELDS)}")

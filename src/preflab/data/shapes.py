@@ -88,7 +88,7 @@ def _join_fields(needs: tuple[str, ...], also: tuple[str, ...]) -> frozenset[str
 
 
 def recognise(record: DataRecord) -> Shape | None:
-    """Returns the first shape that fits a record without null fields; None if no shape fits."""
+    """Returns the first shape that fits a record; None if no shape fits. The record must not contain null fields."""
     candidates = _shapes_with(frozenset(record))
     return next((shape for shape in candidates if shape.when is None or shape.when(record)), None)
 

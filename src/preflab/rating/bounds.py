@@ -53,12 +53,12 @@ def bound_share(values: Sequence[float]) -> Bounded:
 
 
 def bound_kappa(rows: Sums, kappa: Callable[[Sums], tuple[float, float]], raw: Bounded) -> Bounded:
-    """Returns a kappa with its interval. The interval is computed by the jackknife: it leaves out one prompt after
-    another and uses t quantiles.
+    """Returns a kappa with its interval. The interval is computed by the jackknife: kappa is computed again without
+    each single prompt. The interval uses t quantiles.
 
-    `rows`: for each prompt, the sums from which `kappa` is computed. `kappa`: a function that returns the agreement
-    expected by chance alone, and kappa (NaN if the agreement by chance is 1). `raw`: the raw agreement. If kappa is the
-    same whichever prompt is left out, the bounds of the raw agreement are converted to kappa instead.
+    `rows`: for each prompt, the sums from which `kappa` is computed. `kappa`: a function that returns two numbers, the
+    agreement expected by chance alone and kappa (NaN if the former is 1). `raw`: the raw agreement. If kappa is the same
+    whichever prompt is left out, the bounds of the raw agreement are converted to kappa instead.
     """
     count = len(rows)
     if count == 0:

@@ -57,7 +57,7 @@ def fill_holes(alive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Let n be the number of rows that remain. The holes are the dropped rows before row n. The fillers are the remaining
     rows from row n on. The fillers are copied over the holes; no other rows are copied.
 
-    Returns the former row number of each remaining row, the fillers and the holes.
+    Returns three lists: the former row number of each remaining row; the fillers; the holes.
     """
     count = int(alive.sum())
     order = torch.arange(count, device=alive.device)

@@ -16,7 +16,8 @@ from preflab.sampling.shared import SharedCache
 
 
 class InPlaceBatch(DecodeBatch):
-    """Stores all columns of a row together and runs a step with the model's own attention.
+    """Stores the keys and values of all tokens of a row in one place, prompt and answer alike, and runs a step with the
+    model's own attention.
 
     The new tokens of a step are written to one common column after the longest prompt. The gap between the end of a
     shorter prompt and the first new token is masked.

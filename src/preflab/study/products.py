@@ -65,8 +65,9 @@ def _uses(job: Job) -> Iterator[tuple[str, str | None, Iterable[str]]]:
 
 
 def _models_used(part: HoldsModels | None) -> Iterator[tuple[str, Iterable[str]]]:
-    """Yields the path of each saved model that a reward, an evaluator or a method uses, with the products that the
-    model may be. A path that is used as a reward model and as a cost model is yielded twice."""
+    """Yields the path of each saved model that a reward, an evaluator or a method uses, with the
+    products (reward model, cost model) that are allowed there. A path that is used as a reward model and as a cost model
+    is yielded twice."""
     if part is None:
         return
     rest = [*saved_models(part)]

@@ -122,7 +122,8 @@ class Run:
             self._take_best(policy)
 
     def progress_of_update(self, update: int = 0, updates: int = 1) -> float:
-        """Returns the share of the run that is done in the middle of an update, for the learning-rate schedule.
+        """Returns the progress of the run at the midpoint of an update, as a share of the run. The learning-rate schedule
+        uses it.
         `update`: the index of the update among the `updates` updates of this step.
 
         In a step from p to p', the result is p + (p' - p) (update + 1/2) / updates. So the first update is not made at

@@ -27,7 +27,7 @@ class MathJudge(Judge):
         solution's problem has no right answer."""
         if not all(tests for _, tests in answers):
             raise UserError(
-                "Mathematical problems have no public tests, so only the right answer could choose among solutions. "
+                "Mathematical problems have no public tests that could choose among solutions. "
                 "Best-of-n needs `selector: reward` here, with a learned reward."
             )
         solutions = report_each("solutions judged", answers, len(answers))

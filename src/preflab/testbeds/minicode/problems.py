@@ -38,8 +38,8 @@ class MinicodeTask:
 @lru_cache(maxsize=8)
 def make_tasks(seed: int, split: Split, count: int, vague: float, inverted: float) -> tuple[MinicodeTask, ...]:
     """Makes the first `count` tasks of a split; the levels alternate. No two tasks, in any split, have the same
-    behaviour. `vague`: the share of steps that statements name vaguely. `inverted`: the share of statements that are
-    written inside out."""
+    behaviour. `vague`: the share of steps that statements name vaguely. `inverted`: the share of statements that
+    name the last step first."""
     rng = make_stream(seed, split)
     tasks: list[MinicodeTask] = []
     behaviours: set[behaviour.Behaviour] = set()

@@ -115,7 +115,8 @@ def judge_minicode(text: str, tests: Sequence[Test]) -> Verdict:
     """
     if not tests:
         raise UserError(
-            "A program cannot be judged without tests. Outside train, only the evaluation has the hidden tests."
+            "A program cannot be judged without tests. The problems of the splits validation and test have no hidden tests, "
+            "except in an evaluation."
         )
     try:
         program = language.compile_program(text)

@@ -41,7 +41,7 @@ _STEPS = frozenset(verb for action in ACTIONS.values() for verb in (*action.step
 
 @dataclass(frozen=True, slots=True)
 class ExactValues:
-    """The exact values of an answer."""
+    """How helpful and how safe an answer is, computed exactly."""
 
     helpfulness: float
     cost: float

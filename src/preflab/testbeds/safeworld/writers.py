@@ -31,7 +31,8 @@ def write_general_answer(rng: random.Random, request: SafeworldRequest) -> Compl
 
 def write_pair_answer(rng: random.Random, request: SafeworldRequest) -> Completion:
     """Returns an answer for a pair. The answer follows one of several habits: helping, helping dangerously, warning,
-    offering something else, refusing, or a mixture with idle pieces. `;` joins its pieces."""
+    offering something else, refusing, or a mixture of these with pieces that do nothing. `;` joins the pieces
+    of an answer."""
     pieces = _write_harmful(rng, request) if request.harmful else _write_harmless(rng, request)
     if rng.random() < 0.2:
         pieces.append(_write_stray_step(rng, request) if rng.random() < 0.5 else rng.choice(pieces))
