@@ -69,9 +69,7 @@ def results_at(
     measured = headline_scores(study, arms, boards, headline)
     scores: dict[DecodingChoice, dict[str, Scores]] = {decoding: measured[decoding] for decoding in decodings}
     means = {name: mean_interval(table) for name, table in scores["chosen"].items()}
-    evaluators = {name: describe_evaluator(study, name, spec, directory) for name, spec in study.evaluators.items()}
-    if boards:
-        evaluators = with_agreement(evaluators, study.measures, arms, boards["unit"], measured["unit"])
+    evaluators = describe_evaluators(study, directory, arms, boards, measured["unit"])
     stages = {name: stage_results(directory, name, study.seed_numbers) for name in study.stages}
     collapses = collapses_of(study, arms, measured, declared[headline])
     run_results = {name: [run.result for run in runs] for name, runs in arms.items()}
@@ -120,6 +118,15 @@ def results_at(
         command=command,
         timing=tuple(timing_of(run) for run in every_run),
     )
+
+
+def describe_evaluators(
+    study: Study, directory: Path, arms: Arms, boards: Mapping[DecodingChoice, Board], trusted: Mapping[str, Scores]
+) -> dict[str, record.EvaluatorResult]:
+    """Returns the descriptions of the evaluators, with their agreement with the main one. `trusted`: each arm's scores by
+    the main evaluator at temperature 1."""
+    described = {name: describe_evaluator(study, name, spec, directory) for name, spec in study.evaluators.items()}
+    return with_agreement(described, study.measures, arms, boards["unit"], trusted) if boards else described
 
 
 def with_relative_measures(
