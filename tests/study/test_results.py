@@ -26,7 +26,7 @@ from preflab.study.results import study_results
 from preflab.study.runner import is_done
 from preflab.study.samples import describe_failure
 from preflab.study.spec import Study
-from preflab.study.subjects import read_first_paragraph
+from preflab.study.subjects import describe_evaluator, read_first_paragraph
 from preflab.testbeds import TESTBEDS
 from preflab.train.files import write_json
 
@@ -375,6 +375,27 @@ def test_an_evaluator_no_better_than_a_coin_cannot_rank(tmp_path: Path, place: s
     assert outcome.verdict.winner is None
     assert outcome.verdict.sentence.startswith("Cannot rank: the evaluator orders 55.0%")
     assert not outcome.evaluators[0].can_rank
+
+
+def test_the_accuracy_of_an_evaluator_from_elsewhere_is_read_or_said_to_be_unknown(tmp_path: Path) -> None:
+    """Protects from an evaluator that is trusted without a word. A run of `preflab train` has measured its reward model: 55
+    of 100 pairs are no evidence. A model without a run has no measurement, and the report says so."""
+    for name in ("theirs", "mine"):
+        (tmp_path / name / "final").mkdir(parents=True)
+    write_json(tmp_path / "mine" / "result.json", {"held_out": {"accuracy": 0.55, "pairs": 100}, "counts": {}})
+    write_json(tmp_path / "mine" / "manifest.json", {"format": 1, "spec": {}})
+    specs = {
+        name: study(evaluator={"kind": "reward-model", "model": {"path": str(tmp_path / name / "final")}})
+        for name in ("theirs", "mine")
+    }
+    described = {
+        name: describe_evaluator(spec, name, spec.evaluators["reward-model"], tmp_path) for name, spec in specs.items()
+    }
+    assert described["theirs"].accuracy is None and described["theirs"].can_rank
+    assert described["theirs"].description.endswith("Its accuracy on held-out pairs is not known.")
+    mine = described["mine"]
+    assert mine.accuracy is not None and mine.accuracy.estimate == pytest.approx(0.55) and not mine.can_rank
+    assert "not known" not in mine.description
 
 
 def test_wilson() -> None:

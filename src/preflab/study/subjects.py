@@ -8,11 +8,14 @@ from typing import Any
 
 from preflab.analysis import record
 from preflab.analysis.reward_models import pooled_accuracy, rows_on_pairs, stage_results
-from preflab.arm.spec import STAGE, is_trained_elsewhere
+from preflab.arm.spec import STAGE, is_trained_elsewhere, saved_models
 from preflab.meter import Unit
+from preflab.paths import user_path
 from preflab.spec import HoldsModels, Spec
-from preflab.study.spec import Study, model_stages
+from preflab.study.spec import Study
 from preflab.study.tuning import choices_within_noise, values_at_edge, went_beyond
+from preflab.train.directory import RESULT, RUN_MANIFEST
+from preflab.train.finished import FINAL, read_result
 
 BUDGET_NOTES: Mapping[Unit, str] = {
     "compute": "A token in a forward pass or a sampled token costs 2N FLOP, and a trained token 6N. An arm is charged for "
@@ -37,13 +40,13 @@ def describe_evaluator(study: Study, name: str, spec: HoldsModels, directory: Pa
     """Returns a description of an evaluator. For a learned evaluator, adds the accuracies of its reward model and of
     its cost model on held-out pairs. Each accuracy has a Wilson interval over the pairs of all seeds. `can_rank` says
     whether the intervals of `accuracy` and `cost_accuracy` lie above one half."""
-    costs = [path.removeprefix(STAGE) for path in spec.cost_models() if path.startswith(STAGE)]
-    rewards = [stage for stage in model_stages(spec) if stage not in costs]
-    by_reward = held_out_rows(study, directory, rewards)
+    models, costs = saved_models(spec), spec.cost_models()
+    by_reward = held_out_rows(study, directory, [path for path in models if path not in costs])
     by_cost = held_out_rows(study, directory, costs)
+    unknown = " Its accuracy on held-out pairs is not known." if models and not (by_reward or by_cost) else ""
     result = record.EvaluatorResult(
         name=name,
-        description=read_first_paragraph(type(spec)),
+        description=read_first_paragraph(type(spec)) + unknown,
         accuracy=pooled_accuracy(by_reward),
         cost_accuracy=pooled_accuracy(by_cost),
         sign_accuracy=pooled_accuracy(by_cost, "sign_accuracy"),
@@ -51,11 +54,19 @@ def describe_evaluator(study: Study, name: str, spec: HoldsModels, directory: Pa
     return result.model_copy(update={"can_rank": result.doubtful is None})
 
 
-def held_out_rows(study: Study, directory: Path, stages: Sequence[str]) -> list[Mapping[str, Any]]:
-    """Returns the measurements of the first of these stages on held-out pairs, one measurement for each seed. Returns
-    [] if a seed has no measurement."""
-    results = [result for stage in stages[:1] for result in stage_results(directory, stage, study.seed_numbers)]
-    return rows_on_pairs(results)[0]
+def held_out_rows(study: Study, directory: Path, models: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Returns the measurements of the first of these models on held-out pairs. A model from a stage has one measurement
+    for each seed, and a model that `preflab train` saved has one. Returns [] if a measurement is missing."""
+    return rows_on_pairs([row for path in models[:1] for row in results_of_model(study, directory, path)])[0]
+
+
+def results_of_model(study: Study, directory: Path, path: str) -> list[dict[str, Any]]:
+    """Returns the results of the runs that trained a saved model; [] if the model was trained elsewhere."""
+    if path.startswith(STAGE):
+        return stage_results(directory, path.removeprefix(STAGE), study.seed_numbers)
+    place = user_path(path)
+    is_run = place.name == FINAL and (place.parent / RUN_MANIFEST).is_file() and (place.parent / RESULT).is_file()
+    return [read_result(place.parent, {})] if is_run else []
 
 
 def describe_budget(study: Study) -> record.SharedBudget:
