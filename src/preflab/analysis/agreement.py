@@ -14,7 +14,9 @@ from preflab.analysis.record import EvaluatorResult, Interval, Measure
 from preflab.analysis.scores import Scores
 
 
-def measure_agreement(trusted: Mapping[str, Scores], other: Mapping[str, Scores], *, lower: bool) -> Interval | None:
+def measure_order_agreement(
+    trusted: Mapping[str, Scores], other: Mapping[str, Scores], *, lower: bool
+) -> Interval | None:
     """Returns how often another evaluator orders two arms' answers to a problem as the trusted evaluator does.
 
     d is the difference between two arms' scores on a problem by the trusted evaluator, under one seed. e is the
@@ -58,6 +60,6 @@ def with_agreement(
         if not usable or board.score in {each.name for each in declared}:
             continue
         tables = {arm: board.table(runs, "unit", measure=usable[0].name) for arm, runs in arms.items()}
-        share = measure_agreement(trusted, tables, lower=usable[0].better == "lower")
+        share = measure_order_agreement(trusted, tables, lower=usable[0].better == "lower")
         described[name] = described[name].model_copy(update={"agreement": share})
     return described

@@ -18,7 +18,7 @@ from preflab.train.own import RESULT, foreign_files, refuse_first, refuse_foreig
 
 REPLACED = "replaced"
 """The folder of a run directory to which the old run is moved."""
-PARTS = (*RUN_DIRECTORIES, *RUN_FILES, RUN_MANIFEST)
+RUN_PARTS = (*RUN_DIRECTORIES, *RUN_FILES, RUN_MANIFEST)
 """The parts of a run in the order in which they are moved aside. They are restored in the reverse order, so that the
 records that list a run's files are moved last and restored first."""
 
@@ -48,7 +48,7 @@ def set_aside(directory: Path) -> None:
     refuse_foreign(directory)
     aside = directory / REPLACED
     aside.mkdir()
-    for name in PARTS:
+    for name in RUN_PARTS:
         if (directory / name).exists():
             os.replace(directory / name, aside / name)
 
@@ -64,7 +64,7 @@ def settle(directory: Path) -> None:
         return
     if (aside / RUN_MANIFEST).exists():
         clear(directory)  # deletes what the new run wrote before it was refused
-    for name in reversed(PARTS):
+    for name in reversed(RUN_PARTS):
         if (aside / name).exists():
             os.replace(aside / name, directory / name)
     remove(aside)
@@ -77,7 +77,7 @@ def refuse_foreign_copy(directory: Path) -> None:
         if not os.path.lexists(folder):
             continue
         is_folder = folder.is_dir() and not folder.is_symlink()
-        unknown = [path for path in folder.iterdir() if path.name not in PARTS] if is_folder else [folder]
+        unknown = [path for path in folder.iterdir() if path.name not in RUN_PARTS] if is_folder else [folder]
         refuse_first(unknown + [path for path in foreign_files(folder) if path.parent != folder])
 
 
