@@ -198,14 +198,14 @@ def print_tables(count: int = 20_000) -> None:
     for problems, seeds in product((100, 300), (2, 3, 5, 10)):
         cells = (coverage(Design.pair(seeds, problems, sd), count) for sd in spreads)
         print(f"| {problems} | {seeds} |" + "".join(f" {cell:.3f} |" for cell in cells), flush=True)
-    print(f"\nStudies of 7 arms with a false claim, 100 problems, {count // 4} studies a cell")
+    print(f"\nStudies of 7 arms with a false claim, 100 problems, {count // 2} studies a cell")
     print("| seeds | seed SD of an arm | six against one | every pair | winner, two tied |\n|---|---|---|---|---|")
     for seeds, sd in product((3, 5, 10), (0.0, 0.02, 0.05, 0.1)):
         design = Design(seeds, 100, seed_sd=(sd,) * 7, levels=(0.0,) * 7)
         families = [[(i, 0) for i in range(1, 7)], list(combinations(range(7), 2))]
-        rates = [false_wins(design, family, count // 4) for family in families]
+        rates = [false_wins(design, family, count // 2) for family in families]
         two_best = Design(seeds, 100, seed_sd=(sd,) * 7, levels=(1.0, 1.0) + (-3.0,) * 5)
-        rates.append(wrong_winners(two_best, count // 4))
+        rates.append(wrong_winners(two_best, count // 2))
         print(f"| {seeds} | {sd:g} |" + "".join(f" {rate:.3f} |" for rate in rates), flush=True)
     print_collapse(count)
     print_looks(count)
