@@ -895,6 +895,24 @@ def test_a_passage_that_is_no_text_is_refused() -> None:
         read({"question": "q", "context": {"title": ["x"]}, "answer": "a"})
 
 
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"prompt": "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n", "completion": "a"}, True),
+        ({"prompt": "<s>[INST] q [/INST]", "chosen": "a", "rejected": "b"}, True),
+        ({"prompt": "q", "chosen": "a", "rejected": "b</s>\n"}, True),
+        ({"messages": [user("q"), assistant("a<end_of_turn>")]}, True),
+        ({"prompt": "What is <|im_start|>?", "completion": "<s> begins a text, and [INST] a question."}, False),
+    ],
+)
+def test_marks_of_a_template_in_the_texts_are_said(record: Mapping[str, Any], said: bool) -> None:
+    """Protects from training on dialogues that were rendered before: their marks are plain text, inside of the model's
+    own."""
+    reading = FileReading()
+    list(reading.read_rows([("f:1", record)]))
+    assert any(note.startswith("1 record with marks of a chat template") for note in reading.write_notes()) == said
+
+
 def test_a_missing_label_among_labels_is_said() -> None:
     """Protects a null label, also as pandas and Python write it: it counts as absent, and the notes say how many answers that
     makes good ones."""
