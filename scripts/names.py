@@ -91,7 +91,7 @@ ALLOWED: Allowed = {
     "what the user's function returned, or the user's record held, may be anything": {
         "rewards/base.py": ("hasattr(scores, '__iter__')",),
         "testbeds/code/testbed.py": (
-            "except (TypeError, ValueError, AttributeError, SyntaxError, IndexError, RecursionError, MemoryError)",
+            "except (TypeError, ValueError, AttributeError, IndexError, RecursionError, MemoryError)",
         ),
         "testbeds/code/evidence.py": (
             "except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)",

@@ -63,6 +63,8 @@ CHOICES = [
     ("answer_1 answer_2 preference", "1 2"),
     ("answer_1 answer_2 preference", "1.0 2.0"),
     ("completion_1 completion_2 winner", "1 2"),
+    ("response_A response_B winner", "A B"),
+    ("answer_A answer_B preference", "answer_A answer_B"),
     ("output_1 output_2 better", "output_1 output_2"),
 ]
 
@@ -83,6 +85,20 @@ def test_two_answers_and_a_choice(fields: str, choices: str) -> None:
     for unclear in (0.7, "gpt-4", ""):
         with pytest.raises(UserError, match=f"f:1: `{says}` must be one of"):
             read({**answers, says: unclear})
+
+
+@pytest.mark.parametrize(
+    ("fields", "choices"),
+    [("response_A response_B", "A>B B>A"), ("response_a response_b", "a b"), ("answer_1 answer_2", "1 2")],
+)
+def test_a_label_may_choose_between_two_answers(fields: str, choices: str) -> None:
+    """Protects pairs whose choice is called a label (JudgeBench): only their prompts were read."""
+    names = fields.split()
+    for place, label in enumerate(choices.split()):
+        texts = ("good", "bad") if place == 0 else ("bad", "good")
+        assert [
+            describe(row) for row in read({"prompt": "q", **dict(zip(names, texts, strict=True)), "label": label})
+        ] == [PAIR]
 
 
 @pytest.mark.parametrize("name", ["LMSYS, Kaggle", "HelpSteer2 preference"])

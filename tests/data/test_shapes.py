@@ -54,6 +54,9 @@ LIKED = [
     ),
     {"messages": [user("q"), assistant("good")], "label": True},
     {"messages": [user("q"), {**assistant("good"), "label": True}]},
+    {"messages": [user("q"), {**assistant("good"), "is_toxic": False}]},
+    {"prompt": "q", "completion": "good", "is_harmful": 0},
+    {"prompt": "q", "completion": "good", "is_preferred": True, "is_rejected": "no"},
     {"conversations": [says("human", "q"), says("gpt", "good")], "kto_tag": True},
     {"instruction": "q", "input": "", "output": "good", "kto_tag": True},
 ]
@@ -67,6 +70,12 @@ DISLIKED = [
     ),
     *({"prompt": "q", "completion": "bad", "label": label} for label in (-1, "-1", -1.0, "thumbs_down", "rejected")),
     {"messages": [user("q"), assistant("bad")], "label": "false"},
+    *(
+        {"prompt": "q", "completion": "bad", name: True}
+        for name in ("is_harmful", "is_unsafe", "is_rejected", "Is_Wrong")
+    ),
+    {"messages": [user("q"), {**assistant("bad"), "is_toxic": True}]},
+    {"prompt": "q", "completion": "bad", "is_chosen": False, "is_bad": 1},
     {"messages": [user("q"), {**assistant("bad"), "label": False}]},
     {"conversations": [says("human", "q"), {**says("gpt", "bad"), "Is_Correct": False}]},
     {"prompt": "q", "completion": [{**assistant("bad"), "kto_tag": False}]},
@@ -600,6 +609,11 @@ def test_the_gap_of_scores_is_the_margin() -> None:
     assert row.margin == 6.0
     with pytest.raises(UselessRecordError, match="the better answer scores lower"):
         read({**PAIRS["UltraFeedback binarized"], "score_chosen": 1.0})
+    for names in (("chosen_reward", "rejected_reward"), ("rating_chosen", "rating_rejected")):  # NeMo, Capybara
+        pair = {"prompt": "q", "chosen": "good", "rejected": "bad"}
+        assert read({**pair, **dict(zip(names, (5, "2"), strict=True))})[0].margin == 3.0
+        with pytest.raises(UselessRecordError, match="the better answer scores lower"):
+            read({**pair, **dict(zip(names, (2, 5), strict=True))})
 
 
 def test_verl_keeps_the_ground_truth_for_a_judge() -> None:
@@ -879,6 +893,24 @@ def test_a_passage_that_is_no_text_is_refused() -> None:
     """Protects from a question whose passages are dropped because nobody can read their form."""
     with pytest.raises(UserError, match=r"f:1: `context` belongs to the question, so it must be text"):
         read({"question": "q", "context": {"title": ["x"]}, "answer": "a"})
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"prompt": "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n", "completion": "a"}, True),
+        ({"prompt": "<s>[INST] q [/INST]", "chosen": "a", "rejected": "b"}, True),
+        ({"prompt": "q", "chosen": "a", "rejected": "b</s>\n"}, True),
+        ({"messages": [user("q"), assistant("a<end_of_turn>")]}, True),
+        ({"prompt": "What is <|im_start|>?", "completion": "<s> begins a text, and [INST] a question."}, False),
+    ],
+)
+def test_marks_of_a_template_in_the_texts_are_said(record: Mapping[str, Any], said: bool) -> None:
+    """Protects from training on dialogues that were rendered before: their marks are plain text, inside of the model's
+    own."""
+    reading = FileReading()
+    list(reading.read_rows([("f:1", record)]))
+    assert any(note.startswith("1 record with marks of a chat template") for note in reading.write_notes()) == said
 
 
 def test_a_missing_label_among_labels_is_said() -> None:

@@ -144,6 +144,8 @@ def test_differences_are_named_by_path() -> None:
     """A field that is missing on one side differs; equal trees do not."""
     assert differing_paths({"a": {"b": 1, "c": 2}, "d": 1}, {"a": {"b": 1, "c": 3}}) == ["a.c", "d"]
     assert differing_paths({"a": [1]}, {"a": [1]}) == []
+    methods = {"method": {"kind": "ppo", "rollouts": 8}}, {"method": {"kind": "dpo", "beta": 0.1}}
+    assert differing_paths(*methods) == ["method.kind"]
 
 
 # -- what no seed can repeat --------------------------------------------------------------------------------------------

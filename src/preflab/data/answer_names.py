@@ -20,11 +20,11 @@ PAIRS = (
     ("response_j", "response_k"),
 )
 """Names of a better and a worse answer."""
-LETTERED = tuple((f"{noun}_a", f"{noun}_b") for noun in (*_NOUNS, "conversation"))
+LETTERED = tuple((f"{noun}_{a}", f"{noun}_{b}") for a, b in ("ab", "AB") for noun in (*_NOUNS, "conversation"))
 """Names of two answers, to which another field adds which one is better."""
 NUMBERED = tuple((f"{noun}_1", f"{noun}_2") for noun in _NOUNS)
 """As `LETTERED`, for answers that are counted from 1."""
-CHOICE_FIELDS = ("winner", "preference", "preferred", "better", "choice")
+CHOICE_FIELDS = ("winner", "preference", "preferred", "better", "choice", "label")
 """Fields that may say which of two answers is better."""
 ANSWER_NAMES = frozenset(name for pair in (*BARE_PAIRS, *PAIRS, *LETTERED, *NUMBERED) for name in pair)
 """Every name above of an answer."""

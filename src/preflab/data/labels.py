@@ -25,6 +25,8 @@ _GOOD, _BAD = frozenset(_GOOD_WORDS.split()), frozenset(_BAD_WORDS.split())
 _NUMBERS_OF_BAD = ("0", "-1")
 _ABSENT = ("", "none", "null", "nan")
 """Labels that mean a missing value, as tables and programs write it."""
+_FAULT_FIELDS = ("is_rejected", "is_harmful", "is_unsafe", "is_toxic", "is_bad", "is_wrong")
+"""Labels that name a fault: true means that the answer is bad."""
 LABEL_FIELDS = (
     "label",
     "labels",
@@ -38,7 +40,13 @@ LABEL_FIELDS = (
     "is_safe",
     "is_correct",
     "correct",
+    "is_chosen",
+    "is_preferred",
+    "is_accepted",
+    "is_helpful",
+    *_FAULT_FIELDS,
 )
+"""Fields that may hold a label."""
 
 
 class FileLabels:
@@ -69,7 +77,10 @@ class FileLabels:
         """Returns whether the labels of a record call its answer good; None if it has no label. Raises `LabelError` if two of
         its labels contradict each other, or if the meaning of a label is not clear."""
         fields = [field for field in LABEL_FIELDS if field in record]
-        ratings = {self._read(field, record[field], f"{where}: `{field}`"): field for field in fields}
+        ratings = {
+            self._read(field, record[field], f"{where}: `{field}`") != (field in _FAULT_FIELDS): field
+            for field in fields
+        }
         if len(ratings) > 1:
             raise LabelError(
                 f"{where}: `{ratings[True]}` calls the answer good, and `{ratings[False]}` calls it bad. Ignore one of the "
@@ -78,7 +89,7 @@ class FileLabels:
         return next(iter(ratings), None)
 
     def _read(self, field: str, value: Any, where: str) -> bool:
-        """Returns whether the label says that the answer is good."""
+        """Returns whether the label is a word for good, and not a word for bad."""
         text = _spell(value)
         if text in _GOOD:
             return True
@@ -104,7 +115,9 @@ def rate_message(value: Any, where: str) -> bool | None:
     messages = cast(list[Any], value) if isinstance(value, list) else [value]
     message = cast(DataRecord, messages[-1]) if messages and isinstance(messages[-1], dict) else {}
     stated = {
-        name: held for name, held in message.items() if name.casefold() in LABEL_FIELDS and isinstance(held, bool)
+        name: held != (name.casefold() in _FAULT_FIELDS)
+        for name, held in message.items()
+        if name.casefold() in LABEL_FIELDS and isinstance(held, bool)
     }
     if len(set(stated.values())) > 1:
         raise LabelError(

@@ -11,13 +11,13 @@ from preflab.data.lines import check_text
 from preflab.data.row import DataRecord, UselessRecordError
 from preflab.errors import UserError
 
+_SCORE_NAMES = ("score", "rating", "reward", "avg_rating")
 SCORE_FIELDS = (
-    ("score_chosen", "score_rejected"),
-    ("chosen_score", "rejected_score"),
-    ("chosen_rating", "rejected_rating"),
+    *((f"{name}_chosen", f"{name}_rejected") for name in _SCORE_NAMES),
+    *((f"chosen_{name}", f"rejected_{name}") for name in _SCORE_NAMES),
     ("chosen-rating", "rejected-rating"),
-    ("chosen_avg_rating", "rejected_avg_rating"),
 )
+"""Fields that score the chosen and the rejected answer."""
 
 
 def read_level(record: DataRecord, where: str) -> str:

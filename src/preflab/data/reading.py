@@ -17,6 +17,7 @@ from preflab.data.labels import LABEL_FIELDS, FileLabels, LabelError, tidy_label
 from preflab.data.lines import ReadLine
 from preflab.data.problems import drop_tests
 from preflab.data.prompts import explain_unknown
+from preflab.data.rendered import is_rendered
 from preflab.data.row import DataRecord, DialogueRow, UselessRecordError
 from preflab.data.shapes import DIALOGUES, ORDERED, SCORED, SHAPES, TEXTS_ALONE, VERL, Shape, name_unread, recognise
 from preflab.errors import UserError, nearest
@@ -61,7 +62,7 @@ class FileReading:
         self._absent = {name for name in self._fields.values() if name} | (self._fields.keys() - READ_FIELDS)
         self._read_problem = read_problem
         self._tested = tested
-        self.untried = self._laid_aside = self._unanswered = 0
+        self.untried = self._laid_aside = self._unanswered = self._rendered = 0
         self._labels = FileLabels()
         self._labelled = Counter[bool]()
 
@@ -117,6 +118,7 @@ class FileReading:
         self.shapes[shape.name] += 1
         if not shape.testbed:
             self.unread.update(name_unread(shape, record))
+        self._rendered += any(map(is_rendered, rows))
         self._unanswered += shape.name in DIALOGUES and rows[0].answer is None and not rows[0].rated
         if LABEL_FIELDS[0] in shape.also:
             labels = [name for name in LABEL_FIELDS if name in record]
@@ -150,6 +152,11 @@ class FileReading:
             names = [f"`{name}`" for name, _ in self.unread.most_common()]
             more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
             notes.append(f"Fields that are not read: {', '.join(names[:_NAMES_SHOWN])}{more}.")
+        if self._rendered:
+            notes.append(
+                f"{counted(self._rendered, 'record')} with marks of a chat template in the texts (`<|im_start|>`, `[INST]`, "
+                "`</s>`): they are read as plain text, and the model's template writes its own marks around them. Remove them."
+            )
         if self._labelled[True] and self._labelled[False]:
             notes.append(
                 f"{counted(self._labelled[False], 'answer')} without a label: taken as good, because others have one."

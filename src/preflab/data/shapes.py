@@ -167,7 +167,7 @@ def _hold_answers(*fields: str) -> Callable[[DataRecord], bool]:
 
 def _name_choices(texts: tuple[str, str]) -> dict[str, str]:
     """Returns the choices that name the field of the better answer."""
-    return dict(zip(texts, (FIRST_BETTER, SECOND_BETTER), strict=True))
+    return dict(zip(map(str.casefold, texts), (FIRST_BETTER, SECOND_BETTER), strict=True))
 
 
 _ANSWERS = ("completion", "response", "output", "answer", "target", "targets", "solution")
@@ -176,7 +176,8 @@ _SCORES = ("score", "pm_score", "rank", "rating", "reward", "overall_score")
 _ASKED = (*QUESTION_FIELDS, *DIALOGUE_FIELDS, "context")
 _LABELLED = (*_ASKED, *LABEL_FIELDS)
 _COMPARED = (*_ASKED, *PAIR_SAFE)
-_LETTERS = {"a": FIRST_BETTER, "b": SECOND_BETTER, "model_a": FIRST_BETTER, "model_b": SECOND_BETTER}
+_FIRST, _SECOND = ("a", "model_a", "a>b", "a>>b"), ("b", "model_b", "b>a", "b>>a")
+_LETTERS = dict.fromkeys(_FIRST, FIRST_BETTER) | dict.fromkeys(_SECOND, SECOND_BETTER) | {"a=b": EQUAL}
 _TIES = dict.fromkeys(("tie", "draw", "tie (bothbad)", "both_bad", "bothbad", "both", "neither", "equal"), EQUAL)
 _NUMBERED = {"1": FIRST_BETTER, "2": SECOND_BETTER, "0": EQUAL} | _TIES
 

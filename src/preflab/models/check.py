@@ -5,25 +5,19 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from preflab.errors import UserError
 from preflab.models.hub import first_line
 
+LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
+WIDTHS = ("hidden_size", "d_model", "n_embd", "vocab_size")
 SIZES = (
-    *(
-        "num_hidden_layers",
-        "num_layers",
-        "n_layers",
-        "n_layer",
-        "num_attention_heads",
-        "num_heads",
-        "n_heads",
-        "n_head",
-    ),
-    *("hidden_size", "d_model", "n_embd", "vocab_size"),
+    *LAYERS,
+    *("num_attention_heads", "num_heads", "n_heads", "n_head"),
+    *WIDTHS,
     *("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"),
 )
 """The names that the model families use for the sizes in their configurations."""
@@ -38,17 +32,23 @@ def check_sizes(path: Path) -> None:
     """Raises `UserError` if a size in config.json is not a positive whole number, or if the base of the rotary
     position embeddings is not a positive number. With a size of 0, transformers would build a model without layers and
     silently drop all their weights."""
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # transformers reports this error later
-        return
-    for part in (config, config.get("text_config") if isinstance(config, dict) else None):
-        sizes = part if isinstance(part, dict) else {}
+    for sizes in _read_parts(path):
         for name in SIZES:
             size = sizes.get(name, 1)
             if size is not None and (not isinstance(size, int) or size < 1):
                 raise UserError(f"{path / 'config.json'}: {name} is {size!r}. It must be a whole number, 1 or more.")
         _check_bases(path, sizes)
+
+
+def _read_parts(path: Path) -> list[dict[str, Any]]:
+    """Returns the groups of settings in config.json that contain sizes; an empty list if the file cannot be read, an error
+    that transformers reports later."""
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    parts = (config, config.get("text_config") if isinstance(config, dict) else None)
+    return [part for part in parts if isinstance(part, dict)]
 
 
 def _check_bases(path: Path, settings: dict[str, Any]) -> None:
@@ -118,7 +118,8 @@ def check_loaded(path: Path, model: Any, missing: Iterable[str], unexpected: Ite
 
 
 def check_safetensors(path: Path) -> None:
-    """Raises `UserError` if the directory has no safetensors file, or if a safetensors file does not open. If the
+    """Raises `UserError` if the directory has no safetensors file, if a safetensors file does not open, or if the files
+    are too small for the sizes in config.json: transformers would fill the memory with a model of these sizes. If the
     weights are pickles, the message explains how to convert them."""
     from safetensors import SafetensorError, safe_open
 
@@ -131,12 +132,28 @@ def check_safetensors(path: Path) -> None:
                 "only safetensors. If you trust the file, load it with transformers and save it with `save_pretrained`."
             )
         raise UserError(f"{path} has a config.json but no weights (*.safetensors).")
+    weights: list[int] = []
     for file in files:
         try:
-            with safe_open(file, framework="pt"):
-                pass
+            with safe_open(file, framework="pt") as held:
+                weights += [math.prod(held.get_slice(name).get_shape()) for name in held.keys()]  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise UserError(f"{file} is damaged: {first_line(error)} Download or save it again.") from error
+    _check_fit(path, weights)
+
+
+def _check_fit(path: Path, weights: Sequence[int]) -> None:
+    """Raises `UserError` if config.json has more layers than there are tensors, or a width above the number of weights in
+    the largest tensor. `weights`: the number of weights in each tensor."""
+    limits = dict.fromkeys(LAYERS, len(weights)) | dict.fromkeys(WIDTHS, max(weights, default=0))
+    for part in _read_parts(path):
+        for name, limit in limits.items():
+            size = part.get(name)
+            if isinstance(size, int) and size > limit:
+                raise UserError(
+                    f"{path / 'config.json'}: {name} is {size}, which is too large for the weights beside it. Correct it, or "
+                    "download the whole model again."
+                )
 
 
 def _not_causal(path: Path, what: str, hint: str) -> UserError:

@@ -148,9 +148,12 @@ def edited_files(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[st
 
 
 def differing_paths(first: Any, second: Any, prefix: str = "") -> list[str]:
-    """Returns the dotted names, such as `method.optim.beta1`, at which two nested dictionaries differ."""
+    """Returns the dotted names, such as `method.optim.beta1`, at which two nested dictionaries differ. If their `kind`
+    differs (another method, another testbed), their settings have nothing in common, and only `kind` is named."""
     if not (isinstance(first, dict) and isinstance(second, dict)):
         return [] if first == second else [prefix.rstrip(".")]
+    if first.get("kind") != second.get("kind"):
+        return [f"{prefix}kind"]
     names = sorted({*first, *second})
     return [name for key in names for name in differing_paths(first.get(key), second.get(key), f"{prefix}{key}.")]
 

@@ -25,7 +25,7 @@ from preflab.testbeds.code.known import read_problem
 from preflab.testbeds.code.testbed import Code
 from preflab.types import Problem
 
-from .records import APPS, APPS_STDIN, HUMANEVAL, SUM
+from .records import APPS, APPS_STDIN, CONTEST, HUMANEVAL, LEETCODE, MBPP, SUM
 
 
 def pack(tests: list[dict[str, str]]) -> str:
@@ -257,6 +257,41 @@ def test_mbpp_that_expects_an_exception_is_marked(tmp_path: Path) -> None:
     spec = TESTBEDS.parse({"kind": "mbpp", "data": write(tmp_path / "x.jsonl", [record])})
     [exercise] = spec.read_exercises()
     assert "expect exceptions" in exercise.unjudged
+
+
+@pytest.mark.parametrize(
+    ("kind", "record"),
+    [
+        ("mbpp", {**MBPP, "test_imports": []}),
+        ("apps", APPS_STDIN),
+        ("code_contests", CONTEST),
+        ("humaneval", HUMANEVAL),
+        ("leetcode", LEETCODE),
+    ],
+)
+def test_a_null_field_of_a_problem_is_absent(kind: str, record: Mapping[str, Any]) -> None:
+    """Protects problems of tables, where a field that a record lacks is null: the problem is read as if the field were not
+    there (MBPP's `challenge_test_list` left its problem out, in Python's words)."""
+    spec = TESTBEDS.parse({"kind": kind, "data": "x"})
+    assert isinstance(spec, Code)
+    for field in record:
+        lacking = {name: held for name, held in record.items() if name != field}
+        assert spec.mark_exercise({**record, field: None}, "x:1") == spec.mark_exercise(lacking, "x:1"), field
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"test_list": "assert f(1) == 2"}, "`test_list` must be a list of texts"),
+        ({"challenge_test_list": [1]}, "`challenge_test_list` must be text, not 1"),
+        ({"test_list": ["assert f(1) == (2"]}, "its tests or its solution are not Python 3"),
+    ],
+)
+def test_mbpp_tests_of_another_form_are_named(wrong: Mapping[str, Any], reason: str) -> None:
+    """Protects from Python's words about a text that was read letter by letter."""
+    spec = TESTBEDS.parse({"kind": "mbpp", "data": "x"})
+    assert isinstance(spec, Code)
+    assert reason in spec.mark_exercise({**MBPP, **wrong}, "x:1").unjudged
 
 
 def test_evalplus_inputs_have_one_test_each(tmp_path: Path) -> None:

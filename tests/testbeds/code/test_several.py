@@ -42,6 +42,17 @@ from preflab.testbeds.code.several import MANY, UNSAID, choose_comparison, expla
         "Output the list of friends (their order is up to you).",
         "When ties occur, choose at random.",
         "Output should contain such a string of length n, that has no repeated letters adjacent.",
+        "You may print the numbers in whatever sequence you find convenient.",
+        "The elements of the printed set can be listed in any sequence.",
+        "Any valid pair will get full credit.",
+        "Print a valid assignment. If there is more than one, all are accepted.",
+        "Should there be multiple shortest paths, output an arbitrary one.",
+        "A program checks your output, so any correct answer will pass.",
+        "Output the indices in an order of your choosing.",
+        "If several solutions exist, only one is required.",
+        "When there are ties, you may break them however you wish. Print the winners.",
+        "Output an example of such a string.",
+        "Many outputs are acceptable.",
     ],
 )
 def test_a_choice_is_left(text: str) -> None:
@@ -111,6 +122,11 @@ def test_a_thing_that_only_fulfils_conditions(text: str) -> None:
         "Print YES if such a sequence exists.",
         "There is no special judge for this problem. Print the sum.",
         "Numbers a and b are given. Print a and b after the swap.",
+        "Print YES if all are accepted by the machine.",
+        "Any student with ten points will pass. Print the number of such students.",
+        "Ties are broken by the number of the player. Print the winner.",
+        "Print the largest element in any sequence of the given family.",
+        "There are many outputs. Only one is open. Print its number.",
         "Output\n\nPrint the number of fixed points. Then print their indices in increasing order.",
     ],
 )
@@ -142,6 +158,8 @@ def test_one_answer_is_right(text: str) -> None:
         "You can output YES/NO in capitals or small letters.",
         "You may use any mix of upper- and lowercase in the output.",
         "Answers are compared without regard to case.",
+        "You can output YES/NO in any casing.",
+        "Upper and lower case are treated alike in the output.",
     ],
 )
 def test_letters_of_either_case(text: str) -> None:
@@ -162,6 +180,7 @@ def test_letters_of_either_case(text: str) -> None:
         'Print "Yes" or "No".',
         'Output\n\nThe words "Cat" and "cat" are different. Print the count.',
         "The output is case sensitive.",
+        "Letters of upper and lower case are different. Print the number of letters.",
     ],
 )
 def test_letters_of_one_case(text: str) -> None:

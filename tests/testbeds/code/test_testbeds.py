@@ -420,7 +420,7 @@ def test_the_reward_uses_the_sandbox(spec: Callable[..., Code]) -> None:
 @pytest.mark.parametrize(
     ("kind", "record", "words"),
     [
-        ("humaneval", {**HUMANEVAL, "test": None}, "`test` must be text"),
+        ("humaneval", {**HUMANEVAL, "test": None}, "the field `test` is missing"),
         ("mbpp", {**MBPP, "task_id": "x"}, "`task_id` must be a number"),
         ("apps", {**APPS, "input_output": "{"}, "`input_output` does not hold JSON"),
         ("apps", {**APPS, "input_output": '{"inputs": [1], "outputs": []}'}, "1 inputs and 0 outputs"),

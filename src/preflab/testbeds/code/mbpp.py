@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ast
 import builtins
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from preflab.data.lines import read_text_field
+from preflab.data.lines import check_text, read_text_field
 from preflab.errors import UserError
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
@@ -43,9 +44,11 @@ class MBPP(Code):
         if not isinstance(number, int):
             raise UserError(f"{where}: `task_id` must be a number.")
         text = read_text_field(record, "text" if "text" in record else "prompt", where)
-        tests = [str(test) for test in [*record["test_list"], *record.get("challenge_test_list", [])]]
+        listed = _read_list(record["test_list"], f"{where}: `test_list`")
+        tests = [*listed, *_read_list(record.get("challenge_test_list", []), f"{where}: `challenge_test_list`")]
         code = read_text_field(record, "code", where)
-        setup = "\n".join([*record.get("test_imports", ()), str(record.get("test_setup_code", ""))]).strip()
+        imported = _read_list(record.get("test_imports", []), f"{where}: `test_imports`")
+        setup = "\n".join([*imported, str(record.get("test_setup_code", ""))]).strip()
         imports, classes, defined = _read_prelude(code)
         names = _find_program_names([setup, *tests], imports, defined)
         nodes = tuple(name for name in names if name in classes)
@@ -56,13 +59,20 @@ class MBPP(Code):
         recipe = Recipe(task, function=next(iter(functions)))
         more = [read_text_field(record, "test", where)] if record.get("test") else []
         asserted = [f"{setup}\n{test}" if setup.strip() else test for test in (*tests, *more)]
-        public = tests[: self.public_first or len(record["test_list"])]
+        public = tests[: self.public_first or len(listed)]
         statement = _STATEMENT.format(text, "\n".join(public))
         unjudged = EXPECTS_EXCEPTION if any(expects_exception(ast.parse(test), functions) for test in asserted) else ""
         tests, split = make_code_tests(asserted, recipe), _official_split(number)
         return Exercise(
             f"mbpp/{number}", statement, recipe, hidden=tests, right=(code,), split=split, unjudged=unjudged
         )
+
+
+def _read_list(value: Any, where: str) -> list[str]:
+    """Returns a list of texts. Raises `UserError` if the value is anything else."""
+    if not isinstance(value, list):
+        raise UserError(f"{where} must be a list of texts, not {json.dumps(value, default=str)[:60]}.")
+    return [check_text(each, where) for each in cast(list[Any], value)]
 
 
 def _official_split(number: int) -> Split:

@@ -44,30 +44,34 @@ _CHOICES = tuple(
     map(
         _compile,
         (
-            rf"{_ASK} (?:out )?(?:any(?! (?:other|extra|additional|more)\b)|arbitrary|whichever)\b",
+            rf"{_ASK} (?:out )?(?:an )?(?:any(?! (?:other|extra|additional|more)\b)|arbitrary|whichever)\b",
             rf"{_ASK} (?:only |just )?(?:any )?one of {_THEM}\b",
             rf"{_PRINT} (?:some|one) (?:valid|possible|suitable|correct|optimal|acceptable|such)\b",
             r"\bwhichever (?:\w+ )?you (?:like|want|prefer|wish|choose)\b",
-            rf"{_PRINT}[^,;]*\bof your (?:own )?choice\b",
+            rf"{_PRINT}[^,;]*\bof your (?:own )?(?:choice|choosing|liking|preference)\b",
+            rf"{_PRINT} (?:just |only )?an example of\b",
             r"\b(?:choose|pick|select|take) any(?: one)? ?(?:[.,;)]|$)",
             r"\b(?:doesn't|does not|don't|do not) (?:matter|care) (?:which|what)\b[^,;]*\b(?:print|output|answer|solution)\b",
             r"\b(?:answer|solution|output)\b[^,;]*(?:\bnot|n't) (?:\w+ ){0,2}unique\b",
             rf"\bany(?: one)?(?: of {_THEM})?(?: \w+)? (?:is|are|be|will be|would be) (?:\w+ )?{_ACCEPTED}\b",
             rf"\bany (?:of the )?(?:\w+ )?(?:answer|solution|output|order|variant|option|choice)s? (?:\w+ )*?"
             rf"(?:is|are|will be|would be|gets?|can be|may be) (?:\w+ )?{_ACCEPTED}\b",
+            rf"(?<!\bif )\b(?:all|each|every)(?: one)?(?: of {_THEM})? (?:is|are|will be|would be) (?:\w+ )?accept\w*",
+            r"\bany (?:\w+ ){1,3}(?:will |would |can )?(?:get|earn|receive|score)s? full (?:credit|score|points|marks)\b",
+            r"\bany (?:\w+ )?(?:answer|solution|output)s? (?:will |would )?pass(?:es)?\b",
             rf"\b(?:all|each|every) (?:of {_THEM} )?(?:(?:the|such|these|those|correct|valid|right|optimal|possible) )*"
             rf"(?:answer|solution|output|variant|option)s? (?:\w+ )?(?:be|is|are) (?:\w+ )?{_ACCEPTED}\b",
             rf"\b(?:accept\w*|satisf\w+|happy|content|fine|ok) (?:by|with) any\b|\b(?:accepts?|allows?) any (?:\w+ )?{_KIND}\b",
             r"\bany(?: one)?(?: of (?:them|these|those))? (?:will|would) (?:do|suffice)\b",
             rf"\b(?:special|custom) {_JUDGE}\b|\b{_JUDGE}\b[^,;]*\baccepts? (?:all|any|every|each)\b",
             rf"{_PRINT}(?:(?!\bas (?:many|much|often|long)\b)[^,;])*\b(?:as|however) you (?:like|want|prefer|wish|choose)\b",
-            r"\bties?\b.*\b(?:at random|randomly|arbitrar\w+)\b",
+            r"\bties?\b.*\b(?:at random|randomly|arbitrar\w+|(?:as|however|any way) you)\b",
         ),
     )
 )
 """Patterns that match a sentence by which the program may choose any right answer."""
 _ORDERLESS = _compile(
-    r"\bin (?:any|an arbitrary|arbitrary|a random|random|no particular|whatever|whichever)(?: \w+)? order\b"
+    r"\bin (?:any|an arbitrary|arbitrary|a random|random|no particular|whatever|whichever)(?: \w+)? (?:order|sequence(?! of))\b"
     r"|\border\b[^,;]{0,60}(?:\bnot|n't) (?:matter|important|relevant|significant|specified)"
     r"|\border\b[^,;]{0,60}\b(?:is|are|can be|may be) (?:arbitrary|irrelevant|unimportant|insignificant|any|free)\b"
     r"|\border\b[^,;]{0,60}\bis (?:up|left) to you\b"
@@ -85,7 +89,7 @@ _PRINTS_RESULT = _compile(
 """Matches a request for a result that is the same for all objects that the program may find."""
 _POSSIBLE = _compile(
     r"\b(?:multiple|several|many|various) (?:\w+ )?(?:answers?|solutions?|outputs?) (?:are|is|may be|can be) (?:\w+ )?"
-    rf"(?:possible|valid|correct|right|allowed)\b|{_PRINT} (?:(?:should|must) (?:contain|be|have) )?such an? {_KIND}\b"
+    rf"(?:possible|valid|{_ACCEPTED})\b|{_PRINT} (?:(?:should|must) (?:contain|be|have) )?such an? {_KIND}\b"
 )
 """Matches a sentence that allows several answers, unless this sentence or the next says which answer to give."""
 _SEVERAL = _compile(
@@ -94,6 +98,7 @@ _SEVERAL = _compile(
 )
 _LEFT_OPEN = _compile(
     rf"\b(?:any|whichever|arbitrary|either)\b|{_ASK} (?:only |just )?(?:one|some)\b(?! (?:line|integer|number|word|string))"
+    r"|\b(?:only|just) one\b.*\b(?:required|needed|asked|expected|necessary)\b"
 )
 _TIE_BREAK = _compile(
     r"lexicographic|alphabetic|\b(?:smallest|minimal|minimum|least|lowest|largest|maximal|maximum|greatest|biggest|highest|first|"
@@ -131,7 +136,7 @@ _CONDITIONS = _compile(
     r"\b(?:such that|so that|whose|satisf\w+|conditions?|such a way|consisting of|valid|(?:in which|of) at (?:least|most)|"
     r"as possible)\b"
 )
-_CASE = r"(?:case|register|capitali[sz]ation)\b"
+_CASE = r"(?:case|casing|register|capitali[sz]ation)\b"
 _EITHER_OF = r"\b(?:in|be|either|both|combination of|mix of|mixture of)"
 _EITHER_CASE = _compile(
     rf"\b(?<!^in )(?:any|either|arbitrary|whatever|whichever|mixed|random) (?:\w+ ){{0,2}}{_CASE}"
@@ -140,6 +145,8 @@ _EITHER_CASE = _compile(
     rf"|{_EITHER_OF} (?:capitals?|small)(?: letters?)? (?:or|and) (?:in )?(?:capital|small)"
     r"|\b(?:not|n't) case[- ]?sensitive\b"
     rf"|\b{_CASE}[^,;]{{0,40}}(?:\bnot|n't) (?:matter|important|relevant|significant|considered|checked)"
+    r"|\bupper(?:[- ]?case)? (?:and|or) lower(?:[- ]?case)?(?: \w+)? (?:is|are|will be) (?:\w+ )?"
+    r"(?:alike|the same|equal\w*|equivalent|not distinguished)\b"
     rf"|\b{_CASE} (?:is|are|will be) (?:ignored|irrelevant|disregarded)\b"
     rf"|\b(?:ignor\w+|regardless of|irrespective of|independent of|disregard\w*|without regard to) (?:the )?(?:letter )?{_CASE}"
 )

@@ -85,8 +85,9 @@ class Code(Sandboxed):
         return next((str(record[field]) for field in _ID_FIELDS if record.get(field) is not None), where)
 
     def read_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
-        """Returns a record as an exercise, after checking it. Raises `UserError` if anything is wrong with the
-        record."""
+        """Returns a record as an exercise, after checking it. A field that is null counts as absent. Raises `UserError` if
+        anything is wrong with the record."""
+        record = {name: held for name, held in record.items() if held is not None}
         try:
             exercise = self.parse_exercise(record, where)
             _check_exercise(exercise, where)
@@ -95,7 +96,9 @@ class Code(Sandboxed):
             raise UserError(
                 f"{where}: the field `{error.args[0]}` is missing for {self.title} (present: {', '.join(record)})."
             ) from error
-        except (TypeError, ValueError, AttributeError, SyntaxError, IndexError, RecursionError, MemoryError) as error:
+        except SyntaxError as error:
+            raise UserError(f"{where}: its tests or its solution are not Python 3: {error.msg}.") from error
+        except (TypeError, ValueError, AttributeError, IndexError, RecursionError, MemoryError) as error:
             raise UserError(f"{where} is not a record of {self.title}: {error}.") from error
 
     def mark_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
