@@ -61,7 +61,7 @@ def test_of_a_policy_that_knows_nothing() -> None:
         alone = open_held_out(None, sampler).measure(policy, "test")
         against_itself = open_held_out(policy, sampler).measure(policy, "test")
     assert alone["loss"] == pytest.approx(v, rel=1e-6)
-    assert alone["pair_accuracy"] == 1.0 and alone["pair_margin"] == pytest.approx(2 * v, rel=1e-6)
+    assert alone["likelihood_accuracy"] == 1.0 and alone["likelihood_margin"] == pytest.approx(2 * v, rel=1e-6)
     assert "kl" not in alone and 1 <= alone["length"] <= 4
     assert against_itself["pair_accuracy"] == 0.5 and against_itself["pair_margin"] == 0.0
     assert against_itself["kl"] == pytest.approx(0.0, abs=1e-6)

@@ -3,8 +3,8 @@ named.
 
 On demonstrations, it measures the loss per token: L = -E_t log pi(y_t | x, y_<t). On preference pairs, it measures the
 accuracy (how often the policy orders a pair as the label does) and the margin log(pi/ref)(y_w) - log(pi/ref)(y_l). ref
-is the reference model for KL; without a reference, the margin is log pi(y_w) - log pi(y_l). On the policy's own
-answers, it measures their length and KL(pi || ref).
+is the reference model for KL. Without a reference, the margin is log pi(y_w) - log pi(y_l), and both measures have other
+names. On the policy's own answers, it measures their length and KL(pi || ref).
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ class HeldOut:
 
     def read(self, policy: LanguageModel, split: Split) -> dict[str, float]:
         """Measures the policy on a split's demonstrations and preference pairs. Demonstrations give `loss`. Pairs give
-        `pair_accuracy`, in which a tie counts as one half, and `pair_margin`, in nats. Leaves out the measures for
-        which the split has no data. Does not sample from the policy."""
+        `pair_accuracy`, in which a tie counts as one half, and `pair_margin`, in nats. Without a reference, these are
+        `likelihood_accuracy` and `likelihood_margin`. Leaves out the measures for which the split has no data. Does not
+        sample from the policy."""
         return self._read_answers(policy, split) | self._read_pairs(policy, split)
 
     def measure(self, policy: LanguageModel, split: Split) -> dict[str, float]:
@@ -80,13 +81,14 @@ class HeldOut:
             return {}
         pairs = collate_pairs(rows, policy.encode, limit=self.limit)
         chosen, rejected = self._both(policy, pairs)
+        kind = "likelihood" if self.start is None else "pair"
         if self.start is not None:
             if split not in self._references:  # the reference model does not change, so its values are stored
                 self._references[split] = self._both(self.start, pairs)
             chosen, rejected = chosen - self._references[split][0], rejected - self._references[split][1]
         margin = (chosen - rejected).double()
         right = (margin > 0).double() + 0.5 * (margin == 0).double()
-        return {"pair_accuracy": float(right.mean()), "pair_margin": float(margin.mean())}
+        return {f"{kind}_accuracy": float(right.mean()), f"{kind}_margin": float(margin.mean())}
 
     def _both(self, lm: LanguageModel, pairs: PairBatch) -> tuple[Tensor, Tensor]:
         """Returns log pi(y|x) of the chosen and of the rejected answer of each pair, [B] each, without gradient."""
