@@ -13,13 +13,13 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import preflab
 
 HEAVY = ("torch", "transformers", "peft", "datasets")
-TORCH_MODULES = ("preflab.rewards.learned",)  # a reward model is a torch model
 
 
 def run_python(code: str) -> str:
@@ -29,17 +29,24 @@ def run_python(code: str) -> str:
     return result.stdout
 
 
-def torch_free(repository: Path) -> list[str]:
-    """The modules of the contract in pyproject.toml, those in its packages too; the one list of what needs no torch."""
+def contract(repository: Path, name: str) -> dict[str, Any]:
+    """The import contract of this name in pyproject.toml."""
     contracts = tomllib.loads((repository / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (listed,) = [row["source_modules"] for row in contracts if "torch" in row.get("forbidden_modules", ())]
+    (found,) = [each for each in contracts if each["name"] == name]
+    return found
+
+
+def torch_free(repository: Path) -> list[str]:
+    """The modules of the contract in pyproject.toml, those in its packages too, but for those that it excepts."""
+    light = contract(repository, "What needs no torch imports none")
+    excepted = [line.partition(" -> ")[0] for line in light["ignore_imports"]]
     names: list[str] = []
-    for name in listed:
+    for name in light["source_modules"]:
         path = repository / "src" / name.replace(".", "/")
         files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
         modules = [file.relative_to(repository / "src").with_suffix("") for file in files]
         names += [".".join(module.parts).removesuffix(".__init__") for module in modules]
-    return [name for name in names if not name.startswith(TORCH_MODULES)]
+    return [name for name in names if name not in excepted]
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +84,18 @@ for name in {names}:
 print(json.dumps(guilty))
 """
     assert json.loads(run_python(code)) == {}
+
+
+def test_the_table_of_layers_is_the_contract(repository: Path) -> None:
+    """Protects whoever looks for a module's place: CONTRIBUTING.md has the layers of pyproject.toml, in the same order, and
+    marks the packages that import no torch."""
+    rows = re.findall(r"^\| (`.*?) \|", (repository / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE)
+    layers = contract(repository, "Imports point down only")["layers"]
+    assert [re.findall(r"`(\w+)`", row) for row in rows] == [layer.split(" | ") for layer in layers]
+    marked = {name for row in rows for name in re.findall(r"`(\w+)` \(\*", row)}
+    light = contract(repository, "What needs no torch imports none")["source_modules"]
+    packages = {name.removeprefix("preflab.") for name in light if name.count(".") == 1}
+    assert marked == {name for name in packages if (repository / "src" / "preflab" / name).is_dir()}
 
 
 MAY_CALL = ("evaluation/", "testbeds/", "arm/fitting.py")
