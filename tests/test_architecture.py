@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 import preflab
 
@@ -173,6 +174,20 @@ def test_every_group_of_entry_points_is_named(repository: Path, groups: set[str]
     assert {"preflab.rewards", "preflab.costs"} <= groups
     text = (repository / file).read_text()
     assert sorted(group for group in groups if not re.search(rf"{re.escape(group)}(?![\w.])", text)) == []
+
+
+def test_a_commit_is_checked_as_make_check_does(repository: Path) -> None:
+    """Protects the branch between two runs of `.ci/run`: each check of `make check` is a hook too, but for pyright, which
+    takes a minute; and the line of help lists them all."""
+    makefile = (repository / "Makefile").read_text()
+    (recipe,) = re.findall(r"^check: install\n((?:\t.*\n)+)", makefile, flags=re.MULTILINE)
+    commands = re.findall(r"\$\(BIN\)/(ruff \w+|lint-imports|python \S+|\w+)", recipe)
+    assert len(commands) == recipe.count("\n")
+    hooks = yaml.safe_load((repository / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    entries = " ".join(hook["entry"] for hook in hooks)
+    assert [command for command in commands if f".venv/bin/{command}" not in entries] == ["pyright"]
+    (help_line,) = re.findall(r'echo "make check +(.*)"', makefile)
+    assert len(help_line.split(", ")) == len(commands)
 
 
 def test_files_and_functions_stay_small(source: Path) -> None:
