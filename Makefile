@@ -19,7 +19,7 @@ help:
 	@echo "make test      install, then run the default test suite"
 	@echo "make parity    compare with TRL, in environments of its own under .parity/"
 	@echo "make bench     measure the speed beside TRL and transformers (ROW=dpo: one row), and write docs/performance.md"
-	@echo "make check     lint, format, types, import layers"
+	@echo "make check     lint, format, types, import layers, walks, names"
 	@echo "make docs      build the documentation into site/, warnings are errors"
 	@echo "make dist      build wheel and sdist into dist/; make check-dist says whether they are whole"
 	@echo "make walk      print the five walks that a reader follows"

@@ -1,8 +1,8 @@
 """Compares the numbers and decisions of two `results.json`: `python scripts/compare_results.py BEFORE AFTER`.
 
-`BEFORE` may have the first schema: `to_current` maps its fields to today's. Every number, decision and text of the old file
-must be in the new file, at its new place and with the same value. Fields that only the new file has are ignored. Times,
-versions and the command are left out. The exit code is 1 if something differs.
+Every number, decision and text of the old file must be in the new file, at the same place and with the same value. Fields
+that only the new file has are ignored. Times, versions and the command are left out. The exit code is 1 if something
+differs.
 """
 
 from __future__ import annotations
@@ -17,44 +17,6 @@ from typing import Any
 LEFT_OUT = {"timing", "versions", "command", "schema_version"}
 DECISIONS = ("verdict", "outcome", "winner", "tied", "holds_under_other_budget", "headline")
 """The fields whose texts are decisions. The wording of other texts may change."""
-VERDICTS = {"a": "better", "b": "worse", "undecided": "not decided"}
-
-
-def to_current(results: dict[str, Any]) -> dict[str, Any]:
-    """Returns the content of a `results.json` under today's field names."""
-    if results["schema_version"] != 1:
-        return results
-    verdict = results["verdict"]
-    return results | {
-        "comparisons": [comparison_to_current(row) for row in results["comparisons"]],
-        "claims": [claim_to_current(row) for row in results["claims"]],
-        "sweep": results["sweep"] and sweep_to_current(results["sweep"]),
-        "tuning": results["tuning"] | {"trials": [without(row, "directory") for row in results["tuning"]["trials"]]},
-        "verdict": verdict | {"sentence": verdict["sentence"].replace("be told from", "be told apart from")},
-    }
-
-
-def comparison_to_current(row: dict[str, Any]) -> dict[str, Any]:
-    """Renames `a` and `b` to `first` and `second`, and moves the interval of `difference` into the comparison itself."""
-    kept = without(row, "a", "b", "difference", "outcome", "preliminary")
-    return kept | row["difference"] | {"first": row["a"], "second": row["b"], "verdict": VERDICTS[row["outcome"]]}
-
-
-def claim_to_current(row: dict[str, Any]) -> dict[str, Any]:
-    """Moves the claimed statement under `claim`, its contrast into a mapping, and seeds and diverged runs into the value."""
-    claimed = {name: row[name] for name in ("id", "part", "text", "margin", "rule", "paper")}
-    contrast = {part["arm"]: part["weight"] for part in row["contrast"]}
-    value = row["value"] | {"seeds": row["seeds"], "diverged": row["diverged"]}
-    return {
-        "claim": claimed | {"contrast": contrast},
-        "value": value,
-        "outcome": row["outcome"],
-        "reason": row["reason"],
-    }
-
-
-def sweep_to_current(sweep: dict[str, Any]) -> dict[str, Any]:
-    return without(sweep, "lines") | {"series": {line["name"]: line["arms"] for line in sweep["lines"]}}
 
 
 def without(row: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -88,10 +50,10 @@ def compare(
 ) -> tuple[list[str], int]:
     """Returns one line for each difference, and how many numbers and texts are the same. A number may differ by the
     tolerance. If `words` is False, the only compared texts are decisions."""
-    places = dict(leaves(without(to_current(after), *LEFT_OUT)))
+    places = dict(leaves(without(after, *LEFT_OUT)))
     differences: list[str] = []
     equal = 0
-    for place, value in leaves(without(to_current(before), *LEFT_OUT)):
+    for place, value in leaves(without(before, *LEFT_OUT)):
         if not words and isinstance(value, str) and not is_decision(place):
             continue
         if place not in places:

@@ -58,7 +58,7 @@ WALKS = (
         "pair",
         "from a line of a preference file to its gradient (testbed jsonl, method dpo)",
         before=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
-        limits=Counts(stops=69, files=29, lines=3400, hops=48, climbs=20),
+        limits=Counts(stops=84, files=33, lines=3760, hops=55, climbs=23),
         visits="""
             arm/execute.py: execute
             arm/open.py: open_arm
@@ -78,10 +78,17 @@ WALKS = (
             testbeds/provenance.py: make_turn_key, place_split
             testbeds/jsonl.py: Jsonl._part_splits
             testbeds/dialogues.py: Dialogues.__init__
-            arm/execute.py: train_and_measure, method_parts
-            arm/data.py: preferences_of
-            methods/dpo.py: DPO.train
+            arm/execute.py: train_and_measure, check_data
+            arm/data.py: check_training_rows, training_rows, preferences_of
+            arm/fitting.py: FittedTestbed.preferences
             testbeds/dialogues.py: Dialogues.preferences
+            arm/fitting.py: FittedTestbed._fit, Fitting.fit, Fitting._drop_refused
+            models/refusal.py: RefusalFinder.find, find_refusal
+            models/rewriting.py: is_rewritten
+            arm/fitting.py: Fitting._fit_lengths, Fitting._fits, Fitting.cut
+            arm/cutting.py: cut_answers, is_same_after_cut
+            arm/execute.py: method_parts
+            methods/dpo.py: DPO.train
             methods/base.py: Parts.buy
             train/seeds.py: Seeds.draw
             train/labels.py: Labels.buy
@@ -115,11 +122,16 @@ WALKS = (
         "rollout",
         "from a prompt to the gradient of the answer to it (method ppo, reward tests)",
         before=Counts(stops=73, files=21, lines=2128, hops=55, climbs=35),
-        limits=Counts(stops=74, files=24, lines=2300, hops=58, climbs=35),
+        limits=Counts(stops=83, files=27, lines=2640, hops=63, climbs=37),
         visits="""
             methods/ppo.py: PPO.train
             methods/base.py: Parts.prompts
+            arm/fitting.py: FittedTestbed.prompts
             testbeds/dialogues.py: Dialogues.prompts
+            arm/fitting.py: FittedTestbed._fit, Fitting.fit, Fitting._drop_refused
+            models/refusal.py: RefusalFinder.find, find_refusal
+            models/rewriting.py: is_rewritten
+            arm/fitting.py: Fitting._fit_lengths, Fitting._fits
             methods/ppo.py: open_critic
             models/heads.py: make_critic
             methods/base.py: Parts.learner

@@ -13,18 +13,14 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import yaml
 
 import preflab
-from preflab.evaluation import EVALUATORS, PAIRWISE_EVALUATORS
-from preflab.methods import METHODS
-from preflab.rewards import REWARDS
-from preflab.sampling import SAMPLERS
-from preflab.testbeds import TESTBEDS
 
 HEAVY = ("torch", "transformers", "peft", "datasets")
-TORCH_MODULES = ("preflab.rewards.learned",)  # a reward model is a torch model
 
 
 def run_python(code: str) -> str:
@@ -34,17 +30,24 @@ def run_python(code: str) -> str:
     return result.stdout
 
 
-def torch_free(repository: Path) -> list[str]:
-    """The modules of the contract in pyproject.toml, those in its packages too; the one list of what needs no torch."""
+def contract(repository: Path, name: str) -> dict[str, Any]:
+    """The import contract of this name in pyproject.toml."""
     contracts = tomllib.loads((repository / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (listed,) = [row["source_modules"] for row in contracts if "torch" in row.get("forbidden_modules", ())]
+    (found,) = [each for each in contracts if each["name"] == name]
+    return found
+
+
+def torch_free(repository: Path) -> list[str]:
+    """The modules of the contract in pyproject.toml, those in its packages too, but for those that it excepts."""
+    light = contract(repository, "What needs no torch imports none")
+    excepted = [line.partition(" -> ")[0] for line in light["ignore_imports"]]
     names: list[str] = []
-    for name in listed:
+    for name in light["source_modules"]:
         path = repository / "src" / name.replace(".", "/")
         files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
         modules = [file.relative_to(repository / "src").with_suffix("") for file in files]
         names += [".".join(module.parts).removesuffix(".__init__") for module in modules]
-    return [name for name in names if not name.startswith(TORCH_MODULES)]
+    return [name for name in names if name not in excepted]
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +85,18 @@ for name in {names}:
 print(json.dumps(guilty))
 """
     assert json.loads(run_python(code)) == {}
+
+
+def test_the_table_of_layers_is_the_contract(repository: Path) -> None:
+    """Protects whoever looks for a module's place: CONTRIBUTING.md has the layers of pyproject.toml, in the same order, and
+    marks the packages that import no torch."""
+    rows = re.findall(r"^\| (`.*?) \|", (repository / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE)
+    layers = contract(repository, "Imports point down only")["layers"]
+    assert [re.findall(r"`(\w+)`", row) for row in rows] == [layer.split(" | ") for layer in layers]
+    marked = {name for row in rows for name in re.findall(r"`(\w+)` \(\*", row)}
+    light = contract(repository, "What needs no torch imports none")["source_modules"]
+    packages = {name.removeprefix("preflab.") for name in light if name.count(".") == 1}
+    assert marked == {name for name in packages if (repository / "src" / "preflab" / name).is_dir()}
 
 
 MAY_CALL = ("evaluation/", "testbeds/", "arm/fitting.py")
@@ -142,12 +157,37 @@ def test_constraints_hold_what_is_required(repository: Path) -> None:
     assert "+" not in dict(pinned)["torch"]
 
 
+@pytest.fixture(scope="module")
+def groups(source: Path) -> set[str]:
+    """The groups of entry points: the second argument of every `Registry(...)` in the source."""
+    return {
+        ast.literal_eval(node.args[1])
+        for path in source.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Registry"
+    }
+
+
 @pytest.mark.parametrize("file", ["pyproject.toml", "CONTRIBUTING.md", "docs/extend.md", "examples/plugin/README.md"])
-def test_every_group_of_entry_points_is_named(repository: Path, file: str) -> None:
-    """Protects whoever writes a plugin: each list of the groups has all of them."""
-    registries = (METHODS, TESTBEDS, REWARDS, EVALUATORS, PAIRWISE_EVALUATORS, SAMPLERS)
+def test_every_group_of_entry_points_is_named(repository: Path, groups: set[str], file: str) -> None:
+    """Protects whoever writes a plugin: each list of the groups has the group of every registry in the source."""
+    assert {"preflab.rewards", "preflab.costs"} <= groups
     text = (repository / file).read_text()
-    assert [each.group for each in registries if not re.search(rf"{re.escape(each.group)}(?![\w.])", text)] == []
+    assert sorted(group for group in groups if not re.search(rf"{re.escape(group)}(?![\w.])", text)) == []
+
+
+def test_a_commit_is_checked_as_make_check_does(repository: Path) -> None:
+    """Protects the branch between two runs of `.ci/run`: each check of `make check` is a hook too, but for pyright, which
+    takes a minute; and the line of help lists them all."""
+    makefile = (repository / "Makefile").read_text()
+    (recipe,) = re.findall(r"^check: install\n((?:\t.*\n)+)", makefile, flags=re.MULTILINE)
+    commands = re.findall(r"\$\(BIN\)/(ruff \w+|lint-imports|python \S+|\w+)", recipe)
+    assert len(commands) == recipe.count("\n")
+    hooks = yaml.safe_load((repository / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    entries = " ".join(hook["entry"] for hook in hooks)
+    assert [command for command in commands if f".venv/bin/{command}" not in entries] == ["pyright"]
+    (help_line,) = re.findall(r'echo "make check +(.*)"', makefile)
+    assert len(help_line.split(", ")) == len(commands)
 
 
 def test_files_and_functions_stay_small(source: Path) -> None:
@@ -217,6 +257,22 @@ def test_walk_counts(walk: ModuleType, tmp_path: Path, capsys: pytest.CaptureFix
         "2 hops, at most 1",
         "1 climbs, at most 0",
     ]
+
+
+def test_the_table_of_walks_is_that_of_the_script(walk: ModuleType, repository: Path) -> None:
+    """Protects docs/walks.md from numbers of an older state. Lines change with most edits, so they may be 2% off."""
+
+    def counts(text: str) -> dict[str, tuple[int, int]]:
+        rows = re.findall(r"^\| (\w+ \| \w+) \| ([\d,]+) \| ([\d,]+) \|$", text, flags=re.MULTILINE)
+        return {name: (int(before.replace(",", "")), int(now.replace(",", ""))) for name, before, now in rows}
+
+    stated = counts((repository / "docs" / "walks.md").read_text(encoding="utf-8"))
+    counted = counts(walk.table(walk.WALKS, walk.SOURCE))
+    assert len(counted) == 25
+    assert stated == {
+        name: (before, pytest.approx(now, rel=0.02 if name.endswith("lines") else 0))
+        for name, (before, now) in counted.items()
+    }
 
 
 def test_walk_names_what_is_missing(walk: ModuleType, tmp_path: Path) -> None:

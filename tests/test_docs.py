@@ -100,6 +100,21 @@ def test_study_files_in_the_documentation(page: str, text: str) -> None:
     assert parse_spec(Study, yaml.safe_load(text), where=page).arms
 
 
+UNSETTLED = sorted((DOCS / "results").glob("runs/*"))
+LARGEST_ARCHIVE = 3_000_000
+
+
+@pytest.mark.parametrize("file", UNSETTLED, ids=[file.name for file in UNSETTLED])
+def test_runs_of_unsettled_studies_are_small_and_can_be_imported(file: Path) -> None:
+    """Protects the repository's size, and whoever continues a study with `--import`: each file in `runs` is an archive of
+    finished runs that today's code reads."""
+    from preflab.study.archive import Archive
+
+    assert file.name.endswith(".runs.tar.xz")
+    assert file.stat().st_size <= LARGEST_ARCHIVE
+    Archive(file)
+
+
 RECORDS = sorted((DOCS / "results").glob("*.json.gz"))
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from inspect import get_annotations, isfunction, signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,6 +64,32 @@ def test_true_values_are_handed_on(lm: LanguageModel) -> None:
         asked = world.prompts("test"), [Completion("room is good")]
         assert fitted.true_names == world.true_names != ()
         assert fitted.true_values("test", *asked) == world.true_values("test", *asked)
+
+
+OWN = {"lacks": "makes an error from the name, which is handed on"}
+"""The members of `Testbed` that `FittedTestbed` need not hand on, and why."""
+
+
+def test_every_member_of_a_testbed_is_handed_on(lm: LanguageModel) -> None:
+    """Protects what a testbed says of itself: a member of `Testbed` that `FittedTestbed` forgot would have its default there,
+    without any error."""
+    members = {name for name in (*vars(Testbed), *get_annotations(Testbed)) if not name.startswith("_")}
+    methods = {name: value for name, value in vars(Testbed).items() if name in members and isfunction(value)}
+    asked: set[str] = set()
+
+    def record(name: str) -> Callable[..., list[Any]]:
+        return lambda *arguments: asked.add(name) or []
+
+    inner = type("Inner", (Testbed,), {name: record(name) for name in methods})()
+    for name in members - set(methods):
+        setattr(inner, name, (name,))
+    fitted = FittedTestbed(inner, Fitting(lm, "stop", 100), {"test": 1}, str)
+    assert {name: getattr(fitted, name) for name in members - set(methods)} == {
+        name: (name,) for name in members - set(methods)
+    }
+    for name, method in methods.items():
+        getattr(fitted, name)(*["test" for _ in signature(method).parameters][1:])
+    assert set(methods) - asked == set(OWN)
 
 
 def test_all_rows_that_fit_are_kept_as_they_are(lm: LanguageModel) -> None:

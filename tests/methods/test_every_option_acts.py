@@ -6,15 +6,13 @@ noted; the specs that a method holds (optimizer, decoding, draw) are watched lik
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.methods.toy import SHAPE, Judged, Scored, opened, untrained
+from tests.methods.watching import watched
 
 from preflab.methods import METHODS
 from preflab.methods.base import Method
@@ -57,21 +55,6 @@ class Stated(Judged):
 
     def preferences(self, split: Split) -> list[Preference]:
         return [replace(pair, margin=2.0, probability=0.75) for pair in super().preferences(split)]
-
-
-@contextmanager
-def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[type[Spec], set[str]]]:
-    """While open, the names of the fields that are read of any spec, by the spec's class."""
-    fields: dict[type[Spec], set[str]] = defaultdict(set)
-
-    def read(spec: Spec, name: str) -> Any:
-        if name in type(spec).model_fields:
-            fields[type(spec)].add(name)
-        return object.__getattribute__(spec, name)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Spec, "__getattribute__", read)
-        yield fields
 
 
 def unread(method: Method, fields: dict[type[Spec], set[str]]) -> set[str]:

@@ -1,6 +1,7 @@
 """An option that nobody reads is a promise that is not kept: every field of every spec is read somewhere it can act.
 
-This is checked by name in the source; of the methods it is seen while they train (`test_every_option_acts.py`).
+This is checked by name in the source. Of the methods it is seen while they train (`test_every_option_acts.py`), of the testbeds
+also while they are opened (`tests/testbeds/test_every_option_is_read.py`).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,17 @@ from preflab.api import run_study
 from preflab.study.load import load_study
 
 GOLDEN = Path(__file__).parent / "goldens" / "smoke.json"
-ROUNDING = 0.05
-"""Another processor rounds otherwise, and a sampled token may then be another one. On one processor nothing differs."""
+ROUNDING = 1e-5
+"""Another processor rounds otherwise: between two processors, numbers differed by 6e-7. On one processor none differs."""
+NOISY = "ppo"
+"""The arm whose numbers may differ by more. No answer of this small study is right, so that nothing but rounding is left of the
+advantages, which PPO normalises. Another processor therefore makes another small update, and samples another token."""
+ONE_ANSWER = 1 / 60
+"""The most by which a number of the noisy arm may differ: a share of its 60 answers (12 problems, 5 samples), if the outcome of
+one answer changes."""
+WIDENED = ONE_ANSWER * 12.71 / 2
+"""The same for the ends of an interval. The interval's half width is half the difference of the two seeds times the quantile
+of t with one degree of freedom."""
 
 
 def measured(directory: Path) -> dict[str, object]:
@@ -30,9 +40,15 @@ def test_smoke_gives_what_it_gave(tmp_path: Path, script: Callable[[str], Module
     """Protects every number and decision of a study, from its YAML to its results, through any reorganisation."""
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
     compare = script("compare_results").compare
-    differences, equal = compare(golden, measured(tmp_path), tolerance=ROUNDING, words=False)
-    assert differences == []
-    assert equal > 800
+    found = measured(tmp_path)
+    place = [arm["name"] for arm in golden["arms"]].index(NOISY)
+    differences, equal = compare(golden, found, tolerance=ROUNDING, words=False)
+    assert [line for line in differences if not line.startswith(f"arms[{place}].")] == []
+    assert equal > 1300
+    noisy = golden["arms"][place], found["arms"][place]
+    differences, _ = compare(*noisy, tolerance=ONE_ANSWER, words=False)
+    assert [line for line in differences if not re.match(r"measures\[\d+\]\.value\.(low|high):", line)] == []
+    assert compare(*noisy, tolerance=WIDENED, words=False)[0] == []
     assert read_results(tmp_path / "results.json").samples == ()
 
 
