@@ -24,8 +24,8 @@ NOISY = "ppo"
 """The arm whose numbers may differ by more. No answer of this small study is right, so that nothing but rounding is left of the
 advantages, which PPO normalises. Another processor therefore makes another small update, and samples another token."""
 FEW_ANSWERS = 3 / 60
-"""The most by which a number of the noisy arm may differ: a share of its 60 answers (12 problems, 5 samples), if the outcomes of
-three answers change. One answer differed between two processors."""
+"""The most by which a number of the noisy arm may differ: a share of its 60 answers (12 problems, 5 samples), if the outcomes
+of three answers change. One answer differed between two processors."""
 WIDENED = FEW_ANSWERS * 12.71 / 2
 """The same for the ends of an interval. The interval's half width is half the difference of the two seeds times the quantile
 of t with one degree of freedom."""
