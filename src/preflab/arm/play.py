@@ -34,8 +34,8 @@ from preflab.train.directory import (
     withdrawn_when_refused,
 )
 from preflab.train.files import naming_failures, read_lines
-from preflab.train.finished import FINAL, check_product, check_written, read_result
-from preflab.train.own import ANSWERS
+from preflab.train.finished import check_product, check_written, read_result
+from preflab.train.own import ANSWERS, FINAL
 from preflab.train.sealed import Form, write_sealed
 from preflab.types import Completion
 

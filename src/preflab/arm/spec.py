@@ -21,6 +21,7 @@ from preflab.sampling import SAMPLERS
 from preflab.sampling.inference import Inference
 from preflab.spec import HoldsModels, Spec, optional_variant, variant
 from preflab.testbeds import TESTBEDS
+from preflab.train.own import FINAL
 from preflab.train.settings import COOLDOWN, Budget, Plateau
 
 STAGE = "stage:"
@@ -195,4 +196,4 @@ def evaluator_models(arm: Arm) -> list[str]:
 
 def stage_path(path: str, stages: Path) -> Path:
     """Returns the directory with the output of the stage NAME if `path` is `stage:NAME`; otherwise returns `path`."""
-    return stages / path.removeprefix(STAGE) / "final" if path.startswith(STAGE) else user_path(path)
+    return stages / path.removeprefix(STAGE) / FINAL if path.startswith(STAGE) else user_path(path)

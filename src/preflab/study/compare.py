@@ -15,6 +15,7 @@ from preflab.paths import user_path
 from preflab.spec import parse_spec
 from preflab.study.spec import Study
 from preflab.train.files import file_digests, read_json, write_json
+from preflab.train.own import FINAL
 
 POLICIES_FILE = "policies.json"
 """The file of a comparison with the checksums of each policy that is a directory."""
@@ -78,7 +79,7 @@ def name_policies(texts: Sequence[str]) -> dict[str, str]:
         name, sign, path = text.partition("=")
         if not sign or user_path(text).exists():
             path = text
-            parts = [part for part in user_path(text).parts if part != "final"]
+            parts = [part for part in user_path(text).parts if part != FINAL]
             name = parts[-1] if parts else text
         if name in policies:
             raise UserError(f"Two policies are called {name!r}. Name them: first={policies[name]} second={path}.")

@@ -15,6 +15,11 @@ RESULT = "result.json"
 PRODUCT = "product.json"
 """The record that lists the files in `final/`, and `ANSWERS`. The run writes this record before the files get these names,
 and removes it after it has written the result, which lists the files too."""
+FINAL = "final"
+"""The directory in which a run saves its output: a model, or the pairs or rankings that it made."""
+METRICS = "metrics.jsonl"
+SAMPLES = "samples.jsonl"
+TIMING = "timing.jsonl"
 ANSWERS = "answers.jsonl"
 """The file with a run's answers to the test problems at the study's first decoding. Pairwise evaluators compare these
 answers with the answers of another run."""
@@ -31,7 +36,7 @@ WRITTEN = {
 }
 """Maps each folder of a run to a regular expression for the paths of the files in it. The folder `final/` is missing
 here, because a record lists its files."""
-PLACES = (*WRITTEN, "best.tmp", "best.old.tmp", "final", "final.tmp", "final.old.tmp")
+PLACES = (*WRITTEN, "best.tmp", "best.old.tmp", FINAL, f"{FINAL}.tmp", f"{FINAL}.old.tmp")
 """The folders of a run, and the temporary folders that a run uses while it writes or replaces its folders."""
 
 
@@ -56,8 +61,8 @@ def is_own(name: str, listed: Collection[str]) -> bool:
     """Returns True if a run writes files of this name. `listed`: the files in `final/` that the run wrote."""
     place, _, rest = name.partition("/")
     folder = place.removesuffix(".tmp").removesuffix(".old")
-    if folder == "final":
-        return f"final/{rest}" in listed
+    if folder == FINAL:
+        return f"{FINAL}/{rest}" in listed
     return re.fullmatch(WRITTEN[folder], rest) is not None
 
 
@@ -72,12 +77,14 @@ def listed_files(directory: Path) -> set[str]:
     `final/` or `final.old.tmp/` contains `TRAINED_ON`, all files in this folder count too."""
     listed = {name for record in (RESULT, PRODUCT) for name in files_of(directory / record)}
     marks = (
-        {"final.tmp": WRITING} if listed else {"final.tmp": WRITING, "final": TRAINED_ON, "final.old.tmp": TRAINED_ON}
+        {f"{FINAL}.tmp": WRITING}
+        if listed
+        else {f"{FINAL}.tmp": WRITING, FINAL: TRAINED_ON, f"{FINAL}.old.tmp": TRAINED_ON}
     )
     for name, mark in marks.items():
         folder = directory / name
         if (folder / mark).exists():
-            listed |= {f"final/{path.relative_to(folder).as_posix()}" for path in lying_at(folder)}
+            listed |= {f"{FINAL}/{path.relative_to(folder).as_posix()}" for path in lying_at(folder)}
     return listed
 
 
@@ -96,7 +103,7 @@ def record_product(directory: Path, written: Path) -> None:
     """Records the complete files of a product before the folder `written`, which holds them, becomes `final/`. Also
     records the model card, which is written later."""
     names = ["README.md", *(path.relative_to(written).as_posix() for path in lying_at(written))]
-    record_written(directory, [f"final/{name}" for name in names])
+    record_written(directory, [f"{FINAL}/{name}" for name in names])
 
 
 def record_written(directory: Path, names: Iterable[str]) -> None:
