@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib.metadata
 import json
 import re
@@ -21,7 +22,9 @@ from preflab.evaluation import EVALUATORS, PAIRWISE_EVALUATORS
 from preflab.methods import METHODS
 from preflab.rewards import REWARDS
 from preflab.sampling import SAMPLERS
+from preflab.spec import Context
 from preflab.testbeds import TESTBEDS
+from preflab.train import own
 
 HEAVY = ("torch", "transformers", "peft", "datasets")
 TORCH_MODULES = ("preflab.rewards.learned",)  # a reward model is a torch model
@@ -148,6 +151,24 @@ def test_every_group_of_entry_points_is_named(repository: Path, file: str) -> No
     registries = (METHODS, TESTBEDS, REWARDS, EVALUATORS, PAIRWISE_EVALUATORS, SAMPLERS)
     text = (repository / file).read_text()
     assert [each.group for each in registries if not re.search(rf"{re.escape(each.group)}(?![\w.])", text)] == []
+
+
+def test_every_file_of_a_run_is_named_once(source: Path) -> None:
+    """Protects a run: the module that writes a file and the modules that read, keep or delete it cannot name two files."""
+    names = {own.FINAL, own.METRICS, own.SAMPLES, own.TIMING, own.ANSWERS, own.RESULT, own.PRODUCT}
+    places = [
+        (node.value, path.relative_to(source).as_posix())
+        for path in sorted(source.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in names
+    ]
+    assert sorted(places) == sorted((name, "train/own.py") for name in names)
+
+
+def test_what_opened_objects_get_is_read(source: Path) -> None:
+    """Protects authors of plugins: `Context` promises no value that preflab itself does not need, and may forget to set."""
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(source.rglob("*.py")))
+    assert [field.name for field in dataclasses.fields(Context) if f"context.{field.name}" not in text] == []
 
 
 def test_files_and_functions_stay_small(source: Path) -> None:

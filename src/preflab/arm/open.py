@@ -85,9 +85,7 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     output of another run and this output was changed."""
     for path in (*made_elsewhere(arm), *evaluator_models(arm), arm.model.name):
         check_product(stage_path(path, stages_of(run.directory)))
-    context = Context(
-        seed=arm.seed, device=pick_device(arm.device), workdir=run.directory, meter=run.meter, date=run.date
-    )
+    context = Context(seed=arm.seed, device=pick_device(arm.device), meter=run.meter, date=run.date)
     testbed = require_testbed(stack.enter_context(arm.testbed.open(context)))
     context = replace(context, testbed=testbed)
     start = load_policy(arm, run, arm.init or arm.policy, context, testbed)

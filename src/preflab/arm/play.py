@@ -74,7 +74,7 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
     tie."""
     seed_directory = directory.parents[2]
     stages = seed_directory / STAGES
-    context = Context(seed=match.seed, device=pick_device(match.device), workdir=directory)
+    context = Context(seed=match.seed, device=pick_device(match.device))
     testbed = require_testbed(stack.enter_context(match.testbed.open(context)))
     models = saved_models(match.evaluator)
     for path in models:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -181,7 +182,12 @@ def made_elsewhere(job: Job) -> list[str]:
 
 def stages_needed(job: Job) -> list[str]:
     """Returns the names of the stages whose output a job uses."""
-    return [path.removeprefix(STAGE) for path in made_elsewhere(job) if path.startswith(STAGE)]
+    return name_stages(made_elsewhere(job))
+
+
+def name_stages(paths: Iterable[str]) -> list[str]:
+    """Returns the names of the stages among these paths, each of the form `stage:NAME`. Leaves out every other path."""
+    return [path.removeprefix(STAGE) for path in paths if path.startswith(STAGE)]
 
 
 def saved_models(spec: HoldsModels | None) -> tuple[str, ...]:

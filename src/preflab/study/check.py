@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -31,8 +30,8 @@ def check_study(study: Study, directory: Path, *, fresh: bool = False) -> None:
     runs = [
         run for run in planned_runs(study, directory) if run.seed == study.first_seed and (fresh or not is_done(run))
     ]
-    with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
-        checker = ArmChecker(directory / f"seed-{study.first_seed}" / STAGES, Path(place), stack)
+    with ExitStack() as stack:
+        checker = ArmChecker(directory / f"seed-{study.first_seed}" / STAGES, stack)
         memory = memory_of(study)
         for run in runs:
             memory.refuse_too_large(run.spec)
