@@ -171,6 +171,19 @@ def test_what_opened_objects_get_is_read(source: Path) -> None:
     assert [field.name for field in dataclasses.fields(Context) if f"context.{field.name}" not in text] == []
 
 
+def test_variables_are_nouns(source: Path) -> None:
+    """Protects the reader: these participles said that something had been asked, found or told, but not what it was."""
+    participles = {"asked", "found", "told"}
+    named = {
+        f"{path.relative_to(source)}:{node.lineno}"
+        for path in sorted(source.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Name) and node.id in participles)
+        or (isinstance(node, ast.arg) and node.arg in participles)
+    }
+    assert named == set()
+
+
 def test_files_and_functions_stay_small(source: Path) -> None:
     """No file over 400 lines, no function over 60: what does not fit on a screen is not read."""
     long: list[str] = []

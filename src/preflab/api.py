@@ -294,10 +294,10 @@ def ask_people(
     contest = replace(make_contest(contestants, testbed, judge, decoding, device), prompts=prompts, seed=seed)
     folder = Path(output)
     check_output(folder)
-    asked = prepare_people(contest, folder, say)
+    ballot = prepare_people(contest, folder, say)
     if page is not None:
         page(folder)
-    result = hear_people(contest, asked, folder, say, None if with_judge is None else Path(with_judge))
+    result = hear_people(contest, ballot, folder, say, None if with_judge is None else Path(with_judge))
     if result is not None:
         write_heard(result, folder)
     return result

@@ -215,7 +215,7 @@ def method_parts(parts: OpenArm) -> Parts:
         policy=parts.policy_to_train(),
         testbed=parts.testbed,
         preferences=preferences_of(arm, parts.stages, parts.testbed, parts.testbed.fit_file),
-        validate=validation_of(parts),
+        validate=make_validation(parts),
         sampler=parts.sampler,
         reward=parts.reward,
         cost=parts.cost,
@@ -228,7 +228,7 @@ def method_parts(parts: OpenArm) -> Parts:
     )
 
 
-def validation_of(parts: OpenArm) -> Validate | None:
+def make_validation(parts: OpenArm) -> Validate | None:
     """Returns the function that evaluates a policy on the validation split during training.
 
     If the arm has evaluators, they score the policy's answers, and the score chooses the checkpoint. If the arm has no

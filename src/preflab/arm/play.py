@@ -164,9 +164,9 @@ def compare_answers(
         names = list(evaluator.select_prompts([name for name in prompts if name in first]))
     refuse_unknown(names, first, f"{type(evaluator).__name__}.select_prompts chose the unknown prompt")
     pairs = [(name, *both) for name in names for both in zip(first[name], second[name], strict=False)]
-    asked = [prompts[name] for name, _, _ in pairs]
+    questions = [prompts[name] for name, _, _ in pairs]
     with blaming_outside(evaluator, source):
-        compared = evaluator.compare("test", asked, [one for _, one, _ in pairs], [other for _, _, other in pairs])
+        compared = evaluator.compare("test", questions, [one for _, one, _ in pairs], [other for _, _, other in pairs])
         outcomes = check_outcomes(compared, len(pairs), source=source)
     rows: dict[str, list[float]] = {name: [] for name in names}
     for (name, _, _), outcome in zip(pairs, outcomes, strict=True):

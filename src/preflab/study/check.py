@@ -32,14 +32,14 @@ def check_study(study: Study, directory: Path, *, fresh: bool = False) -> None:
     ]
     with ExitStack() as stack:
         checker = ArmChecker(directory / f"seed-{study.first_seed}" / STAGES, stack)
-        memory = memory_of(study)
+        memory = make_memory_estimator(study)
         for run in runs:
             memory.refuse_too_large(run.spec)
             checker.check(run.spec)
         check_chosen_answers(study, stack)
 
 
-def memory_of(study: Study) -> MemoryEstimator:
+def make_memory_estimator(study: Study) -> MemoryEstimator:
     """Returns the estimator of the memory of a study's runs."""
     return MemoryEstimator({name: stage.model or study.model for name, stage in study.stages.items()})
 

@@ -41,16 +41,16 @@ def comparison_study(
             "Give at least two policies, such as `preflab compare dpo=runs/dpo ppo=runs/ppo --testbed NAME`."
         )
     refuse_unknown([] if baseline is None else [baseline], policies, "--baseline names the policy")
-    found = {each: find_policy(path) for each, path in policies.items()}
+    places = {each: find_policy(path) for each, path in policies.items()}
     arms = {
         each: {"policy": path, "model": {"name": path}, "baseline": each == baseline, "description": policies[each]}
-        for each, path in found.items()
+        for each, path in places.items()
     }
-    sizes = [weigh_policy(user_path(path)) for path in found.values() if user_path(path).is_dir()]
+    sizes = [weigh_policy(user_path(path)) for path in places.values() if user_path(path).is_dir()]
     data = {
         "name": name,
         "question": f"Which of these policies is the best: {', '.join(policies)}?",
-        "model": {"name": next(iter(found.values()))},
+        "model": {"name": next(iter(places.values()))},
         "seeds": 1,
         "arms": arms,
         "caveats": [ONE_RUN_EACH],

@@ -44,15 +44,15 @@ def foreign_files(directory: Path) -> list[Path]:
     """Returns the paths of the files in a run's folders that were not written by the run. Also returns the path of
     `PRODUCT` if the file there is not the record of a product, and the path of `ANSWERS` if no record lists it. A
     damaged result lists nothing, and is taken to belong to the answers beside it."""
-    paths = [path for name in PLACES for path in lying_at(directory / name)]
+    paths = [path for name in PLACES for path in list_files(directory / name)]
     listed, record, result, answers = (
         listed_files(directory),
         *(directory / name for name in (PRODUCT, RESULT, ANSWERS)),
     )
     foreign = [path for path in paths if not is_own(path.relative_to(directory).as_posix(), listed)]
-    if os.path.lexists(record) and not files_of(record):
+    if os.path.lexists(record) and not read_file_list(record):
         foreign.append(record)
-    if os.path.lexists(answers) and ANSWERS not in listed and (files_of(result) or not result.exists()):
+    if os.path.lexists(answers) and ANSWERS not in listed and (read_file_list(result) or not result.exists()):
         foreign.append(answers)
     return foreign
 
@@ -75,7 +75,7 @@ def listed_files(directory: Path) -> set[str]:
     """Returns the names of the files in `final/` that the run wrote, and `ANSWERS` if the run wrote it. A record lists
     these files. If `final.tmp/` contains `WRITING`, all files in `final.tmp/` count too. If there is no record, and
     `final/` or `final.old.tmp/` contains `TRAINED_ON`, all files in this folder count too."""
-    listed = {name for record in (RESULT, PRODUCT) for name in files_of(directory / record)}
+    listed = {name for record in (RESULT, PRODUCT) for name in read_file_list(directory / record)}
     marks = (
         {f"{FINAL}.tmp": WRITING}
         if listed
@@ -84,11 +84,11 @@ def listed_files(directory: Path) -> set[str]:
     for name, mark in marks.items():
         folder = directory / name
         if (folder / mark).exists():
-            listed |= {f"{FINAL}/{path.relative_to(folder).as_posix()}" for path in lying_at(folder)}
+            listed |= {f"{FINAL}/{path.relative_to(folder).as_posix()}" for path in list_files(folder)}
     return listed
 
 
-def files_of(record: Path) -> Collection[str]:
+def read_file_list(record: Path) -> Collection[str]:
     """Returns the names of the files that a record lists under `files`; () if there is no such list."""
     if not record.is_file():
         return ()
@@ -102,17 +102,17 @@ def files_of(record: Path) -> Collection[str]:
 def record_product(directory: Path, written: Path) -> None:
     """Records the complete files of a product before the folder `written`, which holds them, becomes `final/`. Also
     records the model card, which is written later."""
-    names = ["README.md", *(path.relative_to(written).as_posix() for path in lying_at(written))]
+    names = ["README.md", *(path.relative_to(written).as_posix() for path in list_files(written))]
     record_written(directory, [f"{FINAL}/{name}" for name in names])
 
 
 def record_written(directory: Path, names: Iterable[str]) -> None:
     """Adds the names of files, which the run will write next, to the record `PRODUCT`."""
     record = directory / PRODUCT
-    write_sealed(record, {"files": {**dict.fromkeys(files_of(record), ""), **dict.fromkeys(names, "")}})
+    write_sealed(record, {"files": {**dict.fromkeys(read_file_list(record), ""), **dict.fromkeys(names, "")}})
 
 
-def lying_at(place: Path) -> list[Path]:
+def list_files(place: Path) -> list[Path]:
     """Returns all files and links below a folder, sorted. Follows no link. If the place holds a link or a file instead
     of a folder, returns the place itself."""
     if place.is_symlink() or (place.exists() and not place.is_dir()):
@@ -153,7 +153,7 @@ def remove_own(directory: Path, folder: str) -> None:
     stay, and so does a link in the place of the folder."""
     if (directory / folder).is_symlink():
         return
-    for path in lying_at(directory / folder):
+    for path in list_files(directory / folder):
         if is_own(path.relative_to(directory).as_posix(), ()):
             path.unlink(missing_ok=True)
     for place, _, _ in os.walk(directory / folder, topdown=False):
