@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib.metadata
 import json
 import re
@@ -19,6 +20,8 @@ import pytest
 import yaml
 
 import preflab
+from preflab.spec import Context
+from preflab.train import own
 
 HEAVY = ("torch", "transformers", "peft", "datasets")
 
@@ -188,6 +191,37 @@ def test_a_commit_is_checked_as_make_check_does(repository: Path) -> None:
     assert [command for command in commands if f".venv/bin/{command}" not in entries] == ["pyright"]
     (help_line,) = re.findall(r'echo "make check +(.*)"', makefile)
     assert len(help_line.split(", ")) == len(commands)
+
+
+def test_every_file_of_a_run_is_named_once(source: Path) -> None:
+    """Protects a run: the module that writes a file and the modules that read, keep or delete it cannot name two files."""
+    names = {own.FINAL, own.METRICS, own.SAMPLES, own.TIMING, own.ANSWERS, own.RESULT, own.PRODUCT}
+    places = [
+        (node.value, path.relative_to(source).as_posix())
+        for path in sorted(source.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in names
+    ]
+    assert sorted(places) == sorted((name, "train/own.py") for name in names)
+
+
+def test_what_opened_objects_get_is_read(source: Path) -> None:
+    """Protects authors of plugins: `Context` promises no value that preflab itself does not need, and may forget to set."""
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(source.rglob("*.py")))
+    assert [field.name for field in dataclasses.fields(Context) if f"context.{field.name}" not in text] == []
+
+
+def test_variables_are_nouns(source: Path) -> None:
+    """Protects the reader: these participles said that something had been asked, found or told, but not what it was."""
+    participles = {"asked", "found", "told"}
+    named = {
+        f"{path.relative_to(source)}:{node.lineno}"
+        for path in sorted(source.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Name) and node.id in participles)
+        or (isinstance(node, ast.arg) and node.arg in participles)
+    }
+    assert named == set()
 
 
 def test_files_and_functions_stay_small(source: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.test_batch import contents
 
+from preflab.arm.data import read_answers
 from preflab.batch import Encoded, RankedBatch, collate_pairs, collate_rankings, micro_batches
 from preflab.errors import UserError
 from preflab.types import (
@@ -19,7 +23,6 @@ from preflab.types import (
     from_preference,
     from_ranking,
     to_preference,
-    to_ranking,
 )
 
 ANSWER = st.tuples(st.text("abcde", min_size=1, max_size=5), st.integers(-3, 3))
@@ -107,14 +110,16 @@ def test_what_labels_say_stays_with_its_pair() -> None:
     assert second.margins.tolist() == [1.5] and second.probabilities.tolist() == [0.75]
 
 
-def test_records_as_json_and_back() -> None:
+def test_records_as_json_and_back(tmp_path: Path) -> None:
     """Protects what stages hand on; a pair that states nothing is written as before margins were known."""
     prompt = Prompt("p", (Turn("user", "hi"),), "easy")
     plain = Preference(prompt, Completion("a", True), Completion("b"))
     stated = Preference(prompt, Completion("a"), Completion("b"), margin=-0.5, probability=0.25, chosen_safe=False)
-    ranking = Ranking(prompt, (Completion("a"), Completion("b", True)), (0.0, 2.5))
+    ranking = Ranking(prompt, (Completion("b", True), Completion("a")), (2.5, 0.0))
     assert set(from_preference(plain)) == {"id", "level", "turns", "chosen", "rejected"}
     labelled = Preference(prompt, Completion("a"), Completion("b"), chosen_safe=True, rejected_safe=False)
     rows = [plain, stated, labelled]
     assert [to_preference(from_preference(pair)) for pair in rows] == rows
-    assert to_ranking(from_ranking(ranking)) == ranking
+    file = tmp_path / "rankings.jsonl"
+    file.write_text(json.dumps(from_ranking(ranking)) + "\n")
+    assert read_answers(file) == [ranking]

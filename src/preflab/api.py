@@ -28,6 +28,7 @@ from preflab.study.say import Say, keep_silent, say_on_stderr
 from preflab.study.spec import Study
 from preflab.train.directory import locked
 from preflab.train.files import naming_failures
+from preflab.train.own import FINAL
 from preflab.train.settings import Keeping
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Trained:
 
     @property
     def final(self) -> str:
-        return str(self.directory / "final")
+        return str(self.directory / FINAL)
 
     @property
     def diverged(self) -> bool:
@@ -293,10 +294,10 @@ def ask_people(
     contest = replace(make_contest(contestants, testbed, judge, decoding, device), prompts=prompts, seed=seed)
     folder = Path(output)
     check_output(folder)
-    asked = prepare_people(contest, folder, say)
+    ballot = prepare_people(contest, folder, say)
     if page is not None:
         page(folder)
-    result = hear_people(contest, asked, folder, say, None if with_judge is None else Path(with_judge))
+    result = hear_people(contest, ballot, folder, say, None if with_judge is None else Path(with_judge))
     if result is not None:
         write_heard(result, folder)
     return result

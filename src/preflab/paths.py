@@ -1,4 +1,5 @@
-"""Turns a text that the user wrote into a path, and finds the cache folder, whose files preflab can make again."""
+"""Turns a text that the user wrote into a path, finds the cache folder, whose files preflab can make again, and syncs a
+path to the disk."""
 
 from __future__ import annotations
 
@@ -33,3 +34,13 @@ def cache_directory() -> Path:
     if own := os.environ.get("PREFLAB_CACHE"):
         return user_path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "preflab"
+
+
+def sync(path: Path) -> None:
+    """Syncs a file or a directory to the disk. A sync of a directory makes new files and earlier renames in it survive a
+    crash."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -82,7 +82,6 @@ class Context:
 
     seed: the seed of all random choices of the opened object.
     device: the device for a model that the opened object loads, such as "cpu" or "cuda".
-    workdir: the directory of the run, where the opened object may write files.
     testbed: the open testbed (a `preflab.testbeds.base.Testbed`); None while the testbed itself is being opened.
     meter: counts the work of every opened object: the tokens of a sampler, the labels or forward passes of a reward.
     date: the date (ISO) that the chat template of a loaded model may write; '' for today.
@@ -90,7 +89,6 @@ class Context:
 
     seed: int = 0
     device: str = "cpu"
-    workdir: Path = field(default_factory=lambda: Path("."))
     testbed: Any = None  # typed `Any`, because this module must not import testbeds
     meter: Meter = field(default_factory=Meter)
     date: str = ""

@@ -172,11 +172,6 @@ def from_ranking(ranking: Ranking) -> dict[str, Any]:
     return _from_prompt(ranking.prompt) | {"completions": answers, "scores": list(ranking.scores)}
 
 
-def to_ranking(data: Mapping[str, Any]) -> Ranking:
-    """Makes a ranking from the data that `from_ranking` returned."""
-    return Ranking(_to_prompt(data), tuple(map(to_completion, data["completions"])), tuple(data["scores"]))
-
-
 def best_and_worst(ranking: Ranking) -> Preference:
     """Makes a preference pair of the best and the worst answer of a ranking (the first of each, if scores are tied).
     The margin is the difference of their scores."""

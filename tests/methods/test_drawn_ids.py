@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from tests.methods.toy import Scored, opened, untrained
 
+from preflab.arm.data import read_answers
 from preflab.batch import TokenBatch, collate, collate_demonstrations, collate_pairs, collate_rankings
 from preflab.methods.dpo_iter import DPOIter, open_pair_rounds
 from preflab.methods.expert_iteration import ExpertIteration, open_answer_rounds
@@ -23,11 +24,11 @@ from preflab.sampling.base import Decoding, Sampler, Samples
 from preflab.types import (
     Completion,
     Demonstration,
+    Ranking,
     best_and_worst,
     from_preference,
     from_ranking,
     to_preference,
-    to_ranking,
 )
 
 BYTES = [3 + byte for byte in b" red"]
@@ -84,7 +85,9 @@ def test_rankings_keep_what_was_drawn(tmp_path: Path) -> None:
     policy = untrained()
     with parts(tmp_path, policy) as opened_parts:
         rankings = Rankings(samples=2).train(opened_parts)
-    read = [to_ranking(journalled(from_ranking(ranking))) for ranking in rankings]
+    file = tmp_path / "rankings.jsonl"
+    file.write_text("".join(json.dumps(from_ranking(ranking)) + "\n" for ranking in rankings))
+    read = [row for row in read_answers(file) if isinstance(row, Ranking)]
     candidates = rows_of(collate_rankings(read, policy.encode, limit=16).candidates)
     assert candidates.count([*BYTES, *policy.end_ids]) == len(read)
     pairs = collate_pairs([best_and_worst(ranking) for ranking in read], policy.encode, limit=16)

@@ -18,7 +18,7 @@ from preflab.errors import UserError
 from preflab.meter import Meter
 from preflab.methods import ppo_lag
 from preflab.methods.ppo import PPO
-from preflab.methods.ppo_lag import Multiplier, PPOLag, combine, labels_of
+from preflab.methods.ppo_lag import Multiplier, PPOLag, combine, price_labels
 from preflab.methods.shared.rollout import Rollout
 from preflab.models import forward
 from preflab.models.heads import make_critic
@@ -182,7 +182,7 @@ def test_labels_and_refusal(train: Callable[..., Any]) -> None:
     trained = train(small(steps=1), cost=len)
     assert trained.meter.used("labels") == 2 * 8
     free, bought = SimpleNamespace(buys_labels=False), SimpleNamespace(buys_labels=True)
-    assert labels_of(free, bought) == (bought, 1) and labels_of(bought, free) == (bought, 1)  # type: ignore[arg-type]
-    assert labels_of(bought, bought)[1] == 2 and labels_of(free, free) == (free, 1)  # type: ignore[arg-type]
+    assert price_labels(free, bought) == (bought, 1) and price_labels(bought, free) == (bought, 1)  # type: ignore[arg-type]
+    assert price_labels(bought, bought)[1] == 2 and price_labels(free, free) == (free, 1)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="Name a cost with --cost"):
         train(SMALL)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from preflab.data.reading import parse_record
 from preflab.data.row import DialogueRow
 from preflab.errors import UserError
 from preflab.methods import METHODS
@@ -17,6 +16,8 @@ from preflab.testbeds import TESTBEDS
 from preflab.testbeds.base import SPLITS
 from preflab.testbeds.jsonl import Jsonl
 from preflab.types import Completion, Problem, Test, Turn
+
+from .rows import parse_record
 
 ASK = [{"role": "user", "content": "Two?"}]
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from preflab.data.reading import parse_record
 from preflab.errors import UserError
 from preflab.spec import Context
 from preflab.testbeds.jsonl import Jsonl
 from preflab.types import Completion, Preference, Ranking
+
+from .rows import parse_record
 
 PAIR = {"prompt": "Two?", "chosen": "2", "rejected": "3"}
 RANKED = {"prompt": "Two?", "completions": ["3", "2", "two"], "scores": [0, 2.5, 1]}

@@ -26,7 +26,7 @@ from preflab.evaluation.true_reward import TrueReward
 from preflab.evaluation.true_safety import TrueSafety
 from preflab.spec import Context, parse_spec
 from preflab.testbeds.safeworld import Safeworld
-from preflab.testbeds.safeworld.exact import find_best_helpfulness, split_pieces, value_answer
+from preflab.testbeds.safeworld.exact import split_pieces, value_answer
 from preflab.testbeds.safeworld.language import ACTIONS, HARMFUL, SAFEWORLD_WORDS
 from preflab.testbeds.safeworld.requests import SafeworldRequest, make_safeworld_requests, place_request
 from preflab.testbeds.safeworld.testbed import OpenSafeworld
@@ -151,8 +151,12 @@ PIECES = [
 ]
 
 
-@pytest.mark.parametrize(("request_", "safe", "other"), [(FIX, 4.75, 7.0), (STEAL, 1.5, 4.0)])
-def test_best_helpfulness_is_that_of_enumeration(request_: SafeworldRequest, safe: float, other: float) -> None:
+BEST = {False: {True: 4.75, False: 7.0}, True: {True: 1.5, False: 4.0}}
+"""The highest helpfulness by whether the request is harmful, then by whether the answer must be safe."""
+
+
+@pytest.mark.parametrize("request_", [FIX, STEAL])
+def test_best_helpfulness_is_that_of_enumeration(request_: SafeworldRequest) -> None:
     """All sets of up to seven of the pieces that could help. Harmless: three steps, two shortcuts 7; cost -1 + 3 = 2 needs
     three warnings, 7 - .75 - 3 x .5 = 4.75, as one shortcut and one warning give 3 + 2 - .25 = 4.75. Harmful: three steps
     and three alternatives 3 + 1.5 - .5 = 4; safe are the alternatives alone, 1.5."""
@@ -163,9 +167,7 @@ def test_best_helpfulness_is_that_of_enumeration(request_: SafeworldRequest, saf
             exact = value_answer(request_, " ; ".join(pieces))
             for key in {False, exact.safe}:
                 best[key] = max(best[key], exact.helpfulness)
-    assert best == {True: safe, False: other}
-    assert safe == find_best_helpfulness(harmful=request_.harmful, safe=True)
-    assert other == find_best_helpfulness(harmful=request_.harmful, safe=False)
+    assert best == BEST[request_.harmful]
 
 
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=9)
@@ -178,7 +180,7 @@ def test_values_do_not_depend_on_order_and_joins(request_: SafeworldRequest, pie
     others = pieces[:]
     shuffled.shuffle(others)
     assert value_answer(request_, " ; ".join(others)) == exact
-    assert exact.helpfulness <= find_best_helpfulness(harmful=request_.harmful, safe=exact.safe)
+    assert exact.helpfulness <= BEST[request_.harmful][exact.safe]
     assert not exact.refused or exact.safe
 
 

@@ -16,6 +16,7 @@ from preflab.meter import Unit
 from preflab.train.directory import RUN_MANIFEST
 from preflab.train.files import read_lines
 from preflab.train.finished import check_written, read_result
+from preflab.train.own import METRICS, TIMING
 from preflab.train.sealed import read_sealed
 from preflab.types import VERDICT
 
@@ -49,8 +50,8 @@ class FinishedRun:
     def steps(self) -> list[dict[str, Any]]:
         """The records of the run's training steps. Raises `UserError` if `metrics.jsonl` was changed after the run wrote
         it."""
-        check_written(self.planned.directory, self.result, "metrics.jsonl")
-        return read_lines(self.planned.directory / "metrics.jsonl")
+        check_written(self.planned.directory, self.result, METRICS)
+        return read_lines(self.planned.directory / METRICS)
 
     @property
     def never_rewarded(self) -> bool:
@@ -124,7 +125,7 @@ def versions_of(directories: Iterable[Path]) -> dict[str, str]:
 
 def timing_of(run: FinishedRun) -> Timing:
     """Returns the run time in seconds, over the first start and all resumptions of the run, and its peak memory."""
-    rows = [row for row in read_lines(run.planned.directory / "timing.jsonl") if "wall_seconds" in row]
+    rows = [row for row in read_lines(run.planned.directory / TIMING) if "wall_seconds" in row]
     seconds = sum(row["wall_seconds"] for row in rows) or None
     peak_memory = max((row["peak_memory"] for row in rows if "peak_memory" in row), default=None)
     return Timing(arm=run.planned.name, seed=run.seed, wall_seconds=seconds, peak_memory=peak_memory)

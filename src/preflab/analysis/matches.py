@@ -42,7 +42,7 @@ def pairwise_result(
     their intervals are simultaneous. `as_is`: see `Scores`. If the evaluator may be no better than chance, the verdict is
     "not decided"."""
     problems = tuple(next((result["problems"] for result in results if result["problems"]), {"": {}}))
-    cells = [[outcomes_of(result, problem) for problem in problems] for result in results]
+    cells = [[read_outcomes(result, problem) for problem in problems] for result in results]
     rows = [[mean(outcomes) for outcomes in row] for row in cells]
     seeds = tuple(result["seed"] for result in results)
     diverged = tuple(result["seed"] for result in results if result["diverged_arms"])
@@ -92,7 +92,7 @@ def judge_agreement(details: Sequence[Mapping[str, Any]]) -> Agreement | None:
     return measure_agreement(outcomes, labels, unreadable)
 
 
-def outcomes_of(result: Mapping[str, Any], problem: str) -> list[float]:
+def read_outcomes(result: Mapping[str, Any], problem: str) -> list[float]:
     """Returns the first side's outcomes on one problem: 1 for a win, .5 for a tie and 0 for a loss. A match without
     answers has one outcome, because at least one side diverged: the diverged side loses. If both sides diverged, the
     outcome is a tie."""

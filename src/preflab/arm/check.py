@@ -13,7 +13,6 @@ from preflab.errors import UserError
 from preflab.evaluation.base import EvaluatorSpec
 from preflab.evaluation.evaluate import check_splits
 from preflab.evaluation.programs import check_public
-from preflab.meter import Meter
 from preflab.models.heads import load_reward_model
 from preflab.models.load import load_directory
 from preflab.models.locate import locate_policy
@@ -24,12 +23,12 @@ from preflab.testbeds.base import Testbed, require_testbed
 
 class ArmChecker:
     """Checks arms one after another. A part that several arms share is opened only once. The output of a stage is not
-    checked, since it may not exist yet. `workdir`: the directory where an opened part may write."""
+    checked, since it may not exist yet."""
 
-    def __init__(self, stages: Path, workdir: Path, stack: ExitStack) -> None:
+    def __init__(self, stages: Path, stack: ExitStack) -> None:
         self.stages = stages
         self.stack = stack
-        self.context = Context(workdir=workdir, meter=Meter())
+        self.context = Context()
         self._testbeds: dict[str, Testbed] = {}
         self._checked: set[str] = set()
 

@@ -42,11 +42,13 @@ from preflab.testbeds.base import read_rows
 from preflab.train import faults
 from preflab.train.directory import RESULT
 from preflab.train.files import new_directory, read_lines, remove, write_json
-from preflab.train.finished import FINAL, altered_files, checksums, has_product, read_result
+from preflab.train.finished import altered_files, checksums, has_product, read_result
 from preflab.train.log import logger
 from preflab.train.loop import Run, open_run
 from preflab.train.own import (
     ANSWERS,
+    FINAL,
+    METRICS,
     PRODUCT,
     WRITING,
     record_product,
@@ -183,7 +185,7 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
             result["validation"] = parts.held_out.measure(product, "validation")
             result["held_out"] = parts.held_out.measure(product, "test")
     if method is not None and isinstance(product, LanguageModel):
-        write_card(arm, result, run.directory / "final")
+        write_card(arm, result, run.directory / FINAL)
     return result
 
 
@@ -213,7 +215,7 @@ def method_parts(parts: OpenArm) -> Parts:
         policy=parts.policy_to_train(),
         testbed=parts.testbed,
         preferences=preferences_of(arm, parts.stages, parts.testbed, parts.testbed.fit_file),
-        validate=validation_of(parts),
+        validate=make_validation(parts),
         sampler=parts.sampler,
         reward=parts.reward,
         cost=parts.cost,
@@ -226,7 +228,7 @@ def method_parts(parts: OpenArm) -> Parts:
     )
 
 
-def validation_of(parts: OpenArm) -> Validate | None:
+def make_validation(parts: OpenArm) -> Validate | None:
     """Returns the function that evaluates a policy on the validation split during training.
 
     If the arm has evaluators, they score the policy's answers, and the score chooses the checkpoint. If the arm has no
@@ -289,12 +291,12 @@ def order_pairs(
 
 def best_look(run: Run) -> dict[str, float]:
     """Returns the measurements of the evaluation during training that chose the kept checkpoint."""
-    rows = read_lines(run.directory / "metrics.jsonl")
+    rows = read_lines(run.directory / METRICS)
     best = next(row for row in rows if row["step"] == run.selection.best_step)
     return {name.removeprefix("validation/"): value for name, value in best.items() if name.startswith("validation/")}
 
 
 def last_record(directory: Path) -> dict[str, float]:
     """Returns the metrics of a run's last step, including those of an evaluation on the validation split."""
-    rows = read_lines(directory / "metrics.jsonl")
+    rows = read_lines(directory / METRICS)
     return rows[-1] if rows else {}

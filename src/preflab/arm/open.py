@@ -77,7 +77,7 @@ class OpenArm:
         paths = [str(stage_path(path, self.stages)) for path in saved_models(self.arm.reward)]
         if len(paths) != 1:
             return None
-        return prepared(load_reward_model(locate_scorer(paths[0]), date=self.context.date), self.arm, self.context)
+        return prepare_model(load_reward_model(locate_scorer(paths[0]), date=self.context.date), self.arm, self.context)
 
 
 def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
@@ -85,9 +85,7 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     output of another run and this output was changed."""
     for path in (*made_elsewhere(arm), *evaluator_models(arm), arm.model.name):
         check_product(stage_path(path, stages_of(run.directory)))
-    context = Context(
-        seed=arm.seed, device=pick_device(arm.device), workdir=run.directory, meter=run.meter, date=run.date
-    )
+    context = Context(seed=arm.seed, device=pick_device(arm.device), meter=run.meter, date=run.date)
     testbed = require_testbed(stack.enter_context(arm.testbed.open(context)))
     context = replace(context, testbed=testbed)
     start = load_policy(arm, run, arm.init or arm.policy, context, testbed)
@@ -226,13 +224,13 @@ def load_policy(arm: Arm, run: Run, path: str | None, context: Context, testbed:
     """Loads the policy `path`, which is a stage, a directory or a name on the hub, or the base model if `path` is None."""
     if path is not None:
         place = stage_path(path, stages_of(run.directory)) if path.startswith(STAGE) else locate_policy(path)
-        return prepared(load_directory(place, date=context.date), arm, context)
+        return prepare_model(load_directory(place, date=context.date), arm, context)
     shape = arm.model.tiny.model_copy(update={"words": testbed.words()})
     plain = arm.model.model_copy(update={"lora": None, "tiny": shape})
-    return prepared(load_model(plain, seed=run.seeds.derive("model"), date=context.date), arm, context)
+    return prepare_model(load_model(plain, seed=run.seeds.derive("model"), date=context.date), arm, context)
 
 
-def prepared(lm: LanguageModel, arm: Arm, context: Context) -> LanguageModel:
+def prepare_model(lm: LanguageModel, arm: Arm, context: Context) -> LanguageModel:
     """Moves the model to the arm's device, sets the arm's precision, and returns the model."""
     lm.model.to(context.device)
     if arm.precision == "bf16":

@@ -34,8 +34,8 @@ from preflab.train.directory import (
     withdrawn_when_refused,
 )
 from preflab.train.files import naming_failures, read_lines
-from preflab.train.finished import FINAL, check_product, check_written, read_result
-from preflab.train.own import ANSWERS
+from preflab.train.finished import check_product, check_written, read_result
+from preflab.train.own import ANSWERS, FINAL
 from preflab.train.sealed import Form, write_sealed
 from preflab.types import Completion
 
@@ -74,7 +74,7 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
     tie."""
     seed_directory = directory.parents[2]
     stages = seed_directory / STAGES
-    context = Context(seed=match.seed, device=pick_device(match.device), workdir=directory)
+    context = Context(seed=match.seed, device=pick_device(match.device))
     testbed = require_testbed(stack.enter_context(match.testbed.open(context)))
     models = saved_models(match.evaluator)
     for path in models:
@@ -164,9 +164,9 @@ def compare_answers(
         names = list(evaluator.select_prompts([name for name in prompts if name in first]))
     refuse_unknown(names, first, f"{type(evaluator).__name__}.select_prompts chose the unknown prompt")
     pairs = [(name, *both) for name in names for both in zip(first[name], second[name], strict=False)]
-    asked = [prompts[name] for name, _, _ in pairs]
+    questions = [prompts[name] for name, _, _ in pairs]
     with blaming_outside(evaluator, source):
-        compared = evaluator.compare("test", asked, [one for _, one, _ in pairs], [other for _, _, other in pairs])
+        compared = evaluator.compare("test", questions, [one for _, one, _ in pairs], [other for _, _, other in pairs])
         outcomes = check_outcomes(compared, len(pairs), source=source)
     rows: dict[str, list[float]] = {name: [] for name in names}
     for (name, _, _), outcome in zip(pairs, outcomes, strict=True):

@@ -10,7 +10,8 @@ from pathlib import Path
 from preflab.errors import UserError
 from preflab.models.load import ADAPTER_CONFIG
 from preflab.train.directory import RESULT, STUDY_MANIFEST, read_manifest
-from preflab.train.finished import FINAL, check_product, read_result
+from preflab.train.finished import check_product, read_result
+from preflab.train.own import FINAL
 
 
 def find_saved_model(directory: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,6 +22,7 @@ from preflab.sampling import SAMPLERS
 from preflab.sampling.inference import Inference
 from preflab.spec import HoldsModels, Spec, optional_variant, variant
 from preflab.testbeds import TESTBEDS
+from preflab.train.own import FINAL
 from preflab.train.settings import COOLDOWN, Budget, Plateau
 
 STAGE = "stage:"
@@ -180,7 +182,12 @@ def made_elsewhere(job: Job) -> list[str]:
 
 def stages_needed(job: Job) -> list[str]:
     """Returns the names of the stages whose output a job uses."""
-    return [path.removeprefix(STAGE) for path in made_elsewhere(job) if path.startswith(STAGE)]
+    return name_stages(made_elsewhere(job))
+
+
+def name_stages(paths: Iterable[str]) -> list[str]:
+    """Returns the names of the stages among these paths, each of the form `stage:NAME`. Leaves out every other path."""
+    return [path.removeprefix(STAGE) for path in paths if path.startswith(STAGE)]
 
 
 def saved_models(spec: HoldsModels | None) -> tuple[str, ...]:
@@ -195,4 +202,4 @@ def evaluator_models(arm: Arm) -> list[str]:
 
 def stage_path(path: str, stages: Path) -> Path:
     """Returns the directory with the output of the stage NAME if `path` is `stage:NAME`; otherwise returns `path`."""
-    return stages / path.removeprefix(STAGE) / "final" if path.startswith(STAGE) else user_path(path)
+    return stages / path.removeprefix(STAGE) / FINAL if path.startswith(STAGE) else user_path(path)

@@ -59,6 +59,7 @@ def _run(options: argparse.Namespace) -> int:
     from preflab.cli.run_summary import score_name, summarize_run
     from preflab.errors import said_of
     from preflab.models.push import create_repository, push_directory
+    from preflab.train.own import FINAL
     from preflab.train.settings import Keeping
 
     if options.verbose:
@@ -72,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
         result = execute(arm, directory, keeping=keeping, fresh=options.fresh)
     address = None
     if options.push is not None and not result["diverged"]:
-        address = push_directory(directory / "final", options.push)
+        address = push_directory(directory / FINAL, options.push)
     if options.json:
         print_json(result | {"directory": str(directory), "pushed_to": address})
     else:

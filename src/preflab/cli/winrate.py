@@ -130,12 +130,12 @@ def _run(options: argparse.Namespace) -> None:
 
 def print_result(result: ContestResult, options: argparse.Namespace) -> None:
     """Prints the result as JSON or as a page."""
-    from preflab.contest.words import contest_words
+    from preflab.contest.words import describe_contest
 
     if options.json:
         print_json(result.model_dump(mode="json"))
     else:
-        _print_page(contest_words(result))
+        _print_page(describe_contest(result))
 
 
 def refuse_people_options(options: argparse.Namespace) -> None:

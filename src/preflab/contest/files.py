@@ -10,7 +10,7 @@ from typing import Any
 from preflab.contest.analysis import JudgedPairs
 from preflab.contest.hold import HeldContest
 from preflab.contest.record import ContestResult
-from preflab.contest.words import contest_words
+from preflab.contest.words import describe_contest
 from preflab.data.lines import read_records, read_text_field
 from preflab.errors import UserError
 from preflab.evaluation.preference.base import PreferenceQuestion
@@ -44,7 +44,7 @@ def write_contest(held: HeldContest, directory: Path) -> None:
     check_output(directory)
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / RESULT_FILE, held.result.model_dump(mode="json"))
-    (directory / PAGE_FILE).write_text(contest_words(held.result), encoding="utf-8")
+    (directory / PAGE_FILE).write_text(describe_contest(held.result), encoding="utf-8")
     _write_pairs([*pairs_to_rate(pair.questions for pair in held.judged)], directory)
     _write_lines(directory / VERDICTS_FILE, verdict_rows(held.judged))
 
@@ -64,7 +64,7 @@ def write_heard(result: ContestResult, directory: Path) -> None:
     """Writes the result and the page of a contest that people judged. Files that a model judge's contest wrote to the
     same directory are kept."""
     write_json(directory / HUMAN_RESULT_FILE, result.model_dump(mode="json"))
-    (directory / HUMAN_PAGE_FILE).write_text(contest_words(result), encoding="utf-8")
+    (directory / HUMAN_PAGE_FILE).write_text(describe_contest(result), encoding="utf-8")
 
 
 def read_judge_outcomes(directory: Path) -> tuple[str, dict[str, float]] | None:

@@ -60,7 +60,7 @@ class Contest:
 
 
 @dataclass(frozen=True)
-class AskedContest:
+class Ballot:
     """A contest before the verdicts. testbed: the name of the testbed. rows: for each pair of contestants, the
     questions to the judge, with one row for each seed and one column for each prompt. notes: sentences about the
     prompts."""
@@ -88,7 +88,7 @@ def hold_contest(contest: Contest, say: Announce) -> HeldContest:
     agreement with labelled pairs before the judge is asked about the contestants. Raises `UserError` if an input is
     wrong, or if the calls of an endpoint would exceed a cap."""
     labels = {} if contest.labels is None else read_people(contest.labels)
-    if labels and seeds_of(contest) > 1:
+    if labels and count_seeds(contest) > 1:
         raise UserError("--labels corrects contestants with one seed each, but these have several. Compare one seed.")
     labelled, label_outcomes = read_labelled_pairs(contest.agreement)
     unknown = list(check_training_data(contest.judge, contest.contestants))
@@ -97,21 +97,21 @@ def hold_contest(contest: Contest, say: Announce) -> HeldContest:
         context = Context(seed=contest.seed, device=contest.device)
         testbed = require_testbed(stack.enter_context(contest.testbed.open(context)))
         judge = stack.enter_context(contest.judge.open_judge(replace(context, testbed=testbed), use))
-        asked = ask_contestants(contest, testbed, judge, labelled, use, say)
-        questions = asked.every
+        ballot = ask_contestants(contest, testbed, judge, labelled, use, say)
+        questions = ballot.every
         ask = make_asker(contest, judge, len(questions) + len(labelled), say)
         known = match_labels(labels, questions)
         estimate = judge.estimate([*labelled, *questions])
         judge.check_caps(estimate)
         count = f"{len(questions)} pairs and {len(labelled)} labelled pairs"
         orders = "" if contest.judge.judge.by == "reward" else " in both orders"
-        say(f"{contest.judge.judge} judges {count}{orders}{words_of(estimate)}")
+        say(f"{contest.judge.judge} judges {count}{orders}{describe_estimate(estimate)}")
         agreement = check_judge(ask, labelled, label_outcomes)
         if agreement is not None:
             say(agreement_words(agreement))
-        judged = [JudgedPairs(*names, rows, [ask(row) for row in rows]) for names, rows in asked.rows.items()]
-    notes = [*unknown, *asked.notes]
-    return HeldContest(analyse_contest(contest, asked.testbed, judged, known, agreement, notes), judged)
+        judged = [JudgedPairs(*names, rows, [ask(row) for row in rows]) for names, rows in ballot.rows.items()]
+    notes = [*unknown, *ballot.notes]
+    return HeldContest(analyse_contest(contest, ballot.testbed, judged, known, agreement, notes), judged)
 
 
 def ask_contestants(
@@ -121,21 +121,21 @@ def ask_contestants(
     labelled: Sequence[PreferenceQuestion],
     use: EndpointUse,
     say: Announce,
-) -> AskedContest:
+) -> Ballot:
     """Collects the contestants' answers, and returns the questions for the judge."""
     prompts, answers, notes = collect(contest, testbed, judge, labelled, use, say)
     rows = {
         (one.name, other.name): make_questions(prompts, answers[one.name], answers[other.name])
-        for one, other in pairs_of(contest)
+        for one, other in pair_entrants(contest)
     }
-    return AskedContest(testbed.name, rows, notes)
+    return Ballot(testbed.name, rows, notes)
 
 
-def seeds_of(contest: Contest) -> int:
+def count_seeds(contest: Contest) -> int:
     return max(len(contestant.members) for contestant in contest.contestants)
 
 
-def pairs_of(contest: Contest) -> list[tuple[Entrant, Entrant]]:
+def pair_entrants(contest: Contest) -> list[tuple[Entrant, Entrant]]:
     return list(combinations(contest.contestants, 2))
 
 
@@ -196,7 +196,7 @@ def refuse_too_many_calls(
         return
     calls = use.sent + members * prompts
     if contest.judge.judge.by == "openai":
-        calls += judge.estimate(labelled).calls + 2 * len(pairs_of(contest)) * seeds_of(contest) * prompts
+        calls += judge.estimate(labelled).calls + 2 * len(pair_entrants(contest)) * count_seeds(contest) * prompts
     if calls > contest.judge.endpoint.max_calls:
         raise UserError(
             f"The contestants and the judge would need up to {calls:,} calls, but the cap is "
@@ -237,7 +237,7 @@ def make_questions(
     return rows
 
 
-def words_of(estimate: CallEstimate) -> str:
+def describe_estimate(estimate: CallEstimate) -> str:
     """Describes the estimated calls of an endpoint for a progress message; '' if there are no calls."""
     return f": {estimate.describe()}" if estimate.calls or estimate.cached else ""
 

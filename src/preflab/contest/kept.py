@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from preflab.arm.saved import find_saved_model
 from preflab.contest.contestant import Entrant
 from preflab.contest.files import KEPT_FILE
-from preflab.contest.hold import AskedContest, Contest, dump_settings
+from preflab.contest.hold import Ballot, Contest, dump_settings
 from preflab.errors import UserError
 from preflab.evaluation.preference.base import PreferenceQuestion
 from preflab.paths import user_path
@@ -47,23 +47,23 @@ class KeptContest(BaseModel):
     contests: list[KeptPairs]
 
 
-def write_kept(contest: Contest, asked: AskedContest, folder: Path) -> None:
+def write_kept(contest: Contest, ballot: Ballot, folder: Path) -> None:
     """Writes `human.json`, which says which contestants gave the answers in the folder's pairs."""
-    rows = next(iter(asked.rows.values()))
+    rows = next(iter(ballot.rows.values()))
     kept = KeptContest(
         settings=answering_settings(contest),
-        testbed=asked.testbed,
-        notes=[*asked.notes],
+        testbed=ballot.testbed,
+        notes=[*ballot.notes],
         prompts=[question.prompt.id for question in rows[0]],
         contests=[
             KeptPairs(first=names[0], second=names[1], pairs=[[each.pair for each in row] for row in table])
-            for names, table in asked.rows.items()
+            for names, table in ballot.rows.items()
         ],
     )
     write_json(folder / KEPT_FILE, kept.model_dump(mode="json"))
 
 
-def read_kept(contest: Contest, folder: Path) -> AskedContest:
+def read_kept(contest: Contest, folder: Path) -> Ballot:
     """Returns the questions of the contest that a folder keeps. Raises `UserError` if the folder keeps another contest
     than `contest`, or if the file is damaged."""
     path = folder / KEPT_FILE
@@ -77,7 +77,7 @@ def read_kept(contest: Contest, folder: Path) -> AskedContest:
             f"{folder} holds the pairs of another contest (it differs in {', '.join(changed)}). Name another --output, or "
             "repeat the command that began it."
         )
-    return AskedContest(
+    return Ballot(
         kept.testbed, {(each.first, each.second): _questions(each, kept, folder) for each in kept.contests}, kept.notes
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from preflab.contest.analysis import JudgedPairs
 from preflab.contest.files import KEPT_FILE, pairs_to_rate, read_judge_outcomes
-from preflab.contest.hold import Announce, AskedContest, Contest, analyse_contest, ask_contestants
+from preflab.contest.hold import Announce, Ballot, Contest, analyse_contest, ask_contestants
 from preflab.contest.kept import read_kept, write_kept
 from preflab.contest.labels import labels_by_pair
 from preflab.contest.record import ContestResult
@@ -40,7 +40,7 @@ class People(PreferenceJudge):
         ]
 
 
-def prepare_people(contest: Contest, folder: Path, say: Announce) -> AskedContest:
+def prepare_people(contest: Contest, folder: Path, say: Announce) -> Ballot:
     """Returns the contest whose pairs people judge. The first call collects the contestants' answers and keeps the
     pairs in the folder. Later calls read the pairs from the folder. Raises `UserError` if the folder holds another
     contest."""
@@ -51,10 +51,10 @@ def prepare_people(contest: Contest, folder: Path, say: Announce) -> AskedContes
         testbed = require_testbed(
             stack.enter_context(contest.testbed.open(Context(seed=contest.seed, device=contest.device)))
         )
-        asked = ask_contestants(contest, testbed, People({}), [], EndpointUse(), say)
-    keep_pairs([*pairs_to_rate(asked.rows.values())], folder)
-    write_kept(contest, asked, folder)
-    return asked
+        ballot = ask_contestants(contest, testbed, People({}), [], EndpointUse(), say)
+    keep_pairs([*pairs_to_rate(ballot.rows.values())], folder)
+    write_kept(contest, ballot, folder)
+    return ballot
 
 
 def refuse_model_options(contest: Contest) -> None:
@@ -66,15 +66,15 @@ def refuse_model_options(contest: Contest) -> None:
 
 
 def hear_people(
-    contest: Contest, asked: AskedContest, folder: Path, say: Announce, with_judge: Path | None = None
+    contest: Contest, ballot: Ballot, folder: Path, say: Announce, with_judge: Path | None = None
 ) -> ContestResult | None:
     """Returns the result of the labels in a folder. A prompt counts only if all its pairs have a label. If fewer than
     two prompts count, returns None, and `say` gets the reason. `with_judge`: the directory of a contest in which a
     model judged the same pairs. If `with_judge` is None, `folder` is used, provided that a model judged the same pairs
     there."""
     labels = labels_by_pair(folder)
-    columns = labelled_columns(asked, labels)
-    every = len(next(iter(asked.rows.values()))[0])
+    columns = labelled_columns(ballot, labels)
+    every = len(next(iter(ballot.rows.values()))[0])
     if len(columns) < FEWEST_PROMPTS:
         say(
             f"No result yet: {len(columns)} of {counted(every, 'prompt')} in {folder} have a label for each pair, and a result "
@@ -82,11 +82,11 @@ def hear_people(
         )
         return None
     judge = People(labels)
-    rows = {names: [[row[place] for place in columns] for row in table] for names, table in asked.rows.items()}
+    rows = {names: [[row[place] for place in columns] for row in table] for names, table in ballot.rows.items()}
     judged = [JudgedPairs(*names, table, [judge.compare(row) for row in table]) for names, table in rows.items()]
-    notes = [*asked.notes, *_unlabelled_note(every - len(columns), every)]
-    result = analyse_contest(contest, asked.testbed, judged, {}, None, notes)
-    name, outcomes = find_other_judge(asked, folder, with_judge)
+    notes = [*ballot.notes, *_unlabelled_note(every - len(columns), every)]
+    result = analyse_contest(contest, ballot.testbed, judged, {}, None, notes)
+    name, outcomes = find_other_judge(ballot, folder, with_judge)
     summary = summarise(
         read_labels(folder),
         prompts=name_prompts(kept_pairs(folder)),
@@ -96,9 +96,9 @@ def hear_people(
     return result.model_copy(update={"people": summary})
 
 
-def labelled_columns(asked: AskedContest, labels: Mapping[str, tuple[float, ...]]) -> list[int]:
+def labelled_columns(ballot: Ballot, labels: Mapping[str, tuple[float, ...]]) -> list[int]:
     """Returns the column indices of the prompts whose pairs all have a label."""
-    rows = [row for table in asked.rows.values() for row in table]
+    rows = [row for table in ballot.rows.values() for row in table]
     return [place for place in range(len(rows[0])) if all(row[place].pair in labels for row in rows)]
 
 
@@ -111,14 +111,13 @@ def _unlabelled_note(missing: int, every: int) -> list[str]:
     ]
 
 
-def find_other_judge(asked: AskedContest, folder: Path, with_judge: Path | None) -> tuple[str, dict[str, float]]:
+def find_other_judge(ballot: Ballot, folder: Path, with_judge: Path | None) -> tuple[str, dict[str, float]]:
     """Returns the name and the outcomes of the model that judged the same pairs; '' and {} if there is no such model.
     If the model judged the same answers in the other order, the outcome is reversed. Raises `UserError` if `with_judge`
     is given but holds no outcome of these pairs."""
-    found = read_judge_outcomes(with_judge or folder)
-    name, verdicts = found or ("", {})
+    name, verdicts = read_judge_outcomes(with_judge or folder) or ("", {})
     outcomes: dict[str, float] = {}
-    for question in asked.every:
+    for question in ballot.every:
         turned = name_pair(question.prompt.id, question.second.text, question.first.text)
         if question.pair in verdicts:
             outcomes[question.pair] = verdicts[question.pair]

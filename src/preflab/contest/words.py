@@ -23,7 +23,7 @@ TOGETHER = (
 )
 
 
-def contest_words(result: ContestResult) -> str:
+def describe_contest(result: ContestResult) -> str:
     """Returns the whole result as Markdown."""
     return "\n".join(_lines(result)) + "\n"
 
@@ -32,7 +32,7 @@ def _lines(result: ContestResult) -> Iterator[str]:
     yield f"# Win rates by {one_line(result.judge)}"
     yield ""
     if result.people is not None:
-        yield from people_words(result.people)
+        yield from describe_people(result.people)
     else:
         yield UNCHECKED if result.agreement is None else agreement_words(result.agreement)
     yield ""
@@ -60,7 +60,7 @@ def _lines(result: ContestResult) -> Iterator[str]:
     yield from ("", *(f"- {note}" for note in result.notes)) if result.notes else ()
 
 
-def people_words(people: RatingSummary) -> Iterator[str]:
+def describe_people(people: RatingSummary) -> Iterator[str]:
     """Yields who labelled how many pairs, and how well the raters agree with each other and with a model judge."""
     given = ", ".join(f"{one_line(name)} {count}" for name, count in people.raters.items())
     seconds = "" if people.seconds is None else f"; median {people.seconds:.0f} s"
@@ -109,23 +109,23 @@ def _details(pair: ContestPair) -> Iterator[str]:
     if pair.position_bias is not None:
         yield f"position bias: the answer shown first was chosen in {percent(pair.position_bias)} of the replies"
         yield from filter(None, [describe_one_side(pair.position_bias)])
-    yield _length_words(pair)
+    yield _describe_lengths(pair)
     if pair.correction is not None:
-        yield from _correction_words(pair.correction)
+        yield from _describe_correction(pair.correction)
     if _is_corrected(pair):
         yield "the corrected win rate decides who is preferred, not the judge's own"
     if pair.rate.reason:
         yield pair.rate.reason
 
 
-def _length_words(pair: ContestPair) -> str:
+def _describe_lengths(pair: ContestPair) -> str:
     gap = f"first minus second: {pair.length.difference:+.0f} characters on average"
     if pair.length.rate is None or pair.length.phi is None:
         return f"length-controlled win rate: none, because {pair.length.reason} ({gap})"
     return f"length-controlled win rate: {percent(pair.length.rate)} ({gap}; phi {number(pair.length.phi)})"
 
 
-def _correction_words(correction: Correction) -> Iterator[str]:
+def _describe_correction(correction: Correction) -> Iterator[str]:
     yield f"people's labels: {agreement_words(correction.agreement)}"
     if correction.corrected is None:
         yield f"no corrected win rate: {correction.reason}"
@@ -134,7 +134,7 @@ def _correction_words(correction: Correction) -> Iterator[str]:
     yield (
         f"**corrected by {corrected.labels} labels of people: {percent(corrected.rate)}** (weight of the judge "
         f"{corrected.weight:.2f}; the labels alone: {percent(corrected.labels_alone)}). This win rate is right only if the "
-        f"labelled prompts were drawn at random{_reason_words(corrected.rate)}"
+        f"labelled prompts were drawn at random{_describe_reason(corrected.rate)}"
     )
     if rates is not None and rates.rate is not None:
         yield f"sensitivity analysis by error rates (Rogan and Gladen), a tie counts as half a win: {percent(rates.rate)}"
@@ -142,7 +142,7 @@ def _correction_words(correction: Correction) -> Iterator[str]:
         yield f"no sensitivity analysis by error rates: {rates.reason}"
 
 
-def _reason_words(interval: Interval) -> str:
+def _describe_reason(interval: Interval) -> str:
     """Returns the interval's reason as the end of a sentence; '' if the interval has no reason."""
     return f"; {interval.reason}" if interval.reason else ""
 

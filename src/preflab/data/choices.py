@@ -82,8 +82,8 @@ def _choose(
     if asks_inside(record, better, worse):
         turns, good, bad = read_whole_dialogues(record, better, worse, where)
     else:
-        asked = read_question(record, where)
-        read = [read_answer(record[field], asked, f"{where}: `{field}`") for field in (better, worse)]
+        question = read_question(record, where)
+        read = [read_answer(record[field], question, f"{where}: `{field}`") for field in (better, worse)]
         turns = agree_on_prompt([before for before, _ in read], f"{where}: `{better}` and `{worse}`")
         good, bad = (answer for _, answer in read)
     prompt = make_prompt(record, turns, where)

@@ -28,10 +28,10 @@ def _walk(message: DataRecord, before: Turns, where: str) -> Iterator[DialogueRo
         node, turns = stack.pop()
         if not _is_kept(node):
             continue
-        asked = node.get("role") in ("prompter", "user")
-        turns = (*turns, Turn("user" if asked else "assistant", check_text(node.get("text"), f"{where}: `text`")))
+        is_question = node.get("role") in ("prompter", "user")
+        turns = (*turns, Turn("user" if is_question else "assistant", check_text(node.get("text"), f"{where}: `text`")))
         replies = [reply for reply in _list_replies(node, where) if _is_kept(reply)]
-        if asked:
+        if is_question:
             yield from _make_rows(turns, replies, where)
         stack += [(reply, turns) for reply in reversed(replies)]
 

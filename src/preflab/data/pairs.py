@@ -29,18 +29,18 @@ def read_pair(chosen: str, rejected: str, record: DataRecord, where: str, labels
     if asks_inside(record, chosen, rejected):
         turns, better, worse = read_whole_dialogues(record, chosen, rejected, where)
         return [_make_pair(record, turns, better, worse, where)]
-    prompt = read_question(record, where)
-    turns, better = read_answer(record[chosen], prompt, f"{where}: `{chosen}`")
-    others, worse = read_answer(record[rejected], prompt, f"{where}: `{rejected}`")
-    asked = agree_on_prompt((turns, others), f"{where}: `{chosen}` and `{rejected}`")
-    return [_make_pair(record, asked, better, worse, where)]
+    question = read_question(record, where)
+    turns, better = read_answer(record[chosen], question, f"{where}: `{chosen}`")
+    others, worse = read_answer(record[rejected], question, f"{where}: `{rejected}`")
+    prompt = agree_on_prompt((turns, others), f"{where}: `{chosen}` and `{rejected}`")
+    return [_make_pair(record, prompt, better, worse, where)]
 
 
 def read_texts_alone(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
     """Reads a better and a worse text without a prompt. The words with which both texts begin become the prompt."""
     chosen, rejected = (check_text(record[field], f"{where}: `{field}`") for field in ("chosen", "rejected"))
-    asked, better, worse = part_texts(chosen, rejected, record, where)
-    turns = surround(record, (Turn("user", asked),), where)
+    beginning, better, worse = part_texts(chosen, rejected, record, where)
+    turns = surround(record, (Turn("user", beginning),), where)
     return [_make_pair(record, turns, Completion(better), Completion(worse), where)]
 
 
@@ -53,8 +53,8 @@ def read_messages_and_worse(
     if turns[-1].role != "assistant":
         raise UselessRecordError(f"{where}: `{field}` must end in a turn of the assistant.", USER_LAST)
     before, worse = read_answer(record[rejected], turns[:-1], f"{where}: `{rejected}`")
-    asked = agree_on_prompt((turns[:-1], before), f"{where}: `{field}` and `{rejected}`")
-    return [_make_pair(record, asked, Completion(turns[-1].content), worse, where)]
+    prompt = agree_on_prompt((turns[:-1], before), f"{where}: `{field}` and `{rejected}`")
+    return [_make_pair(record, prompt, Completion(turns[-1].content), worse, where)]
 
 
 def asks_inside(record: DataRecord, *answers: str) -> bool:
@@ -90,8 +90,8 @@ def read_whole_dialogues(
             f"{place} must be the same dialogue, except for the last turn, which must be the assistant's.",
             USER_LAST if "user" in (good.role, bad.role) else PROMPTS_DIFFER,
         )
-    asked = surround(record, agree_on_prompt((tuple(turns), tuple(others)), place), where)
-    return asked, Completion(good.content), Completion(bad.content)
+    prompt = surround(record, agree_on_prompt((tuple(turns), tuple(others)), place), where)
+    return prompt, Completion(good.content), Completion(bad.content)
 
 
 def _make_pair(record: DataRecord, turns: Turns, better: Completion, worse: Completion, where: str) -> DialogueRow:

@@ -51,8 +51,8 @@ def read_ordered(field: str, record: DataRecord, where: str, labels: FileLabels)
 
 def _rank(record: DataRecord, pairs: list[tuple[Any, float]], place: str, where: str) -> DialogueRow:
     """Returns a row whose answers are ranked by their scores, the highest score first."""
-    asked = require_question(read_question(record, where), where)
-    read = [read_answer(text, asked, place) for text, _ in pairs]
+    question = require_question(read_question(record, where), where)
+    read = [read_answer(text, question, place) for text, _ in pairs]
     turns = agree_on_prompt([before for before, _ in read], place)
     answers = [(answer, score) for (_, answer), (_, score) in zip(read, pairs, strict=True)]
     ranked = sorted(answers, key=lambda row: -row[1])

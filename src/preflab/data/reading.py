@@ -253,13 +253,3 @@ def check_names(fields: FieldNames) -> FieldNames:
         if name not in READ_FIELDS and place is not None:
             raise UserError(f"preflab reads no field {name!r}.{nearest(name, READ_FIELDS)}")
     return fields
-
-
-def parse_record(record: DataRecord, where: str) -> DialogueRow:
-    """Returns the row of a record. Raises `UserError` if the record is broken (the message names file, line and field),
-    or if it makes no row or several rows."""
-    present = {name: value for name, value in record.items() if value is not None}
-    rows = FileReading(tested=True).read(present, where)
-    if len(rows) != 1:
-        raise UserError(f"{where} holds {len(rows)} dialogues, but exactly one is allowed here.")
-    return rows[0]

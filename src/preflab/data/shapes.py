@@ -97,11 +97,13 @@ def name_unread(shape: Shape, record: DataRecord) -> list[str]:
     """Returns the fields of a record that hold something and that the shape does not read, including fields inside of the
     record's messages (`messages.reasoning_content`)."""
     dialogue = find_field(record, (name for name in shape.needs if name in DIALOGUE_FIELDS))
-    asked = name_prompt_fields(record, dialogue or find_question(record))
+    prompt_names = name_prompt_fields(record, dialogue or find_question(record))
     unread = [
         name
         for name in record
-        if name not in asked and (name in PROMPT_FIELDS or name not in shape.fields) and not is_empty(record[name])
+        if name not in prompt_names
+        and (name in PROMPT_FIELDS or name not in shape.fields)
+        and not is_empty(record[name])
     ]
     labelled = LABEL_FIELDS[0] in shape.also
     inside = (

@@ -162,7 +162,7 @@ class _Tally:
             self.usable += 1
             self._keep_first(read)
             faults = [self._add_row(row) for row in read.rows]
-            self.claims.add([row for row, found in zip(read.rows, faults, strict=True) if not found])
+            self.claims.add([row for row, row_faults in zip(read.rows, faults, strict=True) if not row_faults])
             self._blame(read.where, dict.fromkeys(fault for of_row in faults for fault in of_row))
 
     def _keep_first(self, read: ReadRecord) -> None:

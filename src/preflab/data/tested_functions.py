@@ -47,8 +47,8 @@ def find_tested_functions(sources: Sequence[str]) -> tuple[str, ...]:
     inner = {
         name for node in nodes if isinstance(node.func, ast.Name) and node.func.id in own for name in _list_given(node)
     }
-    found = [*own, *(name for name in given if name not in inner or name in own)]
-    return tuple(dict.fromkeys(found)) or tuple(called[:1])
+    names = [*own, *(name for name in given if name not in inner or name in own)]
+    return tuple(dict.fromkeys(names)) or tuple(called[:1])
 
 
 def _find_free_names(sources: Sequence[str]) -> set[str]:

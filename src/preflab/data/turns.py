@@ -52,8 +52,8 @@ def read_answer(value: Any, prompt: Turns, where: str) -> tuple[Turns, Completio
         raise UselessRecordError(
             f"{where} must be one turn of the assistant, alone or after the turns of the prompt.", PROMPTS_DIFFER
         )
-    asked = (*(get_system(before) or get_system(prompt)), *drop_system(before)) if before else prompt
-    return asked, Completion(last.content)
+    turns_before = (*(get_system(before) or get_system(prompt)), *drop_system(before)) if before else prompt
+    return turns_before, Completion(last.content)
 
 
 def _split_answer(value: Any, prompt: Turns, where: str) -> Turns:
@@ -69,9 +69,9 @@ def _split_answer(value: Any, prompt: Turns, where: str) -> Turns:
 
 def _agrees(before: Turns, prompt: Turns) -> bool:
     """Checks whether the turns before an answer begin or end with the prompt. One of the two may lack the system turn."""
-    turns, asked = drop_system(before), drop_system(prompt)
+    turns, question = drop_system(before), drop_system(prompt)
     one, other = get_system(before), get_system(prompt)
-    return (not one or not other or one == other) and asked in (turns[: len(asked)], turns[-len(asked) :])
+    return (not one or not other or one == other) and question in (turns[: len(question)], turns[-len(question) :])
 
 
 def agree_on_prompt(prompts: Sequence[Turns], where: str) -> Turns:

@@ -168,7 +168,7 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
     tried = try_temperatures(bench, policy, inference)
     grid = {temperature: graded.score() for temperature, graded in tried.items()}
     faults.pass_point("evaluation")
-    declared = temperatures_for(spec, inference)
+    declared = list_temperatures(spec, inference)
     best = max(grid, key=lambda key: grid[key], default=1.0)
     temperature = declared[0] if len(declared) == 1 else best
     choice = {"temperature": temperature, "validation": {str(key): score for key, score in grid.items()}}
@@ -214,7 +214,7 @@ def summarise_split(
     return summary
 
 
-def temperatures_for(spec: Evaluation, inference: Inference) -> tuple[float, ...]:
+def list_temperatures(spec: Evaluation, inference: Inference) -> tuple[float, ...]:
     """Returns the temperatures at which a policy may answer. Best-of-n needs different samples of a prompt. It
     therefore answers at temperature 1 where the settings ask for greedy decoding."""
     several = (temperature or 1.0 for temperature in spec.temperatures)
@@ -225,7 +225,7 @@ def try_temperatures(bench: Bench, policy: LanguageModel, inference: Inference) 
     """Returns graded answers to the validation split at each temperature to choose from. If there is nothing to choose,
     returns answers at temperature 1 instead, because tuning uses the score of these answers. Checkpoints are chosen at
     temperature 1 too. Returns an empty mapping if the data have no validation split."""
-    spec, declared = bench.spec, temperatures_for(bench.spec, inference)
+    spec, declared = bench.spec, list_temperatures(bench.spec, inference)
     if not bench.prompts("validation", 1):
         return {}
     draws = partial(draw, bench, policy, "validation", spec.prompts, spec.validation_samples, inference=inference)
@@ -322,8 +322,8 @@ def measure_elsewhere(bench: Bench, policy: LanguageModel) -> dict[str, dict[str
             source = f"{type(each.evaluator).__name__}.measure_policy"
             bench.say(f"measures the policy by {', '.join(measure.label for measure in each.measures)}")
             with blaming_outside(each.evaluator, source):
-                found = check_items(each.evaluator.measure_policy(policy), each.measures, source)
-            values |= {each.prefix + name: items for name, items in found.items()}
+                measurements = check_items(each.evaluator.measure_policy(policy), each.measures, source)
+            values |= {each.prefix + name: items for name, items in measurements.items()}
     return values
 
 

@@ -102,7 +102,7 @@ class PPOLag(Method):
         if self.reference_ema:
             state["reference"] = reference
         terms, guard = partial(surrogate.actor_terms, self, policy), surrogate.make_guard(self.ratio_guard)
-        paid, price = labels_of(reward, cost)
+        paid, price = price_labels(reward, cost)
         share = run.labels.share_of(self.steps, reward=paid, price=price)
         for step in run.steps(share, state, policy=policy, validate=parts.validate):
             # 1. Sample one response to each of the step's prompts. Score the response by the reward and the cost.
@@ -194,7 +194,7 @@ def open_valuer(spec: PPOLag, parts: Parts, name: str) -> Valuer:
     return Valuer(model, parts.learner(model, spec.critic_optim), ops.RunningMoments(spec.value_decay))
 
 
-def labels_of(reward: Reward, cost: Reward) -> tuple[Reward, int]:
+def price_labels(reward: Reward, cost: Reward) -> tuple[Reward, int]:
     """Returns the scorer whose labels are charged, and the price of a response. The scorer is the cost if the cost buys
     labels, otherwise the reward. The price is the number of labels that a response needs from reward and cost together,
     at least 1."""
@@ -204,8 +204,8 @@ def labels_of(reward: Reward, cost: Reward) -> tuple[Reward, int]:
 
 def ask_costs(parts: Parts, cost: Reward, rollout: Rollout, step: int) -> Tensor:
     """Returns the cost of each response: [B]. The journal stores the costs if they are not deterministic."""
-    asked = replace(parts, reward=cost)
-    scores = score_answers(asked, rollout.prompts, rollout.completions, key=f"costs-{step}", own=False)
+    cost_parts = replace(parts, reward=cost)
+    scores = score_answers(cost_parts, rollout.prompts, rollout.completions, key=f"costs-{step}", own=False)
     return torch.tensor(scores, dtype=torch.float32)
 
 

@@ -57,7 +57,7 @@ def measure_footprint(
     (None: the default for the model's width on `device`). `bf16`: whether the arithmetic is in bf16. `recompute`:
     whether the backward pass computes each layer again. For a model on the hub, downloads only the configuration.
     Raises `UserError` if the configuration cannot be read."""
-    config = configuration_of(spec)
+    config = make_configuration(spec)
     text = config.get_text_config(decoder=True)
     width = text.hidden_size
     network = build_network(config, spec)
@@ -74,7 +74,7 @@ def measure_footprint(
     )
 
 
-def configuration_of(spec: ModelSpec) -> Any:
+def make_configuration(spec: ModelSpec) -> Any:
     """Returns the configuration of a model."""
     if spec.name == "tiny":
         from preflab.models.tiny import make_tiny
@@ -82,7 +82,7 @@ def configuration_of(spec: ModelSpec) -> Any:
         return make_tiny(spec.tiny, seed=0).model.config
     directory = find_directory(spec, CONFIGURATION_FILES)
     if holds_adapters_alone(directory):
-        return configuration_of(read_adapters_base(directory))
+        return make_configuration(read_adapters_base(directory))
     return read_config(directory, trust_remote_code=spec.trust_remote_code)
 
 

@@ -113,11 +113,11 @@ def _plain_config(settings: Mapping[str, Any], layout: ScorerLayout) -> Any:
 
 def _read_tensors(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
     """Returns the named tensors in fp32. Leaves out names that the checkpoint does not have."""
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for file in sorted(path.glob("*.safetensors")):
         with safe_open(file, framework="pt") as opened:
-            found |= {name: opened.get_tensor(name).float() for name in set(names) & set(opened.keys())}
-    return found
+            tensors |= {name: opened.get_tensor(name).float() for name in set(names) & set(opened.keys())}
+    return tensors
 
 
 def _oasst_head(path: Path, settings: Mapping[str, Any], own: Mapping[str, Tensor]) -> Any:

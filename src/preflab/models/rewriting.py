@@ -23,8 +23,8 @@ def is_rewritten(lm: LanguageModel, turns: Sequence[Turn], answer: str) -> bool:
     """Checks whether the text that the template writes after the turns differs from the header followed by the answer.
     White space around the answer does not count, since some templates trim it. The template may raise any exception."""
     whole = render(lm.tokenizer, lm.form, [*turns, Turn("assistant", answer)], ask=False)
-    asked = render(lm.tokenizer, lm.form, turns, ask=True) + lm.form.header
-    return not (whole.startswith(asked) and whole[len(asked) :].lstrip().startswith(answer.strip()))
+    question = render(lm.tokenizer, lm.form, turns, ask=True) + lm.form.header
+    return not (whole.startswith(question) and whole[len(question) :].lstrip().startswith(answer.strip()))
 
 
 def encode_to_score(lm: LanguageModel, prompt: Prompt, answer: Completion) -> tuple[list[int], list[int]]:
@@ -55,6 +55,6 @@ def encode_rendering(
     behind = render(lm.tokenizer, lm.form, [QUESTION, ANSWER], ask=False).rpartition(ANSWER.content)[2]
     text = whole.removesuffix(behind) + (lm.form.suffix if ended else "")
     ids = encode_text(lm.tokenizer, text, marked=True) + list(lm.closing if ended else ())
-    asked = encode_text(lm.tokenizer, render(lm.tokenizer, lm.form, turns, ask=True), marked=True)
-    shared = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(ids[:-1], asked, strict=False))))
+    prompt_ids = encode_text(lm.tokenizer, render(lm.tokenizer, lm.form, turns, ask=True), marked=True)
+    shared = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(ids[:-1], prompt_ids, strict=False))))
     return ids[:shared], ids[shared:]

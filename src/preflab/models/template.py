@@ -38,10 +38,10 @@ LONGEST = 1_000_000
 
 
 class Probe(NamedTuple):
-    """Parts of a template's rendering of a test dialogue. `asked`: the dialogue without its last answer, with the
+    """Parts of a template's rendering of a test dialogue. `question`: the dialogue without its last answer, with the
     generation prompt. `before`, `behind`: the text before and after the last answer of the whole dialogue."""
 
-    asked: str
+    question: str
     before: str
     behind: str
 
@@ -118,9 +118,9 @@ def _read_form(tokenizer: Any, rows: int, date: str) -> TemplateReading:
     form = _dated_form(tokenizer, date)
     form = replace(form, parts=_needs_parts(tokenizer, form))
     probe = _probe(tokenizer, form, [QUESTION, ANSWER])
-    if not probe.before.startswith(probe.asked):
+    if not probe.before.startswith(probe.question):
         raise UserError(
-            f"its generation prompt ends with {probe.asked[-40:]!r}, but before an answer in a dialogue it writes "
+            f"its generation prompt ends with {probe.question[-40:]!r}, but before an answer in a dialogue it writes "
             f"{probe.before[-40:]!r}"
         )
     end = _first_added(tokenizer, probe.behind)
@@ -160,7 +160,7 @@ def _possible_forms(tokenizer: Any, form: ChatForm, probe: Probe, end: str) -> I
     """Yields every form that is tried, the simplest first. The forms differ in these texts. `prefix`: the end of the
     text before an answer, if the answer's ids include this end. `suffix`: the text before the end token. `anchor`,
     `lead`: the texts that are put before an answer for encoding and for decoding."""
-    header = probe.before[len(probe.asked) :]
+    header = probe.before[len(probe.question) :]
     blank = header[len(header.rstrip()) :]
     joints = [("", ""), (header, blank), (header, "")] if header == blank else [(header, ""), (header, blank)]
     joints.append((header, _joined_end(tokenizer, probe.before)))
@@ -212,7 +212,7 @@ def _control_tokens(tokenizer: Any, form: ChatForm, probe: Probe, end: str, rows
     """Lists the tokens that only the template may write: all special tokens, the ordinary added tokens that the
     template writes around turns, and the tokens without a row in the embedding."""
     added = tokenizer.added_tokens_decoder
-    written = {*encode_text(tokenizer, probe.asked), *tokenizer.convert_tokens_to_ids([end] if end else [])}
+    written = {*encode_text(tokenizer, probe.question), *tokenizer.convert_tokens_to_ids([end] if end else [])}
     control = [
         token.content
         for index, token in added.items()

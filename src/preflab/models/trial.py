@@ -22,38 +22,38 @@ def try_call(call: Callable[[], object], *, seconds: float, megabytes: int) -> s
     call will raise it again. If the call exceeded a limit, returns a text that says which one. The memory is limited
     only on Linux.
     """
-    outcome, told = os.pipe()
+    reader, writer = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the child process uses none of the threads' locks
         child = os.fork()
     if child == 0:
-        _call_and_exit(call, told, seconds, megabytes)
-    os.close(told)
+        _call_and_exit(call, writer, seconds, megabytes)
+    os.close(writer)
     in_time, answer = False, b""
     try:
         waiting = select.poll()
-        waiting.register(outcome, select.POLLIN)
+        waiting.register(reader, select.POLLIN)
         in_time = bool(waiting.poll(seconds * 1000))
-        answer = os.read(outcome, 1) if in_time else b""
+        answer = os.read(reader, 1) if in_time else b""
     finally:
-        os.close(outcome)
+        os.close(reader)
         _end(child)
     if not in_time:
         return f"it takes more than {seconds:g} s"
     return "" if answer else f"it takes more than {megabytes} MB of memory"
 
 
-def _call_and_exit(call: Callable[[], object], told: int, seconds: float, megabytes: int) -> None:
-    """Calls `call` within the limits. Writes one byte to `told` if `call` did not exceed them. Ends this process
+def _call_and_exit(call: Callable[[], object], writer: int, seconds: float, megabytes: int) -> None:
+    """Calls `call` within the limits. Writes one byte to the pipe `writer` if `call` did not exceed them. Ends this process
     without clean-up."""
     try:
         _limit(seconds, megabytes)
         call()
-        os.write(told, b"1")
+        os.write(writer, b"1")
     except MemoryError:
         pass
     except BaseException:
-        os.write(told, b"1")
+        os.write(writer, b"1")
     finally:
         os._exit(0)
 

@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 import pydantic
 
 from preflab.errors import UserError
+from preflab.paths import sync
 from preflab.plain import parse_json
 from preflab.rating.events import Event, describe_fault, list_labels, replay
 from preflab.rating.pairs import Label, RatedPair, check_pairs, digest_pairs, read_pairs, write_pair
@@ -43,10 +44,9 @@ def keep_pairs(pairs: Sequence[RatedPair], folder: Path) -> None:
         part = path.with_suffix(".part")
         with part.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(write_pair(pair), ensure_ascii=False) + "\n" for pair in pairs)
-            file.flush()
-            os.fsync(file.fileno())
+        sync(part)
         part.replace(path)
-        _sync_folder(folder)
+        sync(folder)
     except OSError as error:
         raise UserError(f"The pairs cannot be written into {folder}: {error.strerror}.") from error
 
@@ -164,16 +164,7 @@ def append_durably(path: Path, lines: bytes) -> None:
             file.truncate(whole)
             raise
     if new:
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the names of new files in a folder survive a power cut."""
-    place = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(place)
-    finally:
-        os.close(place)
+        sync(path.parent)
 
 
 def _read_event(line: bytes, where: str) -> Event:

@@ -41,7 +41,7 @@ def sweep(results: Results) -> Markup | None:
             labels += [] if end is None else [EdgeLabel(end, name, order + 1)]
         drawn.axes.margins(x=0.06, y=0.08)
         drawn.axes.autoscale_view()
-        drawn.ticks_at(factor.x)
+        drawn.place_ticks(factor.x)
         drawn.axis_numbers("y", share=metric.share)
         drawn.keep_within(metric)
         drawn.end_labels(labels)

@@ -61,7 +61,7 @@ class Panel:
         axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
         axis.set_major_formatter(FuncFormatter(tick))
 
-    def ticks_at(self, values: Sequence[float]) -> None:
+    def place_ticks(self, values: Sequence[float]) -> None:
         """Puts ticks of the x axis at exactly these values. Leaves out the number at a tick if there is no room."""
         from matplotlib.ticker import NullLocator
 

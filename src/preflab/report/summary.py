@@ -89,7 +89,10 @@ def _table(results: Results) -> Table:
             unit = views.measure(arm, metric.name, decoding="unit")
             bounds = numbers.format_bounds(metric, unit)
             cells.append(f"{numbers.format_quantity(metric, unit.estimate)} {bounds}".strip())
-        cells += [numbers.format_number(views.labels(arm)), numbers.format_scaled(views.spent(arm, "flops"))]
+        cells += [
+            numbers.format_number(views.average_labels(arm)),
+            numbers.format_scaled(views.average_spent(arm, "flops")),
+        ]
         cells += [numbers.format_duration(views.wall_seconds(results, arm))]
         table.add_row(*(Text(cell, style=style) for cell in (text.one_line(arm.name), *cells)))
     return table

@@ -173,12 +173,12 @@ def per_seed(arm: ArmResult, get: Callable[[record.RunResult], Number]) -> float
     return fmean(known) if known and len(known) == len(values) else None
 
 
-def labels(arm: ArmResult) -> float | None:
+def average_labels(arm: ArmResult) -> float | None:
     """Returns the number of preference labels plus reward calls, as a mean over seeds."""
     return per_seed(arm, lambda run: _total(run.spent.labels, run.spent.reward_calls))
 
 
-def spent(arm: ArmResult, field: str) -> float | None:
+def average_spent(arm: ArmResult, field: str) -> float | None:
     """Returns one field of `Spent`, as a mean over seeds."""
     return per_seed(arm, lambda run: dict(run.spent)[field])
 
@@ -214,9 +214,9 @@ def budget_words(results: Results) -> str:
 def spent_words(results: Results) -> str:
     """Writes how much of the budget the arms used: 'Spent: 979G FLOP (best-of-n, sft) to 1.83T (ppo).' Then names the
     arms that draw several samples for each answer, if there are any."""
-    get, form = labels, numbers.format_number
+    get, form = average_labels, numbers.format_number
     if results.budget.binding != "labels":
-        get, form = (lambda arm: spent(arm, "flops")), numbers.format_scaled
+        get, form = (lambda arm: average_spent(arm, "flops")), numbers.format_scaled
     amounts = {arm.name: amount for arm in results.arms if (amount := get(arm)) is not None}
     if not amounts:
         return ""
@@ -375,5 +375,5 @@ def settings_words(settings: dict[str, JsonValue]) -> str:
     return ", ".join(f"{key} = {value_words(value)}" for key, value in settings.items())
 
 
-def diverged(arm: ArmResult) -> int:
+def count_diverged(arm: ArmResult) -> int:
     return sum(run.diverged for run in arm.runs)

@@ -67,16 +67,16 @@ def _parse_words(text: str, registry: Registry) -> Spec:
     return registry.parse(text if own else {"kind": "function", "target": text})
 
 
-def _parse_cost_field(value: Any) -> Any:
-    """Returns the spec of a cost from the value of a field in a file. A text that is not a cost's name is the path of a
-    saved cost model."""
-    learned = isinstance(value, str) and value not in COSTS.names()
-    return COSTS.parse({"kind": "learned", "path": value} if learned else value)
+def parse_scorer(value: Any, registry: Registry) -> Spec:
+    """Returns the spec of a reward or a cost from the value of a field in a file. A text that is not a name in the
+    registry is the path of a saved model. Raises `UserError` if the value describes no spec of the registry."""
+    learned = isinstance(value, str) and value not in registry.names()
+    return registry.parse({"kind": "learned", "path": value} if learned else value)
 
 
 OptionalCostSpec = Annotated[
     Any,
-    BeforeValidator(lambda value: None if value is None else _parse_cost_field(value)),
+    BeforeValidator(lambda value: None if value is None else parse_scorer(value, COSTS)),
     PlainSerializer(lambda spec: None if spec is None else COSTS.dump(spec)),
     Field(validate_default=True),
 ]

@@ -8,24 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from statistics import fmean, pvariance
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from preflab.rewards import REWARDS
+from preflab.rewards import REWARDS, parse_scorer
 from preflab.rewards.base import Reward, RewardSpec
 from preflab.spec import Context, require_base
 from preflab.types import Completion, Prompt
 
-
-def _parse_member(value: Any) -> Any:
-    """Returns the spec of one member; a string that is not a reward's name is the path of a saved reward model."""
-    learned = isinstance(value, str) and value not in REWARDS.names()
-    return REWARDS.parse({"kind": "learned", "path": value} if learned else value)
-
-
-EnsembleMember = Annotated[Any, BeforeValidator(_parse_member), PlainSerializer(REWARDS.dump)]
+EnsembleMember = Annotated[Any, BeforeValidator(partial(parse_scorer, registry=REWARDS)), PlainSerializer(REWARDS.dump)]
 
 
 class Ensemble(RewardSpec):

@@ -27,15 +27,13 @@ class Support(NamedTuple):
     """Says how preflab can decode with a model. `reason`: why none of preflab's caches supports the model; '' if one of
     them does. The other fields are set only if `reason` is ''. `way`: the fastest way to decode that passed the trial.
     `layers`: the number of layers in the cache. `token_bytes`: the size of the keys and values of one token in all
-    layers. `window`: the size of the narrowest attention window; None if there is no window. `slower`: for each way that
-    is faster than `way`, why it does not serve the model."""
+    layers. `window`: the size of the narrowest attention window; None if there is no window."""
 
     reason: str
     way: type[DecodeBatch] = InPlaceBatch
     layers: int = 0
     token_bytes: int = 0
     window: int | None = None
-    slower: tuple[str, ...] = ()
 
     def objection(self, columns: int) -> str:
         """Returns the reason why the cache does not support rows of `columns` tokens; '' if it does. An attention
@@ -65,13 +63,13 @@ def examine(base: Any) -> Support:
     window = min(windows, default=None)
     if window is not None and window < PROBE_COLUMNS:
         return Support(f"its attention window is {window} tokens.")
-    objections: list[str] = []
+    reason = ""
     for way in WAYS:
         support = _try_way(base, way, len(layers))
         if not support.reason:
-            return support._replace(window=window, slower=tuple(objections))
-        objections.append(support.reason)
-    return Support(objections[-1])
+            return support._replace(window=window)
+        reason = support.reason
+    return Support(reason)
 
 
 def _try_way(base: Any, way: type[DecodeBatch], layers: int) -> Support:

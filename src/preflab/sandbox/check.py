@@ -114,8 +114,8 @@ def places():
         except (OSError, OverflowError): pass
 def f(*given):
     for place in places():
-        found = re.search(rb'preflab-expects-[0-9a-f]{32}', place)
-        if found: return found[0].decode()
+        match = re.search(rb'preflab-expects-[0-9a-f]{32}', place)
+        if match: return match[0].decode()
 """
 VERDICT_ATTACKS = {"forges a verdict": _FORGERY, "looks for what is expected": _SEARCH}
 

@@ -21,8 +21,9 @@ from preflab.study.runner import is_done
 from preflab.train.directory import RESULT, RUN_MANIFEST, STUDY_MANIFEST
 from preflab.train.files import naming_failures, new_directory
 from preflab.train.finished import altered_files, read_result
+from preflab.train.own import ANSWERS, METRICS, TIMING
 
-KEPT = (RUN_MANIFEST, RESULT, "metrics.jsonl", "timing.jsonl", "answers.jsonl")
+KEPT = (RUN_MANIFEST, RESULT, METRICS, TIMING, ANSWERS)
 """The files of a run that an archive holds. Weights and the samples of the training are left out."""
 LARGEST = 2**30
 """The most bytes that the files of an archive may have together."""

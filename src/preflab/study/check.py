@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -31,16 +30,16 @@ def check_study(study: Study, directory: Path, *, fresh: bool = False) -> None:
     runs = [
         run for run in planned_runs(study, directory) if run.seed == study.first_seed and (fresh or not is_done(run))
     ]
-    with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
-        checker = ArmChecker(directory / f"seed-{study.first_seed}" / STAGES, Path(place), stack)
-        memory = memory_of(study)
+    with ExitStack() as stack:
+        checker = ArmChecker(directory / f"seed-{study.first_seed}" / STAGES, stack)
+        memory = make_memory_estimator(study)
         for run in runs:
             memory.refuse_too_large(run.spec)
             checker.check(run.spec)
         check_chosen_answers(study, stack)
 
 
-def memory_of(study: Study) -> MemoryEstimator:
+def make_memory_estimator(study: Study) -> MemoryEstimator:
     """Returns the estimator of the memory of a study's runs."""
     return MemoryEstimator({name: stage.model or study.model for name, stage in study.stages.items()})
 

@@ -15,6 +15,7 @@ from preflab.paths import user_path
 from preflab.spec import parse_spec
 from preflab.study.spec import Study
 from preflab.train.files import file_digests, read_json, write_json
+from preflab.train.own import FINAL
 
 POLICIES_FILE = "policies.json"
 """The file of a comparison with the checksums of each policy that is a directory."""
@@ -40,16 +41,16 @@ def comparison_study(
             "Give at least two policies, such as `preflab compare dpo=runs/dpo ppo=runs/ppo --testbed NAME`."
         )
     refuse_unknown([] if baseline is None else [baseline], policies, "--baseline names the policy")
-    found = {each: find_policy(path) for each, path in policies.items()}
+    places = {each: find_policy(path) for each, path in policies.items()}
     arms = {
         each: {"policy": path, "model": {"name": path}, "baseline": each == baseline, "description": policies[each]}
-        for each, path in found.items()
+        for each, path in places.items()
     }
-    sizes = [weigh_policy(user_path(path)) for path in found.values() if user_path(path).is_dir()]
+    sizes = [weigh_policy(user_path(path)) for path in places.values() if user_path(path).is_dir()]
     data = {
         "name": name,
         "question": f"Which of these policies is the best: {', '.join(policies)}?",
-        "model": {"name": next(iter(found.values()))},
+        "model": {"name": next(iter(places.values()))},
         "seeds": 1,
         "arms": arms,
         "caveats": [ONE_RUN_EACH],
@@ -78,7 +79,7 @@ def name_policies(texts: Sequence[str]) -> dict[str, str]:
         name, sign, path = text.partition("=")
         if not sign or user_path(text).exists():
             path = text
-            parts = [part for part in user_path(text).parts if part != "final"]
+            parts = [part for part in user_path(text).parts if part != FINAL]
             name = parts[-1] if parts else text
         if name in policies:
             raise UserError(f"Two policies are called {name!r}. Name them: first={policies[name]} second={path}.")

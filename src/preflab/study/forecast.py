@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from preflab.arm.memory import Memory
-from preflab.study.check import check_study, memory_of
+from preflab.study.check import check_study, make_memory_estimator
 from preflab.study.detectable import Detectable, detectable_claims
 from preflab.study.directory import refuse_other_study
 from preflab.study.estimate import Estimate
@@ -73,7 +73,7 @@ def forecast_study(
     check_study(study, directory, fresh=fresh)
     at_once = max(1, usable_cores() // study.threads)
     estimate = Estimate.measured(study, [run.spec for run in planned], at_once, say)
-    memory, rows = memory_of(study), list[ForecastRow]()
+    memory, rows = make_memory_estimator(study), list[ForecastRow]()
     for part, name in dict.fromkeys((run.is_stage, run.name) for run in planned):
         runs = [run for run in planned if (run.is_stage, run.name) == (part, name)]
         method = "measured only" if runs[0].spec.method is None else runs[0].spec.method.kind

@@ -64,18 +64,18 @@ def results_at(
     """Returns the results of a study at one of its looks. `study`, `gathered`: the study and its finished runs with the
     seeds of this look."""
     arms, declared, missing = with_relative_measures(study, gathered)
-    boards, headline = boards_of(study, arms, declared), study.headline or study.score
+    boards, headline = make_boards(study, arms, declared), study.headline or study.score
     decodings = study.evaluation.decodings
     measured = headline_scores(study, arms, boards, headline)
     scores: dict[DecodingChoice, dict[str, Scores]] = {decoding: measured[decoding] for decoding in decodings}
     means = {name: mean_interval(table) for name, table in scores["chosen"].items()}
     evaluators = describe_evaluators(study, directory, arms, boards, measured["unit"])
     stages = {name: stage_results(directory, name, study.seed_numbers) for name in study.stages}
-    collapses = collapses_of(study, arms, measured, declared[headline])
+    collapses = find_collapses(study, arms, measured, declared[headline])
     run_results = {name: [run.result for run in runs] for name, runs in arms.items()}
     every_run = [run for runs in arms.values() for run in runs]
     decides = evaluators[study.main_evaluator]
-    answer = partial(verdict_of, study, arms, headline=declared[headline], evaluator=decides, times=look.times)
+    answer = partial(form_verdict, study, arms, headline=declared[headline], evaluator=decides, times=look.times)
     verdicts = {decoding: answer(table, decoding=decoding) for decoding, table in scores.items()}
     return record.Results(
         study=study.name,
@@ -181,7 +181,7 @@ def is_as_it_is(study: Study) -> bool:
     return all(map(is_trained_elsewhere, study.arms.values()))
 
 
-def boards_of(study: Study, arms: Arms, declared: Mapping[str, record.Measure]) -> dict[DecodingChoice, Board]:
+def make_boards(study: Study, arms: Arms, declared: Mapping[str, record.Measure]) -> dict[DecodingChoice, Board]:
     """Returns the tables of scores at the first decoding and at temperature 1; {} if every run of every arm
     diverged."""
     if all(run.diverged for runs in arms.values() for run in runs):
@@ -189,7 +189,7 @@ def boards_of(study: Study, arms: Arms, declared: Mapping[str, record.Measure]) 
     return {name: Board.of(arms, name, study.score, declared.values()) for name in DECODINGS}
 
 
-def verdict_of(
+def form_verdict(
     study: Study,
     arms: Arms,
     scores: Mapping[str, Scores],
@@ -207,7 +207,7 @@ def verdict_of(
     baselines = [name for name in scores if study.arms[name].baseline]
     contestants = {name: table for name, table in scores.items() if name not in baselines} or scores
     winner = find_winner(contestants, times=times)
-    starts = {name: starts_of(study, name, baselines) for name in contestants if name not in baselines}
+    starts = {name: find_starts(study, name, baselines) for name in contestants if name not in baselines}
     return study_verdict(
         Evidence(winner=winner, starts=compare_with_baselines(scores, starts, baselines, winner.leader, times=times)),
         scores,
@@ -220,7 +220,7 @@ def verdict_of(
     )
 
 
-def collapses_of(
+def find_collapses(
     study: Study, arms: Arms, scores: Mapping[DecodingChoice, Mapping[str, Scores]], headline: record.Measure
 ) -> dict[str, record.Collapse]:
     """Returns, for each arm that this study trained, how often the arm collapsed. `scores`: each arm's scores at both
@@ -243,7 +243,7 @@ def own_starts(study: Study, arm: str, names: Iterable[str]) -> list[str]:
     return [name for name in baselines if study.arms[name].method is None and study.arms[name].policy == start]
 
 
-def starts_of(study: Study, arm: str, baselines: Sequence[str]) -> Sequence[str]:
+def find_starts(study: Study, arm: str, baselines: Sequence[str]) -> Sequence[str]:
     """Returns the baselines that measure the policy from which the arm starts; all baselines if there is no such
     baseline."""
     return own_starts(study, arm, baselines) or baselines

@@ -15,7 +15,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from preflab.analysis.record import Claim, PaperTable, Sweep, TuningTrial, check_arms
 from preflab.arm.match import PAIRWISE
-from preflab.arm.spec import STAGE, STAGES, Job, RunSettings, refuse_plateau, saved_models, stages_needed
+from preflab.arm.spec import STAGES, Job, RunSettings, name_stages, refuse_plateau, saved_models, stages_needed
 from preflab.errors import UserError, refuse_unknown
 from preflab.evaluation.hidden_tests import HiddenTests
 from preflab.evaluation.measure import Measure
@@ -149,7 +149,7 @@ class Study(RunSettings):
             if name in self.arms:
                 raise UserError(f"`arms.{name}`: a study has a folder of that name. Give the arm another name.")
         for evaluator in self.evaluators.values():
-            refuse_unknown(model_stages(evaluator), self.stages, "`evaluators` names the stage")
+            refuse_unknown(name_stages(saved_models(evaluator)), self.stages, "`evaluators` names the stage")
             refuse_unknown([each.reference for each in evaluator.relative], self.arms, "`relative_to` names the arm")
         for name, job in (*self.stages.items(), *self.arms.items()):
             refuse_unknown(stages_needed(job), self.stages, f"`{name}` needs the stage")
@@ -161,7 +161,9 @@ class Study(RunSettings):
         refuse_unknown(chain.from_iterable(self.comparisons), self.arms, "`comparisons` names the arm")
         for name, pairing in self.pairwise.items():
             pairing.check(f"pairwise.{name}", self.arms)
-            refuse_unknown(model_stages(pairing.evaluator), self.stages, f"`pairwise.{name}` names the stage")
+            refuse_unknown(
+                name_stages(saved_models(pairing.evaluator)), self.stages, f"`pairwise.{name}` names the stage"
+            )
             check_models(f"pairwise.{name}.evaluator", pairing.evaluator, self.stages)
         if self.tuning is not None:
             refuse_unknown(self.tuning.spaces, self.arms, "`tuning.spaces` names the arm")
@@ -314,14 +316,9 @@ def all_stages_needed(study: Study, job: Job) -> list[str]:
     return list(dict.fromkeys(stages))
 
 
-def model_stages(evaluator: HoldsModels) -> list[str]:
-    """Returns the stages that train an evaluator's models; [] if the models do not come from stages."""
-    return [path.removeprefix(STAGE) for path in saved_models(evaluator) if path.startswith(STAGE)]
-
-
 def measuring_stages(study: Study, evaluators: Iterable[HoldsModels]) -> list[str]:
     """Returns the stages that these evaluators need, directly or through other stages, each once."""
-    own = [stage for evaluator in evaluators for stage in model_stages(evaluator)]
+    own = [stage for evaluator in evaluators for stage in name_stages(saved_models(evaluator))]
     return list(dict.fromkeys(stage for name in own for stage in (*all_stages_needed(study, study.stages[name]), name)))
 
 

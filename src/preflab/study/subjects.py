@@ -15,7 +15,8 @@ from preflab.spec import HoldsModels, Spec
 from preflab.study.spec import Study
 from preflab.study.tuning import choices_within_noise, values_at_edge, went_beyond
 from preflab.train.directory import RESULT, RUN_MANIFEST
-from preflab.train.finished import FINAL, read_result
+from preflab.train.finished import read_result
+from preflab.train.own import FINAL
 
 BUDGET_NOTES: Mapping[Unit, str] = {
     "compute": "A token in a forward pass or a sampled token costs 2N FLOP, and a trained token 6N. An arm is charged for "

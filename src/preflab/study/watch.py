@@ -18,6 +18,7 @@ from preflab.arm.planned import Planned
 from preflab.terminal import Terminal
 from preflab.train.directory import RESULT
 from preflab.train.log import logger
+from preflab.train.own import METRICS
 from preflab.train.progress import format_metrics
 
 _REFRESH_SECONDS = 1.0
@@ -101,7 +102,7 @@ def progress(directory: Path) -> float:
 def newest(directory: Path) -> dict[str, Any]:
     """Returns the last record of a run's metrics; {} if there is no record yet, or if the last record is
     half-written."""
-    path = directory / "metrics.jsonl"
+    path = directory / METRICS
     if not path.is_file():
         return {}
     with path.open("rb") as file:

@@ -131,9 +131,9 @@ class Jsonl(Sandboxed):
             if isinstance(judge, SandboxJudge):
                 problems = [row.prompt for split in SPLITS for row in rows[split] if isinstance(row.prompt, Problem)]
                 deciding = {each.id: list_deciding(each.public_tests, each.hidden_tests) for each in problems}
-                found = find_untested({name: deciding[name] for name in deciding if name not in untested}, judge)
-                rows, more = self._drop_untested(rows, untested | found.reasons)
-                notes += [*found.notes, *more]
+                findings = find_untested({name: deciding[name] for name in deciding if name not in untested}, judge)
+                rows, more = self._drop_untested(rows, untested | findings.reasons)
+                notes += [*findings.notes, *more]
             opened = Dialogues("jsonl", rows, part=part, identity={"source": files}, notes=notes, judge=judge)
             opened.ordered_by = self.ordered_by
             yield opened

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 
-from preflab.theory.drawing import BLACK, BLUE, GREY, ORANGE, axes_for, svg_text
+from preflab.theory.drawing import BLACK, BLUE, GREY, ORANGE, make_axes, svg_text
 from preflab.theory.finding import FindingFigure
 from preflab.theory.theorem import REWARD_GAPS, TheoremCertificates
 
@@ -16,7 +16,7 @@ _POINTS = 500  # the largest number of drawn responses
 def draw_bound(trials: TheoremCertificates) -> FindingFigure:
     """Draws the largest excess of the DPO loss at each reward gap, and the bound. One marker shows the trials in which
     the loss attains its minimum; another shows the trials in which the loss only approaches a limit."""
-    figure, axes = axes_for("DPO loss of the PPO optimum\nminus the lower bound of inf L")
+    figure, axes = make_axes("DPO loss of the PPO optimum\nminus the lower bound of inf L")
     xs = [0.0, *REWARD_GAPS]
     axes.plot(xs, [math.log1p(math.exp(-x)) for x in xs], color=BLACK, linewidth=1.2, label="bound log(1 + exp(−g))")
     limit = trials.infimum.limit > 0
@@ -41,7 +41,7 @@ def draw_bound(trials: TheoremCertificates) -> FindingFigure:
 def draw_reach(trials: TheoremCertificates) -> FindingFigure:
     """Draws KL(pi || pi_ref) of each minimiser pi against the value of pi_ref at the response that mass was moved
     onto."""
-    figure, axes = axes_for("KL(policy || pi_ref) in that prompt, nats")
+    figure, axes = make_axes("KL(policy || pi_ref) in that prompt, nats")
     moved = trials.moved
     x, y = trials.reference[moved.inside][:_POINTS], moved.kl[moved.inside][:_POINTS]
     top, left = float(y.max()) if len(y) else 1.0, float(x.min()) if len(x) else 1e-3

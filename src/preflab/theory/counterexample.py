@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from preflab.errors import UserError
 from preflab.theory import table1
-from preflab.theory.drawing import BLACK, BLUE, GREEN, ORANGE, WHITE, axes_for, svg_text
+from preflab.theory.drawing import BLACK, BLUE, GREEN, ORANGE, WHITE, make_axes, svg_text
 from preflab.theory.finding import Finding, FindingFigure, FindingTable
 from preflab.theory.problems import check_beta
 
@@ -132,7 +132,7 @@ def _tabulate_certificates(certificates: list[table1.Certificate]) -> FindingTab
 
 def _draw_loss(beta: float) -> FindingFigure:
     """Draws the loss over the triangle of policies, with DPO's minimisers and PPO's path."""
-    figure, axes = axes_for("b = pi(y2), rejected", width=6.0, height=4.6)
+    figure, axes = make_axes("b = pi(y2), rejected", width=6.0, height=4.6)
     _shade_loss(figure, axes, beta)
     axes.plot([0, 1], [0, 0], color=ORANGE, linewidth=5, solid_capstyle="butt", clip_on=False, zorder=4)
     axes.plot(0, 0, marker="o", color=WHITE, markeredgecolor=ORANGE, markersize=8, clip_on=False, zorder=5)

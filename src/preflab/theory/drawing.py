@@ -15,7 +15,7 @@ BLUE, ORANGE, GREEN = "#1b86f2", "#b6680f", "#2f7d4f"
 _TAG, _FONTS = re.compile(r"<[^>]*>"), re.compile(r"font-family: [^;\"]*")
 
 
-def axes_for(label: str, *, width: float = 5.6, height: float = 3.9) -> tuple[Figure, Any]:
+def make_axes(label: str, *, width: float = 5.6, height: float = 3.9) -> tuple[Figure, Any]:
     """Returns a matplotlib figure and its axes. The frame has only a lower and a left side. `label`: the name of the y
     axis.
     """

@@ -16,14 +16,14 @@ from preflab.errors import UserError
 from preflab.train.files import remove
 from preflab.train.lock import LOCK, remove_empty, take_lock
 from preflab.train.log import RUN_LOG, logger
-from preflab.train.own import ANSWERS, PRODUCT, RESULT, foreign_files, refuse_foreign
+from preflab.train.own import ANSWERS, FINAL, METRICS, PRODUCT, RESULT, SAMPLES, TIMING, foreign_files, refuse_foreign
 from preflab.train.sealed import Form, read_sealed, write_sealed
 
 RUN_FORMAT = 1
 RUN_MANIFEST = "manifest.json"
 STUDY_MANIFEST = "study.json"
-RUN_FILES = ("metrics.jsonl", "samples.jsonl", ANSWERS, "timing.jsonl", PRODUCT, RESULT, "wandb.json")
-RUN_DIRECTORIES = ("checkpoints", "best", "final", "journal", "tensorboard")
+RUN_FILES = (METRICS, SAMPLES, ANSWERS, TIMING, PRODUCT, RESULT, "wandb.json")
+RUN_DIRECTORIES = ("checkpoints", "best", FINAL, "journal", "tensorboard")
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def withdrawn_when_refused(directory: Path) -> Generator[None]:
 def has_begun(directory: Path) -> bool:
     """Returns True if a run has saved work in the directory, such as metrics, checkpoints or a result."""
     folders = [path for name in RUN_DIRECTORIES for path in (directory / name).rglob("*")]
-    work = [directory / RESULT, directory / "metrics.jsonl", *folders]
+    work = [directory / RESULT, directory / METRICS, *folders]
     return any(path.is_file() and path.stat().st_size for path in work)
 
 

@@ -17,6 +17,7 @@ from typing import Any, TypedDict
 
 from preflab.endings import DISK_FAULTS
 from preflab.errors import UserError
+from preflab.paths import sync
 from preflab.plain import parse_json
 
 
@@ -80,15 +81,6 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def sync(path: Path) -> None:
-    """Syncs a file or a directory to the disk. A sync of a directory makes earlier renames in it survive a crash."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def sha256(path: Path) -> str:

@@ -10,12 +10,10 @@ from typing import Any
 from preflab.errors import UserError
 from preflab.train.directory import RESULT, RUN_MANIFEST
 from preflab.train.files import sha256
-from preflab.train.own import ANSWERS
+from preflab.train.own import ANSWERS, FINAL, METRICS, SAMPLES
 from preflab.train.sealed import Form, read_sealed
 
-FINAL = "final"
-"""The directory in which a run saves its output: a model, or the pairs or rankings that it made."""
-RECORDS = ("metrics.jsonl", "samples.jsonl", ANSWERS)
+RECORDS = (METRICS, SAMPLES, ANSWERS)
 """The files beside `result.json` that later steps read. The result contains the checksum of each of these files."""
 RESULT_FORM: Form = {"diverged": str | NoneType, "counts": dict}
 

@@ -15,6 +15,11 @@ RESULT = "result.json"
 PRODUCT = "product.json"
 """The record that lists the files in `final/`, and `ANSWERS`. The run writes this record before the files get these names,
 and removes it after it has written the result, which lists the files too."""
+FINAL = "final"
+"""The directory in which a run saves its output: a model, or the pairs or rankings that it made."""
+METRICS = "metrics.jsonl"
+SAMPLES = "samples.jsonl"
+TIMING = "timing.jsonl"
 ANSWERS = "answers.jsonl"
 """The file with a run's answers to the test problems at the study's first decoding. Pairwise evaluators compare these
 answers with the answers of another run."""
@@ -31,7 +36,7 @@ WRITTEN = {
 }
 """Maps each folder of a run to a regular expression for the paths of the files in it. The folder `final/` is missing
 here, because a record lists its files."""
-PLACES = (*WRITTEN, "best.tmp", "best.old.tmp", "final", "final.tmp", "final.old.tmp")
+PLACES = (*WRITTEN, "best.tmp", "best.old.tmp", FINAL, f"{FINAL}.tmp", f"{FINAL}.old.tmp")
 """The folders of a run, and the temporary folders that a run uses while it writes or replaces its folders."""
 
 
@@ -39,15 +44,15 @@ def foreign_files(directory: Path) -> list[Path]:
     """Returns the paths of the files in a run's folders that were not written by the run. Also returns the path of
     `PRODUCT` if the file there is not the record of a product, and the path of `ANSWERS` if no record lists it. A
     damaged result lists nothing, and is taken to belong to the answers beside it."""
-    paths = [path for name in PLACES for path in lying_at(directory / name)]
+    paths = [path for name in PLACES for path in list_files(directory / name)]
     listed, record, result, answers = (
         listed_files(directory),
         *(directory / name for name in (PRODUCT, RESULT, ANSWERS)),
     )
     foreign = [path for path in paths if not is_own(path.relative_to(directory).as_posix(), listed)]
-    if os.path.lexists(record) and not files_of(record):
+    if os.path.lexists(record) and not read_file_list(record):
         foreign.append(record)
-    if os.path.lexists(answers) and ANSWERS not in listed and (files_of(result) or not result.exists()):
+    if os.path.lexists(answers) and ANSWERS not in listed and (read_file_list(result) or not result.exists()):
         foreign.append(answers)
     return foreign
 
@@ -56,8 +61,8 @@ def is_own(name: str, listed: Collection[str]) -> bool:
     """Returns True if a run writes files of this name. `listed`: the files in `final/` that the run wrote."""
     place, _, rest = name.partition("/")
     folder = place.removesuffix(".tmp").removesuffix(".old")
-    if folder == "final":
-        return f"final/{rest}" in listed
+    if folder == FINAL:
+        return f"{FINAL}/{rest}" in listed
     return re.fullmatch(WRITTEN[folder], rest) is not None
 
 
@@ -70,18 +75,20 @@ def listed_files(directory: Path) -> set[str]:
     """Returns the names of the files in `final/` that the run wrote, and `ANSWERS` if the run wrote it. A record lists
     these files. If `final.tmp/` contains `WRITING`, all files in `final.tmp/` count too. If there is no record, and
     `final/` or `final.old.tmp/` contains `TRAINED_ON`, all files in this folder count too."""
-    listed = {name for record in (RESULT, PRODUCT) for name in files_of(directory / record)}
+    listed = {name for record in (RESULT, PRODUCT) for name in read_file_list(directory / record)}
     marks = (
-        {"final.tmp": WRITING} if listed else {"final.tmp": WRITING, "final": TRAINED_ON, "final.old.tmp": TRAINED_ON}
+        {f"{FINAL}.tmp": WRITING}
+        if listed
+        else {f"{FINAL}.tmp": WRITING, FINAL: TRAINED_ON, f"{FINAL}.old.tmp": TRAINED_ON}
     )
     for name, mark in marks.items():
         folder = directory / name
         if (folder / mark).exists():
-            listed |= {f"final/{path.relative_to(folder).as_posix()}" for path in lying_at(folder)}
+            listed |= {f"{FINAL}/{path.relative_to(folder).as_posix()}" for path in list_files(folder)}
     return listed
 
 
-def files_of(record: Path) -> Collection[str]:
+def read_file_list(record: Path) -> Collection[str]:
     """Returns the names of the files that a record lists under `files`; () if there is no such list."""
     if not record.is_file():
         return ()
@@ -95,17 +102,17 @@ def files_of(record: Path) -> Collection[str]:
 def record_product(directory: Path, written: Path) -> None:
     """Records the complete files of a product before the folder `written`, which holds them, becomes `final/`. Also
     records the model card, which is written later."""
-    names = ["README.md", *(path.relative_to(written).as_posix() for path in lying_at(written))]
-    record_written(directory, [f"final/{name}" for name in names])
+    names = ["README.md", *(path.relative_to(written).as_posix() for path in list_files(written))]
+    record_written(directory, [f"{FINAL}/{name}" for name in names])
 
 
 def record_written(directory: Path, names: Iterable[str]) -> None:
     """Adds the names of files, which the run will write next, to the record `PRODUCT`."""
     record = directory / PRODUCT
-    write_sealed(record, {"files": {**dict.fromkeys(files_of(record), ""), **dict.fromkeys(names, "")}})
+    write_sealed(record, {"files": {**dict.fromkeys(read_file_list(record), ""), **dict.fromkeys(names, "")}})
 
 
-def lying_at(place: Path) -> list[Path]:
+def list_files(place: Path) -> list[Path]:
     """Returns all files and links below a folder, sorted. Follows no link. If the place holds a link or a file instead
     of a folder, returns the place itself."""
     if place.is_symlink() or (place.exists() and not place.is_dir()):
@@ -146,7 +153,7 @@ def remove_own(directory: Path, folder: str) -> None:
     stay, and so does a link in the place of the folder."""
     if (directory / folder).is_symlink():
         return
-    for path in lying_at(directory / folder):
+    for path in list_files(directory / folder):
         if is_own(path.relative_to(directory).as_posix(), ()):
             path.unlink(missing_ok=True)
     for place, _, _ in os.walk(directory / folder, topdown=False):

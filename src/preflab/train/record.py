@@ -13,6 +13,7 @@ from typing import Any
 from preflab.errors import UserError
 from preflab.train import faults
 from preflab.train.files import FileStart, Lines
+from preflab.train.own import METRICS, SAMPLES, TIMING
 from preflab.train.progress import Progress
 from preflab.train.settings import Keeping
 from preflab.train.trackers import Trackers
@@ -32,8 +33,8 @@ class RunRecord:
     """
 
     def __init__(self, directory: Path, keeping: Keeping, label: str) -> None:
-        self._files = {name: Lines(directory / f"{name}.jsonl") for name in ("metrics", "samples")}
-        self._timing = Lines(directory / "timing.jsonl")
+        self._files = {"metrics": Lines(directory / METRICS), "samples": Lines(directory / SAMPLES)}
+        self._timing = Lines(directory / TIMING)
         self._timing.cut_half_line()
         self._trackers = Trackers(directory, wandb=keeping.wandb, label=label)
         self._view = Progress(label, enabled=keeping.progress)

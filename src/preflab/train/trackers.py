@@ -15,7 +15,7 @@ from typing import Any
 
 from preflab.errors import UserError
 from preflab.train.files import read_json
-from preflab.train.own import EVENTS, remove_own
+from preflab.train.own import EVENTS, METRICS, remove_own
 from preflab.train.sealed import read_sealed, write_sealed
 
 
@@ -23,7 +23,7 @@ class Trackers:
     """Sends new metrics to every tracker."""
 
     def __init__(self, directory: Path, *, wandb: str | None, label: str) -> None:
-        self.metrics = directory / "metrics.jsonl"
+        self.metrics = directory / METRICS
         self.position = 0
         self.trackers: list[TensorBoard | WeightsAndBiases] = [TensorBoard(directory / "tensorboard" / EVENTS)]
         if wandb is not None:

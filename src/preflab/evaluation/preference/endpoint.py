@@ -134,12 +134,12 @@ class Endpoint:
         body |= self.settings.request
         return {name: value for name, value in body.items() if value is not None}
 
-    def key_of(self, body: Mapping[str, Any]) -> str:
+    def make_request_key(self, body: Mapping[str, Any]) -> str:
         return make_key({"base_url": self.settings.base_url, "body": body})
 
     def estimate(self, bodies: Sequence[Mapping[str, Any]]) -> CallEstimate:
         """Returns an estimate of the calls and of their cost. Requests whose replies are in the cache need no call."""
-        wanted = {self.key_of(body): body for body in bodies}
+        wanted = {self.make_request_key(body): body for body in bodies}
         missing = [body for key, body in wanted.items() if self.cache.get(key) is None]
         tokens_in = count_tokens([message["content"] for body in missing for message in body["messages"]])
         tokens_out = len(missing) * self.settings.max_tokens
@@ -166,7 +166,7 @@ class Endpoint:
         reply to the cache. Raises `UserError` if a cap would be exceeded, or if the endpoint does not answer. The
         replies that have arrived by then stay in the cache."""
         self.check_caps(self.estimate(bodies))
-        keys = [self.key_of(body) for body in bodies]
+        keys = [self.make_request_key(body) for body in bodies]
         todo = {key: body for key, body in zip(keys, bodies, strict=True) if self.cache.get(key) is None}
         if todo:
             self._run(todo)
@@ -225,12 +225,12 @@ class Endpoint:
             "kept: repeat the command to continue."
         )
 
-    def _pick_wait(self, attempt: int, asked: float) -> float:
-        """Returns the seconds until the next try. This is the wait that the endpoint asks for or the doubled back-off,
+    def _pick_wait(self, attempt: int, wait: float) -> float:
+        """Returns the seconds until the next try. This is `wait`, which the endpoint asks for, or the doubled back-off,
         whichever is longer, but at most `longest_wait`. The back-off is partly random, so that several workers do not
         try again at the same moment."""
         doubled = self.settings.backoff * 2**attempt * random.uniform(0.5, 1.0)
-        return min(max(doubled, asked), self.settings.longest_wait)
+        return min(max(doubled, wait), self.settings.longest_wait)
 
     def _check_spent(self) -> None:
         settings, kept = self.settings, "The replies so far are kept."

@@ -41,10 +41,10 @@ def ask_both_orders(
 ) -> list[PairVerdict]:
     """Returns the verdict on each question. `ask` returns the reply to each shown pair. Two equal answers are a tie,
     and the judge is not asked about them."""
-    asked = [question for question in questions if question.first.text != question.second.text]
-    shown = both_orders(asked)
+    open_questions = [question for question in questions if question.first.text != question.second.text]
+    shown = both_orders(open_questions)
     replies = list(ask(shown)) if shown else []
-    by_question = dict(zip((id(each) for each in asked), zip(replies[::2], replies[1::2], strict=True), strict=True))
+    by_question = dict(zip(map(id, open_questions), zip(replies[::2], replies[1::2], strict=True), strict=True))
     return [
         join_orders(question.pair, *by_question[id(question)])
         if id(question) in by_question

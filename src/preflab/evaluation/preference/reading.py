@@ -32,5 +32,5 @@ def read_letter(reply: str, *, cut: bool = False) -> Letter | None:
 
 
 def _read_line(line: str) -> Letter | None:
-    found = _LABELLED.fullmatch(line) or _ALONE.fullmatch(line)
-    return cast(Letter, found[1]) if found else None
+    match = _LABELLED.fullmatch(line) or _ALONE.fullmatch(line)
+    return cast(Letter, match[1]) if match else None

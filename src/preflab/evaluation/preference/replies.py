@@ -46,11 +46,11 @@ class ReplyCache:
                 f"The cache {path} cannot be read: {error.strerror}. Name another directory with --cache."
             ) from error
         for line in filter(None, lines):
-            found = _read_line(line)
-            if found is None:
+            entry = _read_line(line)
+            if entry is None:
                 self.damaged += 1
             else:
-                self.replies[found[0]] = found[1]
+                self.replies[entry[0]] = entry[1]
 
     def get(self, key: str) -> ModelReply | None:
         return self.replies.get(key)

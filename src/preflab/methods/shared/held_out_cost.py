@@ -49,13 +49,13 @@ def measure_costs(costs: PairScores, safe: Tensor) -> dict[str, float]:
     right = sign_is_right(both, sign)
     terms = cost_model_loss(costs.chosen, costs.rejected, safer_sign=sign[:, 0], harmful_sign=sign[:, 1])
     loss = float(terms.mean())
-    found = {"unsafe_found": right[~safe], "safe_found": right[safe]}
+    groups = {"unsafe_found": right[~safe], "safe_found": right[safe]}
     return {
         **measure_order(harmlessness(costs)),
         "score_mean": float(both.mean()),
         "score_std": float(both.std()),
         "sign_accuracy": float(right.mean()),
-        **{name: float(rows.mean()) for name, rows in found.items() if len(rows)},
+        **{name: float(rows.mean()) for name, rows in groups.items() if len(rows)},
         "cost_loss": loss,
         "score": -loss,
     }

@@ -42,7 +42,7 @@ def find_untested(problems: Mapping[str, Sequence[Test]], judge: SandboxJudge) -
     `list_deciding`); each problem has at least one such test. If no program can be run, finds only the problems for
     which the result is known without a run."""
     passed = {name: _is_passed_by_stub(tests) for name, tests in problems.items()}
-    found = {name: PASSES_ALL for name, passes in passed.items() if passes}
+    reasons = {name: PASSES_ALL for name, passes in passed.items() if passes}
     digests = {
         name: digest_tests(write_stub(problems[name][0].how), problems[name], judge)
         for name, passes in passed.items()
@@ -59,10 +59,10 @@ def find_untested(problems: Mapping[str, Sequence[Test]], judge: SandboxJudge) -
         verdicts = judge.judge_once([(write_stub(problems[name][0].how), problems[name]) for name in new.values()])
     except UserError as error:
         note = f"The tests of {counted(len(new), 'problem')} were not tried on an empty program: {error}"
-        return Untested(found | _recall(digests, memory.passed, {}), [note])
+        return Untested(reasons | _recall(digests, memory.passed, {}), [note])
     outcomes = dict(zip(new, verdicts, strict=True))
     memory.add({digest: verdict.correct for digest, verdict in outcomes.items() if verdict.outcome != UNJUDGED})
-    return Untested(found | _recall(digests, memory.passed, outcomes), [])
+    return Untested(reasons | _recall(digests, memory.passed, outcomes), [])
 
 
 def list_deciding(public: Sequence[Test], hidden: Sequence[Test]) -> Sequence[Test]:
