@@ -22,7 +22,7 @@ HEAD = """\
 
 `python scripts/repeats.py …` writes this page. Every repetition is the whole study again with {seeds} other seeds: the same
 settings, none of them chosen again. The first column is the published study. The intervals of all comparisons of a run hold at
-once with 95%.
+once with 95%. The winner is compared with fewer arms at once, so that it may be decided where one of its comparisons is not.
 """
 
 
