@@ -136,7 +136,7 @@ def check_safetensors(path: Path) -> None:
     for file in files:
         try:
             with safe_open(file, framework="pt") as held:
-                weights += [math.prod(held.get_slice(name).get_shape()) for name in held.keys()]  # noqa: SIM118
+                weights += [math.prod(held.get_slice(name).get_shape()) for name in held.keys()]  # noqa: SIM118  (the file is not a mapping)
         except (SafetensorError, OSError) as error:
             raise UserError(f"{file} is damaged: {first_line(error)} Download or save it again.") from error
     _check_fit(path, weights)
