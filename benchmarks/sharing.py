@@ -5,7 +5,7 @@
 Sampling, training and forward passes of the study's model, on its own data and threads, are timed in one process alone and
 then in two processes at once, as `preflab study` runs two arms. Each figure is the median of the repeats; a ratio is the
 seconds of the slower of two over the seconds alone. One JSON object is printed. `preflab study --plan` multiplies by the
-largest of the three (`study/estimate.py`).
+largest of the three (`study/forecast/estimate.py`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pathlib import Path
 import torch
 
 from preflab.spec import Context
+from preflab.study.forecast.speed import Examples, measure_speed
 from preflab.study.load import load_study
-from preflab.study.speed import Examples, measure_speed
 from preflab.testbeds.base import require_testbed
 
 WORK = ("sampling", "training", "forward")

@@ -291,7 +291,7 @@ WALKS = (
             study/watch.py: Watch.done
             api.py: report_study
             study/directory.py: read_study
-            study/results.py: study_results, results_at
+            study/results/make.py: study_results, results_at
             analysis/gather.py: gather, total_counts
             analysis/board.py: Board.of, Board.table, problem_value
             analysis/scores.py: Scores
@@ -300,27 +300,27 @@ WALKS = (
             analysis/statistics.py: _analysed
             analysis/intervals.py: analyse, half_width, p_value
             analysis/statistics.py: _interval
-            study/subjects.py: describe_evaluator
+            study/results/subjects.py: describe_evaluator
             analysis/reward_models.py: stage_results, pooled_accuracy
-            study/subjects.py: describe_budget
+            study/results/subjects.py: describe_budget
             analysis/measured.py: measures_of
-            study/arm_results.py: arm_result, setting_differences
+            study/results/arms.py: arm_result, setting_differences
             analysis/measured.py: measured_values
             analysis/statistics.py: mean_interval
-            study/arm_results.py: run_result, spent_by
+            study/results/arms.py: run_result, spent_by
             analysis/curves.py: curve, frontier
-            study/results.py: compare_arms
+            study/results/make.py: compare_arms
             analysis/statistics.py: compare_all
             analysis/decide.py: decide_claims, _decide
             analysis/statistics.py: contrast
             analysis/decide.py: outcome_of
             analysis/reward_models.py: reward_model_result
             analysis/verdict.py: study_verdict, holds_under_other_budget
-            study/subjects.py: describe_tuning
-            study/samples.py: choose_samples
-            study/caveats.py: find_caveats
+            study/results/subjects.py: describe_tuning
+            study/results/samples.py: choose_samples
+            study/results/caveats.py: find_caveats
             analysis/gather.py: versions_of
-            study/caveats.py: describe_unfinished
+            study/results/caveats.py: describe_unfinished
             analysis/gather.py: timing_of
             analysis/record/results.py: Results
             report/__init__.py: write_report

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from preflab.contest.record import ContestResult
     from preflab.errors import UserError
     from preflab.spec import Context, Spec
-    from preflab.study.forecast import Forecast
+    from preflab.study.forecast.make import Forecast
     from preflab.study.load import load_study
     from preflab.types import Completion, Demonstration, Preference, Problem, Prompt, Ranking, Turn, Verdict
 

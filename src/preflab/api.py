@@ -22,7 +22,7 @@ from preflab.rewards import parse_cost, parse_reward
 from preflab.spec import parse_spec
 from preflab.study.archive import Archive
 from preflab.study.directory import read_study
-from preflab.study.results import study_results
+from preflab.study.results.make import study_results
 from preflab.study.run import run_missing
 from preflab.study.say import Say, keep_silent, say_on_stderr
 from preflab.study.spec import Study
@@ -33,7 +33,7 @@ from preflab.train.settings import Keeping
 
 if TYPE_CHECKING:
     from preflab.contest.record import ContestResult
-    from preflab.study.forecast import Forecast
+    from preflab.study.forecast.make import Forecast
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def plan_study(
     would take. `tune`: as in `run_study`. `say`: a function that is called with a line of text about what is
     timed next. Raises `UserError` if the directory holds another study, or if the testbed lacks data that the
     measurements need."""
-    from preflab.study.forecast import forecast_study
+    from preflab.study.forecast.make import forecast_study
 
     return forecast_study(study, Path(directory), fresh=fresh, tune=tune, say=say)
 

@@ -19,7 +19,7 @@ from preflab.analysis.simulate import Design, studies
 from preflab.analysis.statistics import compare_scores, contrast, detectable_difference
 from preflab.errors import UserError
 from preflab.spec import parse_spec
-from preflab.study.power import contrasts, power_table, spreads
+from preflab.study.forecast.power import contrasts, power_table, spreads
 from preflab.study.spec import Study
 
 

@@ -14,7 +14,7 @@ from preflab.analysis.record import ArmResult, Results, SharedBudget, StudyVerdi
 from preflab.api import StudyOutcome
 from preflab.cli.plan import format_plan
 from preflab.report import print_summary
-from preflab.study.forecast import Forecast, ForecastRow
+from preflab.study.forecast.make import Forecast, ForecastRow
 from preflab.study.load import load_study, preset_names
 from preflab.study.spec import Study
 from preflab.terminal import Terminal

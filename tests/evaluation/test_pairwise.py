@@ -36,11 +36,11 @@ from preflab.rewards.base import Reward
 from preflab.spec import Context, parse_spec
 from preflab.study.check import check_study
 from preflab.study.directory import claim_study, read_study
-from preflab.study.estimate import FORK_SECONDS, Estimate
-from preflab.study.forecast import forecast_study
+from preflab.study.forecast.estimate import FORK_SECONDS, Estimate
+from preflab.study.forecast.make import forecast_study
+from preflab.study.forecast.speed import Speed
 from preflab.study.plan import planned_matches
 from preflab.study.spec import Study
-from preflab.study.speed import Speed
 from preflab.testbeds import TESTBEDS
 from preflab.testbeds.minicode.testbed import Minicode
 from preflab.train.files import write_json

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.study.test_results import PROBLEMS, SEEDS, runs, study
+from tests.study.results.test_make import PROBLEMS, SEEDS, runs, study
 
 from preflab.analysis.record import Interval
 from preflab.errors import UserError
@@ -22,7 +22,7 @@ from preflab.rewards.base import Reward
 from preflab.rewards.learned import Learned
 from preflab.rewards.learned_cost import LearnedCost
 from preflab.study.load import load_study, preset_names, study_data
-from preflab.study.results import study_results
+from preflab.study.results.make import study_results
 from preflab.train.files import write_json
 from preflab.types import Completion, Prompt, Turn
 

@@ -30,14 +30,14 @@ from preflab.rewards import REWARDS, parse_reward
 from preflab.rewards.http import HttpReward
 from preflab.sampling import SAMPLERS
 from preflab.spec import Context
-from preflab.study.detectable import detectable_claims
 from preflab.study.directory import describe_study, write_manifest
+from preflab.study.forecast.detectable import detectable_claims
 from preflab.study.launch import import_shared_modules
 from preflab.study.load import load_study
 from preflab.study.looks import looks_of
 from preflab.study.plan import planned_matches, planned_runs, planned_trials
+from preflab.study.results.subjects import describe_tuning
 from preflab.study.spec import Study
-from preflab.study.subjects import describe_tuning
 from preflab.testbeds import TESTBEDS
 from preflab.theory.problems import ProblemShape, draw_problems, problem_as_json
 from preflab.train.directory import STUDY_MANIFEST

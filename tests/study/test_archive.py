@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from tests.study.test_results import study
+from tests.study.results.test_make import study
 
 from preflab.arm.origin import code_of
 from preflab.errors import UserError

@@ -25,8 +25,8 @@ from preflab.study.directory import (
     withdrawn_unless_begun,
     write_study,
 )
+from preflab.study.results.subjects import read_first_paragraph
 from preflab.study.spec import Study
-from preflab.study.subjects import read_first_paragraph
 from preflab.train.sealed import write_sealed
 
 MANIFEST = {"format": 1, "spec": {}}

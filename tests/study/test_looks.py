@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.study.test_results import study, write
+from tests.study.results.test_make import study, write
 
 from preflab.analysis.simulate import Design, error_over_looks
 from preflab.analysis.statistics import LOOK_SHARES
 from preflab.errors import UserError
 from preflab.study import run as running
 from preflab.study.looks import looks_of
-from preflab.study.results import study_results
+from preflab.study.results.make import study_results
 from preflab.study.run import run_claimed
 from preflab.train.files import write_json
 

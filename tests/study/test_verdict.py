@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.study.test_results import SEEDS, runs, study, write
+from tests.study.results.test_make import SEEDS, runs, study, write
 
 from preflab.analysis.record import Results, Spent
 from preflab.errors import UserError
-from preflab.study.caveats import name_cut_short
-from preflab.study.results import study_results
+from preflab.study.results.caveats import name_cut_short
+from preflab.study.results.make import study_results
 
 BASELINE = {"policy": "stage:sft", "init": "stage:sft", "baseline": True}
 DPO = {"method": "dpo", "init": "stage:sft"}

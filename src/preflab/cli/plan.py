@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from preflab.analysis.record import known_measure
-from preflab.study.detectable import POWER
-from preflab.study.forecast import Forecast, ForecastRow
+from preflab.study.forecast.detectable import POWER
+from preflab.study.forecast.make import Forecast, ForecastRow
 from preflab.study.spec import Study
 from preflab.text import counted
 

@@ -14,7 +14,7 @@ from preflab.study.directory import claim_study, remove_study, withdrawn_unless_
 from preflab.study.launch import import_shared_modules
 from preflab.study.looks import is_settled, looks_of
 from preflab.study.plan import planned_extensions, planned_matches, planned_runs, planned_trials
-from preflab.study.results import study_results
+from preflab.study.results.make import study_results
 from preflab.study.runner import Failures, run_all
 from preflab.study.spec import Study
 from preflab.study.tuning import (

@@ -28,19 +28,19 @@ from preflab.arm.match import match_directory
 from preflab.arm.spec import is_trained_elsewhere
 from preflab.errors import UserError
 from preflab.evaluation.relative import RelativeMeasure
-from preflab.study.arm_results import arm_result
-from preflab.study.caveats import describe_unfinished, find_caveats, name_cut_short, name_unrewarded
 from preflab.study.looks import Look, describe_looks, is_settled, look_reached, until
 from preflab.study.plan import planned_runs
-from preflab.study.samples import choose_samples
-from preflab.study.spec import Study
-from preflab.study.subjects import (
+from preflab.study.results.arms import arm_result
+from preflab.study.results.caveats import describe_unfinished, find_caveats, name_cut_short, name_unrewarded
+from preflab.study.results.samples import choose_samples
+from preflab.study.results.subjects import (
     describe_budget,
     describe_evaluator,
     describe_model,
     describe_testbed,
     describe_tuning,
 )
+from preflab.study.spec import Study
 from preflab.train.directory import RESULT
 from preflab.train.finished import read_result
 

@@ -20,13 +20,13 @@ from preflab.evaluation.measures import pass_at_k
 from preflab.evaluation.settings import Evaluation
 from preflab.report import views
 from preflab.spec import Registry, parse_spec
-from preflab.study.arm_results import setting_differences
 from preflab.study.plan import planned_runs
-from preflab.study.results import study_results
+from preflab.study.results.arms import setting_differences
+from preflab.study.results.make import study_results
+from preflab.study.results.samples import describe_failure
+from preflab.study.results.subjects import describe_evaluator, read_first_paragraph
 from preflab.study.runner import is_done
-from preflab.study.samples import describe_failure
 from preflab.study.spec import Study
-from preflab.study.subjects import describe_evaluator, read_first_paragraph
 from preflab.testbeds import TESTBEDS
 from preflab.train.files import write_json
 

@@ -18,10 +18,10 @@ from preflab.methods.cost import Cost, DataSize
 from preflab.methods.spec import SCORERS
 from preflab.models.spec import ModelSpec
 from preflab.spec import Context
+from preflab.study.forecast.speed import Examples, Speed, judging_seconds, measure_speed
 from preflab.study.plan import plan_run
 from preflab.study.say import Say, keep_silent
 from preflab.study.spec import Study
-from preflab.study.speed import Examples, Speed, judging_seconds, measure_speed
 from preflab.testbeds.base import SPLITS, Testbed, count_rows, require_testbed
 from preflab.types import Ranking, Rated, Split
 

@@ -8,9 +8,9 @@ from typing import Literal
 
 from preflab.arm.memory import Memory
 from preflab.study.check import check_study, make_memory_estimator
-from preflab.study.detectable import Detectable, detectable_claims
 from preflab.study.directory import refuse_other_study
-from preflab.study.estimate import Estimate
+from preflab.study.forecast.detectable import Detectable, detectable_claims
+from preflab.study.forecast.estimate import Estimate
 from preflab.study.plan import planned_matches, planned_runs, planned_trials
 from preflab.study.runner import is_done, usable_cores
 from preflab.study.say import Say, keep_silent

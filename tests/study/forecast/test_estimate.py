@@ -14,11 +14,11 @@ from preflab.errors import UserError
 from preflab.methods.cost import DataSize
 from preflab.models import forward
 from preflab.spec import Context, parse_spec
-from preflab.study.estimate import FORK_SECONDS, Estimate, size_of, size_with_file
-from preflab.study.forecast import forecast_study
+from preflab.study.forecast.estimate import FORK_SECONDS, Estimate, size_of, size_with_file
+from preflab.study.forecast.make import forecast_study
+from preflab.study.forecast.speed import TIMED_TOKENS, Speed
 from preflab.study.plan import planned_runs
 from preflab.study.spec import Study
-from preflab.study.speed import TIMED_TOKENS, Speed
 from preflab.testbeds.jsonl import Jsonl
 
 ARMS = {"ppo": {"method": {"kind": "sft", "epochs": 1}}}

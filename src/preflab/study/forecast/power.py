@@ -1,6 +1,6 @@
 """Computes the smallest difference between arms that a study can detect with a given number of seeds.
 
-`python -m preflab.study.power DIRECTORY` reads the standard deviations of the paired differences in a finished study.
+`python -m preflab.study.forecast.power DIRECTORY` reads the standard deviations of the paired differences in a finished study.
 The command prints the differences that 3, 5 and 10 seeds would detect. These numbers help to write claims before the
 runs that test the claims.
 """
@@ -60,7 +60,7 @@ def power_table(rows: Sequence[tuple[str, Interval]], *, family: int, seeds: Seq
 
 def print_power(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line of this module. Raises `UserError` if the directory does not belong to a study."""
-    parser = argparse.ArgumentParser(prog="python -m preflab.study.power", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m preflab.study.forecast.power", description=__doc__)
     parser.add_argument("directory", type=user_path, help="the directory of a finished study")
     parser.add_argument("--family", type=int, default=1, help="the number of claims that are tested together")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEED_COUNTS)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.study.test_results import runs, study
+from tests.study.results.test_make import runs, study
 
 from preflab.analysis.statistics import detectable_difference
 from preflab.cli.plan import format_plan
 from preflab.study import detectable
-from preflab.study.detectable import OWN_RUNS, Detectable, detectable_claims
-from preflab.study.forecast import Forecast, ForecastRow
+from preflab.study.forecast.detectable import OWN_RUNS, Detectable, detectable_claims
+from preflab.study.forecast.make import Forecast, ForecastRow
 
 PILOT = {"source": "a pilot of three seeds", "seed_sd": 0.01, "problem_sd": 0.13, "noise_sd": 0.35}
 CLAIM = {"id": "C6", "part": "batch", "text": "It helps.", "contrast": {"ppo": 1, "dpo": -1}, "margin": 0.03}
