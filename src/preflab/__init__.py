@@ -47,7 +47,7 @@ _HOMES = {
         "run_study",
     ),
     "preflab.contest.record": ("ContestResult",),
-    "preflab.study.forecast": ("Forecast",),
+    "preflab.study.forecast.make": ("Forecast",),
     "preflab.study.load": ("load_study",),
     "preflab.types": (
         "Completion",

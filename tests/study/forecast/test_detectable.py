@@ -9,7 +9,7 @@ from tests.study.results.test_make import runs, study
 
 from preflab.analysis.statistics import detectable_difference
 from preflab.cli.plan import format_plan
-from preflab.study import detectable
+from preflab.study.forecast import detectable
 from preflab.study.forecast.detectable import OWN_RUNS, Detectable, detectable_claims
 from preflab.study.forecast.make import Forecast, ForecastRow
 
