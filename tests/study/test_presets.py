@@ -65,6 +65,7 @@ def small_run(run: dict[str, Any]) -> dict[str, Any]:
     tested = (run["reward"] or {}).get("kind") == "tests"
     reward = {"kind": "function", "target": "tests.study.test_presets:length"} if tested else run["reward"]
     return run | {
+        "plateau": None,
         "method": smaller(run["method"]),
         "reward": reward,
         "testbed": run["testbed"] and run["testbed"] | ROWS,
@@ -78,6 +79,7 @@ def shrunk(name: str) -> Study:
         "model": {"name": "tiny", "tiny": {"width": 16, "inner": 16, "layers": 1, "heads": 2}},
         "evaluation": EVALUATION,
         "seeds": 2,
+        "seed_looks": (),
         "looks": 1,
         "budget": None,
         "tuning": None,
