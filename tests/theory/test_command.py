@@ -200,7 +200,7 @@ def test_replay_round_trip(tmp_path: Path) -> None:
     [
         ({"reference": [[0.5, 0.2, 0.1]]}, "does not sum to 1"),
         ({"reference": [[0.5, 0.5]]}, "`wins` one square matrix"),
-        ({"reference": [[0.0, 0.5, 0.5]]}, "`reference` 0, where the DPO loss is undefined"),
+        ({"reference": [[0.0, 0.5, 0.5]]}, "`reference` 0, so the DPO loss is undefined"),
         ({"wins": [[[0, 0, 0]] * 3]}, "needs at least one pair of different responses"),
         ({"wins": [[[1, 1, 0], [0, 0, 0], [0, 0, 0]]]}, "must not compare a response with itself"),
         ({"wins": [[[0, 1], [0, 0, 0], [0, 0, 0]]]}, "problem.json: "),
