@@ -292,7 +292,7 @@ def test_a_finding_comes_back(tmp_path: Path) -> None:
     assert read_finding(path) == finding
     assert finding.tables[0].rows[0] == ("x", "inf")
     (tmp_path / "made.svg").unlink()
-    with pytest.raises(UserError, match=r"needs the figure made\.svg"):
+    with pytest.raises(UserError, match=r"The figure made\.svg of the finding"):
         read_finding(path)
 
 

@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with guarded():
         try:
             code = run_command(sys.argv[1:] if arguments is None else arguments)
-            sys.stdout.flush()  # a write error after this block could not be reported
+            sys.stdout.flush()  # a write error is reported only inside this block
         except (Exception, KeyboardInterrupt, Stopped) as error:
             code = report_error(error)
     sys.exit(code)

@@ -109,7 +109,7 @@ def _parse_fields(pairs: list[str]) -> dict[str, str | None]:
     for pair in pairs:
         here, mark, there = pair.partition("=")
         if not mark:
-            raise UserError(f"--fields takes pairs HERE=THERE, such as prompt=question, not {pair!r}.")
+            raise UserError(f"--fields {pair!r} is not HERE=THERE, such as prompt=question.")
         if here in fields:
             raise UserError(f"--fields names {here!r} twice. Name it once.")
         fields[here] = None if there in ("", "null") else there

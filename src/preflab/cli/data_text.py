@@ -85,8 +85,8 @@ def _join_counts(counts: Mapping[str, int]) -> str:
 
 
 def _draw_lengths(name: str, unit: str, lengths: Lengths | None) -> list[str]:
-    """Returns a line with the median, the 90% quantile and the maximum of the lengths, then one bar for each bin of
-    their histogram."""
+    """Returns a line with the median, the 90% quantile and the maximum of the lengths. Adds one line with a bar for
+    each bin of the histogram of the lengths."""
     if lengths is None:
         return []
     most = max(lengths.histogram.values())

@@ -25,9 +25,8 @@ def refuse_beside_run_file(options: argparse.Namespace, method_options: Sequence
     of the command line that `train` itself does not know."""
     given = [word.partition("=")[0] for word in options.words if word.startswith("--")]
     ignored = [name for name in given if name not in BESIDE_RUN_FILE] or [*method_options]
-    if (
-        options.method is not None and not method_options
-    ):  # argparse can take the value of a method's option for `method`
+    # Argparse can mistake the value of a method's option for METHOD. So METHOD is checked only without such options.
+    if options.method is not None and not method_options:
         ignored.insert(0, options.method)
     if ignored:
         raise UserError(

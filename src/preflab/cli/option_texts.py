@@ -20,7 +20,7 @@ OPTION_TEXTS: Mapping[str, str] = {
     "demonstration": "add the demonstration of the data to each prompt's answers",
     "models": "two or more saved reward models whose weights are averaged",
     "max_completion_tokens": "longest answer in tokens; longer answers are cut",
-    # the loop
+    # the training loop
     "epochs": "number of passes over the data, or over the answers of one step or round",
     "rounds": "number of rounds of sampling and training; a compute budget overrides it",
     "steps": "number of steps of sampling and training; a compute budget overrides it",
@@ -80,7 +80,7 @@ OPTION_TEXTS: Mapping[str, str] = {
     "value_decay": "decay rate of the running mean and standard deviation of the returns",
     "critic_from": "the weights from which the critic starts",
     "critic_warmup": "number of first steps that train only the critic",
-    # drawing
+    # sampling
     "n": "number of sampled answers; the selector submits one of them",
     "selector": "the rule that chooses the answer to submit",
     "samples": "number of sampled answers to each prompt",

@@ -18,7 +18,7 @@ def summarize_run(result: dict[str, Any], directory: Path, first: str) -> str:
     lines = [f"{result['name']}: done, in {directory}"]
     evaluation = result.get("evaluation")
     if evaluation is not None and "chosen" in evaluation:
-        temperatures = {evaluation["temperature"]: "chosen", 1.0: "unit"}  # one entry if the chosen temperature is 1
+        temperatures = {evaluation["temperature"]: "chosen", 1.0: "unit"}  # equal keys give one entry if 1.0 is chosen
         for temperature, name in temperatures.items():
             lines.append(f"  temperature {temperature:g}: {_join(_score_first(evaluation[name]['measures'], first))}")
         kl = evaluation["unit"]["kl"]

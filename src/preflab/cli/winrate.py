@@ -185,7 +185,7 @@ def judge_from_options(options: argparse.Namespace) -> Any:
     if unused and not uses_endpoint:
         name = unused[0].replace("_", "-")
         raise UserError(
-            f"--{name} is an option of an endpoint, but neither the judge nor a contestant is openai:MODEL. Remove it."
+            f"--{name} is an option of an endpoint, but neither the judge nor a contestant is openai:MODEL. Remove the option."
         )
     if options.margin and not options.judge.startswith("reward:"):
         raise UserError(

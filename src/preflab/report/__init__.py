@@ -1,7 +1,7 @@
 """Renders a study's results as an HTML page, as Markdown, as a CSV table, and in the terminal.
 
-This package renders the record `Results`, which `preflab.analysis.record` defines. It does not import torch, and
-imports matplotlib only when it draws figures.
+This package renders the record `Results`, which `preflab.analysis.record` defines. The package does not import torch.
+It imports matplotlib only when it draws figures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Results", "dump_results", "known_measure", "print_summary", "read_re
 def write_report(results: Results, directory: Path, *, samples: bool = True) -> Path:
     """Writes `report.html`, `report.md`, `results.json` and `results.csv`, and returns the path of `report.html`.
 
-    If `samples` is False, the files contain no text of prompts or answers. This is meant for data that must not be
+    If `samples` is False, the files contain no text of prompts or answers. Use False for data that must not be
     redistributed. Each file is replaced atomically, so that a reader never sees a partial file. Raises `UserError` if a
     file cannot be written.
     """

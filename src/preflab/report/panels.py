@@ -17,7 +17,7 @@ from preflab.report import numbers
 from preflab.report.svg import GRID, INK, MUTED, arm_colour, part_name, themed
 
 PANEL_WIDTH, PANEL_HEIGHT = 360, 280
-"""The size of a chart in CSS pixels. A chart is as wide as a telephone's screen. A desktop screen has room for three
+"""The size of a chart in CSS pixels. A chart is as wide as the screen of a phone. A desktop screen has room for three
 charts in a row."""
 HEAD, FOOT = 46, 46
 """`HEAD`: the height in pixels above the axes, for the title and the line below the title. `FOOT`: the height in pixels
@@ -65,7 +65,7 @@ class Panel:
 
     def place_ticks(self, values: Sequence[float]) -> None:
         """Puts ticks of the x axis at exactly these values. Leaves out the label of a tick that is too close to the
-        last label."""
+        previous label."""
         from matplotlib.ticker import NullLocator
 
         places = sorted(set(values))

@@ -11,8 +11,8 @@ from preflab.report.svg import MUTED, arm_colour
 
 
 def diagrams(results: Results) -> dict[str, Markup]:
-    """Maps the name of each reward model that has reliability bins to its diagram. On the dashed diagonal, the accuracy
-    equals the predicted probability."""
+    """Draws a reliability diagram for each reward model that has reliability bins. Returns a mapping from the model's
+    name to the diagram. On the dashed diagonal, the accuracy equals the predicted probability."""
     return {
         model.name: _diagram(model, f"reliability{order}")
         for order, model in enumerate(results.reward_models)

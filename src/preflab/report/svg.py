@@ -36,8 +36,8 @@ def arm_colour(index: int) -> str:
 
 
 def part_name(order: int, note: int | None = None) -> str:
-    """Returns the SVG id of an element that belongs to the arm at index `order`. If `note` is given, the id also
-    contains this index of the element's tooltip. `themed` reads the id."""
+    """Returns the SVG id of an element that belongs to the arm at index `order`. `note`: the index of the element's
+    tooltip, or None. If there is a tooltip, the id also contains `note`. `themed` reads the id."""
     return f"arm-{order}" if note is None else f"arm-{order}-{note}"
 
 

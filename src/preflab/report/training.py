@@ -44,7 +44,8 @@ class Line(NamedTuple):
 
 
 class Against(NamedTuple):
-    """An x axis of the training curves."""
+    """An x axis of the training curves. `label`: the label of the axis. `get`: a function that returns the x value of a
+    point."""
 
     label: str
     get: Callable[[CurvePoint], Number]

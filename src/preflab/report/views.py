@@ -88,8 +88,8 @@ def headline_words(words: str, verdict: record.StudyVerdict) -> str:
 
 
 def evidence(results: Results) -> list[record.Comparison]:
-    """Returns the comparisons that support the verdicts. They are grouped by decoding. Within a decoding, they are
-    ordered by the rank of the first arm, and then by the rank of the second arm."""
+    """Returns the comparisons that support the verdicts. The comparisons are grouped by decoding. Within a decoding,
+    they are ordered by the rank of the first arm, and then by the rank of the second arm."""
     places = {arm.name: place for place, arm in enumerate(ranked(results))}
     return [
         pair
@@ -99,8 +99,8 @@ def evidence(results: Results) -> list[record.Comparison]:
 
 
 def further_comparisons(results: Results) -> list[record.Comparison]:
-    """Returns the comparisons that the report shows in addition to the evidence. These are the comparisons that the
-    study names, and all comparisons of two arms that the evidence does not compare at the same decoding."""
+    """Returns the comparisons that the report shows in addition to the evidence. A comparison is included if the study
+    names it, or if the evidence does not compare the same two arms at the same decoding."""
     shown = {(pair.decoding, frozenset((pair.first, pair.second))) for pair in evidence(results)}
     return [
         pair
@@ -253,8 +253,8 @@ def other_budget(results: Results) -> str:
 
 
 def holds_words(verdict: record.StudyVerdict) -> str:
-    """Returns in words whether the verdict stays the same if the arms have equal amounts of the other budget (compute
-    instead of labels, or labels instead of compute)."""
+    """Returns in words whether the verdict would be the same if all arms had an equal amount of the other budget. The
+    other budget is compute instead of labels, or labels instead of compute."""
     return {"yes": "Holds", "no": "Does not hold", "unknown": "Not known"}[verdict.holds_under_other_budget]
 
 

@@ -1,5 +1,4 @@
-"""Connects transformers models to `SharedCache`, so that their modules compute the attention of a decoding step with
-it."""
+"""Lets transformers models compute the attention of a decoding step with `SharedCache`."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ class Place:
     """The place in the cache where the next forward pass writes: the rows from `first` up to `last` (excluded),
     beginning at `column`. The place is the same in every layer. `rows`, `columns`: the size of the whole batch.
 
-    In the prefill, which begins at column 0, the model processes equal prompts only once. `source` then maps the rows
-    of the forward pass to cache rows. If `source` is a tensor, it contains for each cache row the index of the pass row
-    to copy. If `source` is a number n, each pass row is copied to n consecutive cache rows.
+    In the prefill, which begins at column 0, the model processes equal prompts only once. `source` then assigns the
+    rows of the forward pass to cache rows. If `source` is a tensor, it gives for each cache row the index of the row of
+    the pass to copy. If `source` is a number n, each row of the pass is copied to n consecutive cache rows.
 
     In decoding, `source` is None. Each row of the forward pass then corresponds to one cache row, and attends to all
     columns written so far.

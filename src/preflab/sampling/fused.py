@@ -22,8 +22,8 @@ NETWORKS = ("LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model")
 FIXED_ROTATIONS = ("default", "linear", "llama3", "yarn")
 """The types of rotary embeddings whose angle at a position is the same in every forward pass."""
 FUSED_BYTES = 2**29
-"""The largest size in bytes of a model's layers that are fused. In larger models, the arithmetic takes longer than
-calling the operations."""
+"""`FusedLayers` runs only models whose layers have at most this size in bytes. In larger models, the arithmetic takes
+longer than calling the operations."""
 
 
 class Stacked(NamedTuple):
@@ -120,8 +120,7 @@ def find_obstacle(network: Any) -> str:
 
 
 def _is_altered(module: Any) -> bool:
-    """Checks whether the computation of a module may differ from that of an unmodified module of transformers or
-    torch."""
+    """Checks whether a module may compute something different from an unmodified module of transformers or torch."""
     known = type(module).__module__.startswith(("transformers.", "torch.nn."))
     hooked = bool(module._forward_hooks or module._forward_pre_hooks)
     return not known or hooked or module.forward != MethodType(type(module).forward, module)

@@ -9,8 +9,8 @@ from preflab.spec import Spec
 
 class Inference(Spec):
     """The settings of best-of-n. `n`: the number of samples of each prompt. If `n` is more than 1, the policy answers
-    with the best sample. `selector`: what selects the best sample, either the public tests or a reward. The evaluator
-    never selects samples."""
+    with the best sample. `selector`: whether the public tests or a reward selects the best sample. The evaluator never
+    selects samples."""
 
     n: int = 1
     selector: Literal["public-tests", "reward"] = "public-tests"

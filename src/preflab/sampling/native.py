@@ -118,8 +118,8 @@ class NativeSampler(Sampler):
         return int(gib * 2**30 / (support.token_bytes or 1))
 
     def _served(self, base: nn.Module, support: Support, columns: int) -> bool:
-        """Checks whether preflab's cache supports rows of `columns` tokens. If the cache does not, logs a warning once
-        for each architecture."""
+        """Checks whether preflab's cache supports rows of `columns` tokens. If the cache does not support them, logs a
+        warning once for each architecture."""
         reason = support.objection(columns)
         name = type(base).__name__
         if reason and name not in self._warned:

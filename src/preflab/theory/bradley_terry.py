@@ -8,8 +8,8 @@ has no cycle. Therefore
 
     inf L = sum over strongly connected components of min L(component).
 
-Let `level` be the number of responses that can be reached from a response. The loss of the reward r + g level tends to
-inf L for g -> infinity. If the reward gap of a one-way pair is g, the loss of the pair is log(1 + exp(-g)). If there
+Let `level` be the number of responses that can be reached from a response. The loss of the reward r + g * level tends
+to inf L for g -> infinity. If the reward gap of a one-way pair is g, the loss of the pair is log(1 + exp(-g)). If there
 are one-way pairs, no finite reward attains inf L.
 """
 
@@ -123,11 +123,12 @@ def certify(rewards: Tensor, wins: Tensor, graph: Graph) -> Infimum:
 
 
 def approach(rewards: Tensor, graph: Graph, gap: float) -> Tensor:
-    """Returns the reward r + (gap + spread(r)) level. In this reward, the gap of every one-way pair is at least `gap`.
+    """Returns the reward r + (gap + spread(r)) * level, where r is `rewards`. In this reward, the gap of every one-way
+    pair is at least `gap`.
 
     The responses of a component all have the same level, so the loss inside the components does not change. The loss of
     each one-way pair is at most log(1 + exp(-gap)). The total loss is therefore at most the loss of `rewards` inside
-    the components, plus `limit` log(1 + exp(-gap)).
+    the components, plus `limit` * log(1 + exp(-gap)).
 
     Args: rewards [T,P,K]; graph: the graph of the `wins` for which `rewards` were computed. Returns: [T,P,K].
     """
@@ -137,7 +138,7 @@ def approach(rewards: Tensor, graph: Graph, gap: float) -> Tensor:
 def _gradient(rewards: Tensor, wins: Tensor) -> Tensor:
     """Returns the gradient of the summed loss with respect to the rewards, [T,P,K].
 
-    The component i is -sum_j wins_ij sigma(r_j - r_i) + sum_j wins_ji sigma(r_i - r_j).
+    Component i of the gradient is -sum_j wins_ij sigma(r_j - r_i) + sum_j wins_ji sigma(r_i - r_j).
     """
     pull = wins * torch.sigmoid(rewards[..., None, :] - rewards[..., :, None])
     return pull.sum(-2) - pull.sum(-1)

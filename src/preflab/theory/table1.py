@@ -30,7 +30,8 @@ _ROUNDING = 1e-12
 
 
 class Certificate(NamedTuple):
-    """One certificate: a computed value, the bound that the value must satisfy, and whether it satisfies the bound."""
+    """One certificate: a computed value, the bound that the value must satisfy, and whether the value satisfies the
+    bound."""
 
     name: str
     value: float

@@ -8,8 +8,8 @@ Table 1) have no finite optimum. `bradley_terry.certify` gives lower <= inf L <=
     sequence of rewards with gaps g, the loss is at most inf L + limit log(1 + exp(-g)).
 (b) A DPO minimiser outside the PPO class exists exactly if some uncovered response has pi_ref = 0. Moving mass onto an
     uncovered response does not change the DPO loss. If that response has pi_ref = 0, no reward has the new policy as
-    its optimum, because every optimum is 0 at that response. If it has pi_ref > 0, the reward beta log(pi/pi_ref) is
-    optimal and has the new policy as its optimum.
+    its optimum, because every optimum is 0 at that response. If the response has pi_ref > 0, the reward
+    beta log(pi/pi_ref) is optimal and has the new policy as its optimum.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def verify_theorem(problems: Problems) -> TheoremCertificates:
 def allowed_excess(infimum: Infimum, gap: float) -> Tensor:
     """Returns the largest amount by which a loss can exceed the lower bound according to the theorem, [T].
 
-    This is the width of the interval around inf L, plus limit log(1 + exp(-gap)).
+    This is the width of the interval around inf L, plus `infimum.limit` * log(1 + exp(-gap)).
     """
     return infimum.gap + infimum.limit * torch.nn.functional.softplus(torch.tensor(-gap, dtype=torch.float64))
 
@@ -165,8 +165,8 @@ def make_minimiser(rewards: Tensor, problems: Problems, graph: Graph) -> Tensor:
 
 
 def is_minimal(policy: Tensor, problems: Problems, infimum: Infimum) -> Tensor:
-    """Returns Bool [T]: True if L_DPO exceeds its infimum by at most the excess that is allowed at the largest of
-    `REWARD_GAPS`.
+    """Returns Bool [T]: True if L_DPO is minimal. L_DPO counts as minimal if its distance from the certified lower
+    bound is within the excess that is allowed at the largest of `REWARD_GAPS`, up to rounding.
 
     Args: policy [T,P,K].
     """
@@ -180,8 +180,8 @@ def _is_lowest(loss: Tensor, infimum: Infimum) -> Tensor:
 def is_ppo_optimum(policy: Tensor, problems: Problems, infimum: Infimum) -> Tensor:
     """Returns Bool [T,P]: True if, for this prompt, pi is the optimum of a reward with the minimal reward loss.
 
-    The only candidate is the reward f(pi) = beta log(pi/pi_ref). It must be finite for this prompt, and must have the
-    minimal reward loss.
+    Tests the reward f(pi) = beta log(pi/pi_ref). This reward must be finite for this prompt, must have the minimal
+    reward loss, and must have pi as its optimum.
     """
     reference = problems.reference.log()
     rewards = implied_reward(policy, reference, problems.beta)

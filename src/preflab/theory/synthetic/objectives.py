@@ -75,8 +75,8 @@ def ppo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> T
 def grpo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> Tensor:
     """Returns the clipped surrogate plus beta times the mean of k3(pi, pi_ref) under pi_old.
 
-    Rewards are standardised for each prompt (Shao et al. 2024, eq. 3-4, with an infinite group). Used as a loss, k3
-    pulls pi towards pi_ref by the *forward* KL.
+    Rewards are standardised for each prompt (Shao et al. 2024, eq. 3-4, with an infinite group). If k3 is used as a
+    loss, it pulls pi towards pi_ref by the *forward* KL.
     """
     centred = _centred(known.reward, old)
     advantages = centred / (_expected(centred.square(), old).sqrt() + _EPS)[..., None]
