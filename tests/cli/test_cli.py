@@ -81,7 +81,7 @@ LONG = "x" * 5000
         ),
         (["train", "../x:Y"], "'../x:Y' is not a `module:function`"),
         (["train", "--run", "missing.json"], "no file missing.json"),
-        (["train", "sft", "--run", "mine.json"], "The file of --run names the method"),
+        (["train", "sft", "--run", "mine.json"], "The run file (--run) sets the method"),
         (["train", "nosuch", "--help"], "Unknown method 'nosuch'"),
         (["train", "sft", "--token-budget", "0"], "`token_budget`"),
         (["train", "sft", "--threads", "0"], "`threads`"),

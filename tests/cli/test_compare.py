@@ -119,7 +119,7 @@ def test_names() -> None:
     [
         (["a/b"], "Give at least two policies"),
         (["a/b", "c/d", "--baseline", "e"], "--baseline names the policy 'e'"),
-        (["a/b", "c/d", "--testbed", "jsonl", "--data", "x.jsonl"], "has no evaluator of its own"),
+        (["a/b", "c/d", "--testbed", "jsonl", "--data", "x.jsonl"], "has no default evaluator"),
         (["a/b", "c/d", "--seed", "1"], "has no option '--seed'"),
         (["x=/nowhere/x", "y=/nowhere/y", *OPTIONS], "There is no policy '/nowhere/x': it is neither a directory"),
     ],

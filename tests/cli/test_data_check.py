@@ -201,7 +201,7 @@ def test_leaks_between_files_and_splits(tmp_path: Path, capsys: pytest.CaptureFi
     code, one = check(tmp_path, "--split", "test", "--rows", "4", capsys=capsys)
     assert code == 0 and [source["records"] for source in one["sources"]] == [4]
     _, out, _ = run("data", "check", tmp_path, capsys=capsys)
-    assert f"leak: 2 prompts of {tmp_path}#test also in {tmp_path}#train" in out
+    assert f"leak: 2 prompts of {tmp_path}#test also found in {tmp_path}#train" in out
 
 
 def test_in_the_tokens_of_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -287,7 +287,7 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (("minicode",), "`preflab data show minicode`"),
         ((path, "--rows", "0"), "--rows must be 1 or more"),
         ((path, "--split", "train"), "is a file and has no splits"),
-        ((path, "--fields", "prompt"), "--fields takes pairs HERE=THERE"),
+        ((path, "--fields", "prompt"), "is not HERE=THERE"),
         ((path, "--fields", "prompt=question", "prompt=label"), "--fields names 'prompt' twice"),
         ((path, "--fields", "promt=x"), "Did you mean 'prompt'"),
         ((path, "--fields", "prompt=nowhere"), "'nowhere', which no record has"),

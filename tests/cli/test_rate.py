@@ -25,7 +25,7 @@ def test_summary(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     """The summary counts labels, says what is not known yet, and is JSON alone with `--json`."""
     folder = tmp_path / "out"
     code, out, _ = run("rate", pairs, "--output", folder, "--summary", capsys=capsys)
-    assert (code, out) == (0, "No label yet, of 4 pairs.\n")
+    assert (code, out) == (0, "There is no label yet for 4 pairs.\n")
     with open_store(folder) as store:
         for rater in ("ann", "bob"):
             store.add(rater, [make_event("p0", "left", swapped=False, seconds=2.0)])

@@ -167,7 +167,7 @@ def test_wrong_settings(command: str, words: str, said: str, capsys: pytest.Capt
 def test_settings_beside_a_run_file_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """A run file would override such a setting without a warning."""
     code, _, err = run("train", "--run", "mine.json", "--testbed.train", "3", capsys=capsys)
-    assert code == 2 and "The file of --run names the method, the testbed and the evaluator" in err
+    assert code == 2 and "The run file (--run) sets the method, the testbed, the evaluator" in err
 
 
 @pytest.mark.parametrize(

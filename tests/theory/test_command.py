@@ -200,7 +200,7 @@ def test_replay_round_trip(tmp_path: Path) -> None:
     [
         ({"reference": [[0.5, 0.2, 0.1]]}, "does not sum to 1"),
         ({"reference": [[0.5, 0.5]]}, "`wins` one square matrix"),
-        ({"reference": [[0.0, 0.5, 0.5]]}, "`reference` 0, where the DPO loss is undefined"),
+        ({"reference": [[0.0, 0.5, 0.5]]}, "`reference` 0, so the DPO loss is undefined"),
         ({"wins": [[[0, 0, 0]] * 3]}, "needs at least one pair of different responses"),
         ({"wins": [[[1, 1, 0], [0, 0, 0], [0, 0, 0]]]}, "must not compare a response with itself"),
         ({"wins": [[[0, 1], [0, 0, 0], [0, 0, 0]]]}, "problem.json: "),
@@ -292,7 +292,7 @@ def test_a_finding_comes_back(tmp_path: Path) -> None:
     assert read_finding(path) == finding
     assert finding.tables[0].rows[0] == ("x", "inf")
     (tmp_path / "made.svg").unlink()
-    with pytest.raises(UserError, match=r"needs the figure made\.svg"):
+    with pytest.raises(UserError, match=r"The figure made\.svg of the finding"):
         read_finding(path)
 
 

@@ -1,11 +1,19 @@
-"""Runs the `preflab` command: each file of this package holds one subcommand, or helpers that subcommands share.
+"""Runs the `preflab` command. Each file of this package defines one subcommand, or helpers that several subcommands
+use.
 
 The file of a subcommand parses its options, calls the library and prints the results. A subcommand imports the library
-only when it runs, so that `--help` answers at once.
+only when it runs, so that `--help` answers quickly.
 
-The exit code is 0 after success and 1 after a failure. It is 2 after a mistake of the user or a fault of a disk, such
-as a full disk, and 70 after a bug in preflab. The exit code is 130 after Ctrl-C, 143 after SIGTERM, and 141 if the
-program that reads the output has ended. A training run writes a checkpoint before it exits with 130 or 143.
+The exit codes:
+- 0: success
+- 1: a failure, such as a failed run of a study
+- 2: a mistake of the user, or a fault of a disk, such as a full disk
+- 70: a bug in preflab
+- 130: Ctrl-C
+- 141: the program that reads the output has ended
+- 143: SIGTERM
+
+A training run writes a checkpoint before it exits with 130 or 143.
 """
 
 from __future__ import annotations
@@ -51,9 +59,10 @@ COMMANDS: dict[str, CliCommand] = {
         *(THEORY_COUNTEREXAMPLE_COMMAND, THEORY_CHECK_COMMAND, THEORY_SYNTHETIC_COMMAND),
     )
 }
-"""Maps each command's name to the command, in the order in which the help lists the commands."""
+"""Maps the name of each command to the command. The help lists the commands in this order."""
 OLDER_SPELLINGS = {"data": DATA_SHOW_COMMAND}
-"""Maps older names of commands to today's commands: `preflab data TESTBED` still runs `preflab data show TESTBED`."""
+"""Maps old names of commands to the commands that replace them: `preflab data TESTBED` still runs `preflab data show
+TESTBED`."""
 HELP = ("-h", "--help")
 OVERVIEW = """\
 usage: preflab COMMAND [OPTIONS]
@@ -82,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with guarded():
         try:
             code = run_command(sys.argv[1:] if arguments is None else arguments)
-            sys.stdout.flush()  # an error of a later flush could not be reported
+            sys.stdout.flush()  # a write error is reported only inside this block
         except (Exception, KeyboardInterrupt, Stopped) as error:
             code = report_error(error)
     sys.exit(code)
@@ -105,7 +114,7 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def find_command(words: Sequence[str]) -> tuple[CliCommand, Sequence[str]]:
-    """Returns the command that the first one or two words name, and the words after its name. Raises `UserError` if no
+    """Returns the command that the first one or two words name, and the words after this name. Raises `UserError` if no
     command has this name."""
     for length in (2, 1):
         name = " ".join(words[:length])

@@ -1,4 +1,4 @@
-"""Makes an `Arm` from the options of `preflab train` and `preflab evaluate`."""
+"""Makes an `Arm`, the settings of one run, from the options of `preflab train` and `preflab evaluate`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from preflab.train.directory import read_manifest
 
 
 def arm_from_options(options: argparse.Namespace, method_options: Sequence[str]) -> Arm:
-    """Returns the arm that the run file of `--run` describes. Without `--run`, makes the arm from the options of
-    `train` and of the method, such as `--beta .1 --optim.learning-rate 1e-4`."""
+    """Returns the arm of `preflab train`. With `--run`, reads the arm from the run file. Without `--run`, makes the arm
+    from the options of `train` and the options of the method, such as `--beta .1 --optim.learning-rate 1e-4`."""
     if options.run is not None:
         refuse_beside_run_file(options, method_options)
         arm = read_spec(Arm, options.run)
@@ -57,8 +57,9 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
 
 
 def _take_samples(options: argparse.Namespace) -> list[str]:
-    """If the method has an option `--samples`, removes `--samples` from the evaluation options and returns it as
-    command-line words for the method. Returns [] if the method has no such option or the user does not give it."""
+    """If the method has an option `--samples`, removes `--samples` from the evaluation options. Returns `--samples` and
+    its value as command-line words for the method. Returns [] if the method has no such option, or if the user does not
+    give `--samples`."""
     if options.samples is None or "--samples" not in list_options(METHODS.load(options.method)):
         return []
     words = ["--samples", str(options.samples)]
@@ -67,7 +68,8 @@ def _take_samples(options: argparse.Namespace) -> list[str]:
 
 
 def evaluation_arm(options: argparse.Namespace) -> Arm:
-    """Returns an arm that measures a policy without training it."""
+    """Returns the arm of `preflab evaluate`, which measures a policy without training it. Raises `UserError` if the
+    directory of the policy does not exist."""
     if not user_path(options.policy).is_dir():
         raise UserError(f"There is no directory {options.policy}. Name a finished run or a saved policy.")
     policy = _name_product(options.policy)
@@ -79,8 +81,8 @@ def evaluation_arm(options: argparse.Namespace) -> Arm:
 
 
 def _name_product(name: str) -> str:
-    """If `name` is the directory of a run, returns the path of the model that the run trained; otherwise returns
-    `name`. Raises `UserError` if the run has no model."""
+    """Returns the path of the run's trained model if `name` is the directory of a run. Returns any other name
+    unchanged. Raises `UserError` if the run has no model."""
     directory = user_path(name)
     is_run = directory.is_dir() and read_manifest(directory) is not None
     return str(find_saved_model(directory)) if is_run else name
@@ -104,17 +106,16 @@ def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measuring_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the values of the options that concern the measurement. The value of an option that is not given is
-    None."""
+    """Maps the name of each measurement option to its value. The value is None if the user does not give the option."""
     given = {"evaluator": options.evaluator, "max_new_tokens": options.max_new_tokens, "samples": options.samples}
     return {**given, "k": options.k, "temperatures": options.temperatures}
 
 
 def choose_evaluator(options: argparse.Namespace, testbed: TestbedSpec) -> Any:
-    """Returns the evaluator that `--evaluator` names, with its settings. The name of a directory or of a model on the
-    hub means a reward model. Without `--evaluator`, returns the testbed's default evaluator. For programs, the default
-    evaluator is the hidden tests. Raises `UserError` if the options give settings of an evaluator but do not name
-    it."""
+    """Returns the evaluator that `--evaluator` names, with its settings. If `--evaluator` names a directory or a model
+    on the hub, the evaluator is this reward model. Without `--evaluator`, returns the testbed's default evaluator. The
+    default evaluator of a testbed with programs is the hidden tests. Raises `UserError` if the options set an
+    evaluator's settings but do not name the evaluator."""
     name, settings = options.evaluator, options.settings.get("evaluator", [])
     if name is None:
         if settings:

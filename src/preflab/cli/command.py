@@ -1,4 +1,4 @@
-"""Defines the class of a command, and the parser of its options."""
+"""Defines `CliCommand`, the class of a subcommand, and `CliParser`, the parser of a subcommand's options."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ _OPTION = re.compile(r"--|-[A-Za-z]$")
 
 @dataclass(frozen=True)
 class CliCommand:
-    """A subcommand of `preflab`. `name`: the one or two words that the user types after `preflab`, such as `theory
-    check`. `run`: the function that runs the command and returns the exit code, where None means 0.
+    """A subcommand of `preflab`.
 
-    `run` gets the whole command line in `options.words`. `parts`: the names of the options that choose a component of
-    a run, such as `testbed`. `run` gets the settings of each component in `options.settings`. For example,
-    `options.settings["testbed"]` holds the words `--testbed.rows 100`. If `own_help` is True, `run` answers `--help`
-    itself. If `takes_more` is True, `run` also gets all options that the parser does not know, in `options.more`. If
-    `takes_more` is False, an unknown option raises `UserError`.
+    `name`: the one or two words that the user types after `preflab`, such as `theory check`. `run`: the function that
+    runs the command with the parsed options and returns the exit code. None means exit code 0. `options.words` contains
+    the whole command line.
+
+    `parts`: the options that choose a component of a run, such as `testbed`. `options.settings` maps each of these
+    options to the words of the component's settings, such as `--testbed.rows 100`.
+
+    `own_help`: if True, `run` handles `--help`. If False, the parser handles `--help`. `takes_more`: if True,
+    `options.more` lists the options that the parser does not know. If False, an unknown option raises `UserError`.
     """
 
     name: str
@@ -42,7 +45,8 @@ class CliCommand:
         return parser
 
     def start(self, arguments: Sequence[str], words: Sequence[str]) -> int:
-        """Runs the command with its arguments; returns the exit code. `words`: the whole command line."""
+        """Runs the command and returns its exit code. `arguments`: the words after the command's name. `words`: the
+        whole command line."""
         parser = self.parser()
         own, settings = take_settings(arguments, self.parts)
         if self.takes_more:
@@ -59,8 +63,9 @@ class CliCommand:
 
 def take_settings(arguments: Sequence[str], parts: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     """Separates the settings of components, such as `--testbed.rows 100`, from the other words of a command line.
-    `parts`: the options that choose a component. Returns the other words, and for each of `parts` the words of its
-    settings. The words of a setting are `--PART.NAME` and all words after it, up to the next option."""
+    `parts`: the options that choose a component. Returns the other words, and a mapping from each of `parts` to the
+    words of the component's settings. The words of a setting are `--PART.NAME` and all words after it, up to the next
+    option."""
     own: list[str] = []
     settings: dict[str, list[str]] = {part: [] for part in parts}
     words = own
@@ -74,8 +79,8 @@ def take_settings(arguments: Sequence[str], parts: Sequence[str]) -> tuple[list[
 
 def refuse_repeated(arguments: Sequence[str]) -> None:
     """Raises `UserError` if the user gives an option twice, because the first value would be ignored without a warning.
-    Every word that begins with two dashes is read as an option: the value of an option can begin with two dashes only
-    after `=`."""
+    Treats every word that begins with two dashes as an option. A value that begins with two dashes must therefore
+    follow `=`, as in `--option=--value`."""
     before_end = [*takewhile(lambda word: word != "--", arguments)]
     names = [word.partition("=")[0].replace("_", "-") for word in before_end if word.startswith("--")]
     repeated = next((name for place, name in enumerate(names) if name in names[:place]), None)
@@ -90,8 +95,8 @@ class CliParser(argparse.ArgumentParser):
         raise UserError(f"{message[0].upper()}{message[1:].rstrip('.')}. See `{self.prog} --help`.")
 
     def refuse_unknown(self, arguments: Sequence[str]) -> None:
-        """Raises `UserError` if the command does not know an option that begins with two dashes. The message suggests
-        the known option with the most similar name."""
+        """Raises `UserError` if `arguments` contain an option with two dashes that the command does not have. The
+        message suggests the known option with the most similar name."""
         known = [name for name in self._option_string_actions if name.startswith("--")]
         for argument in arguments:
             name = argument.partition("=")[0]

@@ -1,4 +1,5 @@
-"""`preflab compare`: measures policies that preflab or another tool trained, and reports them as a study does."""
+"""`preflab compare`: measures policies that preflab or another tool trained, and reports them like the arms of a
+study."""
 
 from __future__ import annotations
 
@@ -74,12 +75,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def comparison_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the fields of the study that the options set. Raises `UserError` if there is no evaluator."""
+    """Returns the fields of the comparison's study that the options set. Raises `UserError` if neither the options nor
+    the testbed name an evaluator."""
     from preflab.cli.arm_options import shared_settings
 
     settings = shared_settings(options)
     if settings["evaluator"] is None:
-        raise UserError(f"The testbed {options.testbed} has no evaluator of its own. Name one with --evaluator.")
+        raise UserError(f"The testbed {options.testbed} has no default evaluator. Name an evaluator with --evaluator.")
     evaluation = settings["evaluation"] | ({} if options.prompts is None else {"prompts": options.prompts})
     kept = {name: settings[name] for name in STUDY_SETTINGS}
     return {"testbed": settings["testbed"], "evaluator": settings["evaluator"], "evaluation": evaluation, **kept}

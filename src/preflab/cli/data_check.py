@@ -54,7 +54,11 @@ def _run(options: argparse.Namespace) -> int:
     fields = _parse_fields(options.fields)
     sources = [place for name in options.sources for place in _list_places(name, options.split)]
     if options.fix is not None and len(sources) > 1:
-        raise UserError("--fix needs a single source. Name one of these, or one `--split`: " + ", ".join(sources) + ".")
+        raise UserError(
+            "--fix needs a single source. Name one of these sources, or choose a split with `--split`: "
+            + ", ".join(sources)
+            + "."
+        )
     model = None if options.model is None else _load_model(options.model)
     measure = CHARACTERS if model is None else _measure_in_tokens(model)
     checks = [check_source(name, read_source(name, rows=options.rows), _read(fields), measure) for name in sources]
@@ -78,14 +82,14 @@ def _report_useless(checks: list[SourceCheck]) -> int:
 
     useless = [check for check in checks if not check.flawless]
     for check in useless:
-        reason = check.first_broken or ", ".join(check.faults) or "it holds no record"
+        reason = check.first_broken or ", ".join(check.faults) or "the source has no records"
         print(visible(f"{check.source}: no record is both usable and free of faults: {reason}"), file=sys.stderr)
     return 2 if useless else 0
 
 
 def _list_places(name: str, split: str) -> list[str]:
-    """Returns the names to read for one source: `NAME` for a source without splits, otherwise `NAME#SPLIT` for each
-    split. If the user chose a split, returns only the name with this split."""
+    """Returns `NAME` for a source without splits, and `NAME#SPLIT` for each split of a source with splits. If the user
+    chooses a split, returns only this split."""
     from preflab.data.files import choose_split, list_splits, part_split
     from preflab.testbeds import TESTBEDS
 
@@ -105,7 +109,7 @@ def _parse_fields(pairs: list[str]) -> dict[str, str | None]:
     for pair in pairs:
         here, mark, there = pair.partition("=")
         if not mark:
-            raise UserError(f"--fields takes pairs HERE=THERE, such as prompt=question, not {pair!r}.")
+            raise UserError(f"--fields {pair!r} is not HERE=THERE, such as prompt=question.")
         if here in fields:
             raise UserError(f"--fields names {here!r} twice. Name it once.")
         fields[here] = None if there in ("", "null") else there

@@ -36,7 +36,7 @@ def print_checks(
     for check in checks:
         print("\n".join(describe_check(check, model)))
     for one, other, count in leaks:
-        print(visible(f"leak: {counted(count, 'prompt')} of {one} also in {other}"))
+        print(visible(f"leak: {counted(count, 'prompt')} of {one} also found in {other}"))
 
 
 def describe_check(check: SourceCheck, model: LanguageModel | None) -> list[str]:
@@ -55,8 +55,8 @@ def describe_check(check: SourceCheck, model: LanguageModel | None) -> list[str]
         lines.append(f"  longer than the model's context: {check.truncated:.1%}")
     if check.longer_wins is not None:
         lines.append(
-            f"  length: the longer answer is chosen in {check.longer_wins:.1%}; a rule that uses only the length is right in "
-            f"{check.length_only_accuracy:.1%}"
+            f"  length: the longer answer is chosen in {check.longer_wins:.1%} of pairs; "
+            f"a rule that uses only the length is right in {check.length_only_accuracy:.1%}"
         )
     if check.safety:
         lines.append(f"  answers of a pair: {_join_counts(check.safety)}")
@@ -85,8 +85,8 @@ def _join_counts(counts: Mapping[str, int]) -> str:
 
 
 def _draw_lengths(name: str, unit: str, lengths: Lengths | None) -> list[str]:
-    """Returns a line with the median, the 90% quantile and the maximum of the lengths, then one bar for each bin of
-    their histogram."""
+    """Returns a line with the median, the 90% quantile and the maximum of the lengths. Adds one line with a bar for
+    each bin of the histogram of the lengths."""
     if lengths is None:
         return []
     most = max(lengths.histogram.values())
@@ -105,8 +105,8 @@ def _show_fields(record: Mapping[str, object]) -> list[str]:
 
 
 def _show_row(row: DialogueRow, model: LanguageModel | None) -> list[str]:
-    """Returns lines of text that show a row as a training method gets it. If the chat template of `model` accepts the
-    row, the texts are decoded from the model's tokens, so that special tokens are visible."""
+    """Returns lines of text that show a row as a training method receives it. If the chat template of `model` accepts
+    the row, the lines show the decoded tokens of the model, so that special tokens are visible."""
     good, bad = (
         ("good answer", "bad answer") if row.rated else ("chosen", "rejected") if row.rejected else ("answer", "")
     )

@@ -1,4 +1,4 @@
-"""`preflab evaluate`: measures a policy on prompts on which the policy was not trained."""
+"""`preflab evaluate`: measures a policy on prompts that were not used to train the policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Refuses options that a run would ignore, because the user would believe that they had an effect on the result."""
+"""Raises `UserError` for options that a run would ignore. Without this error, the user would believe that the options
+had an effect on the result."""
 
 from __future__ import annotations
 
@@ -11,24 +12,25 @@ from preflab.errors import UserError
 from preflab.methods import METHODS
 
 BESIDE_RUN_FILE = ("--run", "--output", "--fresh", "--push", "--json", "--quiet", "--verbose")
-"""The options of `train` that have an effect together with a run file."""
+"""The options of `train` that the user can combine with `--run`. The run file sets everything else."""
 SAMPLING = ("samples", "k", "temperatures")
 MEASURING = ("evaluator", "max_new_tokens", *SAMPLING)
 STARTING = ("model", "init", "lora")
 OF_PAIRS = ("preferences", "rankings", "rated")
-"""The kinds of records that a file of `--preferences` can have."""
+"""The kinds of records that a `--preferences` file can contain."""
 
 
 def refuse_beside_run_file(options: argparse.Namespace, method_options: Sequence[str]) -> None:
-    """Raises `UserError` if options are given together with `--run` although the run file sets them. `method_options`:
-    the words that `train` itself does not know."""
+    """Raises `UserError` if the user combines `--run` with options that the run file sets. `method_options`: the words
+    of the command line that `train` itself does not know."""
     given = [word.partition("=")[0] for word in options.words if word.startswith("--")]
     ignored = [name for name in given if name not in BESIDE_RUN_FILE] or [*method_options]
-    if options.method is not None and not method_options:  # otherwise `method` may be the value of a method's option
+    # Argparse can mistake the value of a method's option for METHOD. So METHOD is checked only without such options.
+    if options.method is not None and not method_options:
         ignored.insert(0, options.method)
     if ignored:
         raise UserError(
-            "The file of --run names the method, the testbed and the evaluator, and holds every other setting of the run. "
+            "The run file (--run) sets the method, the testbed, the evaluator and all other settings of the run. "
             f"These words would be ignored: {', '.join(ignored)}. Set them in {options.run}, or leave --run out."
         )
 
@@ -41,7 +43,7 @@ def refuse_ignored(given: Mapping[str, Any], arm: Arm) -> None:
         reasons.setdefault("model", "--init names the model to start from")
     ignored = next((name for name, value in given.items() if value is not None and name in reasons), None)
     if ignored is not None:
-        raise UserError(f"--{ignored.replace('_', '-')} would be ignored: {reasons[ignored]}. Leave it out.")
+        raise UserError(f"--{ignored.replace('_', '-')} would be ignored: {reasons[ignored]}. Remove this option.")
 
 
 def _unmeasured(arm: Arm) -> dict[str, str]:
@@ -50,13 +52,13 @@ def _unmeasured(arm: Arm) -> dict[str, str]:
         return dict.fromkeys(MEASURING, "--no-evaluate leaves out the measurement")
     if arm.method is not None and arm.method.product != "policy":
         return dict.fromkeys(MEASURING, f"{arm.method.kind} makes no policy that could be measured")
-    return {} if arm.evaluators else dict.fromkeys(SAMPLING, "the run has no evaluator, because --evaluator names none")
+    return {} if arm.evaluators else dict.fromkeys(SAMPLING, "the run has no evaluator, and --evaluator is not given")
 
 
 def _unused(method: Any) -> dict[str, str]:
     """Returns the options for a model, a reward, a cost or pairs that have no effect on the method, each with the
-    reason. For a user's own method, checks only the options for a model, because preflab does not know whether the
-    method uses the others."""
+    reason. For a user's own method, checks only the options for a model, because preflab does not know whether such a
+    method uses a reward, a cost or pairs."""
     kind, reasons = method.kind, dict[str, str]()
     if not method.starts_from_policy:
         reasons |= dict.fromkeys(STARTING, f"{kind} does not start from a policy")

@@ -55,8 +55,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _choose_name(options: argparse.Namespace) -> str:
-    """Returns the name of the study: the user's `--name`, or else the name of the file. In the name of the file, `-`
-    replaces each run of characters that the name of a study may not have."""
+    """Returns the name of the study: the value of `--name`, or the name of the study file without its suffix. In a name
+    from the file, `-` replaces each sequence of characters that are not allowed in the name of a study."""
     from preflab.fields import check_name
 
     if options.name is None:

@@ -19,7 +19,7 @@ def _run(options: argparse.Namespace) -> None:
 
     if options.name != "smollm2":
         raise UserError(
-            f"`preflab models fetch` downloads only smollm2. Name {options.name!r} with --model: it is downloaded when used."
+            f"`preflab models fetch` downloads only smollm2. Give {options.name!r} to --model, which downloads the model."
         )
     place = str(smollm2.fetch())
     print_json({"name": options.name, "directory": place}) if options.json else print(place)

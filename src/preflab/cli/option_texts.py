@@ -1,7 +1,7 @@
 """Describes each hyper-parameter of the methods, and each setting of the testbeds and the evaluators, in one line.
 
-The name of a hyper-parameter means the same in all methods. The name of a setting means the same in all testbeds and
-evaluators. One table for the hyper-parameters and one for the settings are therefore enough.
+Two tables are enough. A hyper-parameter with the same name has the same meaning in all methods, and a setting with the
+same name has the same meaning in all testbeds and evaluators.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ OPTION_TEXTS: Mapping[str, str] = {
     "examples": "number of answers to train on, drawn with the seed (0: all)",
     "pairs": "number of pairs to train on, drawn with the seed (0: all)",
     "rankings": "number of rankings to train on, drawn with the seed (0: all)",
-    "prompts": "number of prompts to use; in a method with rounds or steps, per round or step (0: all)",
+    "prompts": "number of prompts to use in each round or step, or in the run if the method has no rounds or steps (0: all)",
     "levels": "use only prompts of these levels (none: all levels)",
     "flips": "share of the pairs whose label is inverted, as noise",
     "demonstration": "add the demonstration of the data to each prompt's answers",
     "models": "two or more saved reward models whose weights are averaged",
     "max_completion_tokens": "longest answer in tokens; longer answers are cut",
-    # the loop
+    # the training loop
     "epochs": "number of passes over the data, or over the answers of one step or round",
     "rounds": "number of rounds of sampling and training; a compute budget overrides it",
     "steps": "number of steps of sampling and training; a compute budget overrides it",
@@ -31,16 +31,16 @@ OPTION_TEXTS: Mapping[str, str] = {
     "restart": "start each round from the initial weights",
     # losses on pairs and rankings
     "loss": "the preference loss",
-    "beta": "strength of the pull to the reference, or scale of the margin (none: the loss's own default)",
+    "beta": "strength of the pull to the reference, or scale of the margin (none: the default of the loss)",
     "loss_settings": "further settings of the loss: NAME VALUE ...",
     "sft_coefficient": "weight of an additional loss: the negative log-likelihood of the chosen answer",
-    "score_scale": "factor on the scores; their differences are the inverse temperatures of the softmax",
+    "score_scale": "factor on the scores; a temperature of the softmax is 1 / the difference between two scores",
     "desirable_weight": "weight of desirable answers",
     "undesirable_weight": "weight of undesirable answers",
     # reward models
-    "margin": "factor on a pair's margin, the difference that its two scores should have (0: no margin)",
-    "soft_labels": "use the probability of a pair as its label",
-    "label_smoothing": "share of the labels that is assumed to be wrong",
+    "margin": "factor on the margin that the data give for a pair, the required difference of the two scores (0: no margin)",
+    "soft_labels": "use the probability that the data give for a pair as the pair's label",
+    "label_smoothing": "share of the labels that the loss assumes to be wrong",
     "length_debias": "fit the effect of an answer's length separately, and do not save this effect in the model",
     "member": "index of this model in an ensemble; each member has its own data order and initial head",
     "shared_head": "give all members the same initial head, so that their weights can be averaged",
@@ -75,17 +75,17 @@ OPTION_TEXTS: Mapping[str, str] = {
     # the critic
     "gamma": "discount factor per token",
     "lam": "lambda of the generalised advantage estimate",
-    "value_clip": "largest change of a value from the old value (none: no limit)",
+    "value_clip": "largest change of the critic's value from its old value (none: no limit)",
     "normalise_values": "normalise returns by their running mean and standard deviation",
     "value_decay": "decay rate of the running mean and standard deviation of the returns",
     "critic_from": "the weights from which the critic starts",
     "critic_warmup": "number of first steps that train only the critic",
-    # drawing
-    "n": "number of sampled answers, of which one is submitted",
-    "selector": "what chooses the answer to submit",
+    # sampling
+    "n": "number of sampled answers; the selector submits one of them",
+    "selector": "the rule that chooses the answer to submit",
     "samples": "number of sampled answers to each prompt",
     "rule": "how pairs are made from the answers to a prompt",
-    "right": "lowest score of a correct answer (none: a pair only needs two different scores)",
+    "right": "lowest score that counts as correct (none: a pair needs only two different scores)",
     "fill": "use the demonstration as the chosen answer if no sample is correct",
     "most": "largest number of correct answers that are kept for a prompt",
     "max_new_tokens": "longest answer in tokens",
@@ -99,7 +99,7 @@ OPTION_TEXTS: Mapping[str, str] = {
     "eps": "constant that is added to the square root of the second moment",
     "weight_decay": "decoupled weight decay",
     "schedule": "how the learning rate changes over the run",
-    "warmup": "share of the run in which the learning rate rises",
+    "warmup": "share of the run's steps in which the learning rate rises",
     "clip_norm": "largest gradient norm; longer gradients are scaled down (0: no limit)",
 }
 
@@ -115,7 +115,7 @@ SETTING_TEXTS: Mapping[str, str] = {
     "rule": "the label that orders a pair",
     "ordered_by": "`safety` if the better answer of every pair is the safer one",
     "filters": "filters of the pairs, one after another",
-    "seed": "the seed that the problems are generated with",
+    "seed": "the seed from which the problems are generated",
     # the splits
     "train": "number of problems to train on",
     "validation": "the validation data: a share (.2), a count of problems (200), or (jsonl) a file",
@@ -125,8 +125,8 @@ SETTING_TEXTS: Mapping[str, str] = {
     "evaluator_share": "share of the first user turns that is reserved for an evaluator",
     # how the testbed changes the data
     "wrong_share": "share of the demonstrations that are wrong",
-    "vague_share": "share of the steps that get a vague phrase, if the step has one",
-    "inverted_share": "share of the statements that name their steps from the inside out",
+    "vague_share": "share of the steps that the statement names vaguely, among steps with a vague phrase",
+    "inverted_share": "share of the statements that name the last step first",
     "noise": "temperature of the labels (0: the better answer is always preferred)",
     "answers": "number of answers in a ranking",
     "skill": "skill of the writer of the demonstrations, from 0 to 1",
@@ -143,7 +143,7 @@ SETTING_TEXTS: Mapping[str, str] = {
     "max_tests": "largest number of tests of a problem (none: all)",
     "slack": "factor on the time limit that a problem states",
     "shots": "number of solved examples before each statement",
-    "completion": "give the statement as the beginning of the function",
+    "completion": "write the statement of the problem as the beginning of the function to complete",
     # the judge
     "judge": "the judge that tests the answers: sandbox, or module:function",
     "compare": "how the sandbox compares the output of a program",
@@ -165,8 +165,8 @@ SETTING_TEXTS: Mapping[str, str] = {
     "scale": "the number by which the costs are divided",
     "relative_to": "the arm of the study whose mean reward is subtracted (none: no arm)",
     "refusals": "patterns of refusals, in place of preflab's list",
-    "trained_on": "for the report: your description of what a model from elsewhere was trained on",
+    "trained_on": "for the report: your description of the training data of a model that preflab did not train",
     "mean": "a number that is subtracted from the scores",
-    "std": "a number that the scores are divided by, after the subtraction",
+    "std": "a number by which the scores are divided, after the mean is subtracted",
     "tokens": "largest number of tokens in a forward pass",
 }

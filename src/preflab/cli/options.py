@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 PARTS = ("testbed", "evaluator")
-"""The options of `train` and `evaluate` that choose a component of a run with settings of its own."""
+"""The options of `train`, `evaluate` and `compare` that choose a component of a run. Each component has settings, such
+as `--testbed.rows 100`."""
 
 
 def add_arm_options(parser: argparse.ArgumentParser, *, seed: bool = True) -> None:
@@ -45,7 +46,7 @@ def add_arm_options(parser: argparse.ArgumentParser, *, seed: bool = True) -> No
         choices=("stop", "drop", "cut"),
         default="stop",
         help="what to do about rows that are longer than the model's context: stop before the first step, drop these "
-        "rows, or cut them (default: stop); `drop` also drops rows that the model's chat template does not take",
+        "rows, or cut them (default: stop); `drop` also drops rows that the model's chat template rejects",
     )
     add("--threads", metavar="N", type=int, default=1, help="number of CPU threads (default: 1)")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="fp32 or bf16 (default: fp32)")
@@ -62,7 +63,7 @@ def add_arm_options(parser: argparse.ArgumentParser, *, seed: bool = True) -> No
         "--samples",
         metavar="N",
         type=int,
-        help="number of answers to each problem (default: 8). A method with its own `--samples` takes the number instead",
+        help="number of answers to each problem (default: 8). If METHOD has an option `--samples`, N is its value",
     )
     add("--k", metavar="K", type=int, nargs="+", help="values of k in pass@k (default: 1; from 5 samples on, 1 and 5)")
     add(
@@ -75,7 +76,7 @@ def add_arm_options(parser: argparse.ArgumentParser, *, seed: bool = True) -> No
 
 
 def describe_parts(options: argparse.Namespace) -> str:
-    """Returns the help text of the settings of the testbed and the evaluator that the options name."""
+    """Returns the help text for the settings of the chosen testbed and of the chosen evaluator."""
     from preflab.cli.spec_options import format_part_help
     from preflab.evaluation import EVALUATORS
     from preflab.testbeds import TESTBEDS
@@ -98,8 +99,8 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 
 def testbed_from_options(options: argparse.Namespace) -> TestbedSpec:
-    """Returns the testbed that the options name, with the data and the settings that they choose. Raises `UserError`
-    for an option or a setting that this testbed does not have."""
+    """Returns the testbed that the options name, with the data and the settings that the options choose. Raises
+    `UserError` for an option or a setting that this testbed does not have."""
     from preflab.cli.spec_options import part_from_options
     from preflab.testbeds import TESTBEDS
 
@@ -128,12 +129,12 @@ def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
 
 
 def judging_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the settings that the sandbox options give, and the function that shows a progress bar. Raises
+    """Returns the settings of the sandbox that the options choose, and the function that shows a progress bar. Raises
     `UserError` if `--workers` is negative."""
     from preflab.cli.progress import track_verdicts
 
     if options.workers < 0:
-        raise UserError(f"--workers must be 1 or more, or 0 for one per core, not {options.workers}.")
+        raise UserError(f"--workers must be 0 (one worker per core) or more, not {options.workers}.")
     settings = {"workers": options.workers, "backend": options.backend, "packages": options.packages}
     return {**settings, "track": track_verdicts}
 

@@ -1,4 +1,4 @@
-"""Prints the outcome of a study, for the commands that run one."""
+"""Prints the outcome of a study, for the commands that run a study."""
 
 from __future__ import annotations
 

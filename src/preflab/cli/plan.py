@@ -39,8 +39,8 @@ def format_plan(study: Study, forecast: Forecast) -> str:
 
 
 def _format_detectable(study: Study, forecast: Forecast) -> list[str]:
-    """Returns a line for each claim, under a heading. The line gives the difference that the claim can detect, and says
-    whether a gain as large as the margin may stay undecided."""
+    """Returns a heading and one line for each claim. The line gives the smallest difference that the claim can detect.
+    The line also says whether a gain as large as the claim's margin can stay undecided."""
     if not forecast.detectable:
         return []
     declared = {each.name: each for row in study.measures.values() for each in row}

@@ -1,4 +1,5 @@
-"""`preflab rate`: people compare two answers on a local page, or on a page in one file, and the labels are summarised."""
+"""`preflab rate`: shows pairs of answers to raters on a local page or in an HTML file, and summarises the raters'
+labels."""
 
 from __future__ import annotations
 
@@ -24,12 +25,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="PAIRS.jsonl",
         nargs="?",
         type=user_path,
-        help="pairs as JSON lines with id, prompt, first and second; not needed if DIR holds them already",
+        help="pairs as JSON lines with id, prompt, first and second; not needed if DIR contains them already",
     )
     add("--output", metavar="DIR", type=user_path, required=True, help="the folder of the pairs and the labels")
     add("--port", metavar="N", type=int, default=8765, help="the port of the page; 0 for any (default: 8765)")
     add("--rater", metavar="NAME", default="", help="the rater's name that the page fills in at first")
-    add("--question", metavar="TEXT", help="what raters are asked (default: Which answer is more helpful?)")
+    add("--question", metavar="TEXT", help="the question to the raters (default: Which answer is more helpful?)")
     add("--export", metavar="FILE", type=user_path, help="write the page into one HTML file for raters elsewhere")
     add("--import", metavar="FILE", dest="sent", type=user_path, help="add labels that a rater saved on such a page")
     add("--summary", action="store_true", help="print a summary of the labels so far, and serve no page")
@@ -58,7 +59,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.export is not None:
         export_page(pairs, options.export, question=question)
         _say(
-            f"{options.export} holds {counted(len(pairs), 'pair')}. Import the labels that a rater sends back (--import)."
+            f"{options.export} contains {counted(len(pairs), 'pair')}. Import the labels that a rater sends back (--import)."
         )
         return
     if options.sent is not None:
@@ -78,9 +79,9 @@ def _announce(address: str) -> None:
 
 
 def describe_summary(summary: RatingSummary, pairs: int) -> str:
-    """Returns the summary as text. `pairs`: how many pairs there are to rate."""
+    """Returns the summary as text. `pairs`: the number of pairs to rate."""
     if not summary.labels:
-        return f"No label yet, of {counted(pairs, 'pair')}."
+        return f"There is no label yet for {counted(pairs, 'pair')}."
     given = ", ".join(f"{name} {count}" for name, count in summary.raters.items())
     lines = [
         f"{counted(summary.labels, 'label')} for {summary.pairs} of {counted(pairs, 'pair')} ({given}); "

@@ -1,4 +1,4 @@
-"""Names the reason why a model does not take a row of data."""
+"""Names the reason why the chat template of a model rejects a row of data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from preflab.models.refusal import RefusalFinder
 
 
 def name_refusal(finder: RefusalFinder, row: DialogueRow) -> str:
-    """Returns the name of the fault for which the model's chat template refuses the row; '' if the template takes the
-    row."""
+    """Returns the name of the fault because of which the model's chat template rejects the row; '' if the template
+    accepts the row."""
     refusal = finder.find(row.prompt, list_answers(row))
     return refusal.fault if refusal else ""

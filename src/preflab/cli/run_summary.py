@@ -18,7 +18,7 @@ def summarize_run(result: dict[str, Any], directory: Path, first: str) -> str:
     lines = [f"{result['name']}: done, in {directory}"]
     evaluation = result.get("evaluation")
     if evaluation is not None and "chosen" in evaluation:
-        temperatures = {evaluation["temperature"]: "chosen", 1.0: "unit"}  # a single item if temperature 1 was chosen
+        temperatures = {evaluation["temperature"]: "chosen", 1.0: "unit"}  # equal keys give one entry if 1.0 is chosen
         for temperature, name in temperatures.items():
             lines.append(f"  temperature {temperature:g}: {_join(_score_first(evaluation[name]['measures'], first))}")
         kl = evaluation["unit"]["kl"]
@@ -41,8 +41,8 @@ def score_name(arm: Arm) -> str:
 
 
 def _score_first(measures: dict[str, float], first: str) -> dict[str, float]:
-    """Returns the measures with the score before the others. If the score and the measure `first` are printed as the
-    same number, they become one item with the name `first`."""
+    """Returns the measures in the order in which they are printed: first the score, then the others. If the score and
+    the measure `first` are equal after rounding, they become one entry with the name `first`."""
     score = measures["score"]
     others = {name: value for name, value in measures.items() if name != "score"}
     same = first in others and f"{others[first]:.3f}" == f"{score:.3f}"

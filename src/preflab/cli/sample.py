@@ -67,7 +67,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def chat(answer: Callable[[Prompt, int], str]) -> None:
     """Chats with the user on the terminal until the user enters an empty line or the input ends. `answer`: a function
-    that takes the prompt and its number of turns, and returns the model's reply."""
+    that takes the conversation and its number of turns, and returns the model's reply."""
     turns: list[Turn] = []
     while line := read_line():
         turns.append(Turn("user", line))
@@ -85,7 +85,7 @@ def read_line() -> str:
 
 
 def print_text(text: str) -> None:
-    """Prints a text. Control characters are replaced by visible characters, so that they do not act on the terminal."""
+    """Prints a text. Replaces control characters by visible characters, so that they have no effect on the terminal."""
     from preflab.terminal import Terminal
     from preflab.text import visible
 

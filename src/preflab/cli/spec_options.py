@@ -1,7 +1,7 @@
 """Turns the settings of a spec into command-line options.
 
-These are a method's hyper-parameters, such as `--beta .1 --optim.learning-rate 1e-4`, and the settings of a testbed or
-an evaluator, such as `--testbed.validation .2`.
+The settings are a method's hyper-parameters, such as `--beta .1 --optim.learning-rate 1e-4`, or the settings of a
+testbed or an evaluator, such as `--testbed.validation .2`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ HELP_COLUMN, HELP_WIDTH = 38, 118
 
 def method_from_options(name: str, arguments: Sequence[str]) -> Any:
     """Returns the method's spec with the hyper-parameters that the command line sets. Raises `UserError` if a value is
-    invalid, or if a hyper-parameter is unknown; the message then suggests the most similar name."""
+    invalid or a hyper-parameter is unknown. For an unknown hyper-parameter, the message suggests the most similar
+    name."""
     return _spec_from_options(METHODS, name, arguments, "--", f"preflab train {name} --help")
 
 
 def part_from_options(registry: Registry, name: str, arguments: Sequence[str]) -> Any:
     """Returns the spec of a testbed or an evaluator with the settings that the command line gives, such as
-    `--testbed.rows 100`. Raises `UserError` as `method_from_options` does, and if a setting that has no default is
-    missing."""
+    `--testbed.rows 100`. Raises `UserError` if a value is invalid, if a setting is unknown, or if a setting without a
+    default is missing."""
     prefix = f"--{registry.noun}."
     given = {word.partition("=")[0].replace("_", "-") for word in arguments}
     lacking = next((option for option in list_needed(registry.load(name), prefix) if option not in given), None)
@@ -64,8 +65,8 @@ def _spec_from_options(registry: Registry, name: str, arguments: Sequence[str], 
 
 
 def list_options(cls: type[BaseModel], prefix: str = "--") -> list[str]:
-    """Returns the names of a spec's options as the user types them. The name of an option in a nested spec has a dot,
-    such as `--optim.learning-rate`."""
+    """Returns the names of a spec's options as the user types them. The name of an option in a nested spec contains a
+    dot, such as `--optim.learning-rate`."""
     options: list[str] = []
     for field, info in cls.model_fields.items():
         name, inner = prefix + field.replace("_", "-"), info.annotation
@@ -100,9 +101,9 @@ class SpecOption(NamedTuple):
 def describe_options(
     cls: type[BaseModel], prefix: str = "--", texts: Mapping[str, str] = OPTION_TEXTS
 ) -> list[SpecOption]:
-    """Returns a spec's options in the order of its fields. A nested spec is replaced by its own options. Their defaults
-    come from the outer spec, and may differ from the defaults in the class of the nested spec. `texts`: the description
-    of each field."""
+    """Returns a spec's options in the order of its fields. For a nested spec, returns the options of the nested spec,
+    with the defaults that the outer spec sets. These defaults can differ from the defaults of the nested class.
+    `texts`: maps each field to its description."""
     return list(_describe_fields(cls, prefix, texts))
 
 
@@ -130,8 +131,9 @@ def _format_help(title: str, options: Sequence[SpecOption]) -> str:
 def _describe_fields(
     cls: type[BaseModel], prefix: str, texts: Mapping[str, str], defaults: BaseModel | None = None
 ) -> Iterator[SpecOption]:
-    """Yields the options for the fields of the spec class `cls`. `texts`: the description of each field. `defaults`:
-    the outer spec's default value of this nested spec; None if `cls` is not nested, or if there is no such default."""
+    """Yields the options for the fields of the spec class `cls`. `texts`: maps each field to its description.
+    `defaults`: if `cls` is nested in another spec, the nested spec that the outer spec has as a default. None if `cls`
+    is not nested, or if the outer spec sets no default."""
     for field, info in cls.model_fields.items():
         name = prefix + field.replace("_", "-")
         default = info.get_default(call_default_factory=True) if defaults is None else dict(defaults)[field]
@@ -158,14 +160,16 @@ def _default_text(info: FieldInfo, default: Any) -> str:
 
 
 def _literals(annotation: Any) -> list[str]:
-    """Returns the words that a type annotation allows; an empty list if the annotation contains no `Literal`."""
+    """Returns the words that a type annotation allows. Returns an empty list if the annotation contains no
+    `Literal`."""
     if get_origin(annotation) is Literal:
         return [str(word) for word in get_args(annotation)]
     return [word for part in get_args(annotation) for word in _literals(part)]
 
 
 def _metavar(annotation: Any) -> str:
-    """Returns the placeholder for an option's value, by the type of the value; '' for a switch, which has no value."""
+    """Returns the placeholder for an option's value, which depends on the type of the value. Returns '' for a switch,
+    because a switch has no value."""
     if get_origin(annotation) in (tuple, dict):
         return "..."
     if annotation is bool:

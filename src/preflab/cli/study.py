@@ -23,7 +23,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--first-seed", metavar="N", type=int, help="the first seed (default: 0), to repeat a study with other seeds")
     add("--arms", metavar="ARM", nargs="+", help="run only these arms")
     add("--data", metavar="PATH|NAME", help="the testbed's data: a path or a hub name")
-    add("--stage-data", metavar="STAGE=PATH", nargs="+", default=(), help="the data of a stage with data of its own")
+    add(
+        "--stage-data",
+        metavar="STAGE=PATH",
+        nargs="+",
+        default=(),
+        help="other data for a stage with separate data",
+    )
     add("--public-first", metavar="N", type=int, help="make N tests public in problems without a public test")
     add("--model", metavar="NAME|DIR", help="use another base model")
     add("--plan", action="store_true", help="print the stages and the expected hours, and run nothing")
@@ -60,7 +66,7 @@ def _run(options: argparse.Namespace) -> int:
     study = study.narrowed(options.arms, options.seeds)
     directory = options.output or Path("runs") / study.name
     if options.plan and options.archives:
-        raise UserError("--plan runs nothing and imports nothing: leave --import out.")
+        raise UserError("--plan does not import runs. Leave --import out.")
     with said_of(Path(options.study), directory):
         if options.plan:
             say = keep_silent if options.quiet else say_on_stderr
@@ -74,7 +80,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _repeating(words: Sequence[str]) -> Iterator[str]:
-    """Yields the words of a command without `--fresh` and without `--import FILE …`, which a repetition does not need."""
+    """Yields the words of the command that repeats this study. Leaves out `--fresh` and `--import FILE …`, which a
+    repetition does not need."""
     skips = False
     for word in words:
         skips = word == "--import" or (skips and not word.startswith("-"))
@@ -83,7 +90,8 @@ def _repeating(words: Sequence[str]) -> Iterator[str]:
 
 
 def _read_stage_data(text: str) -> tuple[str, str]:
-    """Reads `STAGE=PATH`. Raises `UserError` if one of the two is missing."""
+    """Returns the stage and the path from the text `STAGE=PATH`. Raises `UserError` if the stage or the path is
+    missing."""
     from preflab.errors import UserError
 
     stage, _, data = text.partition("=")
@@ -93,7 +101,7 @@ def _read_stage_data(text: str) -> tuple[str, str]:
 
 
 def choose_size(name: str) -> str:
-    """Returns `paper` if the study has a size of that name and torch finds a GPU, otherwise `smoke`."""
+    """Returns `paper` if the study has the size `paper` and torch finds a GPU. Otherwise returns `smoke`."""
     from preflab.arm.open import pick_device
     from preflab.study.load import PAPER, SMOKE, offers_size
 

@@ -1,4 +1,4 @@
-"""`preflab testbed verify`: runs a testbed's own tests on the testbed's own programs, right and wrong ones.
+"""`preflab testbed verify`: runs a testbed's tests on programs of the testbed that the data call right or wrong.
 
 With `--compare`, the command judges the right programs again without the sandbox, and compares the verdicts.
 """
@@ -34,8 +34,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Verifies the testbed and returns the exit code. The exit code is 1 if a right program fails for no known reason,
-    or if a verdict differs without the sandbox, otherwise 0."""
+    """Verifies the testbed and returns the exit code. The exit code is 1 if a right program fails without a known
+    reason, or if a verdict differs without the sandbox. Otherwise the exit code is 0."""
     from preflab.testbeds.code.testbed import Code
     from preflab.testbeds.code.verify import read_reasons, verify_testbed
     from preflab.text import visible

@@ -15,9 +15,20 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", metavar="N", type=int, default=0, help="the seed, which fixes all problems (default: 0)")
     add("--prompts", metavar="N", type=int, default=3, help="prompts in a problem, 1 to 8 (default: 3)")
     add("--responses", metavar="N", type=int, default=6, help="responses to a prompt, 2 to 12 (default: 6)")
-    add("--coverage", metavar="SHARE", type=float, default=0.7, help="share of responses with a pair (default: 0.7)")
+    add(
+        "--coverage",
+        metavar="SHARE",
+        type=float,
+        default=0.7,
+        help="probability that a response can be in a pair (default: 0.7)",
+    )
     add("--beta", metavar="B", type=float, help="0.001 to 1000 (default: drawn from 0.05 to 2 for each problem)")
-    add("--replay", metavar="FILE", type=user_path, help="check only this problem, which a failing trial printed")
+    add(
+        "--replay",
+        metavar="FILE",
+        type=user_path,
+        help="check only the problem in FILE, which a failed trial printed",
+    )
     add_output_option(parser)
 
 

@@ -1,6 +1,6 @@
 """Prints the finding of a theory command, writes it to a file, and updates the HTML page of all findings.
 
-A finding that refutes a theorem is not an error of the program.
+A finding that refutes a theorem sets the exit code to 1, but raises no error.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def make_output(directory: Path | None) -> None:
 
 
 def show_finding(finding: Finding, directory: Path | None, *, as_json: bool = False) -> int:
-    """Prints the finding, and writes it if there is a directory. Returns the exit code: 1 if a certificate failed,
-    otherwise 0. If a certificate failed and `as_json` is False, the last printed line is the problem on which the
-    certificate failed."""
+    """Prints the finding. If `directory` is given, also writes the finding and the page. Returns the exit code: 1 if a
+    certificate failed, otherwise 0. If a certificate failed and `as_json` is False, the last printed line is the
+    problem on which the certificate failed."""
     from preflab.report.theory import print_finding, write_page
     from preflab.terminal import Terminal
     from preflab.theory.finding import write_finding

@@ -13,7 +13,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--seeds", metavar="N", type=int, default=32, help="number of seeds (default: 32)")
     add("--seed", metavar="N", type=int, default=0, help="the first seed (default: 0)")
     add("--beta", metavar="B", type=float, default=0.1, help="beta of every method (default: 0.1)")
-    add("--coverage", metavar="SHARE", type=float, default=0.5, help="share of responses with a pair (default: 0.5)")
+    add(
+        "--coverage",
+        metavar="SHARE",
+        type=float,
+        default=0.5,
+        help="share of responses that occur in a pair (default: 0.5)",
+    )
     add("--steps", metavar="N", type=int, default=1000, help="optimizer steps of every network (default: 1000)")
     add_output_option(parser)
 

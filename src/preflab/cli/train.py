@@ -1,6 +1,6 @@
 """`preflab train`: trains one model with one method.
 
-An option that `train` does not know is read as a hyper-parameter of the method.
+`train` passes each option that it does not know to the method, as a hyper-parameter.
 """
 
 from __future__ import annotations

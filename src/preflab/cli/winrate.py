@@ -1,4 +1,4 @@
-"""`preflab winrate`: compares the answers of two or more contestants by a preference judge."""
+"""`preflab winrate`: asks a preference judge to compare the answers of two or more contestants."""
 
 from __future__ import annotations
 
@@ -41,7 +41,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|DIR",
         help="people's labels of judged pairs, which correct the win rate: a file, or the output of --judge human",
     )
-    add("--template", metavar="NAME|FILE", default="", help="the judge's question (default: the paper's)")
+    add(
+        "--template",
+        metavar="NAME|FILE",
+        default="",
+        help="the prompt template of the judge (default: the paper's template)",
+    )
     add("--margin", metavar="X", type=float, default=0.0, help="reward: largest score difference of a tie (default: 0)")
     add("--max-new-tokens", metavar="N", type=int, default=256, help="longest answer of a contestant (default: 256)")
     add(
@@ -65,7 +70,7 @@ def _add_people_options(parser: argparse.ArgumentParser) -> None:
     add("--port", metavar="N", type=int, help="the port of the page; 0 for any (default: 8765)")
     add("--raters", metavar="N", type=int, help="the page ends when every pair has N labels (default: 1)")
     add("--rater", metavar="NAME", help="the rater's name that the page fills in at first")
-    add("--question", metavar="TEXT", help="what raters are asked (default: Which answer is more helpful?)")
+    add("--question", metavar="TEXT", help="the question to the raters (default: Which answer is more helpful?)")
     add("--export", metavar="FILE", type=user_path, help="write the page into one HTML file for raters elsewhere")
     add("--import", metavar="FILE", dest="sent", type=user_path, help="add labels that a rater saved on such a page")
     add(
@@ -129,7 +134,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def print_result(result: ContestResult, options: argparse.Namespace) -> None:
-    """Prints the result as JSON or as a page."""
+    """Prints the result as JSON or as a Markdown page."""
     from preflab.contest.words import describe_contest
 
     if options.json:
@@ -139,7 +144,7 @@ def print_result(result: ContestResult, options: argparse.Namespace) -> None:
 
 
 def refuse_people_options(options: argparse.Namespace) -> None:
-    """Raises `UserError` for an option that applies only if people are the judge (`--judge human`)."""
+    """Raises `UserError` for an option that needs `--judge human` if the judge is not human."""
     given = {
         "port": options.port,
         "raters": options.raters,
@@ -151,11 +156,12 @@ def refuse_people_options(options: argparse.Namespace) -> None:
     }
     for name, value in given.items():
         if value is not None:
-            raise UserError(f"--{name} applies only if people judge. Remove it, or name --judge human.")
+            raise UserError(f"--{name} applies only if people judge. Remove this option, or give --judge human.")
 
 
 def judge_from_options(options: argparse.Namespace) -> Any:
-    """Returns the settings of the judge that the options name. Raises `UserError` for an option that has no effect."""
+    """Returns the settings of the judge that the options name. Raises `UserError` for an option that has no effect on
+    this judge."""
     from preflab.evaluation.preference.spec import JudgeSettings
     from preflab.spec import parse_spec
 
@@ -179,10 +185,12 @@ def judge_from_options(options: argparse.Namespace) -> Any:
     if unused and not uses_endpoint:
         name = unused[0].replace("_", "-")
         raise UserError(
-            f"--{name} is an option of an endpoint, but neither the judge nor a contestant is openai:MODEL."
+            f"--{name} is an option of an endpoint, but neither the judge nor a contestant is openai:MODEL. Remove the option."
         )
     if options.margin and not options.judge.startswith("reward:"):
-        raise UserError("--margin applies only if a reward model judges. Remove it, or name --judge reward:DIR.")
+        raise UserError(
+            "--margin applies only if a reward model judges. Remove this option, or give --judge reward:DIR."
+        )
     settings = {"judge": _find_model(options.judge), "template": options.template, "margin": options.margin}
     return parse_spec(JudgeSettings, {**settings, "endpoint": endpoint}, where="winrate")
 
@@ -200,7 +208,7 @@ def parse_request(words: list[str]) -> dict[str, Any]:
                 f"--request {word!r} is not FIELD=JSON, such as temperature=0.2 or user='\"me\"'."
             ) from error
         if not name or not sign:
-            raise UserError(f"--request {word!r} names no field.")
+            raise UserError(f"--request {word!r} has no field name. Write FIELD=JSON.")
     return fields
 
 

@@ -1,5 +1,5 @@
-"""`preflab winrate --judge human`: people compare the answers on a local page. Raters on other computers use a page in
-one HTML file."""
+"""`preflab winrate --judge human`: people compare the answers on a local page. Raters on other computers use an HTML
+file."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Print = Callable[[ContestResult, argparse.Namespace], None]
 
 
 def run_by_people(options: argparse.Namespace, judge: Any, say: Callable[[str], None], show: Print) -> None:
-    """Runs the command. `show`: a function that prints the result. It is called only if there are enough labels for a
-    result."""
+    """Runs `preflab winrate --judge human`. `show`: a function that prints the result. `show` is called only if there
+    are enough labels for a result."""
     check_people_options(options)
     result = ask_people(
         options.contestants,
@@ -42,7 +42,7 @@ def run_by_people(options: argparse.Namespace, judge: Any, say: Callable[[str], 
 
 
 def check_people_options(options: argparse.Namespace) -> None:
-    """Raises `UserError` if the options contradict each other or do not fit people as the judge."""
+    """Raises `UserError` if the options contradict each other, or if an option does not apply to human judges."""
     if options.output is None:
         raise UserError("--judge human needs --output DIR, the directory that keeps the pairs and the labels.")
     if options.raters is not None and options.raters < 1:
@@ -55,18 +55,18 @@ def check_people_options(options: argparse.Namespace) -> None:
         ("--template", options.template),
     ):
         if value:
-            raise UserError(f"{name} applies only if a model judges, but here people judge. Remove it.")
+            raise UserError(f"{name} applies only if a model judges, but here people judge. Remove this option.")
 
 
 def gather_labels(options: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> None:
-    """With `--export`, writes the page for raters on other computers. With `--import`, adds the labels of such a rater.
-    Otherwise serves the page until every pair has enough labels."""
+    """With `--export`, writes the page into a file for raters on other computers. With `--import`, adds the labels that
+    such a rater saved. Otherwise serves the page until every pair has enough labels."""
     question = options.question or DEFAULT_QUESTION
     if options.export is not None:
         pairs = kept_pairs(folder)
         export_page(pairs, options.export, question=question)
         say(
-            f"{options.export} holds {counted(len(pairs), 'pair')}. Import the labels that a rater sends back (--import)."
+            f"{options.export} contains {counted(len(pairs), 'pair')}. Import the labels that a rater sends back (--import)."
         )
         return
     if options.sent is not None:

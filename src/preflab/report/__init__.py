@@ -1,6 +1,6 @@
 """Renders a study's results as an HTML page, as Markdown, as a CSV table, and in the terminal.
 
-`preflab.analysis.record` defines the record of the results that this package renders. The package does not need torch.
+This package renders the record `Results`, which `preflab.analysis.record` defines. The package does not import torch.
 It imports matplotlib only when it draws figures.
 """
 
@@ -18,9 +18,9 @@ __all__ = ["Results", "dump_results", "known_measure", "print_summary", "read_re
 def write_report(results: Results, directory: Path, *, samples: bool = True) -> Path:
     """Writes `report.html`, `report.md`, `results.json` and `results.csv`, and returns the path of `report.html`.
 
-    If `samples` is False, the files contain no text of prompts or answers (for data that may not be redistributed).
-    Each file is replaced atomically, so that a reader never sees a partial file. Raises `UserError` if a file cannot be
-    written.
+    If `samples` is False, the files contain no text of prompts or answers. Use False for data that must not be
+    redistributed. Each file is replaced atomically, so that a reader never sees a partial file. Raises `UserError` if a
+    file cannot be written.
     """
     from preflab.report.markdown import render_markdown
     from preflab.report.page import render_html

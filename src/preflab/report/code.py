@@ -1,4 +1,4 @@
-"""Highlights the syntax of programs: each kind of token gets a class of the style sheet."""
+"""Highlights the syntax of programs in HTML. Each kind of token gets a CSS class."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ FENCE = "```"
 
 
 def highlighted(answer: str, language: str) -> Markup:
-    """Returns an answer as HTML. The syntax is highlighted, and hidden characters are made visible. If the answer
-    contains code fences, it is highlighted as Markdown. If the language is unknown, nothing is highlighted."""
+    """Returns an answer as HTML with highlighted syntax. Hidden characters are made visible. An answer with code fences
+    is highlighted as Markdown. If the language is unknown, the answer is not highlighted."""
     visible = text.visible(answer)
     name = "markdown" if language and FENCE in answer else language
     try:

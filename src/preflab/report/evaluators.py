@@ -1,4 +1,4 @@
-"""Writes how far an evaluator can be trusted, and the outcomes of the evaluators that compare two arms' answers."""
+"""Describes in words how reliable an evaluator is, and the outcomes of evaluators that compare two arms' answers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from preflab.report import numbers, views
 
 
 def reliability_words(evaluator: EvaluatorResult) -> list[str]:
-    """Says how far an evaluator can be trusted, as far as this was measured: 'accuracy on held-out pairs 74.1%
-    [70.1, 77.7]'."""
+    """Returns the measured accuracies of an evaluator in words, such as 'accuracy on held-out pairs 74.1% [70.1,
+    77.7]'. Leaves out the accuracies that were not measured."""
     measured = {
         "accuracy on held-out pairs": evaluator.accuracy,
         "cost model: accuracy on held-out pairs": evaluator.cost_accuracy,
@@ -19,14 +19,14 @@ def reliability_words(evaluator: EvaluatorResult) -> list[str]:
 
 
 def pairwise_words(pair: PairwiseResult) -> str:
-    """Writes the outcome of a pairwise evaluation: 'ppo is better', 'not decided', or why the evaluator cannot
-    decide."""
+    """Returns the outcome of a pairwise evaluation in words: 'ppo is better', 'not decided', or 'not decided: the
+    evaluator cannot rank'."""
     return views.outcome_words(pair) if pair.evaluator.can_rank else "not decided: the evaluator cannot rank"
 
 
 def win_words(pair: PairwiseResult) -> str:
-    """Writes the result of a pairwise evaluation: 'shorter: dpo against sft, win rate 49.5% [47.5, 51.5] (a tie counts
-    half), 85.3% ties: not decided'."""
+    """Returns the result of a pairwise evaluation in words: 'shorter: dpo against sft, win rate 49.5% [47.5, 51.5] (a
+    tie counts half), 85.3% ties: not decided'."""
     bounds = numbers.format_bounds(pair.measure, pair.win_rate)
     share = f"{numbers.format_quantity(pair.measure, pair.win_rate.estimate)} {bounds}".strip()
     ties = "" if pair.ties is None else f" (a tie counts half), {numbers.format_share(pair.ties)} ties"
@@ -36,11 +36,13 @@ def win_words(pair: PairwiseResult) -> str:
 
 
 def shares_words(pair: PairwiseResult) -> str:
-    """Writes the shares of the outcomes: 'win 42.0% [38.1, 45.9], tie 15.0% [12.0, 18.0], loss 43.0% [39.0, 47.0]'."""
+    """Returns the shares of wins, ties and losses with their intervals: 'win 42.0% [38.1, 45.9], tie 15.0% [12.0,
+    18.0], loss 43.0% [39.0, 47.0]'."""
     return ", ".join(f"{name} {numbers.format_share_interval(share)}" for name, share in pair.shares.items())
 
 
 def wins_explained(pair: PairwiseResult) -> str:
-    """Explains what a win is and how outcomes are counted, by the descriptions of the evaluator and of its measure."""
+    """Explains what a win is and how outcomes are counted. Returns the description of the evaluator and the note of its
+    measure."""
     counted = f"{pair.measure.label}: {pair.measure.note}." if pair.measure.note else ""
     return f"{pair.evaluator.description} {counted}".strip()

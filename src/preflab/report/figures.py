@@ -1,4 +1,4 @@
-"""Draws the figures of the final measurements: a sweep over a factor, and bars for each difficulty level. Needs
+"""Draws the figures of the final measurements: a sweep over a factor, and a bar chart for each difficulty level. Needs
 matplotlib."""
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from preflab.report.svg import INK, MUTED, arm_colour
 
 
 def sweep(results: Results) -> Markup | None:
-    """Draws the headline metric against the factor that the study varies. Each series is one line with 95% intervals.
-    Returns None if the study varies no factor."""
+    """Draws the headline metric against the factor that the study varies. Each series is one line, with a 95% interval
+    at each point. Returns None if the study varies no factor."""
     factor = results.sweep
     if factor is None:
         return None
@@ -34,8 +34,8 @@ def sweep(results: Results) -> Markup | None:
             drawn.axes.set_xscale("log")
         for order, (name, line) in enumerate(factor.series.items()):
             values = [Interval() if arm is None else views.reported_value(arms[arm], metric.name) for arm in line]
-            # Colour 0 is grey, for baselines. Lines are shifted slightly, so that intervals at the same x do not
-            # overlap.
+            # `order + 1`, because colour 0 is the grey of baselines. Each line is shifted slightly, so that intervals
+            # at the same x do not overlap.
             shift = 5.0 * (order - (len(factor.series) - 1) / 2)
             end = _draw_sweep(drawn, factor.x, values, order + 1, shift)
             labels += [] if end is None else [EdgeLabel(end, name, order + 1)]
@@ -53,7 +53,7 @@ def _draw_sweep(drawn: Panel, x: Sequence[float], values: Sequence[Interval], or
     moved, colour = drawn.shifted(shift), arm_colour(order)
     places = [(at, item) for at, item in zip(x, values, strict=True) if item.estimate is not None]
     for at, item in places:
-        # matplotlib ignores shifted marks when it computes the axes' limits, so the limits are updated here.
+        # matplotlib ignores shifted marks when it computes the limits of the axes. The limits are updated here.
         ends = [end for end in (item.low, item.estimate, item.high) if end is not None]
         drawn.axes.update_datalim([(at, end) for end in ends])
         if item.low is not None and item.high is not None:

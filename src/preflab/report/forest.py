@@ -13,7 +13,8 @@ _LEFT, _RIGHT = 18, 202
 
 
 class Scale(NamedTuple):
-    """Maps data to pixels. `zero`: True if a line is drawn at 0 (no difference)."""
+    """The linear scale of a forest plot, which maps values to pixels. `low`, `high`: the values at the left and right
+    end. `zero`: True if a line is drawn at the value 0, which means no difference."""
 
     low: float
     high: float
@@ -43,8 +44,8 @@ def scale(
     marks: Sequence[float] = (),
     limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> Scale:
-    """Returns a scale that includes all intervals and marks, and 0 if `zero` is True. If all these values are equal,
-    the scale reaches from .5 below to .5 above the value, within `limits`."""
+    """Returns a scale that includes all intervals and marks, and also 0 if `zero` is True. If all these values are
+    equal, the scale extends from 0.5 below this value to 0.5 above it, within `limits`."""
     ends = [end for item in intervals for end in (item.low, item.estimate, item.high) if end is not None]
     ends += marks
     ends += [0.0] if zero or not ends else []

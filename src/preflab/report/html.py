@@ -1,4 +1,4 @@
-"""Parts shared by all HTML pages of a report: style sheets, scripts and templates."""
+"""Functions that all HTML pages of a report share: they read style sheets and scripts, and prepare the templates."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from preflab.report import evaluators, numbers, views
 
 
 def style_sheet(*names: str) -> Markup:
-    """Returns the style sheets with these names as one text, in the given order."""
+    """Returns the contents of the named style sheets as one text, in the given order."""
     templates = files("preflab.report").joinpath("templates")
     return Markup("".join(templates.joinpath(name).read_text(encoding="utf-8") for name in names))
 
 
 def script(name: str) -> Markup:
-    """Returns the script with this name."""
+    """Returns the content of the named script."""
     return Markup(files("preflab.report").joinpath("templates", name).read_text(encoding="utf-8"))
 
 
 def environment(written: Callable[[str], str] = text.visible) -> Environment:
     """Returns the Jinja environment of the templates in `report/templates`. The templates can use the modules
-    `evaluators`, `numbers` and `views`. All values are escaped, and an undefined name is an error. `written`: the
-    function that makes hidden characters in a text visible. Markup is not changed.
+    `evaluators`, `numbers` and `views`. All values are escaped. An undefined name is an error.
+
+    `written`: a function that makes the hidden characters of a text visible. It is applied to every text except
+    `Markup`.
     """
 
     def finalize(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Writes `report.md`, a short report with verdict, table, comparisons and caveats, to paste into an issue or a chat."""
+"""Writes `report.md`, a short report to paste into an issue or a chat: verdict, table, comparisons and caveats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def render_markdown(results: Results) -> str:
 
 
 def escaped(value: str) -> Markup:
-    """Returns a text on one line, escaped so that Markdown and HTML show it as plain text."""
+    """Returns a text as one line. Special characters are escaped, so that Markdown and HTML show the text as it is."""
     return Markup(_SPECIAL.sub(r"\\\1", text.one_line(value)))
 
 

@@ -1,5 +1,5 @@
-"""Gives each arm a shape in addition to its colour, for readers who cannot distinguish colours. An arm has the same
-shape in figures, tables and legends."""
+"""Gives each arm a shape in addition to its colour, for readers who cannot distinguish colours. Figures, tables and
+legends show an arm with the same shape."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ MARKS = (
 
 
 def arm_mark(index: int) -> Mark:
-    """Returns the mark of the arm at `index`. If there are more arms than colours, arms with the same colour get different
-    marks."""
+    """Returns the mark of the arm at `index`. Arms that have the same colour, because there are more arms than colours,
+    get different marks."""
     return MARKS[(index + index // COLOURS) % len(MARKS)]

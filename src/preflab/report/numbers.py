@@ -1,4 +1,4 @@
-"""Formats numbers for people to read: with few digits, in percent or percentage points, with interval bounds."""
+"""Formats numbers for readers: with few digits, in percent or percentage points, and with interval bounds."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _SCALES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, 
 
 
 def format_number(value: float | None) -> str:
-    """Writes a number with about three digits: 0.042, 1.27, 48.3, 612, 16,384. A tiny number is written as 3.1e-05, and None
-    as a dash."""
+    """Writes a number with about three digits: 0.042, 1.27, 48.3, 612, 16,384. Writes a tiny number as 3.1e-05, and
+    None as a dash."""
     if value is None:
         return DASH
     size = abs(value)
@@ -23,15 +23,15 @@ def format_number(value: float | None) -> str:
 
 
 def format_p_value(value: float | None) -> str:
-    """Writes a p-value: 0.42, 0.003. A p-value below 0.001 is written as '< 0.001', and None as a dash."""
+    """Writes a p-value: 0.42, 0.003. Writes a p-value below 0.001 as '< 0.001', and None as a dash."""
     if value is None:
         return DASH
     return "< 0.001" if value < 0.001 else f"{value:.{2 if value >= 0.1 else 3}f}".removesuffix(".00")
 
 
 def signed_zero(text: str) -> str:
-    """Removes the minus from a number that was rounded to zero. In all other numbers, replaces the hyphen by a minus
-    sign (U+2212)."""
+    """Removes the minus sign from a number that was rounded to zero. In all other numbers, replaces the hyphen by a
+    minus sign (U+2212)."""
     return text.replace("-", "−") if text.strip("-0.,%") else text.lstrip("-")
 
 
@@ -53,8 +53,8 @@ def format_quantity(metric: Measure, value: float | None) -> str:
 
 
 def format_bounds(metric: Measure, interval: Interval, *, sign: bool = False) -> str:
-    """Writes the bounds of an interval, such as '[60.1, 65.5]'; shares are written in percentage points. Returns '' if
-    there is no interval. If `sign` is True, a positive bound gets a plus."""
+    """Writes the bounds of an interval, such as '[60.1, 65.5]'. Writes bounds of shares in percent, without the percent
+    sign. Returns '' if there is no interval. If `sign` is True, a positive bound gets a plus sign."""
     if interval.low is None or interval.high is None:
         return ""
     ends = (format_plain(metric, interval.low, sign=sign), format_plain(metric, interval.high, sign=sign))
@@ -72,20 +72,20 @@ def format_share_interval(interval: Interval) -> str:
 
 
 def format_plain(metric: Measure, value: float, *, sign: bool = False) -> str:
-    """Writes a value without its unit. A share is written in percentage points. If `sign` is True, a positive value
-    gets a plus."""
+    """Writes a value without its unit. Writes a share in percent, without the percent sign. If `sign` is True, a
+    positive value gets a plus sign."""
     text = signed_zero(f"{100 * value:.1f}") if metric.share else format_number(value)
     return f"+{text}" if sign and value > 0 else text
 
 
 def format_tick(value: float, *, sign: bool = False) -> str:
-    """Writes a round number without trailing zeros. If `sign` is True, a positive number gets a plus."""
+    """Writes a round number without trailing zeros. If `sign` is True, a positive number gets a plus sign."""
     text = signed_zero(f"{value:,.6g}")
     return f"+{text}" if sign and value > 0 else text
 
 
 def format_difference(metric: Measure, value: float | None) -> str:
-    """Writes a difference of two values of a metric. A difference of shares is written in points: '+8.3 points'."""
+    """Writes a difference of two values of a metric. For shares, writes percentage points: '+8.3 points'."""
     if value is None:
         return DASH
     return format_plain(metric, value, sign=True) + (" points" if metric.share else "")
@@ -104,7 +104,7 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_memory(amount: float | None) -> str:
-    """Writes an amount of memory, given in bytes, in decimal GB or MB."""
+    """Writes an amount of memory in decimal GB or MB. `amount`: the number of bytes."""
     if amount is None:
         return DASH
     return f"{amount / 1e9:.1f} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"

@@ -1,5 +1,5 @@
-"""Renders the report as a single HTML file. The file loads no other files. Texts from the data are escaped. The page is
-complete even if its script does not run."""
+"""Renders the report as a single HTML file, which loads no other files. Texts from the data are escaped. The page shows
+everything even if its script does not run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def render_html(results: Results) -> str:
     unit = [views.measure(arm, results.headline, decoding="unit") for arm in results.arms]
     drawn = [
         row for row in results.claims if not row.claim.measure
-    ]  # claims about another measure than the headline have other units
+    ]  # a claim about another measure than the headline metric can have another unit
     claimed, margins = [row.value for row in drawn], [row.claim.margin for row in drawn]
     page = environment().get_template("report.html.j2")
     return page.render(
@@ -58,8 +58,8 @@ def render_html(results: Results) -> str:
 
 
 def with_names(words: str, results: Results) -> Markup:
-    """Returns a verdict's sentence as HTML. Arm names of at most 24 characters are marked, so that a browser does not
-    break the line inside them."""
+    """Returns a verdict's sentence as HTML. Arm names of at most 24 characters get a CSS class, so that a browser does
+    not break the line inside such a name."""
     sentence = escape(text.visible(words))
     short = [escape(text.visible(arm.name)) for arm in results.arms if len(arm.name) <= 24]
     names = sorted(short, key=len, reverse=True)
@@ -70,8 +70,9 @@ def with_names(words: str, results: Results) -> Markup:
 def comparison_groups(
     comparisons: Sequence[Comparison], results: Results
 ) -> list[tuple[Measure, str, forest.Scale, list[Comparison]]]:
-    """Groups the comparisons by metric and decoding. Each group has the metric, the group's title, a scale for the
-    forest plot, and the comparisons. The scale has a line at zero and is the same for all decodings of a metric."""
+    """Groups the comparisons by metric and decoding. Each group consists of the metric, the title, the scale of the
+    forest plot, and the comparisons. The scale includes a line at zero. All decodings of a metric have the same
+    scale."""
     groups: list[tuple[Measure, str, forest.Scale, list[Comparison]]] = []
     for name in dict.fromkeys(pair.metric for pair in comparisons):
         metric, pairs = views.measure_of(results, name), [pair for pair in comparisons if pair.metric == name]

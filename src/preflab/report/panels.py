@@ -1,4 +1,5 @@
-"""Draws the frame of a chart, the numbers on its axes, and names at the ends of its lines. Needs matplotlib."""
+"""Draws the frame of a chart, the numbers on the axes, and the name of each line at the end of the line. Needs
+matplotlib."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from preflab.report import numbers
 from preflab.report.svg import GRID, INK, MUTED, arm_colour, part_name, themed
 
 PANEL_WIDTH, PANEL_HEIGHT = 360, 280
-"""The size of a chart in CSS pixels. A chart is as wide as a telephone's screen; a desktop screen has room for three
+"""The size of a chart in CSS pixels. A chart is as wide as the screen of a phone. A desktop screen has room for three
 charts in a row."""
 HEAD, FOOT = 46, 46
 """`HEAD`: the height in pixels above the axes, for the title and the line below the title. `FOOT`: the height in pixels
@@ -36,7 +37,7 @@ class EdgeLabel(NamedTuple):
 @dataclass
 class Panel:
     """A chart that is being drawn. `axes`: matplotlib's axes. `svg`: the finished drawing, available after the `with`
-    block of `panel`. `notes`: the tooltips of the chart's parts."""
+    block of `panel`. `notes`: the tooltips of the elements of the chart."""
 
     axes: Any
     height: int
@@ -44,14 +45,15 @@ class Panel:
     notes: list[str] = field(default_factory=list[str])
 
     def assign(self, artist: Any, order: int, note: str = "") -> None:
-        """Marks a matplotlib artist as belonging to the arm with the index `order`, so that the page can hide the arm.
-        `note`: the tooltip of the artist; '' for none."""
+        """Marks a matplotlib artist as an element of the arm with the index `order`, so that the page can hide the arm.
+        `note`: the tooltip of the artist; '' for no tooltip."""
         if note:
             self.notes.append(text.one_line(note))
         artist.set_gid(part_name(order, len(self.notes) - 1 if note else None))
 
     def axis_numbers(self, which: Literal["x", "y"], *, share: bool) -> None:
-        """Formats the tick labels of an axis: in percent for shares, otherwise with decimal prefixes (16k, 2.1M)."""
+        """Formats the tick labels of an axis. If `share` is True, writes percentages. Otherwise writes decimal prefixes
+        (16k, 2.1M)."""
         from matplotlib.ticker import FuncFormatter, MaxNLocator
 
         def tick(value: float, _: object) -> str:
@@ -62,7 +64,8 @@ class Panel:
         axis.set_major_formatter(FuncFormatter(tick))
 
     def place_ticks(self, values: Sequence[float]) -> None:
-        """Puts ticks of the x axis at exactly these values. Leaves out the number at a tick if there is no room."""
+        """Puts ticks of the x axis at exactly these values. Leaves out the label of a tick that is too close to the
+        previous label."""
         from matplotlib.ticker import NullLocator
 
         places = sorted(set(values))
@@ -78,7 +81,8 @@ class Panel:
         self.axes.set_xticks(places, names)
 
     def shifted(self, points: float) -> Any:
-        """Returns matplotlib's transform of data coordinates, shifted to the right by `points` points."""
+        """Returns a matplotlib transform that maps data coordinates and then shifts them to the right by `points`
+        points."""
         from matplotlib.transforms import ScaledTranslation
 
         return self.axes.transData + ScaledTranslation(points / 72, 0, self.axes.figure.dpi_scale_trans)
@@ -95,13 +99,13 @@ class Panel:
         self.end_labels(labels, are_arms=are_arms)
 
     def keep_within(self, metric: Measure) -> None:
-        """Limits the y axis to the possible values of the metric, plus a small space."""
+        """Limits the y axis to the possible values of the metric, with a small margin."""
         (low, high), (lowest, highest) = self.axes.get_ylim(), metric.range
         room = 0.04 * (high - low)
         self.axes.set_ylim(max(low, lowest - room), min(high, highest + room))
 
     def end_labels(self, labels: Sequence[EdgeLabel], *, are_arms: bool = False) -> None:
-        """Writes the names of lines at the right edge. Names that would overlap are moved apart."""
+        """Writes the names of lines at the right edge. Moves names apart if they would overlap."""
         low, high = self.axes.get_ylim()
         heights = [(label.y - low) / (high - low) for label in labels]
         places = spread_apart(heights, gap=SIZE * 1.15 / (self.height - HEAD - FOOT))
@@ -116,8 +120,8 @@ class Panel:
 
 
 def spread_apart(places: Sequence[float], *, gap: float) -> list[float]:
-    """Returns `places` (in [0, 1]) moved until they are at least `gap` apart. The moves are as small as possible, and
-    the order is kept."""
+    """Returns `places` (in [0, 1]) moved until neighbours are about `gap` apart. Each overlap moves both neighbours by
+    half the overlap. The order of the places does not change."""
     order = sorted(range(len(places)), key=lambda index: (places[index], index))
     moved = list(places)
     for _ in range(50):
@@ -130,7 +134,8 @@ def spread_apart(places: Sequence[float], *, gap: float) -> list[float]:
 
 
 def shortened(name: str, size: int) -> str:
-    """Shortens a name to at most `size` characters by cutting out its middle, because names of arms differ at their ends."""
+    """Shortens a name to at most `size` characters. Replaces the middle by '…', because the names of arms often differ
+    at the end."""
     name = text.one_line(name)
     kept = size // 2
     return name if len(name) <= size else f"{name[:kept]}…{name[kept + 1 - size :]}"
@@ -149,9 +154,10 @@ def panel(
     width: int = PANEL_WIDTH,
     height: int = PANEL_HEIGHT,
 ) -> Generator[Panel]:
-    """Opens a chart for drawing. `title`: the text at the top, which names the quantity on the y axis.
-    `measured`: the line below the title. It names the data and the temperature of the measurement. `x`: the label of
-    the x axis. `right`: the right end of the axes; the space to the right of the axes is for names."""
+    """Opens a chart for drawing. `title`: the text at the top, which names the quantity on the y axis. `measured`: the
+    line below the title, which names the data and the temperature of the measurement. `x`: the label of the x axis.
+    `alt`: the alternative text for screen readers. `left`, `right`: the ends of the axes, as fractions of the width.
+    The names of lines stand to the right of the axes."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

@@ -1,4 +1,5 @@
-"""Draws reliability diagrams: a reward model's accuracy on pairs against its stated probability. Needs matplotlib."""
+"""Draws reliability diagrams: the accuracy of a reward model on pairs against the probability that the model predicts.
+Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from preflab.report.svg import MUTED, arm_colour
 
 
 def diagrams(results: Results) -> dict[str, Markup]:
-    """Returns a reliability diagram for each reward model that has bins, by the model's name. On the diagonal, accuracy
-    equals the stated probability."""
+    """Draws a reliability diagram for each reward model that has reliability bins. Returns a mapping from the model's
+    name to the diagram. On the dashed diagonal, the accuracy equals the predicted probability."""
     return {
         model.name: _diagram(model, f"reliability{order}")
         for order, model in enumerate(results.reward_models)
@@ -29,7 +30,7 @@ def _diagram(model: RewardModelResult, name: str) -> Markup:
         low = min([0.5, *(y for _, y, _ in places)])
         drawn.axes.plot([0.5, 1], [0.5, 1], color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)))
         drawn.axes.plot([x for x, _, _ in places], [y for _, y, _ in places], color=arm_colour(1), linewidth=1.4)
-        for x, y, count in places:  # the size of a mark shows the number of pairs
+        for x, y, count in places:  # a larger mark stands for more pairs
             size = 4 + 9 * (count / most) ** 0.5
             drawn.axes.plot(x, y, marker="o", markersize=size, color=arm_colour(1), markeredgewidth=0, alpha=0.85)
         drawn.axes.set_xlim(0.48, 1.02)

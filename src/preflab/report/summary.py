@@ -1,5 +1,5 @@
-"""Prints the report in the terminal: the answers with the comparisons behind them, the claims, one table, and the
-caveats."""
+"""Prints the report in the terminal: the verdicts with the comparisons that support them, the claims, a table of the
+arms, and the caveats."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from preflab.terminal import Terminal
 
 
 def print_summary(results: Results, console: Terminal) -> None:
-    """Prints the summary. Names are printed as plain text, so that markup of rich and escape sequences in names have no
+    """Prints the summary. Prints names as plain text, so that rich markup and escape sequences in names have no
     effect."""
     for words, verdict in views.answers(results):
         console.print(Text(text.one_line(views.headline_words(words, verdict)), style="bold"))
@@ -43,7 +43,8 @@ _STYLES = {"confirmed": "bold green", "refuted": "bold red"}
 
 
 def _where(results: Results, decoding: DecodingChoice) -> str:
-    """Writes the decoding of a line: ', at temperature 1'; '' if the study decides at one decoding only."""
+    """Returns the decoding of a line in words, such as ', at temperature 1'. Returns '' if the study has a verdict for
+    only one decoding."""
     return f", {views.decoding_words(results, decoding)}" if views.decides_twice(results) else ""
 
 
@@ -58,8 +59,8 @@ def _pair(pair: Comparison, metric: Measure, where: str) -> Text:
 
 
 def _claim(results: Results, decided: DecidedClaim) -> Text:
-    """Returns one line for a claim at one decoding: its name, the outcome, the contrast with its interval, the rule, and the
-    reasons for doubt."""
+    """Returns one line for a claim at one decoding: the claim's name, the outcome, the contrast with its interval, the
+    rule, and the reasons for doubt."""
     claim, value = decided.claim, decided.value
     metric, where = views.claim_metric(results, claim), _where(results, decided.decoding)
     difference = numbers.format_difference(metric, value.estimate)

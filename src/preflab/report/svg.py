@@ -1,8 +1,8 @@
 """Converts a matplotlib figure to SVG that uses the colours and fonts of the page.
 
-Figures are drawn in placeholder colours (such as `INK`), which are then replaced by CSS classes. So the same drawing
-works on a light page, on a dark page and in print. Style attributes are replaced by presentation attributes, so that
-the content security policy can forbid inline styles.
+matplotlib draws a figure in placeholder colours such as `INK`. This module replaces the placeholders by CSS classes, so
+that the same figure works on a light page, on a dark page and in print. It also replaces style attributes by
+presentation attributes, so that the content security policy can forbid inline styles.
 """
 
 from __future__ import annotations
@@ -36,17 +36,18 @@ def arm_colour(index: int) -> str:
 
 
 def part_name(order: int, note: int | None = None) -> str:
-    """Returns the SVG id of a part that belongs to the arm at index `order`. The id also contains the index of the
-    part's note, if there is one. `themed` reads this id."""
+    """Returns the SVG id of an element that belongs to the arm at index `order`. `note`: the index of the element's
+    tooltip, or None. If there is a tooltip, the id also contains `note`. `themed` reads the id."""
     return f"arm-{order}" if note is None else f"arm-{order}-{note}"
 
 
 def themed(figure: Figure, *, name: str, label: str, notes: Sequence[str] = ()) -> Markup:
-    """Returns the figure as inline SVG. `name`: makes the ids of the figure unique in the page. `label`: the
-    alternative text for screen readers. `notes`: the tooltips of the figure's parts.
+    """Returns the figure as inline SVG. `name`: a prefix that makes the ids of the figure unique in the page. `label`:
+    the alternative text for screen readers. `notes`: the tooltips of the figure's elements.
 
-    A part that belongs to an arm (see `part_name`) gets the attribute `data-arm`. The note of a part becomes its SVG
-    title, which browsers show as a tooltip."""
+    An element that belongs to an arm (see `part_name`) gets the attribute `data-arm`. The tooltip of an element becomes
+    its SVG title, which browsers show as a tooltip.
+    """
     root = ElementTree.fromstring(write_svg(figure, name=name))
     _clean(root)
     for element in list(root.iter()):

@@ -1,11 +1,13 @@
 """Writes `results.csv`, a table in long form with one number in each row, for a spreadsheet or a data frame.
 
 Columns: study, arm, method, seed ('all' for an estimate over seeds), quantity, level (difficulty level; '' for all),
-decoding ('chosen', 'unit' for temperature 1, '' if the quantity has no decoding), value, low, high, directory, outcome.
-Rows of one seed contain the metrics of a run and the budget that it used. Rows with the seed 'all' contain the
-estimates with their intervals. Each claim has a row, with the contrast in the column `arm`, 'claim' in `method`, the
-claim's name in `quantity`, and an outcome. Each pair that a pairwise evaluator compared has a row, with both arms in
-the column `arm`, 'pairwise' in `method`, and an outcome.
+decoding ('chosen', 'unit' for temperature 1, '' if the quantity does not depend on the decoding), value, low, high,
+directory, outcome.
+
+A row with one seed contains a metric of a run, or an amount of the budget that the run used. A row with the seed 'all'
+contains an estimate with its interval. A row of a claim contains the contrast in the column `arm`, 'claim' in `method`,
+the claim's name in `quantity`, and the outcome. A row of a pairwise evaluation contains both arms in the column `arm`,
+'pairwise' in `method`, and the outcome.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ _Cell = str | int | float | None
 
 
 def render_csv(results: Results) -> str:
-    """Returns the table as CSV text. If a spreadsheet would run the text of a cell as a formula, an apostrophe is put
-    before the text."""
+    """Returns the table as CSV text. If a spreadsheet would run a text as a formula, the text gets an apostrophe in
+    front."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -70,7 +72,8 @@ def _ends(value: Interval) -> tuple[_Cell, ...]:
 
 
 def _safe(cell: _Cell) -> _Cell:
-    """Makes hidden characters in a text visible, and puts an apostrophe before a formula. Numbers are not changed."""
+    """Makes hidden characters in a text visible, and puts an apostrophe in front of a formula. Returns numbers
+    unchanged."""
     if not isinstance(cell, str):
         return cell
     text = visible(cell)

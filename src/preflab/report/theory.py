@@ -1,4 +1,5 @@
-"""Renders the findings of `preflab theory`: all findings of a directory as a page, and one finding in the terminal."""
+"""Renders the findings of `preflab theory`: all findings of a directory as an HTML page, and one finding in the
+terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ _STYLES = {"holds": "bold green", "refuted": "bold red", "not decided": "bold ye
 
 
 def write_page(directory: Path) -> Path:
-    """Writes `theory.html` from the findings in `directory`, into the same directory, and returns the page's path.
+    """Reads the findings in `directory`, writes the page `theory.html` into the same directory, and returns the path of
+    the page.
 
     Raises `UserError` if a finding is damaged or the page cannot be written.
     """
@@ -48,18 +50,18 @@ def data_uri(svg: str) -> str:
 
 
 def cell_words(cell: str | int | float) -> str:
-    """Returns the text of a cell. Numbers are written with few digits."""
+    """Returns the text of a table cell. Writes a number with few digits."""
     return cell if isinstance(cell, str) else numbers.format_number(cell)
 
 
 def numeric(table: FindingTable, column: int) -> bool:
-    """Checks whether any cell of this column is a number. Such columns are aligned to the right."""
+    """Checks whether any cell of this column is a number. Such a column is aligned to the right."""
     return any(not isinstance(row[column], str) for row in table.rows)
 
 
 def print_finding(finding: Finding, console: Terminal) -> None:
-    """Prints a finding: the claim, the tables, the notes and the verdict. The verdict comes last, so that it stays
-    visible on the screen. Texts in the finding are printed without interpreting markup."""
+    """Prints a finding: the claim, the tables, the notes and the verdict. Prints the verdict last, so that it stays
+    visible on the screen. Prints texts of the finding as plain text, so that rich markup in them has no effect."""
     console.print(Text(text.one_line(finding.title), style="bold"))
     console.print(Text(text.one_line(finding.claim)))
     for table in finding.tables:

@@ -1,4 +1,4 @@
-"""Draws the training curves: a line for each seed, and a line for the mean over seeds. Needs matplotlib."""
+"""Draws the training curves of each arm: a line for each seed, and a line for the mean over seeds. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from preflab.report.svg import COLOURS, arm_colour
 from preflab.types import VERDICT
 
 MARKED = 6
-"""The approximate number of marks along a mean line."""
+"""The approximate number of marks on a mean line."""
 MEASURED = {
     "validation": "validation problems, temperature 1",
     "reward": "training samples, each arm's own temperature",
     "reference_kl": "training samples, each arm's own temperature",
 }
-"""For each metric of the training curves: the data of the measurement, and the sampling temperature."""
+"""Maps a metric of the training curves to a text that names the data of the measurement and the sampling
+temperature."""
 ON_DATA = "training batches; log-probabilities at temperature 1"
 
 
 class SeedPoint(NamedTuple):
-    """A point of a seed's curve. `share`: the share of the run's steps that are finished at this point."""
+    """A point of one seed's curve. `share`: the fraction of the run's steps that are finished at this point."""
 
     share: float
     x: float
@@ -43,7 +44,8 @@ class Line(NamedTuple):
 
 
 class Against(NamedTuple):
-    """An x axis of the training curves."""
+    """An x axis of the training curves. `label`: the label of the axis. `get`: a function that returns the x value of a
+    point."""
 
     label: str
     get: Callable[[CurvePoint], Number]
@@ -58,8 +60,8 @@ BUDGETS = (
 
 
 def curves(results: Results) -> list[Markup]:
-    """Draws a chart for each metric that has training curves: the metric against policy updates. Also draws the first
-    metric against labels and against FLOP."""
+    """Draws a chart of each metric of the training curves against policy updates. For the first metric, also draws a
+    chart against labels and a chart against FLOP."""
     points = [point for arm in results.arms for run in arm.runs for point in run.curve]
     names = dict.fromkeys(name for point in points for name in point.metrics if not is_verdict(name))
     time = time_of(points)
@@ -73,8 +75,8 @@ def curves(results: Results) -> list[Markup]:
 
 
 def time_of(points: Sequence[CurvePoint]) -> Against:
-    """Returns the x axis for training time: policy updates, as in the tables. If the number of updates is unknown at
-    any point, returns training steps instead."""
+    """Returns the x axis for training time: policy updates. If the number of updates is unknown at any point, returns
+    training steps instead."""
     return LOOP_STEPS if any(point.updates is None for point in points) else UPDATES
 
 
@@ -95,8 +97,8 @@ def metric_of(name: str) -> Callable[[CurvePoint], Number]:
 
 
 def lines_of(arm: ArmResult, against: Against, value: Callable[[CurvePoint], Number]) -> list[Line]:
-    """Returns the curve of each seed that has the metric. For a diverged run, the planned number of steps is estimated
-    by the mean number of steps of the other runs."""
+    """Returns a curve for each seed for which the metric was measured. For a diverged run, estimates the planned number
+    of steps by the mean number of steps of the other runs."""
     ends = [run.curve[-1].step for run in arm.runs if run.curve and not run.diverged]
     typical = fmean(ends or [run.curve[-1].step for run in arm.runs if run.curve] or [1])
     lines: list[Line] = []
@@ -109,8 +111,8 @@ def lines_of(arm: ArmResult, against: Against, value: Callable[[CurvePoint], Num
 
 
 def _draw_lines(drawn: Panel, index: int, arm: ArmResult, lines: Sequence[Line]) -> EdgeLabel:
-    """Draws a thin line for each seed and a thick line for their mean. Returns the label for the end of the mean line.
-    A single seed has one line and no mean."""
+    """Draws a thin line for each seed and a thick line for the mean over seeds. For a single seed, draws only the line
+    of this seed. Returns the label for the end of the mean line."""
     style = {"color": arm_colour(index), "linestyle": "-" if index < COLOURS else "--"}
     thin = {"linewidth": 0.9, "alpha": 0.4} if len(lines) > 1 else {"linewidth": 1.6}
     for line in lines:
@@ -128,7 +130,7 @@ def _draw_lines(drawn: Panel, index: int, arm: ArmResult, lines: Sequence[Line])
 
 
 def draw_marked(drawn: Panel, line: Sequence[tuple[float, float]], marker: str, **style: str | float) -> object:
-    """Draws a line with marks along the line. The last mark is at the end of the line."""
+    """Draws a line with marks at equal distances. The last mark is at the end of the line."""
     x, y = zip(*line, strict=True)
     every = max(1, len(line) // MARKED)
     marks = {"marker": marker, "markersize": 5.5, "markevery": ((len(line) - 1) % every, every), "markeredgewidth": 0}
@@ -136,9 +138,9 @@ def draw_marked(drawn: Panel, line: Sequence[tuple[float, float]], marker: str, 
 
 
 def mean_line(lines: Sequence[Sequence[SeedPoint]]) -> list[tuple[float, float]]:
-    """Returns the mean x and y over seeds, up to the last point that all seeds reach. If the points of the seeds
-    correspond to each other, averages them point by point. Otherwise averages at equal shares of the runs, with linear
-    interpolation between points. Returns an empty list if the curves do not overlap."""
+    """Returns the mean x and y over seeds, up to the last point that all seeds reach. If the seeds have points at
+    corresponding steps, averages point by point. Otherwise interpolates each curve linearly at equal fractions of the
+    runs, and averages the interpolated values. Returns an empty list if the curves do not overlap."""
     looks = min(len(line) for line in lines)
     if all(_belong_together(lines, look) for look in range(looks)):
         rows = [[line[look] for line in lines] for look in range(looks)]
@@ -153,15 +155,15 @@ def mean_line(lines: Sequence[Sequence[SeedPoint]]) -> list[tuple[float, float]]
 
 
 def _belong_together(lines: Sequence[Sequence[SeedPoint]], look: int) -> bool:
-    """Checks whether the points at the index `look` of all curves are nearer to each other than to the points at the
-    next index."""
+    """Checks whether the seeds' points at the index `look` are nearer to each other than to the points at the next
+    index."""
     shares = [line[look].share for line in lines]
     following = [line[look + 1].share for line in lines if len(line) > look + 1]
     return not following or max(shares) - min(shares) < min(following) - max(shares)
 
 
 def verdicts(results: Results) -> list[Markup]:
-    """Draws a chart for each arm whose samples a judge tested during training. The chart shows the share of each
+    """Draws a chart for each arm whose training samples were tested by a judge. The chart shows the share of each
     verdict over training time, as a mean over the arm's seeds."""
     drawn: list[Markup] = []
     for arm in results.arms:
@@ -173,8 +175,8 @@ def verdicts(results: Results) -> list[Markup]:
 
 
 def share_of(verdict: str) -> Callable[[CurvePoint], Number]:
-    """Returns a function from a point of a curve to the share of a verdict at this point. The share is 0 if no sample
-    received the verdict, and None if no sample was judged."""
+    """Returns a function that maps a point of a curve to the share of the samples with this verdict. The share is 0 if
+    no sample received the verdict, and None if no sample was judged."""
     return lambda point: point.metrics.get(verdict, 0.0) if any(map(is_verdict, point.metrics)) else None
 
 

@@ -1,4 +1,4 @@
-"""Helpers that all forms of the report use: values of metrics, means over seeds, and words for outcomes."""
+"""Helpers that all forms of the report use: values of metrics, means over seeds, and outcomes in words."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from preflab.analysis.record import DEPENDS, ArmResult, Claim, Interval, Measure
 from preflab.report import numbers
 
 MAIN_MEASURES = 4
-"""The number of metrics in the first table. The other metrics describe behaviour and are shown in a second table."""
+"""The number of metrics in the first table. The second table shows the other metrics, which describe behaviour."""
 
 
 def measure_of(results: Results, name: str) -> Measure:
-    """Returns the description of the metric with this name: the one in the results or, if the results have none, the
-    default. 'score' is the mean score: a mean reward, or pass@1. 'validation', a metric of the training curves, is the
-    mean score on validation problems.
-    """
+    """Returns the description of the metric with this name. If the results do not describe the metric, returns the
+    default description. 'score' is the mean score, which is a mean reward or pass@1. 'validation' is a metric of the
+    training curves: the mean score on validation problems."""
     if name in ("score", "validation"):
         score = measure_of(results, results.score or ("reward" if results.headline == "reward" else "pass@1"))
         validation = {"name": name, "label": f"{score.label} on validation"}
@@ -30,14 +29,13 @@ def measure_of(results: Results, name: str) -> Measure:
 
 
 def main_measures(results: Results) -> tuple[Measure, ...]:
-    """Returns the metrics of the first table: the headline metric, then the next metrics in the order of the
-    results."""
+    """Returns the metrics of the first table: the headline metric, and then the first other metrics of the results."""
     return _ordered(results)[:MAIN_MEASURES]
 
 
 def measured_twice(results: Results) -> tuple[Measure, ...]:
-    """Returns the metrics of the first table that it shows at temperature 1 too: the headline metric and k@n, which
-    needs samples that differ."""
+    """Returns the metrics that the first table shows both at the first decoding and at temperature 1: the headline
+    metric and k@n. k@n needs several different samples of a prompt."""
     headline, *others = main_measures(results)
     return (headline, *(metric for metric in others if metric.is_submitted))
 
@@ -52,7 +50,8 @@ def _ordered(results: Results) -> tuple[Measure, ...]:
 
 
 def ranked(results: Results) -> list[ArmResult]:
-    """Returns the arms ordered by the headline metric at the first decoding, best first. Arms without a value come last."""
+    """Returns the arms in the order of the headline metric at the first decoding, best first. Arms without a value come
+    last."""
     metric = measure_of(results, results.headline)
 
     def place(arm: ArmResult) -> tuple[bool, float]:
@@ -63,19 +62,19 @@ def ranked(results: Results) -> list[ArmResult]:
 
 
 def decides_twice(results: Results) -> bool:
-    """Returns True if the study decides at two decodings."""
+    """Returns True if the study has a verdict for each of two decodings."""
     return len(results.verdicts) > 1
 
 
 def decoding_words(results: Results, decoding: record.DecodingChoice) -> str:
-    """Writes a decoding inside a sentence: 'with greedy decoding', 'at temperature 1'."""
+    """Returns a decoding in words, for use inside a sentence: 'with greedy decoding', 'at temperature 1'."""
     words = results.decodings.get(decoding, "At temperature 1")
     return words[0].lower() + words[1:]
 
 
 def answers(results: Results) -> list[tuple[str, record.StudyVerdict]]:
-    """Returns the study's answers, each with the decoding in words. The words are '' if the study decides at one decoding
-    only."""
+    """Returns the study's verdicts, each with the decoding in words. The words are '' if the study has a verdict for
+    only one decoding."""
     return [
         (results.decodings[decoding] if decides_twice(results) else "", verdict)
         for decoding, verdict in results.verdicts.items()
@@ -83,13 +82,14 @@ def answers(results: Results) -> list[tuple[str, record.StudyVerdict]]:
 
 
 def headline_words(words: str, verdict: record.StudyVerdict) -> str:
-    """Writes an answer of the study: 'With greedy decoding: ppo won: pass@1 61.4%, ahead of the next, dpo, by 3.2 points.'"""
+    """Returns a verdict as a sentence that begins with its decoding: 'With greedy decoding: ppo won: pass@1 61.4%,
+    ahead of the next, dpo, by 3.2 points.'"""
     return f"{words}: {verdict.sentence}" if words else verdict.sentence
 
 
 def evidence(results: Results) -> list[record.Comparison]:
-    """Returns the comparisons that support the verdicts, decoding by decoding. Those of a decoding are ordered by the
-    rank of the first arm and then of the second arm."""
+    """Returns the comparisons that support the verdicts. The comparisons are grouped by decoding. Within a decoding,
+    they are ordered by the rank of the first arm, and then by the rank of the second arm."""
     places = {arm.name: place for place, arm in enumerate(ranked(results))}
     return [
         pair
@@ -99,8 +99,8 @@ def evidence(results: Results) -> list[record.Comparison]:
 
 
 def further_comparisons(results: Results) -> list[record.Comparison]:
-    """Returns the comparisons that the report shows in addition to the evidence: those that the study named, and those
-    whose pair of arms is not in the evidence at the same decoding."""
+    """Returns the comparisons that the report shows in addition to the evidence. A comparison is included if the study
+    names it, or if the evidence does not compare the same two arms at the same decoding."""
     shown = {(pair.decoding, frozenset((pair.first, pair.second))) for pair in evidence(results)}
     return [
         pair
@@ -110,12 +110,12 @@ def further_comparisons(results: Results) -> list[record.Comparison]:
 
 
 def claim_metric(results: Results, claim: Claim) -> Measure:
-    """Returns the measure that a claim is about."""
+    """Returns the metric that a claim is about."""
     return measure_of(results, claim.measure or results.headline)
 
 
 def claim_groups(results: Results) -> list[tuple[Claim, list[record.DecidedClaim]]]:
-    """Returns each claim with its records at all decodings."""
+    """Returns each claim together with its outcomes at all decodings."""
     groups: dict[str, list[record.DecidedClaim]] = {}
     for decided in results.claims:
         groups.setdefault(decided.claim.name, []).append(decided)
@@ -123,7 +123,8 @@ def claim_groups(results: Results) -> list[tuple[Claim, list[record.DecidedClaim
 
 
 def joint_words(results: Results, claim: Claim) -> str:
-    """Writes 'depends on the decoding' if a claim is confirmed at one decoding and refuted at another; '' otherwise."""
+    """Returns 'depends on the decoding' if a claim is confirmed at one decoding and refuted at another. Returns ''
+    otherwise."""
     outcomes: list[record.ClaimOutcome] = [
         decided.outcome for decided in results.claims if decided.claim.name == claim.name
     ]
@@ -131,8 +132,8 @@ def joint_words(results: Results, claim: Claim) -> str:
 
 
 def won_words(results: Results, arm: str) -> str:
-    """Says where an arm won: 'won', or 'won with greedy decoding' if the study decides at two decodings; '' if it did not
-    win."""
+    """Returns 'won' if the arm won at every decoding, or for example 'won with greedy decoding' if the arm won at one
+    of two decodings. Returns '' if the arm did not win."""
     where = [words for words, verdict in answers(results) if verdict.winner == arm]
     if not where:
         return ""
@@ -140,12 +141,14 @@ def won_words(results: Results, arm: str) -> str:
 
 
 def test_problems(results: Results) -> int:
-    """Returns the number of test problems on which the headline metric was measured; 0 if this number is unknown."""
+    """Returns the number of test problems on which the headline metric was measured. Returns 0 if this number is
+    unknown."""
     return max((measure(arm, results.headline).problems for arm in results.arms), default=0)
 
 
 def temperatures(arm: ArmResult) -> str:
-    """Writes the temperatures of the first decoding for an arm's seeds, 0 for greedy decoding: '0.2, 0.6'."""
+    """Returns the temperatures that the seeds of an arm use at the first decoding: '0.2, 0.6'. 0 means greedy
+    decoding."""
     chosen = sorted({run.temperature for run in arm.runs if run.temperature is not None})
     return ", ".join(map(numbers.format_tick, chosen))
 
@@ -159,27 +162,27 @@ def measure(arm: ArmResult, metric: str, *, level: str = "", decoding: record.De
 
 
 def reported_value(arm: ArmResult, metric: str) -> Interval:
-    """Returns an arm's value of a metric at the first decoding. If the metric was measured only at temperature 1
-    (such as KL), returns the value at temperature 1."""
+    """Returns an arm's value of a metric at the first decoding. If the metric was measured only at temperature 1, as KL
+    is, returns the value at temperature 1."""
     chosen = measure(arm, metric)
     return measure(arm, metric, decoding="unit") if chosen.estimate is None else chosen
 
 
 def per_seed(arm: ArmResult, get: Callable[[record.RunResult], Number]) -> float | None:
-    """Returns the mean over seeds. Returns None if the value of any seed is unknown, because a mean over the other
-    seeds could be biased."""
+    """Returns the mean of `get` over the arm's runs. Returns None if the value of any run is unknown, because a mean
+    over the other runs could be biased."""
     values = [get(run) for run in arm.runs]
     known = [value for value in values if value is not None]
     return fmean(known) if known and len(known) == len(values) else None
 
 
 def average_labels(arm: ArmResult) -> float | None:
-    """Returns the number of preference labels plus reward calls, as a mean over seeds."""
+    """Returns the number of preference labels plus the number of reward calls, as a mean over seeds."""
     return per_seed(arm, lambda run: _total(run.spent.labels, run.spent.reward_calls))
 
 
 def average_spent(arm: ArmResult, field: str) -> float | None:
-    """Returns one field of `Spent`, as a mean over seeds."""
+    """Returns the amount in one field of `Spent`, as a mean over seeds."""
     return per_seed(arm, lambda run: dict(run.spent)[field])
 
 
@@ -201,7 +204,7 @@ def peak_memory(results: Results, arm: ArmResult) -> float | None:
 
 
 def budget_words(results: Results) -> str:
-    """Writes the budget of the arms: 'up to 16,384 labels or reward calls for each arm'."""
+    """Returns the budget of each arm in words: 'up to 16,384 labels or reward calls for each arm'."""
     amount = results.budget.amount
     if results.budget.binding == "none":
         return "no limit; every arm ran for its own number of steps"
@@ -212,8 +215,8 @@ def budget_words(results: Results) -> str:
 
 
 def spent_words(results: Results) -> str:
-    """Writes how much of the budget the arms used: 'Spent: 979G FLOP (best-of-n, sft) to 1.83T (ppo).' Then names the
-    arms that draw several samples for each answer, if there are any."""
+    """Returns in words how much of the budget the arms used: 'Spent: 979G FLOP (best-of-n, sft) to 1.83T (ppo).' If
+    some arms draw several samples for each answer, also names these arms."""
     get, form = average_labels, numbers.format_number
     if results.budget.binding != "labels":
         get, form = (lambda arm: average_spent(arm, "flops")), numbers.format_scaled
@@ -234,7 +237,7 @@ def spent_words(results: Results) -> str:
 
 
 def adjustment_words(pairs: Sequence[record.Comparison | record.PairwiseResult]) -> str:
-    """Says how the p-values of the comparisons are adjusted."""
+    """Explains how the p-values of the comparisons are adjusted."""
     families = list(dict.fromkeys(pair.family for pair in pairs))
     if families in ([], [1.0]):
         return "The p-values are two-sided. Each is for one comparison alone, so they are not adjusted."
@@ -250,13 +253,14 @@ def other_budget(results: Results) -> str:
 
 
 def holds_words(verdict: record.StudyVerdict) -> str:
-    """Says whether the verdict would be the same under the other budget."""
+    """Returns in words whether the verdict would be the same if all arms had an equal amount of the other budget. The
+    other budget is compute instead of labels, or labels instead of compute."""
     return {"yes": "Holds", "no": "Does not hold", "unknown": "Not known"}[verdict.holds_under_other_budget]
 
 
 def certainty_words(results: Results) -> str:
-    """Says how many seeds there are, whether few seeds make a verdict preliminary, and where a study with several looks
-    stopped."""
+    """Returns in words the number of seeds and whether few seeds make a verdict preliminary. For a study with interim
+    looks, also names the look at which the study stopped."""
     seeds = text.counted(len(results.seeds), "seed")
     looks = f"; {results.looks}" if results.looks else ""
     if not any(verdict.preliminary for verdict in results.verdicts.values()):
@@ -266,26 +270,26 @@ def certainty_words(results: Results) -> str:
 
 
 def tied_words(verdict: record.StudyVerdict) -> str:
-    """Names the arms that do not differ significantly from the best arm. If there are none, writes 'no other arm' if an
-    arm won, and a dash if no arm won."""
+    """Names the arms that do not differ significantly from the best arm. If there is no such arm, returns 'no other
+    arm' if an arm won, and a dash otherwise."""
     if verdict.tied:
         return ", ".join(verdict.tied)
     return "no other arm" if verdict.winner is not None else numbers.DASH
 
 
 def outcome_words(pair: record.Comparison | record.PairwiseResult) -> str:
-    """Writes the outcome of a comparison: 'ppo is better', or 'not decided'."""
+    """Returns the outcome of a comparison in words: 'ppo is better', or 'not decided'."""
     better = {"better": pair.first, "worse": pair.second}.get(pair.verdict)
     return "not decided" if better is None else f"{better} is better"
 
 
 def claim_name(claim: Claim) -> str:
-    """Writes the name of a claim: 'C6', or 'C6, large batch' if the claim has several parts."""
+    """Returns the name of a claim: 'C6', or 'C6, large batch' if the claim has several parts."""
     return f"{claim.id}, {claim.part}" if claim.part else claim.id
 
 
 def contrast_words(contrast: Mapping[str, float]) -> str:
-    """Writes a contrast as a weighted sum, positive weights first: 'a − b', '2 a − b − c'."""
+    """Returns a contrast as a weighted sum, with the positive weights first: 'a − b', '2 a − b − c'."""
     words = ""
     weights = [(arm, weight) for arm, weight in contrast.items() if weight]
     for arm, weight in sorted(weights, key=lambda row: row[1] < 0):
@@ -295,15 +299,16 @@ def contrast_words(contrast: Mapping[str, float]) -> str:
 
 
 def rule_words(claim: Claim, metric: Measure) -> str:
-    """Writes what a claim says about its contrast, with the margin: 'above 0 (margin 2 points)'."""
+    """Returns in words the condition that a claim sets for its contrast, with the margin: 'above 0 (margin 2
+    points)'."""
     margin = numbers.format_tick(100 * claim.margin if metric.share else claim.margin)
     margin += " points" if metric.share else ""
     return f"above 0 (margin {margin})" if claim.rule == "superior" else f"below the margin, {margin}"
 
 
 def doubt_words(decided: record.DecidedClaim) -> str:
-    """Lists the reasons to doubt a claim's outcome: a reason why it was not decided, an interval without width, few
-    seeds, and diverged runs."""
+    """Lists the reasons to doubt a claim's outcome: the reason why the claim is undecided, an interval without width,
+    few seeds, and diverged runs."""
     doubts, value = [decided.reason] if decided.reason else [], decided.value
     doubts += [value.reason] if value.has_no_spread else []
     doubts += [f"preliminary: {text.counted(value.seeds, 'seed')}"] if value.seeds and value.preliminary else []
@@ -312,7 +317,8 @@ def doubt_words(decided: record.DecidedClaim) -> str:
 
 
 def control_words(decided: record.DecidedClaim, metric: Measure) -> str:
-    """Writes the control of a claim with its interval; '' without a measured control."""
+    """Returns the control contrast of a claim with its estimate and interval. Returns '' if the control was not
+    measured."""
     if decided.control is None:
         return ""
     difference = numbers.format_difference(metric, decided.control.estimate)
@@ -321,7 +327,7 @@ def control_words(decided: record.DecidedClaim, metric: Measure) -> str:
 
 
 def family_words(results: Results) -> str:
-    """Says that the intervals of all claims are simultaneous 95% intervals."""
+    """Explains that the intervals of all claims are simultaneous 95% intervals, and what a refuted claim means."""
     claims, decodings = len(claim_groups(results)), ""
     if decides_twice(results):
         decodings = (
@@ -340,18 +346,18 @@ def family_words(results: Results) -> str:
 
 
 def collapsed_arms(results: Results) -> list[tuple[ArmResult, record.Collapse]]:
-    """Returns the arms with at least one collapsed run, each with its record of collapses."""
+    """Returns the arms of which at least one run collapsed, each with its `Collapse` record."""
     return [(arm, arm.collapse) for arm in ranked(results) if arm.collapse is not None and arm.collapse.seeds]
 
 
 def collapse_words(results: Results) -> str:
-    """Writes the rule by which a run counts as collapsed. If no run collapsed, also writes how large the rate of an arm
-    may still be: '... No run collapsed. With 5 seeds the rate of an arm may still be up to 52%.' Returns '' if the
+    """Returns the rule by which a run counts as collapsed. If no run collapsed, also gives the upper bound of an arm's
+    collapse rate: '... No run collapsed. With 5 seeds the rate of an arm may still be up to 52%.' Returns '' if the
     study trained no arm."""
     known = [(arm.name, arm.collapse) for arm in results.arms if arm.collapse is not None]
     if not results.collapse_rule or not known:
         return ""
-    compares = measure_of(results, results.headline).share  # otherwise only a diverged run collapses, as the rule says
+    compares = measure_of(results, results.headline).share  # if False, only a diverged run counts as collapsed
     alone = [name for name, collapse in known if compares and not collapse.compared]
     unmeasured = (
         f" For {', '.join(alone)}, no starting policy is measured, so only a diverged run counts." if alone else ""
@@ -367,7 +373,7 @@ def collapse_words(results: Results) -> str:
 
 
 def value_words(value: JsonValue) -> str:
-    """Writes the value of a setting in the syntax of a study file."""
+    """Returns the value of a setting in the syntax of a study file."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -1,4 +1,5 @@
-"""The registry of samplers by name; a plugin's sampler is named by `module:Class` or by its entry point."""
+"""Defines `SAMPLERS`, the registry that maps names to samplers. A plugin's sampler has the name `module:Class` or the
+name of its entry point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lets the modules of transformers compute the attention of a decoding step with a `SharedCache`."""
+"""Lets transformers models compute the attention of a decoding step with `SharedCache`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ NAME = "preflab_shared"
 
 @contextmanager
 def shared_attention(config: Any, cache: SharedCache) -> Generator[None]:
-    """Lets the modules with this configuration call `SharedLayer.attend` while the context is open.
+    """While the context is open, the modules with this configuration compute attention with `SharedLayer.attend`.
 
-    The modules then do not build an attention mask, because transformers has no mask for this kind of attention.
+    transformers registers no mask function for this kind of attention. Therefore, the modules build no attention mask.
     """
 
     def attend(
@@ -33,8 +33,10 @@ def shared_attention(config: Any, cache: SharedCache) -> Generator[None]:
     ) -> tuple[Tensor, None]:
         layer = cache.shelf.layer
         if attention_mask is not None or position_bias is not None or layer is None:
-            # The trial of `sampling.support` catches this error, and the model is then decoded in another way.
-            raise NotImplementedError("This attention has a mask or a bias of its own.")
+            # The trial in `sampling.support` catches this error. Another way to decode is then used for the model.
+            raise NotImplementedError(
+                "The model passes an attention mask or a position bias, or no cache layer was written."
+            )
         attended = layer.attend(query, key, value, query.shape[-1] ** -0.5 if scaling is None else scaling)
         return attended.transpose(1, 2), None
 

@@ -1,7 +1,7 @@
-"""The interface of samplers: the method `Sampler.sample`, its settings `Decoding` and its result `Samples`.
+"""The interface of samplers: the method `Sampler.sample`, the settings `Decoding` and the result `Samples`.
 
-Up to rounding errors, the sample of a row depends only on the row's prompt and seed, not on the other rows of the
-batch. Therefore a resumed run, or a run with another batch size, draws the same texts.
+Up to rounding errors, the sample of a row depends only on the row's prompt and seed. It does not depend on the other
+rows of the batch. Therefore a resumed run, or a run with another batch size, draws the same texts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from preflab.types import Prompt
 
 
 class Decoding(Spec):
-    """The settings for drawing tokens. `temperature` 0 means greedy decoding; `top_k` 0 and `top_p` 1 keep the whole
+    """The settings for drawing tokens. `temperature` 0 means greedy decoding. `top_k` 0 and `top_p` 1 keep the whole
     vocabulary."""
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -36,10 +36,10 @@ class Samples:
 
     batch: the prompts and the drawn completions, in the order of the request.
     logprobs[B,T]: the log-probability of each drawn token at the sampling temperature, normalised over the kept ids
-        (over the vocabulary if `kept` is None). For greedy decoding: the log-probability of the token at temperature 1.
-    kept: the token ids that top-k / top-p kept; None if sampling was unrestricted.
-    exact: whether `models.forward` computes the same log-probabilities. False if the sampler used another precision.
-        The policy-gradient methods then compute the log-probabilities again.
+        (over the vocabulary if `kept` is None). For greedy decoding: the log-probability at temperature 1.
+    kept: the token ids that top-k and top-p kept for each token; None if top-k and top-p were off.
+    exact: True if `models.forward` computes the same log-probabilities. False otherwise, for example if the sampler
+        computed in bf16. If False, the policy-gradient methods compute the log-probabilities again.
     """
 
     batch: TokenBatch
@@ -49,17 +49,17 @@ class Samples:
 
 
 class Sampler(ABC):
-    """Samples completions. A sampler charges the tokens of the prompts and the sampled tokens to the meter of its
-    context."""
+    """The base class of samplers, which draw completions of prompts. A sampler adds the numbers of prompt tokens and of
+    drawn tokens to the meter of its context."""
 
     @abstractmethod
     def sample(
         self, lm: LanguageModel, prompts: Sequence[Sequence[int]], *, seeds: Sequence[int], decoding: Decoding
     ) -> Samples:
-        """Draws one completion for each prompt (given as token ids), with the seed of its row. To get several
-        completions of a prompt, repeat the prompt.
+        """Draws one completion for each prompt. `prompts`: the token ids of each prompt. `seeds`: one seed for each
+        prompt. To draw several completions of a prompt, repeat the prompt.
 
-        Raises `UserError` if a prompt does not fit the context, or if the sampler does not support a setting.
+        Raises `UserError` if a prompt does not fit into the context, or if the sampler does not support a setting.
         """
 
     def answer(self, lm: LanguageModel, prompt: Prompt, decoding: Decoding, *, count: int, seed: int) -> list[str]:

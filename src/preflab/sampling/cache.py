@@ -1,4 +1,5 @@
-"""A key-value cache that is allocated once for a batch and written in place; finished rows are dropped."""
+"""A key-value cache that is allocated once for a batch and written in place. Rows are removed from the cache when they
+are finished."""
 
 from __future__ import annotations
 
@@ -16,10 +17,12 @@ class Place:
     """The place in the cache where the next forward pass writes: the rows from `first` up to `last` (excluded),
     beginning at `column`. The place is the same in every layer. `rows`, `columns`: the size of the whole batch.
 
-    In decoding, `source` is None: each row of the forward pass is one row of the cache and attends to all columns so
-    far. In the prefill, which begins at column 0, equal prompts pass through the model only once, and `source` says
-    which cache rows a row of the pass fills. As a tensor, `source` gives, for each cache row, the row of the pass to
-    copy. As a number, `source` is the number of consecutive cache rows that each row of the pass fills.
+    In the prefill, which begins at column 0, the model processes equal prompts only once. `source` then assigns the
+    rows of the forward pass to cache rows. If `source` is a tensor, it gives for each cache row the index of the row of
+    the pass to copy. If `source` is a number n, each row of the pass is copied to n consecutive cache rows.
+
+    In decoding, `source` is None. Each row of the forward pass then corresponds to one cache row, and attends to all
+    columns written so far.
     """
 
     rows: int = 0
@@ -31,7 +34,7 @@ class Place:
 
 
 class InPlaceLayer(CacheLayerMixin):
-    """The keys and values of one layer."""
+    """The key-value cache of one layer, written in place."""
 
     is_sliding = False
 
@@ -41,15 +44,15 @@ class InPlaceLayer(CacheLayerMixin):
         self.columns = Columns()
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Allocates memory for the batch, unless the memory of an earlier batch suffices."""
+        """Allocates memory for the batch if the memory of the earlier batches does not suffice."""
         size = (self.place.rows, self.place.columns)
         if not self.columns.holds(*size, key_states, value_states):
             self.columns.allocate(*size, key_states, value_states)
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Writes the new keys and values, and returns all keys and values to which the queries may attend. In decoding
-        these are views of the cache; in the prefill, the new keys and values themselves."""
+        """Writes the new keys and values, and returns all keys and values to which the queries can attend. In decoding,
+        the returned tensors are views of the cache. In the prefill, they are the new keys and values."""
         self.lazy_initialization(key_states, value_states)
         place, rows = self.place, slice(self.place.first, self.place.last)
         if place.source is None:
@@ -70,14 +73,15 @@ class InPlaceLayer(CacheLayerMixin):
     def get_max_length(self) -> int:
         return self.place.columns
 
-    get_max_cache_shape = get_max_length  # the method's name in earlier releases of transformers 5
+    get_max_cache_shape = get_max_length  # earlier releases of transformers 5 call the method by this name
 
 
 class InPlaceCache(Cache):
-    """The keys and values of all layers of a model. `place`: where the next forward pass writes.
+    """The key-value cache of all layers of a model. `place`: where the next forward pass writes.
 
-    The same cache can be used for batch after batch without new memory. The keys and values of an earlier batch are
-    masked, and are finite. After an error, the values may not be finite: do not use the cache again.
+    One cache can serve several batches in turn without new memory. Keys and values of an earlier batch stay in the
+    memory: they are finite, and are masked. After an error, the memory may contain NaN or infinite values. Do not use
+    the cache again.
     """
 
     def __init__(self, layers: int) -> None:
@@ -92,10 +96,10 @@ class InPlaceCache(Cache):
         return place
 
     def keep(self, alive: Tensor) -> Tensor:
-        """Drops the rows whose `alive` is False. Returns the former row number of each remaining row.
+        """Removes the rows whose `alive` is False from the cache. Returns, for each remaining row, the row's index
+        before the removal.
 
-        Copying a row takes less time than one decoding step for the row. Therefore it saves time to drop finished rows
-        immediately.
+        It is faster to remove a finished row at once: copying a row takes less time than one decoding step for the row.
         """
         order, fillers, holes = fill_holes(alive)
         for block in self.blocks:
@@ -105,12 +109,13 @@ class InPlaceCache(Cache):
 
     @property
     def token_bytes(self) -> int:
-        """The size of the keys and values of one token in all layers."""
+        """The size in bytes of the keys and values of one token in all layers."""
         return sum(block.columns.token_bytes for block in self.blocks)
 
 
 def _spread(target: Tensor, states: Tensor, source: Tensor | int) -> None:
-    """Copies each row of the forward pass to its rows of the cache. `source`: see `Place`."""
+    """Copies each row of the forward pass to the cache rows that `source` assigns to this row. `source`: see
+    `Place`."""
     if isinstance(source, int):
         target.unflatten(0, (-1, source))[:] = states[:, None]
     else:

@@ -1,6 +1,6 @@
-"""Stores the keys and values of a batch in one layer. The memory is allocated once and written in place.
+"""Stores the keys and values of a batch for one layer. The memory is allocated once and written in place.
 
-A column holds one token of each row.
+A row stores one sequence of the batch. A column stores one token of each row.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ from torch import Tensor
 
 
 class Columns:
-    """The memory for the keys and values of one layer. `tensors`: the keys and the values, each [rows, heads, columns,
-    width]; empty before the first `allocate`."""
+    """The memory for the keys and values of one layer. `tensors`: the keys and the values, each of shape [rows, heads,
+    columns, width]. `tensors` is empty before the first `allocate`."""
 
     def __init__(self) -> None:
         self.tensors: list[Tensor] = []
 
     def holds(self, rows: int, columns: int, keys: Tensor, values: Tensor) -> bool:
-        """Checks whether the allocated memory suffices for this number of rows and columns, and has the type, device
-        and head shape of `keys` and `values`."""
+        """Checks whether the allocated memory has enough rows and columns, and has the same type, device and head shape
+        as `keys` and `values`."""
         pairs = zip(self.tensors, (keys, values), strict=False)
         return bool(self.tensors) and all(_suffices(states, new, rows, columns) for states, new in pairs)
 
     def allocate(self, rows: int, columns: int, keys: Tensor, values: Tensor) -> None:
-        """Allocates zeros. Uninitialised memory may contain NaN, and attention multiplies masked values by 0, which would
-        give NaN."""
+        """Allocates memory that is filled with zeros. Uninitialised memory may contain NaN. Attention multiplies masked
+        values by 0, and 0 times NaN is NaN."""
         sizes = [(rows, states.shape[1], columns, states.shape[3]) for states in (keys, values)]
         self.tensors = [states.new_zeros(size) for states, size in zip((keys, values), sizes, strict=True)]
 
     def write(self, rows: slice, column: int, keys: Tensor, values: Tensor) -> None:
-        """Writes new keys and values of these rows, beginning at `column`."""
+        """Writes the new keys and values of the rows `rows` into the columns from `column` on."""
         for target, states in zip(self.tensors, (keys, values), strict=True):
             target[rows, :, column : column + states.shape[2]] = states
 
@@ -47,17 +47,17 @@ class Columns:
 
     @property
     def token_bytes(self) -> int:
-        """The size of the keys and values of one column of one row."""
+        """The size in bytes of the keys and values of one column of one row."""
         return sum(states[0, :, 0].nbytes for states in self.tensors)
 
 
 def fill_holes(alive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Plans how to drop the rows whose `alive` is False.
+    """Plans how to remove the rows whose `alive` is False.
 
-    Let n be the number of rows that remain. The holes are the dropped rows before row n. The fillers are the remaining
-    rows from row n on. The fillers are copied over the holes; no other rows are copied.
+    Let n be the number of rows that remain. The holes are the removed rows with an index below n. The fillers are the
+    remaining rows with an index of n or more. Only the fillers are copied, each into one hole.
 
-    Returns three lists: the former row number of each remaining row; the fillers; the holes.
+    Returns three index tensors: the former index of each remaining row, the fillers, and the holes.
     """
     count = int(alive.sum())
     order = torch.arange(count, device=alive.device)
@@ -68,7 +68,7 @@ def fill_holes(alive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _suffices(states: Tensor, new: Tensor, rows: int, columns: int) -> bool:
-    """Checks whether the allocated tensor is large enough, and has the type, device and head shape of `new`."""
+    """Checks whether the allocated tensor is large enough, and has the same type, device and head shape as `new`."""
     return (
         states.dtype == new.dtype
         and states.device == new.device

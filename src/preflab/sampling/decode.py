@@ -1,8 +1,9 @@
-"""Runs the model on a batch of rows: first on the prompts (prefill), then on one new token of each row in each step.
+"""Runs the model on a batch of rows. The first passes (prefill) read the prompts. Each decoding step reads one new
+token of each row.
 
-All prompts begin at column 0 and are padded on the right, as in `models.forward`. The prefill needs no mask, since no
-token of a causal model attends to later columns. The position ids of a row do not count its padding. A subclass of
-`DecodeBatch` is one way to store keys and values and to run a step: see `sampling.ways`.
+All prompts begin at column 0 and are padded on the right, as in `models.forward`. The prefill needs no mask, because no
+token of a causal model attends to later columns. The position ids of a row do not count its padding. The subclasses of
+`DecodeBatch` in `sampling.ways` store keys and values and run a step in different ways.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ PREFILL_TOKENS_ELSEWHERE = 16384
 class DecodeBatch(ABC):
     """A batch of prompts with their key-value cache. Equal prompts must be in consecutive rows.
 
-    `hidden[N,D]`: for each of the N remaining rows, the last hidden state, from which the next token is drawn.
+    `hidden[N,D]`: the last hidden state of each of the N remaining rows, from which the next token is drawn.
     `positions[N]`: the position id of the next token of each row. `tokens_read`: the number of prompt tokens in the
-    prefill; the tokens of equal prompts are counted once.
+    prefill. Tokens of equal prompts are counted once.
     """
 
     cache_type: ClassVar[type[InPlaceCache] | type[SharedCache]]
@@ -51,15 +52,16 @@ class DecodeBatch(ABC):
     @classmethod
     @abstractmethod
     def objection(cls, base: Any) -> str:
-        """Returns the reason why this way cannot serve a model; '' if there is none. Checks only the modules and
-        settings of the model."""
+        """Returns the reason why this class cannot decode with a model, or '' if there is no such reason. Checks only
+        the modules and settings of the model, without running the model."""
 
     @abstractmethod
     def step(self, tokens: Tensor) -> None:
         """Runs the model on the newest token of each row. `tokens`: [N]."""
 
     def keep(self, alive: Tensor) -> Tensor:
-        """Drops the rows whose `alive` is False. Returns the former row number of each remaining row."""
+        """Removes the rows whose `alive` is False. Returns, for each remaining row, the row's index before the
+        removal."""
         order: Tensor = self.cache.keep(alive)
         self.positions = self.positions[order]
         return order
@@ -70,7 +72,7 @@ class DecodeBatch(ABC):
 
     @abstractmethod
     def _expect(self, first: int, last: int) -> None:
-        """Tells the cache that the next pass of the prefill reads the distinct prompts from `first` up to `last`
+        """Tells the cache that the next prefill pass reads the distinct prompts from `first` up to `last`
         (excluded)."""
 
     @abstractmethod
@@ -84,21 +86,22 @@ class DecodeBatch(ABC):
             last = first + len(chunk)
             self._expect(first, last)
             width = max(map(len, chunk))
-            # Prompts are padded with their own last token: some models warn about a pad id without a mask.
+            # A prompt is padded with its last token, because some models warn about pad ids without a mask.
             ids = torch.tensor([prompt + prompt[-1:] * (width - len(prompt)) for prompt in chunk], device=self.device)
             states.append(self._read(ids, self.lengths[first:last]))
             first = last
         return torch.cat(states)
 
     def _read(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Runs the model on the prompts `ids[G,P]` of `lengths[G]` tokens. Returns their last hidden states, [G,D]."""
+        """Runs the model on the prompts `ids[G,P]`, which have `lengths[G]` tokens without padding. Returns the hidden
+        state of each prompt's last token, [G,D]."""
         hidden = self.backbone(input_ids=ids, past_key_values=self.cache, use_cache=True).last_hidden_state
         return hidden[torch.arange(len(ids), device=self.device), lengths - 1]
 
 
 def _chunks(prompts: list[list[int]], budget: int) -> list[list[list[int]]]:
-    """Cuts the prompts, in order, into chunks. In a chunk, the number of prompts times the length of the longest is at
-    most `budget`; a prompt longer than `budget` is a chunk of its own."""
+    """Divides the prompts into chunks and keeps their order. The number of prompts in a chunk times the length of its
+    longest prompt is at most `budget`. A prompt that is longer than `budget` forms a chunk alone."""
     chunks: list[list[list[int]]] = []
     longest = 0
     for prompt in prompts:

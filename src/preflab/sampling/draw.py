@@ -1,9 +1,11 @@
-"""Draws tokens from logits: applies top-k and top-p, then inverts each row's cumulative distribution function.
+"""Draws tokens from logits: applies top-k and top-p, then inverts the cumulative distribution function of each row.
 
-Each row has its own stream of uniform random numbers, which depends only on the row's seed, and token t of the row uses
-number t of the stream. The sample of a row therefore depends on its seed and its logits, not on the other rows of its
-batch. The cumulative distribution is computed in the order of the vocabulary, not of the probabilities. It therefore
-changes only slightly if rounding errors swap two nearly equal logits.
+Each row has a stream of uniform random numbers, which depends only on the row's seed. Token t of the row uses number t
+of the stream. The sample of a row therefore depends only on its seed and its logits, not on the other rows of the
+batch.
+
+The probabilities are summed in the order of the vocabulary, not in the order of their size. The cumulative distribution
+therefore changes only slightly if rounding errors swap the ranks of two nearly equal logits.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from preflab.sampling.base import Decoding
 
 
 class Drawn(NamedTuple):
-    """`tokens[N]`: the drawn tokens. `logprobs[N]`: their log-probabilities, NaN if a row's logits are not finite.
-    `kept`: the ids [N,K] that top-k and top-p kept."""
+    """`tokens[N]`: the drawn tokens. `logprobs[N]`: the log-probabilities of the drawn tokens; NaN if the logits of a
+    row are not finite. `kept`: the token ids that top-k and top-p kept in each row; None if all ids were kept."""
 
     tokens: Tensor
     logprobs: Tensor
@@ -30,15 +32,15 @@ class Drawn(NamedTuple):
 
 
 def uniforms(seeds: Sequence[int], count: int) -> Tensor:
-    """Returns uniform random numbers, [B, count] fp64 in [0, 1). Row b has the first `count` numbers of the Philox
-    stream of seed b."""
+    """Returns uniform random numbers in [0, 1), fp64 [B, count]. Row b contains the first `count` numbers of the Philox
+    stream with the seed `seeds[b]`."""
     rows = [np.random.Generator(np.random.Philox(int(seed))).random(count) for seed in seeds]
     return torch.from_numpy(np.stack(rows))
 
 
 def choose_tokens(logits: Tensor, uniform: Tensor, decoding: Decoding) -> Drawn:
-    """Chooses one token for each row of `logits[N,V]`, which the caller has divided by the temperature (for greedy
-    decoding: by 1).
+    """Chooses one token for each row of `logits[N,V]`. The caller has divided the logits by the temperature (by 1 for
+    greedy decoding).
 
     uniform: [N] in [0, 1), the next random number of each row's stream.
     """
@@ -48,20 +50,21 @@ def choose_tokens(logits: Tensor, uniform: Tensor, decoding: Decoding) -> Drawn:
 
 
 def greedy(logits: Tensor) -> Drawn:
-    """Chooses the most probable token of each row; of several equally probable tokens, the first. `kept` is None, since
-    top-k and top-p cannot change the choice."""
+    """Chooses the most probable token of each row. If several tokens are equally probable, chooses the first of them.
+    `kept` is None, because top-k and top-p cannot change the choice."""
     peak, tokens = logits.max(dim=1)
     return Drawn(tokens, peak - logits.logsumexp(dim=1), None)
 
 
 def kept_ids(logits: Tensor, *, top_k: int, top_p: float) -> KeptTokens | None:
-    """Applies top-k and then top-p to `logits[N,V]` and returns the kept ids, [N,K]; returns None if all ids are kept.
+    """Applies top-k and then top-p to `logits[N,V]`. Returns the kept ids, [N,K], or None if all ids are kept.
 
-    Top-k keeps exactly k ids, even if there are ties at rank k. Their probabilities are then normalised. From the most
-    probable id on, top-p keeps as few ids as are needed for a total probability of at least `top_p`. An id is kept if
-    the total probability of all more probable ids is below `top_p`; the most probable id is always kept. The kept ids
-    are int32, in the order of the vocabulary. If a row has fewer than K kept ids, its last kept id is repeated to the
-    end of the row.
+    Top-k keeps exactly k ids, even if there are ties at rank k. The probabilities of these ids are then normalised.
+    Top-p keeps an id if the total probability of all more probable ids is below `top_p`. It always keeps the most
+    probable id.
+
+    The kept ids are int32, in the order of the vocabulary. If a row has fewer than K kept ids, its last kept id is
+    repeated to the end of the row.
     """
     vocabulary = logits.shape[1]
     width = min(top_k, vocabulary) if top_k > 0 else vocabulary
@@ -80,11 +83,11 @@ def kept_ids(logits: Tensor, *, top_k: int, top_p: float) -> KeptTokens | None:
 
 
 def draw_tokens(logits: Tensor, uniform: Tensor, kept: KeptTokens | None) -> Drawn:
-    """Draws for each row the first id, in the order of the vocabulary, whose cumulative probability exceeds
+    """Draws one id for each row: the first id, in the order of the vocabulary, whose cumulative probability exceeds
     `uniform[N]`.
 
-    An id with probability 0 is never drawn, because the cumulative probability does not rise at such an id, and the
-    point to search for is always below the total. The sums are computed in fp64.
+    An id with probability 0 is never drawn. The cumulative probability does not increase at such an id, and the value
+    to exceed is always below the total probability. The sums are computed in fp64.
     """
     support = logits if kept is None else restrict(logits, kept.ids, kept.counts)
     peak = support.amax(dim=1, keepdim=True)

@@ -1,9 +1,11 @@
-"""Samples with `generate` of transformers, for models that the in-place cache does not support.
+"""Samples with `generate` of transformers, for models that preflab's key-value caches do not support.
 
-`generate` runs the model and stores its state. A logits processor of preflab draws each token, records it, and masks
-all other tokens, so that `generate` must choose it. Seeds, kept ids and log-probabilities therefore have the same
-meaning as in the native sampler. All prompts of a batch have the same length, so that no padding is needed: state-space
-models and attention windows may not handle padding correctly.
+`generate` runs the model and stores the model's state. A logits processor of preflab draws each token, records it, and
+masks all other tokens, so that `generate` must choose the drawn token. Seeds, kept ids and log-probabilities therefore
+have the same meaning as in the native sampler.
+
+All prompts of a batch have the same length, so that no padding is needed. State-space models and models with attention
+windows may handle padding incorrectly.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ from preflab.sampling.request import DrawnRows
 
 
 def generate(lm: LanguageModel, rows: Sequence[int], stream: Tensor, decoding: Decoding, results: DrawnRows) -> int:
-    """Draws completions for some rows of the request and records them in `results`. Returns the number of prompt tokens
-    that the model processed.
+    """Draws completions for the rows `rows` of the request and records them in `results`. Returns the number of prompt
+    tokens that the model processed.
 
     Raises `UserError` if `generate` cannot sample from the model.
 
@@ -53,7 +55,7 @@ def generate(lm: LanguageModel, rows: Sequence[int], stream: Tensor, decoding: D
                 )
             except UserError:
                 raise
-            except Exception as error:  # an architecture that `generate` does not support may raise any exception
+            except Exception as error:  # `generate` can raise any exception for an unsupported architecture
                 raise UserError(
                     f"`generate` of transformers cannot sample from a {type(base).__name__}: {first_line(error)}"
                 ) from error
@@ -61,7 +63,8 @@ def generate(lm: LanguageModel, rows: Sequence[int], stream: Tensor, decoding: D
 
 
 class Drawing(LogitsProcessor):
-    """Draws the next token of each row and masks all other tokens, so that `generate` must choose it."""
+    """A logits processor that draws the next token of each row and masks all other tokens, so that `generate` must
+    choose the drawn token."""
 
     def __init__(self, rows: Tensor, length: int, stream: Tensor, decoding: Decoding, results: DrawnRows) -> None:
         self.rows, self.length, self.stream, self.decoding, self.results = rows, length, stream, decoding, results
@@ -74,7 +77,7 @@ class Drawing(LogitsProcessor):
         drawn = choose_tokens(logits, self.stream[rows, column], self.decoding)
         goes_on = self.results.add(rows, column, drawn)
         only = torch.full_like(scores, float("-inf"))
-        only[:, 0] = 0.0  # any token for a finished row, since `generate` replaces it by padding
+        only[:, 0] = 0.0  # allow any one token for a finished row, because `generate` replaces it by padding
         only[self.alive] = only[self.alive].fill_(float("-inf")).scatter_(1, drawn.tokens[:, None], 0.0)
         self.alive[self.alive.clone()] = goes_on
         return only
@@ -82,8 +85,8 @@ class Drawing(LogitsProcessor):
 
 @contextmanager
 def _plain_generation(base: Any) -> Generator[None]:
-    """Replaces the model's own generation settings by defaults while the context is open, since `generate` would also
-    apply the penalties and limits in the model's settings."""
+    """Replaces the model's generation settings by the defaults of transformers while the context is open. Otherwise
+    `generate` would also apply the penalties and limits of the model's settings."""
     shipped = base.generation_config
     base.generation_config = GenerationConfig()
     try:

@@ -1,8 +1,8 @@
 """Runs models with Llama's architecture on prompts and new tokens, with few operations for each layer.
 
-Weights that are applied to the same states are concatenated. One matrix product gives the queries, keys and values of a
-layer; another gives both inner states of its MLP. The modules of transformers call about twice as many operations. In
-small models, the calls of the operations take longer than the arithmetic.
+The weights of linear modules with the same input are concatenated. One matrix product gives the queries, keys and
+values of a layer. Another matrix product gives the two inner states of the layer's MLP. The modules of transformers
+call about twice as many operations. In small models, calling the operations takes longer than the arithmetic.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from preflab.sampling.shared import SharedLayer
 NETWORKS = ("LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model")
 """The classes of transformers whose layers have Llama's architecture."""
 FIXED_ROTATIONS = ("default", "linear", "llama3", "yarn")
-"""The kinds of rotary embeddings whose angle at a position is the same in every pass."""
+"""The types of rotary embeddings whose angle at a position is the same in every forward pass."""
 FUSED_BYTES = 2**29
-"""The most memory for concatenated weights. In larger models, the arithmetic takes longer than the calls."""
+"""`FusedLayers` runs only models whose layers have at most this size in bytes. In larger models, the arithmetic takes
+longer than calling the operations."""
 
 
 class Stacked(NamedTuple):
@@ -42,8 +43,9 @@ class Stacked(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """The weights of one layer. `head_gains[H+G,1,D]`: the gains of the norms of each query head and each key head (Qwen
-    3); None if heads are not normalised."""
+    """The weights of one layer. `heads`, `groups`: the numbers of query heads (H) and key heads (G).
+    `head_gains[H+G,1,D]`: the gain of the norm of each query head and each key head (Qwen 3); None if the heads are not
+    normalised."""
 
     heads: int
     groups: int
@@ -60,9 +62,10 @@ class Layer(NamedTuple):
 
 
 class FusedLayers:
-    """The network below the vocabulary head. `columns`: the largest number of positions of a row.
+    """A model without its vocabulary head, with concatenated weights. `columns`: the largest number of positions in a
+    row.
 
-    The concatenated weights are copies: after an update of the model, make a new object of this class.
+    The concatenated weights are copies. After an update of the model, make a new object of this class.
     """
 
     def __init__(self, network: Any, columns: int) -> None:
@@ -75,20 +78,21 @@ class FusedLayers:
         self.cos, self.sin = cos, torch.cat([-sin[:, :half], sin[:, half:]], dim=1)
 
     def __call__(self, tokens: Tensor, positions: Tensor, blocks: Sequence[SharedLayer]) -> Tensor:
-        """Runs one new token of each row, [N], at `positions[N]`, and writes its keys and values. Returns the last hidden
-        states, [N,D]."""
+        """Runs the network on one new token of each row, `tokens[N]`, at `positions[N]`. Writes the keys and values of
+        the tokens into `blocks`. Returns the last hidden states, [N,D]."""
         return self._run(tokens[:, None], positions[:, None], blocks, slice(None))
 
     def read(self, ids: Tensor, lengths: Tensor, blocks: Sequence[SharedLayer]) -> Tensor:
-        """Runs the prompts `ids[G,P]` of `lengths[G]` tokens, and writes their keys and values. Returns the last hidden
-        state of each prompt, [G,D]. In the last layer, the MLP runs only on the last token of each prompt."""
+        """Runs the network on the prompts `ids[G,P]` of `lengths[G]` tokens. Writes their keys and values into
+        `blocks`. Returns the hidden state of each prompt's last token, [G,D]. In the last layer, the MLP runs only on
+        the last token of each prompt."""
         count, width = ids.shape
         last = torch.arange(count, device=ids.device) * width + lengths - 1
         return self._run(ids, torch.arange(width, device=ids.device)[None], blocks, last)
 
     def _run(self, ids: Tensor, positions: Tensor, blocks: Sequence[SharedLayer], wanted: Tensor | slice) -> Tensor:
-        """Runs the network on `ids[N,T]`. Returns the last hidden states of the `wanted` tokens. `wanted`: the indices
-        of tokens, counted row by row."""
+        """Runs the network on `ids[N,T]`. Returns the final hidden states of the tokens `wanted`. `wanted`: indices
+        into the tokens, counted row by row."""
         hidden = self.embed(ids).flatten(0, 1)
         cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]
         for layer, block in zip(self.layers, blocks, strict=True):
@@ -103,20 +107,20 @@ class FusedLayers:
 
 
 def find_obstacle(network: Any) -> str:
-    """Returns the reason why `FusedLayers` cannot run a network; '' if there is none."""
+    """Returns the reason why `FusedLayers` cannot run a network, or '' if there is no such reason."""
     if type(network).__name__ not in NETWORKS or not type(network).__module__.startswith("transformers."):
-        return "its layers do not have Llama's architecture."
+        return "the model's layers do not have Llama's architecture."
     if network.rotary_emb.rope_type not in FIXED_ROTATIONS:
-        return f"its rotary embedding is {network.rotary_emb.rope_type!r}."
+        return f"the model's rotary embedding is {network.rotary_emb.rope_type!r}."
     if any(_is_altered(module) for module in network.modules()):
-        return "some of its modules have adapters or hooks, or are quantised."
+        return "some modules of the model have adapters or hooks, or are quantised."
     if sum(weight.nbytes for weight in network.layers.parameters()) > FUSED_BYTES:
-        return "its layers have too many weights."
+        return "the weights of the model's layers need too much memory to be copied."
     return ""
 
 
 def _is_altered(module: Any) -> bool:
-    """Checks whether a module may compute something else than an unchanged module of transformers or torch."""
+    """Checks whether a module may compute something different from an unmodified module of transformers or torch."""
     known = type(module).__module__.startswith(("transformers.", "torch.nn."))
     hooked = bool(module._forward_hooks or module._forward_pre_hooks)
     return not known or hooked or module.forward != MethodType(type(module).forward, module)
@@ -154,7 +158,7 @@ def _read_layer(layer: Any) -> Layer:
 
 
 def _attend(layer: Layer, block: SharedLayer, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Writes the keys and values of N rows of T tokens, and computes the attention of their queries, [N*T,D].
+    """Writes the keys and values of N rows of T tokens, and returns the result of attention for these tokens, [N*T,D].
 
     states[N,T,W]: the queries, keys and values of each token.
     """

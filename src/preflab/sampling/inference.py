@@ -1,4 +1,4 @@
-"""The settings by which a policy answers prompts at test time."""
+"""Defines how a policy answers prompts at test time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from preflab.spec import Spec
 
 
 class Inference(Spec):
-    """`n`: the number of samples of each prompt; if it is more than 1, the policy answers with the best of them.
-    `selector`: what decides which sample is best, the public tests or a reward; the evaluator is never used for
-    this."""
+    """The settings of best-of-n. `n`: the number of samples of each prompt. If `n` is more than 1, the policy answers
+    with the best sample. `selector`: whether the public tests or a reward selects the best sample. The evaluator never
+    selects samples."""
 
     n: int = 1
     selector: Literal["public-tests", "reward"] = "public-tests"

@@ -2,7 +2,7 @@
 
 Rows with prompts of similar length form a batch. The prefill runs the model once on each distinct prompt of a batch.
 Each further step draws one token for each row, drops the rows that have ended, and runs the model on the new tokens of
-the other rows. The results are in the order of the request, however the rows are batched.
+the other rows. The results are returned in the order of the request.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ log = logging.getLogger("preflab")
 
 
 class Native(SamplerSpec):
-    """The settings of preflab's own sampler.
+    """The settings of preflab's native sampler.
 
-    `rows`: the largest number of rows in a batch (None: by the model's width, see `most_rows`). `cache_gib`: the memory
-    for keys and values in GiB (None: 1 on a CPU, a quarter of the free memory on a GPU); if it is too small for `rows`
-    rows, batches have fewer rows. `precision`: with `bf16`, the weights are cast to bf16 while sampling, and the
-    log-probabilities are computed in bf16; this is faster if memory bandwidth limits the speed.
+    `rows`: the largest number of rows in a batch (None: `most_rows` computes it from the model's width). `cache_gib`:
+    the memory for keys and values in GiB (None: 1 on a CPU, a quarter of the free memory on a GPU). If this memory is
+    too small for `rows` rows, the batches have fewer rows. `precision`: `bf16` casts the weights to bf16 while
+    sampling, and computes the log-probabilities in bf16. This is faster if memory bandwidth limits the speed.
     """
 
     kind: Literal["native"] = "native"
@@ -49,12 +49,13 @@ class Native(SamplerSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[NativeSampler]:
-        """Opens the sampler. It can sample from any model, and runs on the model's device."""
+        """Yields a sampler that can sample from any model, on the device of the model."""
         yield NativeSampler(self, context.meter)
 
 
 class NativeSampler(Sampler):
-    """Samples with preflab's own decoder. Warns once for each architecture that the in-place cache does not support."""
+    """Samples with preflab's own decoder. For an architecture that preflab's caches do not support, logs one warning
+    and samples with `generate` of transformers."""
 
     def __init__(self, spec: Native, meter: Meter) -> None:
         self.spec = spec
@@ -67,11 +68,12 @@ class NativeSampler(Sampler):
     def sample(
         self, lm: LanguageModel, prompts: Sequence[Sequence[int]], *, seeds: Sequence[int], decoding: Decoding
     ) -> Samples:
-        """Draws one completion for each prompt (given as token ids), with the seed of its row; see `Sampler.sample`.
+        """Draws one completion for each prompt. `prompts`: the token ids of each prompt. `seeds`: one seed for each
+        prompt.
 
         `Samples.logprobs` equals the result of `models.forward.token_logprobs` with the same temperature and with
-        `Samples.kept`. Dropout is off while sampling; afterwards the model is in its former mode. Raises `UserError` if
-        a prompt does not fit the context, or if logits are not finite.
+        `Samples.kept`. Dropout is off while sampling. Afterwards, the model returns to its former mode. Raises
+        `UserError` if a prompt does not fit into the context, or if logits are not finite.
         """
         check_request(lm, prompts, seeds, decoding)
         results = DrawnRows(lm, prompts, decoding.max_new_tokens)
@@ -93,30 +95,31 @@ class NativeSampler(Sampler):
                     tokens_read += batch.tokens_read
                 else:
                     tokens_read += fallback.generate(lm, rows, stream, decoding, results)
-        if results.device.type == "cpu":  # allocation is slow on a CPU, while the GPU allocator reuses freed memory
+        if results.device.type == "cpu":  # allocation is slow on a CPU; on a GPU, torch reuses freed memory
             self._cache = cache
         self.meter.sampled(lm.size, tokens_read, int(results.lengths.sum()))
         exact = self.spec.precision == "model" and not in_bf16(base)
         return replace(results.samples(), exact=exact)
 
     def examine(self, base: nn.Module) -> Support:
-        """Returns how preflab can decode with a model. The trial (`support.examine`) is repeated if the model's
-        `candidates` have changed since the last trial."""
+        """Returns how preflab can decode with a model. Runs the trial `support.examine` at the first call, and again if
+        the model's `candidates` have changed since the last trial."""
         ways = candidates(base)
         if base not in self._support or self._support[base][0] != ways:
             self._support[base] = ways, examine(base)
         return self._support[base][1]
 
     def _budget(self, base: Any, support: Support) -> int:
-        """Returns the largest number of tokens whose keys and values fit into the memory for the cache. For a model
-        that does not use the cache, the number is practically unlimited."""
+        """Returns the largest number of tokens whose keys and values fit into the cache's memory. For a model that does
+        not use the cache, the returned number is practically unlimited."""
         gib = self.spec.cache_gib
         if gib is None:
             gib = torch.cuda.mem_get_info(base.device)[0] / 4 / 2**30 if base.device.type == "cuda" else 1.0
         return int(gib * 2**30 / (support.token_bytes or 1))
 
     def _served(self, base: nn.Module, support: Support, columns: int) -> bool:
-        """Checks whether preflab's cache supports rows of `columns` tokens. If not, logs a warning."""
+        """Checks whether preflab's cache supports rows of `columns` tokens. If the cache does not support them, logs a
+        warning once for each architecture."""
         reason = support.objection(columns)
         name = type(base).__name__
         if reason and name not in self._warned:
@@ -126,11 +129,11 @@ class NativeSampler(Sampler):
 
 
 def most_rows(width: int) -> int:
-    """Returns the largest number of rows in a batch if the user sets none: 131,072 / the width of the hidden states, but
-    at least 256 and at most 1,024.
+    """Returns the default for the largest number of rows in a batch: 131,072 / `width`, but at least 256 and at most
+    1,024. `width`: the width of the hidden states.
 
-    A batch of a narrow model has many rows, so that the overhead of calling the operations of a step matters less. A
-    batch of a wide model has fewer rows, because the hidden states should fit into the cache of a CPU core.
+    A batch of a narrow model has many rows, so that more rows share the overhead of calling operations. A batch of a
+    wide model has fewer rows, so that the hidden states fit into the cache of a CPU core.
     """
     return min(max(2**17 // width, 256), 1024)
 
@@ -138,8 +141,8 @@ def most_rows(width: int) -> int:
 def _complete(
     batch: DecodeBatch, head: Head, rows: list[int], stream: Tensor, decoding: Decoding, results: DrawnRows
 ) -> None:
-    """Draws completions for one batch, and records them in `results`. `rows`: the row numbers of the batch in the
-    request, longest prompt first."""
+    """Draws completions for one batch, and records them in `results`. `rows`: the index in the request of each row of
+    the batch, longest prompt first."""
     places = torch.tensor(rows, device=results.device)
     for column in range(decoding.max_new_tokens):
         drawn = choose_tokens(head(batch.hidden), stream[places, column], decoding)
@@ -155,7 +158,7 @@ def _complete(
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Generator[None]:
-    """Turns dropout off while the context is open, and restores the mode of every module afterwards."""
+    """Turns dropout off while the context is open. Restores the mode of every module when the context closes."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -167,8 +170,8 @@ def _evaluating(model: nn.Module) -> Generator[None]:
 
 @contextmanager
 def _weights_in(model: nn.Module, dtype: torch.dtype | None) -> Generator[None]:
-    """Casts the weights to `dtype` while the context is open, and restores the former weights afterwards. If `dtype` is
-    None, the weights are not changed."""
+    """Casts the weights to `dtype` while the context is open, and restores the original weights when the context
+    closes. If `dtype` is None, changes nothing."""
     kept = [] if dtype is None else [(weight, weight.data) for weight in model.parameters()]
     try:
         for weight, data in kept:

@@ -1,4 +1,4 @@
-"""The functions that check a sampling request, cut it into batches and collect its results."""
+"""Checks a sampling request, divides the request into batches, and collects the results."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from preflab.work import report_work
 def check_request(
     lm: LanguageModel, prompts: Sequence[Sequence[int]], seeds: Sequence[int], decoding: Decoding
 ) -> None:
-    """Raises `UserError` if a prompt is empty, or if a prompt and its completion together may exceed the context."""
+    """Raises `UserError` if a prompt is empty, or if a prompt and its longest possible completion together exceed the
+    context. Raises `ValueError` if the numbers of prompts and seeds differ."""
     if len(seeds) != len(prompts):
-        raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}.")
+        raise ValueError(f"There are {len(prompts)} prompts and {len(seeds)} seeds. Give one seed for each prompt.")
     for row, prompt in enumerate(prompts):
         if not len(prompt):
-            raise UserError(f"Prompt {row} is empty: a completion needs at least one token before it, such as a BOS.")
+            raise UserError(f"Prompt {row} is empty. Give each prompt at least one token, such as BOS.")
         if len(prompt) + decoding.max_new_tokens > lm.context:
             raise UserError(
-                f"Prompt {row} has {len(prompt)} tokens, and its completion may have {decoding.max_new_tokens}, but the "
+                f"Prompt {row} has {len(prompt)} tokens, and its completion can have {decoding.max_new_tokens}, but the "
                 f"model's context is {lm.context} tokens. Shorten the prompt, or lower `max_new_tokens`."
             )
 
 
 def batches(prompts: Sequence[Sequence[int]], new_tokens: int, rows: int, tokens: int) -> list[list[int]]:
-    """Cuts a request into batches of similar size and returns the row numbers of each batch. The rows are sorted by the
-    length of their prompts, longest first, with equal prompts next to each other.
+    """Divides a request into batches of similar size and returns the row indices of each batch. The rows are sorted by
+    the length of their prompts, longest first, with equal prompts next to each other.
 
     A batch has at most `rows` rows. The number of its rows times (length of its longest prompt + `new_tokens`) is at
-    most `tokens`; a single row that exceeds `tokens` is a batch of its own.
+    most `tokens`. A row that exceeds `tokens` alone forms a batch of one row.
     """
     order = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), tuple(prompts[row]), row))
     cut: list[list[int]] = []
@@ -54,10 +55,10 @@ def batches(prompts: Sequence[Sequence[int]], new_tokens: int, rows: int, tokens
 
 
 class DrawnRows:
-    """The drawn tokens of a request and their log-probabilities, by row number.
+    """The drawn tokens of a request and their log-probabilities, by row index.
 
-    `drawn`: the number of finished rows. `steps`: one tuple for each decoding step with top-k or top-p: the row
-    numbers, the column, and the kept ids.
+    `drawn`: the number of finished rows. `steps`: one tuple for each decoding step with top-k or top-p. The tuple
+    contains the row indices, the column, and the kept ids.
     """
 
     def __init__(self, lm: LanguageModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
@@ -72,7 +73,8 @@ class DrawnRows:
         self.drawn = 0
 
     def add(self, rows: Tensor, column: int, drawn: Drawn) -> Tensor:
-        """Records the new token of each of `rows[N]`. Returns Bool[N]: True for rows that are not finished.
+        """Records the new tokens of the rows `rows[N]`. Returns Bool[N]: True for each row whose new token does not end
+        the completion.
 
         Raises `UserError` if the logits of a row are not finite.
         """
@@ -98,8 +100,8 @@ class DrawnRows:
         return ~ended
 
     def samples(self) -> Samples:
-        """Returns all rows in the order of the request, trimmed to the longest completion. The tensors are on the CPU,
-        like all batches."""
+        """Returns all rows in the order of the request, trimmed to the length of the longest completion. The tensors
+        are on the CPU."""
         lengths = self.lengths.tolist()
         completions = [ids[:length] for ids, length in zip(self.tokens.tolist(), lengths, strict=True)]
         batch = collate(self.prompts, completions, self.truncated.tolist())

@@ -1,8 +1,8 @@
-"""Stores the keys and values of a prompt once for all rows that share it, and computes the attention of new tokens.
+"""Stores the keys and values of a prompt once for all rows with this prompt, and computes the attention of new tokens.
 
-A row has two kinds of columns: the columns of its prompt, which all rows with this prompt share, and its own columns,
-one for each drawn token. All rows have drawn the same number of tokens. Therefore only the prompts' columns need a
-mask.
+A row has two groups of columns. The prompt columns are shared by all rows with the same prompt. The own columns store
+the tokens drawn for this row, one token in each column. All rows have drawn the same number of tokens. Therefore only
+the prompt columns need a mask.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from preflab.sampling.sharing import Sharing
 
 @dataclass
 class Shelf:
-    """Says where the next forward pass writes keys and values. The place is the same in every layer.
+    """The place where the next forward pass writes keys and values. The place is the same in every layer.
 
-    width: the length of the longest prompt. new_tokens: the largest number of own columns of a row. first, last: the
-    next prefill pass runs the prompts from `first` up to `last` (excluded). drawn: the number of own columns written so
-    far; None during the prefill. sharing: which rows share a prompt. gaps[G,1,1,width+1]: minus infinity from the end
-    of each prompt up to column `width` (excluded), otherwise 0; None if all prompts have the same length. layer: the
-    layer that was written last.
+    sharing: which rows share a prompt.
+    width: the length of the longest prompt.
+    new_tokens: the largest number of own columns of a row.
+    first, last: the next prefill pass reads the prompts from `first` up to `last` (excluded).
+    drawn: the number of own columns written so far; None during the prefill.
+    gaps[G,1,1,width+1]: the mask of the prompt columns. It is minus infinity from the end of each prompt up to column
+        `width` (excluded), and 0 elsewhere. None if all prompts have the same length.
+    layer: the layer that was written last.
     """
 
     sharing: Sharing
@@ -41,7 +44,7 @@ class Shelf:
 
 
 class SharedLayer(CacheLayerMixin):
-    """The keys and values of one layer, for the prompts and for the rows."""
+    """The key-value cache of one layer. `prompts`: the prompt columns. `own`: the own columns of the rows."""
 
     is_sliding = False
 
@@ -51,9 +54,9 @@ class SharedLayer(CacheLayerMixin):
         self.prompts, self.own = Columns(), Columns()
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Allocates memory for the batch, unless the memory of an earlier batch suffices. The memory for the prompts
-        and the memory for the own columns are always allocated together. Otherwise, one of them could keep a size that
-        only an earlier batch needed. Sets the column after the longest prompt to 0: see `_attend_new`."""
+        """Allocates memory for the batch if the memory of the earlier batches does not suffice. Always allocates
+        `prompts` and `own` together, because otherwise one of them could keep a size that only an earlier batch needed.
+        Sets the column after the longest prompt to 0 (see `_attend_new`)."""
         shelf = self.cache.shelf
         sizes = (shelf.sharing.prompts, shelf.width + 1), (shelf.sharing.rows, shelf.new_tokens)
         parts = list(zip((self.prompts, self.own), sizes, strict=True))
@@ -65,7 +68,8 @@ class SharedLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Writes the new keys and values. In the prefill, returns them; in decoding, returns the rows' own columns."""
+        """Writes the new keys and values. In the prefill, returns the new keys and values. In decoding, returns the own
+        columns of all rows."""
         shelf = self.cache.shelf
         if shelf.drawn is None:
             if shelf.first == 0:
@@ -78,20 +82,22 @@ class SharedLayer(CacheLayerMixin):
         return self.own.read(rows, shelf.drawn + 1)
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
-        """Computes the attention of the tokens that were written last: queries[N,H,T,D] -> [N,H,T,V]. These tokens are
-        the prompts of a prefill pass or one new token of each row. `keys`, `values`: the result of `update`."""
+        """Computes the attention of the tokens that were written last: queries[N,H,T,D] -> [N,H,T,V]. In the prefill,
+        these tokens are the prompts of the pass. In decoding, they are one new token of each row. `keys`, `values`: the
+        result of `update`."""
         if self.cache.shelf.drawn is not None:
             return self._attend_new(queries, keys, values, scale)
         shared = queries.shape[1] > keys.shape[1]
         return scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=scale, enable_gqa=shared)
 
     def _attend_new(self, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
-        """Computes the attention of one new token of each row: queries[N,H,1,D] -> [N,H,1,V]. `keys`, `values`: the
-        rows' own columns.
+        """Computes the attention of one new token of each row: queries[N,H,1,D] -> [N,H,1,V]. `keys`, `values`: the own
+        columns of the rows.
 
-        In the softmax over the prompt, one column stands for all own columns: the column after the longest prompt. The
-        score of this column is the logsumexp of the scores of the own columns. The value of this column is 0. The
-        result of the attention to the own columns is then added, weighted by this column's share of the softmax.
+        In the softmax over the prompt columns, one additional column represents all own columns. This is the column
+        after the longest prompt. Its score is the logsumexp of the scores of the own columns. Its value is 0. The
+        attention to the own columns is computed separately, multiplied by the softmax weight of the additional column,
+        and added.
         """
         shelf, sharing = self.cache.shelf, self.cache.shelf.sharing
         rows, heads, groups = len(queries), queries.shape[1], keys.shape[1]
@@ -118,12 +124,12 @@ class SharedLayer(CacheLayerMixin):
     def get_max_length(self) -> int:
         return self.cache.shelf.width + self.cache.shelf.new_tokens
 
-    get_max_cache_shape = get_max_length  # the method's name in earlier releases of transformers 5
+    get_max_cache_shape = get_max_length  # earlier releases of transformers 5 call the method by this name
 
 
 class SharedCache(Cache):
-    """The keys and values of all layers of a model. The memory is reused for batch after batch. After an error, the
-    values may not be finite: do not use the cache again."""
+    """The key-value cache of all layers of a model. One cache can serve several batches in turn. After an error, the
+    memory may contain NaN or infinite values. Do not use the cache again."""
 
     shelf: Shelf
 
@@ -132,13 +138,13 @@ class SharedCache(Cache):
         super().__init__(layers=list(self.blocks))
 
     def begin(self, lengths: Tensor, copies: Tensor, new_tokens: int) -> None:
-        """Empties the cache for prompts of `lengths[G]` tokens. Prompt g has `copies[g]` consecutive rows, which draw at
-        most `new_tokens` tokens."""
+        """Empties the cache for prompts of `lengths[G]` tokens. Prompt g has `copies[g]` consecutive rows. At most
+        `new_tokens` tokens are drawn for each row."""
         owners = torch.arange(len(lengths), device=lengths.device).repeat_interleave(copies)
         self.shelf = Shelf(Sharing(owners, len(lengths)), int(lengths.max()), max(new_tokens - 1, 1))
 
     def decode(self, lengths: Tensor, dtype: torch.dtype) -> None:
-        """Ends the prefill: the following passes write the rows' own columns."""
+        """Ends the prefill. The next forward passes write the own columns of the rows."""
         shelf = self.shelf
         shelf.drawn = 0
         if bool((lengths < shelf.width).any()):
@@ -148,13 +154,13 @@ class SharedCache(Cache):
             shelf.gaps = zeros.masked_fill_(gaps, float("-inf"))[:, None, None, :]
 
     def advance(self) -> None:
-        """Ends a decoding step."""
+        """Ends a decoding step: adds 1 to the number of own columns written so far."""
         assert self.shelf.drawn is not None
         self.shelf.drawn += 1
 
     def keep(self, alive: Tensor) -> Tensor:
-        """Drops the rows whose `alive` is False, and the prompts without rows. Returns the former row number of each
-        remaining row."""
+        """Removes the rows whose `alive` is False, and the prompts that have no rows left. Returns, for each remaining
+        row, the row's index before the removal."""
         shelf = self.shelf
         assert shelf.drawn is not None
         order, fillers, holes = fill_holes(alive)
@@ -172,5 +178,5 @@ class SharedCache(Cache):
 
     @property
     def token_bytes(self) -> int:
-        """The size of the keys and values of one token in all layers."""
+        """The size in bytes of the keys and values of one token in all layers."""
         return sum(block.prompts.token_bytes for block in self.blocks)

@@ -1,4 +1,4 @@
-"""Records which rows of a batch share a prompt. Converts states between the order of the rows and an order by
+"""Records which rows of a batch share a prompt. Converts states between two orders: row by row, and grouped by
 prompt."""
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 class Sharing:
-    """Says which rows share a prompt. `owners[N]`: for each row, the index of its prompt. `prompts`: how many prompts
-    there are; every prompt has at least one row. `most`: the largest number of rows of a prompt.
+    """Records which rows share a prompt. `owners[N]`: the index of each row's prompt. `prompts`: the number of prompts.
+    Every prompt has at least one row. `most`: the largest number of rows of a prompt.
 
-    `slots[N]`: the index of each row in the order by prompt, in which every prompt has `most` slots; None if every
-    index equals the row number and no slot is empty.
+    In the order by prompt, every prompt has `most` slots for its rows. `slots[N]`: the slot of each row. `slots` is
+    None if the slot of every row equals the row's index and no slot is empty.
     """
 
     def __init__(self, owners: Tensor, prompts: int) -> None:
@@ -28,8 +28,8 @@ class Sharing:
         self.slots = None if full and torch.equal(slots, places) else slots
 
     def by_prompt(self, states: Tensor) -> Tensor:
-        """Orders states of rows by prompt: [N,H,R,D] -> [prompts, H, most * R, D]. If a prompt has fewer than `most`
-        rows, the states in its empty slots are 0."""
+        """Groups the states of rows by prompt: [N,H,R,D] -> [prompts, H, most * R, D]. If a prompt has fewer than
+        `most` rows, the states in its empty slots are 0."""
         heads, group, width = states.shape[1:]
         if self.slots is not None:
             states = states.new_zeros(self.prompts * self.most, heads, group, width).index_copy_(0, self.slots, states)
@@ -39,7 +39,7 @@ class Sharing:
         return by_row.transpose(1, 2).reshape(self.prompts, heads, self.most * group, width)
 
     def by_row(self, states: Tensor) -> Tensor:
-        """Inverts `by_prompt`: [prompts, H, most * R, D] -> [N,H,R,D]."""
+        """Reverses `by_prompt`: [prompts, H, most * R, D] -> [N,H,R,D]."""
         if self.most > 1:
             states = states.unflatten(2, (self.most, -1)).transpose(1, 2).flatten(0, 1)
         return states if self.slots is None else states.index_select(0, self.slots)

@@ -1,4 +1,5 @@
-"""The base class of samplers' settings; this module does not import torch, since a study's plan reads the settings."""
+"""The base class of samplers' settings. This module does not import torch, because the plan of a study reads the
+settings."""
 
 from __future__ import annotations
 
@@ -19,4 +20,4 @@ class SamplerSpec(Spec):
 
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[Sampler]:
-        """Opens the sampler. It charges the tokens of the prompts and the drawn tokens to `context.meter`."""
+        """Opens the sampler. The sampler adds the numbers of prompt tokens and of drawn tokens to `context.meter`."""

@@ -1,4 +1,4 @@
-"""The ways to store keys and values and to run a decoding step."""
+"""The classes that store keys and values and run decoding steps in different ways."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from preflab.sampling.shared import SharedCache
 
 
 class InPlaceBatch(DecodeBatch):
-    """Stores the keys and values of all tokens of a row in one place, prompt and answer alike, and runs a step with the
-    model's own attention.
+    """Stores the keys and values of prompt and answer together, in one cache row for each row of the batch. Runs a step
+    with the attention of the model's modules.
 
     The new tokens of a step are written to one common column after the longest prompt. The gap between the end of a
     shorter prompt and the first new token is masked.
@@ -30,7 +30,9 @@ class InPlaceBatch(DecodeBatch):
     def objection(cls, base: Any) -> str:
         attention = base.config._attn_implementation
         served = attention in ("sdpa", "eager")
-        return "" if served else f"its attention is {attention!r}; load it with attn_implementation='sdpa'."
+        return (
+            "" if served else f"the model's attention is {attention!r}. Load the model with attn_implementation='sdpa'."
+        )
 
     def step(self, tokens: Tensor) -> None:
         place = self.cache.place
@@ -67,7 +69,7 @@ class InPlaceBatch(DecodeBatch):
 
     def _mask(self, width: int, columns: int) -> Tensor | None:
         """Returns the additive mask [N,1,1,columns], which is minus infinity between the end of a prompt and the first
-        new token; None if all prompts have the same length."""
+        new token, and 0 elsewhere. Returns None if all prompts have the same length."""
         if bool((self.positions == width).all()):
             return None
         places = torch.arange(columns, device=self.device)
@@ -77,7 +79,8 @@ class InPlaceBatch(DecodeBatch):
 
 
 class SharedBatch(DecodeBatch):
-    """Stores a prompt once for all its rows, and computes the attention of a step as `SharedLayer.attend` does."""
+    """Stores the keys and values of a prompt once for all rows with this prompt. Computes attention in a step with
+    `SharedLayer.attend`."""
 
     cache_type = SharedCache
     cache: SharedCache
@@ -85,8 +88,8 @@ class SharedBatch(DecodeBatch):
     @classmethod
     def objection(cls, base: Any) -> str:
         if base.dtype in (torch.bfloat16, torch.float16):
-            return "its attention would round the scores to half precision."
-        return "" if backbone(base).config._attn_implementation == "sdpa" else "its attention is not 'sdpa'."
+            return "the shared cache would round the attention scores to half precision."
+        return "" if backbone(base).config._attn_implementation == "sdpa" else "the model's attention is not 'sdpa'."
 
     def step(self, tokens: Tensor) -> None:
         with shared_attention(self.backbone.config, self.cache):
@@ -110,7 +113,7 @@ class SharedBatch(DecodeBatch):
 
 
 class FusedBatch(SharedBatch):
-    """Stores keys and values as `SharedBatch` does, but runs `FusedLayers` instead of the model's own modules."""
+    """Stores keys and values as `SharedBatch` does, but runs `FusedLayers` instead of the model's modules."""
 
     @classmethod
     def objection(cls, base: Any) -> str:

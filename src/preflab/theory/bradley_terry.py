@@ -1,14 +1,15 @@
 """Computes the infimum of the Bradley-Terry loss with a certified error bound.
 
-The responses to a prompt are the nodes of a graph with an edge i -> j if i was ever preferred to j. Inside a strongly
-connected component, a finite reward attains the minimum (Ford 1957). In a pair between two components, the same
-response was preferred every time. The loss of such a one-way pair tends to 0 as the reward gap of the pair grows. All
-these gaps can grow together, because the graph orders the components. So
+The responses to a prompt are the nodes of a graph. The graph has an edge i -> j if response i was preferred to response
+j at least once. Inside a strongly connected component, a finite reward attains the minimum (Ford 1957). In a pair of
+responses from two components, the same response was preferred every time. The loss of such a one-way pair tends to 0 as
+the reward gap of the pair grows. The gaps of all one-way pairs can grow together, because the graph of the components
+has no cycle. Therefore
 
     inf L = sum over strongly connected components of min L(component).
 
-The loss of the reward r + g level tends to inf L for g -> infinity, where `level` is the number of responses that can
-be reached from a response. If the reward gap of a one-way pair is g, the loss of the pair is log(1 + exp(-g)). If there
+Let `level` be the number of responses that can be reached from a response. The loss of the reward r + g * level tends
+to inf L for g -> infinity. If the reward gap of a one-way pair is g, the loss of the pair is log(1 + exp(-g)). If there
 are one-way pairs, no finite reward attains inf L.
 """
 
@@ -29,7 +30,7 @@ class Graph(NamedTuple):
     covered: Tensor  # Bool [T,P,K]: True if the response is in a pair
     part: Tensor  # Bool [T,P,K,K]: True if i and j are in the same strongly connected component
     component: Tensor  # Long [T,P,K]: the smallest index in i's weakly connected component
-    level: Tensor  # [T,P,K]: the number of responses reachable from i, i included; larger for a one-way winner
+    level: Tensor  # [T,P,K]: the number of responses reachable from i, i included
 
 
 def graph_of(wins: Tensor) -> Graph:
@@ -42,7 +43,7 @@ def graph_of(wins: Tensor) -> Graph:
 
 
 def _closure(edges: Tensor) -> Tensor:
-    """Returns Bool [...,K,K]: True if a path leads from i to j, or if i = j."""
+    """Returns Bool [...,K,K]: True if a path of `edges` leads from i to j, or if i = j."""
     size = edges.shape[-1]
     paths = edges | torch.eye(size, dtype=torch.bool)
     for _ in range(max(1, math.ceil(math.log2(size)))):
@@ -51,9 +52,9 @@ def _closure(edges: Tensor) -> Tensor:
 
 
 class Infimum(NamedTuple):
-    """Bounds of inf L: it is at least `lower` and at most `lower` + `gap`.
+    """Bounds of inf L: inf L is at least `lower` and at most `lower` + `gap`.
 
-    `limit` is the share of one-way pairs. Their loss is 0 only in the limit of infinite reward gaps.
+    `limit` is the share of one-way pairs. The loss of a one-way pair is 0 only in the limit of an infinite reward gap.
     """
 
     lower: Tensor  # [T]: a lower bound of the loss of every reward
@@ -62,13 +63,13 @@ class Infimum(NamedTuple):
 
 
 def minimise(wins: Tensor, graph: Graph, *, steps: int = 100) -> Tensor:
-    """Returns rewards [T,P,K] that minimise the loss inside every strongly connected component, with mean 0 in each
-    component.
+    """Returns rewards [T,P,K] that minimise the loss inside every strongly connected component. The mean reward of each
+    component is 0.
 
-    This is Newton's method with damped steps: each full step is multiplied by log(1 + d)/d, where d is the spread of
-    the full step. The logistic loss is self-concordant in the generalised sense. Therefore the damped step decreases
-    the loss from any start, and approaches the full step near the minimum (Bach 2010; Sun and Tran-Dinh 2019). The
-    method takes at most `steps` steps; `certify` bounds the distance to the minimum.
+    This is Newton's method with damped steps. Each full step is multiplied by log(1 + d)/d, where d is the spread
+    (maximum minus minimum) of the full step. The logistic loss is self-concordant in the generalised sense. Therefore
+    the damped step decreases the loss from any start, and approaches the full step near the minimum (Bach 2010; Sun and
+    Tran-Dinh 2019). The method takes at most `steps` steps. `certify` bounds the distance to the minimum.
 
     Args: wins [T,P,K,K]; graph: the graph of `wins`.
     """
@@ -93,12 +94,19 @@ def minimise(wins: Tensor, graph: Graph, *, steps: int = 100) -> Tensor:
 
 
 def certify(rewards: Tensor, wins: Tensor, graph: Graph) -> Infimum:
-    """Computes a certified lower bound of inf L. The bound is valid for any rewards, and tighter for better rewards.
+    """Computes a certified lower bound of inf L. The bound is valid for any rewards. It is tighter for better rewards.
 
-    L is convex, so L(r*) >= L(r) + grad L(r) (r* - r) >= L(r) - 1/2 ||grad L(r)||_1 (spread(r*) + spread(r)) inside the
-    components, where r* is the minimiser. In a pair of weight w, in which i was preferred to j, w (r*_j - r*_i) <= w
-    softplus(r*_j - r*_i) <= L(r*) <= L(r). A path of at most K - 1 such pairs leads from any response of a component to
-    any other response of the component. Therefore spread(r*) <= (K - 1) L(r) / min w.
+    L is convex. Let r* be the minimiser. Then, inside the components,
+
+        L(r*) >= L(r) + grad L(r) (r* - r)
+              >= L(r) - 1/2 ||grad L(r)||_1 (spread(r*) + spread(r)).
+
+    In a pair of weight w in which i was preferred to j,
+
+        w (r*_j - r*_i) <= w softplus(r*_j - r*_i) <= L(r*) <= L(r).
+
+    A path of at most K - 1 such pairs leads from any response of a component to any other response of the component.
+    Therefore spread(r*) <= (K - 1) L(r) / min w.
 
     Args: rewards [T,P,K]; wins [T,P,K,K]; graph: the graph of `wins`. Returns: an `Infimum` of tensors [T].
     """
@@ -115,10 +123,12 @@ def certify(rewards: Tensor, wins: Tensor, graph: Graph) -> Infimum:
 
 
 def approach(rewards: Tensor, graph: Graph, gap: float) -> Tensor:
-    """Returns the reward r + (gap + spread(r)) level, in which the gap of every one-way pair is at least `gap`.
+    """Returns the reward r + (gap + spread(r)) * level, where r is `rewards`. In this reward, the gap of every one-way
+    pair is at least `gap`.
 
-    All responses of a component get the same constant. So the loss of the new reward is at most the loss of `rewards`
-    inside the components, plus `limit` log(1 + exp(-gap)).
+    The responses of a component all have the same level, so the loss inside the components does not change. The loss of
+    each one-way pair is at most log(1 + exp(-gap)). The total loss is therefore at most the loss of `rewards` inside
+    the components, plus `limit` * log(1 + exp(-gap)).
 
     Args: rewards [T,P,K]; graph: the graph of the `wins` for which `rewards` were computed. Returns: [T,P,K].
     """
@@ -126,9 +136,9 @@ def approach(rewards: Tensor, graph: Graph, gap: float) -> Tensor:
 
 
 def _gradient(rewards: Tensor, wins: Tensor) -> Tensor:
-    """Returns the gradient of the summed loss, [T,P,K].
+    """Returns the gradient of the summed loss with respect to the rewards, [T,P,K].
 
-    It is -sum_j wins_ij sigma(r_j - r_i) + sum_j wins_ji sigma(r_i - r_j).
+    Component i of the gradient is -sum_j wins_ij sigma(r_j - r_i) + sum_j wins_ji sigma(r_i - r_j).
     """
     pull = wins * torch.sigmoid(rewards[..., None, :] - rewards[..., :, None])
     return pull.sum(-2) - pull.sum(-1)

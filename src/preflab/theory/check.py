@@ -40,7 +40,7 @@ _NOTES = (
 
 
 def check_theorem(count: int, seed: int, shape: ProblemShape) -> Finding:
-    """Verifies `count` random problems. Raises `UserError` if a number is out of its range."""
+    """Verifies the theorem on `count` random problems. Raises `UserError` if a number is out of its range."""
     beta = "" if shape.beta is None else f" --beta {shape.beta:g}"
     options = f"--trials {count} --seed {seed} --prompts {shape.prompts} --responses {shape.responses}"
     options = f"{options} --coverage {shape.coverage:g}{beta}"
@@ -48,14 +48,15 @@ def check_theorem(count: int, seed: int, shape: ProblemShape) -> Finding:
 
 
 def replay_problem(file: Path) -> Finding:
-    """Verifies the problem in a file. Raises `UserError` if the file does not contain a valid problem."""
+    """Verifies the theorem on the problem in a file. Raises `UserError` if the file does not contain a valid
+    problem."""
     return _make_finding(*verify_all([read_tabular_problem(file)]), f"--replay {file}")
 
 
 def verify_all(chunks: Iterable[Problems]) -> tuple[TheoremCertificates, dict[str, Any] | None]:
-    """Verifies every problem of every chunk.
+    """Verifies the theorem on every problem of every chunk.
 
-    Returns the certificates, and the first problem that failed (for `--replay`), or None if no problem failed.
+    Returns the certificates, and the first failed problem as plain data (for `--replay`), or None if no problem failed.
     """
     parts: list[TheoremCertificates] = []
     failing: dict[str, Any] | None = None
@@ -68,14 +69,14 @@ def verify_all(chunks: Iterable[Problems]) -> tuple[TheoremCertificates, dict[st
 
 
 def _join(parts: Sequence[Any]) -> Any:
-    """Concatenates the certificates of all chunks, tensor by tensor."""
+    """Concatenates the certificates of all chunks along the axis of problems."""
     if isinstance(parts[0], Tensor):
         return torch.cat([*parts])
     return type(parts[0])(*map(_join, zip(*parts, strict=True)))
 
 
 def _make_finding(trials: TheoremCertificates, failing: dict[str, Any] | None, options: str) -> Finding:
-    """Makes a finding from the trials. `failing`: the first problem that failed, or None. `options`: the command-line
+    """Makes a finding from the trials. `failing`: the first failed problem, or None. `options`: the command-line
     options that repeat the trials."""
     return Finding(
         name="check",
@@ -92,9 +93,10 @@ def _make_finding(trials: TheoremCertificates, failing: dict[str, Any] | None, o
 
 
 def _decide(trials: TheoremCertificates) -> TheoryVerdict:
-    """Decides the claim. A trial whose interval around inf L is too wide leaves the claim undecided.
+    """Returns the verdict on the claim. If the interval around inf L is too wide in a trial, this trial leaves the
+    claim undecided.
 
-    Any other trial that fails is a counter-example, and refutes the claim.
+    Any other failed trial is a counter-example, and refutes the claim.
     """
     if bool((~trials.holds & trials.solved).any()):
         return "refuted"
@@ -102,7 +104,7 @@ def _decide(trials: TheoremCertificates) -> TheoryVerdict:
 
 
 def _state(trials: TheoremCertificates) -> str:
-    """Writes the verdict as a sentence with numbers."""
+    """Returns the verdict as a sentence with numbers."""
     count, wrong = len(trials.holds), int((~trials.holds).sum())
     if wrong:
         failed = int((~trials.holds).nonzero()[0])
@@ -123,7 +125,7 @@ def _state(trials: TheoremCertificates) -> str:
 
 
 def _tabulate_cases(trials: TheoremCertificates) -> FindingTable:
-    """Makes a table with one row for each combination of the properties in `_CASES`. A row has the number of random
+    """Makes a table with one row for each combination of the properties in `_CASES`. Each row gives the number of
     trials with this combination, so that the table shows whether every combination occurred."""
     rows: list[tuple[str | int | float, ...]] = []
     for numbers in product(*(range(len(names)) for names in _CASES)):
@@ -146,8 +148,8 @@ def _tabulate_cases(trials: TheoremCertificates) -> FindingTable:
 
 
 def _tabulate_responses(trials: TheoremCertificates) -> FindingTable:
-    """Makes the table for part (b) of the claim. To test this part, mass is moved onto every uncovered response of
-    every trial."""
+    """Makes the table for part (b) of the claim. The test of part (b) moves mass onto every uncovered response of every
+    trial."""
 
     def count(name: str, here: Tensor) -> tuple[str | int | float, ...]:
         moved = trials.moved
@@ -171,8 +173,8 @@ def _tabulate_responses(trials: TheoremCertificates) -> FindingTable:
 def _tabulate_bound(trials: TheoremCertificates) -> FindingTable:
     """Makes the table for part (a) of the claim, with one row for each reward gap.
 
-    A row shows the largest excess of the DPO loss over the certified lower bound. It also shows by how much, at most,
-    an excess is above the excess that the theorem allows.
+    The excess is the DPO loss minus the certified lower bound. Each row gives the largest excess over all trials. It
+    also gives the largest difference between the excess of a trial and the excess that the theorem allows.
     """
     limit = trials.infimum.limit > 0
     rows: list[tuple[str | int | float, ...]] = []

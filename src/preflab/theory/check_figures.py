@@ -1,5 +1,5 @@
-"""Draws the two figures of Theorem 4.1: the bound for growing reward gaps, and the DPO minimisers that are the optimum
-of a reward."""
+"""Draws the two figures of Theorem 4.1: the excess of the DPO loss for growing reward gaps, and the KL of DPO
+minimisers with mass on an uncovered response."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ _POINTS = 500  # the largest number of drawn responses
 
 
 def draw_bound(trials: TheoremCertificates) -> FindingFigure:
-    """Draws the largest excess of the DPO loss at each reward gap, and the bound. One marker shows the trials in which
-    the loss attains its minimum; another shows the trials in which the loss only approaches a limit."""
+    """Draws the largest excess of the DPO loss at each reward gap, and the bound. One kind of marker shows the trials
+    in which the loss attains its minimum. The other kind shows the trials in which the loss only approaches its
+    infimum."""
     figure, axes = make_axes("DPO loss of the PPO optimum\nminus the lower bound of inf L")
     xs = [0.0, *REWARD_GAPS]
     axes.plot(xs, [math.log1p(math.exp(-x)) for x in xs], color=BLACK, linewidth=1.2, label="bound log(1 + exp(−g))")
@@ -39,8 +40,8 @@ def draw_bound(trials: TheoremCertificates) -> FindingFigure:
 
 
 def draw_reach(trials: TheoremCertificates) -> FindingFigure:
-    """Draws KL(pi || pi_ref) of each minimiser pi against the value of pi_ref at the response that mass was moved
-    onto."""
+    """Draws the DPO minimisers pi in which mass was moved onto an uncovered response. The x axis is pi_ref of this
+    response, and the y axis is KL(pi || pi_ref)."""
     figure, axes = make_axes("KL(policy || pi_ref) in that prompt, nats")
     moved = trials.moved
     x, y = trials.reference[moved.inside][:_POINTS], moved.kl[moved.inside][:_POINTS]

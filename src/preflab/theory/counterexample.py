@@ -17,7 +17,7 @@ from preflab.theory.drawing import BLACK, BLUE, GREEN, ORANGE, WHITE, make_axes,
 from preflab.theory.finding import Finding, FindingFigure, FindingTable
 from preflab.theory.problems import check_beta
 
-_TOP, _BANDS = 1.4, 28  # the figure has _BANDS shades for losses up to _TOP; larger losses have the last shade
+_TOP, _BANDS = 1.4, 28  # the figure has _BANDS shades for losses up to _TOP, and uses the last shade for larger losses
 _BAND = _TOP / _BANDS
 
 _CLAIM = (
@@ -36,7 +36,7 @@ _NOTES = (
 
 
 def compute_counterexample(beta: float) -> Finding:
-    """Computes Table 1 and its certificates. Raises `UserError` for a beta out of range."""
+    """Computes Table 1 and its certificates. Raises `UserError` if beta is out of range."""
     check_beta(beta)
     certificates = table1.certify_table1(beta)
     broken = [certificate.name for certificate in certificates if not certificate.holds]
@@ -58,7 +58,7 @@ def compute_counterexample(beta: float) -> Finding:
 
 
 def _state(certificates: list[table1.Certificate], broken: list[str]) -> str:
-    """Writes the verdict as a sentence."""
+    """Returns the verdict as a sentence."""
     if broken:
         return f"{len(broken)} of {len(certificates)} certificates do not hold: {'; '.join(broken)}."
     return (
@@ -68,7 +68,7 @@ def _state(certificates: list[table1.Certificate], broken: list[str]) -> str:
 
 
 def _tabulate_paper(beta: float) -> FindingTable:
-    """Makes the paper's Table 1, with the DPO loss and the KL of each policy in the table."""
+    """Makes the paper's Table 1. Adds the DPO loss and the KL of each policy to the table."""
     minimiser, limit = table1.PAPER_MINIMISER, table1.PPO_LIMIT
     policies = [table1.PAPER_REFERENCE, minimiser, limit]
     losses, kls = table1.dpo_losses(policies, beta), table1.divergences(policies)
@@ -85,7 +85,7 @@ def _tabulate_paper(beta: float) -> FindingTable:
 
 
 def _tabulate_minimisers(beta: float) -> FindingTable:
-    """Makes a table of policies inside and outside the set of DPO minimisers."""
+    """Makes a table of policies that are DPO minimisers, and of policies that are not."""
     policies: list[table1.Policy] = [
         *((1.0, 0.0, 0.0), (0.5, 0.0, 0.5), table1.PAPER_MINIMISER, (0.001, 0.0, 0.999)),
         *((0.999, 0.001, 0.0), (0.1, 0.001, 0.899), table1.PAPER_REFERENCE),
@@ -108,7 +108,7 @@ def _tabulate_minimisers(beta: float) -> FindingTable:
 def _tabulate_sequence(beta: float) -> FindingTable:
     """Makes a table of the PPO optima for growing reward gaps.
 
-    The mass on y3 is the largest mass over all rewards of y3 in `UNSEEN`.
+    The reward of y3 takes each value in `UNSEEN`. The table gives the largest mass on y3 over these values.
     """
     sequences = [table1.compute_sequence(beta, unseen) for unseen in table1.UNSEEN]
     masses = [max(step.policy[2] for step in steps) for steps in zip(*sequences, strict=True)]
@@ -131,7 +131,7 @@ def _tabulate_certificates(certificates: list[table1.Certificate]) -> FindingTab
 
 
 def _draw_loss(beta: float) -> FindingFigure:
-    """Draws the loss over the triangle of policies, with DPO's minimisers and PPO's path."""
+    """Draws the DPO loss over the triangle of policies, with DPO's minimisers and the path of the PPO optima."""
     figure, axes = make_axes("b = pi(y2), rejected", width=6.0, height=4.6)
     _shade_loss(figure, axes, beta)
     axes.plot([0, 1], [0, 0], color=ORANGE, linewidth=5, solid_capstyle="butt", clip_on=False, zorder=4)
@@ -165,9 +165,8 @@ def _draw_loss(beta: float) -> FindingFigure:
 
 
 def _shade_loss(figure: Figure, axes: Any, beta: float) -> None:
-    """Shades the triangle by L_DPO. The loss is l on the ray from the origin to (a, b) = (1 - s, s), with s =
-    sigma(log(e^l - 1)/beta).
-    """
+    """Shades the triangle of policies by L_DPO. All policies with the loss l are on one ray from the origin. This ray
+    goes through (a, b) = (1 - s, s) with s = sigma(log(e^l - 1)/beta)."""
     colours, scale = LinearSegmentedColormap.from_list("loss", [WHITE, "#8a8d93"]), Normalize(0.0, _TOP)
     logits = [math.log(math.expm1(step * _BAND)) / beta for step in range(1, _BANDS)]
     rays = [0.0, *((1.0 + math.tanh(logit / 2)) / 2 for logit in logits), 1.0]

@@ -1,4 +1,4 @@
-"""Draws the figures of `preflab theory` as SVG text. Equal numbers give equal bytes."""
+"""Draws the figures of `preflab theory` as SVG text. The same numbers give the same bytes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from matplotlib.figure import Figure
 from preflab.svg import round_decimals, write_svg
 
 BLACK, GREY, PALE, WHITE = "#1c1d20", "#5f636b", "#e6e7e3", "#fdfdfc"
-"""The colours of the report's light style. Each figure draws its own background."""
+"""The colours of the report's light style. Each figure draws a light background."""
 BLUE, ORANGE, GREEN = "#1b86f2", "#b6680f", "#2f7d4f"
 _TAG, _FONTS = re.compile(r"<[^>]*>"), re.compile(r"font-family: [^;\"]*")
 
 
 def make_axes(label: str, *, width: float = 5.6, height: float = 3.9) -> tuple[Figure, Any]:
-    """Returns a matplotlib figure and its axes. The frame has only a lower and a left side. `label`: the name of the y
-    axis.
-    """
+    """Returns a matplotlib figure and its axes. Only the left and the lower side of the frame are drawn. `label`: the
+    label of the y axis."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -34,10 +33,11 @@ def make_axes(label: str, *, width: float = 5.6, height: float = 3.9) -> tuple[F
 def svg_text(figure: Figure, *, name: str) -> str:
     """Returns a matplotlib figure as SVG text.
 
-    `name` is the salt of the ids in the SVG, so that the same drawing gives the same text.
+    `name`: the salt from which matplotlib computes the ids in the SVG. With a fixed salt, the same drawing gives the
+    same text.
     """
     figure.patch.set_facecolor(WHITE)
-    # Rounds long decimals and shortens lists of fonts, which would fill half of the file.
+    # Long decimals and lists of fonts would fill half of the file, so `_short` shortens them.
     text = _TAG.sub(lambda tag: _short(tag.group()), write_svg(figure, name=name))
     return "\n".join(line.strip() for line in text.splitlines()) + "\n"
 

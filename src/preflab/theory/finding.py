@@ -1,7 +1,8 @@
 """Defines the finding of a theory command as plain data: the claim, the command, tables, figures and the verdict.
 
-`preflab theory NAME --output DIR` writes DIR/NAME.json and its figures into the folder DIR. The page `theory.html` is
-made only from these files. A drawing is SVG text; `drawing.svg_text` makes this text from a matplotlib figure.
+`preflab theory NAME --output DIR` writes the finding to DIR/NAME.json and the figures to separate files in DIR. The
+page `theory.html` is made only from these files. A figure is SVG text, which `drawing.svg_text` makes from a matplotlib
+figure.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from preflab.plain import read_data
 from preflab.spec import parse_spec
 
 TheoryVerdict = Literal["holds", "refuted", "not decided"]
-FINDINGS = ("counterexample", "check", "synthetic")  # in the order of the page
+FINDINGS = ("counterexample", "check", "synthetic")  # the page shows the findings in this order
 
 
 def _written(value: Any) -> Any:
-    """Turns a number that is not finite into text, such as `inf`, because JSON cannot represent infinity."""
+    """Turns an infinite number or nan into text, such as `inf`, because JSON cannot represent these numbers."""
     return str(float(value)) if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -29,8 +30,7 @@ FindingCell = Annotated[str | int | float, BeforeValidator(_written)]
 
 
 class FindingTable(BaseModel, extra="forbid", frozen=True):
-    """A table of texts and numbers, with infinity as the text `inf`. The first column contains the names of the
-    rows."""
+    """A table of texts and numbers. Infinity is the text `inf`. The first column contains the names of the rows."""
 
     title: str
     columns: tuple[str, ...]
@@ -39,7 +39,7 @@ class FindingTable(BaseModel, extra="forbid", frozen=True):
 
 
 class FindingFigure(BaseModel, extra="forbid", frozen=True):
-    """A drawing. `svg` is stored in a separate file beside the JSON file."""
+    """A figure. `svg` is not part of the JSON file. It is stored in the separate file `file` beside the JSON file."""
 
     file: Annotated[str, Field(pattern=r"^[a-z0-9-]+\.svg$")]
     title: str
@@ -49,9 +49,9 @@ class FindingFigure(BaseModel, extra="forbid", frozen=True):
 
 
 class Finding(BaseModel, extra="forbid", frozen=True):
-    """The result of the test of one claim. `sentence`: the verdict in words. `failure`: a failing case for `--replay`;
-    None if no case failed.
-    """
+    """The result of the test of one claim. `sentence`: the verdict in words. `failure`: the failed problem or the
+    failed certificates as plain data (for `preflab theory check`, the problem for `--replay`); None if nothing
+    failed."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
     title: str
@@ -66,7 +66,7 @@ class Finding(BaseModel, extra="forbid", frozen=True):
 
 
 def make_folder(directory: Path) -> None:
-    """Creates the folder if it does not exist yet. Raises `UserError` if the folder cannot be created."""
+    """Creates the folder if it does not exist. Raises `UserError` if the folder cannot be created."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -100,7 +100,7 @@ def _with_svg(figure: FindingFigure, path: Path) -> FindingFigure:
     try:
         return figure.model_copy(update={"svg": (path.parent / figure.file).read_text(encoding="utf-8")})
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} needs the figure {figure.file} beside it: {error}.") from error
+        raise UserError(f"The figure {figure.file} of the finding {path} cannot be read: {error}.") from error
 
 
 def read_findings(directory: Path) -> list[Finding]:

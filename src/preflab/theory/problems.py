@@ -1,4 +1,5 @@
-"""Draws random tabular problems for every case of Theorem 4.1, and writes and reads a problem as plain data.
+"""Draws random tabular problems for every case of Theorem 4.1. Writes a problem as plain data, and reads such a
+problem.
 
 A problem consists of a reference policy, preferences between some responses of each prompt, and beta. The reference is
 positive for every compared response, because otherwise the DPO loss would be undefined (0/0).
@@ -18,24 +19,25 @@ from preflab.errors import UserError
 from preflab.plain import read_data
 from preflab.spec import parse_spec
 
-_CHUNK = 1000  # problems drawn at once; fixed, so that problem i of a seed does not depend on `trials`
+_CHUNK = 1000  # number of problems drawn at once; fixed, so that problem i of a seed does not depend on `trials`
 MOST_TRIALS = 1_000_000  # this number of trials takes about ten minutes
 BETA_RANGE = (
     0.001,
     1000.0,
-)  # outside this range, rounding errors of large rewards or log-ratios exceed the certificates' tolerances
-_MOST_WINS = 1e6  # the largest count in a file; larger counts have too large rounding errors
+)  # outside this range, rewards or log-ratios are so large that their rounding errors exceed the tolerances
+_MOST_WINS = 1e6  # the largest count in a file, because larger counts cause too large rounding errors
 
 
 def require(*conditions: tuple[bool, str]) -> None:
-    """Raises `UserError` with the message of the first condition that is False."""
+    """Each condition is a pair of a truth value and a message. Raises `UserError` with the message of the first pair
+    whose truth value is False."""
     for kept, message in conditions:
         if not kept:
             raise UserError(message)
 
 
 def check_beta(beta: float) -> None:
-    """Raises `UserError` for a beta out of range."""
+    """Raises `UserError` if beta is out of range."""
     low, high = BETA_RANGE
     reason = (
         f"--beta {beta:g} is out of range. Choose a value from {low:g} to {high:g}, where double precision suffices."
@@ -44,22 +46,20 @@ def check_beta(beta: float) -> None:
 
 
 class Problems(NamedTuple):
-    """T problems of P prompts and K responses, in float64."""
+    """T problems of P prompts with K responses each, in float64."""
 
     reference: Tensor  # pi_ref [T,P,K], rows sum to 1
     wins: Tensor  # [T,P,K,K]: how often i was preferred to j
     beta: Tensor  # [T]
-    # [T,P,K]: a constant for each group of responses that pairs link. The DPO loss does not depend on it. It is stored
-    # at the group's first response.
+    # [T,P,K]: one constant for each group of responses that pairs link, stored at the first response of the group. The
+    # DPO loss does not depend on these constants.
     free: Tensor
     share: Tensor  # [T]: the share of a prompt's probability that the check moves onto a response that is in no pair
 
 
 class ProblemShape(NamedTuple):
-    """The shape of the problems that `draw_problems` draws.
-
-    If `beta` is None, each problem gets its own beta, drawn log-uniformly from [0.05, 2].
-    """
+    """The shape of the problems that `draw_problems` draws. `coverage`: the probability that a response can be in a
+    pair. If `beta` is None, a separate beta is drawn for each problem, log-uniformly from [0.05, 2]."""
 
     prompts: int = 3
     responses: int = 6
@@ -102,7 +102,8 @@ def _draw_chunk(generator: torch.Generator, shape: ProblemShape) -> Problems:
 
 
 def _draw_wins(generator: torch.Generator, size: tuple[int, int, int], coverage: float) -> Tensor:
-    """Draws wins [T,P,K,K]: a count from 1 to 9 for the preferred response of each drawn pair, and 0 elsewhere.
+    """Draws wins [T,P,K,K]. For the preferred response of each drawn pair, `wins` is a count from 1 to 9. All other
+    entries are 0.
 
     A chain of pairs in random order links the responses of a group. Further pairs are drawn at random.
     """
@@ -140,7 +141,7 @@ def _symmetric(flags: Tensor) -> Tensor:
 
 
 class TabularProblem(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
-    """The fields of `Problems` for one problem, as nested lists."""
+    """One problem as plain data: the fields of `Problems` as nested lists."""
 
     reference: list[list[NonNegativeFloat]]
     wins: list[list[list[Annotated[float, Field(ge=0.0, le=_MOST_WINS)]]]]
@@ -157,7 +158,7 @@ def problem_as_json(problems: Problems, index: int) -> dict[str, Any]:
 def read_tabular_problem(path: Path) -> Problems:
     """Reads one problem (T = 1) from a file.
 
-    Raises `UserError`, which names the file and the fault, if the problem is not valid.
+    Raises `UserError` if the problem is not valid. The message names the file and the fault.
     """
     fields = parse_spec(TabularProblem, read_data(path), where=str(path)).model_dump()
     problem = Problems(*(_as_tensor(fields[name], f"{path}: `{name}`")[None] for name in Problems._fields))
@@ -174,7 +175,7 @@ def _as_tensor(values: Any, where: str) -> Tensor:
 
 
 def _find_fault(problem: Problems) -> str:
-    """Describes the fault of a problem from a file. Returns '' if the problem is valid."""
+    """Returns a description of what is wrong with a problem from a file. Returns '' if the problem is valid."""
     shape = problem.reference.shape
     if len(shape) != 3 or problem.wins.shape != (*shape, shape[-1]) or problem.free.shape != shape:
         return "`reference` and `free` need one row for each prompt, and `wins` one square matrix for each prompt."
@@ -185,5 +186,5 @@ def _find_fault(problem: Problems) -> str:
     if bool((problem.wins.diagonal(dim1=-2, dim2=-1) > 0).any()) or not bool((problem.wins > 0).any()):
         return "`wins` needs at least one pair of different responses, and must not compare a response with itself."
     if bool((((problem.wins + problem.wins.mT).sum(-1) > 0) & (problem.reference == 0)).any()):
-        return "a compared response has `reference` 0, where the DPO loss is undefined. Give it a number above 0."
+        return "a compared response has `reference` 0, so the DPO loss is undefined. Give a `reference` above 0."
     return ""

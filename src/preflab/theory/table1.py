@@ -30,7 +30,8 @@ _ROUNDING = 1e-12
 
 
 class Certificate(NamedTuple):
-    """One certificate: a computed value, the bound that the value must satisfy, and whether it satisfies the bound."""
+    """One certificate: a computed value, the bound that the value must satisfy, and whether the value satisfies the
+    bound."""
 
     name: str
     value: float
@@ -55,7 +56,7 @@ def log_policies(policies: Sequence[Policy]) -> Tensor:
 
 
 def dpo_losses(policies: Sequence[Policy], beta: float) -> list[float]:
-    """Computes L_DPO of each policy with preflab's own loss. L_DPO is nan if a = b = 0."""
+    """Computes L_DPO of each policy with the DPO loss of `preflab.losses`. L_DPO is nan if a = b = 0."""
     log_policy = log_policies(policies)
     reference = log_policies([PAPER_REFERENCE]).expand_as(log_policy)
     return tabular.dpo_objective(log_policy, reference, _pair(len(policies)), _betas(beta, len(policies))).tolist()
@@ -69,7 +70,7 @@ def divergences(policies: Sequence[Policy]) -> list[float]:
 def slope_in_logits(policy: Policy, beta: float) -> float:
     """Returns the largest absolute component of dL_DPO/dlogits.
 
-    The component is beta sigma(-beta log(a/b)) for y1 and for y2, and 0 for y3.
+    The absolute value is beta sigma(-beta log(a/b)) for y1 and for y2, and 0 for y3.
     """
     a, b, _ = policy
     if a == 0.0 or b == 0.0:
@@ -102,9 +103,9 @@ def objectives(policies: Sequence[Policy], gap: float, beta: float) -> list[floa
 def certify_table1(
     beta: float, minimiser: Policy = PAPER_MINIMISER, steps: Sequence[PolicyAtGap] | None = None
 ) -> list[Certificate]:
-    """Returns certificates for everything that Table 1 claims about `minimiser` and about the sequence `steps`.
+    """Returns certificates for all statements of Table 1 about the policy `minimiser` and about the sequence `steps`.
 
-    If `steps` is None, the sequence is that of the PPO optima.
+    If `steps` is None, uses the sequence of PPO optima from `compute_sequence`.
     """
     steps = compute_sequence(beta) if steps is None else steps
     return _certify_minimiser(beta, minimiser) + _certify_sequence(beta, steps) + _certify_difference(minimiser, steps)
@@ -128,7 +129,8 @@ def _certify_minimiser(beta: float, minimiser: Policy) -> list[Certificate]:
 
 
 def _certify_sequence(beta: float, steps: Sequence[PolicyAtGap]) -> list[Certificate]:
-    """Certifies that `steps` are the optima of their rewards, minimise both losses in the limit, and end in (1, 0, 0)."""
+    """Certifies that the policies in `steps` are the optima of their rewards, that they minimise both losses in the
+    limit, and that their limit is (1, 0, 0)."""
     apart = max(abs(step.dpo_loss - step.reward_loss) for step in steps)
     over = max(step.dpo_loss - math.exp(-step.gap) for step in steps)
     away = max(1.0 - step.policy[0] - math.exp(-step.gap / beta) for step in steps)
@@ -147,9 +149,8 @@ def _certify_sequence(beta: float, steps: Sequence[PolicyAtGap]) -> list[Certifi
 
 
 def _certify_difference(minimiser: Policy, steps: Sequence[PolicyAtGap]) -> list[Certificate]:
-    """Certifies that no policy of the sequence has mass on y3; the limit of the sequence then has none either. Also
-    certifies that `minimiser` has mass on y3, at infinite KL.
-    """
+    """Certifies that no policy of the sequence has mass on y3. Therefore the limit of the sequence has no mass on y3.
+    Also certifies that `minimiser` has mass on y3, and that its KL from pi_ref is infinite."""
     mass = max(step.policy[2] for step in steps)
     (kl,) = divergences([minimiser])
     return [

@@ -1,8 +1,8 @@
 """Computes with tabular policies: the optimum of a reward, the reward of a policy, both losses, and the KL.
 
-Shapes: T problems, P prompts, K responses. A policy and the reference are log-probabilities [T,P,K]; minus infinity stands
-for probability zero. A reward is [T,P,K] and beta is [T]. `wins[t,p,i,j]` says how often response i was preferred to
-response j. All are in float64.
+Shapes: T problems, P prompts, K responses. A policy and the reference are log-probabilities [T,P,K]. Minus infinity
+means probability zero. A reward is [T,P,K] and beta is [T]. `wins[t,p,i,j]` is the number of times that response i was
+preferred to response j. All tensors are in float64.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def optimum(rewards: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
 def implied_reward(policy: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
     """Returns f(pi) = beta log(pi/pi_ref), a reward that has pi as its optimum (paper, Section 4.1).
 
-    Where pi and pi_ref are both 0, f is set to 0, because pi does not depend on this reward. Where pi > 0 and pi_ref =
-    0, f is infinite, because no reward has this policy as its optimum.
+    Where pi and pi_ref are both 0, f is set to 0, because the optimum does not depend on the reward of this response.
+    Where pi > 0 and pi_ref = 0, f is infinite, because no reward has this policy as its optimum.
 
     Args: policy, reference [T,P,K]; beta [T]. Returns: [T,P,K].
     """
@@ -54,7 +54,7 @@ def reward_objective(rewards: Tensor, wins: Tensor) -> Tensor:
 
 
 def _mean(terms: Tensor, wins: Tensor) -> Tensor:
-    # The term of two responses that are not compared may be nan (0/0). It is left out, because 0 times nan is nan.
+    # For two responses that are not compared, the term can be nan (0/0). `where` is needed, because 0 times nan is nan.
     return torch.where(wins > 0, terms * wins, 0.0).sum((1, 2, 3)) / wins.sum((1, 2, 3))
 
 
@@ -68,13 +68,14 @@ def tabular_kl(policy: Tensor, other: Tensor) -> Tensor:
 
 
 def move_mass(policy: Tensor, share: Tensor, onto: Tensor) -> Tensor:
-    """Multiplies pi by 1 - share, then adds share to one response. The ratios between all other responses stay the same.
+    """Multiplies pi by 1 - share, then adds share to one response. The ratios between all other responses do not
+    change.
 
     Args:
         policy: [T,P,K].
         share: [T], in (0,1).
-        onto: Bool [T,P,K], True at the response that gains mass: at most one in each prompt. The policy of a prompt
-        without such a response does not change.
+        onto: Bool [T,P,K], True at the response that gains mass. At most one response of each prompt is True. In a
+            prompt without such a response, the policy does not change.
 
     Returns: [T,P,K].
     """

@@ -8,8 +8,8 @@ Table 1) have no finite optimum. `bradley_terry.certify` gives lower <= inf L <=
     sequence of rewards with gaps g, the loss is at most inf L + limit log(1 + exp(-g)).
 (b) A DPO minimiser outside the PPO class exists exactly if some uncovered response has pi_ref = 0. Moving mass onto an
     uncovered response does not change the DPO loss. If that response has pi_ref = 0, no reward has the new policy as
-    its optimum, because every optimum is 0 at that response. If it has pi_ref > 0, the reward beta log(pi/pi_ref) is
-    optimal and has the new policy as its optimum.
+    its optimum, because every optimum is 0 at that response. If the response has pi_ref > 0, the reward
+    beta log(pi/pi_ref) is optimal and has the new policy as its optimum.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ REWARD_GAPS = (1.0, 5.0, 10.0, 20.0, 40.0)
 """The gaps g of the sequence of rewards. At the last gap, the loss of a one-way pair is at most log(1 + exp(-40)) =
 4e-18."""
 LOSS_ROUNDING = 1e-10
-"""The rounding error allowed in a loss. Log-ratios reach 1e4 here, and 1e4 times 2e-16 (double precision) is 2e-12."""
+"""The rounding error allowed in a loss. Log-ratios reach 1e4 in these problems, and 1e4 times 2e-16 (double precision)
+is 2e-12."""
 CERTIFIED = 1e-9  # a problem is solved if the interval around inf L is at most this wide
 SAME = 1e-9  # probabilities that differ by at most this number are treated as equal
 
 
 class MovedMass(NamedTuple):
-    """Properties of the policy after mass is moved onto one response, for each response: [T,P,K].
+    """Properties of the policy that results if mass is moved onto a response. Each tensor is [T,P,K], with one entry
+    for each response.
 
     Mass is moved only onto uncovered responses. At covered responses, the flags are False and `kl` is nan.
     """
@@ -59,9 +61,10 @@ class TheoremCertificates(NamedTuple):
 
     @property
     def predicted(self) -> Tensor:
-        """Bool [T,P,K]: True if pi_ref = 0. The theorem predicts a minimiser outside the PPO class at these responses.
+        """Bool [T,P,K]: True if pi_ref = 0. For these responses, the theorem predicts a minimiser outside the PPO
+        class.
 
-        The loss is undefined for a response with pi_ref = 0, so no such response is compared. All of these responses are
+        No response with pi_ref = 0 is compared, because the DPO loss would be undefined. All of these responses are
         therefore uncovered.
         """
         return self.reference == 0
@@ -70,9 +73,9 @@ class TheoremCertificates(NamedTuple):
     def cases(self) -> Tensor:
         """Long [T,3]: the case of each problem, as three numbers.
 
-        First: 0 if pi_ref > 0 everywhere, else 1. Second: 0 if the compared responses of every prompt are linked, else 1.
-        Third: 0 if every group of linked responses is strongly connected (the minimum is attained), 2 if the graph has
-        no cycle, otherwise 1.
+        First: 0 if pi_ref > 0 everywhere, otherwise 1. Second: 0 if the compared responses of every prompt are linked,
+        otherwise 1. Third: 0 if every group of linked responses is strongly connected (the minimum is attained), 2 if
+        the graph has no cycle, otherwise 1.
         """
         limit = self.infimum.limit
         separable = (limit > 0).long() + (limit == 1).long()
@@ -90,15 +93,15 @@ class TheoremCertificates(NamedTuple):
 
     @property
     def attained(self) -> Tensor:
-        """Bool [T]: True if part (a) holds and no loss lies below the certified lower bound."""
+        """Bool [T]: True if part (a) holds and no loss is below the certified lower bound."""
         return (self.slack <= LOSS_ROUNDING).all(-1) & (self.excess >= -LOSS_ROUNDING).all(-1)
 
     @property
     def exact(self) -> Tensor:
         """Bool [T]: True if part (b) holds.
 
-        Mass on an uncovered response must give a DPO minimiser that is outside the PPO class if `predicted`, and inside
-        otherwise.
+        Moving mass onto an uncovered response must give a DPO minimiser. The minimiser must be outside the PPO class if
+        `predicted` is True for the response, and inside the PPO class if `predicted` is False.
         """
         uncovered, moved = ~self.covered, self.moved
         elsewhere = uncovered & ~self.predicted
@@ -136,9 +139,9 @@ def verify_theorem(problems: Problems) -> TheoremCertificates:
 
 
 def allowed_excess(infimum: Infimum, gap: float) -> Tensor:
-    """Returns the largest amount by which a loss may exceed the lower bound, [T].
+    """Returns the largest amount by which a loss can exceed the lower bound according to the theorem, [T].
 
-    This is the width of the interval around inf L, plus limit log(1 + exp(-gap)).
+    This is the width of the interval around inf L, plus `infimum.limit` * log(1 + exp(-gap)).
     """
     return infimum.gap + infimum.limit * torch.nn.functional.softplus(torch.tensor(-gap, dtype=torch.float64))
 
@@ -146,9 +149,9 @@ def allowed_excess(infimum: Infimum, gap: float) -> Tensor:
 def make_minimiser(rewards: Tensor, problems: Problems, graph: Graph) -> Tensor:
     """Makes a DPO minimiser in which the mass of each group of linked responses is chosen separately.
 
-    Within a group, pi is proportional to pi_ref exp(r/beta); the DPO loss depends on this shape. The masses of the groups
-    are softmax(free); the DPO loss does not depend on these masses. An uncovered response forms a group alone, and has
-    mass if its pi_ref is above 0.
+    Within a group, pi is proportional to pi_ref exp(r/beta). The DPO loss depends only on these proportions. The masses
+    of the groups are softmax(free). The DPO loss does not depend on these masses. An uncovered response forms a group
+    alone, and has mass if its pi_ref is above 0.
 
     Args: rewards [T,P,K]. Returns: log pi [T,P,K].
     """
@@ -162,7 +165,8 @@ def make_minimiser(rewards: Tensor, problems: Problems, graph: Graph) -> Tensor:
 
 
 def is_minimal(policy: Tensor, problems: Problems, infimum: Infimum) -> Tensor:
-    """Returns Bool [T]: True if L_DPO is minimal, up to the excess that is allowed at the largest of `REWARD_GAPS`.
+    """Returns Bool [T]: True if L_DPO is minimal. L_DPO counts as minimal if its distance from the certified lower
+    bound is within the excess that is allowed at the largest of `REWARD_GAPS`, up to rounding.
 
     Args: policy [T,P,K].
     """
@@ -174,9 +178,10 @@ def _is_lowest(loss: Tensor, infimum: Infimum) -> Tensor:
 
 
 def is_ppo_optimum(policy: Tensor, problems: Problems, infimum: Infimum) -> Tensor:
-    """Returns Bool [T,P]: True if pi is, for this prompt, the optimum of an optimal reward.
+    """Returns Bool [T,P]: True if, for this prompt, pi is the optimum of a reward with the minimal reward loss.
 
-    The reward is f(pi) = beta log(pi/pi_ref). It must be finite for this prompt, and must have the minimal reward loss.
+    Tests the reward f(pi) = beta log(pi/pi_ref). This reward must be finite for this prompt, must have the minimal
+    reward loss, and must have pi as its optimum.
     """
     reference = problems.reference.log()
     rewards = implied_reward(policy, reference, problems.beta)
@@ -188,9 +193,11 @@ def is_ppo_optimum(policy: Tensor, problems: Problems, infimum: Infimum) -> Tens
 
 
 def move_everywhere(policy: Tensor, problems: Problems, graph: Graph, infimum: Infimum) -> MovedMass:
-    """Moves mass onto each uncovered response in turn, and tests whether each new policy is in each class.
+    """Moves mass onto each uncovered response in turn, and tests for each new policy whether it is a DPO minimiser and
+    whether it is in the PPO class.
 
-    All T problems are changed at once, in one prompt at a time; the other prompts of a problem keep their policy.
+    In each step, mass is moved in one prompt of all T problems at once. The policy of the other prompts does not
+    change.
 
     Args: policy: log pi [T,P,K].
     """

@@ -1,5 +1,5 @@
 "use strict";
-// Legends switch arms off in every figure, and a part of a figure says what it is. Without this the page is complete.
+// Legends hide and show an arm in every figure, and figure elements show tooltips. The page is complete without this script.
 const off = new Set();
 const parts = [...document.querySelectorAll("svg.figure [data-arm]")];
 const buttons = [...document.querySelectorAll(".legend [data-arm]")].map(item => {

@@ -1,5 +1,5 @@
-"""Tests in the paper's synthetic scenario (Section 4.2, Figure 1) whether DPO and PPO move mass onto uncovered
-responses, that is, responses that are in no pair.
+"""Tests whether DPO and PPO move mass onto uncovered responses in the paper's synthetic scenario (Section 4.2, Figure
+1). A response is uncovered if it is in no pair.
 
 Suggested reading order of the modules: `scenario` (the data), `networks` (MLPs for all seeds at once), `objectives`
 (the objective of each method), `experiment` (one setting), `sweep` (many settings), `measures` and `conclude` (the

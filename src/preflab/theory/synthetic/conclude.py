@@ -1,4 +1,4 @@
-"""Computes the verdict on the claim from the measures, and writes the tables and the verdict's sentence."""
+"""Computes the verdict on the claim from the measures. Writes the tables, and the verdict as sentences."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from preflab.theory.synthetic.measures import Measured, Numbers, SeedInterval, s
 from preflab.theory.synthetic.sweep import COMPARED, SWEEP_BETAS, SWEEP_COVERAGES, SweepPoint, Variation
 
 SYNTHETIC_CLAIM = "With partial coverage DPO moves mass to uncovered responses; PPO with the same data does not."
-LEAK_MARGIN = 0.01  # a method leaks if it moves more than this total mass to uncovered responses
+LEAK_MARGIN = 0.01  # a method leaks if it moves more mass than this to all uncovered responses together
 RISE_MARGIN = 0.10  # a method leaks if one uncovered response rises by more than this; the paper shows 0.12
 
 
 class Reading(NamedTuple):
-    """The verdict on the claim by one measure. The claim holds if DPO is above the margin and PPO is below the margin.
+    """The verdict on the claim by one measure. The claim holds if DPO is above the margin and both forms of PPO are
+    below the margin.
 
-    `intervals`: the interval of the measure for each method in `COMPARED`.
+    `intervals`: maps each method in `COMPARED` to the interval of the measure.
     """
 
     label: str
@@ -27,19 +28,21 @@ class Reading(NamedTuple):
 
     @property
     def parts(self) -> dict[str, TheoryVerdict]:
-        """The verdict on the claim's part about each method: DPO leaks, and the other methods do not leak."""
+        """Maps each method to the verdict on the part of the claim about this method. The claim says that DPO leaks,
+        and that the other methods do not leak."""
         return {name: _verdict_on_part(each, self.margin, leaks=name == "DPO") for name, each in self.intervals.items()}
 
     @property
     def verdict(self) -> TheoryVerdict:
-        """The claim holds if all its parts hold. The claim is refuted if one of its parts is refuted."""
+        """The claim holds if all its parts hold. The claim is refuted if at least one part is refuted. Otherwise the
+        claim is not decided."""
         verdicts = set(self.parts.values())
         return "refuted" if "refuted" in verdicts else "holds" if verdicts == {"holds"} else "not decided"
 
 
 def _verdict_on_part(interval: SeedInterval, margin: float, *, leaks: bool) -> TheoryVerdict:
-    """Decides the part of the claim about one method. The part says that the method leaks (`leaks` is True) or does not
-    leak.
+    """Returns the verdict on the part of the claim about one method. This part says that the method leaks if `leaks` is
+    True, and that the method does not leak if `leaks` is False.
 
     The part is decided if the whole interval lies on one side of the margin.
     """
@@ -51,12 +54,12 @@ def _verdict_on_part(interval: SeedInterval, margin: float, *, leaks: bool) -> T
 
 
 def read_claim(leaks: Mapping[str, Numbers], rises: Mapping[str, Numbers]) -> tuple[Reading, Reading]:
-    """Decides the claim by each of two measures.
+    """Returns the verdicts on the claim by two measures.
 
-    The first measure is the mass of all uncovered responses. The second measure is the largest rise of a single
-    uncovered response (as in Figure 1).
+    The first measure is the change of the mass of all uncovered responses. The second measure is the largest rise of a
+    single uncovered response (as in Figure 1).
 
-    Args: `leaks` and `rises` map the name of each method to its measure for each seed, [S].
+    Args: `leaks` and `rises` map the name of each method to the values of the measure for all seeds, [S].
     """
     return _both_readings(*({name: seed_interval(by[name]) for name in COMPARED} for by in (leaks, rises)))
 
@@ -67,7 +70,7 @@ def _both_readings(leaks: dict[str, SeedInterval], rises: dict[str, SeedInterval
 
 
 def state_verdict(readings: Sequence[Reading], seeds: int, points: Sequence[SweepPoint]) -> str:
-    """Writes the verdict as sentences with numbers."""
+    """Returns the verdict as sentences with numbers."""
     sentences: list[str] = []
     words = {"holds": "leaks", "refuted": "does not leak", "not decided": "is not decided"}
     for reading in readings:
@@ -87,7 +90,8 @@ def state_verdict(readings: Sequence[Reading], seeds: int, points: Sequence[Swee
 
 
 def _read_sweep(points: Sequence[SweepPoint]) -> list[tuple[Reading, Reading]]:
-    """Decides the claim at every setting of the sweep: every coverage, beta and number of steps."""
+    """Returns the verdicts on the claim at every setting of the sweep. A setting is a coverage, a beta and a number of
+    steps."""
     leaks: dict[tuple[float, float, int], dict[str, SeedInterval]] = {}
     rises: dict[tuple[float, float, int], dict[str, SeedInterval]] = {}
     for point in points:
@@ -98,14 +102,13 @@ def _read_sweep(points: Sequence[SweepPoint]) -> list[tuple[Reading, Reading]]:
 
 
 def _leaking(points: Sequence[SweepPoint], method: str) -> list[SweepPoint]:
-    """Returns the points at which a method leaks: the whole interval of the change of uncovered mass is above the
-    margin.
-    """
+    """Returns the points of a method at which the method leaks. A method leaks at a point if the whole interval of the
+    change of uncovered mass is above the margin."""
     return [point for point in points if point.method == method and point.leak.low > LEAK_MARGIN]
 
 
 def _interval_text(interval: SeedInterval) -> str:
-    """Writes an interval as text, such as `+0.131 [+0.117, +0.145]`."""
+    """Returns an interval as text, such as `+0.131 [+0.117, +0.145]`."""
     return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
@@ -125,7 +128,7 @@ def tabulate_methods(measured: Measured) -> FindingTable:
 
 
 def tabulate_differences(measured: Measured) -> FindingTable:
-    """Makes a table of the differences between DPO and PPO, paired seed by seed."""
+    """Makes a table of the differences between DPO and both forms of PPO, paired by seed."""
     rows: list[tuple[str, ...]] = []
     for other in COMPARED[1:]:
         gaps = (seed_interval(by["DPO"] - by[other]) for by in (measured.leaks, measured.rises))
@@ -139,7 +142,7 @@ def tabulate_differences(measured: Measured) -> FindingTable:
 
 
 def tabulate_readings(readings: Sequence[Reading]) -> FindingTable:
-    """Makes a table of the verdicts on the parts of the claim."""
+    """Makes a table of the verdicts on each part of the claim, with one row for each measure."""
     names = tuple(f"{'leaks' if name == 'DPO' else 'does not leak'}: {name}" for name in COMPARED)
     rows = [(reading.label, reading.margin, *reading.parts.values(), reading.verdict) for reading in readings]
     return FindingTable(
@@ -152,9 +155,8 @@ def tabulate_readings(readings: Sequence[Reading]) -> FindingTable:
 
 
 def tabulate_sweep(points: Sequence[SweepPoint]) -> FindingTable:
-    """Makes a table of the change of uncovered mass at the end of training, for each coverage and beta. The table also
-    lists the training lengths at which a method leaked.
-    """
+    """Makes a table of the change of uncovered mass at the end of training, for each coverage, beta and method. A cell
+    also lists the training lengths at which the method leaked."""
     last = max(point.steps for point in points)
     at = {(point.coverage, point.beta, point.method): point for point in points if point.steps == last}
     rows: list[tuple[str, ...]] = []
@@ -176,7 +178,8 @@ def _when(points: Sequence[SweepPoint]) -> str:
 
 
 def tabulate_variations(variations: Sequence[Variation]) -> FindingTable:
-    """Makes a table of the change of uncovered mass under variations of choices that the paper does not specify."""
+    """Makes a table of the change of uncovered mass under variations. Each variation changes a choice that the paper
+    does not specify."""
     rows: list[tuple[str, ...]] = []
     for variation in variations:
         changes = (f"{_interval_text(point.leak)}; one {point.rise.mean:+.2f}" for point in variation.points)

@@ -1,4 +1,4 @@
-"""Runs one setting of the scenario. In each seed, all methods get the same pairs and the same pi_ref."""
+"""Runs one setting of the scenario. For each seed, all methods use the same pairs and the same pi_ref."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Setting:
 
 
 class Prepared(NamedTuple):
-    """The data, the networks and the learned rewards with which all methods start.
+    """The data, the networks and the learned rewards that all methods start with.
 
-    `rewards`: the learned reward [S,X,Y] at each checkpoint. A checkpoint is a number of steps.
+    `rewards`: maps each checkpoint to the learned reward [S,X,Y] at this checkpoint. A checkpoint is a number of steps.
     """
 
     scenario: Scenario
@@ -47,7 +47,8 @@ class Prepared(NamedTuple):
 
 
 def prepare(setting: Setting, checkpoints: Collection[int]) -> Prepared:
-    """Draws the data, makes pi_ref and trains the reward models. `known.reward` is the reward after all steps."""
+    """Draws the data, makes pi_ref and trains the reward models. `known.reward` of the result is the reward after all
+    steps."""
     scenario = draw_scenario(setting.coverage, seeds=setting.seeds, seed=setting.seed)
     policies = make_policies(seeds=setting.seeds, seed=setting.seed, layers=setting.layers)
     unknown = torch.zeros_like(policies.table())
@@ -64,9 +65,11 @@ def prepare(setting: Setting, checkpoints: Collection[int]) -> Prepared:
 def train(
     prepared: Prepared, methods: Mapping[str, Objective], *, beta: float, steps: int, checkpoints: Collection[int]
 ) -> dict[str, dict[int, Tensor]]:
-    """Trains every method, and returns log pi [S,X,Y] of every method at each checkpoint. A checkpoint is a number of steps.
+    """Trains every method, and returns log pi [S,X,Y] of every method at each checkpoint. A checkpoint is a number of
+    steps.
 
-    At a checkpoint, `EXACT` is the optimum of the reward model's reward after the same number of steps.
+    The policy `EXACT` at a checkpoint is the optimum for the reward that the reward model has learned after this number
+    of steps.
     """
     start, known = prepared.policies, prepared.known
     exact = {step: exact_optimum(known.reference, prepared.rewards[step], beta=beta) for step in checkpoints}

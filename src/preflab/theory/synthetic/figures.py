@@ -1,4 +1,5 @@
-"""Draws the figures of the scenario: the heat maps of Figure 1, the leak of every method, and the sweep."""
+"""Draws the figures of the scenario: the heat maps of Figure 1, the mass that each method moves to uncovered responses,
+and the sweep."""
 
 from __future__ import annotations
 
@@ -29,9 +30,8 @@ _REWARDS = LinearSegmentedColormap.from_list("rewards", [ORANGE, "#f0d9bb", WHIT
 
 
 def draw_heat_maps(covered: Numbers, appearances: Numbers, reward: Numbers, policies: Mapping[str, Numbers]) -> str:
-    """Draws heat maps of one seed's coverage, learned reward and policies, each [X,Y], as SVG. A coloured corner marks
-    an uncovered response.
-    """
+    """Draws the coverage, the learned reward and the policies of one seed as heat maps, and returns them as SVG. All
+    arrays are [X,Y]. A coloured corner marks an uncovered response."""
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 6.7))
         grid = drawing.subplots(2, 3).flatten()
@@ -54,9 +54,8 @@ def draw_heat_maps(covered: Numbers, appearances: Numbers, reward: Numbers, poli
 def _draw_cells(
     axes: Any, covered: Numbers, title: str, numbers: Numbers, shade: Numbers, colours: Any, form: str
 ) -> None:
-    """Draws one heat map of [X,Y] cells. `shade`: the values in [0, 1] that give the colours. `numbers`: the values
-    that are written into the cells in the format `form`; zeros are not written.
-    """
+    """Draws one heat map of [X,Y] cells. `shade`: the values in [0, 1] that determine the colours. `numbers`: the
+    values to write into the cells in the format `form`. Zeros are not written."""
     axes.pcolormesh(shade, cmap=colours, vmin=0, vmax=1, edgecolors=PALE, linewidth=0.6)
     for (x, y), value in np.ndenumerate(numbers):
         text = form.format(value).replace("0.", ".").replace("-", "−")
@@ -77,9 +76,8 @@ def _draw_cells(
 
 
 def draw_forest(leaks: Mapping[str, Numbers], rises: Mapping[str, Numbers], margins: tuple[float, float]) -> str:
-    """Draws the change of the uncovered mass and the largest single rise of every method, with means and intervals over
-    seeds, as SVG.
-    """
+    """Draws the change of the uncovered mass and the largest single rise of every method. Shows the mean and the
+    interval over seeds. Returns the figure as SVG."""
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 3.6))
         left, right = drawing.subplots(1, 2, sharey=True)
@@ -106,9 +104,8 @@ def _draw_seeds(axes: Any, values: Mapping[str, Numbers], margin: float, title: 
 
 
 def draw_panels(points: Sequence[SweepPoint], measure: SweepMeasure, margin: float, label: str, *, name: str) -> str:
-    """Draws the interval of a measure against training length as SVG, with one panel for each coverage and beta.
-    `measure`: a function that returns the interval of a point.
-    """
+    """Draws a measure with its intervals against training length, with one panel for each coverage and beta. Returns
+    the figure as SVG. `measure`: a function that returns the interval of the measure at a `SweepPoint`."""
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 6.6))
         grid = drawing.subplots(len(SWEEP_COVERAGES), len(SWEEP_BETAS), sharex=True, sharey=True)

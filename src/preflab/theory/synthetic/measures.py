@@ -15,7 +15,7 @@ CONFIDENCE = 0.95
 
 
 class SeedInterval(NamedTuple):
-    """A mean over seeds with its t interval, mean +- t(S-1) sd / sqrt(S)."""
+    """A mean over S seeds and the bounds of its t interval, mean +- t(S-1) sd / sqrt(S)."""
 
     mean: float
     low: float
@@ -23,7 +23,7 @@ class SeedInterval(NamedTuple):
 
 
 def seed_interval(values: Numbers) -> SeedInterval:
-    """Computes the mean over seeds and its 95% t interval. Args: values [S], one number for each seed; S is at least
+    """Computes the mean over seeds and its 95% t interval. Args: values [S], one number for each seed. S is at least
     2."""
     mean, width = float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
     width *= float(stats.t.isf((1 - CONFIDENCE) / 2, len(values) - 1))
@@ -32,8 +32,7 @@ def seed_interval(values: Numbers) -> SeedInterval:
 
 class Measured(NamedTuple):
     """The measures of all policies. Each field maps the name of a policy to one number for each seed, [S]. `mass` and
-    `best` include pi_ref.
-    """
+    `best` also contain pi_ref."""
 
     mass: dict[str, Numbers]
     leaks: dict[str, Numbers]
@@ -47,13 +46,13 @@ def uncovered_mass(logprobs: Tensor, covered: Tensor) -> Numbers:
 
 
 def leak(logprobs: Tensor, reference: Tensor, covered: Tensor) -> Numbers:
-    """Returns the uncovered mass of pi, minus the uncovered mass of pi_ref: [S]."""
+    """Returns the uncovered mass of pi minus the uncovered mass of pi_ref: [S]."""
     return uncovered_mass(logprobs, covered) - uncovered_mass(reference, covered)
 
 
 def largest_rise(logprobs: Tensor, reference: Tensor, covered: Tensor) -> Numbers:
-    """Returns the largest rise, max over uncovered (x, y) of pi(y|x) - pi_ref(y|x): [S]. The rise is 0 if every
-    response is covered."""
+    """Returns the largest rise of an uncovered response, max over uncovered (x, y) of pi(y|x) - pi_ref(y|x): [S]. The
+    result is 0 if every response is covered."""
     rises = (logprobs.exp() - reference.exp()).masked_fill(covered, -torch.inf).amax(dim=(-2, -1))
     return torch.where(rises.isinf(), 0.0, rises).double().numpy()
 

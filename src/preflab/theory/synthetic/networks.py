@@ -1,8 +1,8 @@
-"""Makes and trains policies and reward models for all seeds at once. Each of them is an MLP from a one-hot prompt to
-one number for each response.
+"""Makes and trains policies and reward models for all seeds at once. Each network is an MLP that maps a one-hot prompt
+to one number for each response.
 
-Parameters are stacked over seeds (`torch.func.stack_module_state`) and every computation is a `vmap` over the axis of seeds.
-Adam works element by element, so S stacked networks learn exactly what S separate networks would learn.
+Parameters are stacked over seeds (`torch.func.stack_module_state`), and every computation is a `vmap` over the axis of
+seeds. Adam works element by element, so S stacked networks learn exactly what S separate networks would learn.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from torch.func import functional_call, stack_module_state, vmap
 from preflab.theory.synthetic.scenario import PROMPTS, RESPONSES
 
 HIDDEN = 64
-SHARPNESS = 3.0  # scale of an untrained policy's last layer; pi_ref is then 1/8 +- about 0.04, as in Figure 1
+SHARPNESS = 3.0  # scale of the last layer of an untrained policy, so that pi_ref is 1/8 +- about 0.04, as in Figure 1
 LEARNING_RATE = 1e-3
-ROLLOUT_STEPS = 4  # after this number of optimizer steps pi_old is set to pi (the paper has four mini-batches)
+ROLLOUT_STEPS = 4  # pi_old is set to pi every ROLLOUT_STEPS optimizer steps (the paper uses four mini-batches)
 
 Parameters = dict[str, Tensor]
 Objective = Callable[[Tensor, Tensor, Any], Tensor]
-"""A function that returns the loss of one seed. Its arguments are the network's table [X,Y], the table of this network at
-the last rollout, and the fixed data of the seed, `known`: the pairs, the reference and the reward."""
+"""A function that returns the loss of one seed. The arguments are the network's table [X,Y], the network's table at the
+last rollout, and the fixed data `known` of the seed: the pairs, the reference and the reward."""
 
 
 class Networks(NamedTuple):
-    """S networks with the same architecture, given by the module `shape`. Their weights are in `parameters`, stacked
-    [S,...]. The weights of `shape` are not used."""
+    """S networks with the architecture of the module `shape`. `parameters` contains the weights, stacked as [S,...].
+    The weights of `shape` are not used."""
 
     shape: nn.Module
     parameters: Parameters
@@ -48,21 +48,22 @@ class Fitted(NamedTuple):
 
 
 def make_policies(*, seeds: int, seed: int, layers: int = 1) -> Networks:
-    """Makes random policies, whose output is log pi(y|x)."""
+    """Makes untrained policies with random weights. Their output is log pi(y|x)."""
     return _stack([_seeded(index, 2 * seed, layers, nn.LogSoftmax(-1), SHARPNESS) for index in range(seeds)])
 
 
 def make_rewards(*, seeds: int, seed: int, layers: int = 1) -> Networks:
-    """Makes reward models with a zero head. So every reward is 0 before training, and the optimum is pi_ref."""
+    """Makes reward models whose last layer is 0. Before training, every reward is therefore 0, and the optimum is
+    pi_ref."""
     return _stack([_seeded(index, 2 * seed + 1, layers, nn.Identity(), 0.0) for index in range(seeds)])
 
 
 def fit_all(
     networks: Networks, objective: Objective, known: Any, *, steps: int, checkpoints: Collection[int]
 ) -> Fitted:
-    """Trains with Adam on the full batch for `steps` steps.
+    """Trains all networks with Adam on the full batch for `steps` steps.
 
-    The tensors of `known` are [S,...]. `objective` gets the slice of one seed.
+    `objective` computes the loss of one seed. `known`: the fixed data of all seeds; its tensors have the shape [S,...].
     """
     parameters = {name: value.detach().clone().requires_grad_() for name, value in networks.parameters.items()}
     learners = Networks(networks.shape, parameters)

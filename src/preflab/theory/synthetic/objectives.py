@@ -1,9 +1,9 @@
 """Defines the objectives that the methods minimise, for one seed.
 
 All methods start from pi_ref, and use the losses of `preflab.losses`. With eight responses, every expectation over the
-policy is an exact sum. So the on-policy methods behave as with infinitely many rollouts. The other parts of their
-algorithms (old and new policy, clipping, normalised advantages) are unchanged. These methods need no critic, because
-V(x) = E_{y~pi_old}[reward] is known.
+policy is an exact sum. The on-policy methods therefore behave as if they drew infinitely many rollouts. The other parts
+of these methods (old and new policy, clipping, normalised advantages) are unchanged. The methods need no critic,
+because V(x) = E_{y~pi_old}[reward] is known.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def sft_objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
 def preference_objective(
     table: Tensor, old: Tensor, known: Known, *, loss: Callable[..., Tensor], beta: float
 ) -> Tensor:
-    """Returns the mean over pairs of a loss from `losses.preference`. Every response has the length of one token."""
+    """Returns the mean over pairs of a loss from `losses.preference`. Every response counts as one token."""
     return loss(_pairs(table, known), beta=beta).mean()
 
 
@@ -75,8 +75,8 @@ def ppo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> T
 def grpo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> Tensor:
     """Returns the clipped surrogate plus beta times the mean of k3(pi, pi_ref) under pi_old.
 
-    Rewards are standardised for each prompt (Shao et al. 2024, eq. 3-4, with an infinite group). Used as a loss, k3
-    pulls pi towards pi_ref by the *forward* KL.
+    Rewards are standardised for each prompt (Shao et al. 2024, eq. 3-4, with an infinite group). If k3 is used as a
+    loss, it pulls pi towards pi_ref by the *forward* KL.
     """
     centred = _centred(known.reward, old)
     advantages = centred / (_expected(centred.square(), old).sqrt() + _EPS)[..., None]
@@ -110,7 +110,7 @@ def exact_optimum(reference: Tensor, reward: Tensor, *, beta: float) -> Tensor:
 
 
 def trained_methods(beta: float) -> dict[str, Objective]:
-    """Returns the objective of every trained method, by the method's name in tables and figures."""
+    """Maps the name of every trained method to the method's objective. Tables and figures use the same names."""
     return {
         "PPO": partial(ppo_objective, beta=beta),
         "DPO": partial(preference_objective, loss=dpo_loss, beta=beta),

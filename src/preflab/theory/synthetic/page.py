@@ -1,4 +1,4 @@
-"""Runs the synthetic scenario in one setting and makes a finding from the results."""
+"""Runs the synthetic scenario in one setting, and makes a finding from the results."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _check_setting(setting: Setting, beta: float) -> None:
 
 
 def _train_all(setting: Setting, beta: float) -> tuple[Prepared, dict[str, Tensor]]:
-    """Returns the prepared start of all methods, and log pi [S,X,Y] of every method after all steps."""
+    """Returns the data and networks that all methods start with, and log pi [S,X,Y] of every method after all steps."""
     prepared = prepare(setting, [setting.steps])
     methods = trained_methods(beta)
     trained = train(prepared, methods, beta=beta, steps=setting.steps, checkpoints=[setting.steps])
@@ -79,9 +79,8 @@ def _measure(prepared: Prepared, policies: dict[str, Tensor]) -> Measured:
 
 
 def _draw_heat_maps(prepared: Prepared, policies: dict[str, Tensor]) -> FindingFigure:
-    """Draws the heat maps of the first seed. Rewards are centred for each prompt, because a constant added to the
-    rewards of a prompt has no effect.
-    """
+    """Draws the heat maps of the first seed. Rewards are centred for each prompt, because a constant added to all
+    rewards of a prompt does not change any policy."""
     scenario, reward = prepared.scenario, prepared.known.reward[0]
     prompt, better, worse = (each[0].numpy() for each in scenario.pairs)
     appearances = np.zeros((PROMPTS, RESPONSES))

@@ -1,8 +1,9 @@
-"""Draws the data of the synthetic scenario: the compared pairs, and the responses that are in no pair.
+"""Draws the data of the synthetic scenario: the pairs, and which responses are covered. A response is covered if it is
+in a pair.
 
-There are X = 8 prompts with Y = 8 responses each. The best response of prompt x is response x; the other responses are
-ranked at random. Each prompt has k *covered* responses, and the best response is one of them. Both responses of every
-pair are covered, and the better response is preferred. The first axis of every tensor runs over the S seeds.
+There are X = 8 prompts with Y = 8 responses each. The best response of prompt x is response x. The other responses are
+ranked at random. Each prompt has k *covered* responses, and the best response is one of them. In every pair, the
+response with the better rank is preferred. The first axis of every tensor runs over the S seeds.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class ComparedPairs(NamedTuple):
 
 
 class Scenario(NamedTuple):
-    """`covered[S,X,Y]`: Bool, True if the response is in a pair."""
+    """The data of all seeds. `covered[S,X,Y]`: Bool, True if the response is in a pair. `pairs`: the pairs of each
+    seed."""
 
     covered: Tensor
     pairs: ComparedPairs
@@ -42,8 +44,8 @@ def covered_responses(coverage: float) -> int:
 def draw_scenario(coverage: float, *, seeds: int, seed: int) -> Scenario:
     """Draws one problem for each seed.
 
-    For a given seed, the ranking is the same at every coverage. Responses that are covered at a lower coverage are also covered
-    at a higher coverage.
+    For a given seed, the ranking is the same at every coverage. A response that is covered at a lower coverage is also
+    covered at a higher coverage.
     """
     drawn = [_draw_seed(covered_responses(coverage), np.random.default_rng([seed, index])) for index in range(seeds)]
     covered, *pairs = (torch.from_numpy(np.stack(parts)) for parts in zip(*drawn, strict=True))
@@ -51,10 +53,11 @@ def draw_scenario(coverage: float, *, seeds: int, seed: int) -> Scenario:
 
 
 def _draw_seed(k: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Draws one seed's covered responses, and the prompt, better and worse response of its pairs.
+    """Draws the covered responses and the pairs of one seed. Returns `covered`, and three arrays with the prompt, the
+    better response and the worse response of each pair.
 
-    `k`: the number of covered responses of each prompt. For each prompt, the first pair contains the best response, and
-    the first k - 1 pairs together contain every covered response. The other pairs are drawn uniformly.
+    `k`: the number of covered responses of each prompt. The first pair of each prompt contains the best response. The
+    first k - 1 pairs together contain every covered response. The other pairs are drawn uniformly.
     """
     covered = np.zeros((PROMPTS, RESPONSES), dtype=bool)
     pairs = np.zeros((PROMPTS, PAIRS_PER_PROMPT, 2), dtype=np.int64)

@@ -1,6 +1,6 @@
 """Measures how much DPO and PPO leak (move mass to uncovered responses) at every coverage, beta and training length.
 
-Also measures the leaks under variations of choices that the paper does not specify.
+Also measures how much they leak under variations. Each variation changes a choice that the paper does not specify.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COMPARED = ("DPO", "PPO", EXACT)  # the methods that the claim and the sweep com
 
 
 class SweepPoint(NamedTuple):
-    """One method at one coverage, beta and training length.
+    """The result of one method at one coverage, beta and training length.
 
     `leak`: the change of the uncovered mass. `rise`: the largest rise of a single uncovered response.
     """
@@ -35,7 +35,7 @@ class SweepPoint(NamedTuple):
 
 
 class Variation(NamedTuple):
-    """A variation of a choice that the paper does not specify.
+    """The results under a variation, which changes a choice that the paper does not specify.
 
     `reference_mass`: the uncovered mass of pi_ref. `points`: one point for each method.
     """
@@ -51,9 +51,8 @@ def training_lengths(steps: int) -> list[int]:
 
 
 def run_sweep(setting: Setting) -> list[SweepPoint]:
-    """Returns a point for every coverage, beta, training length and method. Reward models are trained once for each
-    coverage and used for all betas.
-    """
+    """Returns a point for every coverage, beta, training length and method. The reward models are trained once for each
+    coverage, and are used for all betas."""
     checkpoints = training_lengths(setting.steps)
     points: list[SweepPoint] = []
     for coverage in SWEEP_COVERAGES:
@@ -65,7 +64,7 @@ def run_sweep(setting: Setting) -> list[SweepPoint]:
 
 
 def run_variations(setting: Setting, beta: float) -> list[Variation]:
-    """Compares the methods of the claim under other networks and under another pi_ref, after all steps."""
+    """Compares DPO and PPO under other networks and under another pi_ref, at the end of training."""
     settings = {
         "one hidden layer (default)": setting,
         "two hidden layers": replace(setting, layers=2),
