@@ -72,7 +72,9 @@ def test_a_wrong_attention_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
         assert examine(lm.model).way is InPlaceBatch
         with monkeypatch.context() as only:
             only.setattr(support, "WAYS", (SharedBatch,))
-            assert examine(lm.model).reason == "the model's hidden states with a cache differ from those without a cache."
+            assert (
+                examine(lm.model).reason == "the model's hidden states with a cache differ from those without a cache."
+            )
 
 
 def test_a_model_that_has_changed_is_examined_again() -> None:
