@@ -1,4 +1,5 @@
-"""The registry of methods by name. Each method is one file with a spec class: the method's settings and `train`."""
+"""The registry of methods by name. A method is a spec class, which defines the method's settings and its function
+`train`."""
 
 from __future__ import annotations
 
