@@ -1,5 +1,4 @@
-"""The registry of methods by name. A method is a spec class, which defines the method's settings and its function
-`train`."""
+"""The registry of methods by name. A method is a spec class with settings and a function `train`."""
 
 from __future__ import annotations
 

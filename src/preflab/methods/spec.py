@@ -1,5 +1,4 @@
-"""Defines `Method`, the base class of all methods. Does not import torch, because the plan of a study needs this
-module.
+"""Defines `Method`, the base class of all methods. Does not import torch, because study plans import this module.
 
 The fields of a method's spec are its hyper-parameters. `train(parts)` runs the method and returns its product, such as
 a policy.

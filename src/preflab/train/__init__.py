@@ -1,2 +1,1 @@
-"""The code that the training of all methods shares: the run directory, checkpoints, budget, training loop and
-learner."""
+"""The code that all methods share for training: the run directory, checkpoints, budget, training loop and learner."""

@@ -30,7 +30,7 @@ class Labels:
 
     def left(self, reward: Reward | None = None) -> int | None:
         """Returns the number of labels that the budget can still pay for. If `reward` is None, the labels are labels of
-        the data. If not, the labels are scores of `reward`."""
+        the data. Otherwise the labels are scores of `reward`. Returns None if there is no limit."""
         free = reward is not None and not reward.buys_labels
         if self.budget is None or self.budget.unit != "labels" or free:
             return None

@@ -1,5 +1,4 @@
-"""Distinguishes the files that a run wrote in its folders from other files, such as the user's. Does not import
-torch."""
+"""Distinguishes the files that a run wrote in its folders from the files of the user. Does not import torch."""
 
 from __future__ import annotations
 
