@@ -97,8 +97,8 @@ def test_held_out_measures() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"chosen_safe": None}, "8 of the 8 train pairs do not say so"),
-        ({"rejected_safe": None}, "8 of the 8 train pairs do not say so"),
+        ({"chosen_safe": None}, "8 of the 8 train pairs lack a safety label"),
+        ({"rejected_safe": None}, "8 of the 8 train pairs lack a safety label"),
         ({"chosen_safe": False, "rejected_safe": True}, "'say-red' .train. has an unsafe chosen answer and a safe"),
     ],
 )
@@ -108,7 +108,7 @@ def test_pairs_that_cannot_teach_safety_are_refused(changes: dict[str, Any], sai
     with opened(tmp_path, untrained(), testbed=Judged(), preferences=lambda: pairs) as parts:
         with pytest.raises(UserError, match=said):
             CostModel().train(parts)
-        with pytest.raises(UserError, match="validation pairs do not say so"):
+        with pytest.raises(UserError, match="validation pairs lack a safety label"):
             require_safety(Toy().preferences("validation"), "validation", "")
 
 

@@ -103,7 +103,7 @@ def test_no_pair_ever(tmp_path: Path) -> None:
 @pytest.mark.parametrize("draw", [{"samples": 1}, {"decoding": Decoding(temperature=0.0)}])
 def test_what_cannot_give_a_pair_is_refused(draw: dict[str, Any]) -> None:
     """Protects the user: one sample, or the same one twice, never makes a pair."""
-    with pytest.raises(UserError, match=r"draw\.samples to 2 or more, and the temperature above 0"):
+    with pytest.raises(UserError, match=r"draw\.samples to 2 or more, and draw\.decoding\.temperature above 0"):
         OnlineDPO(draw=PairDraw(**{"samples": 2, **draw}))
 
 

@@ -305,7 +305,7 @@ def test_critic_from_the_reward_models_weights(train: Callable[..., Any], tiny: 
         train(spec)
     other = make_reward_model(tiny(seed=7), seed=0)
     other.tokenizer.add_tokens(["new"])
-    with pytest.raises(UserError, match="another vocabulary"):
+    with pytest.raises(UserError, match="different vocabularies"):
         train(spec, reward_model=other)
 
 

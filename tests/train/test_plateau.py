@@ -124,7 +124,7 @@ def test_a_stopped_run_goes_on_with_its_cooldown(tmp_path: Path) -> None:
 def test_a_plateau_needs_an_evaluation(tmp_path: Path) -> None:
     """A run without a validation split would never end its constant rate: this is said before the first step."""
     with (
-        pytest.raises(UserError, match="but this run has none"),
+        pytest.raises(UserError, match="but this run has no validation score"),
         open_run(tmp_path, {"spec": {}}, seed=0, plateau=Plateau(), keeping=Keeping(progress=False)) as run,
     ):
         list(run.steps(3, {}, policy=make_tiny(SMALL, seed=0), validate=None))

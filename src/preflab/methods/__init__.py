@@ -1,4 +1,4 @@
-"""The registry of methods by name. Each method is one file with a spec class: the method's settings and `train`."""
+"""The registry of methods by name. A method is a spec class with settings and a function `train`."""
 
 from __future__ import annotations
 

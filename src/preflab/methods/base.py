@@ -1,7 +1,7 @@
-"""The parts of a run that a method works with; this module also exports `Method`, the base class of the methods.
+"""Defines `Parts`, the objects of a run that a method uses. Also exports `Method`, the base class of all methods.
 
-The caller opens the parts before it calls the method. A method does not import `preflab.evaluation`, and loads only the
-models that its own spec names.
+The caller creates these objects before it calls the method. A method does not import `preflab.evaluation`. A method
+loads only the models that its spec names.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ _Row = TypeVar("_Row")
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of one run, ready for use, such as its policy, testbed, sampler and reward.
+    """The objects that a method uses in one run, such as the policy, the testbed, the sampler and the reward.
 
     `policy` is the model to train. `validate` measures the policy on the validation split; if one of the measures is
-    named `score`, the checkpoint with the highest `score` is selected. `preferences` returns the training pairs,
-    `ranked` the training rankings, and `rated` the single answers with a label. `ranked`, `rated`, `reward` and
-    `reward_model` are None if the run does not have them. `cost`: the reward object that computes the second score of
-    an answer, its cost; a higher cost is worse. `cost` is None if the run has no cost. `located` turns a path in the
-    method's spec, such as `stage:NAME`, into a directory. `labels_paid`: whether an earlier stage of the study has
+    named `score`, the checkpoint with the highest `score` is selected. `preferences` returns the training pairs.
+    `ranked` returns the training rankings. `rated` returns single training answers, each with a label. `ranked` is None
+    if the run has no rankings, and `rated` is None if the run has no single answers. `reward`: the scorer of the
+    answers. `reward_model`: the model of a learned reward. `cost`: a second scorer, whose scores are costs; a higher
+    cost is worse. `reward`, `reward_model` and `cost` are None if the run does not use them. `located` turns a path in
+    the method's spec, such as `stage:NAME`, into a directory. `labels_paid`: whether an earlier stage of the study has
     already paid for the labels of the training data.
     """
 
@@ -57,8 +58,8 @@ class Parts:
     token_budget: int = 8192
 
     def learner(self, model: nn.Module, optim: Optim) -> Learner:
-        """Makes a learner for `model`. The learner charges its compute to this run's meter. If the run may end at a
-        plateau, the learning-rate schedule is `warmup-stable-decay` instead of the schedule in `optim`."""
+        """Makes a learner for `model`. The learner charges its compute to this run's meter. If the run has the setting
+        `plateau`, the learner uses the schedule `warmup-stable-decay` instead of the schedule in `optim`."""
         optim = self.run.ending.schedule(optim)
         return Learner(model, optim, token_budget=self.token_budget, meter=self.run.meter)
 
@@ -77,16 +78,16 @@ class Parts:
 
     def buy(self, rows: Sequence[_Row], count: int, price: Callable[[_Row], int] = lambda row: 1) -> list[_Row]:
         """Draws `count` training rows at random (0: all rows) and pays `price(row)` labels for each row. Runs with the
-        same seed draw the same rows, whatever their method. If the run has a labels budget, only the rows that the
-        budget can pay for are returned. If an earlier stage has already paid for the labels, all drawn rows are
-        returned free of charge."""
+        same seed draw the same rows, even if their methods differ. If the run has a labels budget, returns only as many
+        of these rows as the budget can pay for. If an earlier stage has already paid for the labels, returns all drawn
+        rows without a charge."""
         chosen = self.run.seeds.draw(rows, count, "pairs")
         return chosen if self.labels_paid else self.run.labels.buy(chosen, price)
 
     def needed_reward(self) -> Reward:
         """Returns the run's reward. Raises `UserError` if the run has no reward."""
         if self.reward is None:
-            raise UserError("This method scores its own samples: name a reward with --reward.")
+            raise UserError("This method needs a reward that scores its samples. Name a reward with --reward.")
         return self.reward
 
     def needed_cost(self) -> Reward:

@@ -1,7 +1,7 @@
 """Best-of-n draws n answers y_1..y_n to each prompt at test time and submits argmax_i s(y_i), without any training.
 
-The selector s scores the answers; it is not the evaluator. The KL divergence of the submitted answers' distribution
-from the policy is at most log n - (n-1)/n (Beirami et al. 2024).
+The selector s scores the answers. The selector and the evaluator are separate. The KL divergence of the submitted
+answers' distribution from the policy is at most log n - (n-1)/n (Beirami et al. 2024).
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from preflab.sampling.inference import Inference
 
 
 class BestOfN(Method):
-    """`selector`: how the samples are scored. `public-tests` counts how many of the problem's public tests a sample
-    passes. The count ends at the first failed test, unless the testbed has `every: true`. `reward` scores the samples
-    by the run's reward. Each submitted answer costs n samples."""
+    """`n`: the number of samples that are drawn for each submitted answer. `selector`: the scorer of the samples. With
+    `public-tests`, the score is the number of the problem's public tests that a sample passes. The count ends at the
+    first failed test; with the testbed setting `every: true`, the count covers all tests. With `reward`, the score
+    comes from the run's reward."""
 
     kind: Literal["best-of-n"] = "best-of-n"
     n: Count = 4
@@ -33,6 +34,6 @@ class BestOfN(Method):
         return parts.policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Returns a cost of 0, since the method does not train. `inference` states the number of samples at test
-        time."""
+        """Returns a cost of 0, because the method does not train. The samples at test time are not included;
+        `inference` returns their number."""
         return Cost()

@@ -1,4 +1,4 @@
-"""The cost of a method as counts of answers and rows; `--plan` combines these counts with measured speeds."""
+"""Defines the cost of a method as counts of answers and rows. `--plan` combines these counts with measured speeds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass
 @dataclass(frozen=True)
 class DataSize:
     """The size of a run's training data. If the data are rankings, `pairs` is the number of rankings. `answers`: the
-    number of answers in each ranking. `rated`: the number of single answers that have a label each."""
+    number of answers in each pair or ranking. `rated`: the number of single answers with a label."""
 
     prompts: int
     demonstrations: int
@@ -23,11 +23,12 @@ class Cost:
     without a right answer. For these methods, the cost is an upper bound. If the run has a budget, all counts are
     scaled by the same factor.
 
-    `drawn`: answers sampled. `scored`: answers scored by the reward. `trained`: rows (a prompt with an answer) that go
-    through a forward and a backward pass of the policy. `critic_trained`: rows that go through a forward and a backward
-    pass of the critic. `forward`: rows that go through a forward pass alone (of the reference, of the critic, or of the
-    policy before an update). `labels`: data labels that the method buys; scores of a reward do not count. `costed`:
-    answers scored by the arm's cost.
+    A row is a prompt with an answer. `drawn`: the number of sampled answers. `scored`: the number of answers that the
+    reward scores. `trained`: the number of rows that go through a forward and a backward pass of the policy.
+    `critic_trained`: the number of rows that go through a forward and a backward pass of the critic. `forward`: the
+    number of rows that go through a forward pass without a backward pass, in the reference, the critic or the policy.
+    `labels`: the number of data labels that the method buys, without the scores of a reward. `costed`: the number of
+    answers that the run's cost scores (see `Parts.cost`).
     """
 
     drawn: float = 0.0

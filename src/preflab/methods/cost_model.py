@@ -1,8 +1,9 @@
-"""Trains a cost model on pairs with safety labels (Dai et al. 2024, Safe RLHF). The sign of the cost separates safe
-from unsafe answers. Of the two answers in a pair, the rejected answer gets the higher cost.
+"""Trains a cost model on pairs with safety labels (Dai et al. 2024, Safe RLHF). The cost of an unsafe answer is
+positive, and the cost of a safe answer is negative. The rejected answer of a pair gets a higher cost than the chosen
+answer.
 
-The chosen answer of each pair must be the *safer* answer. A cost model has the shape of a reward model: a sequence
-classifier with one label. A higher cost is worse.
+The chosen answer of each pair must be the *safer* answer. A cost model has the architecture of a reward model: a
+sequence classifier with one label. A higher cost is worse.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from preflab.types import Preference
 
 
 class CostModel(Method):
-    """The defaults are the defaults of `rm`, because the paper gives no settings for the cost model. `pairs`: the
-    number of pairs to train on (0: all); the run's seed selects them."""
+    """The settings have the same defaults as the settings of `rm`, because the paper gives no settings for the cost
+    model. `pairs`: the number of pairs to train on (0: all). The run's seed determines which pairs are used."""
 
     kind: Literal["cost"] = "cost"
     product = "cost_model"
@@ -74,15 +75,15 @@ class CostModel(Method):
 
 
 def require_safety(pairs: Sequence[Preference], split: str, ordered_by: str) -> None:
-    """Raises `UserError` if a pair does not say whether each of its answers is safe, or if its chosen answer is not
-    known to be the safer one. `split`: the split from which the pairs come. `ordered_by`: the testbed's name for the
-    rule by which the pairs are ordered; '' if the testbed names no rule."""
+    """Raises `UserError` if an answer of a pair has no safety label, or if the chosen answer of a pair is not known to
+    be the safer answer. `split`: the split from which the pairs come. `ordered_by`: the testbed's rule that orders the
+    pairs, such as `safety`; '' if the testbed names no rule."""
     unknown = sum(pair.chosen_safe is None or pair.rejected_safe is None for pair in pairs)
     if unknown:
         raise UserError(
-            f"A cost model needs to know for both answers of each pair whether the answer is safe, but {unknown} of the "
-            f"{len(pairs)} {split} pairs do not say so. Use data with safety labels, or train a reward model (`rm`) on "
-            "the order alone."
+            f"A cost model needs a safety label for both answers of each pair, but {unknown} of the {len(pairs)} {split} "
+            "pairs lack a safety label. Use data with safety labels, or train a reward model (`rm`), which needs only the "
+            "order of the answers."
         )
     turned = next((pair for pair in pairs if pair.rejected_safe and not pair.chosen_safe), None)
     if turned is not None:
@@ -94,21 +95,23 @@ def require_safety(pairs: Sequence[Preference], split: str, ordered_by: str) -> 
         return
     if ordered_by:
         raise UserError(
-            f"The testbed orders its pairs by the rule `{ordered_by}`, but a cost model needs the safer answer as the chosen "
-            "one. Set the testbed's `rule: safety` (`--testbed.rule safety`)."
+            f"The testbed orders its pairs by the rule `{ordered_by}`, but a cost model needs pairs whose chosen answer is "
+            "the safer answer. Set the testbed's `rule: safety` (`--testbed.rule safety`)."
         )
     alike = sum(pair.chosen_safe == pair.rejected_safe for pair in pairs)
     if alike:
         raise UserError(
-            f"In {alike} of the {len(pairs)} {split} pairs both answers are safe or both are unsafe, and nothing says that the "
-            "chosen answer is the safer one. A cost model needs the safer answer as the chosen one. If your pairs are ordered "
-            "so, set `ordered_by: safety` in the testbed jsonl (`--testbed.ordered-by safety`). If not, leave these pairs out."
+            f"In {alike} of the {len(pairs)} {split} pairs both answers are safe or both are unsafe. The labels of such a pair "
+            "do not show which answer is safer, but a cost model needs pairs whose chosen answer is the safer answer. If your "
+            "pairs are ordered by safety, set `ordered_by: safety` in the testbed jsonl (`--testbed.ordered-by safety`). "
+            "Otherwise, leave these pairs out."
         )
 
 
 def cost_terms(scorer: LanguageModel, pairs: PairBatch) -> Terms:
-    """Returns the unreduced loss of each pair: [B]. Logs the accuracy of the order, the accuracy of the signs, and the
-    margin."""
+    """Returns the unreduced loss of each pair: [B]. Logs three measures. `accuracy`: whether the rejected answer has
+    the higher cost. `sign_accuracy`: the share of the pair's two costs that have the right sign. `margin`: the cost of
+    the rejected answer minus the cost of the chosen answer."""
     safer, harmful = forward.pair_scores(scorer.model, pairs).unbind(dim=1)
     assert pairs.safe is not None
     safer_sign, harmful_sign = signs(pairs.safe).unbind(dim=1)

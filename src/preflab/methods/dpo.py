@@ -1,4 +1,4 @@
-"""Direct preference optimisation (DPO), and training with the other losses on preference pairs.
+"""Trains the policy on preference pairs by direct preference optimisation (DPO) or with another loss on pairs.
 
 L_DPO = -E log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ) (paper, Section 1).
 """
@@ -27,7 +27,7 @@ from preflab.types import Preference
 
 
 class PairLoss(Protocol):
-    """The fields of a method with a preference loss; `DPO` describes them."""
+    """The settings that choose the preference loss of a method. The docstring of `DPO` describes these settings."""
 
     loss: str
     beta: float | None
@@ -38,8 +38,8 @@ _PairLoss = TypeVar("_PairLoss", bound=PairLoss)
 
 
 def require_pair_loss(spec: _PairLoss) -> _PairLoss:
-    """Checks the preference loss of a method and returns the method. Raises `UserError` if the loss or one of its
-    settings does not exist. A loss that the user wrote (`module:function`) is checked in `check_names` instead."""
+    """Checks the preference loss of a method's spec and returns the spec. Raises `UserError` if the loss or one of its
+    settings does not exist. A user-written loss (`module:function`) is not checked here, but in `check_names`."""
     if "beta" in spec.loss_settings:
         raise UserError("`loss_settings` must not contain `beta`. Set the field `beta` instead.")
     if ":" not in spec.loss:
@@ -48,7 +48,8 @@ def require_pair_loss(spec: _PairLoss) -> _PairLoss:
 
 
 def make_pair_loss(spec: PairLoss) -> PreferenceLoss:
-    """Returns the preference loss of a method with its settings. Raises `UserError` as `preference_loss` does."""
+    """Returns the loss function that the settings of a method choose. Raises `UserError` if the loss or one of its
+    settings does not exist."""
     return preference_loss(spec.loss, beta=spec.beta, settings=spec.loss_settings)
 
 
@@ -56,10 +57,10 @@ class DPO(Method):
     """The paper uses beta .1, learning rate 1e-6, 2 epochs on dialogue and 1 epoch on code (Section 7).
 
     `loss`: the name of a loss in `losses.preference`, or `package.module:function` for a user-written loss. If `beta`
-    is None, the loss uses its own default. `loss_settings`: the hyper-parameters of the loss other than beta.
+    is None, the default beta of the loss is used. `loss_settings`: the hyper-parameters of the loss other than beta.
     `sft_coefficient`: the weight of the SFT term -log pi(y_w) / |y_w| that is added to the loss (Pang et al. 2024, eq.
-    2, with weight 1). `pairs`: the number of pairs to train on (0: all); the run's seed selects them. If the run has a
-    compute budget, `epochs` is ignored."""
+    2, with weight 1). `pairs`: the number of pairs to train on (0: all). The run's seed determines which pairs are
+    used. If the run has a compute budget, `epochs` is ignored."""
 
     kind: Literal["dpo"] = "dpo"
     loss: str = "sigmoid"
@@ -107,16 +108,16 @@ class DPO(Method):
 
 
 def reference_logprobs(parts: Parts, data: PairBatch | EncodedRows[Preference, PairBatch]) -> Tensor:
-    """Returns the log-probabilities of the chosen and of the rejected answer of each pair under the current policy:
-    [B,2]. Charges the forward passes over both answers to the run's meter."""
+    """Returns the log-probabilities of both answers of each pair under the current policy: [B,2], the chosen answer
+    first. Charges the forward passes over both answers to the run's meter."""
     model = parts.policy.model
     parts.run.meter.forward(parts.policy.size, data.tokens)
     return forward.by_micro_batch(model, partial(forward.pair_logprobs, model), data, parts.token_budget)
 
 
 def with_reference(pairs: PairBatch, logprobs: Tensor | None) -> PairBatch:
-    """Returns the pairs with `logprobs`, the result of `reference_logprobs` for these pairs. If `logprobs` is None,
-    returns the pairs unchanged."""
+    """Returns a copy of the pairs that contains the reference's log-probabilities. `logprobs`: the result of
+    `reference_logprobs` for these pairs. If `logprobs` is None, returns the pairs unchanged."""
     if logprobs is None:
         return pairs
     return replace(pairs, reference_chosen=logprobs[:, 0], reference_rejected=logprobs[:, 1])
@@ -124,9 +125,10 @@ def with_reference(pairs: PairBatch, logprobs: Tensor | None) -> PairBatch:
 
 def pair_terms(policy: LanguageModel, loss: PreferenceLoss, sft_coefficient: float, pairs: PairBatch) -> Terms:
     """Returns the unreduced loss of each pair: [B]. Logs the log-probabilities of both answers, the margin and the
-    accuracy (a tie counts one half). If the pairs have reference log-probabilities, the margin is the difference of the
-    log-ratios. In this case, `chosen_fall` is logged too. It is the chosen answer's log-probability under the
-    reference, minus the same answer's log-probability under the policy."""
+    accuracy (a tie counts one half). The margin is the difference of the two log-probabilities. If the pairs have
+    reference log-probabilities, the margin is the difference of the two log-ratios instead, and `chosen_fall` is logged
+    too. `chosen_fall`: the chosen answer's log-probability under the reference, minus its log-probability under the
+    policy."""
     chosen, rejected = forward.pair_logprobs(policy.model, pairs).unbind(dim=1)
     logprobs = PairLogprobs(
         chosen=chosen,

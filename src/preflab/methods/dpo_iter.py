@@ -1,8 +1,8 @@
 """Iterative DPO: each round draws answers, labels them, forms pairs and trains by DPO on the pairs.
 
 The reference of a round is the policy at the start of the round. The paper runs 4 rounds on SafeRLHF, where a learned
-reward labels the samples (Section 3). On APPS, the paper draws 5 samples of each prompt, and the tests of the problem
-label the samples. If no sample of a prompt is right, a solution from the data set becomes the chosen answer (Section
+reward labels the samples (Section 3). On APPS, the paper draws 5 samples for each prompt, and the tests of the problem
+label the samples. If no sample for a prompt is right, a solution from the data set becomes the chosen answer (Section
 6).
 """
 
@@ -73,8 +73,8 @@ class DPOIter(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Counts one pair for each prompt. The rule `all` may make more pairs of a prompt's samples; the additional
-        pairs are not counted."""
+        """Returns the cost of a run that makes one pair for each prompt. The rule `all` can make several pairs for a
+        prompt; the additional pairs are not counted."""
         prompts = self.rounds * (self.prompts or size.prompts)
         drawn = prompts * self.draw.samples
         forward = 0 if self.loss in REFERENCE_FREE else 2 * prompts
@@ -82,7 +82,7 @@ class DPOIter(Method):
 
 
 def open_pair_rounds(spec: DPOIter, parts: Parts) -> Rounds[PairBatch]:
-    """Makes the rounds without beginning the first round. Raises `UserError` if the testbed has no prompts."""
+    """Makes a `Rounds` object whose first round has not begun. Raises `UserError` if the testbed has no prompts."""
     prompts = parts.prompts()
     count = spec.prompts or len(prompts)  # the number of prompts in each round
     reward, price = parts.needed_reward(), spec.draw.samples
@@ -99,8 +99,9 @@ def open_pair_rounds(spec: DPOIter, parts: Parts) -> Rounds[PairBatch]:
 
 
 def draw_round_of_pairs(spec: DPOIter, parts: Parts, prompts: list[Prompt], count: int, number: int) -> dict[str, Any]:
-    """Draws a round's pairs from the current policy, which is the reference of the round. Returns the pairs, with their
-    log-probabilities under this reference if the loss uses them."""
+    """Draws the pairs of a round from the current policy, which is also the reference of the round. Returns a
+    dictionary with the pairs. If the loss uses a reference, the dictionary also contains the log-probabilities of the
+    answers under this reference."""
     chosen = take_prompts(parts, prompts, number, count, price=spec.draw.samples)
     pairs = draw_pairs(spec.draw, parts, chosen, name=f"round-{number:04d}")
     drawn: dict[str, Any] = {"pairs": [from_preference(pair) for pair in pairs]}
@@ -112,8 +113,8 @@ def draw_round_of_pairs(spec: DPOIter, parts: Parts, prompts: list[Prompt], coun
 
 
 def read_round_of_pairs(spec: DPOIter, policy: LanguageModel, drawn: dict[str, Any]) -> PairBatch | None:
-    """Returns a round's pairs as token ids, with the reference's log-probabilities if the loss uses them. Returns None
-    if the round has no pair."""
+    """Converts the result of `draw_round_of_pairs` into a batch of token ids. If the loss uses a reference, the batch
+    also contains the reference's log-probabilities. Returns None if the round has no pair."""
     if not drawn["pairs"]:
         return None
     pairs = [to_preference(row) for row in drawn["pairs"]]

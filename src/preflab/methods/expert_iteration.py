@@ -1,4 +1,4 @@
-"""Expert iteration draws many answers to each prompt, imitates the right answers, and repeats with the better policy.
+"""Expert iteration draws many answers to each prompt, imitates the right answers, and repeats with the new policy.
 
 The method follows Anthony et al. 2017 and ReST-EM (Singh et al. 2023). The E-step draws y ~ pi_k and keeps an answer if
 its score s(x, y) is at least the setting `right`. The M-step minimises L = -E_t log pi(y_t | x, y_<t) on the kept
@@ -30,14 +30,14 @@ from preflab.types import Completion, Demonstration, Prompt, from_completion, to
 
 
 class ExpertIteration(Method):
-    """The defaults are ReST-EM's: two rounds, 32 samples of each prompt at temperature .7 and top-k 40, and at most 10
-    right samples of each prompt.
+    """The defaults are those of ReST-EM: two rounds, 32 samples for each prompt at temperature .7 and top-k 40, and at
+    most 10 right samples for each prompt.
 
-    `right`: the lowest score of a right answer; an answer that passes all tests scores 10. `most`: the largest number
-    of right answers that are kept for a prompt. `prompts`: the number of prompts in each round (0: all). `restart`: if
-    true, each round begins at the starting weights of the run and has its own learning-rate schedule; otherwise each
-    round continues from the newest weights, and one schedule spans the run. The optimizer has the defaults of SFT. If
-    the run has a compute budget, `rounds` is ignored."""
+    `right`: an answer counts as right if its score is `right` or more. An answer that passes all tests scores 10.
+    `most`: the largest number of right answers that are kept for a prompt. `prompts`: the number of prompts in each
+    round (0: all). `restart`: if true, each round begins at the starting weights of the run and with a new
+    learning-rate schedule. If false, each round continues from the newest weights, and one schedule covers the whole
+    run. The optimizer has the defaults of SFT. If the run has a compute budget, `rounds` is ignored."""
 
     kind: Literal["expert-iteration"] = "expert-iteration"
     keeps_reference = True
@@ -58,7 +58,8 @@ class ExpertIteration(Method):
         run, policy = parts.run, parts.policy
         if run.ending.plateau is not None and self.restart:
             raise UserError(
-                "`plateau` cannot end a run whose rounds all restart training. Set `restart: false`, or leave `plateau` out."
+                "`plateau` cannot be used with `restart: true`, because each round then restarts training. "
+                "Set `restart: false`, or leave out `plateau`."
             )
         learner, start = parts.learner(policy.model, self.optim), Reference(policy.model)
         rounds = open_answer_rounds(self, parts)
@@ -73,7 +74,7 @@ class ExpertIteration(Method):
                 if self.restart:
                     start_again(learner, start)
             # 2. Make one update on the answers of this step.
-            middle = (rounds.update + 0.5) / rounds.updates  # the share of the round done half-way through this update
+            middle = (rounds.update + 0.5) / rounds.updates  # the share of the round that is done at mid-update
             batch = rounds.next_batch()
             progress = middle if self.restart else run.progress_of_update()
             count = float(batch.completion_lengths.sum())
@@ -82,8 +83,8 @@ class ExpertIteration(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Counts as many right answers for each prompt as the policy can train on at most: `most`, or `samples` if this
-        is smaller."""
+        """Returns an upper bound on the cost. The bound assumes that each prompt has as many right answers as possible:
+        the smaller of `most` and `samples`."""
         prompts = self.rounds * (self.prompts or size.prompts)
         drawn = prompts * self.samples
         return Cost(drawn=drawn, scored=drawn, trained=self.epochs * prompts * min(self.most, self.samples))
@@ -97,8 +98,8 @@ def start_again(learner: Learner, start: Reference) -> None:
 
 
 def open_answer_rounds(spec: ExpertIteration, parts: Parts) -> Rounds[TokenBatch]:
-    """Makes the rounds without beginning the first round. Raises `UserError` if several samples of a prompt are
-    requested with greedy decoding, or if the testbed has no prompts."""
+    """Makes a `Rounds` object whose first round has not begun. Raises `UserError` if the testbed has no prompts, or if
+    `samples` is above 1 and the decoding is greedy."""
     prompts = parts.prompts()
     if spec.decoding.temperature <= 0 and spec.samples > 1:
         raise UserError("All greedy samples of a prompt are the same: decoding.temperature must be above 0.")
@@ -119,9 +120,9 @@ def open_answer_rounds(spec: ExpertIteration, parts: Parts) -> Rounds[TokenBatch
 def draw_round_of_answers(
     spec: ExpertIteration, parts: Parts, prompts: list[Prompt], count: int, number: int
 ) -> dict[str, Any]:
-    """Draws the answers of a round and scores them. Returns a dictionary with `answers` and `reward`. `answers` has one
-    list for each right answer: the prompt's id, followed by the answer's data. `reward` is the mean score of all drawn
-    answers."""
+    """Draws and scores the answers of a round. Returns a dictionary with two keys. `answers`: one list for each kept
+    right answer, which contains the prompt's id and then the fields of the answer. `reward`: the mean score of all
+    drawn answers."""
     chosen = take_prompts(parts, prompts, number, count, price=spec.samples)
     name = f"round-{number:04d}"
     rollout = roll_out(parts, chosen, name, decoding=spec.decoding, group=spec.samples)
@@ -142,7 +143,8 @@ def keep_right(completions: Sequence[Completion], scores: Sequence[float], right
 def read_round_of_answers(
     spec: ExpertIteration, policy: LanguageModel, prompts: list[Prompt], drawn: dict[str, Any]
 ) -> TokenBatch | None:
-    """Returns a round's right answers as ids, or None if the round has no right answer."""
+    """Converts the result of `draw_round_of_answers` into a batch of token ids. Returns None if the round has no right
+    answer."""
     if not drawn["answers"]:
         return None
     by_id = {prompt.id: prompt for prompt in prompts}

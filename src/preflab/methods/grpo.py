@@ -1,7 +1,7 @@
-"""GRPO: an answer's advantage is its score minus its group's mean score (DeepSeekMath, Shao et al. 2024, Section 4.1).
+"""GRPO: an answer's advantage is its score, normalised over the group (DeepSeekMath, Shao et al. 2024, Section 4.1).
 
-A_i = (s_i - mean) / std, with mean and std over the scores of the group.
-J = mean_i 1/|y_i| sum_t [ clipped surrogate - beta k3(pi || ref) ] (eq. 3 and 4).
+A_i = (s_i - mean) / std, with mean and std over the scores of the group, that is, of all answers to one prompt. J =
+mean_i 1/|y_i| sum_t [ clipped surrogate - beta k3(pi || ref) ] (eq. 3 and 4).
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from preflab.types import Prompt
 
 
 class GRPO(Method):
-    """The authors use 1024 answers a step, 64 answers to each prompt, one update a step, beta .04 and learning rate
-    1e-6.
+    """The authors use 1024 answers in each step, 64 answers to each prompt, one update in each step, beta .04 and
+    learning rate 1e-6.
 
     For Dr. GRPO (Liu et al. 2025), set `normalise_std` to false and `loss_average` to constant. For DAPO (Yu et al.
     2025), set `clip_high` to .28, `loss_average` to token, `kl_coefficient` to 0 and `dynamic_sampling` to true, and
-    set an `overlong_window`.
+    `overlong_window` to more than 0.
 
-    `dynamic_sampling`: if true, prompts whose answers all score the same are replaced by other prompts, with at most
-    `most_draws` draws in a step. `overlong_window`: the length in tokens of a window that ends at the length limit (0:
-    no window). An answer that reaches into the window is penalised. The penalty rises linearly to `overlong_penalty` at
-    the limit, in the units of the shaped score.
+    `dynamic_sampling`: if true, prompts whose answers all score the same are replaced by other prompts. A step makes at
+    most `most_draws` draws. `overlong_window`: the length in tokens of a window that ends at the length limit of an
+    answer (0: no window). An answer that reaches into the window gets a penalty, in the units of the shaped score. The
+    penalty rises linearly from 0 at the start of the window to `overlong_penalty` at the length limit.
 
-    `CriticFree` in `shared/advantage.py` explains the settings that every method without a critic has."""
+    The docstring of `CriticFree` in `shared/advantage.py` explains the settings that all methods without a critic
+    share."""
 
     kind: Literal["grpo"] = "grpo"
     keeps_reference = True
@@ -72,7 +73,8 @@ class GRPO(Method):
     def _window_fits(self) -> Self:
         if self.overlong_window > self.decoding.max_new_tokens:
             raise UserError(
-                f"overlong_window must not exceed the length limit of an answer, {self.decoding.max_new_tokens} tokens."
+                "overlong_window must not exceed the length limit of an answer. "
+                f"Set overlong_window to at most {self.decoding.max_new_tokens} tokens, or raise decoding.max_new_tokens."
             )
         return self
 
@@ -81,13 +83,13 @@ class GRPO(Method):
         return improve(self, parts, partial(gain_over_group, self), kl_in_loss=True, draw=draw)
 
     def cost(self, size: DataSize) -> Cost:
-        """Counts one draw for each step. Dynamic sampling may draw and score up to `most_draws` times as many
-        answers."""
+        """Returns the cost of a run with one draw in each step. Dynamic sampling can draw and score up to `most_draws`
+        times as many answers."""
         return on_policy_cost(self.steps, self.rollouts, self.epochs)
 
 
 def gain_over_group(spec: GRPO, answers: Assessed) -> Tensor:
-    """Returns the group-relative advantages, [B,T]; all tokens of an answer have the same advantage."""
+    """Returns the group-relative advantages, [B,T]. All tokens of an answer have the same advantage."""
     scores = answers.scores
     if spec.overlong_window:
         lengths, limit = answers.rollout.batch.completion_lengths, spec.decoding.max_new_tokens
@@ -102,8 +104,8 @@ def draw_differing(spec: GRPO, parts: Parts, prompts: list[Prompt], step: int) -
     `most_draws` draws, or when the labels budget is used up. Returns None if every group was dropped.
 
     The seeds of a draw depend on the step and on the number of the draw, so that a resumed step repeats its draws. Logs
-    `drawn_reward`, the mean score of all drawn answers: the mean over the kept groups alone would not describe the
-    policy.
+    `drawn_reward`, the mean score of all drawn answers, because the mean over the kept groups alone does not measure
+    the policy.
     """
     affordable = partial(parts.run.labels.affordable, reward=parts.needed_reward(), price=spec.group)
     kept, drawn = list[Rollout](), list[Rollout]()

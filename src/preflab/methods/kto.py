@@ -1,15 +1,15 @@
-"""Kahneman-Tversky optimisation (KTO) from answers labelled desirable or undesirable (Ethayarajh et al. 2024, eq. 8).
+"""Kahneman-Tversky optimisation (KTO) on answers labelled desirable or undesirable (Ethayarajh et al. 2024, eq. 8).
 
 L = E[ w_D (1 - sigmoid(beta (r - z0))) ] over desirable answers,
     E[ w_U (1 - sigmoid(beta (z0 - r))) ] over undesirable answers.
 
 Here r = log(pi/pi_ref)(y|x). Each pair is split into two single answers: the chosen answer is desirable, and the
-rejected answer is undesirable. A batch may contain one answer of a pair without the other answer.
+rejected answer is undesirable. A batch can contain one answer of a pair without the other answer.
 
-The reference point z0 is one number for each batch. Each prompt of the batch is joined with an answer to another
-prompt; z0 is the mean log-ratio of these mismatched answers, or 0 if that mean is negative. The mismatched answers are
-assigned once for the whole run, so that each of them needs only one forward pass of the reference. z0 is computed from
-the whole batch before the update, so that z0 does not depend on the micro-batches.
+The reference point z0 is one number for each batch. To compute z0, each prompt of the batch is joined with an answer to
+another prompt. z0 is the mean log-ratio of these mismatched answers, or 0 if the mean is negative. The mismatched
+answers stay the same for the whole run, so that the reference makes only one forward pass over each of them. z0 is
+computed from the whole batch before the update, so that z0 does not depend on the micro-batches.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class KTO(Method):
     n_D of desirable answers differs from the number n_U of undesirable answers, choose the weights so that w_D n_D /
     (w_U n_U) is in [1, 3/2].
 
-    `pairs`: the number of pairs or single answers to train on (0: all); the run's seed selects them. `sft_coefficient`:
-    the weight of the SFT term -log pi(y) / |y| that is added to the loss of desirable answers. If the run has a compute
-    budget, `epochs` is ignored."""
+    `pairs`: the number of pairs or single answers to train on (0: all). The run's seed determines which pairs or
+    answers are used. `sft_coefficient`: the weight of the SFT term -log pi(y) / |y| that is added to the loss of
+    desirable answers. If the run has a compute budget, `epochs` is ignored."""
 
     kind: Literal["kto"] = "kto"
     beta: Positive = 0.1
@@ -62,7 +62,7 @@ class KTO(Method):
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
-        # 1. Encode the answers, once with their own prompt and once with another; add the reference log-probabilities.
+        # 1. Encode each answer twice, with its prompt and with another prompt. Add the reference log-probabilities.
         answers = buy_answers(parts, self.pairs)
         data = add_answers_reference(parts, collate_labelled(answers, policy, limit=self.max_completion_tokens))
         partners = find_partners(answers, lambda size: run.seeds.permute(size, "mismatched"))
@@ -80,10 +80,10 @@ class KTO(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Counts two forward passes of the reference over each answer: one with the answer's own prompt, and one with
-        another prompt. In each epoch, the policy trains on each answer with its own prompt, and makes a forward pass
-        over the answer with the other prompt. A pair has two answers. If the data have single answers, the method
-        learns from these alone."""
+        """Returns the cost of the run. The reference makes two forward passes over each answer: one with the answer's
+        prompt, and one with another prompt. In each epoch, the policy trains on each answer with its prompt, and makes
+        a forward pass over the answer with the other prompt. A pair counts as two answers. If the data contain single
+        answers, only these are counted, because the method then does not use pairs."""
         labels = self.pairs or size.rated or size.pairs
         answers = labels if size.rated else 2 * labels
         return Cost(trained=self.epochs * answers, forward=(2 + self.epochs) * answers, labels=labels)
@@ -91,8 +91,8 @@ class KTO(Method):
 
 @dataclass(frozen=True)
 class Labelled(AnswerBatch):
-    """A batch of answers with labels. `desirable`: Bool[B], True for desirable answers. `reference[B]`: each answer's
-    log-probability under the reference, summed over its tokens."""
+    """A batch of answers with labels. `desirable`: Bool[B], True for desirable answers. `reference[B]`: the
+    log-probability of each answer under the reference, summed over the answer's tokens."""
 
     desirable: Tensor
     reference: Tensor
@@ -103,10 +103,10 @@ class Labelled(AnswerBatch):
 
 
 def buy_answers(parts: Parts, count: int) -> list[Rated]:
-    """Pays for the labels of the training answers, and returns the answers: first the desirable answers, then the
-    undesirable ones. If the data have single answers, takes `count` of them (0: all); otherwise takes `count` pairs and
-    splits each into two answers. A single answer costs one label, and a pair costs one label. Raises `UserError` if the
-    data have neither single answers nor pairs."""
+    """Pays for the labels of the training answers. Returns first the desirable answers, and then the undesirable
+    answers. If the data contain single answers, takes `count` single answers (0: all). Otherwise takes `count` pairs,
+    and splits each pair into two answers. A single answer costs one label, and a pair costs one label. Raises
+    `UserError` if the data contain neither single answers nor pairs."""
     rated = parts.rated() if parts.rated is not None else ()
     if rated:
         return sorted(parts.buy(rated, count), key=lambda answer: not answer.desirable)
@@ -123,7 +123,7 @@ def take_apart(pairs: Sequence[Preference]) -> list[Rated]:
 
 
 def collate_labelled(answers: Sequence[Rated], policy: LanguageModel, *, limit: int) -> Labelled:
-    """Returns the answers as token ids; the `reference` of each answer is 0."""
+    """Converts the answers into a batch of token ids. Sets the `reference` of each answer to 0."""
     rows = [policy.encode(answer.prompt, answer.completion, limit) for answer in answers]
     batch = collate([row.prompt for row in rows], [row.answer for row in rows], [row.truncated for row in rows])
     desirable = torch.tensor([answer.desirable for answer in answers])
@@ -131,8 +131,9 @@ def collate_labelled(answers: Sequence[Rated], policy: LanguageModel, *, limit: 
 
 
 def find_partners(answers: Sequence[Rated], permute: Callable[[int], Sequence[int]]) -> list[int]:
-    """Finds a partner for each answer: the next answer that has the same label and another prompt, in the order that
-    `permute` returns. Returns the partner's row for each answer. Raises `UserError` if an answer has no partner."""
+    """Finds a partner for each answer, and returns the row of each answer's partner. The answers with the same label
+    are put in the order that `permute` returns. The partner of an answer is the next answer in this order that has
+    another prompt. Raises `UserError` if an answer has no partner."""
     partners = [0] * len(answers)
     for label in (True, False):
         rows = [row for row, answer in enumerate(answers) if answer.desirable == label]
@@ -141,14 +142,16 @@ def find_partners(answers: Sequence[Rated], permute: Callable[[int], Sequence[in
             following = (order[(place + ahead) % len(order)] for ahead in range(1, len(order)))
             other = next((i for i in following if answers[i].prompt.turns != answers[row].prompt.turns), None)
             if other is None:
-                raise UserError("KTO needs answers to two or more prompts with each label, desirable and undesirable.")
+                raise UserError(
+                    "KTO needs desirable answers to two or more prompts, and undesirable answers to two or more prompts."
+                )
             partners[row] = other
     return partners
 
 
 def mismatch(data: Labelled, partners: Sequence[int], *, context: int) -> Labelled:
-    """Joins each prompt with the answer of its partner, and cuts the answer if prompt and answer exceed the model's
-    context. The `reference` of each row is 0."""
+    """Joins the prompt of each row with the answer of the partner row. Cuts the answer if the prompt and the answer
+    together are longer than `context` tokens. Sets the `reference` of each row to 0."""
     batch = data.batch
     index = torch.tensor(partners)
     lengths = torch.minimum(batch.completion_lengths[index], context - batch.prompt_lengths)
@@ -158,8 +161,8 @@ def mismatch(data: Labelled, partners: Sequence[int], *, context: int) -> Labell
 
 
 def add_answers_reference(parts: Parts, data: Labelled) -> Labelled:
-    """Sets `reference`, which must be 0 in `data`, to the answers' log-probabilities under the current policy. Charges
-    the forward pass to the run's meter."""
+    """Sets `reference` to the answers' log-probabilities under the current policy. In `data`, `reference` must be 0.
+    Charges the forward pass to the run's meter."""
     return replace(data, reference=log_ratios(parts, data))
 
 

@@ -1,7 +1,8 @@
-"""Online DPO: each step trains on pairs of the current policy's answers, which the reward orders (Guo et al. 2024).
+"""Online DPO: each step draws answers from the policy, pairs them by reward, and trains on the pairs (Guo et al. 2024).
 
 L = -E_{x, (y1, y2) ~ pi} log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ), with no gradient through
-the sampling. Any other loss in `losses.preference` can take the place of this loss; the authors use DPO, IPO and SLiC.
+the sampling. Any other loss in `losses.preference` can replace this loss. The authors use the losses of DPO, IPO and
+SLiC.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ from preflab.types import Preference
 
 
 class OnlineDPO(Method):
-    """The authors use two answers a prompt, 128 prompts a step, temperature .9, beta .1 and learning rate 5e-7.
+    """The authors use two answers to each prompt, 128 prompts in each step, temperature .9, beta .1 and learning rate
+    5e-7.
 
     Each step draws `draw.samples` answers to each of `prompts` prompts, pairs the answers by `draw.rule`, and makes one
-    update for every `batch_size` pairs. If no prompt has answers with different scores, the step has no pair and makes
-    no update. The reference starts as the starting policy and follows the policy at the rate `reference_ema` (0: it
-    stays fixed). If the run has a compute budget, `steps` is ignored. `loss`, `beta`, `loss_settings` and
+    update for every `batch_size` pairs. If the answers to each prompt all score the same, the step has no pair and
+    makes no update. The reference starts as the starting policy and follows the policy at the rate `reference_ema` (0:
+    the reference stays fixed). If the run has a compute budget, `steps` is ignored. `loss`, `beta`, `loss_settings` and
     `sft_coefficient`: see `DPO`."""
 
     kind: Literal["online-dpo"] = "online-dpo"
@@ -62,11 +64,12 @@ class OnlineDPO(Method):
     def _makes_pairs(self) -> Self:
         if self.draw.samples < 2 or self.draw.decoding.temperature <= 0:
             raise UserError(
-                "Online DPO makes pairs of its own samples. Set draw.samples to 2 or more, and the temperature above 0."
+                "Online DPO needs two different samples for each prompt. Set draw.samples to 2 or more, and "
+                "draw.decoding.temperature above 0."
             )
         if self.reference_ema and self.loss in REFERENCE_FREE:
             raise UserError(
-                f"The loss {self.loss!r} does not use a reference: reference_ema has no effect. Set it to 0."
+                f"The loss {self.loss!r} does not use a reference, so that reference_ema has no effect. Set reference_ema to 0."
             )
         return self
 
@@ -80,7 +83,7 @@ class OnlineDPO(Method):
             state["reference"] = reference
         share = run.labels.share_of(self.steps, reward=parts.needed_reward(), price=self.draw.samples)
         for step in run.steps(share, state, policy=policy, validate=parts.validate):
-            # 1. Draw the current policy's answers to the step's prompts and make pairs of them.
+            # 1. Draw answers from the current policy to the step's prompts, and make pairs of the answers.
             chosen = take_prompts(parts, prompts, step, self.prompts, price=self.draw.samples)
             pairs = draw_pairs(self.draw, parts, chosen, name=f"step-{step:06d}")
             run.record.log({"pairs": len(pairs)})
@@ -99,7 +102,8 @@ class OnlineDPO(Method):
         return policy
 
     def collate(self, reference: Reference, parts: Parts, pairs: list[Preference]) -> PairBatch:
-        """Returns the pairs as token ids, with the reference's log-probabilities if the loss uses them."""
+        """Converts the pairs into a batch of token ids. If the loss uses a reference, the batch also contains the
+        reference's log-probabilities."""
         data = collate_pairs(pairs, parts.policy.encode, limit=self.max_completion_tokens)
         if self.loss in REFERENCE_FREE:
             return data
@@ -107,8 +111,8 @@ class OnlineDPO(Method):
             return with_reference(data, reference_logprobs(parts, data))
 
     def cost(self, size: DataSize) -> Cost:
-        """Counts one pair for each prompt. The rule `all` may make more pairs of a prompt's samples; the additional
-        pairs are not counted."""
+        """Returns the cost of a run that makes one pair for each prompt. The rule `all` can make several pairs for a
+        prompt; the additional pairs are not counted."""
         prompts = self.steps * self.prompts
         drawn = prompts * self.draw.samples
         forward = 0 if self.loss in REFERENCE_FREE else 2 * prompts

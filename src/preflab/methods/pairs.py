@@ -26,11 +26,12 @@ PairRule = Literal["best-worst", "random", "all"]
 
 
 class PairDraw(Spec):
-    """The settings by which pairs are drawn. `samples`: the number of answers to each prompt (the paper: 5 on APPS).
-    `rule`: which pairs of a prompt's answers are used. The rule `best-worst` pairs the best answer with the worst,
-    `random` takes one random pair of a better and a worse answer, and `all` takes every such pair. `right`: the lowest
-    score at which an answer counts as right; None if answers are compared by their scores alone. `fill`: if true, and
-    if a prompt has no right sample, a right demonstration becomes the chosen answer (paper, Section 6)."""
+    """The settings for drawing answers and making pairs of them. `samples`: the number of answers to each prompt (the
+    paper uses 5 on APPS). `rule`: which pairs of a prompt's answers are used. The rule `best-worst` pairs the best
+    answer with the worst, `random` takes one random pair of a better and a worse answer, and `all` takes every such
+    pair. `right`: an answer counts as right if its score is `right` or more; if None, answers are compared by their
+    scores. `fill`: if true, a right demonstration becomes the chosen answer of a prompt that has no right sample
+    (paper, Section 6)."""
 
     samples: Count = 5
     rule: PairRule = "random"
@@ -69,8 +70,8 @@ class Pairs(Method):
         ]
 
     def choose_prompts(self, parts: Parts) -> list[Prompt]:
-        """Returns the training prompts that have one of the `levels`; all training prompts if `levels` is empty. Raises
-        `UserError` if there are no such prompts."""
+        """Returns the training prompts whose level is in `levels`. If `levels` is empty, returns all training prompts.
+        Raises `UserError` if there are no such prompts."""
         prompts = parts.prompts()
         chosen = [prompt for prompt in prompts if not self.levels or prompt.level in self.levels]
         if not chosen:
@@ -82,20 +83,20 @@ class Pairs(Method):
         return chosen
 
     def cost(self, size: DataSize) -> Cost:
-        """Counts every sample as drawn and scored. If `draw.right` is set, demonstrations may be scored too; these are
-        not counted."""
+        """Returns the cost of drawing and scoring every sample. If `draw.right` is set, the reward also scores some
+        demonstrations; these scores are not counted."""
         drawn = (self.prompts or size.prompts) * self.draw.samples
         return Cost(drawn=drawn, scored=drawn)
 
 
 def draw_pairs(draw: PairDraw, parts: Parts, prompts: Sequence[Prompt], name: str) -> list[Preference]:
     """Draws samples from the policy and pairs the samples of each prompt: the sample with the higher reward is the
-    chosen answer. Two samples with equal scores make no pair, so some prompts may have no pair. The margin of a pair is
+    chosen answer. Two samples with equal scores make no pair, so some prompts can have no pair. The margin of a pair is
     the difference between its two scores."""
     # 1. Sample the answers and score them.
     rollout = roll_out(parts, prompts, name, decoding=draw.decoding, group=draw.samples)
     scores = rollout.scores.tolist()
-    # 2. Make pairs of them.
+    # 2. Make pairs of the answers.
     fills = find_right_demonstrations(draw, parts, prompts, scores, name)
     pairs: list[Preference] = []
     for i, (prompt, span) in enumerate(zip(prompts, rollout.groups(), strict=True)):
@@ -108,8 +109,9 @@ def draw_pairs(draw: PairDraw, parts: Parts, prompts: Sequence[Prompt], name: st
 def find_right_demonstrations(
     draw: PairDraw, parts: Parts, prompts: Sequence[Prompt], scores: Sequence[float], name: str
 ) -> dict[str, Completion]:
-    """Returns, by prompt id, the testbed's answers to the prompts that have no right sample. These answers are scored
-    by the run's reward, for one label each. Answers that are not right are left out."""
+    """Finds right demonstrations for the prompts that have no right sample. Returns a dictionary from prompt id to
+    demonstration. The run's reward scores the testbed's demonstrations for these prompts; each score costs one label.
+    Demonstrations that are not right are left out."""
     if not draw.fill or draw.right is None:
         return {}
     answers = {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")}

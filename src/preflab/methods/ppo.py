@@ -40,8 +40,8 @@ class PPO(Method):
     library [ReaL]. Top-k is off by default; the presets for the paper's studies set top-k to 200. The value None turns
     off `reward_clip`, `value_clip`, `ratio_guard` or `kl_target`. If the run has a compute budget, `steps` is ignored.
 
-    `rollouts`: the number of responses in a step, one to each prompt. In each of `epochs` epochs, policy and critic
-    train on the responses in `mini_batches` shuffled mini-batches. `clip`, `clip_high`: see `actor_terms`.
+    `rollouts`: the number of responses in a step, with one response to each prompt. In each of `epochs` epochs, policy
+    and critic train on the responses in `mini_batches` shuffled mini-batches. `clip`, `clip_high`: see `actor_terms`.
     `reward_bias`, `reward_scale`, `reward_clip`: see `shape_scores`. `reference_ema`: the rate at which the reference
     follows the policy. `ratio_guard`: see `make_guard`."""
 
@@ -123,8 +123,9 @@ class PPO(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Counts each answer as drawn and scored, with one forward pass of the reference and one of the critic. Policy
-        and critic train on each answer in each epoch; during the critic's warm-up, only the critic trains."""
+        """Returns the cost of the run. Each answer is drawn and scored. The reference and the critic make one forward
+        pass each over each answer. Policy and critic train on each answer in each epoch. During the critic's warm-up,
+        only the critic trains."""
         answers = self.steps * self.rollouts
         trained, waiting = self.epochs * answers, self.epochs * min(self.critic_warmup, self.steps) * self.rollouts
         return Cost(
@@ -159,15 +160,19 @@ class KlController:
 
 
 def open_critic(spec: PPO, parts: Parts) -> Critic:
-    """Makes a new critic. All values that the critic predicts are 0 at first. Raises `UserError` if `critic_from` is
-    "reward" and the run has no reward model, or its reward model has another vocabulary than the policy."""
+    """Makes a new critic from the policy or from the reward model. At first, the critic predicts 0 for every token. If
+    `critic_from` is "reward", raises `UserError` if the run has no reward model, or if the reward model and the policy
+    have different vocabularies."""
     origin = parts.policy
     if spec.critic_from == "reward":
         if parts.reward_model is None:
-            raise UserError("critic_from=reward needs a learned reward. Name one, or set critic_from=policy.")
+            raise UserError("critic_from=reward needs a learned reward. Name such a reward, or set critic_from=policy.")
         origin = parts.reward_model
         if origin.tokenizer.get_vocab() != parts.policy.tokenizer.get_vocab():
-            raise UserError("The reward model has another vocabulary than the policy. Set critic_from=policy.")
+            raise UserError(
+                "The reward model and the policy have different vocabularies, but critic_from=reward needs equal vocabularies. "
+                "Set critic_from=policy."
+            )
     return make_critic(origin, seed=parts.run.seeds.derive("critic"))
 
 
@@ -180,7 +185,8 @@ def assess_with_critic(
     moments: ops.RunningMoments,
     kl: KlController,
 ) -> Experience:
-    """Returns the experience of a rollout, with `values` and `returns` in the units of the reward."""
+    """Returns the `Experience` of a rollout, which contains its log-probabilities, advantages, values and returns.
+    `values` and `returns` are in the units of the reward."""
     batch = rollout.batch
     logprobs, reference_logprobs = surrogate.ask_old_and_reference(spec, parts, reference, rollout.samples)
     values = estimate_values(parts, batch, critic, moments)
@@ -234,7 +240,7 @@ def rescale_values(spec: WithCritic, experience: Experience, critic: Critic, mom
 
 
 def critic_terms(spec: WithCritic, critic: Critic, rows: Experience) -> Terms:
-    """Returns the unreduced value loss, [B,T], in the units of the critic's normalised values."""
+    """Returns the unreduced value loss of each token, [B,T], in the units of the critic's normalised values."""
     assert rows.values is not None and rows.returns is not None
     values = forward.values(critic, rows.batch)[:, :-1]
     terms = ppo_value_loss(values, rows.values[:, :-1], rows.returns, clip=spec.value_clip)

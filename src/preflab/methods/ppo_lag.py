@@ -2,8 +2,8 @@
 at most `threshold`.
 
 A Lagrange multiplier lambda weighs the cost against the reward. The multiplier is learned. It rises while the mean cost
-is above the threshold, and falls while the mean cost is below the threshold. The reward has a critic, and the cost has
-another critic. Everything else is as in `methods.ppo`.
+is above the threshold, and falls while the mean cost is below the threshold. One critic estimates the reward, and
+another critic estimates the cost. Everything else is as in `methods.ppo`.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ from preflab.train.state import Stateful, require_number
 
 
 class PPOLag(Method):
-    """The settings of `ppo` have the same defaults here. The multiplier's settings have the defaults of the authors'
-    library, safe-rlhf. The arm's `reward` scores helpfulness, and its `cost` scores harm. A cost above 0 means that the
-    answer is unsafe.
+    """Settings that also exist in `ppo` have the defaults of `ppo`. The settings of the multiplier have the defaults of
+    the authors' library, safe-rlhf. The run's reward scores helpfulness, and the run's cost scores harm. A cost above 0
+    means that the answer is unsafe.
 
-    `threshold`: the largest allowed mean cost of the policy's answers (the paper's -d). `multiplier`,
-    `multiplier_rate`, `multiplier_max`: the first value of lambda, the learning rate of log lambda, and the largest
-    lambda. `cost_clip`: the bound on the absolute value of a cost in training. The multiplier follows the unclipped
-    costs. `kl_coefficient`: the weight of the KL in the combined objective, which does not depend on lambda (the
-    paper's beta/2; see `assess_with_critics`). Both critics use the same critic settings, such as `critic_optim`.
+    `threshold`: the largest allowed mean cost of the policy's answers (the paper's -d). `multiplier`: the first value
+    of lambda. `multiplier_rate`: the learning rate of log lambda. `multiplier_max`: the largest value of lambda.
+    `cost_clip`: the bound on the absolute value of a cost in training. The multiplier follows the unclipped costs.
+    `kl_coefficient`: the weight of the KL in the combined objective (the paper's beta/2). This weight does not depend
+    on lambda; see `assess_with_critics`. Both critics use the same critic settings, such as `critic_optim`.
     """
 
     kind: Literal["ppo-lag"] = "ppo-lag"
@@ -140,9 +140,9 @@ class PPOLag(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Returns the cost of the run as counts. Each answer is sampled, and is scored by the run's reward and by the
-        run's cost, the score of harm. The reference and both critics make one forward pass over each answer. The policy
-        and the critics train on each answer in each epoch. During the critics' warm-up, only the critics train."""
+        """Returns the cost of the run as counts. Each answer is sampled, scored by the run's reward, and scored by the
+        run's cost. The reference and both critics make one forward pass over each answer. The policy and the critics
+        train on each answer in each epoch. During the critics' warm-up, only the critics train."""
         answers = self.steps * self.rollouts
         trained, waiting = self.epochs * answers, self.epochs * min(self.critic_warmup, self.steps) * self.rollouts
         return Cost(
@@ -189,15 +189,16 @@ class Multiplier:
 
 
 def open_valuer(spec: PPOLag, parts: Parts, name: str) -> Valuer:
-    """Makes a new critic from the policy. All values that the critic predicts are 0 at first."""
+    """Makes a new critic from the policy, with a learner and running moments. At first, the critic predicts 0 for every
+    token. `name`: the name from which the seed of the critic's head is derived."""
     model = make_critic(parts.policy, seed=parts.run.seeds.derive(name))
     return Valuer(model, parts.learner(model, spec.critic_optim), ops.RunningMoments(spec.value_decay))
 
 
 def price_labels(reward: Reward, cost: Reward) -> tuple[Reward, int]:
-    """Returns the scorer whose labels are charged, and the price of a response. The scorer is the cost if the cost buys
-    labels, otherwise the reward. The price is the number of labels that a response needs from reward and cost together,
-    at least 1."""
+    """Returns two values with which the labels budget is checked: a scorer and the price of a response. The scorer is
+    `cost` if its scores cost labels, and `reward` otherwise. The price is the number of labels that the reward and the
+    cost of a response need together. The price is at least 1."""
     price = reward.buys_labels + cost.buys_labels
     return (cost if cost.buys_labels else reward), max(1, price)
 
@@ -210,7 +211,7 @@ def ask_costs(parts: Parts, cost: Reward, rollout: Rollout, step: int) -> Tensor
 
 
 def describe_costs(costs: Tensor) -> dict[str, float]:
-    """Returns the mean cost, and the share of unsafe responses, whose cost is above 0."""
+    """Returns two measures. `cost`: the mean cost. `unsafe`: the share of responses whose cost is above 0."""
     return {"cost": float(costs.mean()), "unsafe": float((costs > 0).float().mean())}
 
 
@@ -225,11 +226,11 @@ def assess_with_critics(
     multiplier: float,
 ) -> tuple[Experience, Experience]:
     """Returns two experiences of a rollout. Both have the combined advantages. The first has the values and returns of
-    the reward, and the second has the values and returns of the cost. Charges the forward passes of the critics.
+    the reward, and the second has the values and returns of the cost. Charges the forward passes to the run's meter.
 
-    The KL penalty c kl_t is subtracted from the reward of each token and added to its cost (Dai et al. 2024, Section
-    3.3, with beta/2 = c). In the combined advantage (A_r - lambda A_c) / (1 + lambda), the weight of the KL penalty is
-    then c for every lambda.
+    The KL penalty c kl_t is subtracted from the reward of each token and added to the cost of the token (Dai et al.
+    2024, Section 3.3, with beta/2 = c). In the combined advantage (A_r - lambda A_c) / (1 + lambda), the weight of the
+    KL penalty is then c for every lambda.
     """
     batch = rollout.batch
     logprobs, reference_logprobs = surrogate.ask_old_and_reference(spec, parts, reference, rollout.samples)

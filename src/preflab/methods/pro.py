@@ -26,9 +26,10 @@ class PRO(Method):
     (K - 1)^2. `score_scale` multiplies the scores; each temperature of the softmax is the inverse of a difference
     between two scores.
 
-    `rankings`: the number of rankings to train on (0: all); the run's seed selects them. `batch_size` is a number of
-    prompts. A labels budget limits the number of rankings: a ranking of K answers costs K - 1 labels, one for each
-    comparison that orders the answers. If the run has a compute budget, `epochs` is ignored."""
+    `rankings`: the number of rankings to train on (0: all). The run's seed determines which rankings are used.
+    `batch_size`: the number of prompts in a batch. A labels budget limits the number of rankings. A ranking of K
+    answers costs K - 1 labels, one for each comparison that orders the answers. If the run has a compute budget,
+    `epochs` is ignored."""
 
     kind: Literal["pro"] = "pro"
     rankings: CountOrAll = 0

@@ -31,10 +31,10 @@ class RAFT(Method):
     """The defaults are the authors' largest K, 32, and their learning rate, 2e-5.
 
     `rollouts`: the total number of answers in a step. `group`: the number K of answers to each prompt. The policy
-    trains on the best answer to each prompt, that is, on `rollouts` / `group` answers in each step. It trains on them
-    in `mini_batches` mini-batches for `epochs` epochs. If several answers have the highest score, the first of them is
-    the best. `drop_ties`: if true, prompts whose answers all score the same are left out. If the run has a compute
-    budget, `steps` is ignored."""
+    trains on the best answer to each prompt, that is, on `rollouts` / `group` answers in each step. The policy trains
+    on these answers in `mini_batches` mini-batches for `epochs` epochs. If several answers have the highest score, the
+    first of these answers counts as the best. `drop_ties`: if true, prompts whose answers all score the same are left
+    out. If the run has a compute budget, `steps` is ignored."""
 
     kind: Literal["raft"] = "raft"
     scores_samples = True
@@ -75,14 +75,15 @@ class RAFT(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Every answer is drawn and scored; only the best answer of each group is trained on."""
+        """Returns the cost of the run. Every answer is drawn and scored. The policy trains only on the best answer of
+        each group."""
         answers = self.steps * self.rollouts
         return Cost(drawn=answers, scored=answers, trained=self.epochs * answers / self.group)
 
 
 def find_best(rollout: Rollout, *, drop_ties: bool) -> list[int]:
-    """Returns the row of each prompt's best answer; if several answers are best, the row of the first of them.
-    `drop_ties`: if true, prompts whose answers all score the same are left out."""
+    """Returns the row of the best answer to each prompt. If several answers have the highest score, returns the row of
+    the first of these answers. `drop_ties`: if true, prompts whose answers all score the same are left out."""
     scores = rollout.scores.view(-1, rollout.group)
     rows = torch.arange(len(scores)) * rollout.group + scores.argmax(dim=1)
     return (rows[rollout.differing()] if drop_ties else rows).tolist()

@@ -1,4 +1,4 @@
-"""Makes rankings of the policy's own samples, scored by the run's reward, as training data for RRHF and PRO."""
+"""Ranks samples of the policy by the scores of the run's reward, to make training data for RRHF and PRO."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from preflab.types import Completion, Prompt, Ranking
 class Rankings(Method):
     """A stage that makes rankings: the initial policy draws `samples` answers to each of `prompts` prompts (0: all),
     and the run's reward scores the answers. The authors of RRHF draw 4 answers. `demonstration`: if true, the testbed's
-    answer is ranked too, with a score from the same reward."""
+    answer to the prompt is scored by the same reward and ranked too."""
 
     kind: Literal["rankings"] = "rankings"
     product = "rankings"
@@ -31,7 +31,7 @@ class Rankings(Method):
 
     def train(self, parts: Parts) -> Sequence[Ranking]:
         run = parts.run
-        # 1. Choose the prompts, at most as many as a labels budget can pay for.
+        # 1. Choose the prompts. A labels budget limits their number.
         prompts = parts.prompts()
         order = run.seeds.permute(len(prompts), "prompts")[: self.prompts or len(prompts)]
         price = self.samples + self.demonstration
@@ -41,7 +41,7 @@ class Rankings(Method):
         rollout = roll_out(parts, chosen, "rankings", decoding=self.decoding, group=self.samples)
         scores = rollout.scores.tolist()
         demonstrations = score_demonstrations(parts, chosen) if self.demonstration else {}
-        # 3. Rank the answers. A prompt whose answers all score the same is left out, since no answer is better.
+        # 3. Rank the answers. A prompt whose answers all score the same is left out, because no answer is better.
         rankings: list[Ranking] = []
         for prompt, span in zip(chosen, rollout.groups(), strict=True):
             answers = [*zip(rollout.completions[span], scores[span], strict=True), *demonstrations.get(prompt.id, ())]
@@ -52,15 +52,15 @@ class Rankings(Method):
         return kept
 
     def cost(self, size: DataSize) -> Cost:
-        """Counts every sample as drawn and scored. If `demonstration` is true, the testbed's answer to each prompt is
-        scored too."""
+        """Returns the cost of drawing and scoring every sample. If `demonstration` is true, the cost of scoring the
+        testbed's answer to each prompt is included."""
         prompts = self.prompts or size.prompts
         return Cost(drawn=prompts * self.samples, scored=prompts * (self.samples + self.demonstration))
 
 
 def score_demonstrations(parts: Parts, prompts: Sequence[Prompt]) -> dict[str, list[tuple[Completion, float]]]:
-    """Scores the testbed's answers to the prompts. Returns each answer with its score, by prompt id; prompts without an
-    answer in the testbed are left out."""
+    """Scores the testbed's answers to the prompts. Returns a dictionary from prompt id to a list with one answer and
+    its score. Prompts without an answer in the testbed are left out."""
     answers = {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")}
     answered = [prompt for prompt in prompts if prompt.id in answers]
     if not answered:

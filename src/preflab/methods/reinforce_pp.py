@@ -1,7 +1,8 @@
 """REINFORCE++: a token's advantage is its return, normalised over the whole batch (Hu 2025).
 
-The reward of token t is r_t = -beta [log pi - log ref](y_t); the last token's reward also includes the score. A_t = sum
-of r_u over u >= t, normalised by the mean and the standard deviation over all tokens of the rollout.
+The reward of token t is r_t = -beta [log pi - log ref](y_t). The reward of the last token also includes the score. The
+advantage A_t is the sum of r_u over u >= t, normalised by the mean and the standard deviation over all tokens of the
+rollout.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from preflab.train.learner import Optim
 class ReinforcePP(Method):
     """The author uses one answer to each prompt, 256 answers and two updates in each step, beta .01 and learning rate
     5e-7. `group_baseline`: if true (REINFORCE++-baseline), the mean score of the answers to the same prompt is
-    subtracted from each score; `group` must be 2 or more. With this setting, the author's code makes the KL penalty a
-    separate loss; here the KL penalty stays part of the reward.
+    subtracted from each score; `group` must be 2 or more. In the author's code, the KL penalty is a separate loss if
+    this setting is on. Here, the KL penalty stays part of the reward.
 
-    `CriticFree` in `shared/advantage.py` explains the settings that every method without a critic has."""
+    The docstring of `CriticFree` in `shared/advantage.py` explains the settings that all methods without a critic
+    share."""
 
     kind: Literal["reinforce++"] = "reinforce++"
     keeps_reference = True
@@ -70,8 +72,10 @@ class ReinforcePP(Method):
 
 
 def normalise_returns(spec: ReinforcePP, answers: Assessed) -> Tensor:
-    """Returns the advantages, [B,T]: at each token, the sum of the rewards from this token to the end, normalised over
-    the batch."""
+    """Returns the advantage of each token, [B,T]. The advantage is the sum of the rewards from this token to the last
+    token of the answer, normalised over all tokens of the batch."""
     scores = ops.group_relative(answers.scores, spec.group, normalise=False) if spec.group_baseline else answers.scores
-    rewards = ops.token_rewards(scores, answers.kl, answers.mask, coefficient=1.0)  # the KL already has its coefficient
+    rewards = ops.token_rewards(
+        scores, answers.kl, answers.mask, coefficient=1.0
+    )  # `kl` already includes the coefficient
     return ops.whiten(ops.returns_to_go(rewards, answers.mask), answers.mask)

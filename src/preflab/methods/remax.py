@@ -1,7 +1,7 @@
 """ReMax: an answer's advantage is its score minus the score of the greedy answer to the same prompt (Li et al. 2024).
 
-A_t = s(x, y) - s(x, y_greedy) - beta sum over u >= t of [log pi - log ref](y_u). The greedy answer is drawn, scored and
-charged like any other answer: it costs the compute for its tokens, and one label for each prompt.
+A_t = s(x, y) - s(x, y_greedy) - beta sum over u >= t of [log pi - log ref](y_u). The greedy answer is drawn and scored
+like any other answer. The greedy answer to a prompt therefore costs compute for its tokens, and one label.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from preflab.train.learner import Optim
 
 
 class ReMax(Method):
-    """The authors use one sampled answer to each prompt in addition to the greedy answer, one update a step, beta .05
-    and learning rate 1e-6. In the authors' code, the KL penalty in a token's advantage is the KL at this token alone.
-    Here it is the KL summed from this token to the end, as in the gradient of the objective. `rollouts`: the number of
-    answers in a step, without the greedy answers.
+    """The authors use one sampled answer to each prompt in addition to the greedy answer, one update in each step, beta
+    .05 and learning rate 1e-6. In the authors' code, the KL penalty in a token's advantage is the KL at this token
+    alone. Here, the KL penalty is the KL summed from this token to the end, as in the gradient of the objective.
+    `rollouts`: the number of sampled answers in a step; greedy answers are not counted.
 
-    `CriticFree` in `shared/advantage.py` explains the settings that every method without a critic has."""
+    The docstring of `CriticFree` in `shared/advantage.py` explains the settings that all methods without a critic
+    share."""
 
     kind: Literal["remax"] = "remax"
     keeps_reference = True
@@ -60,7 +61,7 @@ class ReMax(Method):
         return improve(self, parts, partial(gain_over_greedy, self, parts), baselines=1)
 
     def cost(self, size: DataSize) -> Cost:
-        """Counts the greedy answer to each prompt as drawn and scored, in addition to the sampled answers."""
+        """Returns the cost of the run, including the cost of drawing and scoring the greedy answer to each prompt."""
         cost = on_policy_cost(self.steps, self.rollouts, self.epochs)
         answers = cost.drawn + self.steps * self.rollouts / self.group
         return replace(cost, drawn=answers, scored=answers)

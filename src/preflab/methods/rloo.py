@@ -1,8 +1,8 @@
 """RLOO: an answer's advantage is its reward minus the mean reward of the *other* answers (Ahmadian et al. 2024).
 
 R_i = s_i - beta sum_t [log pi - log ref](y_it); A_i = R_i - mean_{j != i} R_j. Every token of an answer has the same
-advantage, since the whole answer is the action. The authors take one REINFORCE step on each rollout. The clipped
-surrogate used here has the same gradient in the first mini-batch of a rollout.
+advantage, because the whole answer is one action. The authors make one REINFORCE update on each rollout. preflab uses
+the clipped surrogate, which has the same gradient as REINFORCE in the first mini-batch of a rollout.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from preflab.train.learner import Optim
 
 class RLOO(Method):
     """On TL;DR the authors use 4 answers to each prompt, beta .03, learning rate 1e-6, and 512 answers and two updates
-    in each step. `loss_average` is constant: the loss of an answer is then proportional to a sum over its tokens. The
-    log-probability of an answer is such a sum, too.
+    in each step. By default, `loss_average` is "constant". The loss of an answer is then proportional to a sum over its
+    tokens, and so is the log-probability of an answer.
 
-    `CriticFree` in `shared/advantage.py` explains the settings that every method without a critic has."""
+    The docstring of `CriticFree` in `shared/advantage.py` explains the settings that all methods without a critic
+    share."""
 
     kind: Literal["rloo"] = "rloo"
     keeps_reference = True
@@ -62,7 +63,7 @@ class RLOO(Method):
 
 
 def gain_over_others(spec: RLOO, answers: Assessed) -> Tensor:
-    """Returns the leave-one-out advantages, [B,T]; all tokens of an answer have the same advantage. The reward of an
+    """Returns the leave-one-out advantages, [B,T]. All tokens of an answer have the same advantage. The reward of an
     answer is its score minus the KL penalties summed over its tokens."""
     rewards = answers.scores - ops.sequence_sum(answers.kl, answers.mask)
     return ops.over_tokens(ops.leave_one_out(rewards, spec.group), answers.mask)

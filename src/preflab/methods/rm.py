@@ -1,7 +1,7 @@
 """Trains a reward model on pairs (Bradley-Terry): L_R = -E log sigmoid( r(x,y_w) - r(x,y_l) ) (paper, Section 1).
 
-The reward model starts from the policy's weights with a new scalar head. The validation measures its accuracy and its
-calibration on held-out pairs. Margins, soft labels, label smoothing and a length covariate can modify the loss
+The reward model starts from the policy's weights with a new scalar head. The validation measures the model's accuracy
+and calibration on held-out pairs. Margins, soft labels, label smoothing and a length covariate can modify the loss
 (`losses.reward`); all four are off by default.
 """
 
@@ -36,14 +36,14 @@ class RM(Method):
     """The paper gives no settings for the reward model. The default is one epoch, the usual choice to avoid
     over-fitting.
 
-    `pairs`: the number of pairs to train on (0: all); the run's seed selects them. `margin`: a factor (0: no margin).
-    The loss multiplies the margin given in a pair by this factor, and subtracts the product from the difference of the
-    pair's scores (Touvron et al. 2023). `soft_labels`: if true, the label of a pair is the probability given in the
-    pair instead of 1. `label_smoothing`: the share of the labels that the loss assumes to be wrong. `length_debias`: if
-    true, a separate covariate learns the effect of the answers' lengths, and is not saved with the model (Dubois et al.
-    2024). `member`: the number of this model in an ensemble; models with different numbers have different data orders
-    and different initial heads. `shared_head`: if true, all members start with the same head, so that the method `warm`
-    can average their weights.
+    `pairs`: the number of pairs to train on (0: all). The run's seed determines which pairs are used. `margin`: a
+    factor (0: no margin). The loss multiplies the margin given in a pair by this factor, and subtracts the product from
+    the difference of the pair's scores (Touvron et al. 2023). `soft_labels`: if true, the label of a pair is the
+    probability given in the pair instead of 1. `label_smoothing`: the share of the labels that the loss assumes to be
+    wrong. `length_debias`: if true, a separate covariate learns the effect of the answers' lengths (Dubois et al.
+    2024). The covariate is not saved with the model. `member`: the index of this model in an ensemble. Models with
+    different indices have different data orders and different initial heads. `shared_head`: if true, all members start
+    with the same head, so that the method `warm` can average their weights.
     """
 
     kind: Literal["rm"] = "rm"
@@ -92,7 +92,8 @@ class RM(Method):
         return scorer
 
     def require_labels(self, pairs: Sequence[Preference]) -> None:
-        """Raises `UserError` if the settings use margins or probabilities, but the pairs have none."""
+        """Raises `UserError` if the settings use margins but no pair has a margin, or if the settings use probabilities
+        but no pair has a probability."""
         used = {"margin": self.margin, "probability": self.soft_labels}
         given = {
             "margin": any(pair.margin is not None for pair in pairs),
@@ -101,12 +102,13 @@ class RM(Method):
         for name, setting in used.items():
             if setting and not given[name]:
                 raise UserError(
-                    f"No preference pair has a {name}. Add it to the data, or turn off the setting that needs it."
+                    f"No preference pair has a {name}. Add the {name} of each pair to the data, or turn off the setting "
+                    "that uses it."
                 )
 
     def add_labels(self, data: PairBatch) -> PairBatch:
-        """Returns the pairs with scaled margins and with probabilities. Leaves out the margins or the probabilities if
-        the settings do not use them."""
+        """Returns a copy of the batch in which the margins are multiplied by the setting `margin`. Removes margins and
+        probabilities that the settings do not use."""
         margins = self.margin * data.margins if self.margin and data.margins is not None else None
         return replace(data, margins=margins, probabilities=data.probabilities if self.soft_labels else None)
 
@@ -121,11 +123,11 @@ class LengthWeight:
     `length_covariate`.
 
     phi is trained together with the model, by plain gradient descent with a larger learning rate, so that phi learns
-    the effect of length before the model does. phi is not saved with the model. `differences`: the differences of
-    length of all training pairs (see `length_differences`). If `differences` is None, phi stays 0 and is not logged.
+    the effect of length before the model does. phi is not saved with the model. `differences`: the length differences
+    of all training pairs (see `length_differences`). If `differences` is None, phi stays 0 and is not logged.
     """
 
-    RATE = 1.0  # the learning rate of phi; it is stable, since the curvature is at most E[x^2] / 4
+    RATE = 1.0  # the learning rate of phi; training is stable at this rate, because the curvature is at most E[x^2] / 4
 
     def __init__(self, differences: Tensor | None) -> None:
         self.on = differences is not None
@@ -153,15 +155,16 @@ class LengthWeight:
 
 
 def length_differences(pairs: PairBatch) -> Tensor:
-    """Returns the number of tokens of the chosen answer minus that of the rejected answer, for each pair: [B]."""
+    """Returns the length difference of each pair, [B]: the number of tokens of the chosen answer minus the number of
+    tokens of the rejected answer."""
     return pairs.chosen.completion_lengths - pairs.rejected.completion_lengths
 
 
 def bradley_terry_terms(
     scorer: LanguageModel, pairs: PairBatch, *, length: LengthWeight | None = None, smoothing: float = 0.0
 ) -> Terms:
-    """Returns the unreduced loss of each pair: [B]. Logs the accuracy and the margin of the model's scores, without the
-    length covariate."""
+    """Returns the unreduced loss of each pair: [B]. Logs the accuracy and the margin, both computed from the model's
+    scores without the length covariate."""
     chosen, rejected = forward.pair_scores(scorer.model, pairs).unbind(dim=1)
     stats = {"accuracy": forward.order_of_scores(chosen, rejected), "margin": chosen - rejected}
     shift = None if pairs.margins is None else -pairs.margins

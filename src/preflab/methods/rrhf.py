@@ -1,7 +1,7 @@
-"""RRHF trains answers with higher scores to be likelier per token, and imitates the best answer (Yuan et al. 2023).
+"""RRHF makes answers with higher scores likelier per token, and imitates the best answer (Yuan et al. 2023).
 
-L = sum_{r_i < r_j} max(0, p_i - p_j) - p_best, where r_i is the score of answer i, and p_i its mean log-probability per
-token (see `losses.ranking`).
+L = sum_{r_i < r_j} max(0, p_i - p_j) - p_best, where r_i is the score of answer i, and p_i is the mean log-probability
+per token of answer i (see `losses.ranking`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ class RRHF(Method):
     """Yuan et al. 2023 use learning rate 2e-5, 3 epochs, batches of 64 prompts, SFT weight 1, and a linear schedule to
     0 after a warm-up of 3% of the run.
 
-    `rankings`: the number of rankings to train on (0: all); the run's seed selects them. `batch_size` is a number of
-    prompts. A labels budget limits the number of rankings: a ranking of K answers costs K - 1 labels, one for each
-    comparison that orders the answers. If the run has a compute budget, `epochs` is ignored."""
+    `rankings`: the number of rankings to train on (0: all). The run's seed determines which rankings are used.
+    `batch_size`: the number of prompts in a batch. A labels budget limits the number of rankings. A ranking of K
+    answers costs K - 1 labels, one for each comparison that orders the answers. If the run has a compute budget,
+    `epochs` is ignored."""
 
     kind: Literal["rrhf"] = "rrhf"
     rankings: CountOrAll = 0

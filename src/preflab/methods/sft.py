@@ -20,10 +20,10 @@ from preflab.types import Demonstration
 
 
 class SFT(Method):
-    """The paper gives no settings for SFT. `source`: whether to train on the testbed's demonstrations, or on the chosen
-    answers of the run's pairs (paper, Section 4.3, where SFT on the preference data comes first). `examples`: the
-    number of answers to train on (0: all); the run's seed selects them. If the run has a compute budget, `epochs` is
-    ignored."""
+    """The paper gives no settings for SFT. `source`: the answers to train on. "demonstrations" means the testbed's
+    demonstrations. "chosen" means the chosen answers of the run's pairs, as in Section 4.3 of the paper, where training
+    starts with SFT on the preference data. `examples`: the number of answers to train on (0: all). The run's seed
+    determines which answers are used. If the run has a compute budget, `epochs` is ignored."""
 
     kind: Literal["sft"] = "sft"
     source: Literal["demonstrations", "chosen"] = "demonstrations"
@@ -39,7 +39,7 @@ class SFT(Method):
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
-        # 1. Take the answers; each is encoded when it is first selected.
+        # 1. Take the answers. Each answer is encoded when it is first selected.
         rows = self.answers(parts)
         data = EncodedRows(rows, collate_demonstrations, policy.encode, limit=self.max_completion_tokens)
         learner = parts.learner(policy.model, self.optim)
@@ -55,7 +55,7 @@ class SFT(Method):
         return policy
 
     def answers(self, parts: Parts) -> list[Demonstration]:
-        """Returns the answers to imitate. The chosen answer of a pair costs one label, like the pair itself in other
+        """Returns the answers to imitate. A chosen answer costs one label, because its pair costs one label in other
         methods."""
         if self.source == "demonstrations":
             return parts.run.seeds.draw(parts.testbed.demonstrations("train"), self.examples, "demonstrations")

@@ -1,4 +1,4 @@
-"""The base class of the methods; this module does not import torch, since a study's plan imports this module.
+"""Defines `Method`, the base class of all methods. Does not import torch, because study plans import this module.
 
 The fields of a method's spec are its hyper-parameters. `train(parts)` runs the method and returns its product, such as
 a policy.
@@ -27,11 +27,11 @@ Records = Literal["prompts", "demonstrations", "preferences", "rankings", "rated
 
 
 class Method(HoldsModels):
-    """The base of the methods' specs. `product`: the kind of result that `train` returns and that the run directory
-    keeps. `starts_from_policy`: whether the method uses the run's starting policy. `scores_samples`: whether the method
-    draws the policy's answers to the training prompts and scores these answers. Such a method needs a reward.
-    `needs_cost`: whether the method also needs a cost for these answers. `keeps_reference`: whether the method keeps a
-    second copy of the trainable weights while it trains. `critics`: the number of critics that the method trains."""
+    """The base class of the specs of all methods. `product`: the kind of result that `train` returns and the run saves.
+    `starts_from_policy`: whether the method uses the run's starting policy. `scores_samples`: whether the method draws
+    the policy's answers to the training prompts and scores these answers. Such a method needs a reward. `needs_cost`:
+    whether the method also needs a cost for these answers. `keeps_reference`: whether the method keeps a second copy of
+    the trainable weights while it trains. `critics`: the number of critics that the method trains."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     belongs: ClassVar[str] = "a method: it belongs under `method:`"
@@ -50,13 +50,14 @@ class Method(HoldsModels):
 
     @property
     def answer_tokens(self) -> int:
-        """The largest number of tokens of a training answer from the data; 0 if the method does not train on answers
-        from the data."""
+        """The largest number of tokens that a training answer from the data can have; 0 if the method does not train on
+        answers from the data."""
         return max(_limits_of(self, "max_completion_tokens"), default=0)
 
     @property
     def drawn_tokens(self) -> int:
-        """The largest number of tokens of an answer that the method draws; 0 if the method draws no answers."""
+        """The largest number of tokens that an answer drawn by the method can have; 0 if the method draws no
+        answers."""
         return max(_limits_of(self, "max_new_tokens"), default=0)
 
     @property
@@ -65,16 +66,18 @@ class Method(HoldsModels):
         return False
 
     def inference(self) -> Inference:
-        """Returns how the trained policy answers a prompt: with one sample, unless a method overrides this default."""
+        """Returns the rule by which the trained policy answers a prompt at test time. The default is to answer with one
+        sample."""
         return Inference()
 
     @abstractmethod
     def cost(self, size: DataSize) -> Cost:
-        """Returns the cost of a whole run on data of this size, if the run has no budget."""
+        """Returns the cost of a whole run on data of this size. A budget of the run is not taken into account."""
 
     @abstractmethod
     def train(self, parts: Parts) -> LanguageModel | Sequence[Preference] | Sequence[Ranking]:
-        """Runs the method. The result is saved in the folder `final` of the run directory."""
+        """Runs the method and returns its product. The caller saves the product in the folder `final` of the run
+        directory."""
 
 
 def _limits_of(spec: Spec, field: str) -> Iterator[int]:

@@ -1,8 +1,8 @@
 """WARM averages the weights of M reward models into one reward model, phi = (1/M) sum_m phi_m (Rame et al. 2024).
 
-All M models must start from the same weights, including the same head; the method `rm` makes such models with
-`shared_head` and different values of `member`. The average of models that started from different heads is useless. A
-score of the averaged model takes one forward pass, whereas a score of an ensemble takes M passes.
+All M models must start from the same weights, including the same head. The method `rm` makes such models with
+`shared_head: true` and different values of `member`. The average of models that started from different heads is
+useless. A score of the averaged model needs one forward pass. A score of an ensemble needs M forward passes.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ cosine near 0; heads that started from the same head have a cosine near 1."""
 
 
 class Warm(Method):
-    """Averages reward models. `models`: the paths of two or more saved reward models with the same shape and the same
-    vocabulary. The weights are averaged without further training. The averaged model is validated on the held-out
+    """Averages reward models. `models`: the paths of two or more saved reward models with the same architecture and the
+    same vocabulary. The weights are averaged without further training. The averaged model is validated on the held-out
     pairs, like a trained reward model."""
 
     kind: Literal["warm"] = "warm"
@@ -61,14 +61,14 @@ class Warm(Method):
         return scorer
 
     def cost(self, size: DataSize) -> Cost:
-        """Returns a cost of 0, since averaging weights needs no training."""
+        """Returns a cost of 0, because averaging weights needs no training."""
         return Cost()
 
 
 @torch.no_grad()
 def average_models(paths: Sequence[Path], *, date: str = "") -> LanguageModel:
     """Loads the reward models and returns one reward model with their mean weights. Only two models are in memory at a
-    time. `date`: see `load_reward_model`. Raises `UserError` if a model cannot be averaged with the first one."""
+    time. `date`: see `load_reward_model`. Raises `UserError` if a model cannot be averaged with the first model."""
     scorer = load_reward_model(paths[0], date=date)
     weights = dict(scorer.model.named_parameters())
     for number, path in enumerate(paths[1:], start=2):
@@ -77,12 +77,13 @@ def average_models(paths: Sequence[Path], *, date: str = "") -> LanguageModel:
         same_words = member.tokenizer.get_vocab() == scorer.tokenizer.get_vocab()
         if not same_words or weight_shapes(theirs) != weight_shapes(weights):
             raise UserError(
-                f"{path} has another shape or vocabulary than {paths[0]}, so that their weights cannot be averaged."
+                f"The weights of {path} and {paths[0]} cannot be averaged: the models have different shapes or vocabularies. "
+                "Use models that were trained from the same policy."
             )
         if torch.cosine_similarity(theirs[HEAD_WEIGHT].flatten(), weights[HEAD_WEIGHT].flatten(), dim=0) < LEAST_COSINE:
             raise UserError(
                 f"{path} and {paths[0]} did not start from the same head, so that their weights cannot be averaged. "
-                "Train the models with `shared_head: true`, each with another `member`."
+                "Train all models with `shared_head: true`, and give each model a different `member`."
             )
         for name, weight in weights.items():
             weight.lerp_(theirs[name], 1.0 / number)

@@ -1,1 +1,1 @@
-"""Provides what the training of all methods shares: the run directory, checkpoints, budget, loop and learner."""
+"""The code that all methods share for training: the run directory, checkpoints, budget, training loop and learner."""

@@ -1,8 +1,8 @@
 """Writes and reads checkpoints without pickle: each has a safetensors file, a JSON file and a file of checksums.
 
 A checkpoint is a tree of dictionaries whose leaves are tensors or JSON values. The checkpoint is written under a
-temporary name, synced to the disk and then renamed. If the newest checkpoint is damaged, a warning names it, and an
-older checkpoint is used.
+temporary name, synced to the disk and then renamed. If the newest checkpoint is damaged, preflab logs a warning and
+uses an older checkpoint.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def write_checkpoint(directory: Path, step: int, tree: Mapping[str, Any], *, kee
     """Writes a checkpoint such as `directory/step-00000042`. Keeps the newest `keep` checkpoints up to this step and
     removes all other checkpoints.
 
-    A checkpoint of a later step is removed too: it is damaged, because the run would otherwise have resumed from it.
-    Half-written checkpoints are also removed.
+    The removed checkpoints include half-written checkpoints and checkpoints of later steps. A checkpoint of a later
+    step is damaged, because the run would have resumed from an intact checkpoint.
     """
     target = directory / checkpoint_name(step)
     with new_directory(target) as aside:
@@ -61,9 +61,9 @@ def list_checkpoints(directory: Path) -> list[Path]:
 
 
 def read_newest_checkpoint(directory: Path, *checks: Check) -> dict[str, Any] | None:
-    """Reads the newest checkpoint whose checksums are correct and that passes the first of `checks`. If no checkpoint
-    passes this check, tries all checkpoints with the next check. Returns None if there is no checkpoint. Raises
-    `UserError` if no checkpoint passes any check."""
+    """Returns the tree of the newest checkpoint that has correct checksums and passes the first of `checks`. If no
+    checkpoint passes the first check, tries all checkpoints with the next check. Returns None if there is no
+    checkpoint. Raises `UserError` if every checkpoint fails every check."""
     paths = list_checkpoints(directory)
     reasons: list[str] = []
     for check in checks or (lambda tree: None,):
@@ -74,7 +74,7 @@ def read_newest_checkpoint(directory: Path, *checks: Check) -> dict[str, Any] | 
                 return tree
             except UserError as error:
                 reasons.append(f"{error}")
-                logger.warning("checkpoint %s is damaged (%s); an older checkpoint is tried", path.name, error)
+                logger.warning("checkpoint %s is damaged (%s); preflab tries an older checkpoint", path.name, error)
     if paths:
         raise UserError(f"{reasons[0]} No checkpoint under {directory} is intact. Start again with --fresh.")
     return None
@@ -96,7 +96,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path / TENSORS} is damaged: {one_line(str(error))}.") from error
     step = tree.get("step")
     if not isinstance(step, int) or path.name != checkpoint_name(step):
-        raise UserError(f"{path} holds the checkpoint of step {step}, which does not match its name.")
+        raise UserError(f"{path} holds the checkpoint of step {step}, but the directory's name gives another step.")
     return tree
 
 
@@ -135,6 +135,6 @@ def unflatten(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> dict[
             if not isinstance(node, dict):
                 raise UserError(f"The checkpoint is damaged: {path} is inside {parent!r}, which is a single value.")
         if leaf in node:
-            raise UserError(f"The checkpoint is damaged: it has {path} twice.")
+            raise UserError(f"The checkpoint is damaged: it contains {path} twice.")
         node[leaf] = item
     return tree

@@ -1,6 +1,6 @@
-"""Reserves a directory for one run, and for one process at a time. The manifest in the directory describes the run.
+"""Reserves a directory for one run, and locks it for one process. The manifest in the directory describes the run.
 
-Does not import torch.
+This module does not import torch.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ RUN_DIRECTORIES = ("checkpoints", "best", FINAL, "journal", "tensorboard")
 
 @contextmanager
 def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
-    """Makes a directory and locks it, so that no other process writes in it. If another process has the lock, waits up
-    to `patience` seconds. Raises `UserError` if the directory cannot be made or written, or if the lock is still taken
-    after this time. If the block raises `UserError`, and the directory then holds neither a run nor a study, removes the
-    lock, the log and the directories that were made for it."""
+    """Creates a directory and locks it, so that no other process writes in it. If another process has the lock, waits
+    up to `patience` seconds. Raises `UserError` if the directory cannot be created or written, or if the other process
+    still has the lock after this time. If the block raises `UserError` and the directory then contains neither a run
+    nor a study, removes the lock file, the log and the directories if this process created them."""
     made = [place for place in (directory, *directory.parents) if not os.path.lexists(place)]
     lock = take_lock(directory, patience)
     with lock.file:
@@ -48,8 +48,8 @@ def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
 
 def clear(directory: Path) -> None:
     """Removes only the files that a run wrote. Removes nothing if the directory has no manifest of a run. Raises
-    `UserError`, and removes nothing, if the manifest is damaged or if a folder of the run holds a file that the run did
-    not write. Also raises `UserError` if a file cannot be removed.
+    `UserError`, and removes nothing, if the manifest is damaged or if a folder of the run contains a file that the run
+    did not write. Also raises `UserError` if a file cannot be removed.
 
     The manifest is removed last. If a crash interrupts the removal, the manifest still shows that a run wrote the
     files.
@@ -74,14 +74,18 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     if not ("format" in data and "spec" in data):
         return None
     form: Form = {"format": int, "spec": dict}
-    optional: Form = {"date": str, "versions": dict, "code": dict}  # an older preflab did not write them
+    optional: Form = {
+        "date": str,
+        "versions": dict,
+        "code": dict,
+    }  # the manifest of an older preflab lacks these fields
     form = {**form, **{name: kind for name, kind in optional.items() if name in data}}
     return read_sealed(path, form, advice=advice)
 
 
 @contextmanager
 def withdrawn_when_refused(directory: Path) -> Generator[None]:
-    """Removes a run's manifest again if the block raises `UserError` before the run has saved any work. The user can
+    """Removes the manifest of a new run if the block raises `UserError` before the run has saved any work. The user can
     then use the same directory for the corrected command."""
     try:
         yield
@@ -106,7 +110,7 @@ def claim(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     `UserError` if the directory belongs to a study, or contains files of another program that a run would overwrite.
     """
     if (directory / STUDY_MANIFEST).exists():
-        raise UserError(f"{directory} holds a study, and a run needs a separate directory. Choose another --output.")
+        raise UserError(f"{directory} holds a study, but a run needs a separate directory. Choose another --output.")
     known = read_manifest(directory)
     if known is None:
         names = (RUN_MANIFEST, *RUN_FILES, *RUN_DIRECTORIES)
@@ -133,7 +137,7 @@ def claim(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     if known.get("versions") != manifest.get("versions"):
         changed = differing_paths(known.get("versions"), manifest.get("versions"))
         logger.warning(
-            "%s began with other versions of %s: a repeated run may differ in single bits",
+            "the run in %s began with other versions of %s; its results can differ slightly from those of a new run",
             directory,
             ", ".join(changed),
         )
@@ -141,15 +145,16 @@ def claim(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def edited_files(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    """Returns the names of the user's functions and classes whose files differ between two manifests. Returns [] if a
-    manifest of an older preflab has no record of these files."""
+    """Returns the names of the user's functions and classes whose source files differ between two manifests. Returns []
+    if one manifest was written by an older preflab and does not record these files."""
     before, after = first.get("code"), second.get("code")
     return [] if before is None or after is None else differing_paths(before, after)
 
 
 def differing_paths(first: Any, second: Any, prefix: str = "") -> list[str]:
-    """Returns the dotted names, such as `method.optim.beta1`, at which two nested dictionaries differ. If their `kind`
-    differs (another method, another testbed), their settings have nothing in common, and only `kind` is named."""
+    """Returns the dotted names, such as `method.optim.beta1`, at which two nested dictionaries differ. If the two
+    dictionaries have different values of `kind`, such as two methods, returns only the name of `kind`, because the
+    other settings cannot be compared."""
     if not (isinstance(first, dict) and isinstance(second, dict)):
         return [] if first == second else [prefix.rstrip(".")]
     if first.get("kind") != second.get("kind"):
@@ -159,8 +164,8 @@ def differing_paths(first: Any, second: Any, prefix: str = "") -> list[str]:
 
 
 def need_space(directory: Path, size: int) -> None:
-    """Raises `UserError` if the disk has too little space for a run of `size` bytes. The files that the run has already
-    written are part of `size`, and need no further space."""
+    """Raises `UserError` if the disk has too little free space for a run of `size` bytes. `size` includes the files
+    that the run has already written. These files need no further space."""
     held = sum(
         file.stat().st_size for name in RUN_DIRECTORIES for file in (directory / name).rglob("*") if file.is_file()
     )

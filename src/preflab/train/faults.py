@@ -1,4 +1,4 @@
-"""Defines named points at which a test can kill the process, to prove that a crash there loses nothing.
+"""Defines named points at which a test can kill the process, to prove that a crash at this point loses nothing.
 
 With `PREFLAB_FAULT=NAME` or `NAME:N` in the environment, the process kills itself when it passes the point NAME for the
 N-th time. The default of N is 1.

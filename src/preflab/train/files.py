@@ -43,8 +43,8 @@ def read_json(path: Path) -> Any:
 
 
 def refuse_special(path: Path) -> None:
-    """Raises `UserError` if the path is a pipe, a socket or a device, since opening one can wait for ever. Accepts a
-    directory in the place of a file, since opening the directory fails immediately."""
+    """Raises `UserError` if the path is a pipe, a socket or a device, because opening such a path can block forever.
+    Accepts a directory, because opening a directory fails immediately."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise UserError(f"{path} is not a regular file but a pipe, a socket or a device. Remove it.")
 
@@ -60,7 +60,7 @@ def new_directory(path: Path) -> Generator[Path]:
     except BaseException as error:
         remove(aside)  # a half-written directory must not fill the disk
         fault = next((number for number in DISK_FAULTS if f"(os error {number})" in str(error)), None)
-        if fault is not None:  # safetensors raises its own exception
+        if fault is not None:  # safetensors does not raise an `OSError`
             raise OSError(fault, os.strerror(fault), str(path)) from error
         raise
     for written in (*aside.iterdir(), aside):
@@ -95,9 +95,9 @@ def file_digests(directory: Path) -> dict[str, str]:
 
 @contextmanager
 def naming_failures(directory: Path) -> Generator[None]:
-    """Turns an `OSError` about a path in this directory into a `UserError`. An error of a disk that is full or has
-    failed stays an `OSError`, since it is not a mistake of the user. If this error names no file, it gets the name of
-    the directory."""
+    """Turns an `OSError` about a path in this directory into a `UserError`. If the disk is full or has failed, the
+    error stays an `OSError`, because the user did not make a mistake. If such an `OSError` names no file, the name of
+    the directory is added."""
     try:
         yield
     except OSError as error:
@@ -114,7 +114,7 @@ def naming_failures(directory: Path) -> Generator[None]:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Returns the records of a JSON-lines file, without a half-written last line. Returns [] if there is no file.
 
-    Raises `UserError`, which names the line, if another line is not a JSON object.
+    Raises `UserError` with the line number if any other line is not a JSON object.
     """
     if not path.exists():
         return []
@@ -137,7 +137,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 class FileStart(TypedDict):
-    """A mark in a file: `bytes` is the number of bytes before the mark, `sha256` is the checksum of these bytes."""
+    """A mark in a file. `bytes`: the number of bytes before the mark. `sha256`: the checksum of these bytes."""
 
     bytes: int
     sha256: str
@@ -151,7 +151,7 @@ class Lines:
         refuse_special(path)
         self.path = path
         self.file = path.open("ab")
-        self.digest = hashlib.sha256()  # of the whole file; valid after `cut`
+        self.digest = hashlib.sha256()  # the hash of the whole file; correct only after `cut`
 
     def write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps(record, sort_keys=True, allow_nan=False).encode() + b"\n"

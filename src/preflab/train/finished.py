@@ -14,23 +14,23 @@ from preflab.train.own import ANSWERS, FINAL, METRICS, SAMPLES
 from preflab.train.sealed import Form, read_sealed
 
 RECORDS = (METRICS, SAMPLES, ANSWERS)
-"""The files beside `result.json` that later steps read. The result contains the checksum of each of these files."""
+"""The files of a run that are read after the run, apart from `result.json`. `result.json` contains their checksums."""
 RESULT_FORM: Form = {"diverged": str | NoneType, "counts": dict}
 
 
 def read_result(directory: Path, form: Form = RESULT_FORM) -> dict[str, Any]:
     """Returns the content of a run's `result.json`. Raises `UserError` if this file is missing or damaged."""
     result = read_sealed(directory / RESULT, form)
-    if not isinstance(result.get("files", {}), dict):  # a run under way has none
+    if not isinstance(result.get("files", {}), dict):  # the result of an unfinished run has no `files`
         raise UserError(
-            f"{directory / RESULT} is damaged: `files` does not hold checksums. Restore it, or start again with --fresh."
+            f"{directory / RESULT} is damaged: `files` does not contain checksums. Restore it, or start again with --fresh."
         )
     return result
 
 
 def checksums(directory: Path) -> dict[str, str]:
-    """Returns the SHA-256 of each file that a run has written, by path. `result.json` stores these checksums as
-    `files`."""
+    """Returns the SHA-256 of each file in `RECORDS` and in `final/`, by path in the run directory. `result.json` stores
+    these checksums as `files`."""
     paths = [directory / name for name in RECORDS]
     paths += sorted((directory / FINAL).rglob("*"))
     return {str(path.relative_to(directory)): sha256(path) for path in paths if path.is_file()}
@@ -65,9 +65,9 @@ def has_product(directory: Path) -> bool:
 
 
 def check_product(path: Path) -> None:
-    """Checks the files in `final/` of a finished run if `path` is this directory or a path directly in it. Raises
-    `UserError` if a file is missing or has changed since the run wrote it. Does not check a path outside the directory
-    of a run, such as a copy of a model."""
+    """Checks the files in `final/` of a finished run if `path` is `final/` or a path directly in `final/`. Raises
+    `UserError` if a file is missing or has changed since the run wrote it. Does nothing if `path` is outside a run
+    directory, for example if `path` is a copy of a model."""
     for place in (path, path.parent):
         run = place.parent
         if place.name == FINAL and (run / RUN_MANIFEST).exists() and (run / RESULT).exists():

@@ -21,10 +21,10 @@ class Journal:
     """The directory `journal/` of a run, with one entry for each key. An entry is a JSON file with a seal, which is a
     checksum of the entry.
 
-    In the field `after`, each entry has the seal of the entry before it. A resumed run reads an entry only if this seal
-    is the seal of the last entry that the run used. If an entry is damaged or missing, the run computes it again. If
-    the new entry differs from the old entry, the run also computes all later entries again. A checkpoint contains the
-    seals of all entries that the run has used so far, and these entries must not change.
+    The field `after` of an entry contains the seal of the previous entry. A resumed run reads an entry only if the
+    entry's `after` is the seal of the last entry that the run used. If an entry is damaged or missing, the run computes
+    it again. If the new entry differs from the old entry, the run also computes all later entries again. A checkpoint
+    contains the seals of all entries that the run has used so far, and these entries must not change.
     """
 
     def __init__(self, directory: Path, meter: Meter, record: RunRecord) -> None:
@@ -36,8 +36,9 @@ class Journal:
 
     def replay(self, key: str, compute: Callable[[], Any]) -> Any:
         """Returns the JSON value of the entry `key`. If there is no such entry, first computes the value and writes the
-        entry. The entry also records how the computation changed the meter, the step's samples and the verdicts. A
-        resumed run repeats these changes. Raises `UserError` if an entry that the run has used is damaged."""
+        entry. The entry also records how the computation changed the meter, the step's samples and the verdicts. If the
+        entry already exists, these changes are made again. Raises `UserError` if an entry that the run has used is
+        damaged."""
         path, before = self.path(key), self.last
         counts, samples, verdicts = self.meter.state_dict(), len(self.record.samples), self.record.verdicts.copy()
         if not self._can_read(key):
@@ -58,7 +59,7 @@ class Journal:
         return self.directory / f"{key}.json"
 
     def check(self, state: Mapping[str, Any]) -> None:
-        """Raises `UserError` if an entry has changed since `state` was made by `state_dict`."""
+        """Raises `UserError` if an entry has changed since `state_dict` returned `state`."""
         for key, seal in state.get("seals", {}).items():
             path = self.path(key)
             if make_seal(path.name, read_sealed(path, ENTRY)) != seal:
@@ -70,12 +71,13 @@ class Journal:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         seals = dict(state.get("seals", {}))  # a checkpoint loses empty dictionaries
         if not all(isinstance(seal, str) for seal in (*seals.values(), state["last"])):
-            raise ValueError("a seal is not a text")
+            raise ValueError("a seal is not a string")
         self.seals, self.last = seals, state["last"]
 
     def _can_read(self, key: str) -> bool:
-        """Checks whether the run has used this entry, or the entry follows the last entry that the run has used.
-        Removes an entry for which neither is true. Raises `UserError` if an entry that the run has used is damaged."""
+        """Returns True if the run has used this entry, or if the entry follows the last entry that the run has used.
+        Otherwise removes the entry and returns False. Raises `UserError` if an entry that the run has used is
+        damaged."""
         path = self.path(key)
         if key in self.seals:
             self.check({"seals": {key: self.seals[key]}})

@@ -1,9 +1,9 @@
 """Updates a model from a batch and a loss, with an optimizer and a learning-rate schedule.
 
-The rows of the batch are sorted by length and split into micro-batches by a token budget. The terms of every
-micro-batch are divided by the *global* count, so that the split does not change the update. The weights are always
-fp32; with bf16, the arithmetic uses autocast (see `models.forward.precision`). Dropout is off, since the model stays in
-evaluation mode.
+The rows of the batch are sorted by length and split into micro-batches by a token budget. The loss terms of every
+micro-batch are divided by the count of the *whole* batch over all ranks, so that the split does not change the update.
+The weights are always fp32; with bf16, the arithmetic uses autocast (see `models.forward.precision`). Dropout is off,
+because the model stays in evaluation mode.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from preflab.train.state import require_count, require_number, require_tensor
 
 class Optim(Spec):
     """Settings of AdamW, with a warm-up and a schedule over the run's budget. The defaults are those of ReaL, the
-    library that the paper uses. The place of an update in the schedule is the middle of the part of the run that the
-    update covers (see `Run.progress_of_update`).
+    library that the paper uses. Each update covers a part of the run, and uses the learning rate at the midpoint of
+    this part (see `Run.progress_of_update`).
 
-    `warmup-stable-decay` keeps the rate constant after the warm-up, and lets it fall linearly to 0 in the last 15% of
-    the run, whether updates were skipped or not."""
+    The schedule `warmup-stable-decay` keeps the rate constant after the warm-up. In the last 15% of the run, the rate
+    falls linearly to 0. Skipped updates delay the other schedules, but do not delay this fall."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     learning_rate: float = Field(default=1e-5, ge=0)
@@ -44,9 +44,9 @@ class Optim(Spec):
     clip_norm: float = Field(default=1.0, ge=0)
 
     def factor(self, position: float, progress: float | None = None) -> float:
-        """Returns the factor on the learning rate. `position`: the share of the run that is done, in [0,1], without the
-        progress of skipped updates. `progress`: this share with the progress of skipped updates; if None, `position`
-        is used."""
+        """Returns the factor by which the learning rate is multiplied. `position`: the share of the run that is done,
+        in [0,1], without the progress of skipped updates. `progress`: the share of the run that is done, including the
+        progress of skipped updates; if None, `position` is used."""
         if position < self.warmup:
             return max(position / self.warmup, 0.01)
         if self.schedule == "constant":
@@ -99,11 +99,11 @@ class Learner:
     ) -> dict[str, float]:
         """Makes one update from `batch`. Returns the averaged loss and stats, the gradient norm and the learning rate.
 
-        `count`: the number of tokens under the mask, or of sequences, in the batch of this rank. The sum of the terms
-        is divided by the sum of `count` over all ranks. `guard`: a function of the averaged stats, which is called
-        before the update. If it returns True, the update is skipped and counted, and the optimizer and the schedule do
-        not change. Raises `FloatingPointError` if the loss or the gradient is not finite and `guard` does not skip the
-        update.
+        `count`: the number of tokens whose mask is True, or the number of sequences, in the batch of this rank. The sum
+        of the loss terms is divided by the sum of `count` over all ranks. `guard`: a function of the averaged stats,
+        which is called before the update. If `guard` returns True, the update is skipped and counted as skipped, and
+        the optimizer and the schedule do not change. Raises `FloatingPointError` if the loss or the gradient is not
+        finite and `guard` does not skip the update.
         """
         count = dist.all_count(count)
         sums: dict[str, Tensor] = {}

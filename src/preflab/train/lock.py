@@ -1,6 +1,6 @@
-"""Takes the lock of a directory. Another process may remove the lock's file while this process waits for the lock.
+"""Takes the lock of a directory. Another process can remove the lock file while this process waits.
 
-Does not import torch.
+This module does not import torch.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ LOCK = "lock"
 
 
 class Lock(NamedTuple):
-    """The lock of a directory while this process has it. `is_new`: whether this process made the lock's file."""
+    """The lock of a directory, which this process has taken. `file`: the open and locked file. `is_new`: whether this
+    process created this file."""
 
     file: TextIO
     is_new: bool
 
 
 def take_lock(directory: Path, patience: float) -> Lock:
-    """Makes the directory and locks it. See `directory.locked`. Another process whose run is refused removes the lock's
-    file. If this process was waiting for that file, this process opens a new file."""
+    """Creates the directory and takes its lock (see `directory.locked`). Another process removes the lock file if its
+    run is refused. If this process was waiting for the removed file, this process creates a new lock file."""
     path, deadline = directory / LOCK, time.monotonic() + patience
     while True:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             refuse_special(path)
             is_new = not path.exists()
-            file = path.open("a")  # the file may be the user's
-        except FileNotFoundError as error:  # a process that was refused has removed the directory
+            file = path.open("a")  # append mode does not change a file of the user with this name
+        except FileNotFoundError as error:  # another process, whose run was refused, has removed the directory
             if time.monotonic() > deadline:
                 raise UserError(f"{directory} cannot be written: {error.strerror}. Choose another --output.") from error
             time.sleep(0.1)
@@ -55,7 +56,8 @@ def take_lock(directory: Path, patience: float) -> Lock:
 
 
 def remove_empty(places: Iterable[Path]) -> None:
-    """Removes directories, the innermost first, up to the first that is not empty."""
+    """Removes the empty directories in `places`, in this order, and stops at the first directory that is not empty. The
+    innermost directory must come first."""
     for place in places:
         try:
             place.rmdir()

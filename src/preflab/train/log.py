@@ -21,8 +21,9 @@ def logged(directory: Path) -> Generator[None]:
     """Writes the log messages of the block to `run.log`. Warnings also go to the terminal, unless the program has set
     up its own log handlers.
 
-    In a study, the standard error of an arm's process is `run.log`. No handler for the file is then added, so that each
-    message is written only once. If the block raises `UserError` and the file is new and empty, the file is removed.
+    In a study, the standard error of an arm's process is written to `run.log`. In this case, no handler for the file is
+    added, so that each message is written only once. If the block raises `UserError` and the file is new and empty, the
+    file is removed.
     """
     path = directory / RUN_LOG
     refuse_special(path)

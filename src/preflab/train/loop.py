@@ -1,7 +1,8 @@
 """Runs the training loop in a directory, so that a run can be killed at any moment and resumed exactly.
 
-A checkpoint contains weights, optimizers and counters, but no random state, since the seed of every random draw follows
-from the name of the draw (`run.seeds`). A value that no seed can reproduce is saved before its use (`run.journal`).
+A checkpoint contains weights, optimizers and counters. It contains no random state, because the seed of every random
+draw is derived from the name of the draw (`run.seeds`). A value that no seed can reproduce is saved before it is used
+(`run.journal`).
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Run:
         date: str,
     ) -> None:
         self.directory = directory
-        self.date = date  # the date on which the run began; a chat template may insert this date into prompts
+        self.date = date  # the date on which the run began; some chat templates insert this date into prompts
         self.best = directory / "best" / "weights.safetensors"
         self.budget = budget
         self.keeping = keeping
@@ -85,13 +86,13 @@ class Run:
         """Yields the step numbers, from the current step of the run until the run's budget is used.
 
         Without a compute budget, the run ends after `total` steps. If `total` is a function, `total(step)` is the share
-        of the run that is done, and the run ends when this share reaches 1. With a plateau, it may end earlier (see
-        `preflab.train.plateau`).
+        of the run that is done, and the run ends when this share reaches 1. With the setting `plateau`, the run can end
+        earlier (see `preflab.train.plateau`).
 
         After each step, the loop writes the metrics of the step. When an evaluation is due, the loop evaluates the
-        policy with `validate`. When a checkpoint is due, the loop writes one. At the end, the policy gets the weights
-        with the best validation score, or keeps the last weights if no score was measured. Raises `UserError` if a
-        plateau is set but the run has no validation score.
+        policy with `validate`. When a checkpoint is due, the loop writes a checkpoint. At the end, the policy gets the
+        weights with the best validation score. If no score was measured, the policy keeps the last weights. Raises
+        `UserError` if `plateau` is set but the run has no validation score.
         """
         self._refuse_plateau_without(validate)
         share = total if callable(total) else lambda step: step / total
@@ -122,14 +123,14 @@ class Run:
             self._take_best(policy)
 
     def progress_of_update(self, update: int = 0, updates: int = 1) -> float:
-        """Returns the progress of the run at the midpoint of an update, as a share of the run. The learning-rate schedule
-        uses it.
-        `update`: the index of the update among the `updates` updates of this step.
+        """Returns the progress of the run at the midpoint of an update, as a share of the run. The learning-rate
+        schedule uses this progress. `update`: the index of the update among the `updates` updates of this step.
 
-        In a step from p to p', the result is p + (p' - p) (update + 1/2) / updates. So the first update is not made at
-        progress 0, and the mean of the schedule over a run hardly depends on how many updates the run makes. With a
-        compute budget, p' is not known before the step ends, and the share of the budget used so far is taken instead.
-        With a plateau, the result is the place of this share in the schedule (see `Ending.place`).
+        In a step that takes the progress from p to p', the result is p + (p' - p) (update + 1/2) / updates. The first
+        update is therefore not at progress 0, and the mean of the schedule over a run hardly depends on the number of
+        updates. With a compute budget, p' is not known before the step ends, so the result is the share of the budget
+        that is used so far. With the setting `plateau`, the result is converted to a position in the schedule (see
+        `Ending.place`).
         """
         used = self._share_of_compute()
         if used is None:
@@ -139,8 +140,8 @@ class Run:
     def _refuse_plateau_without(self, validate: object) -> None:
         if self.ending.plateau is not None and validate is None:
             raise UserError(
-                "`plateau` ends a run by its validation score, but this run has none. Give the run an evaluator, and give "
-                "the testbed a validation split; or leave `plateau` out."
+                "`plateau` ends a run by its validation score, but this run has no validation score. Give the run an "
+                "evaluator and give the testbed a validation split, or leave out `plateau`."
             )
 
     # -- inside the loop --------------------------------------------------------------------------------------------
@@ -149,7 +150,7 @@ class Run:
         def load_needed(tree: Mapping[str, Any]) -> None:
             absent = [name for name in (*state, "record") if name not in tree]
             if absent:
-                raise UserError(f"The checkpoint has no {', '.join(absent)}: an older preflab wrote it.")
+                raise UserError(f"The checkpoint lacks {', '.join(absent)}. An older preflab wrote this checkpoint.")
             with refused_unless_it_fits("record"):
                 self.record.check(tree["record"])
             load_state(state, tree)
@@ -159,7 +160,7 @@ class Run:
             with refused_unless_it_fits("journal"):
                 self.journal.check(
                     tree.get("journal", {})
-                )  # not in `load_needed`: the run may not need a damaged entry
+                )  # not in `load_needed`, because a run can often go on without a damaged entry
             load_needed(tree)
 
         tree = checkpoint.read_newest_checkpoint(self.directory / "checkpoints", load_all, load_needed)
@@ -182,9 +183,9 @@ class Run:
                 require_tensor(tree["best"], name, parameter.shape)
 
     def _disk_need(self, state: Mapping[str, Stateful], policy: LanguageModel) -> int:
-        """Returns the largest number of bytes that the run will need on the disk at a time. The sum includes the kept
-        checkpoints and a new checkpoint, each with the best weights. The sum also includes the old and the new file of
-        the best weights, and the final model."""
+        """Returns the largest number of bytes that the run will need on the disk at any moment. The number includes the
+        kept checkpoints and a new checkpoint, each with the best weights. The number also includes the old and the new
+        file of the best weights, and the final model."""
         held = checkpoint.checkpoint_bytes({name: part.state_dict() for name, part in state.items()})
         best = sum(part.nbytes for part in trainable(policy.model).values())
         final = sum(part.nbytes for part in policy.model.parameters())
@@ -193,7 +194,7 @@ class Run:
     @contextmanager
     def _stopping_between_steps(self) -> Generator[None]:
         """If a stop signal arrives inside the block, ends the run after the checkpoint of the current step. Outside the
-        block, a stop signal ends the run immediately, since a resumed run repeats all work after the last step."""
+        block, a stop signal ends the run immediately, because a resumed run repeats all work after the last step."""
         self.stepping = True
         try:
             yield
@@ -208,7 +209,8 @@ class Run:
         self.progress = share(step) if used is None else used
 
     def _share_of_compute(self) -> float | None:
-        """Returns the share of the compute budget that is used so far; None if the run has no compute budget."""
+        """Returns the share of the compute budget that the run has used so far; None if the run has no compute
+        budget."""
         if self.budget is None or self.budget.unit != "compute":
             return None
         return self.meter.used("compute") / self.budget.own
@@ -276,11 +278,12 @@ def open_run(
 ) -> Generator[Run]:
     """Opens a directory for one run and locks it.
 
-    If the directory has no manifest of a run, the run begins there and does not change the files of other programs. If
-    the directory has the manifest of this run, the run resumes. If the directory has the manifest of another run,
-    raises `UserError`. If the run raises `UserError` before it has saved any work, its manifest is removed. If `fresh`
-    is True, the run replaces the run that the directory holds; the old run is kept until the new run has saved its
-    first step. SIGTERM and Ctrl-C end the run after the current step, with a checkpoint.
+    If the directory has no manifest of a run, a new run begins in the directory. Files of other programs are not
+    changed. If the directory has the manifest of this run, the run resumes. If the directory has the manifest of
+    another run, raises `UserError`. If the run raises `UserError` before it has saved any work, its manifest is
+    removed. If `fresh` is True, the new run replaces the old run in the directory. The old run is kept until the new
+    run has saved its first step. SIGTERM and Ctrl-C end the run after the current step; the run writes a checkpoint
+    first.
     """
     with locked(directory), naming_failures(directory), replacing(directory, fresh=fresh):
         today = datetime.date.today().isoformat()
@@ -302,8 +305,9 @@ def open_run(
 
 @contextmanager
 def stopping(run: Run) -> Generator[None]:
-    """Makes the run stop after its current step if SIGTERM or SIGINT arrives inside the block. A second signal leaves
-    the step at once, so that no progress bar stays on the terminal. A third signal ends the process immediately.
+    """Makes the run stop after its current step if SIGTERM or SIGINT arrives inside the block. A second signal raises
+    `Stopped` within the step, so that the progress bar is still removed from the terminal. A third signal ends the
+    process immediately.
 
     Python can set signal handlers only in its main thread. In another thread, this function changes nothing.
     """

@@ -1,4 +1,4 @@
-"""Distinguishes the files that a run wrote in its folders from the user's own files. Does not import torch."""
+"""Distinguishes the files that a run wrote in its folders from the files of the user. Does not import torch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from preflab.train.sealed import read_sealed, write_sealed
 
 RESULT = "result.json"
 PRODUCT = "product.json"
-"""The record that lists the files in `final/`, and `ANSWERS`. The run writes this record before the files get these names,
-and removes it after it has written the result, which lists the files too."""
+"""The record that a run keeps until its result is written. The record lists the files in `final/` and the file
+`ANSWERS`. The run writes the record before these files get their final names. The result lists the same files, so the
+run then removes the record."""
 FINAL = "final"
 """The directory in which a run saves its output: a model, or the pairs or rankings that it made."""
 METRICS = "metrics.jsonl"
@@ -24,9 +25,9 @@ ANSWERS = "answers.jsonl"
 """The file with a run's answers to the test problems at the study's first decoding. Pairwise evaluators compare these
 answers with the answers of another run."""
 EVENTS = "events.out.tfevents.0000000000.preflab"
-"""The event file in `tensorboard/`. TensorBoard reads files whose names begin like this one."""
+"""The event file in `tensorboard/`. TensorBoard reads files whose names contain `tfevents`."""
 WRITING = "preflab.writing"
-"""The empty folder that marks the files in `final.tmp/` as files that a run is writing."""
+"""An empty folder in `final.tmp/`. It shows that a run is writing the other files in `final.tmp/`."""
 CHECKPOINT = r"step-\d{8,}(\.old)?(\.tmp)?"
 WRITTEN = {
     "checkpoints": rf"{CHECKPOINT}/(tensors\.safetensors|(values|checksums)\.json)(\.tmp)?",
@@ -34,16 +35,16 @@ WRITTEN = {
     "journal": r".+\.json(\.tmp)?",
     "tensorboard": re.escape(EVENTS),
 }
-"""Maps each folder of a run to a regular expression for the paths of the files in it. The folder `final/` is missing
-here, because a record lists its files."""
+"""Maps each folder of a run to a regular expression for the paths of the files in it. The folder `final/` is not in
+this table, because a record lists the files in `final/`."""
 PLACES = (*WRITTEN, "best.tmp", "best.old.tmp", FINAL, f"{FINAL}.tmp", f"{FINAL}.old.tmp")
 """The folders of a run, and the temporary folders that a run uses while it writes or replaces its folders."""
 
 
 def foreign_files(directory: Path) -> list[Path]:
     """Returns the paths of the files in a run's folders that were not written by the run. Also returns the path of
-    `PRODUCT` if the file there is not the record of a product, and the path of `ANSWERS` if no record lists it. A
-    damaged result lists nothing, and is taken to belong to the answers beside it."""
+    `PRODUCT` if this file is not the record of a product, and the path of `ANSWERS` if no record lists this file. If
+    the result is damaged and lists no files, `ANSWERS` counts as written by the run."""
     paths = [path for name in PLACES for path in list_files(directory / name)]
     listed, record, result, answers = (
         listed_files(directory),
@@ -67,14 +68,16 @@ def is_own(name: str, listed: Collection[str]) -> bool:
 
 
 def is_checkpoint(name: str) -> bool:
-    """Returns True for the name of a checkpoint, also while a run writes or replaces it."""
+    """Returns True for the name of a checkpoint, and for the temporary names that a checkpoint has while a run writes
+    or replaces the checkpoint."""
     return re.fullmatch(CHECKPOINT, name) is not None
 
 
 def listed_files(directory: Path) -> set[str]:
-    """Returns the names of the files in `final/` that the run wrote, and `ANSWERS` if the run wrote it. A record lists
-    these files. If `final.tmp/` contains `WRITING`, all files in `final.tmp/` count too. If there is no record, and
-    `final/` or `final.old.tmp/` contains `TRAINED_ON`, all files in this folder count too."""
+    """Returns the names of the files in `final/` that the run wrote, and `ANSWERS` if the run wrote it. These are the
+    files listed in the records `RESULT` and `PRODUCT`. If `final.tmp/` contains `WRITING`, all files in `final.tmp/`
+    are added. If no record lists files, and `final/` or `final.old.tmp/` contains `TRAINED_ON`, all files in this
+    folder are added."""
     listed = {name for record in (RESULT, PRODUCT) for name in read_file_list(directory / record)}
     marks = (
         {f"{FINAL}.tmp": WRITING}
@@ -94,27 +97,27 @@ def read_file_list(record: Path) -> Collection[str]:
         return ()
     try:
         files = read_sealed(record, {}).get("files")
-    except UserError:  # a run with a damaged result may be replaced too
+    except UserError:  # a run with a damaged result can be replaced too
         return ()
     return files if isinstance(files, dict) else ()
 
 
 def record_product(directory: Path, written: Path) -> None:
-    """Records the complete files of a product before the folder `written`, which holds them, becomes `final/`. Also
-    records the model card, which is written later."""
+    """Adds the names of a product's files to the record `PRODUCT`. `written`: the folder that contains the complete
+    files and that is later renamed to `final/`. Also adds the name of the model card, which is written later."""
     names = ["README.md", *(path.relative_to(written).as_posix() for path in list_files(written))]
     record_written(directory, [f"{FINAL}/{name}" for name in names])
 
 
 def record_written(directory: Path, names: Iterable[str]) -> None:
-    """Adds the names of files, which the run will write next, to the record `PRODUCT`."""
+    """Adds names of files to the record `PRODUCT`, before the run writes these files."""
     record = directory / PRODUCT
     write_sealed(record, {"files": {**dict.fromkeys(read_file_list(record), ""), **dict.fromkeys(names, "")}})
 
 
 def list_files(place: Path) -> list[Path]:
-    """Returns all files and links below a folder, sorted. Follows no link. If the place holds a link or a file instead
-    of a folder, returns the place itself."""
+    """Returns the sorted paths of all files and links below a folder. Does not follow links. If `place` is a link or a
+    file instead of a folder, returns `[place]`."""
     if place.is_symlink() or (place.exists() and not place.is_dir()):
         return [place]
     paths: list[Path] = []
@@ -125,18 +128,20 @@ def list_files(place: Path) -> list[Path]:
 
 
 def refuse_foreign(directory: Path) -> None:
-    """Raises `UserError` if a folder of the run holds a file that the run did not write."""
+    """Raises `UserError` if a folder of the run contains a file that the run did not write."""
     refuse_first(foreign_files(directory))
 
 
 def refuse_in_the_way(directory: Path) -> None:
     """Raises `UserError` if a run that starts or resumes in the directory would replace or remove a file that no run
-    wrote. Files that only lie beside the checkpoints are not in the way."""
+    wrote. Ignores files in the folder `checkpoints` that are not part of a checkpoint, because a run does not touch
+    these files."""
     refuse_first([path for path in foreign_files(directory) if not lies_beside(path.relative_to(directory).parts)])
 
 
 def lies_beside(parts: Sequence[str]) -> bool:
-    """Returns True for a path in the folder of the checkpoints that is not a checkpoint or a part of one."""
+    """Returns True for a path in the folder `checkpoints` that is neither a checkpoint nor a file of a checkpoint.
+    `parts`: the parts of the path, relative to the run directory."""
     return parts[0] == "checkpoints" and len(parts) > 1 and not is_checkpoint(parts[1])
 
 
@@ -149,8 +154,8 @@ def refuse_first(foreign: list[Path]) -> None:
 
 
 def remove_own(directory: Path, folder: str) -> None:
-    """Removes the files that a run wrote in one of its folders, and the folders that are then empty. Other files
-    stay, and so does a link in the place of the folder."""
+    """Removes the files that a run wrote in one of its folders, and the folders that are then empty. Keeps other files.
+    Does nothing if the folder is a link."""
     if (directory / folder).is_symlink():
         return
     for path in list_files(directory / folder):

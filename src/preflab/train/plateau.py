@@ -1,4 +1,4 @@
-"""Ends a run when its validation score has stopped improving: first a constant learning rate, then a short cooldown."""
+"""Ends a run when its validation score stops improving. A constant learning rate precedes a short cooldown."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from preflab.train.state import require_count, require_number
 
 
 class Ending:
-    """Says when a run ends, and the place of an update in the learning-rate schedule. `cooling_from`: the progress at
-    which the cooldown began; None before the cooldown. `reached`: whether the cooldown began because the validation
-    score stopped improving, and not because the run had used 85% of its budget or length."""
+    """Decides when a run ends, and computes the position of an update in the learning-rate schedule. `cooling_from`:
+    the progress at which the cooldown began; None before the cooldown. `reached`: True if the cooldown began because
+    the validation score stopped improving; False if the cooldown began because the run had used 85% of its budget or
+    length."""
 
     def __init__(self, plateau: Plateau | None) -> None:
         self.plateau = plateau
-        self.stale = 0  # evaluations since the best one
-        self.updates = 0  # updates of the policy before the last evaluation
+        self.stale = 0  # the number of evaluations since the best score
+        self.updates = 0  # the number of updates of the policy before the last evaluation
         self.cooling_from: float | None = None
         self.reached = False
 
@@ -28,14 +29,15 @@ class Ending:
         return 1.0 if self.cooling_from is None else min(1.0, self.cooling_from / (1.0 - COOLDOWN))
 
     def schedule(self, optim: Optim) -> Optim:
-        """Returns the settings of an optimizer with the schedule that suits this ending."""
+        """Returns the settings of an optimizer. If the run has the setting `plateau`, replaces the schedule by
+        `warmup-stable-decay`."""
         return optim if self.plateau is None else optim.model_copy(update={"schedule": "warmup-stable-decay"})
 
     def place(self, progress: float) -> float:
-        """Returns the place in the learning-rate schedule, in [0,1]. `progress`: the share of the run that is done.
+        """Returns the position in the learning-rate schedule, in [0,1]. `progress`: the share of the run that is done.
 
-        Without a plateau, the place is the progress p. Otherwise it is min(p, .85) before the cooldown, and
-        .85 + .15 (p - c) / (e - c) in a cooldown from c to e.
+        Without the setting `plateau`, the position is the progress p. With `plateau`, the position is min(p, .85)
+        before the cooldown, and .85 + .15 (p - c) / (e - c) in a cooldown from c to e.
         """
         if self.plateau is None:
             return progress
@@ -46,9 +48,9 @@ class Ending:
         return start + COOLDOWN * min(max(done, 0.0), 1.0)
 
     def note(self, *, improved: bool, updates: int) -> None:
-        """Counts an evaluation, or restarts the count if the score improved. `updates`: the number of updates of the
-        policy before this evaluation. Does not count an evaluation if the policy had no update since the last
-        evaluation, for example while only the critic trains."""
+        """Counts an evaluation without improvement, or sets the count to 0 if the score improved. `updates`: the number
+        of updates of the policy before this evaluation. Does not count an evaluation if the policy had no update since
+        the last evaluation, for example while only the critic trains."""
         if improved:
             self.stale = 0
         elif updates > self.updates:
@@ -56,7 +58,8 @@ class Ending:
         self.updates = updates
 
     def starts_cooldown(self, progress: float) -> bool:
-        """Begins the cooldown if it is due at this progress. Returns True if it begins now."""
+        """Begins the cooldown if the cooldown is due at this progress. Returns True if the cooldown begins with this
+        call."""
         if self.plateau is None or self.cooling_from is not None:
             return False
         self.reached = self.stale >= self.plateau.patience
@@ -67,7 +70,7 @@ class Ending:
 
     @property
     def reason(self) -> str:
-        """Says in words why the cooldown began."""
+        """The reason why the cooldown began, in words."""
         if self.plateau is None or not self.reached:
             return "the run has used 85% of the most that it may use"
         return f"validation has not improved for {self.plateau.patience} evaluations"

@@ -46,7 +46,8 @@ class Progress:
             self.say(f"{min(progress, 1.0):4.0%}  {text}")
 
     def follow(self, what: str, share: float) -> None:
-        """Shows which share of a piece of work is done (see `preflab.work`). If all is done, removes the bar."""
+        """Shows the share of a long task that is done (see `preflab.work`). Removes the bar when the task is
+        finished."""
         if self.enabled and self.console.is_terminal:
             if share < 1:
                 self._draw(share, what)

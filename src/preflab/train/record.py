@@ -20,7 +20,7 @@ from preflab.train.trackers import Trackers
 from preflab.types import VERDICT, Completion, Prompt
 from preflab.work import followed_by
 
-SAMPLES_KEPT = 4  # for each call of `show`
+SAMPLES_KEPT = 4  # the number of samples that each call of `show` keeps
 
 
 class RunRecord:
@@ -48,12 +48,12 @@ class RunRecord:
 
     def log(self, values: Mapping[str, float], prefix: str = "") -> None:
         """Adds values to the step's metrics. All values must be deterministic. A value that is not finite, such as a
-        ratio that overflowed in a skipped update, is left out, since JSON cannot represent it."""
+        ratio that overflowed in a skipped update, is left out, because JSON cannot represent it."""
         named = {prefix + name: float(value) for name, value in values.items()}
         self.values.update({name: value for name, value in named.items() if math.isfinite(value)})
 
     def show(self, prompts: Sequence[Prompt], completions: Sequence[Completion], scores: Sequence[float]) -> None:
-        """Adds the first `SAMPLES_KEPT` of these answers of the policy to the step's samples."""
+        """Adds the first `SAMPLES_KEPT` of these answers to the step's samples, each with its score."""
         for prompt, answer, score in list(zip(prompts, completions, scores, strict=True))[:SAMPLES_KEPT]:
             text, truncated = answer.text, answer.truncated
             self.samples.append({"prompt": prompt.id, "text": text, "truncated": truncated, "score": score})
@@ -95,7 +95,7 @@ class RunRecord:
 
     @contextmanager
     def following_work(self) -> Generator[None]:
-        """Shows how much of each long piece of work in the block is done. At the end, removes the progress bar."""
+        """Shows the progress of each long task in the block. At the end, removes the progress bar."""
         try:
             with followed_by(self._view.follow):
                 yield
@@ -108,8 +108,8 @@ class RunRecord:
         self.publish()
 
     def publish(self) -> None:
-        """Sends the new metrics to the trackers. Called only after a checkpoint or at the end, since a resumed run may
-        remove metrics that were written after its last checkpoint."""
+        """Sends the new metrics to the trackers. Must be called only after a checkpoint or at the end, because a
+        resumed run removes metrics that were written after the last checkpoint."""
         self._trackers.follow()
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """Replaces the run in a directory with a new run (`--fresh`).
 
-The old run is moved aside. It is deleted when the new run has begun, that is, when the new run has saved its first
-work. If the new run fails before this, for example because of a mistake in the command, the old run is restored. This
-module does not import torch.
+The old run is moved to the folder `replaced`. When the new run has saved its first work, the old run is deleted. If the
+new run fails earlier, for example because of a mistake in the command, the old run is restored. This module does not
+import torch.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from preflab.train.own import RESULT, foreign_files, refuse_first, refuse_foreig
 REPLACED = "replaced"
 """The folder of a run directory to which the old run is moved."""
 RUN_PARTS = (*RUN_DIRECTORIES, *RUN_FILES, RUN_MANIFEST)
-"""The parts of a run in the order in which they are moved aside. They are restored in the reverse order, so that the
-records that list a run's files are moved last and restored first."""
+"""The parts of a run in the order in which they are moved to `replaced`. They are restored in the reverse order. The
+records that list a run's files are therefore moved last and restored first."""
 
 
 @contextmanager
 def replacing(directory: Path, *, fresh: bool) -> Generator[None]:
-    """Surrounds the start of a run in the directory. If `fresh` is True, first moves the old run in the directory
-    aside. At the end, deletes the old run if the new run has begun, and otherwise restores it. Raises `UserError`, and
-    changes nothing, if the manifest of the old run is damaged, or if the run would delete files that no run wrote. The
-    folders of a finished run that is not replaced are not checked, because such a run deletes nothing."""
+    """Wraps the start of a run in the directory. If `fresh` is True, first moves the old run to the folder `replaced`.
+    At the end, deletes the old run if the new run has saved work, and restores the old run if not. Raises `UserError`,
+    and changes nothing, if the manifest of the old run is damaged, or if the run would delete files that no run wrote.
+    If the directory contains a finished run and `fresh` is False, the files are not checked, because nothing will be
+    deleted."""
     if fresh or not (directory / RESULT).exists():
         refuse_in_the_way(directory)
     settle(directory)
@@ -41,8 +42,8 @@ def replacing(directory: Path, *, fresh: bool) -> Generator[None]:
 
 
 def set_aside(directory: Path) -> None:
-    """Moves the files of a run into the folder `replaced`. The manifest is moved last: if it is not in the folder,
-    `settle` restores all files."""
+    """Moves the files of a run into the folder `replaced`. The manifest is moved last. If a crash interrupts the move,
+    `replaced` has no manifest, and `settle` restores the moved files."""
     if read_manifest(directory) is None:
         return
     refuse_foreign(directory)
@@ -54,16 +55,16 @@ def set_aside(directory: Path) -> None:
 
 
 def settle(directory: Path) -> None:
-    """If the new run has begun, deletes the old run that was moved aside. Otherwise restores the old run. An earlier
-    command, which was then killed, may have moved the old run. The manifest is restored first. Therefore, as long as
-    the folder `replaced` holds the manifest, this folder holds all other files of the old run too."""
+    """Deletes the old run in the folder `replaced` if the new run has saved work, and restores the old run if not. The
+    old run can also come from an earlier command that was killed. The manifest is restored first. As long as `replaced`
+    contains the manifest, it therefore contains all other files of the old run too."""
     refuse_foreign_copy(directory)
     drop_replaced(directory)
     aside = directory / REPLACED
     if not aside.exists():
         return
     if (aside / RUN_MANIFEST).exists():
-        clear(directory)  # deletes what the new run wrote before it was refused
+        clear(directory)  # deletes the files that the new run wrote before it failed
     for name in reversed(RUN_PARTS):
         if (aside / name).exists():
             os.replace(aside / name, directory / name)
@@ -71,8 +72,8 @@ def settle(directory: Path) -> None:
 
 
 def refuse_foreign_copy(directory: Path) -> None:
-    """Raises `UserError` if the path to which an old run is moved is not a folder, or is a folder with other files, also
-    within the folders of a run."""
+    """Raises `UserError` if `replaced` is not a folder, or if it contains files that no run wrote, for example in the
+    folders of the old run. Checks `replaced.tmp` in the same way."""
     for folder in (directory / REPLACED, directory / f"{REPLACED}.tmp"):
         if not os.path.lexists(folder):
             continue
@@ -82,8 +83,8 @@ def refuse_foreign_copy(directory: Path) -> None:
 
 
 def drop_replaced(directory: Path) -> None:
-    """If the new run has begun, deletes the old run that was moved aside. The folder is renamed first, so that a run
-    that is only partly deleted is never restored."""
+    """Deletes the old run in the folder `replaced` if the new run has saved work. Renames the folder first, so that a
+    run that is only partly deleted is never restored."""
     aside, doomed = directory / REPLACED, directory / f"{REPLACED}.tmp"
     if (aside / RUN_MANIFEST).exists() and has_begun(directory):
         os.replace(aside, doomed)

@@ -18,12 +18,12 @@ from preflab.train.files import read_json, write_json
 
 SEAL = "seal"
 Form = Mapping[str, type | UnionType]
-"""Maps the names of the fields that a record must have to their types."""
+"""Maps the name of each field that a record must have to the type of the field."""
 
 
 def write_sealed(path: Path, data: Mapping[str, Any]) -> str:
-    """Replaces the file of a record by one rename, and returns the seal of the new record."""
-    plain = json.loads(json.dumps(data, allow_nan=False))  # keys become strings, as they will be read
+    """Writes a record with its seal and returns the seal. An old file is replaced by one rename."""
+    plain = json.loads(json.dumps(data, allow_nan=False))  # the keys become strings, as in the record that is read back
     seal = make_seal(path.name, plain)
     write_json(path, {**plain, SEAL: seal})
     return seal
@@ -49,6 +49,6 @@ def read_sealed(path: Path, form: Form, *, advice: str = "Restore it, or start a
 
 
 def make_seal(name: str, data: Mapping[str, Any]) -> str:
-    """Returns the SHA-256 of a file's name and of its record. A record that is copied to a file with another name
-    therefore does not match its seal."""
+    """Returns the SHA-256 of a file's name and of its record. If a record is copied to a file with another name, the
+    record therefore does not match its seal."""
     return hashlib.sha256(f"{name}\n{json.dumps(data, sort_keys=True)}".encode()).hexdigest()

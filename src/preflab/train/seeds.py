@@ -24,7 +24,7 @@ class Seeds:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self._last_orders = lru_cache(maxsize=2)(self._shuffle)  # each step of a pass asks for the same order
+        self._last_orders = lru_cache(maxsize=2)(self._shuffle)  # all steps of a pass need the same order
 
     def derive(self, *name: str | int) -> int:
         """Returns a seed in [0, 2^63) for the draw of this name."""
@@ -45,9 +45,9 @@ class Seeds:
         return tuple(order)
 
     def draw(self, rows: Sequence[_Row], count: int, name: str) -> list[_Row]:
-        """Draws `count` of the rows at random, always the same rows in one run; if `count` is 0, returns all rows in
-        random order. Raises `UserError` if there are fewer than `count` rows, because arms that should learn from equal
-        numbers of rows would otherwise learn from different numbers."""
+        """Draws `count` of the rows at random. All calls of one run with the same `name` and the same number of rows
+        draw the same rows. If `count` is 0, returns all rows in random order. Raises `UserError` if there are fewer
+        than `count` rows, because the arms of a study must learn from equal numbers of rows."""
         if count > len(rows):
             raise UserError(
                 f"The run needs {count:,} {name}, but there are only {len(rows):,}. Use fewer, or 0 for all."
@@ -57,7 +57,7 @@ class Seeds:
 
     def take_batch(self, step: int, size: int, batch_size: int) -> list[int]:
         """Returns the indices of the rows for `step` in an endless series of shuffled passes over `size` rows. The last
-        batch of a pass may have fewer than `batch_size` rows."""
+        batch of a pass can have fewer than `batch_size` rows."""
         per_pass = max(1, math.ceil(size / batch_size))
         order = self.permute(size, "pass", step // per_pass)
         place = step % per_pass

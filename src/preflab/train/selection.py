@@ -21,7 +21,8 @@ class Selection:
         self.best_step = 0
 
     def due(self, progress: float, end: float) -> bool:
-        """Returns True if an evaluation is due at this progress. At `end`, where the run ends, it is always due."""
+        """Returns True if an evaluation is due at this progress. `end`: the progress at which the run ends. An
+        evaluation is always due at the end."""
         return progress >= end or self._looks(progress) > self.done
 
     def pass_look(self, progress: float) -> None:

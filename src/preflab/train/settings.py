@@ -1,4 +1,4 @@
-"""Defines the settings of a run that do not depend on its method: its budget, its end, and how its files are kept."""
+"""Defines the settings of a run that do not depend on its method: the budget, the plateau, and the checkpoints."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from preflab.meter import Unit
 from preflab.spec import Spec
 
 COOLDOWN = 0.15
-"""The share of a run at its end in which the learning rate of the schedule `warmup-stable-decay` falls to 0."""
+"""The length of the cooldown, as a share of the run. In the cooldown, at the end of the run, the learning rate of the
+schedule `warmup-stable-decay` falls to 0."""
 
 
 class Budget(Spec):
-    """The budget that limits an arm. `unit`: `compute` (counted in FLOP) or `labels`. `amount`: how much of the unit
-    the arm may use. `charged`: the part of `amount` that the arm's stages have already used."""
+    """The budget that limits an arm. `unit`: `compute` (counted in FLOP) or `labels`. `amount`: the largest amount of
+    this unit that the arm can use. `charged`: the part of `amount` that the arm's stages have already used."""
 
     unit: Unit = "compute"
     amount: float = Field(gt=0, allow_inf_nan=False)
@@ -48,14 +49,15 @@ class Budget(Spec):
 
 
 class Plateau(Spec):
-    """Ends a run when its validation score has not improved for `patience` evaluations. The method's own length, or the
-    budget, is then only an upper limit.
+    """Ends a run when its validation score has not improved for `patience` evaluations. The number of steps in the
+    method's settings, or the budget, is then only an upper limit.
 
-    After the warm-up the learning rate is constant. When the best score is `patience` evaluations old, or at the latest
-    after 85% of the upper limit, a cooldown begins: the rate falls linearly to 0, and the run ends. The cooldown is 15%
-    of the whole run. The schedule of the method's optimizers is replaced, because a cosine schedule needs a length that
-    is known in advance. The evaluations are equally spaced up to the upper limit; the setting `looks` is their number.
-    The paper trains each method until its validation stops improving (Section 5), but does not say by which rule.
+    After the warm-up the learning rate is constant. A cooldown begins when the best score is `patience` evaluations
+    old, or at the latest after 85% of the upper limit. In the cooldown, the rate falls linearly to 0, and then the run
+    ends. The cooldown is 15% of the whole run. This schedule replaces the schedule of the method's optimizers, because
+    a cosine schedule needs a length that is known in advance. The setting `looks` is the number of evaluations, which
+    are equally spaced up to the upper limit. The paper trains each method until its validation stops improving (Section
+    5), but does not state the rule.
     """
 
     patience: int = Field(default=4, ge=1)
@@ -65,8 +67,8 @@ class Keeping(Spec):
     """The settings for a run's checkpoints, its progress display and its tracking. None of these settings changes a
     result.
 
-    `wandb`: the W&B project in which the run is tracked. By default, this is the project that the environment variable
-    `PREFLAB_WANDB` names, which also applies to the arms of a study.
+    `wandb`: the W&B project in which the run is tracked. The default is the value of the environment variable
+    `PREFLAB_WANDB`. The variable also applies to the arms of a study.
     """
 
     checkpoint_seconds: float = 60.0

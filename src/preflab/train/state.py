@@ -1,4 +1,4 @@
-"""Loads the state of a run's parts from a checkpoint, and refuses a state that does not fit these parts."""
+"""Loads the states of a run's parts, such as learners, from a checkpoint. Raises an error if a state does not fit."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ class Stateful(Protocol):
 
 
 def load_state(parts: Mapping[str, Stateful], tree: Mapping[str, Any]) -> None:
-    """Loads each part's state from the tree of a checkpoint. Raises `UserError` if a state does not fit its part."""
+    """Loads the state of each part of a run from the tree of a checkpoint. Raises `UserError` if a state does not fit
+    its part."""
     for name, part in parts.items():
         with refused_unless_it_fits(name):
             state: Any = tree[name]
             if not isinstance(state, Mapping):
-                raise ValueError(f"its state is a {type(state).__name__}")
+                raise ValueError(f"its state is a {type(state).__name__}, not a dictionary")
             part.load_state_dict(cast(Mapping[str, Any], state))
 
 
 @contextmanager
 def refused_unless_it_fits(name: str) -> Generator[None]:
-    """Turns the errors that a state of another form causes into a `UserError`, which names the part of the run."""
+    """Turns errors in the block, which loads a state, into a `UserError`. `name`: the name of the part of the run whose
+    state is loaded; the message contains this name."""
     try:
         yield
     except torch.OutOfMemoryError:
@@ -52,13 +54,13 @@ def require_count(state: Mapping[str, Any], name: str) -> int:
     """Returns a count from a part's state. Raises `ValueError` if the value is not an integer of at least 0."""
     count = require_number(state, name)
     if not isinstance(count, int) or count < 0:
-        raise ValueError(f"{name} is {count!r}, not a count")
+        raise ValueError(f"{name} is {count!r}, not an integer of at least 0")
     return count
 
 
 def require_tensor(state: Mapping[str, Any], name: str, shape: torch.Size) -> Tensor:
-    """Returns a tensor from a part's state. Raises `ValueError` if the tensor has another shape, since `copy_` would
-    silently repeat a smaller tensor."""
+    """Returns a tensor from a part's state. Raises `ValueError` if the value is not a tensor of the shape `shape`,
+    because `copy_` would silently broadcast a smaller tensor."""
     tensor = state[name]
     if not isinstance(tensor, Tensor) or tensor.shape != shape:
         raise ValueError(f"{name} is not a tensor of shape {tuple(shape)}")

@@ -30,8 +30,8 @@ class Trackers:
             self.trackers.append(WeightsAndBiases(directory, project=wandb, label=label))
 
     def follow(self) -> None:
-        """Sends the metrics since the last call to every tracker. Called only after a checkpoint or at the end, since a
-        resumed run may remove metrics that were written after its last checkpoint."""
+        """Sends the metrics since the last call to every tracker. Must be called only after a checkpoint or at the end,
+        because a resumed run removes metrics that were written after the last checkpoint."""
         with self.metrics.open("rb") as file:
             file.seek(self.position)
             for line in file:
@@ -48,8 +48,8 @@ class Trackers:
 
 
 class TensorBoard:
-    """Writes an event file that TensorBoard reads, with one framed protocol buffer for each event. TensorBoard's own
-    writer makes the same files, but uses a thread."""
+    """Writes an event file that TensorBoard reads, with one framed protocol buffer for each event. The writer class of
+    TensorBoard writes the same files, but uses a thread."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -68,7 +68,7 @@ class TensorBoard:
             self.writer.close()
 
     def _event(self, **fields: Any) -> None:
-        """Writes an event. TensorBoard is imported only when the first event is written, since the import takes
+        """Writes an event. TensorBoard is imported only when the first event is written, because the import takes
         time."""
         from tensorboard.compat.proto import event_pb2
 
@@ -79,7 +79,7 @@ class TensorBoard:
             self.path.parent.mkdir(exist_ok=True)
             self.writer = RecordWriter(self.path.open("wb"))
             self._event(file_version="brain.Event:2")
-        messages: Any = event_pb2  # its classes are made at run time
+        messages: Any = event_pb2  # protobuf creates the classes of this module at run time
         self.writer.write(messages.Event(wall_time=time.time(), **fields).SerializeToString())
 
 
@@ -91,7 +91,9 @@ class WeightsAndBiases:
         try:
             import wandb  # pyright: ignore[reportMissingImports]  # an extra
         except ImportError as error:
-            raise UserError("Tracking with W&B needs its package: pip install 'preflab[wandb]'.") from error
+            raise UserError(
+                "Tracking with W&B needs the package `wandb`. Run: pip install 'preflab[wandb]'."
+            ) from error
         kept = directory / "wandb.json"
         if not kept.exists():
             write_sealed(kept, {"id": secrets.token_hex(8)})
@@ -105,7 +107,7 @@ class WeightsAndBiases:
         self.run.log(dict(values), step=step)
 
     def flush(self) -> None:
-        """Does nothing, since W&B sends the metrics in the background."""
+        """Does nothing, because W&B sends the metrics in the background."""
 
     def close(self) -> None:
         self.run.finish()

@@ -1,1 +1,1 @@
-"""Functions that several methods share; a method calls these functions, and does not inherit from another method."""
+"""Functions that several methods share. A method calls these functions instead of inheriting from another method."""

@@ -1,8 +1,8 @@
 """Policy gradients without a critic: the training loop that GRPO, RLOO, REINFORCE++ and ReMax share.
 
-The four methods compare an answer with different baselines: with the mean of its group (GRPO), with the other answers
-to its prompt (RLOO), with the whole batch (REINFORCE++), or with the greedy answer (ReMax). The file of each method
-implements its comparison in one function `Assessed -> advantages[B,T]`.
+The four methods differ in the baseline with which an answer is compared: the mean of all answers to the same prompt
+(GRPO), the mean of the other answers to the same prompt (RLOO), the mean of the whole batch (REINFORCE++), or the
+greedy answer (ReMax). Each method has one function `Assessed -> advantages[B,T]` that computes this comparison.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from preflab.types import Prompt
 
 
 class CriticFree(surrogate.Surrogate, Protocol):
-    """The settings that the loop of the methods without a critic reads: the settings of `Surrogate`, and three more.
-    Each of the four methods has a field for each setting.
+    """The settings of the training loop without a critic: the settings of `Surrogate`, and three more. Each of the four
+    methods has a field for each of these settings.
 
-    `group`: the number of responses to each prompt. `loss_average`: see `ops.average_weights`, whose `limit` is
-    `decoding.max_new_tokens`.
+    `group`: the number of responses to each prompt. `loss_average`: see `ops.average_weights`, which is called with
+    `limit=decoding.max_new_tokens`.
 
-    `truncated`: how a truncated answer is treated, since there is no critic to estimate the return of the missing part.
-    If "score", the truncated answer is scored like a finished answer. If "ignore", the truncated answer has advantage
-    0; it still counts as a row of the batch, and still contributes to a KL term of the loss.
+    `truncated`: how a truncated answer is treated, because no critic estimates the return of its missing part. If
+    "score", the truncated answer is scored like a finished answer. If "ignore", the truncated answer has advantage 0,
+    but still counts as a row of the batch, and still contributes to a KL term of the loss.
     """
 
     group: int
@@ -45,8 +45,8 @@ class CriticFree(surrogate.Surrogate, Protocol):
 
 class Assessed(NamedTuple):
     """A rollout with the data from which its advantages are computed. `scores[B]`: the shaped scores. `kl[B,T]`: the KL
-    coefficient times (log pi - log ref) (the k1 estimate), 0 where the mask is False. `step`: the number of the step;
-    ReMax derives the seeds of its greedy answers from it."""
+    coefficient times (log pi - log ref) (the k1 estimate), 0 where the mask is False. `step`: the index of the step,
+    from which ReMax derives the seeds of the greedy answers."""
 
     step: int
     rollout: Rollout
@@ -73,11 +73,10 @@ def improve(
 ) -> LanguageModel:
     """Trains the policy by policy gradients without a critic.
 
-    `advantages`: the method's function from an `Assessed` rollout to advantages. `kl_in_loss`: if True, the KL penalty
-    is a term of the loss (the k3 estimate); otherwise `advantages` must include the KL penalty. `draw`: a function that
-    draws a step's rollout in place of `draw_rollout`, and returns None if the step has nothing to learn from.
-    `baselines`: the number of additional scores that `advantages` requests for each prompt, beyond the scores of the
-    prompt's group."""
+    `advantages`: the function of the method that computes advantages from an `Assessed` rollout. `kl_in_loss`: if True,
+    the KL penalty is a term of the loss (the k3 estimate). If False, `advantages` must include the KL penalty. `draw`:
+    a function that replaces `draw_rollout`. It draws the rollout of a step, and returns None if the step is skipped.
+    `baselines`: the number of answers to each prompt that `advantages` scores in addition to the prompt's group."""
     run, policy = parts.run, parts.policy
     require_sampling(spec.decoding)
     prompts, price = parts.prompts(), spec.group + baselines
@@ -116,7 +115,7 @@ def assess_rollout(
     spec: CriticFree, parts: Parts, step: int, rollout: Rollout, reference: Reference, advantages: Advantage
 ) -> Experience:
     """Returns the experience of a rollout with the method's advantages. The experience has no values and no returns,
-    since these need a critic."""
+    because values and returns need a critic."""
     batch = rollout.batch
     logprobs, reference_logprobs = surrogate.ask_old_and_reference(spec, parts, reference, rollout.samples)
     scores = surrogate.shape_scores(spec, rollout.scores)
@@ -129,7 +128,7 @@ def assess_rollout(
 
 def weigh_terms(spec: CriticFree, policy: LanguageModel, mean_length: float, kl_loss: float, rows: Experience) -> Terms:
     """Returns the unreduced surrogate loss of each token, [B,T]. The terms are weighted so that their mean over the
-    tokens of the mini-batch is the average that the setting `loss_average` names."""
+    tokens of the mini-batch equals the average chosen by `loss_average`."""
     actor = surrogate.actor_terms(spec, policy, rows, kl_loss=kl_loss)
     lengths, limit = rows.batch.completion_lengths, spec.decoding.max_new_tokens
     weights = ops.average_weights(lengths, spec.loss_average, mean_length=mean_length, limit=limit)

@@ -16,7 +16,7 @@ from preflab.models.lm import LanguageModel
 CALIBRATION_BINS = 10
 MARGIN_BINS = 5
 Bins = list[dict[str, float]]
-"""A list with one row for each bin that contains pairs."""
+"""A list with one dictionary of measures for each bin that contains pairs."""
 
 
 class PairScores(NamedTuple):
@@ -42,8 +42,8 @@ def score_pairs(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> P
 
 
 def measure_held_out(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> dict[str, float]:
-    """Scores the pairs and returns `measure_order` of the scores. Every method that makes a reward model validates the
-    model with this function."""
+    """Scores the pairs and returns the measures of `measure_order`. Every method that makes a reward model validates
+    the model with this function."""
     return measure_order(score_pairs(scorer, pairs, token_budget))
 
 
@@ -52,8 +52,8 @@ def measure_order(scores: PairScores) -> dict[str, float]:
     mean and the standard deviation of the scores.
 
     The calibration error is the mean gap between the predicted probability sigmoid(|margin|) and the share of correctly
-    ordered pairs. `score`, by which checkpoints are selected, is minus the log-loss; the log-loss penalises an
-    over-confident model.
+    ordered pairs. `score` is the negative log-loss. Checkpoints are selected by `score`, because the log-loss penalises
+    an over-confident model.
     """
     loss = float(bradley_terry_loss(scores.chosen, scores.rejected).mean())
     gaps = sum(row["count"] * abs(row["right"] - row["stated"]) for row in calibration_bins(scores))
@@ -69,9 +69,9 @@ def measure_order(scores: PairScores) -> dict[str, float]:
 
 
 def calibration_bins(scores: PairScores) -> Bins:
-    """Sorts the pairs into ten equal bins of [1/2, 1] by the probability that the model predicts for its preferred
-    order. Each row has the mean predicted probability (`stated`), the share of correctly ordered pairs (`right`), and
-    the number of pairs (`count`). Empty bins are left out."""
+    """Sorts the pairs into ten bins by the predicted probability sigmoid(|margin|). The bins divide [1/2, 1] into
+    intervals of equal width. Returns three measures of each bin: the mean predicted probability (`stated`), the share
+    of correctly ordered pairs (`right`), and the number of pairs (`count`). Empty bins are left out."""
     stated = torch.sigmoid(scores.margin.abs())
     bins = ((stated - 0.5) * 2 * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
     return [
@@ -82,8 +82,9 @@ def calibration_bins(scores: PairScores) -> Bins:
 
 
 def accuracy_by_margin(scores: PairScores) -> Bins:
-    """Sorts the pairs by the |margin| of their scores, smallest first, and cuts them into five bins of equal size.
-    Returns the accuracy in each bin."""
+    """Sorts the pairs by the |margin| of their scores, smallest first, and splits them into five bins with equal
+    numbers of pairs. Returns the smallest and the largest |margin|, the accuracy and the number of pairs of each
+    bin."""
     order = scores.margin.abs().argsort(stable=True)
     return [
         {

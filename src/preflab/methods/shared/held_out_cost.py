@@ -26,7 +26,8 @@ def signs(safe: Tensor) -> Tensor:
 
 
 def sign_is_right(costs: Tensor, sign: Tensor) -> Tensor:
-    """Returns 1 if the cost has the sign of the label, 1/2 if the cost is 0, and 0 otherwise."""
+    """Returns a number for each cost: 1 if the cost has the right sign, 1/2 if the cost is 0, and 0 if the sign is
+    wrong. `sign`: the right signs, as `signs` returns them."""
     return ops.order_accuracy(costs * sign)
 
 
@@ -40,9 +41,10 @@ def measure_costs(costs: PairScores, safe: Tensor) -> dict[str, float]:
     """Returns the measures of the order (see `measure_order`) and further measures of the costs. The rejected answer
     should have the higher cost.
 
-    `sign_accuracy`: the share of all answers whose cost has the right sign. `unsafe_found`: the share of the unsafe
-    answers whose cost has the right sign; left out if there are no unsafe answers. `safe_found`: the same for the safe
-    answers. `cost_loss`: the mean of `cost_model_loss`. `score`: minus `cost_loss`; checkpoints are selected by it.
+    `sign_accuracy`: the share of all answers whose cost has the right sign. `unsafe_found`: the share of unsafe answers
+    whose cost has the right sign; left out if there are no unsafe answers. `safe_found`: the share of safe answers
+    whose cost has the right sign; left out if there are no safe answers. `cost_loss`: the mean of `cost_model_loss`.
+    `score`: the negative `cost_loss`, by which checkpoints are selected.
     """
     sign = signs(safe)
     both = torch.stack(list(costs), dim=1)
@@ -62,13 +64,15 @@ def measure_costs(costs: PairScores, safe: Tensor) -> dict[str, float]:
 
 
 def harmlessness(costs: PairScores) -> PairScores:
-    """Returns the negated costs as scores. The chosen answer is the safer answer, and should have the higher score."""
+    """Returns the negated costs as scores. The chosen answer is the safer answer, so it should have the higher
+    score."""
     return PairScores(-costs.chosen, -costs.rejected)
 
 
 def measure_pairs(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> dict[str, Any]:
-    """Measures how well a reward model or a cost model orders pairs, and its calibration in bins. For a cost model and
-    pairs with safety labels, also measures how often the sign of a cost is right. Returns the measures by name."""
+    """Measures how well a reward model or a cost model orders pairs, and how well the model is calibrated. For a cost
+    model and pairs with safety labels, also measures how often the sign of a cost is right. Returns the measures by
+    name."""
     scores = score_pairs(scorer, pairs, token_budget)
     signed = measure_costs(scores, pairs.safe) if scorer.role == "cost" and pairs.safe is not None else {}
     ordered = harmlessness(scores) if scorer.role == "cost" else scores

@@ -20,8 +20,9 @@ from preflab.types import Ranking
 
 
 class LearnsRankings(Protocol):
-    """The settings that the loop of RRHF and PRO reads, and the method's loss. `rankings`: the number of rankings to
-    train on (0: all); the run's seed selects them. `batch_size` is a number of prompts."""
+    """The settings of the training loop of RRHF and PRO, and the method's loss. `rankings`: the number of rankings to
+    train on (0: all). The run's seed determines which rankings are used. `batch_size`: the number of prompts in a
+    batch."""
 
     rankings: int
     epochs: int
@@ -35,10 +36,10 @@ class LearnsRankings(Protocol):
 
 
 def imitate_rankings(spec: LearnsRankings, parts: Parts) -> LanguageModel:
-    """Trains the policy on rankings. A labels budget limits the number of rankings; `count_comparisons` says what a
-    ranking costs."""
+    """Trains the policy on rankings. A labels budget limits the number of rankings; `count_comparisons` returns the
+    number of labels that a ranking costs."""
     run, policy = parts.run, parts.policy
-    # 1. Take the rankings; the answers of a ranking are encoded when the ranking is first selected.
+    # 1. Take the rankings. The answers of a ranking are encoded when the ranking is first selected.
     rows = parts.buy(parts.rankings(), spec.rankings, price=count_comparisons)
     data = EncodedRows(rows, collate_rankings, policy.encode, limit=spec.max_completion_tokens)
     learner, terms = parts.learner(policy.model, spec.optim), partial(ranking_terms, policy, spec.loss)

@@ -1,4 +1,4 @@
-"""Draws and scores rollouts; every method that learns from samples of its own policy draws the samples here.
+"""Draws and scores rollouts. Every method that learns from samples of its policy draws the samples with this module.
 
 This module also chooses the prompts of a step, cuts a rollout into mini-batches, and logs measures of the answers.
 """
@@ -65,8 +65,8 @@ class Rollout:
         }
 
     def select(self, groups: Sequence[int]) -> Rollout:
-        """Returns a rollout that contains only these groups, trimmed to their longest prompt and their longest
-        completion."""
+        """Returns a rollout that contains only the groups with these indices, trimmed to the longest remaining prompt
+        and completion."""
         rows = [row for group in groups for row in range(group * self.group, (group + 1) * self.group)]
         index, samples = torch.tensor(rows), self.samples
         batch = samples.batch.select(index)
@@ -78,8 +78,8 @@ class Rollout:
 
     @staticmethod
     def join(rollouts: Sequence[Rollout]) -> Rollout:
-        """Joins several rollouts into one, in their order. All rollouts must have the same policy and the same group
-        size."""
+        """Joins several rollouts into one, in their order. All rollouts must come from the same policy and have the
+        same group size."""
         samples = [rollout.samples for rollout in rollouts]
         kept = [sample.kept for sample in samples if sample.kept is not None]
         batch = TokenBatch.join([rollout.batch for rollout in rollouts])
@@ -99,7 +99,8 @@ class Rollout:
 
 
 class Grouped(Protocol):
-    """The settings of a method that draws `rollouts` answers a step, `group` of them to each prompt."""
+    """The settings of a method that draws `rollouts` answers in each step: `group` answers to each of `rollouts` /
+    `group` prompts."""
 
     rollouts: int
     group: int
@@ -135,8 +136,9 @@ def require_updates(updates: int) -> None:
 
 
 def take_prompts(parts: Parts, prompts: Sequence[Prompt], step: int, count: int, *, price: int) -> list[Prompt]:
-    """Returns the prompts of a step: the next `count` prompts from an endless series of shuffled passes. Returns fewer
-    prompts if the labels budget cannot pay for `price` scores for each of `count` prompts."""
+    """Returns the prompts of a step: the next `count` prompts from an endless series of shuffled passes. `price`: the
+    number of scores that each prompt costs. Returns fewer prompts if the labels budget cannot pay for all `count`
+    prompts."""
     run = parts.run
     affordable = run.labels.cap_prompts(count, reward=parts.needed_reward(), price=price)
     return [prompts[row] for row in run.seeds.take_exactly(step, len(prompts), count)[:affordable]]
@@ -145,8 +147,9 @@ def take_prompts(parts: Parts, prompts: Sequence[Prompt], step: int, count: int,
 def cut_mini_batches(
     run: Run, step: int, size: int, *, count: int, epochs: int
 ) -> Iterator[tuple[Sequence[int], float]]:
-    """Yields the rows of each mini-batch, and the progress of the run half-way through the update on these rows. Every
-    epoch shuffles the rows again and cuts them into `count` mini-batches, whose sizes differ by one row at most."""
+    """Yields the rows of each mini-batch, and the progress of the run at the midpoint of the update on these rows.
+    Every epoch shuffles the rows again and cuts them into `count` mini-batches, whose sizes differ by one row at
+    most."""
     count = min(count, size)
     for epoch in range(epochs):
         order = run.seeds.permute(size, "mini-batches", step, epoch)
@@ -158,8 +161,8 @@ def cut_mini_batches(
 def draw_rollout(
     parts: Parts, prompts: Sequence[Prompt], step: int, *, count: int, group: int = 1, price: int, decoding: Decoding
 ) -> Rollout:
-    """Draws the rollout of a step: `group` answers to each of the next `count` prompts. A labels budget may allow fewer
-    prompts (see `take_prompts`). `price`: the number of scores that each prompt costs."""
+    """Draws the rollout of a step: `group` answers to each of the next `count` prompts. A labels budget can reduce the
+    number of prompts (see `take_prompts`). `price`: the number of scores that each prompt costs."""
     chosen = take_prompts(parts, prompts, step, count, price=price)
     rollout = roll_out(parts, chosen, "rollout", step, decoding=decoding, group=group)
     parts.run.record.log({"no_variance": rollout.share_without_variance()})
@@ -167,8 +170,9 @@ def draw_rollout(
 
 
 def roll_out(parts: Parts, prompts: Sequence[Prompt], *name: str | int, decoding: Decoding, group: int = 1) -> Rollout:
-    """Draws `group` answers of the policy to each prompt, and scores them with the run's reward. `name` is the key of
-    the draw's seeds and scores, and must differ for each draw of a run."""
+    """Draws `group` answers of the policy to each prompt, and scores them with the run's reward. `name`: the seeds of
+    the draw are derived from this name, and the journal stores the scores under it. Every draw of a run needs a
+    different name."""
     run, policy = parts.run, parts.policy
     faults.pass_point("rollout.before")
     rows = [prompt for prompt in prompts for _ in range(group)]
@@ -187,8 +191,8 @@ def score_answers(
     """Returns the reward's scores of the answers. If the reward is not deterministic, the journal stores the scores
     under `key`, so that a resumed run reads the same scores.
 
-    `own`: whether the policy wrote the answers. If True, the first few answers are recorded as samples of the step, and
-    the reward's verdicts are recorded in the metrics of the step.
+    `own`: whether the policy wrote the answers. If True, the first few answers are added to the samples of the step,
+    and the reward's verdicts are added to the metrics of the step.
     """
     record, reward = parts.run.record, parts.needed_reward()
 

@@ -1,4 +1,4 @@
-"""The clipped surrogate loss and the other parts that all policy-gradient methods share.
+"""The clipped surrogate loss and the other functions that all policy-gradient methods share.
 
 The loop of PPO, which has a critic, is in `methods/ppo.py`. GRPO, RLOO, REINFORCE++ and ReMax share the loop in
 `advantage.py`, and differ only in their advantages.
@@ -26,7 +26,8 @@ from preflab.train.learner import Guard, Optim, Terms
 
 
 class Surrogate(Protocol):
-    """The settings that all policy-gradient methods have. The defaults in each method are its authors' values.
+    """The settings that all policy-gradient methods have. The defaults of a method are the values of the method's
+    authors.
 
     `rollouts`: the number of responses in a step. In each of `epochs` epochs, the policy trains on the responses in
     `mini_batches` shuffled mini-batches. If the run has a compute budget, `steps` is ignored. `clip`, `clip_high`: see
@@ -53,7 +54,7 @@ class Surrogate(Protocol):
 
 def shape_scores(spec: Surrogate, scores: Tensor) -> Tensor:
     """Returns (score - bias) * scale, clipped to [-clip, clip] (paper, Section 7 [ReaL]). The settings are
-    `reward_bias`, `reward_scale` and `reward_clip`; if `reward_clip` is None, nothing is clipped."""
+    `reward_bias`, `reward_scale` and `reward_clip`. If `reward_clip` is None, the result is not clipped."""
     limit = math.inf if spec.reward_clip is None else spec.reward_clip
     return ((scores - spec.reward_bias) * spec.reward_scale).clamp(-limit, limit)
 
