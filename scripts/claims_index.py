@@ -17,7 +17,7 @@ from publish_results import read_record
 from scipy import stats
 
 from preflab.analysis.record import ClaimOutcome, DecidedClaim, Interval, Measure, joint_outcome
-from preflab.report import Results, numbers, views
+from preflab.report import Results, claims, numbers
 from preflab.study.load import load_study, offers_size, preset_names
 from preflab.study.spec import Study
 from preflab.text import counted
@@ -47,12 +47,12 @@ def published() -> dict[str, Results]:
 
 def claim_rows(name: str, results: Results) -> Iterator[list[str]]:
     """Yields a row for each claim of a study."""
-    for claim, decided in views.claim_groups(results):
-        metric = views.claim_metric(results, claim)
+    for claim, decided in claims.group_claims(results):
+        metric = claims.metric_of_claim(results, claim)
         outcomes: list[ClaimOutcome] = [row.outcome for row in decided]
         outcome = joint_outcome(outcomes) or "<br>".join(outcomes)
         yield [
-            f"**{views.claim_name(claim)}** {claim.text}",
+            f"**{claims.name_claim(claim)}** {claim.text}",
             f"**{outcome}**",
             "<br>".join(write_interval(metric, row.value) for row in decided),
             "<br>".join(write_detectable(metric, row.value) for row in decided),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from publish_results import read_record
 
-from preflab.report import Results, numbers, views
+from preflab.report import Results, metrics, numbers, verdicts
 
 HEAD = """\
 # {study}, repeated with other seeds
@@ -40,8 +40,8 @@ def check_same(runs: Sequence[Results]) -> None:
 def answer_rows(runs: Sequence[Results]) -> list[list[str]]:
     """Returns a row for the winner at each decoding."""
     rows: list[list[str]] = []
-    for place, (words, _) in enumerate(views.answers(runs[0])):
-        winners = [views.answers(run)[place][1].winner or "not decided" for run in runs]
+    for place, (words, _) in enumerate(verdicts.list_verdicts(runs[0])):
+        winners = [verdicts.list_verdicts(run)[place][1].winner or "not decided" for run in runs]
         where = f", {words[0].lower()}{words[1:]}" if words else ""
         rows.append([f"**the winner{where}**", *winners, repeat_words(winners)])
     return rows
@@ -54,13 +54,13 @@ def comparison_rows(runs: Sequence[Results]) -> list[list[str]]:
         if not pair.named:
             continue
         again = [run.comparisons[place] for run in runs]
-        metric = views.measure_of(runs[0], pair.metric)
+        metric = metrics.find_metric(runs[0], pair.metric)
         cells = [
-            f"{views.outcome_words(each)}<br>{numbers.format_difference(metric, each.estimate)} "
+            f"{verdicts.state_outcome(each)}<br>{numbers.format_difference(metric, each.estimate)} "
             f"{numbers.format_bounds(metric, each, sign=True)}"
             for each in again
         ]
-        name = f"{pair.first} − {pair.second}, {views.decoding_words(runs[0], pair.decoding)}"
+        name = f"{pair.first} − {pair.second}, {verdicts.name_decoding(runs[0], pair.decoding)}"
         rows.append([name, *cells, repeat_words([each.verdict for each in again])])
     return rows
 

@@ -330,7 +330,7 @@ WALKS = (
             report/html.py: environment
             report/page.py: render_html
             report/html.py: style_sheet
-            report/views.py: measure, main_measures
+            report/metrics.py: find_value, list_main_metrics
             report/forest.py: scale
             report/page.py: comparison_groups
             report/training.py: curves

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 import preflab
-from preflab.report import views
+from preflab.report import verdicts
 from preflab.spec import parse_spec
 
 ROOT = Path(__file__).parent.parent
@@ -127,7 +127,7 @@ def test_results_are_small_and_agree(record: Path, script: Callable[[str], Modul
     folder, study = record.parent, results.study
     files = {name: (folder / f"{study}.{name}").read_bytes() for name in ("md", "html.gz", "json.gz")}
     assert sum(map(len, files.values())) <= publish_results.LARGEST
-    (words, verdict), *_ = views.answers(results)
-    assert files["md"].decode().startswith(f"# {views.headline_words(words, verdict)}")
+    (words, verdict), *_ = verdicts.list_verdicts(results)
+    assert files["md"].decode().startswith(f"# {verdicts.state_answer(words, verdict)}")
     assert results.verdict.sentence in gzip.decompress(files["html.gz"]).decode()
     assert files["html.gz"][4:8] == files["json.gz"][4:8] == bytes(4)  # no time

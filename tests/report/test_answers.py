@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from preflab.analysis.record import Collapse, Comparison, Interval, MeasuredValue, Results, StudyVerdict, known_measure
-from preflab.report import numbers, print_summary, views
+from preflab.report import metrics, numbers, print_summary, verdicts
 from preflab.report.frontier import draw_frontier
 from preflab.report.markdown import render_markdown
 from preflab.report.marks import arm_mark
@@ -58,7 +58,7 @@ def test_the_evidence_stands_under_the_headline(answered: Results) -> None:
     for form in words_of(answered)[:2]:
         assert "p, adjusted" in form and "0.012" in form
         assert "adjusted for 3 or 6 comparisons" in form
-    assert [each.second for each in views.evidence(answered)] == ["best-of-4", "dpo", "sft"]
+    assert [each.second for each in verdicts.list_evidence(answered)] == ["best-of-4", "dpo", "sft"]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_both_decodings_are_answered(decided_twice: Results) -> None:
     for form in (page, markdown, terminal):
         assert "depends on the decoding" in form
     assert "1 claim, written down before the study ran. Each is decided at both decodings" in page
-    assert [views.won_words(decided_twice, name) for name in ("ppo", "dpo", "sft")] == [
+    assert [verdicts.state_win(decided_twice, name) for name in ("ppo", "dpo", "sft")] == [
         "won with greedy decoding",
         "won at temperature 1",
         "",
@@ -97,8 +97,8 @@ def test_an_arm_that_won_twice_won(decided_twice: Results, answered: Results) ->
     """Protects the badge: no decoding is named where there is one, or where the arm won at both."""
     assert decided_twice.unit_verdict is not None
     unit = decided_twice.unit_verdict.model_copy(update={"winner": "ppo"})
-    assert views.won_words(decided_twice.model_copy(update={"unit_verdict": unit}), "ppo") == "won"
-    assert views.won_words(answered, "ppo") == "won"
+    assert verdicts.state_win(decided_twice.model_copy(update={"unit_verdict": unit}), "ppo") == "won"
+    assert verdicts.state_win(answered, "ppo") == "won"
 
 
 def test_collapses_are_shown_apart(results: Results) -> None:
@@ -137,7 +137,7 @@ def test_collapses_are_shown_apart(results: Results) -> None:
 )
 def test_what_p_values_are_adjusted_for(families: list[float], words: str) -> None:
     """Protects p-values from being read as those of single comparisons."""
-    assert words in views.adjustment_words([pair("a", "b", 0.1, family) for family in families])
+    assert words in verdicts.explain_adjustment([pair("a", "b", 0.1, family) for family in families])
 
 
 @pytest.mark.parametrize(
@@ -152,15 +152,15 @@ def test_p_values_as_people_read_them(value: float | None, words: str) -> None:
 def test_arms_are_sorted_by_score(results: Results) -> None:
     """Protects the order of every table: by the headline, the best first, an arm without a value last; a measure of which less
     is better the other way round. Colours and marks stay those of the study's order."""
-    names = [arm.name for arm in views.ranked(results)]
+    names = [arm.name for arm in metrics.rank_arms(results)]
     assert names[:3] == ["ppo", "best-of-4", "dpo-iter"]
     bare = results.arms[4].model_copy(update={"measures": ()})
-    assert [arm.name for arm in views.ranked(results.model_copy(update={"arms": (bare, *results.arms[:2])}))][
+    assert [arm.name for arm in metrics.rank_arms(results.model_copy(update={"arms": (bare, *results.arms[:2])}))][
         -1
     ] == "ppo"
     lower = results.metrics[0].model_copy(update={"better": "lower"})
     turned = results.model_copy(update={"metrics": (lower, *results.metrics[1:])})
-    assert [arm.name for arm in views.ranked(turned)] == names[::-1]
+    assert [arm.name for arm in metrics.rank_arms(turned)] == names[::-1]
     shown = re.findall(r'<th scope="row" class="arm">.*?</svg>([\w-]+)<', render_html(light(results)))
     assert shown == names * 3  # arms, behaviour, costs
     assert re.search(r" time ppo .* best-of-4 .* dpo-iter ", words_of(results)[2])

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from preflab.analysis.record import Interval, Results
 from preflab.errors import UserError
-from preflab.report import print_summary, views, write_report
+from preflab.report import print_summary, verdicts, write_report
 from preflab.report.figures import sweep
 from preflab.report.markdown import render_markdown
 from preflab.report.page import render_html
@@ -309,7 +309,7 @@ def test_no_pair_is_shown_twice(results: Results) -> None:
     for evidence, pairs, shown in ((every, every, []), ((swapped,), every, [*every[1:]]), (named, named, [*named])):
         verdict = results.verdict.model_copy(update={"evidence": evidence})
         report = light(results).model_copy(update={"comparisons": pairs, "verdict": verdict})
-        assert views.further_comparisons(report) == shown
+        assert verdicts.list_further_comparisons(report) == shown
         for words in (render_html(report), render_markdown(report)):
             _, _, section = words.partition("Arm against arm</h2>" if "<html" in words else "## Arm against arm")
             assert bool(section) == bool(shown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from preflab.analysis.record import EvaluatorResult, PairwiseResult
-from preflab.report import numbers, views
+from preflab.report import numbers, verdicts
 
 
 def reliability_words(evaluator: EvaluatorResult) -> list[str]:
@@ -21,7 +21,7 @@ def reliability_words(evaluator: EvaluatorResult) -> list[str]:
 def pairwise_words(pair: PairwiseResult) -> str:
     """Returns the outcome of a pairwise evaluation in words: 'ppo is better', 'not decided', or 'not decided: the
     evaluator cannot rank'."""
-    return views.outcome_words(pair) if pair.evaluator.can_rank else "not decided: the evaluator cannot rank"
+    return verdicts.state_outcome(pair) if pair.evaluator.can_rank else "not decided: the evaluator cannot rank"
 
 
 def win_words(pair: PairwiseResult) -> str:

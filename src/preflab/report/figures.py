@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from preflab.analysis.record import Interval, Measure, Results
-from preflab.report import numbers, views
+from preflab.report import metrics, numbers, verdicts
 from preflab.report.marks import arm_mark
 from preflab.report.panels import FOOT, HEAD, SIZE, EdgeLabel, Panel, panel, shortened
 from preflab.report.svg import INK, MUTED, arm_colour
@@ -20,12 +20,12 @@ def sweep(results: Results) -> Markup | None:
     factor = results.sweep
     if factor is None:
         return None
-    metric, arms = views.measure_of(results, results.headline), {arm.name: arm for arm in results.arms}
+    metric, arms = metrics.find_metric(results, results.headline), {arm.name: arm for arm in results.arms}
     alt = f"{metric.label} against {factor.label}, with 95% intervals: a line for each of {len(factor.series)} series."
     with panel(
         name="sweep",
         title=metric.label,
-        measured=f"test problems, {views.decoding_words(results, 'chosen')}",
+        measured=f"test problems, {verdicts.name_decoding(results, 'chosen')}",
         x=factor.label,
         alt=alt,
     ) as drawn:
@@ -33,7 +33,9 @@ def sweep(results: Results) -> Markup | None:
         if factor.log:
             drawn.axes.set_xscale("log")
         for order, (name, line) in enumerate(factor.series.items()):
-            values = [Interval() if arm is None else views.reported_value(arms[arm], metric.name) for arm in line]
+            values = [
+                Interval() if arm is None else metrics.find_reported_value(arms[arm], metric.name) for arm in line
+            ]
             # `order + 1`, because colour 0 is the grey of baselines. Each line is shifted slightly, so that intervals
             # at the same x do not overlap.
             shift = 5.0 * (order - (len(factor.series) - 1) / 2)
@@ -68,8 +70,8 @@ def _draw_sweep(drawn: Panel, x: Sequence[float], values: Sequence[Interval], or
 
 def levels(results: Results) -> list[Markup]:
     """Draws one chart of the headline metric for each difficulty level. Each arm has a bar with an interval."""
-    metric, arms = views.measure_of(results, results.headline), views.ranked(results)
-    rows = {level: [views.measure(arm, metric.name, level=level) for arm in arms] for level in results.levels}
+    metric, arms = metrics.find_metric(results, results.headline), metrics.rank_arms(results)
+    rows = {level: [metrics.find_value(arm, metric.name, level=level) for arm in arms] for level in results.levels}
     rows = {level: row for level, row in rows.items() if any(item.estimate is not None for item in row)}
     items = [item for row in rows.values() for item in row]
     ends = [end for item in items for end in (item.low, item.estimate, item.high) if end is not None]
@@ -79,7 +81,7 @@ def levels(results: Results) -> list[Markup]:
         alt = f"{metric.label} on level {level}: a bar with its interval for each arm."
         name, height = f"level{order}", HEAD + FOOT + 8 + 22 * len(row)
         count = max(item.problems for item in row)
-        measured = f"{f'{count} ' if count else ''}test problems, {views.decoding_words(results, 'chosen')}"
+        measured = f"{f'{count} ' if count else ''}test problems, {verdicts.name_decoding(results, 'chosen')}"
         with panel(
             name=name, title=level, measured=measured, x=metric.label, alt=alt, left=0.26, right=0.97, height=height
         ) as chart:

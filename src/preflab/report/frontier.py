@@ -8,7 +8,7 @@ from statistics import fmean
 from markupsafe import Markup
 
 from preflab.analysis.record import ArmResult, Measure, Results, RunResult
-from preflab.report import numbers, views
+from preflab.report import metrics, numbers
 from preflab.report.marks import arm_mark
 from preflab.report.panels import EdgeLabel, Panel, panel
 from preflab.report.svg import SURFACE, arm_colour
@@ -22,7 +22,7 @@ def draw_frontier(results: Results) -> Markup | None:
     Returns None if no run has measured KL."""
     if not any(run.frontier for arm in results.arms for run in arm.runs):
         return None
-    metric = views.measure_of(results, "score")
+    metric = metrics.find_metric(results, "score")
     alt = f"{metric.label} against KL to the SFT model at every checkpoint; up and to the left is better."
     measured = "temperature 1; validation problems (last mark: test problems)"
     x = "KL to the SFT model, nats per response, temperature 1"

@@ -10,7 +10,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from preflab import text
-from preflab.report import evaluators, numbers, views
+from preflab.report import claims, collapses, evaluators, metrics, numbers, settings, spending, verdicts
+
+MODULES = {
+    "claims": claims,
+    "collapses": collapses,
+    "evaluators": evaluators,
+    "metrics": metrics,
+    "numbers": numbers,
+    "settings": settings,
+    "spending": spending,
+    "verdicts": verdicts,
+}
+"""The modules that the templates can use."""
 
 
 def style_sheet(*names: str) -> Markup:
@@ -26,7 +38,7 @@ def script(name: str) -> Markup:
 
 def environment(written: Callable[[str], str] = text.visible) -> Environment:
     """Returns the Jinja environment of the templates in `report/templates`. The templates can use the modules
-    `evaluators`, `numbers` and `views`. All values are escaped. An undefined name is an error.
+    in `MODULES`. All values are escaped. An undefined name is an error.
 
     `written`: a function that makes the hidden characters of a text visible. It is applied to every text except
     `Markup`.
@@ -43,5 +55,5 @@ def environment(written: Callable[[str], str] = text.visible) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.globals.update(evaluators=evaluators, numbers=numbers, views=views)
+    templates.globals.update(MODULES)
     return templates

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from preflab import text
 from preflab.analysis.record import Comparison, DecodingChoice, Measure, Results
 from preflab.page_policy import content_policy
-from preflab.report import figures, forest, reliability, training, views
+from preflab.report import figures, forest, metrics, reliability, training, verdicts
 from preflab.report.code import highlighted
 from preflab.report.frontier import draw_frontier
 from preflab.report.html import environment, script, style_sheet
@@ -22,9 +22,9 @@ from preflab.report.svg import COLOURS
 def render_html(results: Results) -> str:
     """Returns the whole page as HTML. The same results give the same bytes."""
     style, behaviour = style_sheet("style.css"), script("report.js")
-    headline = views.measure_of(results, results.headline)
-    chosen = [views.measure(arm, results.headline) for arm in results.arms]
-    unit = [views.measure(arm, results.headline, decoding="unit") for arm in results.arms]
+    headline = metrics.find_metric(results, results.headline)
+    chosen = [metrics.find_value(arm, results.headline) for arm in results.arms]
+    unit = [metrics.find_value(arm, results.headline, decoding="unit") for arm in results.arms]
     drawn = [
         row for row in results.claims if not row.claim.measure
     ]  # a claim about another measure than the headline metric can have another unit
@@ -36,21 +36,21 @@ def render_html(results: Results) -> str:
         style=style,
         script=behaviour,
         policy=content_policy(style, behaviour),
-        arms=views.ranked(results),
+        arms=metrics.rank_arms(results),
         orders={arm.name: index for index, arm in enumerate(results.arms)},
         outlines={arm.name: arm_mark(index).outline for index, arm in enumerate(results.arms)},
         colours={arm.name: f"c{index % COLOURS}" for index, arm in enumerate(results.arms)},
         headline=headline,
-        main=views.main_measures(results),
-        answers=[(words, with_names(verdict.sentence, results)) for words, verdict in views.answers(results)],
+        main=metrics.list_main_metrics(results),
+        answers=[(words, with_names(verdict.sentence, results)) for words, verdict in verdicts.list_verdicts(results)],
         arms_scale=forest.scale([*chosen, *unit], limits=headline.range),
         claims_scale=forest.scale(claimed, zero=True, marks=margins),
-        groups=comparison_groups(views.further_comparisons(results), results),
-        evidence=comparison_groups(views.evidence(results), results),
+        groups=comparison_groups(verdicts.list_further_comparisons(results), results),
+        evidence=comparison_groups(verdicts.list_evidence(results), results),
         sweep=figures.sweep(results),
         diagrams=reliability.diagrams(results),
         curves=training.curves(results),
-        verdicts=training.verdicts(results),
+        program_verdicts=training.verdicts(results),
         frontier=draw_frontier(results),
         levels=figures.levels(results),
         frontier_bounds=any(point.bound for arm in results.arms for run in arm.runs for point in run.frontier),
@@ -75,11 +75,11 @@ def comparison_groups(
     scale."""
     groups: list[tuple[Measure, str, forest.Scale, list[Comparison]]] = []
     for name in dict.fromkeys(pair.metric for pair in comparisons):
-        metric, pairs = views.measure_of(results, name), [pair for pair in comparisons if pair.metric == name]
+        metric, pairs = metrics.find_metric(results, name), [pair for pair in comparisons if pair.metric == name]
         scale = forest.scale(pairs, zero=True)
         decodings: dict[DecodingChoice, None] = dict.fromkeys(pair.decoding for pair in pairs)
         for decoding in decodings:
-            where = f", {views.decoding_words(results, decoding)}" if views.decides_twice(results) else ""
+            where = f", {verdicts.name_decoding(results, decoding)}" if verdicts.decides_twice(results) else ""
             rows = [pair for pair in pairs if pair.decoding == decoding]
             groups.append((metric, metric.label + where, scale, rows))
     return groups

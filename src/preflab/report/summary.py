@@ -8,27 +8,29 @@ from rich.text import Text
 
 from preflab import text
 from preflab.analysis.record import Comparison, DecidedClaim, DecodingChoice, Measure, Results
-from preflab.report import evaluators, numbers, views
+from preflab.report import claims, evaluators, metrics, numbers, spending, verdicts
 from preflab.terminal import Terminal
 
 
 def print_summary(results: Results, console: Terminal) -> None:
     """Prints the summary. Prints names as plain text, so that rich markup and escape sequences in names have no
     effect."""
-    for words, verdict in views.answers(results):
-        console.print(Text(text.one_line(views.headline_words(words, verdict)), style="bold"))
+    for words, verdict in verdicts.list_verdicts(results):
+        console.print(Text(text.one_line(verdicts.state_answer(words, verdict)), style="bold"))
     weak = [evaluator.name for evaluator in results.evaluators if not evaluator.can_rank]
     doubts = [f"The evaluator {name} cannot rank: it may be no better than chance." for name in weak]
     warnings = [results.unfinished, *results.unrewarded, *doubts]
     for warning in filter(None, warnings):
         console.print(Text(text.one_line(warning), style="yellow"))
-    held = "; ".join(dict.fromkeys(views.holds_words(verdict).lower() for _, verdict in views.answers(results)))
-    other = f"With equal {views.other_budget(results)} instead: {held}."
-    certainty = text.one_line(views.certainty_words(results))
-    console.print(Text(f"{certainty}. Budget: {views.budget_words(results)}. {other}"))
-    console.print(Text(text.one_line(views.spent_words(results))))
-    metric = views.measure_of(results, results.headline)
-    for pair in views.evidence(results):
+    held = "; ".join(
+        dict.fromkeys(verdicts.state_holding(verdict).lower() for _, verdict in verdicts.list_verdicts(results))
+    )
+    other = f"With equal {verdicts.name_other_budget(results)} instead: {held}."
+    certainty = text.one_line(verdicts.state_certainty(results))
+    console.print(Text(f"{certainty}. Budget: {spending.state_budget(results)}. {other}"))
+    console.print(Text(text.one_line(spending.state_spending(results))))
+    metric = metrics.find_metric(results, results.headline)
+    for pair in verdicts.list_evidence(results):
         console.print(_pair(pair, metric, _where(results, pair.decoding)))
     for decided in results.claims:
         console.print(_claim(results, decided))
@@ -45,7 +47,7 @@ _STYLES = {"confirmed": "bold green", "refuted": "bold red"}
 def _where(results: Results, decoding: DecodingChoice) -> str:
     """Returns the decoding of a line in words, such as ', at temperature 1'. Returns '' if the study has a verdict for
     only one decoding."""
-    return f", {views.decoding_words(results, decoding)}" if views.decides_twice(results) else ""
+    return f", {verdicts.name_decoding(results, decoding)}" if verdicts.decides_twice(results) else ""
 
 
 def _pair(pair: Comparison, metric: Measure, where: str) -> Text:
@@ -55,45 +57,49 @@ def _pair(pair: Comparison, metric: Measure, where: str) -> Text:
         f"{pair.first} − {pair.second}{where}: {difference} {numbers.format_bounds(metric, pair, sign=True)}".strip()
     )
     remark = f" ({text.one_line(pair.reason)})" if pair.has_no_spread else ""
-    return Text(f"  {text.one_line(words)}: {views.outcome_words(pair)}{remark}")
+    return Text(f"  {text.one_line(words)}: {verdicts.state_outcome(pair)}{remark}")
 
 
 def _claim(results: Results, decided: DecidedClaim) -> Text:
     """Returns one line for a claim at one decoding: the claim's name, the outcome, the contrast with its interval, the
     rule, and the reasons for doubt."""
     claim, value = decided.claim, decided.value
-    metric, where = views.claim_metric(results, claim), _where(results, decided.decoding)
+    metric, where = claims.metric_of_claim(results, claim), _where(results, decided.decoding)
     difference = numbers.format_difference(metric, value.estimate)
     contrast = f"{difference} {numbers.format_bounds(metric, value, sign=True)}".strip()
     subject = f" ({metric.label})" if claim.measure else ""
-    words = f"{views.contrast_words(claim.contrast)}{subject}: {contrast}, claimed {views.rule_words(claim, metric)}"
-    line = Text(f"{text.one_line(views.claim_name(claim))}{where}: ")
+    words = f"{claims.write_contrast(claim.contrast)}{subject}: {contrast}, claimed {claims.state_rule(claim, metric)}"
+    line = Text(f"{text.one_line(claims.name_claim(claim))}{where}: ")
     line.append(decided.outcome, style=_STYLES.get(decided.outcome, "bold"))
-    doubts = [views.joint_words(results, claim), views.doubt_words(decided), views.control_words(decided, metric)]
+    doubts = [
+        claims.state_joint_outcome(results, claim),
+        claims.list_doubts(decided),
+        claims.state_control(decided, metric),
+    ]
     return line.append(f" ({text.one_line('; '.join([words, *filter(None, doubts)]))})")
 
 
 def _table(results: Results) -> Table:
-    metrics = views.main_measures(results)
+    columns = metrics.list_main_metrics(results)
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("arm")
-    twice = views.measured_twice(results) if views.decides_twice(results) else ()
+    twice = metrics.list_metrics_measured_twice(results) if verdicts.decides_twice(results) else ()
     at_unit = [f"{metric.label} at T = 1" for metric in twice]
-    for name in (*(metric.label for metric in metrics), *at_unit, "labels or calls", "FLOP", "time"):
+    for name in (*(metric.label for metric in columns), *at_unit, "labels or calls", "FLOP", "time"):
         table.add_column(Text(text.one_line(name)), justify="right")
-    for arm in views.ranked(results):
-        style = "bold green" if views.won_words(results, arm.name) else ""
-        first = [(metric, views.reported_value(arm, metric.name)) for metric in metrics]
+    for arm in metrics.rank_arms(results):
+        style = "bold green" if verdicts.state_win(results, arm.name) else ""
+        first = [(metric, metrics.find_reported_value(arm, metric.name)) for metric in columns]
         cells = [numbers.format_quantity(metric, value.estimate) for metric, value in first]
         cells[0] = f"{cells[0]} {numbers.format_bounds(*first[0])}".strip()
         for metric in twice:
-            unit = views.measure(arm, metric.name, decoding="unit")
+            unit = metrics.find_value(arm, metric.name, decoding="unit")
             bounds = numbers.format_bounds(metric, unit)
             cells.append(f"{numbers.format_quantity(metric, unit.estimate)} {bounds}".strip())
         cells += [
-            numbers.format_number(views.average_labels(arm)),
-            numbers.format_scaled(views.average_spent(arm, "flops")),
+            numbers.format_number(spending.average_labels(arm)),
+            numbers.format_scaled(spending.average_spent(arm, "flops")),
         ]
-        cells += [numbers.format_duration(views.wall_seconds(results, arm))]
+        cells += [numbers.format_duration(spending.average_wall_seconds(results, arm))]
         table.add_row(*(Text(cell, style=style) for cell in (text.one_line(arm.name), *cells)))
     return table

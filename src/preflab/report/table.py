@@ -17,7 +17,7 @@ import io
 from collections.abc import Iterator
 
 from preflab.analysis.record import ArmResult, Interval, Results
-from preflab.report.views import claim_name, contrast_words
+from preflab.report.claims import name_claim, write_contrast
 from preflab.text import visible
 
 COLUMNS = (
@@ -42,7 +42,7 @@ def _rows(results: Results) -> Iterator[tuple[_Cell, ...]]:
         for row in (*_run_rows(arm), *_summary_rows(arm)):
             yield arm.name, arm.method, *row, ""
     for decided in results.claims:
-        contrast, name = contrast_words(decided.claim.contrast), claim_name(decided.claim)
+        contrast, name = write_contrast(decided.claim.contrast), name_claim(decided.claim)
         yield contrast, "claim", "all", name, "", decided.decoding, *_ends(decided.value), "", decided.outcome
     for pair in results.pairwise:
         names, quantity = f"{pair.first} against {pair.second}", f"{pair.name}/{pair.measure.name}"

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from preflab.analysis.record import ArmResult, CurvePoint, Measure, Number, Results
-from preflab.report import numbers, views
+from preflab.report import metrics, numbers
 from preflab.report.marks import arm_mark
 from preflab.report.panels import EdgeLabel, Panel, panel
 from preflab.report.svg import COLOURS, arm_colour
@@ -67,7 +67,7 @@ def curves(results: Results) -> list[Markup]:
     time = time_of(points)
     drawn: list[Markup] = []
     for order, name in enumerate(names):
-        metric = views.measure_of(results, name)
+        metric = metrics.find_metric(results, name)
         for against in (time, *BUDGETS) if order == 0 else (time,):
             svg = _curve(results, metric, against, f"curve{len(drawn)}")
             drawn += [svg] if svg else []

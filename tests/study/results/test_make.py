@@ -18,7 +18,7 @@ from preflab.evaluation.base import EvaluatorSpec
 from preflab.evaluation.measure import Measure
 from preflab.evaluation.measures import pass_at_k
 from preflab.evaluation.settings import Evaluation
-from preflab.report import views
+from preflab.report import metrics
 from preflab.spec import Registry, parse_spec
 from preflab.study.plan import planned_runs
 from preflab.study.results.arms import setting_differences
@@ -177,7 +177,7 @@ def test_another_measure_may_decide(tmp_path: Path) -> None:
     assert "pass@5 100.0%" in outcome.verdict.sentence
     assert ppo.runs[0].metrics["pass@1"] == pytest.approx(0.85)
     assert {point.score for point in dpo.runs[0].frontier} == {dpo.runs[0].metrics["pass@1"]}
-    assert views.measure_of(outcome, "validation").label == "pass@1 on validation"
+    assert metrics.find_metric(outcome, "validation").label == "pass@1 on validation"
 
 
 def test_a_failing_test_is_said_in_lines() -> None:

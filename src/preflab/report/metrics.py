@@ -1,0 +1,82 @@
+"""Finds the metrics of a report, and the values of each arm."""
+
+from __future__ import annotations
+
+from preflab.analysis import record
+from preflab.analysis.record import ArmResult, Interval, Measure, Results
+from preflab.report import numbers
+
+MAIN_METRICS = 4
+"""The number of metrics in the first table. The second table shows the other metrics, which describe behaviour."""
+
+
+def find_metric(results: Results, name: str) -> Measure:
+    """Returns the description of the metric with this name. If the results do not describe the metric, returns the
+    default description. 'score' is the mean score, which is a mean reward or pass@1. 'validation' is a metric of the
+    training curves: the mean score on validation problems."""
+    if name in ("score", "validation"):
+        score = find_metric(results, results.score or ("reward" if results.headline == "reward" else "pass@1"))
+        validation = {"name": name, "label": f"{score.label} on validation"}
+        return score if name == "score" else score.model_copy(update=validation)
+    return next((metric for metric in results.metrics if metric.name == name), record.known_measure(name))
+
+
+def list_main_metrics(results: Results) -> tuple[Measure, ...]:
+    """Returns the metrics of the first table: the headline metric, and then the first other metrics of the results."""
+    return _order_metrics(results)[:MAIN_METRICS]
+
+
+def list_metrics_measured_twice(results: Results) -> tuple[Measure, ...]:
+    """Returns the metrics that the first table shows both at the first decoding and at temperature 1: the headline
+    metric and k@n. k@n needs several different samples of a prompt."""
+    headline, *others = list_main_metrics(results)
+    return (headline, *(metric for metric in others if metric.is_submitted))
+
+
+def list_other_metrics(results: Results) -> tuple[Measure, ...]:
+    return _order_metrics(results)[MAIN_METRICS:]
+
+
+def _order_metrics(results: Results) -> tuple[Measure, ...]:
+    headline = find_metric(results, results.headline)
+    return (headline, *(metric for metric in results.metrics if metric.name != results.headline))
+
+
+def rank_arms(results: Results) -> list[ArmResult]:
+    """Returns the arms in the order of the headline metric at the first decoding, best first. Arms without a value come
+    last."""
+    metric = find_metric(results, results.headline)
+
+    def place(arm: ArmResult) -> tuple[bool, float]:
+        value = find_value(arm, metric.name).estimate
+        return value is None, (1 if metric.better == "lower" else -1) * (value or 0.0)
+
+    return sorted(results.arms, key=place)
+
+
+def count_test_problems(results: Results) -> int:
+    """Returns the number of test problems on which the headline metric was measured. Returns 0 if this number is
+    unknown."""
+    return max((find_value(arm, results.headline).problems for arm in results.arms), default=0)
+
+
+def format_temperatures(arm: ArmResult) -> str:
+    """Returns the temperatures that the seeds of an arm use at the first decoding: '0.2, 0.6'. 0 means greedy
+    decoding."""
+    chosen = sorted({run.temperature for run in arm.runs if run.temperature is not None})
+    return ", ".join(map(numbers.format_tick, chosen))
+
+
+def find_value(arm: ArmResult, metric: str, *, level: str = "", decoding: record.DecodingChoice = "chosen") -> Interval:
+    """Returns an arm's value of a metric. If the metric was not measured, returns an interval without an estimate."""
+    for item in arm.measures:
+        if (item.metric, item.level, item.decoding) == (metric, level, decoding):
+            return item.value
+    return Interval()
+
+
+def find_reported_value(arm: ArmResult, metric: str) -> Interval:
+    """Returns an arm's value of a metric at the first decoding. If the metric was measured only at temperature 1, as KL
+    is, returns the value at temperature 1."""
+    chosen = find_value(arm, metric)
+    return find_value(arm, metric, decoding="unit") if chosen.estimate is None else chosen

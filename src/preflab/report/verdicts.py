@@ -1,0 +1,115 @@
+"""Lists the verdicts of a study with the comparisons that support them, and states them in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from preflab import text
+from preflab.analysis import record
+from preflab.analysis.record import Results
+from preflab.report import numbers
+from preflab.report.metrics import rank_arms
+
+
+def decides_twice(results: Results) -> bool:
+    """Returns True if the study has a verdict for each of two decodings."""
+    return len(results.verdicts) > 1
+
+
+def name_decoding(results: Results, decoding: record.DecodingChoice) -> str:
+    """Returns a decoding in words, for use inside a sentence: 'with greedy decoding', 'at temperature 1'."""
+    words = results.decodings.get(decoding, "At temperature 1")
+    return words[0].lower() + words[1:]
+
+
+def list_verdicts(results: Results) -> list[tuple[str, record.StudyVerdict]]:
+    """Returns the study's verdicts, each with the decoding in words. The words are '' if the study has a verdict for
+    only one decoding."""
+    return [
+        (results.decodings[decoding] if decides_twice(results) else "", verdict)
+        for decoding, verdict in results.verdicts.items()
+    ]
+
+
+def state_answer(words: str, verdict: record.StudyVerdict) -> str:
+    """Returns a verdict as a sentence that begins with its decoding: 'With greedy decoding: ppo won: pass@1 61.4%,
+    ahead of the next, dpo, by 3.2 points.'"""
+    return f"{words}: {verdict.sentence}" if words else verdict.sentence
+
+
+def list_evidence(results: Results) -> list[record.Comparison]:
+    """Returns the comparisons that support the verdicts. The comparisons are grouped by decoding. Within a decoding,
+    they are ordered by the rank of the first arm, and then by the rank of the second arm."""
+    places = {arm.name: place for place, arm in enumerate(rank_arms(results))}
+    return [
+        pair
+        for verdict in results.verdicts.values()
+        for pair in sorted(verdict.evidence, key=lambda pair: (places[pair.first], places[pair.second]))
+    ]
+
+
+def list_further_comparisons(results: Results) -> list[record.Comparison]:
+    """Returns the comparisons that the report shows in addition to the evidence. A comparison is included if the study
+    names it, or if the evidence does not compare the same two arms at the same decoding."""
+    shown = {(pair.decoding, frozenset((pair.first, pair.second))) for pair in list_evidence(results)}
+    return [
+        pair
+        for pair in results.comparisons
+        if pair.named or (pair.decoding, frozenset((pair.first, pair.second))) not in shown
+    ]
+
+
+def state_win(results: Results, arm: str) -> str:
+    """Returns 'won' if the arm won at every decoding, or for example 'won with greedy decoding' if the arm won at one
+    of two decodings. Returns '' if the arm did not win."""
+    where = [words for words, verdict in list_verdicts(results) if verdict.winner == arm]
+    if not where:
+        return ""
+    return "won" if len(where) == len(results.verdicts) else f"won {where[0][0].lower()}{where[0][1:]}"
+
+
+def explain_adjustment(pairs: Sequence[record.Comparison | record.PairwiseResult]) -> str:
+    """Explains how the p-values of the comparisons are adjusted."""
+    families = list(dict.fromkeys(pair.family for pair in pairs))
+    if families in ([], [1.0]):
+        return "The p-values are two-sided. Each is for one comparison alone, so they are not adjusted."
+    sizes = " or ".join(numbers.format_tick(family) for family in families)
+    return (
+        f"The p-values are two-sided and adjusted for {sizes} comparisons (Bonferroni). They agree with the intervals: all "
+        "intervals of the family hold simultaneously with 95% confidence."
+    )
+
+
+def name_other_budget(results: Results) -> str:
+    return {"labels": "compute", "compute": "labels", "none": "compute or labels"}[results.budget.binding]
+
+
+def state_holding(verdict: record.StudyVerdict) -> str:
+    """Returns in words whether the verdict would be the same if all arms had an equal amount of the other budget. The
+    other budget is compute instead of labels, or labels instead of compute."""
+    return {"yes": "Holds", "no": "Does not hold", "unknown": "Not known"}[verdict.holds_under_other_budget]
+
+
+def state_certainty(results: Results) -> str:
+    """Returns in words the number of seeds and whether few seeds make a verdict preliminary. For a study with interim
+    looks, also names the look at which the study stopped."""
+    seeds = text.counted(len(results.seeds), "seed")
+    looks = f"; {results.looks}" if results.looks else ""
+    if not any(verdict.preliminary for verdict in results.verdicts.values()):
+        return f"{seeds}, paired{looks}"
+    few = "fewer than five" if len(results.seeds) < 5 else "but some arms have fewer than five in common"
+    return f"Preliminary: {seeds}, {few}{looks}"
+
+
+def list_tied(verdict: record.StudyVerdict) -> str:
+    """Names the arms that do not differ significantly from the best arm. If there is no such arm, returns 'no other
+    arm' if an arm won, and a dash otherwise."""
+    if verdict.tied:
+        return ", ".join(verdict.tied)
+    return "no other arm" if verdict.winner is not None else numbers.DASH
+
+
+def state_outcome(pair: record.Comparison | record.PairwiseResult) -> str:
+    """Returns the outcome of a comparison in words: 'ppo is better', or 'not decided'."""
+    better = {"better": pair.first, "worse": pair.second}.get(pair.verdict)
+    return "not decided" if better is None else f"{better} is better"
