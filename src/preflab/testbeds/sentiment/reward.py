@@ -158,7 +158,7 @@ def find_best_reward(request: SentimentRequest) -> float:
     states: dict[tuple[frozenset[str], int], float] = {(frozenset(), 0): 0.0}
     for place, own in enumerate(options):
         later = {option.opinion for others in options[place + 1 :] for option in others}
-        least = place + 1 - len(options)  # each later clause has at most one word above its limit
+        least = place + 1 - len(options)  # a later clause has at most five words, one above its limit
         following: dict[tuple[frozenset[str], int], float] = {}
         for (opinions, excess), points in states.items():
             left_out = (
