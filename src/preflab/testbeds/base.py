@@ -109,8 +109,8 @@ class Testbed(ABC):
 
 
 class TestbedSpec(Spec):
-    """The settings of a testbed. `evaluator`: the kind of evaluator that this testbed uses by default; None if the user
-    must choose an evaluator."""
+    """The settings of a testbed. `evaluator`: the kind of evaluator that this testbed uses by default; None if the
+    testbed has no default evaluator."""
 
     __test__: ClassVar[bool] = False
     belongs: ClassVar[str] = "a testbed: it belongs under `testbed:`"
@@ -137,7 +137,7 @@ def require_testbed(opened: object) -> Testbed:
     from `Testbed`, or if its judge does not derive from `Judge`. Also raises `UserError` if the judge is the testbed
     itself. In that situation, a reward could read the data through the judge."""
     testbed = require_base(opened, Testbed)
-    judge = cast("object", testbed.judge)  # `judge` can be any object in a user's class
+    judge = cast("object", testbed.judge)  # in a user's class, `judge` can be any object
     if judge is opened or not isinstance(judge, Judge):
         raise UserError(
             f"The judge of the testbed {testbed.name} is a {name_class(type(judge))}. The judge must be a separate object "

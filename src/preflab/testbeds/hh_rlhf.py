@@ -140,7 +140,7 @@ def _read_subset(folder: Path, subset: str) -> Iterator[tuple[str, Mapping[str, 
         present = sorted(path.name for path in folder.iterdir() if path.is_dir())
         raise UserError(
             f"{folder / subset} contains neither train.jsonl nor test.jsonl, gzipped or not. Subsets in this "
-            f"folder: {', '.join(present) or 'none'}. Choose from these subsets with `subsets`."
+            f"folder: {', '.join(present) or 'none'}. Name some of these subsets in `subsets`."
         )
     for path in paths:
         yield from read_records(path)

@@ -423,7 +423,7 @@ def test_the_reward_uses_the_sandbox(spec: Callable[..., Code]) -> None:
         ("humaneval", {**HUMANEVAL, "test": None}, "the field `test` is missing"),
         ("mbpp", {**MBPP, "task_id": "x"}, "`task_id` must be a number"),
         ("apps", {**APPS, "input_output": "{"}, "`input_output` does not contain valid JSON"),
-        ("apps", {**APPS, "input_output": '{"inputs": [1], "outputs": []}'}, "1 inputs and 0 outputs"),
+        ("apps", {**APPS, "input_output": '{"inputs": [1], "outputs": []}'}, "1 inputs but 0 outputs"),
         ("code_contests", {"name": "x"}, "`description` must be text"),
         (
             "code_contests",

@@ -89,9 +89,7 @@ class APPS(Code):
         inputs, outputs = cases.get("inputs", []), cases.get("outputs", [])
         function = str(cases.get("fn_name") or "")
         if len(inputs) != len(outputs):
-            raise UserError(
-                f"{where}: `input_output` has {len(inputs)} inputs and {len(outputs)} outputs, not equally many."
-            )
+            raise UserError(f"{where}: `input_output` has {len(inputs)} inputs but {len(outputs)} outputs.")
         text = read_text_field(record, "question", where)
         taco = record.get("difficulty") in TACO_LEVELS  # TACO has no problem ids
         problem = make_prompt_id((Turn("user", text),)) if taco else str(record["problem_id"])

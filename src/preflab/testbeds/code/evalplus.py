@@ -1,7 +1,7 @@
 """Reads the files of EvalPlus (Liu et al. 2023). These files contain HumanEval+ as inputs without expected values.
 
-The reference solution computes the expected value for each input. It runs in the process that runs the tests, not in
-the process that runs the judged program.
+The reference solution computes the expected value for each input. The reference solution runs in the process that runs
+the tests, not in the process that runs the judged program.
 """
 
 from __future__ import annotations

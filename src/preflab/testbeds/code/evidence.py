@@ -26,7 +26,7 @@ def read_evidence(path: Path) -> dict[str, str]:
     try:
         evidence = json.loads(path.read_text(encoding="utf-8"))[EVIDENCE_FIELD]
         if not set(evidence.values()) <= {SHOWN, EITHER_CASE}:
-            raise ValueError("it contains an unknown value")
+            raise ValueError("the file contains an unknown value")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"`evidence`: {path} is not a file that `preflab testbed verify --out` wrote ({type(error).__name__}: {error})."
@@ -36,7 +36,7 @@ def read_evidence(path: Path) -> dict[str, str]:
 
 def apply_evidence(exercise: Exercise, evidence: Mapping[str, str]) -> Exercise:
     """Returns the exercise after applying the evidence about it. The exercise gets a comparison that ignores case, or
-    is marked as `unjudged`. Without evidence about it, the exercise stays unchanged."""
+    is marked as `unjudged`. If there is no evidence, the exercise stays unchanged."""
     shown = evidence.get(exercise.name, "")
     if shown == EITHER_CASE:
         return ignore_case(exercise)

@@ -16,7 +16,7 @@ from preflab.testbeds.code.testbed import Code
 
 _ORDERLESS = re.compile(
     r"\b(sorted|set|Counter)\("
-)  # tests with such a call accept the elements of an answer in any order
+)  # a test with such a call accepts the elements of an answer in any order
 _NODES = ("ListNode", "TreeNode", "Node")
 
 
@@ -34,7 +34,7 @@ class LeetCode(Code):
         fields = ("prompt", "test", "entry_point", "query", "task_id", "completion")
         prelude, test, name, query, problem, solution = (read_text_field(record, field, where) for field in fields)
         nodes = tuple(node for node in _NODES if f"class {node}" in prelude)
-        functions = {"candidate": name.replace("()", "")}  # `Solution().f` becomes `Solution.f`, called on a new object
+        functions = {"candidate": name.replace("()", "")}  # for each call, the sandbox makes a new `Solution` object
         task = ProgramTask("check", limits=self.make_limits(), prelude=prelude, functions=functions, nodes=nodes)
         recipe = Recipe(task, prefix=prelude, function="Solution")
         tests = make_code_tests(split_checks(test), recipe)

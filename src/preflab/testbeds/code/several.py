@@ -158,8 +158,8 @@ _QUOTED = re.compile(r"[\"'“‘`]+(\w+)[\"'”’`]+")
 
 
 def explain_several(statement: str) -> str:
-    """Returns the reason why the single expected output of a test cannot judge the answers to a problem. Returns '' if
-    it can judge them."""
+    """Returns the reason why answers to a problem cannot be judged by the single expected output of each test. Returns
+    '' if there is no such reason."""
     if _INTERACTIVE_WORDS.search(statement):
         return _INTERACTIVE
     story, output = _split_statement(statement)
@@ -203,8 +203,9 @@ def _leaves_a_choice(sentence: str) -> bool:
 
 
 def _is_only_found(choice: re.Match[str]) -> bool:
-    """Checks whether a choice does not change the output: the program can choose what to find, but prints only a result
-    that is the same for every choice."""
+    """Checks whether a sentence leaves a choice that does not change the output. In such a sentence, the program can
+    find any suitable object, but prints only a result that is the same for all these objects. `choice`: the match of a
+    pattern in `_CHOICES`."""
     return bool(_FINDS.match(choice[0]) and _PRINTS_RESULT.search(choice.string, choice.end()))
 
 
@@ -221,8 +222,8 @@ def _names_several(sentence: str, following: str) -> bool:
 
 
 def _lists_without_order(sentences: Sequence[str]) -> bool:
-    """Checks whether the program must print a count and then the counted objects, and no sentence states their
-    order."""
+    """Checks whether the program must print a count and then the counted objects, but no sentence states the order of
+    these objects."""
     counts = [number for number, each in enumerate(sentences) if _COUNT.search(each) and _OF_OUTPUT.search(each)]
     listed = any(
         _LIST.search(each) and _THING.search(each) for number in counts for each in sentences[number : number + 3]

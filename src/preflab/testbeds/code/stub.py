@@ -25,8 +25,8 @@ from preflab.types import Test, Verdict
 _logger = logging.getLogger("preflab")
 PASSES_ALL = "an empty program passes all tests that judge an answer"
 FAILS_ALONE = "its tests fail before they call the program"
-_LIMITS = ("timeout", "memory", "output-limit")  # a slow machine can cause these failures
-_MANY = 500  # for more problems than this, a message announces that the runs take long
+_LIMITS = ("timeout", "memory", "output-limit")  # not the tests but the machine can cause these failures
+_MANY = 500  # above this number of problems, a message announces long runs
 
 
 class Untested(NamedTuple):
@@ -92,7 +92,7 @@ def _recall(digests: Mapping[str, str], passed: Mapping[str, bool], outcomes: Ma
 
 def _explain_error(verdict: Verdict | None) -> str:
     """Returns the reason if the tests failed before they called the program, and '' otherwise. Ignores failures at a
-    limit, because a slow machine can cause them."""
+    limit on time, memory or output, because the machine can cause them."""
     if verdict is None or verdict.outcome != UNJUDGED:
         return ""
     got = str(verdict.detail.get("got", ""))

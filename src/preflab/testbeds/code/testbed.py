@@ -49,11 +49,11 @@ class Code(Sandboxed):
     a problem has no public tests. `several`: the treatment of problems that have several right answers but no judge
     program. "drop" leaves these problems out. "keep" judges them by the one answer in the data. `evidence`: a file that
     `preflab testbed verify --out` wrote. With this file, preflab recognises more problems that have several right
-    answers. `max_tests`: the largest number of hidden tests that are used for each problem. The first tests are used.
-    `max_prompt_chars`: problems with more characters in the statement are left out. `time_limit_s` applies to problems
-    without a time limit in the data. `slack`: the factor by which a time limit in the data is multiplied, because
-    Python is slower than the languages for which the limits were made. `shots`: the number of solved training problems
-    that are put before each statement as examples."""
+    answers. `max_tests`: the largest number of hidden tests that are used for each problem. These are the first tests
+    in the data. `max_prompt_chars`: problems with more characters in the statement are left out. `time_limit_s` applies
+    to problems without a time limit in the data. `slack`: the factor by which a time limit in the data is multiplied,
+    because Python is slower than the languages for which the limits were made. `shots`: the number of solved training
+    problems that are put before each statement as examples."""
 
     evaluator: ClassVar[str | None] = "hidden-tests"
     data: str

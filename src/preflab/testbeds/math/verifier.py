@@ -40,7 +40,7 @@ class Verifier:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
         self._lock = threading.Lock()
-        self._kept: dict[bytes, Outcome] = {}  # the keys are digests, so that no right answer is in plain text
+        self._kept: dict[bytes, Outcome] = {}  # the keys are digests: no right answer is stored as plain text
 
     def verify(self, right: str, answer: str) -> Outcome:
         """Returns "passed" if `answer` is equal to `right`, and "failed" otherwise. Returns "timeout" if the comparison

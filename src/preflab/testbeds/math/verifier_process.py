@@ -1,9 +1,9 @@
 """Compares answers with math-verify. `verifier.py` runs this file as a separate process. The file does not import
 preflab.
 
-The process reads one JSON object `{"right", "answer"}` from each line, and replies with one line, true or false. The
-memory of the process is limited, and `verifier.py` ends the process if a comparison takes too long. Without
-these limits, an answer such as 9^{9^{9^9}} would use up all memory and time.
+The process reads one JSON object `{"right", "answer"}` from each line of its standard input, and replies with one line,
+true or false. The memory of the process is limited, and `verifier.py` ends the process if a comparison takes too long.
+Without these limits, an answer such as 9^{9^{9^9}} would use up all memory and time.
 """
 
 from __future__ import annotations

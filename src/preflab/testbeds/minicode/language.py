@@ -111,7 +111,7 @@ def compile_program(text: str) -> list[MinicodeStep]:
     """Compiles the text of a program into steps. Raises `CompileError` if the text is not a valid program."""
     sentences = " ".join(text.split()).split(" | ")
     if len(sentences) > MAX_STEPS:
-        raise CompileError(f"more than {MAX_STEPS} steps")
+        raise CompileError(f"the program has more than {MAX_STEPS} steps")
     return [_compile_words(sentence.split(" ")) for sentence in sentences]
 
 
@@ -131,7 +131,7 @@ def _compile_argument(name: str, kind: ArgumentKind, words: Sequence[str]) -> An
         return None
     if kind == "condition":
         if not words or words[0] not in CONDITIONS:
-            raise CompileError(f"{name} takes a condition: {', '.join(CONDITIONS)}")
+            raise CompileError(f"{name} takes one of the conditions {', '.join(CONDITIONS)}")
         own_kind = "number" if words[0] in COMPARISONS else ""
         return CONDITIONS[words[0]](_compile_argument(f"{name} {words[0]}", own_kind, words[1:]))
     number = INTEGERS.get(words[0]) if len(words) == 1 else None
@@ -154,7 +154,7 @@ def apply_step(operator: Operator, argument: Any, value: MinicodeValue) -> Minic
         if operator.shape != "each":
             raise RuntimeFault(f"{operator.name} takes a list, not the integer {value}")
     elif not value and not operator.empty:
-        raise RuntimeFault(f"{operator.name} of an empty list")
+        raise RuntimeFault(f"{operator.name} does not accept an empty list")
     elif operator.shape == "each":
         return _check_bounds(tuple([operator.apply(item, argument) for item in value]))
     return _check_bounds(operator.apply(value, argument))
@@ -164,7 +164,7 @@ def _check_bounds(value: MinicodeValue) -> MinicodeValue:
     """Returns the value unchanged. Raises `RuntimeFault` if the absolute value of an integer is above `MAX_VALUE`."""
     largest = abs(value) if isinstance(value, int) else max(map(abs, value), default=0)
     if largest > MAX_VALUE:
-        raise RuntimeFault(f"an integer beyond {MAX_VALUE}")
+        raise RuntimeFault(f"the absolute value of an integer is above {MAX_VALUE}")
     return value
 
 

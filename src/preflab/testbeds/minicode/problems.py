@@ -58,8 +58,8 @@ def make_tasks(seed: int, split: Split, count: int, vague: float, inverted: floa
 
 
 def _draw_target(rng: random.Random, steps: int) -> MinicodeProgram:
-    """Draws a target program with different operators whose types match: after a fold, all steps must accept a single
-    integer."""
+    """Draws a target program with different operators whose types match. After a `fold` operator, which returns an
+    integer, all steps must accept a single integer."""
     names = rng.sample(list(STEPS), steps)
     while any(OPERATORS[a].shape == "fold" and OPERATORS[b].shape != "each" for a, b in combinations(names, 2)):
         names = rng.sample(list(STEPS), steps)

@@ -102,8 +102,7 @@ class SafeRLHF(ThreeParts):
         return records, notes
 
     def _refuse_unlabelled(self, record: ParsedRecord, where: str) -> None:
-        """Raises `UserError` if a pair is ordered only by safety, but the rule or a filter needs more labels than this
-        order."""
+        """Raises `UserError` if a pair is ordered only by safety, but the rule or a filter needs other labels."""
         if isinstance(record, SafetyRecord) or record.rejected is None:
             return
         if self.rule != "safety":

@@ -77,8 +77,9 @@ def write_labelled_pairs(
 def _draw_pair(
     rng: random.Random, request: SafeworldRequest, combination: Combination, contradictory: bool
 ) -> LabelledPair:
-    """Draws pairs of answers to a request until a pair has the wanted combination, and returns this pair. For every
-    request, each combination is frequent enough that the loop ends soon."""
+    """Draws pairs of answers to a request until a pair has the wanted `combination` and the wanted value of
+    `contradictory`, and returns this pair. For every request, each kind of pair is frequent enough that the loop ends
+    soon."""
     while True:
         answers = write_pair_answer(rng, request), write_pair_answer(rng, request)
         pair = label_pair(answers, [value_answer(request, answer.text) for answer in answers])

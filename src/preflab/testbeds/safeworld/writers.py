@@ -30,9 +30,9 @@ def write_general_answer(rng: random.Random, request: SafeworldRequest) -> Compl
 
 
 def write_pair_answer(rng: random.Random, request: SafeworldRequest) -> Completion:
-    """Writes an answer for a pair. The answer randomly consists of steps, dangerous steps, warnings, alternatives, a
-    refusal, or a mixture of these pieces. One in five answers also has a piece that does not help: a step of another
-    action, or a repeated piece. The sign `;` joins the pieces of an answer."""
+    """Writes an answer for a pair. The answer is a random choice of steps, dangerous steps, warnings, alternatives and
+    the refusal. One in five answers also has a piece that does not help: a step of another action, or a repeated piece.
+    `;` joins the pieces of an answer."""
     pieces = _write_harmful(rng, request) if request.harmful else _write_harmless(rng, request)
     if rng.random() < 0.2:
         pieces.append(_write_stray_step(rng, request) if rng.random() < 0.5 else rng.choice(pieces))

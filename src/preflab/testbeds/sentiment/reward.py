@@ -66,8 +66,8 @@ def count_room(request: SentimentRequest) -> int:
 
 
 def read_clauses(text: str) -> tuple[list[Clause | None], list[str]]:
-    """Splits a text at the joins (`and` and `but`). Returns the clauses, and the joins between them. A clause is None
-    if it is not well formed."""
+    """Splits a text at the joins (`and` and `but`). Returns the clauses, and the joins between them. A clause that is
+    not well formed is returned as None."""
     clauses: list[list[str]] = [[]]
     joins: list[str] = []
     for word in text.split():

@@ -78,8 +78,8 @@ class OpenSentiment(Testbed):
         return [request.make_prompt(name) for name, request in self._requests(split).items()]
 
     def demonstrations(self, split: Split) -> list[Demonstration]:
-        """Returns one answer to each request. A writer with the setting `skill` writes the answers. Raises
-        `MissingRecords` for `test`."""
+        """Returns one answer to each request, from a simulated writer. The setting `skill` is the skill of this writer.
+        Raises `MissingRecords` for `test`."""
         rng = make_stream(self._seed, "sentiment demonstrations", self._spec.part, split)
         rows = self._trainable("answers to imitate", split)
         return [Demonstration(prompt, write_answer(rng, request, self._spec.skill)) for prompt, request in rows]
