@@ -183,7 +183,7 @@ def test_prompts_that_the_testbed_lacks(tmp_path: Path) -> None:
         (levelled, "The testbed toy has no training prompts of the levels hard. Its levels: easy."),
         (
             toy,
-            "The testbed toy has no prompts in its train split, but .* Choose another method, or data that have them.",
+            "The testbed toy has no prompts in its train split, but .* Choose another method, or other data.",
         ),
     ]:
         run = opened(tmp_path, untrained(), testbed=testbed, reward=Scored(len))

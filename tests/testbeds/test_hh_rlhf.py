@@ -270,7 +270,7 @@ def test_damaged_files_and_folders_are_named(tmp_path: Path) -> None:
         ("cut", r"train\.jsonl\.gz cannot be read after line \d+.*Fetch the file again"),
         ("empty", r"train\.jsonl is empty"),
         ("latin", r"field `chosen` is missing|train\.jsonl:2 is not UTF-8"),
-        ("one", r"none falls into .*Use more data"),
+        ("one", r"none of .* falls into these splits.*Use more data"),
         ("absent", r"There is no folder .*absent\. `data` must be a folder with files such as helpful-base/train"),
     ]:
         with pytest.raises(UserError, match=complaint), spec(tmp_path / data).open(Context()):
@@ -278,11 +278,11 @@ def test_damaged_files_and_folders_are_named(tmp_path: Path) -> None:
     for amount in (1000, 0.0001):
         mixed = spec(write(tmp_path / "all", GOOD), mixture={"helpful-base": amount})
         with (
-            pytest.raises(UserError, match=rf"wants {amount} of helpful-base, which has \d+ training"),
+            pytest.raises(UserError, match=rf"sets the amount {amount} for helpful-base, which has \d+ training"),
             mixed.open(Context()),
         ):
             pass
-    with pytest.raises(UserError, match=r"harmless-base holds neither.*Other subsets: helpful-base"):
+    with pytest.raises(UserError, match=r"harmless-base contains neither.*Subsets in this folder: helpful-base"):
         next(spec(tmp_path / "one", subsets=["harmless-base"]).read_raw_records())
 
 
@@ -296,7 +296,7 @@ def test_damaged_files_and_folders_are_named(tmp_path: Path) -> None:
         ({"mixture": {"helpful-bse": 0.5}}, "`mixture` names the subset 'helpful-bse'. Did you mean 'helpful-base'"),
         ({"mixture": {"helpful-base": 1.5}}, "an amount must be a share above 0 and up to 1.0, or a whole number"),
         ({"mixture": {"helpful-base": 0}}, "an amount must be a share above 0"),
-        ({"mixture": {"helpful-base": 1}}, "1 may mean one pair or all pairs; write 1.0 for all pairs"),
+        ({"mixture": {"helpful-base": 1}}, "1 could mean one pair or all pairs; write 1.0 for all pairs"),
         ({"subset": ["x"]}, "Did you mean 'subsets'"),
     ],
 )

@@ -181,15 +181,18 @@ def test_contradictions_are_refused(tmp_path: Path) -> None:
     for fields, complaint in [
         ({"data": tested}, "there are tests, but no `judge`"),
         ({"data": plain, "judge": "math:floor"}, "has nothing to run"),
-        ({"data": twice}, "i:2: the prompt '1' occurs earlier with other text"),
-        ({"data": plain, "test": plain}, "/p: the validation split is empty: a later split has the prompts of all its"),
+        ({"data": twice}, "i:2: the prompt '1' also occurs in an earlier record, with other text"),
+        (
+            {"data": plain, "test": plain},
+            "/p: the validation split is empty: all its .* records have prompts of a later split",
+        ),
         (
             {"data": lonely},
-            r"/l: the test split is empty: it gets no records\. .* its share \(`test: 0\.1`\), or name a file",
+            r"/l: the test split is empty: no record falls into it\. .* its share \(`test: 0\.1`\), or name a file",
         ),
         (
             {"data": plain, "test": plain, "validation": lonely},
-            "/p: the train split is empty: a later split has the prompts of all its",
+            "/p: the train split is empty: all its .* records have prompts of a later split",
         ),
         ({"data": plain, "test": nothing}, "/n is empty"),
         ({"data": str(tmp_path / "absent")}, "There is no file .*absent"),

@@ -38,7 +38,7 @@ def test_your_own_problems_in_the_sandbox(tmp_path: Path) -> None:
         verdicts = testbed.judge([(text, problem.hidden_tests) for text in (f"```python\n{SUM}```", "print(4)")])
         assert [verdict.outcome for verdict in verdicts] == ["passed", "failed"]
     for given, complaint in (
-        (1, r"mine\.jsonl:3: .*a test's `input` .* must be text.* holds 1"),
+        (1, r"mine\.jsonl:3: .*the `input` of a test .* must be text.* contains 1"),
         ("\ud83d", r"mine\.jsonl:3: a test of the problem .* half a surrogate"),
     ):
         rows[2]["tests"] = [{"input": given, "output": "2"}]
@@ -69,9 +69,9 @@ def test_your_own_comparison_and_judge(tmp_path: Path) -> None:
     assert not passes(plain, "2 1", compare="tokens") and passes(plain | {"special": special}, "2 1")
     slow = "for _ in range(40_000_000): pass\nprint(1, 2)"
     assert not passes(plain, slow, raw=True, time_limit_s=0.2)
-    with pytest.raises(UserError, match="`time_limit_s` is for programs: it needs `judge: sandbox`"):
+    with pytest.raises(UserError, match="`time_limit_s` is a setting for programs and needs `judge: sandbox`"):
         passes(plain, "1 2", judge="builtins:all", time_limit_s=1.0)
-    with pytest.raises(UserError, match="a program in `special` needs `judge: sandbox`"):
+    with pytest.raises(UserError, match="a judge program in the field `special` needs the setting `judge: sandbox`"):
         passes(plain | {"special": special}, "2 1", judge="builtins:all")
 
 

@@ -192,11 +192,14 @@ def test_an_order_by_safety_says_nothing_else(tmp_path: Path) -> None:
         in notes
     )
     for settings, complaint in (
-        ({}, r"pairs\.jsonl:1: this pair says only which response is safer\. The rule `paper` needs .* `rule: safety`"),
+        (
+            {},
+            r"pairs\.jsonl:1: the labels of this pair show only which .* The rule `paper` needs .* `rule: safety`",
+        ),
         ({"rule": "helpfulness"}, "The rule `helpfulness` needs records with both labels"),
         (
             {"rule": "safety", "filters": ["dual-safe"]},
-            r"pairs\.jsonl:1: the filter `dual-safe` needs to know for each",
+            r"pairs\.jsonl:1: the filter `dual-safe` needs a safety label for each",
         ),
     ):
         with pytest.raises(UserError, match=complaint), spec(data, **settings).open(Context()):
@@ -313,10 +316,10 @@ def test_a_wrong_record_is_named(tmp_path: Path, change: Row, complaint: str) ->
     [
         (
             {"prompt": "q", "response": ["a", "b", "c"]},
-            "must hold two texts, the safer and the less safe response, not 3",
+            "must contain two texts, first the safer response, but it contains 3",
         ),
         ({"prompt": "q", "response": ["a", 2]}, "`response` must be text, not 2"),
-        ({"chosen": "a", "rejected": "b"}, r"not a record of SafeRLHF.*\(present: chosen, rejected\)"),
+        ({"chosen": "a", "rejected": "b"}, r"not a record of SafeRLHF.*these fields: chosen, rejected"),
     ],
 )
 def test_another_record_is_refused(record: Row, complaint: str) -> None:

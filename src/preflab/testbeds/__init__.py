@@ -1,4 +1,5 @@
-"""Registers the testbeds by name. A testbed is data in three disjoint splits, with a judge if answers can be tested."""
+"""Registers the testbeds by name. A testbed is data in three disjoint splits. If answers can be tested, the testbed
+also has a judge."""
 
 from __future__ import annotations
 

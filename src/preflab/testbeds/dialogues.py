@@ -1,4 +1,5 @@
-"""Serves dialogues as an opened testbed. A row is a prompt with its answers; the three splits are disjoint."""
+"""Defines `Dialogues`, an opened testbed whose rows are dialogues. A row is a prompt with its answers. The three splits
+are disjoint."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from preflab.types import Demonstration, Preference, Problem, Prompt, Ranking, R
 
 
 class Dialogues(Testbed):
-    """An opened testbed of dialogues. `part`, `identity`: values that identify these data in the provenance record."""
+    """An opened testbed whose rows are dialogues. `part`, `identity`: values that identify these data in the provenance
+    record of a model."""
 
     def __init__(
         self,
@@ -41,20 +43,21 @@ class Dialogues(Testbed):
         self.tested = any(tests for problems in self._hidden.values() for tests in problems.values())
 
     def prompts(self, split: Split) -> Sequence[Prompt]:
-        """Returns each prompt once, in the order of the data. In `validation` and `test`, a `Problem` has only its
-        public tests."""
+        """Returns every prompt of a split once, in the order of the data. In `validation` and `test`, a `Problem` has
+        only its public tests."""
         return list({row.prompt.id: row.prompt for row in self._rows[split]}.values())
 
     def demonstrations(self, split: Split) -> Sequence[Demonstration]:
-        """Returns each prompt with its answer. The answer of a pair is the chosen answer. An answer that occurs in
-        several pairs is returned once."""
+        """Returns the prompts, each with an answer to imitate. In a pair, the chosen answer is the answer to imitate. A
+        prompt with several answers occurs once for each different answer. Raises `MissingRecords` if the split has no
+        answers to imitate."""
         pairs = {(row.prompt.id, row.answer.text): (row.prompt, row.answer) for row in self._rows[split] if row.answer}
         if not pairs:
             raise self.lacks("answers to imitate (`completion` or `chosen`)", split)
         return [Demonstration(prompt, answer) for prompt, answer in pairs.values()]
 
     def preferences(self, split: Split) -> Sequence[Preference]:
-        """Returns the pairs that come with the data. Raises `UserError` if the split has no pairs."""
+        """Returns the pairs in the data. Raises `MissingRecords` if the split has no pairs."""
         pairs = [
             Preference(row.prompt, row.answer, row.rejected, row.margin, row.probability, *row.safe)
             for row in self._rows[split]
@@ -65,25 +68,25 @@ class Dialogues(Testbed):
         return pairs
 
     def rankings(self, split: Split) -> Sequence[Ranking]:
-        """Returns the rankings that come with the data. Leaves out rankings whose scores are all equal. The result is
-        empty if no ranking is left."""
+        """Returns the rankings in the data, except rankings whose scores are all equal. The result is empty if no
+        ranking is left."""
         ranked = [(row.prompt, tuple(zip(*row.ranked, strict=True))) for row in self._rows[split] if row.ranked]
         return [Ranking(prompt, answers, scores) for prompt, (answers, scores) in ranked if len(set(scores)) > 1]
 
     def rated(self, split: Split) -> Sequence[Rated]:
-        """Returns the single answers that come with the data, each labelled desirable or not; empty if there are no
-        labelled answers."""
+        """Returns the data's single answers, each labelled as desirable or undesirable. The result is empty if the
+        split has no labelled answers."""
         rows = [(row, row.answer or row.rejected) for row in self._rows[split] if row.rated]
         return [Rated(row.prompt, answer, row.answer is not None) for row, answer in rows if answer]
 
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
-        """Returns the hidden tests by prompt id, for evaluation alone. Raises `UserError` if the split has no hidden
-        tests."""
+        """Returns a mapping from prompt id to the hidden tests of the prompt. Only the evaluation uses these tests.
+        Raises `UserError` if the split has no hidden tests."""
         return self._hidden[split] if any(self._hidden[split].values()) else super().hidden_tests(split)
 
     def provenance(self) -> dict[str, Any]:
-        """Returns the provenance record of a model that is trained on this testbed. Such a model has seen the training
-        data, and also the validation data, because they select the model."""
+        """Returns the provenance record of a model that is trained on this testbed. The record covers the training
+        data, and also the validation data, because the validation data are used to select the model."""
         keys = [make_turn_key(row.prompt) for split in ("train", "validation") for row in self._rows[split]]
         return describe_provenance(self.name, self._part, keys, **self._identity)
 

@@ -1,9 +1,10 @@
-"""Anthropic's HH-RLHF: human preferences between two answers at the end of a dialogue (Bai et al. 2022).
+"""Opens Anthropic's HH-RLHF (Bai et al. 2022): dialogues with two alternative last answers, of which people preferred
+one.
 
-A record is `{chosen, rejected}`. Both fields are whole dialogues, in which each turn begins with `Human:` or
-`Assistant:` after a blank line. The official train and test files are pooled and split again by the *first human turn*.
-Part A trains policies and reward models. Part B trains only the evaluator. Part C is the test data. No first turn is in
-two parts, or in both training and validation.
+A record has the fields `chosen` and `rejected`. Each field is a whole dialogue. Each turn of the dialogue begins with
+`Human:` or `Assistant:` after a blank line. preflab pools the official train and test files, and splits the dialogues
+again by the *first human turn*. Part A trains policies and reward models. Part B trains only the evaluator. Part C is
+the test data. The same first human turn is never in two parts, and never in both training and validation.
 """
 
 from __future__ import annotations
@@ -34,18 +35,19 @@ from preflab.types import Prompt, Split
 _SUBSETS = ("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")
 _FILES = ("train.jsonl", "train.jsonl.gz", "test.jsonl", "test.jsonl.gz")
 _NAMES = refuse_value(
-    lambda names: not names or len(set(names)) < len(names), "name at least one subset, and name each only once"
+    lambda names: not names or len(set(names)) < len(names), "name at least one subset, and name each subset only once"
 )
 
 
 class HH(ThreeParts):
     """Human preferences between two answers in a dialogue, from Anthropic's HH-RLHF.
 
-    `data`: a folder that holds `<subset>/{train,test}.jsonl[.gz]`, or the hub name `Anthropic/hh-rlhf`. `subsets`: the
-    subsets that are read. `mixture`: the training pairs that are used. Maps each subset to an amount: an integer is a
-    count of training pairs, and a number with a decimal point is a share of the training pairs. The pairs are drawn by
-    `mixture_seed`. An empty mixture uses all pairs. Validation and test always have all pairs. The level of a prompt is
-    its subset.
+    `data`: a folder with the files `<subset>/{train,test}.jsonl[.gz]`, or the hub name `Anthropic/hh-rlhf`. `subsets`:
+    the names of the subsets to read. `mixture`: maps a subset to the amount of its training pairs that is used. An
+    integer is a number of pairs. A number with a decimal point is a fraction of the subset's training pairs. A subset
+    that the mixture does not name gives no training pairs. An empty mixture uses all pairs. `mixture_seed`: the seed of
+    the random draw of the training pairs. Validation and test always use all pairs. The level of a prompt is the name
+    of its subset.
     """
 
     kind: Literal["hh_rlhf"] = "hh_rlhf"
@@ -93,8 +95,8 @@ class HH(ThreeParts):
         return rows, [f"{count} of {total} pairs dropped because {why}." for why, count in dropped.most_common()]
 
     def read_raw_records(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-        """Yields the raw records, each with its subset and its place (file and line). Reads the folder `data`. If there
-        is no folder of that name, reads the records from the hub."""
+        """Yields the raw records, each with its subset and its place (file and line). Reads the folder `data` if this
+        folder exists. Otherwise, reads the records from the hub."""
         folder = user_path(self.data)
         if folder.is_dir():
             for subset in self.subsets:
@@ -111,8 +113,8 @@ class HH(ThreeParts):
             )
 
     def parse_pair(self, record: Mapping[str, Any], where: str) -> DialogueRow | str:
-        """Returns a record as a row, or the reason why the record is dropped. Raises `UserError` if the record does not
-        belong to HH-RLHF."""
+        """Converts a record into a row. If the record must be dropped, returns the reason instead. Raises `UserError`
+        if the record does not have the form of HH-RLHF."""
         chosen, rejected = (read_text_field(record, name, where) for name in ("chosen", "rejected"))
         if chosen == rejected:
             return "chosen and rejected are the same"
@@ -128,7 +130,7 @@ class HH(ThreeParts):
 
 
 def count_subsets(rows: Sequence[SubsetRow]) -> str:
-    """Returns the number of pairs of each subset, in words."""
+    """Returns a text with the number of pairs in each subset, such as `helpful-base 12, harmless-base 8`."""
     return ", ".join(f"{subset} {count}" for subset, count in Counter(subset for subset, _ in rows).items()) or "none"
 
 
@@ -137,8 +139,8 @@ def _read_subset(folder: Path, subset: str) -> Iterator[tuple[str, Mapping[str, 
     if not paths:
         present = sorted(path.name for path in folder.iterdir() if path.is_dir())
         raise UserError(
-            f"{folder / subset} holds neither train.jsonl nor test.jsonl (gzipped or not). Other subsets: "
-            f"{', '.join(present) or 'none'}; choose among them with `subsets`."
+            f"{folder / subset} contains neither train.jsonl nor test.jsonl, gzipped or not. Subsets in this "
+            f"folder: {', '.join(present) or 'none'}. Name some of these subsets in `subsets`."
         )
     for path in paths:
         yield from read_records(path)

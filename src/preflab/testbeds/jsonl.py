@@ -1,4 +1,4 @@
-"""Opens the user's own prompts, answers, preferences, or problems with tests, in any format that preflab knows."""
+"""Opens the user's own prompts, answers, preferences, or problems with tests, in any format that preflab can read."""
 
 from __future__ import annotations
 
@@ -34,31 +34,33 @@ from preflab.types import Problem, Prompt, Split, Test, Turn, Verdict
 from preflab.work import report_each
 
 NO_LIMITS = Limits()
-"""The recipes of the user's own tests hold these limits until the testbed's limits replace them."""
+"""The placeholder for limits in the recipes of the user's own tests. `Jsonl` replaces these limits by the limits in its
+settings."""
 _SANDBOX = "sandbox"
 
 
 class Jsonl(Sandboxed):
     """The user's own data: prompts, answers, preferences, or problems with tests.
 
-    `data`: a file, a folder or a hub name. `validation`, `test`: another file, folder or hub name, or a share of
-    `data`. A share is split off by first user turn, so that dialogues with the same first user turn fall into the same
-    split. `split`: the split to read from a source that has several, unless the source's name states one
-    (`org/name#test`). `rows`: how many records of each source are read. `fields`: maps preflab's field names to the
-    field names in your records.
+    `data`: a file, a folder or a hub name. `validation`, `test`: another file, folder or hub name, or a fraction of
+    `data`. A fraction is split off by the first user turn: dialogues with the same first user turn go into the same
+    split. `split`: the split to read if a source has several splits. A split in the source's name (`org/name#test`)
+    takes precedence. `rows`: the largest number of records that are read from each source. `fields`: maps preflab's
+    field names to the field names in your records.
 
     A prompt that occurs in several splits is kept in only one of them: in `test` if it occurs there, otherwise in
-    `validation`. `evaluator_share`: the share of first user turns that is reserved for training an evaluator. `part`:
-    the data for training and validation: everything (`all`), everything but the reserved share (`policy`), or only the
-    reserved share (`evaluator`).
+    `validation`. `evaluator_share`: the fraction of first user turns that is reserved for training an evaluator.
+    `part`: the dialogues for training and validation. `all` uses all dialogues, `policy` uses only dialogues that are
+    not reserved, and `evaluator` uses only reserved dialogues.
 
-    `ordered_by`: `safety` says that the better answer of every pair is the safer one. A cost model needs this setting
-    if the answers of a pair are both safe or both unsafe.
+    `ordered_by`: the value `safety` declares that the better answer of every pair is the safer answer. A cost model
+    needs this declaration if a pair has two safe answers or two unsafe answers.
 
     `judge`: `module:function`, or `sandbox`. The function is called as `function(text, input, output)` for each test of
     a problem, and must return true if the answer passes the test. The sandbox runs answers as Python programs and
-    compares their output by `compare`. If a record has the field `special` (the source of a judge program), that
-    program decides instead. `compare` and the settings of `Sandboxed` may only be set if `judge` is `sandbox`.
+    compares their output by the method `compare`. If a record has the field `special` (the source of a judge program),
+    the judge program replaces this comparison. Set `compare` and the settings of `Sandboxed` only if `judge` is
+    `sandbox`.
     """
 
     kind: Literal["jsonl"] = "jsonl"
@@ -80,7 +82,9 @@ class Jsonl(Sandboxed):
     def _shares(self) -> Jsonl:
         shares = [share for share in (self.validation, self.test) if isinstance(share, float)]
         if any(not 0 < share < 1 for share in shares) or sum(shares) >= 1:
-            raise ValueError("the shares of validation and test must lie between 0 and 1, and leave data for training")
+            raise ValueError(
+                "the shares `validation` and `test` must lie between 0 and 1, and must leave data for training"
+            )
         return self
 
     @model_validator(mode="after")
@@ -88,7 +92,7 @@ class Jsonl(Sandboxed):
         fields = {"compare", *Sandboxed.model_fields}
         changed = [name for name, value in self if name in fields and value != type(self).model_fields[name].default]
         if changed and self.judge != _SANDBOX:
-            raise ValueError(f"`{changed[0]}` is for programs: it needs `judge: sandbox`")
+            raise ValueError(f"`{changed[0]}` is a setting for programs and needs `judge: sandbox`")
         return self
 
     @property
@@ -112,7 +116,7 @@ class Jsonl(Sandboxed):
         notes += more
         tests = [test for split in SPLITS for row in rows[split] for test in _all_tests(row.prompt)]
         if self.judge and not tests:
-            raise UserError(f"{self.data}: the judge {self.judge!r} has nothing to run: no record has `tests`.")
+            raise UserError(f"{self.data}: the judge {self.judge!r} has nothing to run, because no record has `tests`.")
         untested: dict[str, str] = {}
         if self.judge == _SANDBOX:
             prompts = {row.prompt.id: row.prompt for split in SPLITS for row in rows[split]}
@@ -122,7 +126,7 @@ class Jsonl(Sandboxed):
             notes += self.list_caveats()
             judging = self.open_judge()
         elif any(isinstance(test.how, Recipe) and test.how.task.special for test in tests):
-            raise UserError(f"{self.data}: a program in `special` needs `judge: sandbox`.")
+            raise UserError(f"{self.data}: a judge program in the field `special` needs the setting `judge: sandbox`.")
         else:
             judging = nullcontext(FunctionJudge(self.judge, load_function(self.judge, "judge")) if self.judge else None)
         files = [str(name) for name in (self.data, self.validation, self.test) if isinstance(name, str)]
@@ -139,7 +143,8 @@ class Jsonl(Sandboxed):
             yield opened
 
     def _complete_recipes(self, row: DialogueRow) -> DialogueRow:
-        """Gives each of the user's own tests a recipe with the limits and the comparison that this testbed sets."""
+        """Returns a row whose tests have complete recipes. Each of the user's own tests gets the limits and the output
+        comparison from the settings of this testbed."""
         problem = row.prompt
         if not isinstance(problem, Problem):
             return row
@@ -164,8 +169,8 @@ class Jsonl(Sandboxed):
     def _drop_untested(
         self, rows: dict[Split, list[DialogueRow]], reasons: Mapping[str, str]
     ) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
-        """Leaves out the problems whose ids are in `reasons`, and returns notes that count and name these problems.
-        Raises `UserError` if a split is then empty."""
+        """Removes the problems whose ids are in `reasons`. Returns the rows that are left, and notes that count and
+        name the removed problems. Raises `UserError` if a split has no problems left."""
         if not reasons:
             return rows, []
         places = self._find_places(reasons)
@@ -192,8 +197,9 @@ class Jsonl(Sandboxed):
         return places
 
     def _read_splits(self) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
-        """Returns the rows of each split, and notes on how the records were read. The share and the part into which a
-        row falls depend only on its first user turn."""
+        """Returns the rows of each split, and notes on how the records were read. If a split is a share of `data`, the
+        first user turn alone decides whether a row is in this split. The first user turn alone also decides whether a
+        row is reserved for the evaluator."""
         rows: dict[Split, list[DialogueRow]] = {"train": [], "validation": [], "test": []}
         notes: list[str] = []
         validation, test = (share if isinstance(share, float) else 0.0 for share in (self.validation, self.test))
@@ -208,8 +214,9 @@ class Jsonl(Sandboxed):
         return rows, list(dict.fromkeys(notes))
 
     def _part_splits(self, rows: dict[Split, list[DialogueRow]]) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
-        """Removes duplicate prompts across splits: a prompt that occurs in several splits is kept only in the last of
-        these splits. Raises `UserError` if a split is then empty."""
+        """Returns the rows of each split without the prompts that also occur in a later split, and notes that count the
+        dropped records. The order of the splits is train, validation, test. Raises `UserError` if no rows of a split
+        are left, or if two different prompts have the same id."""
         ids: dict[str, tuple[Turn, ...]] = {}
         notes: list[str] = []
         kept: dict[Split, list[DialogueRow]] = {}
@@ -224,23 +231,24 @@ class Jsonl(Sandboxed):
                 if ids.setdefault(row.prompt.id, row.prompt.turns) != row.prompt.turns:
                     raise UserError(
                         f"Two different prompts have the `id` {row.prompt.id!r}, one of them in {split}. "
-                        "Make ids unique."
+                        "Give each prompt a different id."
                     )
         return kept, notes
 
     def _explain_empty(self, split: Split, dropped: int) -> str:
-        """Returns the message about an empty split: the file that should fill it, and what to do. `dropped`: the number
-        of records of the split that were dropped."""
+        """Returns the error message about an empty split. The message names the source of the split, explains why the
+        split is empty, and suggests what to do. `dropped`: the number of the split's records that were dropped because
+        a later split has the same prompts."""
         source = self.data if split == "train" else {"validation": self.validation, "test": self.test}[split]
         share = source if isinstance(source, float) else None
-        reason = f"a later split has the prompts of all its {dropped} records" if dropped else "it gets no records"
+        reason = f"all its {dropped} records have prompts of a later split" if dropped else "no record falls into it"
         advice = "Add records" if share is None else f"Add records, increase its share (`{split}: {share:g}`)"
         another = "name another file" if share is None else f"name a file for this split (`{split}: FILE`)"
         file = source if share is None else self.data
         return f"{file}: the {split} split is empty: {reason}. {advice}, or {another}."
 
     def _is_in_part(self, prompt: Prompt) -> bool:
-        """Checks whether the setting `part` lets training and validation use the prompt."""
+        """Checks whether the setting `part` selects the prompt for training and validation."""
         kept_for_evaluator = place_key(make_turn_key(prompt), "evaluator") < self.evaluator_share
         return self.part == "all" or kept_for_evaluator == (self.part == "evaluator")
 
@@ -250,16 +258,18 @@ class Jsonl(Sandboxed):
         return FileReading(self.fields, partial(read_problem, settings, tested), tested=tested)
 
     def _read_rows(self, source: str, notes: list[str]) -> Iterator[DialogueRow]:
-        """Yields the rows of a source. Appends to `notes` how the records were read. Raises `UserError` if two
-        different prompts have the same id. Also raises `UserError` if the source has tests, but neither answers nor a
-        judge that runs the tests."""
+        """Yields the rows of a source. Adds sentences to `notes` that describe how the records were read. Raises
+        `UserError` if two different prompts have the same id. Also raises `UserError` if the source has tests, but
+        neither answers nor a judge that runs the tests."""
         reading = self._reading()
         answered = False
         known: dict[str, Prompt] = {}
         for where, row in reading.read_rows(read_source(source, split=self.split, rows=self.rows)):
             prompt = row.prompt
             if known.setdefault(prompt.id, prompt) != prompt:
-                raise UserError(f"{where}: the prompt {prompt.id!r} occurs earlier with other text, tests or level.")
+                raise UserError(
+                    f"{where}: the prompt {prompt.id!r} also occurs in an earlier record, with other text, tests or level."
+                )
             answered = answered or row.answer is not None or row.rejected is not None
             yield row
         if reading.untried and not answered:
@@ -271,19 +281,23 @@ class Jsonl(Sandboxed):
 
 @dataclass(frozen=True)
 class FunctionJudge(Judge):
-    """Judges answers with the user's test function. The judge holds nothing else, so that a reward cannot reach the
-    data through it."""
+    """Judges answers with the user's test function. The judge stores only this function and the function's name, so
+    that a reward cannot read the data through the judge."""
 
     target: str
     function: Callable[[str, Any, Any], Any]
 
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
-        """Returns the verdict on each answer. Raises `UserError` if the function itself fails."""
+        """Returns the verdict on each answer. Raises `UserError` if the user's function raises an exception, or if an
+        answer has no tests."""
         return [self._judge_answer(*answer) for answer in report_each("answers judged", answers, len(answers))]
 
     def _judge_answer(self, text: str, tests: Sequence[Test]) -> Verdict:
         if not tests:
-            raise UserError(f"The judge {self.target!r} was given no tests for an answer.")
+            raise UserError(
+                f"The judge {self.target!r} was given no tests for an answer. The problem has no tests, or its tests are "
+                "hidden outside an evaluation."
+            )
         try:
             passed = tuple(bool(self.function(text, test.input, test.output)) for test in tests)
         except Exception as error:
@@ -297,15 +311,15 @@ class FunctionJudge(Judge):
 
 
 def _check_tests_are_text(problem: Problem) -> None:
-    """Raises `UserError` if a program reads standard input, but the input or output of one of its tests is not text."""
+    """Raises `UserError` if the program reads standard input, but a test has an input or output that is not text."""
     for test in _all_tests(problem):
         for part in (test.input, test.output):
             if isinstance(part, str):
                 check_text(part, f"a test of the problem {problem.id!r}")
             elif test.how.task.mode == "stdin":
                 raise UserError(
-                    f"under `judge: sandbox`, a test's `input` (standard input) and `output` (what the program must print) "
-                    f"must be text. A test of the problem {problem.id!r} holds {json.dumps(part, default=str)[:60]}."
+                    f"with `judge: sandbox`, the `input` of a test (standard input) and its `output` (the text to print) must "
+                    f"be text. A test of the problem {problem.id!r} contains {json.dumps(part, default=str)[:60]}."
                 )
 
 

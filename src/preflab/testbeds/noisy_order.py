@@ -1,4 +1,4 @@
-"""Orders answers like a labeller who knows their true rewards but judges with noise."""
+"""Simulates a labeller who orders answers by their true rewards, but makes random errors."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 
 def draw_order(rng: random.Random, rewards: Sequence[float], noise: float) -> list[int]:
-    """Draws an order of answers from the best to the worst, and returns the places of the answers in this order.
+    """Draws a random order of answers, and returns the indices of the answers from the best to the worst.
 
-    The order follows the Plackett-Luce model. Of the answers that remain, answer i is the next with a probability in
-    proportion to exp(reward_i / noise). For two answers, this is the Bradley-Terry model: the first answer is preferred
-    with probability sigmoid((reward_0 - reward_1) / noise). With noise 0, the order follows the rewards exactly, and
-    chance decides between equal rewards."""
+    The order follows the Plackett-Luce model. At each step, answer i is drawn from the remaining answers with a
+    probability proportional to exp(reward_i / noise). For two answers, this is the Bradley-Terry model: the first
+    answer is preferred with probability sigmoid((reward_0 - reward_1) / noise). With noise 0, the order follows the
+    rewards exactly, and answers with equal rewards are ordered at random.
+    """
     luck = [-math.log(-math.log(rng.random() or 0.5)) for _ in rewards]  # draws from the Gumbel distribution
     if noise > 0:
         keys = [(reward + noise * gumbel, gumbel) for reward, gumbel in zip(rewards, luck, strict=True)]

@@ -1,8 +1,8 @@
 """Divides dialogues into three parts by their first human turn.
 
 Part A trains policies and reward models. Part B trains only the evaluator. Part C is the test data. The part of a
-dialogue depends only on its first human turn. A first turn is never in two parts, and never in both training and
-validation.
+dialogue depends only on its first human turn. The same first human turn is never in two parts, and never in both
+training and validation.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from preflab.types import Completion, Prompt, Split, Turn
 
 
 def refuse_value(is_wrong: Callable[[Any], bool], reason: str) -> AfterValidator:
-    """Returns a validator that refuses wrong values of a setting. `is_wrong`: checks whether a value is wrong.
-    `reason`: the error message."""
+    """Returns a pydantic validator that refuses wrong values of a setting. `is_wrong`: a function that checks whether a
+    value is wrong. `reason`: the error message."""
 
     def check(value: Any) -> Any:
         if is_wrong(value):
@@ -38,10 +38,11 @@ _SHARE = refuse_value(lambda share: not 0 < share < 1, "the share of validation 
 
 
 class ThreeParts(TestbedSpec):
-    """`part`: the part from which training and validation are drawn, "policy" (A) or "evaluator" (B). In both cases the
-    test split is C. `fractions`: the shares of first turns in A, B and C. `validation`: the share of A, and of B, that
-    is kept for validation. A record is dropped if its prompt has more than `max_prompt_chars` characters or an answer
-    has more than `max_answer_chars`. The testbed's notes give the number of dropped records for each reason."""
+    """The settings that divide the data into the parts A, B and C. `part`: the part that supplies the training and
+    validation data, "policy" (A) or "evaluator" (B). The test split is always C. `fractions`: the fractions of first
+    human turns in A, B and C. `validation`: the fraction of part A, or of part B, that is used for validation.
+    `max_prompt_chars`, `max_answer_chars`: a record is dropped if its prompt or one of its answers has more characters
+    than this. The testbed's notes give the number of dropped records for each reason."""
 
     part: Literal["policy", "evaluator"] = "policy"
     fractions: Annotated[tuple[float, float, float], _SHARES] = (0.5, 0.3, 0.2)
@@ -63,7 +64,7 @@ class ThreeParts(TestbedSpec):
         return "validation" if place_key(key, "validation") < self.validation else "train"
 
     def explain_excess(self, turns: Sequence[Turn], answers: Sequence[Completion]) -> str:
-        """Returns the reason why a record is too long, or '' if it is not too long."""
+        """Returns the reason why a record is too long, or '' if the record is not too long."""
         if self.max_prompt_chars is not None and sum(len(turn.content) for turn in turns) > self.max_prompt_chars:
             return f"the prompt has more than {self.max_prompt_chars} characters"
         if self.max_answer_chars is not None and max(len(answer.text) for answer in answers) > self.max_answer_chars:
@@ -72,8 +73,9 @@ class ThreeParts(TestbedSpec):
 
 
 def refuse_empty_splits(rows: Mapping[Split, Sequence[object]], where: str, counts: str) -> None:
-    """Raises `UserError` if a split has no rows. `counts`: the number of records that were read, in words."""
+    """Raises `UserError` if a split has no rows. `where`: the source of the data. `counts`: a phrase for the number of
+    records that were read. The message contains both texts."""
     if empty := [split for split in SPLITS if not rows[split]]:
         raise UserError(
-            f"{where}: of {counts}, none falls into {', '.join(empty)}. Use more data or other `fractions`."
+            f"{where}: none of {counts} falls into these splits: {', '.join(empty)}. Use more data or other `fractions`."
         )

@@ -1,16 +1,18 @@
-"""Records which data a model was trained on. preflab can therefore refuse an evaluator that saw the same data.
+"""Records which data a model was trained on, so that preflab can refuse an evaluator that was trained on the data of
+another model.
 
-Dialogues are compared by their *first human turn*. Dialogues with the same first turn have the same subject, and often
-the same prompt. The key of a turn is the SHA-256 of its text, without regard to case and spacing. A hash of a salt
-and the key gives the key a place in [0, 1). Each part of the data is an interval of the places under one salt; the
-validation split is an interval under another salt. The part of a dialogue therefore depends only on its first turn.
+Dialogues are compared by their *first human turn*, because dialogues with the same first turn have the same subject,
+and often the same prompt. The key of a dialogue is the SHA-256 hash of its first human turn, without regard to case and
+spacing. Another hash, computed from a salt and the key, maps the key to a place in [0, 1). Each part and each split of
+the data is an interval of places under some salt. The part and the split of a dialogue therefore depend only on its
+first human turn.
 
-A provenance record holds the number of keys, a digest of all keys, and a sketch of the keys. To make the sketch, each
-key is hashed with another salt, and the `SKETCH_SIZE` smallest hashes are kept. A full sketch (`SKETCH_SIZE` hashes)
-lacks only hashes above its largest hash. Two full sketches therefore show every shared hash up to the smaller of their
-two largest hashes. A sketch with fewer hashes lacks none, so that small sets are compared exactly. If a fraction f of
-the smaller of two large sets is also in the larger set, the sketches miss the overlap with probability
-(1 - f)^SKETCH_SIZE. This probability is 3e-5 for f = 0.01.
+A provenance record contains the number of keys, a digest of all keys, and a sketch of the keys. The sketch consists of
+the `SKETCH_SIZE` smallest hashes of the keys under another salt. A sketch with fewer than `SKETCH_SIZE` hashes is
+complete, so that small sets are compared exactly. A full sketch is complete only up to its largest hash. Two full
+sketches are therefore compared only up to the smaller of their two largest hashes. If a fraction f of the smaller of
+two large sets is also in the larger set, the comparison misses the overlap with probability (1 - f)^SKETCH_SIZE. This
+probability is 3e-5 for f = 0.01.
 """
 
 from __future__ import annotations
@@ -27,19 +29,19 @@ _HEX_DIGITS = 16  # the length of a hash in a sketch, enough to avoid collisions
 
 
 def make_turn_key(prompt: Prompt) -> str:
-    """Returns the key of a dialogue: a digest of the first human turn. The digest ignores case and spacing."""
+    """Returns the key of a dialogue: a hash of its first human turn. The hash ignores case and spacing."""
     turns = [turn for turn in prompt.turns if turn.role == "user"] or list(prompt.turns)
     return hashlib.sha256(" ".join(turns[0].content.casefold().split()).encode()).hexdigest()
 
 
 def place_key(key: str, salt: str) -> float:
-    """Returns the place of a key, a number in [0, 1). Places are uniform over keys, independent between salts, and the
-    same on every machine."""
+    """Maps a key to its place, a number in [0, 1). The places of keys are uniformly distributed. Different salts give
+    independent places. The place is the same on every machine."""
     return int(hashlib.sha256(f"{salt}:{key}".encode()).hexdigest()[:13], 16) / 16**13
 
 
 def place_split(key: str, validation: float, test: float) -> Split:
-    """Returns the split into which a key falls. `validation`, `test`: the shares of these two splits."""
+    """Returns the split of a key. `validation`, `test`: the fractions of keys that go into these two splits."""
     place = place_key(key, "part")
     if place < test:
         return "test"
@@ -47,8 +49,8 @@ def place_split(key: str, validation: float, test: float) -> Split:
 
 
 def describe_provenance(testbed: str, part: str, keys: Iterable[str], **identity: Any) -> dict[str, Any]:
-    """Returns the provenance record of a model that was trained or selected on the dialogues with these `keys`, as
-    plain JSON of at most 20 kB."""
+    """Returns the provenance record of a model that was trained or selected on the dialogues with these `keys`. The
+    record is plain JSON of at most 20 kB. `identity`: more values that the record must contain."""
     unique = sorted(set(keys))
     sketch = sorted(hashlib.sha256(f"sketch:{key}".encode()).hexdigest()[:_HEX_DIGITS] for key in unique)
     digest = hashlib.sha256("\n".join(unique).encode()).hexdigest()
@@ -57,11 +59,11 @@ def describe_provenance(testbed: str, part: str, keys: Iterable[str], **identity
 
 
 def estimate_shared_fraction(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    """Estimates which share of the smaller set's first turns is also in the other set. The estimate is exact for small
-    sets.
+    """Estimates the overlap of two data sets from their provenance records. Returns the fraction of first human turns
+    in the smaller set that are also in the larger set. The fraction is exact for small sets.
 
-    A full sketch lacks only hashes above its largest hash. Up to the smallest such bound, both sketches are therefore
-    complete, and their hashes are a fair sample of both sets.
+    A full sketch contains every hash up to its largest hash. Up to the smaller of the two largest hashes, both sketches
+    are therefore complete, and the hashes in this range are a random sample of both sets.
     """
     sketches = [_read_sketch(one), _read_sketch(other)]
     ends = [max(keys) for keys in sketches if len(keys) == SKETCH_SIZE]
@@ -71,14 +73,16 @@ def estimate_shared_fraction(one: Mapping[str, Any], other: Mapping[str, Any]) -
 
 
 def refuse_overlap(evaluator: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> None:
-    """Raises `UserError` if the evaluator saw data that another model saw. `others`: the provenance records of the
-    policy, of the reward model, and of the SFT models that they started from."""
+    """Raises `UserError` if the evaluator was trained on some of the data of another model. `evaluator`: the
+    evaluator's provenance record. `others`: the provenance records of the policy, of the reward model, and of the SFT
+    models from which the policy and the reward model were trained."""
     for other in others:
         if (share := estimate_shared_fraction(evaluator, other)) > 0:
             raise UserError(
-                f"The evaluator was trained on {_format_name(evaluator)}, and {share:.1%} of its first human turns "
-                f"are also in {_format_name(other)}, on which another model was trained. The evaluator's verdict would "
-                "be worthless. Train the evaluator on other data (`part: evaluator` of the same testbed)."
+                f"The evaluator was trained on {_format_name(evaluator)}, and another model on {_format_name(other)}. "
+                f"{share:.1%} of the first human turns in the smaller of these data sets are also in the larger one. The "
+                "evaluator's verdict would be worthless. Train the evaluator on other data (`part: evaluator` of the same "
+                "testbed)."
             )
 
 

@@ -1,5 +1,4 @@
-"""Makes the random streams of the embedded testbeds. A stream has a name, and gives the same numbers on every
-machine."""
+"""Makes named random generators for the embedded testbeds. A generator gives the same numbers on every machine."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ def make_stream(seed: int, *names: object) -> random.Random:
 
 
 def is_in_share(share: float, place: int) -> bool:
-    """Checks whether the item at index `place` of a list is selected. `share`: the share of the items that is selected.
-    Of the first n items, n times `share` are selected, rounded down. The selected items are therefore evenly spread,
-    and a longer list begins with the same selection."""
+    """Checks whether the item at index `place` of a list is selected. `share`: the fraction of items to select. Of the
+    first n items, n times `share` are selected, rounded down. The selected items are therefore evenly spread, and the
+    selection among the first n items does not depend on the length of the list."""
     return math.floor((place + 1) * share) > math.floor(place * share)

@@ -1,4 +1,4 @@
-"""Holds code for the embedded testbeds that know the true values of answers."""
+"""Defines common code of the embedded testbeds that know the true values of answers (`sentiment` and `safeworld`)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ Request = TypeVar("Request")
 
 
 def read_request(requests: Mapping[str, Request], prompt: Prompt, testbed: str, split: Split) -> Request:
-    """Returns the request of a prompt. Raises `UserError` if the prompt is not in this split of the testbed."""
+    """Returns the request from which a prompt was made. `requests`: maps prompt ids to requests. Raises `UserError` if
+    the prompt is not in this split of the testbed."""
     if prompt.id not in requests:
         raise UserError(
-            f"Prompt {prompt.id!r} is not in the {split} split of {testbed}, so its answers have no true values. Use the "
-            "prompts of the same testbed and split, with the same settings."
+            f"Prompt {prompt.id!r} is not in the {split} split of {testbed}, so its answers have no true values. Use "
+            "prompts of this split, from a testbed with the same settings."
         )
     return requests[prompt.id]

@@ -56,5 +56,5 @@ def test_judge_marks_what_cannot_be_judged(tmp_path: Path) -> None:
 def test_judge_names_records_of_no_data_set(tmp_path: Path) -> None:
     """Protects the user: file, line, and what would be taken."""
     problems = write(tmp_path / "problems.jsonl", {"question": "?"})
-    with pytest.raises(UserError, match=r"problems.jsonl:1: the record is neither in the judge's own form"):
+    with pytest.raises(UserError, match=r"problems.jsonl:1: the record has neither the form of `preflab judge`"):
         run_command(["judge", "--problems", problems, "--programs", problems, "--out", str(tmp_path / "out")])

@@ -284,7 +284,7 @@ def test_a_null_field_of_a_problem_is_absent(kind: str, record: Mapping[str, Any
     [
         ({"test_list": "assert f(1) == 2"}, "`test_list` must be a list of texts"),
         ({"challenge_test_list": [1]}, "`challenge_test_list` must be text, not 1"),
-        ({"test_list": ["assert f(1) == (2"]}, "its tests or its solution are not Python 3"),
+        ({"test_list": ["assert f(1) == (2"]}, "the record's tests or its solution are not valid Python 3"),
     ],
 )
 def test_mbpp_tests_of_another_form_are_named(wrong: Mapping[str, Any], reason: str) -> None:

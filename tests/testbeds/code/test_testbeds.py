@@ -399,7 +399,7 @@ def test_shots_stand_before_every_other_statement(spec: Callable[..., Code]) -> 
                 assert roles in (["user", "assistant"] * 2 + ["user"], ["user", "assistant", "user"])
                 assert prompt.turns[-1].content not in [turn.content for turn in prompt.turns[:-1]]
     with (
-        pytest.raises(UserError, match="`shots` asks for 50 solved"),
+        pytest.raises(UserError, match="`shots` needs 50 solved"),
         spec("apps", *records, shots=50).open(Context()),
     ):
         pass
@@ -422,20 +422,20 @@ def test_the_reward_uses_the_sandbox(spec: Callable[..., Code]) -> None:
     [
         ("humaneval", {**HUMANEVAL, "test": None}, "the field `test` is missing"),
         ("mbpp", {**MBPP, "task_id": "x"}, "`task_id` must be a number"),
-        ("apps", {**APPS, "input_output": "{"}, "`input_output` does not hold JSON"),
-        ("apps", {**APPS, "input_output": '{"inputs": [1], "outputs": []}'}, "1 inputs and 0 outputs"),
+        ("apps", {**APPS, "input_output": "{"}, "`input_output` does not contain valid JSON"),
+        ("apps", {**APPS, "input_output": '{"inputs": [1], "outputs": []}'}, "1 inputs but 0 outputs"),
         ("code_contests", {"name": "x"}, "`description` must be text"),
         (
             "code_contests",
             {**CONTEST, "public_tests": {"input": ["1"], "output": []}},
-            "`public_tests` must hold two lists of equal length",
+            "`public_tests` must contain two lists of equal length",
         ),
         (
             "code_contests",
             {**CONTEST, "public_tests": {"input": [1], "output": [2]}},
             "input and output of",
         ),
-        ("code_contests", {**CONTEST, "solutions": [1]}, "`solutions` must hold two lists"),
+        ("code_contests", {**CONTEST, "solutions": [1]}, "`solutions` must contain two lists"),
         (
             "code_contests",
             {**CONTEST, "solutions": {"language": [3], "solution": [None]}},

@@ -97,7 +97,9 @@ def test_evidence_of_another_kind_is_refused(content: str, tmp_path: Path) -> No
     """Protects the user: the field and the file."""
     (tmp_path / "found.json").write_text(content)
     spec = {"kind": "humaneval", "data": write(tmp_path / "data.jsonl", HUMANEVAL)}
-    with pytest.raises(UserError, match=r"`evidence`: .*found.json is not what `preflab testbed verify --out` writes"):
+    with pytest.raises(
+        UserError, match=r"`evidence`: .*found.json is not a file that `preflab testbed verify --out` wrote"
+    ):
         list(TESTBEDS.parse({**spec, "evidence": str(tmp_path / "found.json")}).read_exercises())
 
 
@@ -117,7 +119,7 @@ def test_verify_is_refused_before_anything_runs(tmp_path: Path) -> None:
         (["--programs", "0"], "--programs must be 1 or more, not 0"),
         (["--workers", "-3"], "--workers must be 1 or more"),
         (["--reasons", str(tmp_path / "none.json")], "cannot be read"),
-        (["--reasons", str(tmp_path / "list.json")], "must hold one JSON object"),
+        (["--reasons", str(tmp_path / "list.json")], "must contain one JSON object"),
         (["--out", str(tmp_path)], "is a folder"),
     ):
         with pytest.raises(UserError, match=said):

@@ -1,7 +1,8 @@
-"""APPS (Hendrycks et al. 2021): problems of three levels, whose answers read standard input or are called as functions.
+"""Reads APPS (Hendrycks et al. 2021): programming problems of three levels. An answer is a program that reads standard
+input, or a function that the tests call.
 
-Three forms are read: the official folders (`train/0001/question.txt`, `input_output.json`, ...), the hub's records, and
-JSON lines of `description`, `sample_io`, `test_list`, `starter_code`.
+The data can have three forms: the official folders (`train/0001/question.txt`, `input_output.json`, ...), the records
+on the hub, or JSON lines with the fields `description`, `sample_io`, `test_list` and `starter_code`.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ from math import sqrt, sin, cos, tan, ceil, fabs, floor, gcd, exp, log, log2
 from typing import *
 from heapq import *
 """
-"""The imports that the official judge puts before every program, without the import of NumPy. The import of NumPy is in
-`_NUMPY`, because importing NumPy takes long."""
+"""The imports that the official judge puts before every program, except the import of NumPy. `_NUMPY` contains this
+import, which is added only to programs that use NumPy, because importing NumPy is slow."""
 _NUMPY = {"np": "import numpy as np\n"}
 _Cases = Sequence[tuple[Any, Any]]
 _UNTYPED = "the arguments are text whose types are lost"
@@ -57,7 +58,7 @@ class APPS(Code):
 
     def read_repository(self) -> Iterator[RawRecord]:
         """Yields the raw records of the data set on the hub. The official repository has a loading script, but
-        `datasets` no longer runs scripts. This method therefore reads the script's data files itself."""
+        `datasets` no longer runs scripts. This method therefore reads the data files of the script directly."""
         if self.data != _OFFICIAL_NAME:
             yield from super().read_repository()
             return
@@ -65,8 +66,8 @@ class APPS(Code):
             yield from read_split_file(fetch_hub_file(self.data, file))
 
     def read_folder(self, path: Path) -> Iterator[RawRecord]:
-        """Yields the problems of the official folders, split by split. If there are no official folders, yields the
-        records of JSON lines."""
+        """Yields the problems of the official folders, one split after another. If there are no official folders,
+        yields the records of the JSON lines."""
         problems = list_official_folders(path)
         if not problems:
             yield from super().read_folder(path)
@@ -75,7 +76,7 @@ class APPS(Code):
 
     def read_exercises(self) -> Iterator[Exercise]:
         """Yields the exercises. The name of an exercise begins with its split, because the data set numbers the
-        problems of each split from 0."""
+        problems of each split from 0. Without the split, names would not be unique."""
         for exercise in super().read_exercises():
             yield replace(exercise, name=f"{exercise.split}/{exercise.name}")
 
@@ -83,14 +84,14 @@ class APPS(Code):
         return self.read_reformatted(record, where) if "test_list" in record else self.read_official(record, where)
 
     def read_official(self, record: Mapping[str, Any], where: str) -> Exercise:
-        """Reads a record in the official form."""
+        """Converts a record in the official form into an exercise."""
         cases = _parse_json_field(record, "input_output", where) or {}
         inputs, outputs = cases.get("inputs", []), cases.get("outputs", [])
         function = str(cases.get("fn_name") or "")
         if len(inputs) != len(outputs):
-            raise UserError(f"{where}: `input_output` has {len(inputs)} inputs and {len(outputs)} outputs.")
+            raise UserError(f"{where}: `input_output` has {len(inputs)} inputs but {len(outputs)} outputs.")
         text = read_text_field(record, "question", where)
-        taco = record.get("difficulty") in TACO_LEVELS  # TACO does not number its problems
+        taco = record.get("difficulty") in TACO_LEVELS  # TACO has no problem ids
         problem = make_prompt_id((Turn("user", text),)) if taco else str(record["problem_id"])
         if function and not all(isinstance(case, list) for case in inputs):
             return Exercise(problem, text, Recipe(ProgramTask("call")), unjudged=_UNLISTED)
@@ -99,7 +100,8 @@ class APPS(Code):
         return self._make_exercise(record, where, problem, text, function, [], tests)
 
     def read_reformatted(self, record: Mapping[str, Any], where: str) -> Exercise:
-        """Reads a record that has `test_list`. The tests in this list are text."""
+        """Converts a record with the field `test_list` into an exercise. The inputs and outputs of the tests in this
+        list are text."""
         function = re.search(r"def +(\w+)", read_text_field(record, "starter_code", where))
         tests = [(test["input"], _join_lines(test["output"])) for test in record["test_list"]]
         public = [(test["input"], _join_lines(test["output"])) for test in record.get("sample_io") or []]
@@ -124,8 +126,8 @@ class APPS(Code):
 
 
 def _restore_integer_keys(value: Any) -> Any:
-    """Returns the value with integer keys restored, as the official judge does, because JSON turns integer keys into
-    text."""
+    """Returns the value with integer keys restored, because JSON turns integer keys into text. The official judge also
+    restores these keys."""
     if isinstance(value, list):
         return [_restore_integer_keys(item) for item in value]
     if not isinstance(value, dict):
@@ -135,15 +137,15 @@ def _restore_integer_keys(value: Any) -> Any:
 
 
 def _parse_json_field(record: Mapping[str, Any], field: str, where: str) -> Any:
-    """Returns the value of a field, which is JSON data or (on the hub) JSON text. Returns None if the field is empty or
-    absent."""
+    """Returns the value of a field. If the field contains JSON text, as on the hub, returns the parsed value. Returns
+    None if the field is empty or absent."""
     value = record.get(field) or None
     try:
         return json.loads(value) if isinstance(value, str) else value
     except ValueError as error:
-        raise UserError(f"{where}: `{field}` does not hold JSON: {error}.") from error
+        raise UserError(f"{where}: `{field}` does not contain valid JSON: {error}.") from error
 
 
 def _join_lines(value: Any) -> str:
-    """Returns a list of lines as one text; text is returned unchanged."""
+    """Joins a list of lines into one text. Returns any other value as text."""
     return "\n".join(map(_join_lines, value)) if isinstance(value, list) else str(value)

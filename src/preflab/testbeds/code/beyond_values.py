@@ -1,7 +1,7 @@
-"""Finds tests that need more from a program than plain values.
+"""Finds tests that cannot work because they need more than plain values from the judged program.
 
-Only calls and plain values pass between the tests and the program. Objects of the program's own classes, and
-exceptions, never reach the tests. A right program would therefore fail tests that need such objects or exceptions.
+The tests and the program exchange only calls and plain values. Exceptions, and objects of the program's own classes,
+never reach the tests. A right program would therefore fail tests that need such exceptions or objects.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _PLAIN_TYPES = (int, float, complex, str, bytes, bytearray, list, tuple, set, fr
 _LIBRARY_TYPES = (collections.deque, collections.Counter, collections.OrderedDict, collections.defaultdict)
 _DATES = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta)
 _KNOWN = {name for each in (*_PLAIN_TYPES, *_LIBRARY_TYPES, *_DATES) for name in dir(each)}
-"""The attributes of the values that may pass between the tests and the program."""
+"""The names of the attributes of all values that can pass between the tests and the program."""
 
 
 def explain_beyond_values(body: Sequence[ast.stmt], functions: Collection[str]) -> str:
-    """Returns the reason why right programs would fail the tests in these statements; empty if there is no such reason.
-    `functions`: the names by which the tests call the program."""
+    """Returns the reason why right programs would fail the tests in these statements. Returns '' if there is no such
+    reason. `functions`: the names by which the tests call the program's functions."""
     nodes = [node for statement in body for node in ast.walk(statement)]
     if any(expects_exception(statement, functions) for statement in body):
         return EXPECTS_EXCEPTION
@@ -48,7 +48,7 @@ def _calls_program(node: ast.AST, functions: Collection[str]) -> bool:
 
 def expects_exception(tree: ast.AST, functions: Collection[str]) -> bool:
     """Checks whether tests expect the program to raise an exception. Such tests use `assertRaises`, `suppress`, or a
-    `try` around a call of the program; a handler of the `try` must accept the exception."""
+    `try` statement around a call of the program with an `except` clause that accepts the exception."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and (node.attr.startswith("assertRaises") or node.attr == "suppress"):
             return True
@@ -60,7 +60,8 @@ def expects_exception(tree: ast.AST, functions: Collection[str]) -> bool:
 
 
 def _accepts(handler: ast.ExceptHandler) -> bool:
-    """Checks whether a handler accepts exceptions other than failed assertions, and does not itself fail the test."""
+    """Checks whether a test can continue after an `except` clause has caught an exception of the program. The clause
+    must catch more than `AssertionError`, and must not itself fail the test."""
     if handler.type is not None and ast.unparse(handler.type) == "AssertionError":
         return False
     return not any(map(_fails, handler.body))

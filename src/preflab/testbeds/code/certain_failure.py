@@ -1,4 +1,5 @@
-"""Decides without a run whether tests that are code certainly fail if all functions of the program return None."""
+"""Analyses tests that are code, without running the code. Decides whether the tests certainly fail if all functions of
+the program return None."""
 
 from __future__ import annotations
 
@@ -8,20 +9,21 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from typing import NamedTuple
 
 _PLAIN = (ast.Assign, ast.AnnAssign, ast.Expr, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assert)
-"""Statements that run to their end or fail. The statement after one of them is therefore run, or the test fails."""
+"""Statements without branches. After such a statement, either the next statement runs or the test has failed."""
 _MAKERS = frozenset(("abs", "dict", "float", "frozenset", "int", "len", "list", "set", "sorted", "str", "tuple"))
-"""Functions of Python that never return None."""
+"""Built-in functions that never return None."""
 _STRICT = (_MAKERS - {"str"}) | {"all", "any", "enumerate", "iter", "max", "min", "ord", "reversed", "round", "sum"}
-"""Functions of Python that fail if their first argument is None."""
+"""Built-in functions that fail if their first argument is None."""
 _DISPLAYS = (ast.List, ast.Tuple, ast.Set, ast.Dict, ast.ListComp, ast.SetComp, ast.DictComp, ast.JoinedStr)
 """Expressions whose value is never None."""
 _OF_NONE = frozenset(dir(None))
-"""The attributes that None has."""
+"""The names of the attributes of None."""
 
 
 class _Known(NamedTuple):
-    """What is known before a statement runs. `functions`: the names of functions that return None. `nones`: the
-    variables that are None. `builtins`: the functions of Python that nothing redefines."""
+    """The facts that are known before a statement runs. `functions`: the names of functions that return None. `nones`:
+    the names of variables that are None. `builtins`: the names of built-in functions that the code does not
+    redefine."""
 
     functions: Set[str]
     nones: Set[str]
@@ -29,8 +31,8 @@ class _Known(NamedTuple):
 
 
 def certainly_fails(source: str, functions: Collection[str], prelude: str = "") -> bool:
-    """Checks whether the code of a test certainly fails if the functions with these names return None. `prelude`: the
-    code that runs before the test."""
+    """Checks whether the code of a test certainly fails if all functions named in `functions` return None. `prelude`:
+    the code that runs before the test."""
     tree = ast.parse(source)
     nodes = [*ast.walk(tree)]
     stored = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
@@ -46,7 +48,8 @@ def _find_imported_names(nodes: Sequence[ast.AST]) -> set[str]:
 
 
 def _reaches_failure(body: Sequence[ast.stmt], known: _Known, defined: Mapping[str, ast.FunctionDef]) -> bool:
-    """Checks whether running the statements certainly fails, in the statements or in a test that they call."""
+    """Checks whether the statements certainly fail when they run. A failure inside a test function that the statements
+    call counts too. `defined`: the functions that the test code defines, by name."""
     nones: set[str] = set()
     for node in body:
         known = known._replace(nones=frozenset(nones))
@@ -67,8 +70,8 @@ def _reaches_failure(body: Sequence[ast.stmt], known: _Known, defined: Mapping[s
 
 
 def _calls_failing_test(call: ast.expr, known: _Known, defined: Mapping[str, ast.FunctionDef]) -> bool:
-    """Checks whether an expression calls a test that certainly fails. A test may get the tested functions as its
-    arguments."""
+    """Checks whether an expression calls a test function that certainly fails. The call can pass the tested functions
+    as arguments."""
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
         return False
     test = defined.get(call.func.id)
@@ -87,7 +90,7 @@ def _unpacks_none(node: ast.Assign, known: _Known) -> bool:
 
 
 def _is_false(test: ast.expr, known: _Known) -> bool:
-    """Checks whether an asserted expression is certainly false, or certainly fails."""
+    """Checks whether an asserted expression is certainly false or certainly raises an exception."""
     if _is_none(test, known) or _raises(test, known):
         return True
     if isinstance(test, ast.BoolOp):
@@ -100,7 +103,7 @@ def _is_false(test: ast.expr, known: _Known) -> bool:
 
 
 def _differs(operator: ast.cmpop, left: ast.expr, right: ast.expr, known: _Known) -> bool:
-    """Checks whether a comparison demands that None equals a value that is not None."""
+    """Checks whether a comparison is certainly false because it compares None with a value that is not None."""
     if not isinstance(operator, ast.Eq | ast.Is):
         return False
     sides = ((left, right), (right, left))
@@ -108,7 +111,7 @@ def _differs(operator: ast.cmpop, left: ast.expr, right: ast.expr, known: _Known
 
 
 def _is_none(node: ast.expr, known: _Known) -> bool:
-    """Checks whether an expression is certainly None because a function of the program returned it."""
+    """Checks whether an expression is certainly None because a function of the program returned its value."""
     if isinstance(node, ast.Call):
         return isinstance(node.func, ast.Name) and node.func.id in known.functions
     return isinstance(node, ast.Name) and node.id in known.nones
@@ -127,7 +130,7 @@ def _is_value(node: ast.expr, known: _Known) -> bool:
 
 
 def _raises(node: ast.expr, known: _Known) -> bool:
-    """Checks whether an expression certainly fails, because it uses None where another value is needed."""
+    """Checks whether an expression certainly raises an exception because it uses None where another value is needed."""
     match node:
         case ast.Call():
             strict = isinstance(node.func, ast.Name) and node.func.id in known.builtins & _STRICT

@@ -1,8 +1,9 @@
-"""CodeContests (Li et al. 2022): contest problems with public and hidden tests, and right and wrong programs.
+"""Reads CodeContests (Li et al. 2022): contest problems with public and hidden tests, and with right and wrong
+programs.
 
-Two forms are read: the official records (`public_tests`, `private_tests`, `generated_tests`, `solutions`,
-`incorrect_solutions`, `time_limit`, `memory_limit_bytes`), and extracts of these records, which have either `tests`, or
-`content` and `test`.
+The data can have two forms. The official records have the fields `public_tests`, `private_tests`, `generated_tests`,
+`solutions`, `incorrect_solutions`, `time_limit` and `memory_limit_bytes`. Extracts of these records have either the
+field `tests`, or the fields `content` and `test`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from preflab.testbeds.code.testbed import Code
 from preflab.types import Test
 
 _STATEMENT = "{}\n\nWrite a Python 3 program that reads standard input and prints the answer.\n"
-_PYTHON_3 = 3  # the number of Python 3 in the data; 1 is Python 2, 2 is C++, 4 is Java
+_PYTHON_3 = 3  # the code for Python 3 in the data; 1 is Python 2, 2 is C++, 4 is Java
 _OTHER_LEVELS = ("easy", "medium", "hard", "harder", "hardest", "external")
 
 
@@ -62,7 +63,7 @@ def _make_tests(record: Mapping[str, Any], field: str, recipe: Recipe) -> tuple[
 
 
 def _make_extracted_tests(record: Mapping[str, Any], recipe: Recipe) -> list[Test]:
-    """Makes the tests from the text of `test`, which is a JSON list of `{input: {stdin}, output: {stdout}}`."""
+    """Makes the tests of an extract. The field `test` is JSON text: a list of `{input: {stdin}, output: {stdout}}`."""
     tests = json.loads(record["test"]) if isinstance(record.get("test"), str) else []
     return [Test(test["input"]["stdin"], test["output"]["stdout"], recipe) for test in tests]
 
@@ -73,16 +74,18 @@ def _choose_programs(record: Mapping[str, Any], field: str) -> tuple[str, ...]:
 
 
 def _zip_field(record: Mapping[str, Any], field: str, one: str, other: str) -> list[tuple[Any, Any]]:
-    """Returns two lists of equal length as pairs. Returns no pairs if the field is empty or absent."""
+    """Returns the elements of two lists of equal length as pairs. The lists are `record[field][one]` and
+    `record[field][other]`. Returns no pairs if the field is empty or absent."""
     lists = record.get(field) or {one: [], other: []}
     if not isinstance(lists, Mapping) or len(lists[one]) != len(lists[other]):
-        raise ValueError(f"`{field}` must hold two lists of equal length, `{one}` and `{other}`")
+        raise ValueError(f"`{field}` must contain two lists of equal length, `{one}` and `{other}`")
     return list(zip(lists[one], lists[other], strict=True))
 
 
 def _name_level(number: int | None) -> str:
-    """Returns the name of a difficulty level. The number 7 is level A, the first problem of a contest; 8 is level B,
-    and so on. Smaller numbers are the levels of other sites."""
+    """Returns the name of a difficulty level. The numbers 1 to 6 are the levels of other sites, such as `easy`. A
+    larger number is the position of the problem in a contest: 7 is level A (the first problem), 8 is level B, and so
+    on. Returns '' if there is no number."""
     if not number:
         return ""
     contest = number - len(_OTHER_LEVELS)
@@ -90,6 +93,6 @@ def _name_level(number: int | None) -> str:
 
 
 def _read_seconds(record: Mapping[str, Any]) -> float:
-    """Returns the time limit that the problem states, in seconds; 0 if the problem states no limit."""
+    """Returns the time limit in a record, in seconds, or 0 if the record has no time limit."""
     limit = record.get("time_limit") or 0
     return limit.get("seconds", 0) + limit.get("nanos", 0) * 1e-9 if isinstance(limit, Mapping) else limit

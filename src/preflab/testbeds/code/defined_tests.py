@@ -1,8 +1,9 @@
 """Adds calls to Python test code that defines tests but does not call them.
 
-Test code often only defines tests: functions whose names begin with `test`, a function `check` that gets the tested
-function, classes of `unittest` and of pytest, and a block for `__name__ == "__main__"`. Without added calls, every
-program would pass such code. The sandbox lacks pytest itself, so tests that need pytest cannot be run.
+Test code often only defines its tests, because a test runner calls them. Such tests are functions whose names begin
+with `test`, a function `check` with the tested function as its argument, classes of `unittest` or pytest, and the code
+in a block `if __name__ == "__main__"`. Without added calls, every program would pass such code. The sandbox does not
+contain pytest, so tests that use pytest itself cannot be run.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ _CANDIDATE = "candidate"
 _CASE = "TestCase"
 _MAIN = ("__name__ == '__main__'", "'__main__' == __name__")
 _RUNNERS = ("unittest.main()", "main()")
-"""Calls that run all test classes of a file, written without arguments."""
+"""Calls that run all test classes of a file. A call is recognised whatever its arguments are."""
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def add_calls(source: str, entry_point: str) -> str:
-    """Returns the source with added calls of all tests that the source defines but does not call. `entry_point`: the
-    name of the tested function, which is the argument of a function `check`; empty if the name is not known. The source
-    must be valid Python."""
+    """Returns the source with calls added for all tests that the source defines but does not call. `entry_point`: the
+    name of the tested function, which becomes the argument of a function `check`. It is empty if the name is not known.
+    The source must be valid Python."""
     top = ast.parse(source).body
     body = _unfold_main_blocks(top)
     calls = list_calls(body, entry_point)
@@ -35,8 +36,8 @@ def add_calls(source: str, entry_point: str) -> str:
 
 
 def list_calls(body: Sequence[ast.stmt], entry_point: str) -> list[str]:
-    """Returns one piece of code for each test function and for each method of a test class that the statements define
-    but do not call."""
+    """Returns the calls that are missing in test code. The result has one piece of code for each test function that the
+    statements do not call, for each `unittest` class, and for each test method of a pytest class."""
     functions, cases = list_test_functions(body), _find_cases(body)
     calls: list[str] = []
     for node in body:
@@ -50,7 +51,7 @@ def list_calls(body: Sequence[ast.stmt], entry_point: str) -> list[str]:
 
 
 def explain_unrunnable(body: Sequence[ast.stmt], entry_point: str) -> str:
-    """Returns the reason why the tests that the statements define cannot be run; empty if they can."""
+    """Returns the reason why the tests that the statements define cannot be run. Returns '' if the tests can be run."""
     nodes = [node for statement in body for node in ast.walk(statement)]
     if any(_names_pytest(node) for node in nodes):
         return NEEDS_PYTEST
@@ -71,7 +72,7 @@ def explain_unrunnable(body: Sequence[ast.stmt], entry_point: str) -> str:
 
 def list_test_functions(body: Sequence[ast.stmt]) -> list[_Function]:
     """Returns the functions that have the name of a test and are not called yet. A function that needs arguments and is
-    called by other tests is a helper, not a test."""
+    already called somewhere is a helper, not a test."""
     outside = _find_called_names(node for node in body if not isinstance(node, _Function | ast.ClassDef))
     anywhere = _find_called_names(body)
     return [
@@ -84,7 +85,8 @@ def list_test_functions(body: Sequence[ast.stmt]) -> list[_Function]:
 
 
 def _unfold_main_blocks(body: Iterable[ast.stmt]) -> list[ast.stmt]:
-    """Replaces each block for `__name__ == "__main__"` by its statements, without those that start a test runner."""
+    """Replaces each block `if __name__ == "__main__"` by the statements in the block. Leaves out statements that start
+    a test runner."""
     unfolded: list[ast.stmt] = []
     for node in body:
         if isinstance(node, ast.If) and ast.unparse(node.test) in _MAIN:
@@ -106,13 +108,13 @@ def _find_called_names(body: Iterable[ast.stmt]) -> set[str]:
 
 
 def _takes_candidate(node: _Function) -> bool:
-    """Checks whether a test gets the tested function as its only argument."""
+    """Checks whether the tested function is the only required argument of a test function."""
     names = [each.arg for each in (*node.args.posonlyargs, *node.args.args)]
     return _count_required(node) == 1 and (node.name == _CHECK or names[:1] == [_CANDIDATE])
 
 
 def _count_required(node: _Function) -> int:
-    """Counts the arguments without a default."""
+    """Counts the arguments of a function that have no default."""
     arguments = node.args
     named = sum(default is None for default in arguments.kw_defaults)
     return len(arguments.posonlyargs) + len(arguments.args) - len(arguments.defaults) + named
@@ -133,7 +135,8 @@ def _list_methods(node: ast.ClassDef) -> list[_Function]:
 
 
 def _call_methods(node: ast.ClassDef) -> list[str]:
-    """Returns one piece of code for each test in a class of pytest tests. Each test gets a new object, as in pytest."""
+    """Returns one piece of code for each test method of a pytest class. Each test method is called on a new object, as
+    in pytest."""
     methods = _list_methods(node)
     setups = {each.name: _count_required(each) - 1 for each in methods if each.name in ("setup_class", "setup_method")}
     once = [f"{node.name}.setup_class()"] if "setup_class" in setups else []

@@ -1,7 +1,7 @@
-"""Reads EvalPlus' own files (Liu et al. 2023), which hold HumanEval+ as inputs without expected values.
+"""Reads the files of EvalPlus (Liu et al. 2023). These files contain HumanEval+ as inputs without expected values.
 
-The reference solution gives the expected value for each input. The process that runs the tests computes these values,
-not the process that runs the judged program.
+The reference solution computes the expected value for each input. The reference solution runs in the process that runs
+the tests, not in the process that runs the judged program.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def check_input(candidate, arguments):
     else:
         assert got == expected
 """
-"""The code that runs before the tests. A value near the expected value is right if EvalPlus gives a tolerance (`atol`),
-or if the expected value consists of floats. The problem `find_zero` has several right answers: each is a zero of the
-polynomial."""
+"""The code that runs before the tests. A value near the expected value counts as right if EvalPlus gives a tolerance
+(`atol`), or if the expected value consists of floats. The problem `find_zero` has several right answers. An answer is
+right if it is a zero of the polynomial."""
 
 
 def holds_inputs(record: Mapping[str, Any]) -> bool:
-    """Checks whether a record has the form of EvalPlus' own files."""
+    """Checks whether a record has the form of EvalPlus' own files (inputs without expected values)."""
     return all(name in record for name in _INPUTS)
 
 

@@ -1,8 +1,8 @@
-"""Reads what right programs reveal about their problems, from the file that `preflab testbed verify --out FILE` writes.
+"""Reads evidence about problems from the file that `preflab testbed verify --out FILE` writes.
 
-If two right programs give different answers, then either several answers are right, or the data call a wrong program
-right. In both cases the problem cannot be judged by one expected answer. If the answers differ only in case, the
-comparison ignores case.
+The evidence comes from programs that the data call right. If two such programs give different answers to a problem,
+then either several answers are right, or one of the programs is wrong. In both situations, a single expected answer
+cannot judge the problem. If the answers differ only in case, the problem is judged with a comparison that ignores case.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ EVIDENCE_FIELD = "shown by right programs"
 
 
 def read_evidence(path: Path) -> dict[str, str]:
-    """Returns a mapping from problems to what their right programs reveal. Raises `UserError` if the file was not
-    written by `testbed verify`."""
+    """Returns a mapping from problem name to the evidence about the problem (`SHOWN` or `EITHER_CASE`). Raises
+    `UserError` if `preflab testbed verify` did not write the file."""
     try:
         evidence = json.loads(path.read_text(encoding="utf-8"))[EVIDENCE_FIELD]
         if not set(evidence.values()) <= {SHOWN, EITHER_CASE}:
-            raise ValueError("it holds an unknown value")
+            raise ValueError("the file contains an unknown value")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
-            f"`evidence`: {path} is not what `preflab testbed verify --out` writes ({type(error).__name__}: {error})."
+            f"`evidence`: {path} is not a file that `preflab testbed verify --out` wrote ({type(error).__name__}: {error})."
         ) from error
     return evidence
 
 
 def apply_evidence(exercise: Exercise, evidence: Mapping[str, str]) -> Exercise:
-    """Returns the exercise as the evidence requires: with a comparison that ignores case, or marked as `unjudged`."""
+    """Returns the exercise after applying the evidence about it. The exercise gets a comparison that ignores case, or
+    is marked as `unjudged`. If there is no evidence, the exercise stays unchanged."""
     shown = evidence.get(exercise.name, "")
     if shown == EITHER_CASE:
         return ignore_case(exercise)
@@ -43,7 +44,7 @@ def apply_evidence(exercise: Exercise, evidence: Mapping[str, str]) -> Exercise:
 
 
 def ignore_case(exercise: Exercise) -> Exercise:
-    """Returns the exercise with a comparison of answers that ignores case."""
+    """Returns a copy of the exercise whose comparison of answers ignores case."""
     recipe = exercise.recipe._replace(task=exercise.recipe.task._replace(compare="caseless"))
     public, hidden = (
         tuple(replace(test, how=recipe) for test in tests) for tests in (exercise.public, exercise.hidden)

@@ -1,4 +1,5 @@
-"""Defines `Exercise`, the form of a programming problem: a statement, public and hidden tests, and given programs."""
+"""Defines `Exercise`, the common form of programming problems: a statement, public and hidden tests, and programs from
+the data."""
 
 from __future__ import annotations
 
@@ -16,9 +17,9 @@ _FEW = "there are too few tests to make some of them public"
 
 @dataclass(frozen=True, slots=True)
 class Exercise:
-    """A programming problem. `right`, `wrong`: the programs that the data call right or wrong. `split`: the split that
-    the data name for the problem; None if the data name no split. `unjudged`: why answers to the problem cannot be
-    judged; empty if they can."""
+    """A programming problem. `right`, `wrong`: programs that the data call right or wrong. `split`: the split that the
+    data assign to the problem, or None if the data assign no split. `unjudged`: the reason why answers to the problem
+    cannot be judged, or '' if they can be judged."""
 
     name: str
     statement: str
@@ -36,8 +37,8 @@ class Exercise:
         return (*self.public, *self.hidden)
 
     def with_public(self, count: int) -> Exercise:
-        """Makes the first `count` hidden tests public, if no test is public yet. If no hidden test would then be left,
-        marks the exercise `unjudged` instead."""
+        """Returns the exercise with its first `count` hidden tests made public, if no test is public yet. If this would
+        leave no hidden test, marks the exercise as `unjudged` instead."""
         if self.public or not count:
             return self
         if len(self.hidden) <= count:
@@ -47,8 +48,8 @@ class Exercise:
 
 def split_checks(source: str) -> tuple[str, ...]:
     """Splits the source of tests into single tests. If the function `check` contains only assertions, each assertion
-    becomes a test that begins with the code outside `check`. Otherwise the whole source is one test that ends with a
-    call of `check`. Raises `ValueError` if there is no function `check`."""
+    becomes a test. The code outside `check` is put before each assertion. Otherwise, the whole source becomes one test
+    that ends with a call of `check`. Raises `ValueError` if the source has no function `check`."""
     top = ast.parse(source).body
     checks = [node for node in top if isinstance(node, ast.FunctionDef) and node.name == "check"]
     if not checks:

@@ -1,4 +1,5 @@
-"""HumanEval (Chen et al. 2021): 164 functions to complete. The tests are code. All problems are in the split `test`."""
+"""Reads HumanEval (Chen et al. 2021): 164 Python functions to complete. The tests are Python code. All problems are in
+the split `test`."""
 
 from __future__ import annotations
 
@@ -19,9 +20,9 @@ _STATEMENT = "Complete this Python function.\n\n```python\n{}```"
 class HumanEval(Code):
     """Python functions (HumanEval), each described by a docstring and judged by assertions in the sandbox.
 
-    `data`: `HumanEval.jsonl[.gz]`, EvalPlus' `HumanEvalPlus.jsonl[.gz]`, the folder that holds this file, or the data
-    set's name on the hub. `completion`: if true, the statement is only the beginning of the function, which a base
-    model continues; otherwise the statement asks for the function in words.
+    `data`: `HumanEval.jsonl[.gz]`, EvalPlus' `HumanEvalPlus.jsonl[.gz]`, a folder that contains one of these files, or
+    the data set's name on the hub. `completion`: if true, the statement is only the beginning of the function, which a
+    base model continues. If false, the statement also asks in words to complete the function.
     """
 
     kind: Literal["humaneval"] = "humaneval"
@@ -47,8 +48,8 @@ class HumanEval(Code):
 
 
 def _cut_helpers(prompt: str, function: str) -> str:
-    """Returns the code of the prompt before the function. An answer that does not continue the prompt may use this
-    code."""
+    """Returns the part of the prompt before the function to complete, such as imports and helper functions. An answer
+    that does not continue the prompt can use this code too."""
     starts = [
         node.lineno - 1
         for node in ast.parse(f"{prompt}\n    pass\n").body

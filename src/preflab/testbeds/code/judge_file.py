@@ -20,8 +20,8 @@ from preflab.types import Verdict
 
 JudgedPrograms = Iterable[tuple[Program, Verdict]]
 Track = Callable[[JudgedPrograms, str, int], JudgedPrograms]
-"""A function that yields the given verdicts and reports the progress. The arguments are the verdicts, a label, and the
-number of verdicts."""
+"""A function that yields the given verdicts unchanged and reports the progress. Its arguments are the verdicts, a
+label, and the number of verdicts."""
 
 
 def judge_file(
@@ -34,21 +34,22 @@ def judge_file(
     packages: Sequence[str] = (),
     track: Track,
 ) -> Counter[str]:
-    """Judges the programs that have no verdict in `out`, and appends each verdict to `out` immediately. Returns how
-    many programs have each outcome.
+    """Judges the programs that have no verdict in `out`, and appends each verdict to `out` immediately. Returns the
+    number of judged programs with each outcome.
 
-    `workers`: the number of programs judged at the same time; 0 means one per core. Raises `UserError` before anything
-    is judged if a file cannot be read or written.
+    `workers`: the number of programs that are judged at the same time; 0 means one per core. `track`: reports the
+    progress. Raises `UserError` if a file cannot be read or written. This error is raised before the first program is
+    judged.
     """
     if programs.exists() and not programs.is_file():
         raise UserError(
-            f"--programs {programs} is not a plain file, but it must be read twice: write the programs to a plain file."
+            f"--programs {programs} is not a plain file. preflab reads the programs twice: write them to a plain file."
         )
     known = _read_problems(problems)
     if out.resolve() in (problems.resolve(), programs.resolve()):
         raise UserError(f"--out {out} is also an input file: name another file.")
     done = files.read_verdicts(out)
-    left = {program.id for program in files.read_programs(read_records(programs), known, done)}  # this reads every line
+    left = {program.id for program in files.read_programs(read_records(programs), known, done)}  # reads the whole file
     counts: Counter[str] = Counter()
     with _open_verdicts(out, left) as file, open_pool(workers, backend, packages) as pool:
         verdicts = pool.judge(files.read_programs(read_records(programs), known, done))
@@ -60,8 +61,8 @@ def judge_file(
 
 
 def _read_problems(path: Path) -> dict[str, files.JudgeProblem]:
-    """Returns the problems of a file by their id. A record has the judge's own form, or the form of a known data
-    set."""
+    """Returns a mapping from problem id to problem, for all problems of a file. A record has the format of `preflab
+    judge`, or the format of a known data set."""
     problems: dict[str, files.JudgeProblem] = {}
     for where, record in read_records(path):
         own = "problem_id" in record and "mode" in record
@@ -73,14 +74,15 @@ def _read_problems(path: Path) -> dict[str, files.JudgeProblem]:
 
 
 def _read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, files.PrepareProgram]:
-    """Returns a record's id, and a function that turns an answer into the program that is run. The record's fields say
-    to which data set the record belongs. Raises `UserError` if no data set has records with these fields."""
+    """Returns the id of a record from a known data set, and a function that turns an answer into the program that is
+    run. The fields of the record show to which data set the record belongs. Raises `UserError` if no known data set has
+    records with these fields."""
     shape = recognise({name: value for name, value in record.items() if value is not None})
     if shape is None or not shape.testbed:
         known = dict.fromkeys(shape.testbed for shape in SHAPES if shape.testbed)
         raise UserError(
-            f"{where}: the record is neither in the judge's own form (`problem_id`, `mode`, `hidden_tests`, ...) nor "
-            f"in the form of {', '.join(known)} (present: {', '.join(record)})."
+            f"{where}: the record has neither the form of `preflab judge` (`problem_id`, `mode`, `hidden_tests`, ...) nor "
+            f"the form of a known data set ({', '.join(known)}). Its fields are: {', '.join(record)}."
         )
     exercise = TESTBEDS.parse({"kind": shape.testbed}).mark_exercise(record, where)
 
@@ -93,8 +95,8 @@ def _read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, files.Pr
 
 
 def _open_verdicts(path: Path, left: set[str]) -> TextIO:
-    """Removes the verdicts of the programs that are still to be judged, and opens the file to append verdicts. Raises
-    `UserError` if the file cannot be written."""
+    """Removes the verdicts of the programs in `left`, which are going to be judged, and opens the file to append
+    verdicts. Raises `UserError` if the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.drop_verdicts(path, left)

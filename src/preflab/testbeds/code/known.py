@@ -1,4 +1,4 @@
-"""Reads a record of a known programming data set with that data set's own testbed."""
+"""Reads a record of a known programming data set with the testbed of this data set."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from preflab.testbeds.code.testbed import Code
 def read_problem(
     settings: Mapping[str, Any], judged: bool, kind: str, record: Mapping[str, Any], where: str
 ) -> Sequence[DialogueRow]:
-    """Reads a record as rows, with the testbed of `kind` under these settings. Raises `UselessRecordError` if the
-    record is broken, or if `judged` is true and answers to the problem cannot be judged."""
+    """Reads a record with the testbed `kind` and these settings, and returns the rows of the record. Raises
+    `UselessRecordError` if the record is broken, or if `judged` is true and answers to the problem cannot be judged."""
     testbed = _open_testbed(kind, json.dumps(settings))
     try:
         exercise = testbed.read_exercise(record, where)
@@ -30,5 +30,6 @@ def read_problem(
 
 @lru_cache
 def _open_testbed(kind: str, settings: str) -> Code:
-    """Returns the spec of a data set's testbed. The spec is made once, not for every record."""
+    """Returns the spec of a data set's testbed. `settings`: the settings as JSON text. The spec is cached, so that it
+    is not made again for every record."""
     return cast(Code, TESTBEDS.parse({"kind": kind, **json.loads(settings)}))

@@ -1,4 +1,5 @@
-"""KodCode (Xu et al. 2025): questions, each with a solution and tests. The tests are functions written for pytest."""
+"""Reads KodCode (Xu et al. 2025): programming questions, each with a solution and tests. The tests are functions
+written for pytest."""
 
 from __future__ import annotations
 
@@ -61,6 +62,7 @@ class KodCode(Code):
 
 
 def _list_classes(program: str) -> set[str]:
-    """Returns the names of the classes that a program defines; empty if the program is not Python."""
+    """Returns the names of the classes that a program defines. The result is empty if the program is not valid
+    Python."""
     body = ast.parse(program).body if parses(program) else []
     return {node.name for node in body if isinstance(node, ast.ClassDef)}

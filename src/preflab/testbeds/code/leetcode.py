@@ -1,4 +1,5 @@
-"""LeetCodeDataset (Xia et al. 2025): problems with a class to complete, assertions as tests, and a solution."""
+"""Reads LeetCodeDataset (Xia et al. 2025). Each problem has a class to complete, assertions as tests, and a
+solution."""
 
 from __future__ import annotations
 
@@ -13,15 +14,17 @@ from preflab.testbeds.code.exercise import Exercise, make_code_tests, split_chec
 from preflab.testbeds.code.several import explain_several
 from preflab.testbeds.code.testbed import Code
 
-_ORDERLESS = re.compile(r"\b(sorted|set|Counter)\(")  # calls in tests that accept an answer in any order
+_ORDERLESS = re.compile(
+    r"\b(sorted|set|Counter)\("
+)  # a test with such a call accepts the elements of an answer in any order
 _NODES = ("ListNode", "TreeNode", "Node")
 
 
 class LeetCode(Code):
     """Programming problems (LeetCode), answered in Python and judged by assertions in the sandbox.
 
-    `data`: `train.jsonl[.gz]` and perhaps `test.jsonl`, the folder that holds them, or the data set's name on
-    the hub.
+    `data`: a file such as `train.jsonl[.gz]`, a folder with `train.jsonl[.gz]` and possibly `test.jsonl`, or the data
+    set's name on the hub.
     """
 
     kind: Literal["leetcode"] = "leetcode"
@@ -31,7 +34,7 @@ class LeetCode(Code):
         fields = ("prompt", "test", "entry_point", "query", "task_id", "completion")
         prelude, test, name, query, problem, solution = (read_text_field(record, field, where) for field in fields)
         nodes = tuple(node for node in _NODES if f"class {node}" in prelude)
-        functions = {"candidate": name.replace("()", "")}  # `Solution().name` becomes a method of a new object
+        functions = {"candidate": name.replace("()", "")}  # for each call, the sandbox makes a new `Solution` object
         task = ProgramTask("check", limits=self.make_limits(), prelude=prelude, functions=functions, nodes=nodes)
         recipe = Recipe(task, prefix=prelude, function="Solution")
         tests = make_code_tests(split_checks(test), recipe)

@@ -1,7 +1,8 @@
-"""LiveCodeBench (Jain et al. 2024): contest problems with public and private tests.
+"""Reads LiveCodeBench (Jain et al. 2024): contest problems with public and private tests.
 
-An answer is a program that reads standard input, or one that completes a class. In the lite version, the private tests
-are encoded by pickle, zlib and base64. The pickle holds a single text, which is extracted without unpickling.
+An answer is a program that reads standard input, or code that completes a class. In the lite version of the data, the
+private tests are encoded by pickle, zlib and base64. The pickle contains a single text. This text is extracted without
+unpickling, because unpickling could run code from the data.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from preflab.types import Test
 _STATEMENT = "{}\n\nWrite a Python 3 program that reads standard input and prints the answer.\n"
 _FUNCTION_STATEMENT = "{}\n\nComplete this class.\n\n```python\n{}\n```\n"
 _MOST_BYTES = 1 << 28
-"""The most bytes that packed tests may have after unpacking."""
+"""The largest number of bytes of packed tests after unpacking."""
 
 
 class LiveCodeBench(Code):
@@ -65,8 +66,8 @@ class LiveCodeBench(Code):
 
 
 def _read_json(value: Any) -> Any:
-    """Returns the value of a JSON text, which may be plain or packed (pickle, zlib, base64). Returns a value that is
-    not text unchanged. Raises `ValueError` for any other text."""
+    """Returns the value of a JSON text, which is either plain or packed by pickle, zlib and base64. Raises `ValueError`
+    if the text is neither. Returns a value that is not text unchanged."""
     if not isinstance(value, str):
         return value
     try:
@@ -78,13 +79,14 @@ def _read_json(value: Any) -> Any:
         except zlib.error as error:
             raise ValueError(f"the packed tests cannot be unpacked: {error}") from error
         if unpack.unconsumed_tail:
-            raise ValueError(f"the packed tests have more than {_MOST_BYTES >> 20} MB") from None
+            raise ValueError(f"the packed tests have more than {_MOST_BYTES >> 20} MB after unpacking") from None
         text = next((part for _, part, _ in pickletools.genops(packed) if isinstance(part, str)), "")
         return json.loads(text)
 
 
 def _make_test(test: Mapping[str, Any], recipe: Recipe) -> Test:
-    """Makes a test. If the test calls a function, each line of its input is one argument as JSON."""
+    """Makes a `Test` from a test in the data. If the test calls a function, each line of the input is one argument in
+    JSON."""
     if recipe.task.mode == "stdin":
         return Test(test["input"], test["output"], recipe)
     arguments = [json.loads(line) for line in test["input"].split("\n") if line.strip()]

@@ -1,7 +1,7 @@
-"""MBPP (Austin et al. 2021): short functions, each described by a sentence and three assertions.
+"""Reads MBPP (Austin et al. 2021): short functions, each described by a sentence and three assertions.
 
-The number of a task decides its official split: 11 to 510 are test, 511 to 600 validation, and 601 to 974 train. The
-tasks 1 to 10, which are meant as few-shot examples, are in train too.
+The number of a task decides its official split. Tasks 11 to 510 are in test, tasks 511 to 600 in validation, and tasks
+601 to 974 in train. Tasks 1 to 10, which are meant as few-shot examples, are also in train.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _STATEMENT = "You are an expert Python programmer, and here is your task: {} You
 class MBPP(Code):
     """Short Python functions (MBPP), each described by a sentence and judged by assertions in the sandbox.
 
-    `data`: `mbpp.jsonl[.gz]` or `sanitized-mbpp.json`, the folder that holds this file, or the data set's name on the
-    hub. MBPP+ on the hub can be used too; its field `test` is one more test. The statement lists every assertion of
-    `test_list`, as the official statement does, although these assertions also judge the answer. If `public_first` is
-    set, the statement lists only the public assertions.
+    `data`: `mbpp.jsonl[.gz]` or `sanitized-mbpp.json`, a folder that contains one of these files, or the data set's
+    name on the hub. MBPP+ on the hub can be used too; its field `test` becomes one more test. The statement lists every
+    assertion of `test_list`, as the official statement does, although these assertions also judge the answer. If
+    `public_first` is set, the statement lists only the public assertions.
     """
 
     kind: Literal["mbpp"] = "mbpp"
@@ -69,7 +69,7 @@ class MBPP(Code):
 
 
 def _read_list(value: Any, where: str) -> list[str]:
-    """Returns a list of texts. Raises `UserError` if the value is anything else."""
+    """Returns a value that must be a list of texts. Raises `UserError` if the value is not a list of texts."""
     if not isinstance(value, list):
         raise UserError(f"{where} must be a list of texts, not {json.dumps(value, default=str)[:60]}.")
     return [check_text(each, where) for each in cast(list[Any], value)]
@@ -81,7 +81,7 @@ def _official_split(number: int) -> Split:
 
 def _read_prelude(code: str) -> tuple[str, set[str], set[str]]:
     """Returns the imports of the reference solution as code, the names of its classes, and all names that it defines.
-    Tests may use these imports and names."""
+    Tests can use these imports and names."""
     body = ast.parse(code).body
     imports = [ast.unparse(node) for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
     classes = {node.name for node in body if isinstance(node, ast.ClassDef)}
@@ -95,9 +95,9 @@ def _read_prelude(code: str) -> tuple[str, set[str], set[str]]:
 
 
 def _find_program_names(sources: Sequence[str], imports: str, defined: set[str]) -> tuple[str, ...]:
-    """Returns the names that the sources use and the program must define. These are names that are neither imported nor
-    builtins. A builtin's name (`sum`) is also returned if the reference solution defines it. Names that the sources
-    define themselves are left out."""
+    """Returns the names that the sources use and that the program must therefore define. Leaves out imported names,
+    built-in names, and names that the sources define themselves. A built-in name such as `sum` is returned if the
+    reference solution defines it."""
     aliases = [node for node in ast.walk(ast.parse(imports)) if isinstance(node, ast.alias)]
     known = {*dir(builtins), *(alias.asname or alias.name for alias in aliases)} - defined
     used = [node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]

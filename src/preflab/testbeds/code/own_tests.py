@@ -14,18 +14,20 @@ from preflab.text import counted
 from preflab.types import Test
 
 _NAMED = 5
-"""The largest number of left-out problems that a note names."""
+"""The largest number of problems that a note about left-out problems names."""
 
 
 def call_tests(test: Test) -> Test:
-    """Returns a test. If the test is code, adds calls of the tests that this code defines but does not call."""
+    """Completes a test that is code: adds calls of the tests that this code defines but does not call. Returns any
+    other test unchanged."""
     code = isinstance(test.how, Recipe) and test.how.task.mode == "check"
     return replace(test, input=add_calls(test.input, test.how.function)) if code else test
 
 
 def explain_own_tests(tests: Sequence[Test]) -> str:
-    """Returns the reason why the sandbox cannot run the user's own tests of a problem; empty if it can. The user's own
-    tests are recognised by their limits, because these limits are not set yet."""
+    """Returns the reason why the sandbox cannot run the user's own tests of a problem. Returns '' if the sandbox can
+    run the tests. The user's own tests are recognised by their default limits, which the testbed replaces only
+    later."""
     recipes = [(test.input, test.how) for test in tests if isinstance(test.how, Recipe)]
     own = [(code, how) for code, how in recipes if how.task.mode == "check" and how.task.limits == Limits()]
     bodies = [(ast.parse(code).body, how) for code, how in own]
@@ -35,8 +37,8 @@ def explain_own_tests(tests: Sequence[Test]) -> str:
 
 
 def describe_untested(reasons: Mapping[str, str], places: Mapping[str, str]) -> list[str]:
-    """Returns one note for each reason. The note counts the problems that are left out for this reason, and names their
-    places. `reasons`, `places`: the reason and the place of each problem."""
+    """Returns one note for each reason why problems are left out. A note gives the number of these problems and their
+    places in the data. `reasons`: maps problem ids to reasons. `places`: maps problem ids to places (file and line)."""
     notes: list[str] = []
     for reason in dict.fromkeys(reasons.values()):
         named = [places[name] for name, why in reasons.items() if why == reason]

@@ -1,4 +1,4 @@
-"""Defines how programs are run, for all testbeds whose answers are programs."""
+"""Defines the sandbox settings that all testbeds with programs as answers have in common."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from preflab.testbeds.base import TestbedSpec
 
 
 class Sandboxed(TestbedSpec):
-    """`time_limit_s`, `memory_limit_mb`: the limits for one test. The time limit is multiplied by how much slower this
-    machine is than the machine for which the limit was chosen. `workers`: the number of programs judged at once; 0
-    means one per core. `backend`: the sandbox. `packages`: the packages that programs may import in addition to the
-    standard library, NumPy and sortedcontainers. `every`: whether the remaining tests are run after the first failure.
-    A reward that is the share of passed tests needs this."""
+    """Settings for running programs in the sandbox. `time_limit_s`, `memory_limit_mb`: the limits for one test. The
+    time limit is multiplied by a factor that is larger on slower machines (see `measure_machine_factor`). `workers`:
+    the number of programs that are judged at the same time; 0 means one per core. `backend`: the name of the sandbox
+    backend. `packages`: the packages that programs can import in addition to the standard library, NumPy and
+    sortedcontainers. `every`: whether the remaining tests run after the first failure. If the reward is the fraction of
+    passed tests, `every` must be true."""
 
     time_limit_s: Annotated[float, Field(gt=0)] = 5.0
     memory_limit_mb: Annotated[int, Field(ge=64)] = 1024
@@ -32,8 +33,9 @@ class Sandboxed(TestbedSpec):
         return "python"
 
     def make_limits(self, seconds: float = 0.0, memory_mb: int = 0) -> Limits:
-        """Returns the limits of a test. `seconds`, `memory_mb`: the limits that the problem states, or 0 if it states
-        none. A stated time limit replaces the testbed's time limit. Of two memory limits, the larger one applies."""
+        """Returns the limits of a test. `seconds`, `memory_mb`: the limits in the data of the problem, or 0 if the data
+        have no limit. A time limit in the data replaces the testbed's time limit. The larger of the two memory limits
+        applies."""
         seconds = (seconds or self.time_limit_s) * measure_machine_factor()
         return Limits(cpu_s=seconds, wall_s=derive_wall_limit(seconds), memory_mb=max(self.memory_limit_mb, memory_mb))
 

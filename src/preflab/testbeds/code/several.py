@@ -1,11 +1,11 @@
-"""Decides from a problem's statement whether several answers are right, and whether the case of letters matters.
+"""Decides from a problem's statement whether several answers are right, and whether upper and lower case matter.
 
-A statement can express this in many ways, so regular expressions search each of its sentences. Several answers are
-taken to be right in three cases. First, a sentence leaves the choice of the answer, or the order of its parts, to the
-program. Second, a sentence mentions several answers, and neither this sentence nor the next says which answer to give.
-Third, the program must print a list whose order is not stated, or an object that only has to fulfil conditions. Some
-statements do not reveal that several answers are right. For these problems, `verify` finds right programs that give
-different answers.
+Statements express this in many ways, so regular expressions search each sentence. Three rules decide that several
+answers are right. First, a sentence lets the program choose the answer, or the order of the answer's parts. Second, a
+sentence mentions several answers, and neither this sentence nor the next says which answer to give. Third, the program
+must print a list without a stated order, or an object that only has to fulfil conditions. Some statements do not reveal
+that several answers are right. For these problems, `preflab testbed verify` finds right programs that give different
+answers.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _CHOICES = tuple(
         ),
     )
 )
-"""Patterns that match a sentence by which the program may choose any right answer."""
+"""Patterns for sentences that let the program choose any right answer."""
 _ORDERLESS = _compile(
     r"\bin (?:any|an arbitrary|arbitrary|a random|random|no particular|whatever|whichever)(?: \w+)? (?:order|sequence(?! of))\b"
     r"|\border\b[^,;]{0,60}(?:\bnot|n't) (?:matter|important|relevant|significant|specified)"
@@ -86,12 +86,14 @@ _PRINTS_RESULT = _compile(
     rf"{_PRINT} (?:only |just )?(?:the|its|their) (?:\w+ )?"
     r"(?:sum|number|count|length|size|total|cost|value|area|probability|product|weight)(?: of|\W*$)"
 )
-"""Matches a request for a result that is the same for all objects that the program may find."""
+"""Matches a request to print only a result, such as a sum, that is the same for all objects that the program can
+find."""
 _POSSIBLE = _compile(
     r"\b(?:multiple|several|many|various) (?:\w+ )?(?:answers?|solutions?|outputs?) (?:are|is|may be|can be) (?:\w+ )?"
     rf"(?:possible|valid|{_ACCEPTED})\b|{_PRINT} (?:(?:should|must) (?:contain|be|have) )?such an? {_KIND}\b"
 )
-"""Matches a sentence that allows several answers, unless this sentence or the next says which answer to give."""
+"""Matches a sentence that mentions several possible answers. The sentence allows all of them, unless this sentence or
+the next says which answer to give."""
 _SEVERAL = _compile(
     r"\b(?:if|in case|when|should|where|since|as|there (?:can|may|might|could) be)\b.*"
     rf"\b(?:several|multiple|many|various|two or more|more than one|more)\b(?: \w+){{0,3}}? (?:{_KIND}|such|{_THEM})\b"
@@ -113,7 +115,7 @@ _ONE_RIGHT = _compile(
     r"lexicographic|alphabetic|\buniquely\b|\b(?:unique|only one|exactly one) (?:\w+ )?(?:solution|answer|way)\b"
     r"|\b(?:solution|answer|way) is unique|\bsort(?:ed|ing)?\b|\b(?:increasing|ascending|decreasing|descending)\b"
 )
-"""Matches words that single out one answer. All sentences of a statement are searched for such words."""
+"""Matches words that single out one answer. The search for such words covers all sentences of a statement."""
 _ORDER = _compile(r"\border\b")
 _THING = _compile(
     r"\b(?:path|route|cycle|permutation|arrangement|pairing|partition|colou?ring|labels?|colou?rs|coordinates|vertices|vertexes|"
@@ -121,7 +123,8 @@ _THING = _compile(
     r"pairs?|them|[a-z] and [a-z])\b"
 )
 _PRINTS_PARTS = _compile(rf"{_PRINT} (?:its|their|them|[a-z] and [a-z])\b")
-"""Matches a request to print an object by its parts. Only the sentences of the problem's description are searched."""
+"""Matches a request to print an object by its parts. The search covers only the sentences of the problem's
+description."""
 _FOLLOWS = _compile(
     r"\b(?:number|amount|count|sum|length|size|total|probability|cost|value|area|minimum|maximum|minimal|maximal|expected|"
     r"distance|resulting|final|remaining|after|answers?|how many|whether) (?!on\b|written|assigned)"
@@ -155,7 +158,8 @@ _QUOTED = re.compile(r"[\"'“‘`]+(\w+)[\"'”’`]+")
 
 
 def explain_several(statement: str) -> str:
-    """Returns the reason why a problem cannot be judged by the single expected answer of each test; empty if it can."""
+    """Returns the reason why answers to a problem cannot be judged by the single expected output of each test. Returns
+    '' if there is no such reason."""
     if _INTERACTIVE_WORDS.search(statement):
         return _INTERACTIVE
     story, output = _split_statement(statement)
@@ -167,16 +171,16 @@ def explain_several(statement: str) -> str:
 
 
 def choose_comparison(statement: str) -> OutputComparison:
-    """Returns how a program's output is compared: `caseless` if the statement allows either case, otherwise
-    `tokens`."""
+    """Returns how a program's output is compared: `caseless` if the statement allows both upper and lower case, and
+    `tokens` otherwise."""
     story, output = _split_statement(statement)
     of_output = [*output, *(each for each in story if _OF_OUTPUT.search(each))]
     return "caseless" if any(map(_takes_either_case, of_output)) else "tokens"
 
 
 def _split_statement(statement: str) -> tuple[list[str], list[str]]:
-    """Returns the sentences of the problem's description, and the sentences about the output. Leaves out the sections
-    about the input, and the examples."""
+    """Returns two lists: the sentences of the problem's description, and the sentences about the output. Leaves out the
+    sections about the input, and the examples."""
     sections: dict[str, list[str]] = {"story": []}
     name = "story"
     for line in statement.splitlines():
@@ -199,8 +203,9 @@ def _leaves_a_choice(sentence: str) -> bool:
 
 
 def _is_only_found(choice: re.Match[str]) -> bool:
-    """Checks whether the program may choose what it finds, but prints only a result that does not depend on the
-    choice."""
+    """Checks whether a sentence leaves a choice that does not change the output. In such a sentence, the program can
+    find any suitable object, but prints only a result that is the same for all these objects. `choice`: the match of a
+    pattern in `_CHOICES`."""
     return bool(_FINDS.match(choice[0]) and _PRINTS_RESULT.search(choice.string, choice.end()))
 
 
@@ -217,8 +222,8 @@ def _names_several(sentence: str, following: str) -> bool:
 
 
 def _lists_without_order(sentences: Sequence[str]) -> bool:
-    """Checks whether the program must print a count and then the counted things, in an order that no sentence
-    states."""
+    """Checks whether the program must print a count and then the counted objects, but no sentence states the order of
+    these objects."""
     counts = [number for number, each in enumerate(sentences) if _COUNT.search(each) and _OF_OUTPUT.search(each)]
     listed = any(
         _LIST.search(each) and _THING.search(each) for number in counts for each in sentences[number : number + 3]
@@ -227,8 +232,8 @@ def _lists_without_order(sentences: Sequence[str]) -> bool:
 
 
 def _asks_for_a_thing(story: Sequence[str], output: Sequence[str]) -> bool:
-    """Checks whether the program must print an object that has to fulfil conditions but is not determined by the
-    input."""
+    """Checks whether the program must print an object that has to fulfil conditions, but that the input does not
+    determine."""
     of_output = [*output, *filter(_PRINTS_PARTS.match, story)]
     printed = any(_THING.search(each) and not _FOLLOWS.search(each) for each in of_output)
     requested = any(_REQUEST.search(each) and _CONDITIONS.search(each) for each in [*story, *output])
@@ -236,7 +241,7 @@ def _asks_for_a_thing(story: Sequence[str], output: Sequence[str]) -> bool:
 
 
 def _takes_either_case(sentence: str) -> bool:
-    """Checks whether a sentence allows letters of either case. A sentence allows this if it says so, or if it quotes
+    """Checks whether a sentence allows both upper and lower case. A sentence allows both if it says so, or if it quotes
     one word in several cases ("YES", "Yes")."""
     quoted = set(_QUOTED.findall(sentence))
     varied = len({word.casefold() for word in quoted}) < len(quoted) and not _DIFFERENT.search(sentence)

@@ -1,8 +1,8 @@
-"""Finds problems whose tests do not test: an empty program passes all tests, or the tests fail without a program.
+"""Finds problems with useless tests: an empty program passes all tests, or the tests fail before they call the program.
 
-The empty program, which does nothing, is called the stub. The stub is run against the tests, unless the result is
-certain without a run, or an earlier run has shown the result (see `stub_memory`). These runs therefore take time only
-when new data are first opened.
+The empty program defines the functions that the tests call, but does nothing. It is called the stub. The tests are run
+on the stub only if neither an analysis of the tests nor an earlier run shows the result (see `certain_failure` and
+`stub_memory`). These runs therefore take time only when new data are first opened.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from preflab.types import Test, Verdict
 _logger = logging.getLogger("preflab")
 PASSES_ALL = "an empty program passes all tests that judge an answer"
 FAILS_ALONE = "its tests fail before they call the program"
-_LIMITS = ("timeout", "memory", "output-limit")  # these may be the machine's fault
-_MANY = 500  # if more problems than this are tried, a message announces the long runs
+_LIMITS = ("timeout", "memory", "output-limit")  # not the tests but the machine can cause these failures
+_MANY = 500  # above this number of problems, a message announces long runs
 
 
 class Untested(NamedTuple):
-    """`reasons`: maps each problem whose tests do not test to the reason. `notes`: what every report must say if the
-    tests of some problems could not be tried."""
+    """The result of `find_untested`. `reasons`: maps each problem with useless tests to the reason. `notes`: notes for
+    every report, if the tests of some problems could not be tried on the stub."""
 
     reasons: dict[str, str]
     notes: list[str]
 
 
 def find_untested(problems: Mapping[str, Sequence[Test]], judge: SandboxJudge) -> Untested:
-    """Finds the problems whose tests do not test. `problems`: maps each problem to the tests that judge an answer (see
-    `list_deciding`); each problem has at least one such test. If no program can be run, finds only the problems for
-    which the result is known without a run."""
+    """Finds the problems with useless tests. `problems`: maps each problem to the tests that judge an answer (see
+    `list_deciding`). Each problem has at least one such test. If programs cannot be run, finds only the problems whose
+    result is known without a new run."""
     passed = {name: _is_passed_by_stub(tests) for name, tests in problems.items()}
     reasons = {name: PASSES_ALL for name, passes in passed.items() if passes}
     digests = {
@@ -71,7 +71,7 @@ def list_deciding(public: Sequence[Test], hidden: Sequence[Test]) -> Sequence[Te
 
 
 def write_stub(recipe: Recipe) -> str:
-    """Returns a program that defines what the tests call, but does nothing."""
+    """Returns a program that defines every function and class that the tests call. The functions do nothing."""
     names = recipe.task.functions.values()
     methods = [name.split(".") for name in names if name.count(".") == 1]
     functions = [f"def {name}(*_, **__): pass" for name in names if name.isidentifier()]
@@ -81,8 +81,8 @@ def write_stub(recipe: Recipe) -> str:
 
 
 def _recall(digests: Mapping[str, str], passed: Mapping[str, bool], outcomes: Mapping[str, Verdict]) -> dict[str, str]:
-    """Returns the reason for each problem whose tests do not test. The reason follows from an earlier run (`passed`) or
-    a new run (`outcomes`). A problem without a verdict has no reason."""
+    """Returns a mapping from each problem with useless tests to the reason. The result of an earlier run (`passed`) or
+    of a new run (`outcomes`) gives the reason. Leaves out problems without a result."""
     reasons = {
         name: PASSES_ALL if passed.get(digest) else _explain_error(outcomes.get(digest))
         for name, digest in digests.items()
@@ -91,8 +91,8 @@ def _recall(digests: Mapping[str, str], passed: Mapping[str, bool], outcomes: Ma
 
 
 def _explain_error(verdict: Verdict | None) -> str:
-    """Returns the reason if the tests themselves failed before they called the program; otherwise ''. A failure at a
-    limit does not count, because it may be the machine's fault."""
+    """Returns the reason if the tests failed before they called the program, and '' otherwise. Ignores failures at a
+    limit on time, memory or output, because the machine can cause them."""
     if verdict is None or verdict.outcome != UNJUDGED:
         return ""
     got = str(verdict.detail.get("got", ""))
@@ -101,7 +101,7 @@ def _explain_error(verdict: Verdict | None) -> str:
 
 
 def _is_passed_by_stub(tests: Sequence[Test]) -> bool | None:
-    """Returns whether the stub passes all of the tests; None if only a run can show this."""
+    """Returns whether the stub passes all of the tests, or None if only a run can show this."""
     unknown = False
     for test in tests:
         passes = _passes_one(test)

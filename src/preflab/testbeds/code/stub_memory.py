@@ -1,4 +1,5 @@
-"""Remembers on disk whether an empty program passes the tests of a problem. A digest of the tests is the key."""
+"""Stores on disk whether an empty program passes the tests of a problem. The key of a stored result is a digest of the
+tests."""
 
 from __future__ import annotations
 
@@ -15,13 +16,13 @@ from preflab.types import Test
 
 _FILE = "empty-programs.txt"
 _LINE = re.compile(r"([0-9a-f]{64}) ([01])")
-_FORM = 1  # raise this number if a change of the judge changes verdicts on the empty program
+_FORM = 1  # increase this number if a change of the judge changes verdicts on the empty program
 
 
 class StubMemory:
-    """The results of this user's runs. `passed`: maps the digest of tests to whether the empty program passes these
-    tests. Each new result is a line at the end of a file, so that several runs may write at the same time. If the file
-    cannot be read or written, the runs take more time, and their results stay the same."""
+    """The stored results of this user's runs. `passed`: maps a digest of tests to whether the empty program passes
+    these tests. Each new result is appended to a file as one line, so that several processes can write at the same
+    time. If the file cannot be read or written, programs are run again, and the results stay the same."""
 
     def __init__(self) -> None:
         self._path: Path = cache_directory() / _FILE
@@ -31,7 +32,7 @@ class StubMemory:
             self.passed = {match[1]: match[2] == "1" for match in map(_LINE.fullmatch, lines) if match}
 
     def add(self, passed: Mapping[str, bool]) -> None:
-        """Remembers new results."""
+        """Stores new results, in memory and on disk."""
         self.passed |= passed
         if not passed:
             return

@@ -1,4 +1,5 @@
-"""Defines what all programming testbeds share: how records are read and split, and how the testbeds are opened."""
+"""Defines `Code`, the base class of all programming testbeds. It reads the records, splits them, and opens the
+testbed."""
 
 from __future__ import annotations
 
@@ -34,23 +35,25 @@ from preflab.types import Completion, Problem, Split, Turn
 
 SPLIT_NAMES: Mapping[str, Split] = {"train": "train", "validation": "validation", "valid": "validation", "test": "test"}
 _ID_FIELDS = ("task_id", "problem_id", "question_id", "id", "name")
-_LONGEST_REASON = 200  # a reason why a record is broken is cut to this number of characters
-_NAMED = 3  # a note names at most this many problems
+_LONGEST_REASON = 200  # the largest number of characters of a reason why a record is broken
+_NAMED = 3  # the largest number of problems that a note names
 RawRecord = tuple[Split | None, str, Mapping[str, Any]]
-"""The split that the name of a record's file states, the record's place (file and line), and the record itself."""
+"""The split in the name of the record's file (None if the name has no split), the record's place (file and line), and
+the record itself."""
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 
 
 class Code(Sandboxed):
-    """`validation`, `test`: the share of the training problems that moves into this split if the data lack it.
-    `public_first`: how many hidden tests become public if a problem has no public tests. `several`: the treatment
-    of problems that have several right answers but no judge program. "drop" leaves these problems out. "keep" judges
-    them by the one answer in the data. `evidence`: a file that `preflab testbed verify --out` wrote. With this file,
-    preflab recognises more problems that have several right answers. `max_tests`: how many of a problem's hidden tests
-    are used, counted from the first. `max_prompt_chars`: leaves out problems with a longer statement. `time_limit_s`
-    applies to problems that state no time limit. `slack`: the factor by which a stated time limit is multiplied,
-    because Python is slower than the languages for which the limits were made. `shots`: how many solved training
-    problems are put before each statement as examples."""
+    """The settings of a programming testbed. `validation`, `test`: the fraction of the training problems that moves
+    into this split if the data do not have this split. `public_first`: the number of hidden tests that become public if
+    a problem has no public tests. `several`: the treatment of problems that have several right answers but no judge
+    program. "drop" leaves these problems out. "keep" judges them by the one answer in the data. `evidence`: a file that
+    `preflab testbed verify --out` wrote. With this file, preflab recognises more problems that have several right
+    answers. `max_tests`: the largest number of hidden tests that are used for each problem. These are the first tests
+    in the data. `max_prompt_chars`: problems with more characters in the statement are left out. `time_limit_s` applies
+    to problems without a time limit in the data. `slack`: the factor by which a time limit in the data is multiplied,
+    because Python is slower than the languages for which the limits were made. `shots`: the number of solved training
+    problems that are put before each statement as examples."""
 
     evaluator: ClassVar[str | None] = "hidden-tests"
     data: str
@@ -67,26 +70,29 @@ class Code(Sandboxed):
     @model_validator(mode="after")
     def _shares(self) -> Code:
         if self.validation + self.test >= 1:
-            raise ValueError("the shares of validation and test must leave data for training")
+            raise ValueError(
+                "the sum of the shares `validation` and `test` must be less than 1, to leave data for training"
+            )
         return self
 
     @property
     def title(self) -> str:
-        """The tag (`kind`) of the data set's own class."""
+        """The name of the testbed, which is the default of the class's field `kind`."""
         return str(type(self).model_fields["kind"].default)
 
     @abstractmethod
     def parse_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
-        """Returns a record as an exercise. May raise `UserError`, or any error that a missing or wrong field causes."""
+        """Converts a record into an exercise. An implementation can raise `UserError`, or any exception that a missing
+        or wrong field causes. `read_exercise` converts such an exception into a `UserError`."""
 
     def name_record(self, record: Mapping[str, Any], where: str) -> str:
-        """Returns the name of an unreadable record: the record's id if it has one, otherwise its place (file and
-        line)."""
+        """Returns a name for an unreadable record: the record's id if it has an id, and its place (file and line)
+        otherwise."""
         return next((str(record[field]) for field in _ID_FIELDS if record.get(field) is not None), where)
 
     def read_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
-        """Returns a record as an exercise, after checking it. A field that is null counts as absent. Raises `UserError` if
-        anything is wrong with the record."""
+        """Converts a record into an exercise, and checks the exercise. A field that is null counts as absent. Raises
+        `UserError` if anything is wrong with the record."""
         record = {name: held for name, held in record.items() if held is not None}
         try:
             exercise = self.parse_exercise(record, where)
@@ -97,12 +103,14 @@ class Code(Sandboxed):
                 f"{where}: the field `{error.args[0]}` is missing for {self.title} (present: {', '.join(record)})."
             ) from error
         except SyntaxError as error:
-            raise UserError(f"{where}: its tests or its solution are not Python 3: {error.msg}.") from error
+            raise UserError(
+                f"{where}: the record's tests or its solution are not valid Python 3: {error.msg}."
+            ) from error
         except (TypeError, ValueError, AttributeError, IndexError, RecursionError, MemoryError) as error:
             raise UserError(f"{where} is not a record of {self.title}: {error}.") from error
 
     def mark_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
-        """Returns a record as an exercise. A broken record becomes an exercise that is marked as `unjudged`, so that
+        """Converts a record into an exercise. A broken record becomes an exercise that is marked as `unjudged`, so that
         the other records can still be read."""
         try:
             return self.read_exercise(record, where)
@@ -113,8 +121,8 @@ class Code(Sandboxed):
             return Exercise(self.name_record(record, where), "", nothing, unjudged=unjudged)
 
     def read_exercises(self) -> Iterator[Exercise]:
-        """Yields the problems, after applying the settings `evidence`, `public_first` and `max_tests`. A problem whose
-        split the data do not state is in train."""
+        """Yields the problems, after applying the settings `evidence`, `public_first` and `max_tests`. If neither the
+        record nor its source gives a split, the problem is in train."""
         evidence = read_evidence(user_path(self.evidence)) if self.evidence else {}
         for split, where, record in self.read_raw_records():
             exercise = apply_evidence(self.mark_exercise(record, where), evidence).with_public(self.public_first)
@@ -122,7 +130,7 @@ class Code(Sandboxed):
 
     def read_raw_records(self) -> Iterator[RawRecord]:
         """Yields the raw records of the file, the folder or the data set on the hub. Raises `UserError` if `data` is
-        none of these."""
+        not a file, a folder or a hub name."""
         path = user_path(self.data)
         if path.is_file():
             yield from read_split_file(path)
@@ -132,7 +140,7 @@ class Code(Sandboxed):
             check_on_hub(self.data)
             yield from self.read_repository()
         else:
-            raise UserError(f"There is no file or folder {self.data}, and this is not a hub name (`org/name`).")
+            raise UserError(f"There is no file or folder {self.data}, and a hub name must have the form `org/name`.")
 
     def read_repository(self) -> Iterator[RawRecord]:
         """Yields the records of every split of a data set on the hub."""
@@ -141,10 +149,10 @@ class Code(Sandboxed):
                 yield SPLIT_NAMES.get(split), where, record
 
     def read_folder(self, path: Path) -> Iterator[RawRecord]:
-        """Yields the records of every file of records in a folder."""
+        """Yields the records of all data files in a folder."""
         files = sorted(file for file in path.iterdir() if file.name.endswith(_SUFFIXES))
         if not files:
-            raise UserError(f"{path} contains no file of records ({', '.join(_SUFFIXES)}).")
+            raise UserError(f"{path} contains no data file ({', '.join(_SUFFIXES)}).")
         for file in files:
             yield from read_split_file(file)
 
@@ -158,8 +166,8 @@ class Code(Sandboxed):
 
     def _choose_exercises(self, judge: SandboxJudge) -> tuple[list[Exercise], list[str]]:
         """Returns the problems that can be used, and the notes that every report must print. Leaves out problems whose
-        answers cannot be judged, and problems whose tests do not test (see `stub`). Raises `UserError` if no problem is
-        left."""
+        statements are too long, problems whose answers cannot be judged, and problems with useless tests (see the
+        module `stub`). Raises `UserError` if no problem is left."""
         dropped: dict[str, list[str]] = {}
         kept: list[Exercise] = []
         for exercise in self.read_exercises():
@@ -181,12 +189,13 @@ class Code(Sandboxed):
         return chosen, notes
 
     def _is_one_of_several(self, exercise: Exercise) -> bool:
-        """Checks whether a problem has several right answers but is judged by one of them (`several: keep`)."""
+        """Checks whether a problem has several right answers but is judged by the one answer in the data (`several:
+        keep`)."""
         return self.several == "keep" and exercise.unjudged in (MANY, UNSAID, SHOWN)
 
     def _split_rows(self, exercises: Sequence[Exercise]) -> dict[Split, list[DialogueRow]]:
-        """Returns the rows of each split, in an order that mixes the levels. The examples stand before each statement.
-        A split that the data lack gets a share of train."""
+        """Returns the rows of each split. The rows are in an order that mixes the levels, and the examples are put
+        before each statement. If the data do not have a split, a fraction of train becomes this split."""
         rows: dict[Split, list[DialogueRow]] = {split: [] for split in SPLITS}
         for exercise in exercises:
             rows[exercise.split or "train"] += self.make_rows(exercise)
@@ -195,14 +204,15 @@ class Code(Sandboxed):
         for row in train:
             split = place_split(row.prompt.id, self.validation, self.test)
             rows["train" if split in present else split].append(row)
-        for split_rows in rows.values():  # data are sorted by level
+        for split_rows in rows.values():  # mixes the levels, because the data are sorted by level
             split_rows.sort(key=lambda row: place_key(row.prompt.id, "order"))
         examples = _choose_examples(rows["train"], self.shots)
         return {split: [_prepend_examples(examples, row) for row in rows[split]] for split in SPLITS}
 
     def make_rows(self, exercise: Exercise) -> Iterator[DialogueRow]:
         """Yields the rows of a problem. Each right program forms a pair with a wrong program, as long as wrong programs
-        are left. Further right programs become rows without a wrong program."""
+        are left. Further right programs become rows without a wrong program. A problem without right programs becomes
+        one row with only the prompt."""
         turns = (Turn("user", exercise.statement),)
         prompt = Problem(exercise.name, turns, exercise.level, exercise.public, exercise.hidden)
         if not exercise.right:
@@ -212,8 +222,9 @@ class Code(Sandboxed):
             yield DialogueRow(prompt, Completion(program), wrong)
 
     def write_notes(self, dropped: Mapping[str, Sequence[str]], kept: int) -> list[str]:
-        """Returns the notes that every report on these data must print. `dropped`: the names of problems that were left
-        out, by reason. `kept`: the number of problems with several right answers that were not left out."""
+        """Returns the notes that every report on these data must print. `dropped`: maps each reason to the names of the
+        problems that were left out for this reason. `kept`: the number of problems that have several right answers and
+        were not left out."""
         title = self.title
         notes = [
             f"{title}: {_count_problems(len(names))} left out because {why} ({_list_names(names)})."
@@ -238,8 +249,8 @@ def _list_names(names: Sequence[str]) -> str:
 
 
 def _check_exercise(exercise: Exercise, where: str) -> None:
-    """Raises `UserError` if a program is not text. Also raises `UserError` if the input or output of a test must be
-    text, but is not text."""
+    """Raises `UserError` if a program is not text, or if the input or output of a test is not text where text is
+    required."""
     printed = exercise.recipe.task.mode == "stdin"
     for test in exercise.tests:
         if printed and not (isinstance(test.input, str) and isinstance(test.output, str)):
@@ -249,7 +260,7 @@ def _check_exercise(exercise: Exercise, where: str) -> None:
         if isinstance(test.input, str):
             check_text(test.input, f"{where}: the input of a test")
     for program in (*exercise.right, *exercise.wrong):
-        if type(program) is not str:  # the file may hold anything
+        if type(program) is not str:  # the value comes from a file and can have any type
             raise UserError(f"{where}: a solution must be text, not {program!r}.")
 
 
@@ -258,7 +269,7 @@ def _count_problems(count: int) -> str:
 
 
 def read_split_file(path: Path) -> Iterator[RawRecord]:
-    """Yields the records of a file. A word in the file's name states their split, as in
+    """Yields the records of a file with their split. A word in the file's name gives the split, such as `test` in
     `LeetCodeDataset-v0.3.1-test.jsonl.gz`."""
     names: list[Split] = [SPLIT_NAMES[word] for word in re.findall("[a-z]+", path.name.lower()) if word in SPLIT_NAMES]
     split: Split | None = names[0] if len(set(names)) == 1 else None
@@ -267,18 +278,20 @@ def read_split_file(path: Path) -> Iterator[RawRecord]:
 
 
 def _choose_examples(rows: Sequence[DialogueRow], count: int) -> dict[str, tuple[Turn, ...]]:
-    """Returns the `count` solved problems with the fewest characters, as dialogues by problem id. Raises `UserError` if
-    there are fewer solved problems."""
+    """Returns the `count` solved problems with the fewest characters. The result maps problem ids to dialogues of a
+    statement and a solution. Raises `UserError` if there are fewer than `count` solved problems."""
     solved: dict[str, tuple[Turn, ...]] = {}
     for row in reversed(rows):
         if row.answer is not None:
             solved[row.prompt.id] = (*row.prompt.turns, Turn("assistant", row.answer.text))
     if len(solved) < count:
-        raise UserError(f"`shots` asks for {count} solved training problems, but there are only {len(solved)}.")
+        raise UserError(
+            f"`shots` needs {count} solved training problems, but there are only {len(solved)}. Decrease `shots`."
+        )
     return dict(sorted(solved.items(), key=lambda item: sum(len(turn.content) for turn in item[1]))[:count])
 
 
 def _prepend_examples(examples: Mapping[str, Sequence[Turn]], row: DialogueRow) -> DialogueRow:
-    """Returns the row with the examples before its statement. A problem is never its own example."""
+    """Returns the row with the examples before its statement. A problem is never used as an example for itself."""
     turns = [turn for name, dialogue in examples.items() if name != row.prompt.id for turn in dialogue]
     return replace(row, prompt=replace(row.prompt, turns=(*turns, *row.prompt.turns))) if turns else row

@@ -1,5 +1,5 @@
-"""Judges the programs of a data set by the tests of the data set. This is done in the sandbox, and with the backend
-`bare`, which does not isolate programs.
+"""Checks the tests of a data set with the programs of the data set. The programs are judged in the sandbox, and for
+comparison with the backend `bare`, which does not isolate programs.
 
 If a program that the data call right does not pass, then the judge or the tests are wrong, or the problem has several
 right answers.
@@ -30,10 +30,11 @@ OutcomeByName = dict[str, str]  # maps the name of a program (`problem#number`) 
 
 @dataclass(frozen=True)
 class Verification:
-    """`right`, `wrong`: the outcomes of programs that the data call right or wrong. `bare`: the outcomes of right
-    programs that are judged again with the backend `bare`. `exceptions`: the right programs that do not pass, each with
-    its outcome and the reason (empty if the reason is not known). `shown`: what right programs reveal about their
-    problems (see `evidence`). `untested`: the problems whose tests do not test, each with the reason (see `stub`)."""
+    """The results of `verify_testbed`. `right`, `wrong`: the outcomes of programs that the data call right or wrong.
+    `bare`: the outcomes of right programs that are judged again with the backend `bare`. `exceptions`: the right
+    programs that do not pass, each with its outcome and the reason (empty if the reason is not known). `shown`: the
+    evidence that right programs give about their problems (see the module `evidence`). `untested`: the problems with
+    useless tests, each with the reason (see the module `stub`)."""
 
     exercises: Sequence[Exercise]
     right: OutcomeByName
@@ -45,17 +46,19 @@ class Verification:
 
     @property
     def differences(self) -> dict[str, tuple[str, str]]:
-        """The programs whose outcome differs between the sandbox and the backend `bare`, each with both outcomes in
-        this order."""
+        """The programs whose outcomes in the sandbox and with the backend `bare` differ. Each program has the sandbox's
+        outcome first, and then the outcome with `bare`."""
         return {name: (self.right[name], bare) for name, bare in self.bare.items() if bare != self.right[name]}
 
     @property
     def agrees(self) -> bool:
-        """Whether both backends give the same outcomes, and every right program passes or has a known reason not to."""
+        """Whether both backends give the same outcomes, and every right program either passes or has a known reason for
+        its failure."""
         return not self.differences and all(reason for _, reason in self.exceptions.values())
 
     def record(self) -> dict[str, Any]:
-        """Returns counts and the ids of programs, without any text of the data set."""
+        """Returns a summary with counts, and with the names of programs and problems. The summary contains no text of
+        the data set."""
         return {
             "problems": len(self.exercises),
             "without programs": sum(not each.right for each in self.exercises),
@@ -82,9 +85,9 @@ def verify_testbed(
     packages: Sequence[str] = (),
     track: Track,
 ) -> Verification:
-    """Judges the first `programs` programs of each problem. `reasons`: maps a problem to the reason why its programs do
-    not pass. `compare`: whether right programs are judged again with the backend `bare`. Raises `UserError` if the data
-    cannot be read."""
+    """Judges the first `programs` right programs and the first `programs` wrong programs of each problem. `reasons`:
+    maps a problem to a known reason why its right programs do not pass. `compare`: whether right programs are judged
+    again with the backend `bare`. Raises `UserError` if the data cannot be read."""
     exercises = list(testbed.read_exercises())
     untested = _find_untested(exercises, SandboxJudge(workers, backend, packages, every=False))
     right = judge_programs(exercises, "right", programs, open_pool(workers, backend, packages), track)
@@ -107,43 +110,44 @@ def verify_testbed(
 
 
 def _find_untested(exercises: Sequence[Exercise], judge: SandboxJudge) -> dict[str, str]:
-    """Returns the problems whose tests do not test (see `stub`), each with the reason. Ignores problems that cannot be
-    judged anyway."""
+    """Returns a mapping from each problem with useless tests to the reason (see the module `stub`). Ignores problems
+    whose answers cannot be judged for another reason."""
     problems = {each.name: list_deciding(each.public, each.hidden) for each in exercises if not each.unjudged}
     with closing(judge):
         return find_untested(problems, judge).reasons
 
 
 def _list_outcomes(problem: Exercise, outcomes: OutcomeByName) -> list[str]:
-    """Lists the outcomes of a problem's right programs."""
+    """Returns the outcomes of a problem's right programs."""
     names = (f"{problem.name}#{number}" for number in range(len(problem.right)))
     return [outcomes[name] for name in names if name in outcomes]
 
 
 def _explain_doubt(outcomes: Sequence[str], loose: Sequence[str]) -> str:
-    """Returns what the right programs of a problem reveal if some of them failed. `outcomes`: the outcomes of these
-    programs. `loose`: their outcomes in a comparison that ignores case. If all programs pass in that comparison, their
-    answers differ only in case. Otherwise, if some programs passed, the programs give different answers."""
+    """Returns the evidence about a problem with a failed right program. `outcomes`: the outcomes of the problem's right
+    programs. `loose`: their outcomes in a comparison that ignores case. If all programs pass this comparison, their
+    answers differ only in case (`EITHER_CASE`). Otherwise, if some programs passed and some failed, the programs give
+    different answers (`SHOWN`). Returns '' if no program passed."""
     if loose and all(outcome == "passed" for outcome in loose):
         return EITHER_CASE
     return SHOWN if "passed" in outcomes else ""
 
 
 def explain_failure(problem: Exercise, outcome: str) -> str:
-    """Returns a known reason why a right program of the problem does not pass; empty if no reason is known. Several
-    right answers explain the outcome `failed`, but not a crash or an exceeded limit."""
+    """Returns a known reason why a right program of the problem does not pass, or '' if no reason is known. The fact
+    that several answers are right can explain the outcome `failed`, but not a crash or an exceeded limit."""
     return "" if problem.unjudged in (MANY, UNSAID, SHOWN) and outcome != "failed" else problem.unjudged
 
 
 def read_reasons(path: Path) -> dict[str, str]:
-    """Reads a file that maps problems to the reasons why their programs do not pass. Raises `UserError` if the file has
-    another form."""
+    """Reads a file that maps problems to the reasons why their programs do not pass. Raises `UserError` if the file
+    does not have this form."""
     try:
         reasons = parse_json(path.read_bytes(), f"--reasons {path} cannot be read")
     except OSError as error:
         raise UserError(f"--reasons {path} cannot be read: {error}.") from error
     if not isinstance(reasons, dict) or not all(isinstance(reason, str) for reason in reasons.values()):
-        raise UserError(f"--reasons {path} must hold one JSON object that maps each problem to a reason.")
+        raise UserError(f"--reasons {path} must contain one JSON object that maps each problem to a reason.")
     return reasons
 
 

@@ -1,1 +1,1 @@
-"""Holds mathematical problems. A solution is checked by its final answer."""
+"""The testbed `math`: mathematical problems whose solutions are checked by their final answers."""

@@ -8,7 +8,7 @@ from fractions import Fraction
 from preflab.testbeds.math.final import clean_answer
 
 MOST_CHARACTERS = 500
-"""The largest number of characters of a final answer. A longer final answer is wrong."""
+"""The largest number of characters of a final answer. A longer final answer counts as wrong."""
 _DECIMAL = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d*)?")
 _SPACES = re.compile(r"(?<=\d)(?:\{,\}|\\[,!;: ]|~)(?=\d{3})")
 _MONEY = re.compile(r"^([-+]?)\s*\\?\$\s*(?=[\d.])")
@@ -32,8 +32,8 @@ _FRACTION = re.compile(r"\\[dt]?frac|\d\s*/\s*\d")
 
 
 def simplify_answer(text: str) -> str:
-    """Returns a final answer without parts that do not change its value: thousands separators, dollar signs, and words
-    behind a number, such as a unit."""
+    """Removes parts of a final answer that do not change its value: thousands separators, dollar signs, and words after
+    a number, such as a unit."""
     text = _SPACES.sub("", clean_answer(text).replace("−", "-"))
     text = _MONEY.sub(r"\1", text)
     match = _WITH_WORDS.fullmatch(text)
@@ -45,10 +45,11 @@ def simplify_answer(text: str) -> str:
 
 
 def compare_plainly(right: str, answer: str) -> bool | None:
-    """Returns whether a simplified answer is right, or None if this needs computer algebra.
+    """Returns whether `answer` is equal to `right`, or None if the comparison needs computer algebra. Both texts are
+    simplified final answers.
 
-    If the right answer is a number, a calculation such as 17+25 is wrong, because the policy may have copied it from
-    the question. If the right answer is a whole number, a fraction is wrong as well.
+    If the right answer is a number, a calculation such as 17+25 counts as wrong, because the policy could have copied
+    the calculation from the question. If the right answer is a whole number, a fraction counts as wrong too.
     """
     if right == answer:
         return True
@@ -64,7 +65,7 @@ def compare_plainly(right: str, answer: str) -> bool | None:
 
 
 def _read_number(text: str) -> Fraction | None:
-    """Reads a plain decimal number, and returns it. Returns None for any other text."""
+    """Returns the value of a plain decimal number that is given as text. Returns None for any other text."""
     if len(text) > 50 or not _DECIMAL.fullmatch(text) or not any(letter.isdigit() for letter in text):
         return None
     return Fraction(text.replace(",", "").rstrip("."))

@@ -1,5 +1,5 @@
-"""Finds the final answer in a solution: the content of the last box, the text behind the last `####`, or the text
-behind "the answer is"."""
+"""Finds the final answer in a solution: the content of the last LaTeX box, the text after the last `####`, or the text
+after "the answer is"."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:\s*/\s*\d+)?
 _CALCULATIONS = re.compile(r"<<[^<>]*>>")
 _SURROUNDING = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"))
 _LONGEST = 200
-"""The largest number of characters of an answer that consists only of a final answer."""
+"""The largest number of characters of a solution that consists only of a final answer."""
 
 
 def find_final_answer(text: str, *, unmarked: bool = False) -> str | None:
     """Returns the final answer in a solution, or None if the solution does not mark a final answer.
 
-    The last box or `####` counts. If there is neither a box nor a `####`, "the answer is ..." or "answer: ..." counts.
-    `unmarked`: whether the last number in the text counts if the solution does not mark a final answer.
+    The last LaTeX box or the last `####` marks the final answer, whichever comes later. If the solution has neither a
+    box nor a `####`, the last "the answer is ..." or "answer: ..." marks the final answer. `unmarked`: whether to
+    return the last number in the solution if nothing marks a final answer.
     """
     marked = [*_find_boxes(text), *((match.start(), match[1]) for match in _HASHES.finditer(text))]
     if marked:
@@ -34,8 +35,8 @@ def find_final_answer(text: str, *, unmarked: bool = False) -> str | None:
 
 
 def find_right_answer(text: str) -> str | None:
-    """Returns the final answer of a solution that comes with the data. A solution of one short line that marks no final
-    answer is itself the final answer."""
+    """Returns the final answer of a solution in the data, or None if no final answer is found. If a solution is one
+    short line that does not mark a final answer, the whole line is the final answer."""
     marked = find_final_answer(text)
     alone = text.strip()
     if marked is not None or "\n" in alone or len(alone) > _LONGEST or _BOX.search(alone) or "####" in alone:
@@ -45,13 +46,13 @@ def find_right_answer(text: str) -> str | None:
 
 def drop_calculations(text: str) -> str:
     """Returns a text without GSM8K's calculator annotations, such as <<48/2=24>>. A policy should not learn to write
-    them."""
+    these annotations."""
     return _CALCULATIONS.sub("", text)
 
 
 def clean_answer(text: str) -> str:
-    """Returns an answer without the characters around it: spaces, math delimiters such as `$`, the emphasis mark `**`,
-    and a full stop at its end."""
+    """Removes the characters around an answer: spaces, math delimiters such as `$`, the emphasis mark `**`, and a full
+    stop at the end."""
     text = text.strip()
     before = None
     while text != before:
@@ -64,8 +65,8 @@ def clean_answer(text: str) -> str:
 
 
 def _find_boxes(text: str) -> list[tuple[int, str]]:
-    """Returns the place and the content of each box. A box that is not closed, such as a box in a truncated answer,
-    does not count."""
+    """Returns the position and the content of each LaTeX box. Leaves out a box that is not closed, which occurs in
+    truncated answers."""
     boxes: list[tuple[int, str]] = []
     for match in _BOX.finditer(text):
         if text[match.end() : match.end() + 1] != "{":

@@ -14,8 +14,9 @@ NO_ANSWER = "no-answer"
 
 
 class MathJudge(Judge):
-    """Judges a solution by its final answer. The only test of a problem has the right answer as its output. `unmarked`:
-    whether the last number of a solution counts if the solution does not mark a final answer."""
+    """Judges a solution by its final answer. Each problem has exactly one test. The field `output` of this test is the
+    right answer. `unmarked`: whether the last number of a solution counts as the final answer if the solution does not
+    mark a final answer."""
 
     deterministic = False  # near the time limit, a verdict depends on the machine's speed
 
@@ -23,12 +24,12 @@ class MathJudge(Judge):
         self.verifier, self.unmarked = verifier, unmarked
 
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
-        """Returns one verdict for each solution: passed, failed, no-answer or timeout. Raises `UserError` if a
-        solution's problem has no right answer."""
+        """Returns one verdict for each solution: passed, failed, no-answer or timeout. Raises `UserError` if the
+        problem of a solution has no test with the right answer."""
         if not all(tests for _, tests in answers):
             raise UserError(
-                "Mathematical problems have no public tests that could choose among solutions. "
-                "Best-of-n needs `selector: reward` here, with a learned reward."
+                "Mathematical problems have no public tests that could select a solution. "
+                "For best-of-n, set `selector: reward` and use a learned reward."
             )
         solutions = report_each("solutions judged", answers, len(answers))
         return [self.judge_solution(text, str(tests[0].output)) for text, tests in solutions]

@@ -1,5 +1,5 @@
-"""Opens problems with final answers. The records have the form of GSM8K, of MATH, or of any data with a question and an
-answer."""
+"""Opens mathematical problems with final answers. The records have the form of GSM8K, the form of MATH, or any other
+form with a question and an answer."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ OwnSplit = Annotated[float | str | None, Field(union_mode="left_to_right")]
 class MathProblems(TestbedSpec):
     r"""Mathematical problems. Only the final answer of a solution is verified.
 
-    `data`: a file, a folder or a hub name. In GSM8K, a record is `{question, answer}`, and the answer ends in `####
-    42`. In MATH, a record is `{problem, solution}`; the solution has a `\boxed{}`, and `level` is the difficulty. Any
-    other record can be used too if `jsonl` reads it as a question with an answer. `validation`: another source, or a
-    share of `data`. `test`: another source, or a share of `data`. By default, `test` is the split `test` of `data` if
-    there is such a split, otherwise a tenth of `data`. `rows`: the number of records that are read from each source.
-    `instruction`: a text that is added to each question. `unmarked`: if a solution does not mark a final answer, the
-    solution's last number counts. `seconds`: the time limit for the verification of an answer."""
+    `data`: a file, a folder or a hub name. A record of GSM8K is `{question, answer}`, and its answer ends in `#### 42`.
+    A record of MATH is `{problem, solution}`. Its solution contains a `\boxed{}`, and its field `level` is the
+    difficulty. Any other record with a question and an answer that the testbed `jsonl` can read is allowed too.
+    `validation`: another source, or a fraction of `data`. `test`: another source, or a fraction of `data`. By default,
+    `test` is the split `test` of `data` if this split exists, and a tenth of `data` otherwise. `rows`: the largest
+    number of records that are read from each source. `instruction`: a text that is added to each question. `unmarked`:
+    whether the last number of a solution counts as the final answer if the solution does not mark a final answer.
+    `seconds`: the time limit for the verification of an answer.
+    """
 
     evaluator: ClassVar[str | None] = "final-answer"
     kind: Literal["math"] = "math"
@@ -61,7 +63,7 @@ class MathProblems(TestbedSpec):
             yield Dialogues("math", rows, part="train", identity={"source": self.data}, notes=notes, judge=judge)
 
     def _read_data(self) -> Jsonl:
-        """Returns the testbed that reads the records."""
+        """Returns a `jsonl` testbed that reads the records of this testbed."""
         test = self.test
         if test is None:
             name, split = part_split(self.data)
@@ -70,7 +72,7 @@ class MathProblems(TestbedSpec):
 
     def _make_rows(self, read: Testbed) -> tuple[dict[Split, list[DialogueRow]], int]:
         """Returns the problems of each split, and the number of problems that were left out because they have no final
-        answer. Raises `UserError` if a split is then empty."""
+        answer. Raises `UserError` if a split has no problems left."""
         rows: dict[Split, list[DialogueRow]] = {}
         dropped = 0
         for split in SPLITS:
@@ -79,8 +81,8 @@ class MathProblems(TestbedSpec):
             dropped += len(demonstrations) - len(rows[split])
             if not rows[split]:
                 raise UserError(
-                    f"{self.data}: no solution of the {split} split marks a final answer. Write it in \\boxed{{}}, behind "
-                    "####, or as the whole answer."
+                    f"{self.data}: no solution of the {split} split marks a final answer. Write final answers in "
+                    "\\boxed{}, after ####, or as the whole answer."
                 )
         return rows, dropped
 

@@ -1,7 +1,8 @@
 """Verifies final answers with math-verify. math-verify runs in a separate process with limits on time and memory.
 
 math-verify limits its own time by a signal. The signal works only in the main thread and cannot interrupt a long
-arithmetic operation. If an answer takes too long, this module therefore ends the process and starts a new process.
+arithmetic operation. If an answer takes too long, this module therefore ends the process, and starts a new process for
+the next answer.
 """
 
 from __future__ import annotations
@@ -25,25 +26,25 @@ from preflab.testbeds.math.compare import compare_plainly, simplify_answer
 
 Outcome = Literal["passed", "failed", "timeout"]
 SECONDS = 10.0
-"""The time limit for an answer, in seconds. math-verify itself gives up each step after 2 s, unless the step cannot be
-interrupted."""
+"""The time limit for the verification of one answer, in seconds. math-verify also limits each of its steps to 2 s, but
+it cannot interrupt every step."""
 _STARTS_WITHIN = 120.0
 _MOST_KEPT = 20_000
 
 
 class Verifier:
-    """Compares final answers with right answers. The process starts when an answer first needs it."""
+    """Compares final answers with right answers. The separate process starts when an answer first needs math-verify."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self.seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
         self._lock = threading.Lock()
-        self._kept: dict[bytes, Outcome] = {}  # keys are digests: no right answer is kept in plain text
+        self._kept: dict[bytes, Outcome] = {}  # the keys are digests: no right answer is stored as plain text
 
     def verify(self, right: str, answer: str) -> Outcome:
-        """Returns "passed" if `answer` is equal to `right`, otherwise "failed". Returns "timeout" if the comparison
-        takes too long. `right` and `answer` are final answers without the text around them."""
+        """Returns "passed" if `answer` is equal to `right`, and "failed" otherwise. Returns "timeout" if the comparison
+        takes too long or needs too much memory. `right` and `answer` are final answers without the text around them."""
         pair = simplify_answer(right), simplify_answer(answer)
         plain = compare_plainly(*pair)
         if plain is not None:
@@ -65,20 +66,20 @@ class Verifier:
             line = _read_line(process, self.seconds)
         except OSError:  # the process has ended
             line = b""
-        if line not in (b"true\n", b"false\n"):  # too slow, or killed for its memory use
+        if line not in (b"true\n", b"false\n"):  # the process is too slow, or was killed for its memory use
             self.close()
             return "timeout"
         return "passed" if line == b"true\n" else "failed"
 
     def get_process(self) -> subprocess.Popen[bytes]:
-        """Returns the verifier's process, and starts it if necessary. If preflab's process was forked, the child
-        starts its own verifier process."""
+        """Returns the verifier's process, and starts this process if necessary. If preflab's process was forked, the
+        child starts a separate verifier process."""
         if self._process is None or self._owner != os.getpid():
             self._process, self._owner = _start_process(), os.getpid()
         return self._process
 
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the verifier's process, if it runs."""
         process, self._process = self._process, None
         if process is None or self._owner != os.getpid():
             return
@@ -101,7 +102,8 @@ def open_verifier(seconds: float = SECONDS) -> Generator[Verifier]:
 
 
 def _start_process() -> subprocess.Popen[bytes]:
-    """Starts the process, waits until it is ready, and returns it. Raises `UserError` if it does not start."""
+    """Starts the verifier's process, waits until the process is ready, and returns the process. Raises `UserError` if
+    the process does not become ready."""
     command = [sys.executable, "-P", str(Path(__file__).with_name("verifier_process.py"))]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
@@ -110,8 +112,8 @@ def _start_process() -> subprocess.Popen[bytes]:
         process.kill()
         process.wait()
         raise UserError(
-            "The process that verifies mathematical answers does not start. Is math-verify installed? Run "
-            f"`{' '.join(command)}`: this command must print `ready`."
+            "The process that verifies mathematical answers does not start. Check that math-verify is installed. "
+            f"Run the command `{' '.join(command)}`. It must print `ready`."
         )
     return process
 

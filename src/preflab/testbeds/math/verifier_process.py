@@ -1,9 +1,9 @@
 """Compares answers with math-verify. `verifier.py` runs this file as a separate process. The file does not import
 preflab.
 
-The process reads one JSON object `{"right", "answer"}` from each line, and replies with one line, true or false. The
-memory of the process is limited, and `verifier.py` ends the process if a comparison takes too long. Without
-these limits, an answer such as 9^{9^{9^9}} would use up all memory and time.
+The process reads one JSON object `{"right", "answer"}` from each line of its standard input, and replies with one line,
+true or false. The memory of the process is limited, and `verifier.py` ends the process if a comparison takes too long.
+Without these limits, an answer such as 9^{9^{9^9}} would use up all memory and time.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import resource
 import sys
 
 _STEP_SECONDS = 2
-"""The time limit of math-verify itself for each step. The limit is a signal, which can interrupt only between two
-Python instructions."""
+"""The time limit that math-verify applies to each of its steps, in seconds. math-verify enforces the limit by a signal,
+which can interrupt only between two Python instructions."""
 _MOST_BYTES = 4 << 30
 
 
@@ -37,7 +37,7 @@ def _main() -> None:
         request = json.loads(line)
         try:
             same = _compare(request["right"], request["answer"])
-        except Exception:  # sympy raises any error, even MemoryError, for an answer that is not mathematics
+        except Exception:  # sympy can raise any exception, even MemoryError, if an answer is not mathematics
             same = False
         print(json.dumps(same), flush=True)
 

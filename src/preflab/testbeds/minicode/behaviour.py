@@ -1,7 +1,9 @@
-"""Computes what programs do on fixed inputs. Lists the programs that differ from a given program by one slip.
+"""Computes the outputs of programs on fixed inputs, and lists the programs that differ from a given program by one
+small mistake.
 
-A program is a tuple of step texts. The *behaviour* of a program is its values on the probes, a fixed set of inputs. The
-digest of a behaviour decides the split of the program. However many problems are drawn, no behaviour is in two splits.
+A program is a tuple of step texts. The *behaviour* of a program is the tuple of its outputs on the probes. The probes
+are a fixed list of inputs. A hash of the behaviour decides the split of the program. Programs with the same behaviour
+are therefore always in the same split.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from preflab.testbeds.minicode.language import OPERATORS, MinicodeValue
 from preflab.testbeds.streams import make_stream
 from preflab.types import Split
 
-MinicodeProgram = tuple[str, ...]  # step texts: ("keep even", "sum")
-Behaviour = tuple[MinicodeValue | None, ...]  # one value for each probe, None if the program has no value on it
+MinicodeProgram = tuple[str, ...]  # the texts of the steps, such as ("keep even", "sum")
+Behaviour = tuple[MinicodeValue | None, ...]  # the output for each probe; None if the program fails on the probe
 
 _NUMBERS = {
     **dict.fromkeys(("add", "sub"), range(1, 6)),
@@ -31,7 +33,7 @@ OPPOSITES = {"even": "odd", "odd": "even", ">": "<", "<": ">"}
 
 
 def draw_integers(rng: random.Random, length: int) -> tuple[int, ...]:
-    """Draws a list of integers from -9 to 9."""
+    """Draws a list of `length` random integers from -9 to 9, and returns the list as a tuple."""
     return tuple(rng.choices(range(-9, 10), k=length))
 
 
@@ -47,7 +49,7 @@ def _list_arguments(operator: str) -> list[str]:
 STEPS: dict[str, list[str]] = {
     name: [f"{name} {argument}" for argument in _list_arguments(name)] or [name] for name in OPERATORS
 }
-"""Maps each operator to the steps with this operator that the target program of a problem may have."""
+"""Maps each operator to the steps with this operator from which target programs are made."""
 
 
 @cache
@@ -56,7 +58,7 @@ def _compile_step(text: str) -> language.MinicodeStep:
 
 
 def evaluate_program(program: MinicodeProgram, value: MinicodeValue) -> MinicodeValue | None:
-    """Returns the program's value on an input; None if the program has no value."""
+    """Returns the program's output for an input, or None if the program fails on the input."""
     try:
         return language.run_program(map(_compile_step, program), value)
     except language.RuntimeFault:
@@ -64,25 +66,26 @@ def evaluate_program(program: MinicodeProgram, value: MinicodeValue) -> Minicode
 
 
 def find_behaviour(program: MinicodeProgram) -> Behaviour:
-    """Returns the program's values on the probes."""
+    """Returns the behaviour of a program: its output for each probe."""
     return tuple([evaluate_program(program, probe) for probe in PROBES])
 
 
 def assign_split(values: Behaviour) -> Split:
-    """Returns the one split to which a behaviour belongs. Of all behaviours, three fifths are train, one fifth
-    validation, one fifth test."""
+    """Returns the split to which a behaviour belongs. Of all behaviours, about three fifths are in train, one fifth is
+    in validation, and one fifth is in test."""
     bucket = hashlib.sha256(repr(values).encode()).digest()[0] % 5
     return "validation" if bucket == 3 else "test" if bucket == 4 else "train"
 
 
 def agrees_on(program: MinicodeProgram, inputs: Sequence[MinicodeValue], values: Behaviour) -> bool:
-    """Checks whether the program has these values on these inputs. Stops at the first difference."""
+    """Checks whether the program's output for `inputs[i]` is `values[i]`, for every i. Stops at the first
+    difference."""
     return all(evaluate_program(program, case) == value for case, value in zip(inputs, values, strict=True))
 
 
 def list_near_misses(program: MinicodeProgram) -> Iterator[MinicodeProgram]:
-    """Yields the programs that are one slip away: a step dropped, two neighbouring steps swapped, a number off by one,
-    or an operator or a comparison replaced by a similar one."""
+    """Yields the programs that differ from a program by one small mistake. A mistake drops a step, swaps two
+    neighbouring steps, changes a number by one, or replaces an operator or a condition by a similar one."""
     for index in range(len(program)):
         if len(program) > 1:
             yield program[:index] + program[index + 1 :]
@@ -94,7 +97,8 @@ def list_near_misses(program: MinicodeProgram) -> Iterator[MinicodeProgram]:
 
 @cache
 def _list_slips(text: str) -> tuple[str, ...]:
-    """Returns the steps that are one slip away from a step."""
+    """Returns the steps that differ from a step by one small mistake: a similar operator, the opposite condition, or a
+    number that is one larger or smaller."""
     name, *words = text.split()
     operator = OPERATORS[name]
     texts = [

@@ -1,7 +1,8 @@
-"""Writes the answers that come with the data: reworded right programs, wrong programs that are near misses, and pairs.
+"""Writes the answers in the data: right programs with some steps reworded, wrong programs that almost solve the
+problem, and pairs of a right and a wrong program.
 
-The seed of this module is not the seed of the problems. A new seed of this module changes the noise, the wordings and
-the pairs, but not the problems.
+The seed of these answers is independent of the seed of the problems. A new seed for the answers changes the wrong
+programs, the wordings and the pairs, but not the problems.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from preflab.testbeds.minicode.problems import MinicodeTask, passes_tests
 from preflab.testbeds.streams import make_stream
 from preflab.types import Completion
 
-_REWORDED_SHARE = 0.25  # the probability that a step is reworded, if there is another wording
+_REWORDED_SHARE = 0.25  # the probability that a step is reworded, if the step has another wording
 
 
 def write_demonstrations(tasks: Sequence[MinicodeTask], wrong_share: float, seed: int, split: str) -> list[Completion]:
-    """Writes one program for each task. A random selection of the programs is wrong. The selection has exactly the
-    share `wrong_share`, up to rounding."""
+    """Writes one program for each task. A random selection of the programs is wrong. The fraction of wrong programs is
+    exactly `wrong_share`, up to rounding."""
     rng = make_stream(seed, "demonstrations", split)
     wrong = set(rng.sample(range(len(tasks)), round(wrong_share * len(tasks))))
     writers = [write_wrong_answer if index in wrong else write_right_answer for index in range(len(tasks))]
@@ -27,7 +28,7 @@ def write_demonstrations(tasks: Sequence[MinicodeTask], wrong_share: float, seed
 
 
 def write_pairs(tasks: Sequence[MinicodeTask], seed: int, split: str) -> list[tuple[Completion, Completion]]:
-    """Writes one pair for each task: a right program and a wrong one."""
+    """Writes one pair for each task. A pair is a right program and a wrong program."""
     rng = make_stream(seed, "pairs", split)
     return [(write_right_answer(rng, task), write_wrong_answer(rng, task)) for task in tasks]
 
@@ -39,7 +40,7 @@ def write_right_answer(rng: random.Random, task: MinicodeTask) -> Completion:
 
 
 def write_wrong_answer(rng: random.Random, task: MinicodeTask) -> Completion:
-    """Returns a near miss of the target that fails a hidden test."""
+    """Returns a program that differs from the target by one small mistake, and that fails a hidden test."""
     candidates = list(list_near_misses(task.target))
     rng.shuffle(candidates)
     wrong = next(program for program in candidates if not passes_tests(program, task.problem.hidden_tests))
@@ -47,7 +48,8 @@ def write_wrong_answer(rng: random.Random, task: MinicodeTask) -> Completion:
 
 
 def reword_step(text: str) -> MinicodeProgram:
-    """Returns another way to write a step; the step itself if there is no other way."""
+    """Returns one or two steps that do the same as a step but are written differently. Returns the step itself if it
+    has no other wording."""
     match text.split():
         case ["keep" | "reject" as name, "even" | "odd" as parity]:
             return (f"{_OTHER[name]} {_OTHER[parity]}",)

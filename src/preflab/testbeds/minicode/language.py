@@ -1,8 +1,9 @@
-"""The language of minicode: a program is a pipeline of steps on a list of integers, such as `keep even | mul 2 | sum`.
+"""Defines the language of minicode. A program is a pipeline of steps on a list of integers, such as `keep even | mul 2
+| sum`.
 
-The interpreter has no side effects and always ends: any text gives a value or a named fault, in time linear in the
-length of the text. The table `OPERATORS` has one row for each operator: its name, its meaning, and the phrases by which
-statements name it.
+The interpreter has no side effects and always terminates. Any text gives an output or a named error, in time linear in
+the length of the text. The table `OPERATORS` has one row for each operator, with its name, its meaning, and the phrases
+that stand for it in problem statements.
 """
 
 from __future__ import annotations
@@ -15,28 +16,28 @@ from typing import Any, Literal
 MinicodeValue = int | tuple[int, ...]
 ArgumentKind = Literal["", "number", "count", "divisor", "condition"]
 
-MAX_STEPS = 16  # the most steps of a program
+MAX_STEPS = 16  # the largest number of steps in a program
 MAX_VALUE = 9999  # the largest absolute value of an integer after any step
 
-LEAST = {"number": -99, "count": 0, "divisor": 1}  # the smallest argument of each kind
+LEAST = {"number": -99, "count": 0, "divisor": 1}  # the smallest allowed argument of each kind
 INTEGERS = {str(number): number for number in range(-99, 100)}
 
 
 class CompileError(Exception):
-    """Raised if a text is not a program."""
+    """Raised if a text is not a valid program."""
 
 
 class RuntimeFault(Exception):
-    """Raised if a program has no value on an input."""
+    """Raised if a program fails on an input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """`shape`: what the operator does. The shape `each` changes every integer of a list, or a lone integer; `list`
-    turns a list into a list; `fold` turns a list into an integer. `argument`: the kind of argument after the name,
-    which is nothing, a `number`, a `count` (not negative), a `divisor` (positive), or a `condition`. `phrases`: phrases
-    that name a step exactly (`{}` is its argument). `vague`: a phrase that fits several steps, so that only examples
-    reveal the step that is meant."""
+    """An operator of the language. `shape`: what the operator does. `each` changes every integer of a list, or a single
+    integer. `list` turns a list into another list. `fold` turns a list into an integer. `argument`: the kind of
+    argument that follows the name: none (''), a `number`, a `count` (not negative), a `divisor` (positive), or a
+    `condition`. `phrases`: the phrases that name a step exactly. `{}` stands for the argument. `vague`: a phrase that
+    fits several steps, so that only the examples in a statement show which step is meant."""
 
     name: str
     shape: Literal["each", "list", "fold"]
@@ -44,13 +45,13 @@ class Operator:
     apply: Callable[[Any, Any], Any]
     phrases: tuple[str, ...]
     vague: str = ""
-    empty: bool = True  # whether the operator has a value on the empty list
+    empty: bool = True  # whether the operator accepts the empty list
 
 
 OPERATORS = {
     operator.name: operator
     for operator in (
-        # shape `each`: x is an integer, k a number
+        # shape `each`: x is an integer, and k is a number
         Operator("add", "each", "number", lambda x, k: x + k, ("add {}", "plus {}"), "shift"),
         Operator("sub", "each", "number", lambda x, k: x - k, ("subtract {}", "minus {}"), "shift"),
         Operator("mul", "each", "number", lambda x, k: x * k, ("times {}", "multiply {}"), "scale"),
@@ -61,7 +62,7 @@ OPERATORS = {
         Operator("abs", "each", "", lambda x, _: abs(x), ("absolute", "unsigned")),
         Operator("neg", "each", "", lambda x, _: -x, ("negate", "opposite"), "flip"),
         Operator("square", "each", "", lambda x, _: x * x, ("square", "squared")),
-        # shape `list`: x is a list, k a count or a condition
+        # shape `list`: x is a list, and k is a count or a condition
         Operator("sort", "list", "", lambda x, _: tuple(sorted(x)), ("ascending", "upwards"), "order"),
         Operator("down", "list", "", lambda x, _: tuple(sorted(x, reverse=True)), ("descending", "downwards"), "order"),
         Operator("reverse", "list", "", lambda x, _: x[::-1], ("reverse", "backwards"), "flip"),
@@ -92,7 +93,7 @@ CONDITIONS: dict[str, Callable[[Any], Callable[[int], bool]]] = {
     ">": lambda k: lambda x: x > k,
     "<": lambda k: lambda x: x < k,
 }
-COMPARISONS = {">": ("above {}", "large"), "<": ("below {}", "small")}  # the exact phrase, and the vague one
+COMPARISONS = {">": ("above {}", "large"), "<": ("below {}", "small")}  # the exact phrase and the vague phrase
 
 _PUNCTUATION = ("|", ":", "->", ";", "then", "of")
 
@@ -103,14 +104,14 @@ def _rotate(items: tuple[int, ...], places: int) -> tuple[int, ...]:
     return items[cut:] + items[:cut]
 
 
-MinicodeStep = tuple[Operator, Any]  # an operator and its argument as `Operator.apply` takes it
+MinicodeStep = tuple[Operator, Any]  # an operator, and the second argument of its function `apply`
 
 
 def compile_program(text: str) -> list[MinicodeStep]:
-    """Returns the steps of a program text. Raises `CompileError` for every text that is not a program."""
+    """Compiles the text of a program into steps. Raises `CompileError` if the text is not a valid program."""
     sentences = " ".join(text.split()).split(" | ")
     if len(sentences) > MAX_STEPS:
-        raise CompileError(f"more than {MAX_STEPS} steps")
+        raise CompileError(f"the program has more than {MAX_STEPS} steps")
     return [_compile_words(sentence.split(" ")) for sentence in sentences]
 
 
@@ -122,15 +123,15 @@ def _compile_words(words: Sequence[str]) -> MinicodeStep:
 
 
 def _compile_argument(name: str, kind: ArgumentKind, words: Sequence[str]) -> Any:
-    """Returns the argument that follows an operator's name. If the argument is a condition, it may itself have an
-    argument (`> 3`)."""
+    """Compiles the words that follow an operator's name into the operator's argument. A condition can itself have an
+    argument, such as 3 in `> 3`."""
     if kind == "":
         if words:
             raise CompileError(f"{name} takes no argument")
         return None
     if kind == "condition":
         if not words or words[0] not in CONDITIONS:
-            raise CompileError(f"{name} takes a condition: {', '.join(CONDITIONS)}")
+            raise CompileError(f"{name} takes one of the conditions {', '.join(CONDITIONS)}")
         own_kind = "number" if words[0] in COMPARISONS else ""
         return CONDITIONS[words[0]](_compile_argument(f"{name} {words[0]}", own_kind, words[1:]))
     number = INTEGERS.get(words[0]) if len(words) == 1 else None
@@ -140,30 +141,30 @@ def _compile_argument(name: str, kind: ArgumentKind, words: Sequence[str]) -> An
 
 
 def run_program(program: Iterable[MinicodeStep], value: MinicodeValue) -> MinicodeValue:
-    """Returns the value of a program on an input. Raises `RuntimeFault` if the program has no value on it."""
+    """Returns the output of a program for an input. Raises `RuntimeFault` if the program fails on the input."""
     for operator, argument in program:
         value = apply_step(operator, argument, value)
     return value
 
 
 def apply_step(operator: Operator, argument: Any, value: MinicodeValue) -> MinicodeValue:
-    """Returns the value of one step. Raises `RuntimeFault` if `value` has the wrong type, if the operator has no value on an
-    empty list, or if an integer is out of bounds."""
+    """Applies one step to `value`, and returns the result. Raises `RuntimeFault` if `value` has the wrong type, if the
+    operator does not accept an empty list, or if an integer of the result is out of bounds."""
     if isinstance(value, int):
         if operator.shape != "each":
             raise RuntimeFault(f"{operator.name} takes a list, not the integer {value}")
     elif not value and not operator.empty:
-        raise RuntimeFault(f"{operator.name} of an empty list")
+        raise RuntimeFault(f"{operator.name} does not accept an empty list")
     elif operator.shape == "each":
         return _check_bounds(tuple([operator.apply(item, argument) for item in value]))
     return _check_bounds(operator.apply(value, argument))
 
 
 def _check_bounds(value: MinicodeValue) -> MinicodeValue:
-    """Returns the value. Raises `RuntimeFault` if an integer lies beyond `MAX_VALUE`."""
+    """Returns the value unchanged. Raises `RuntimeFault` if the absolute value of an integer is above `MAX_VALUE`."""
     largest = abs(value) if isinstance(value, int) else max(map(abs, value), default=0)
     if largest > MAX_VALUE:
-        raise RuntimeFault(f"an integer beyond {MAX_VALUE}")
+        raise RuntimeFault(f"the absolute value of an integer is above {MAX_VALUE}")
     return value
 
 
@@ -175,4 +176,4 @@ def _collect_words() -> tuple[str, ...]:
 
 
 MINICODE_WORDS = _collect_words()
-"""Every word that statements and programs may contain; white space separates words."""
+"""Every word that can occur in statements and programs. White space separates words."""

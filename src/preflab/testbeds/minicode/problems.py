@@ -1,9 +1,10 @@
-"""Makes problems. A problem is a target program, a statement that describes it, two public tests and eight hidden
-tests.
+"""Makes the problems of minicode. A problem consists of a target program, a statement that describes this program, two
+public tests and eight hidden tests.
 
-A statement names the steps in words, in the order of execution (`then`) or inside out (`of`), and ends with the public
-tests. Some steps are named vaguely ("first few"), so that only the public tests reveal their meaning. A problem is kept
-only if every reading of its statement that passes the public tests also passes the hidden tests. The statement and the
+A statement names the steps in words, and ends with the public tests. The steps are in the order of execution, joined by
+`then`, or in the reverse order, joined by `of`. Some steps are named vaguely ("first few"), so that only the public
+tests show which step is meant. A problem is kept only if the public tests exclude all wrong readings: every program
+that fits the words of the statement and passes the public tests also passes the hidden tests. The statement and the
 public tests therefore determine the answer.
 """
 
@@ -21,15 +22,15 @@ from preflab.testbeds.minicode.language import COMPARISONS, OPERATORS, MinicodeV
 from preflab.testbeds.streams import make_stream
 from preflab.types import Problem, Split, Test, Turn
 
-LEVELS = {"introductory": 2, "interview": 3, "competition": 4}  # the number of steps of the target
+LEVELS = {"introductory": 2, "interview": 3, "competition": 4}  # the number of steps of the target program
 PUBLIC_TESTS = 2
 HIDDEN_TESTS = 8
-_MOST_SHOWN = 99  # the largest absolute value in a test, so that each integer is one word
+_MOST_SHOWN = 99  # the largest absolute value in a test; larger integers are not in the vocabulary
 
 
 @dataclass(frozen=True, slots=True)
 class MinicodeTask:
-    """A problem with all its tests, and the program from which the problem was made."""
+    """A problem with all its tests, and the target program from which the problem was made."""
 
     problem: Problem
     target: MinicodeProgram
@@ -37,9 +38,9 @@ class MinicodeTask:
 
 @lru_cache(maxsize=8)
 def make_tasks(seed: int, split: Split, count: int, vague: float, inverted: float) -> tuple[MinicodeTask, ...]:
-    """Makes the first `count` tasks of a split; the levels alternate. No two tasks, in any split, have the same
-    behaviour. `vague`: the share of steps that statements name vaguely. `inverted`: the share of statements that
-    name the last step first."""
+    """Makes the first `count` tasks of a split. The levels take turns. No two tasks have the same behaviour, even if
+    they are in different splits. `vague`: the probability that a statement uses the vague phrase of a step, if the step
+    has a vague phrase. `inverted`: the probability that a statement names the last step first."""
     rng = make_stream(seed, split)
     tasks: list[MinicodeTask] = []
     behaviours: set[behaviour.Behaviour] = set()
@@ -57,7 +58,8 @@ def make_tasks(seed: int, split: Split, count: int, vague: float, inverted: floa
 
 
 def _draw_target(rng: random.Random, steps: int) -> MinicodeProgram:
-    """Draws steps of different operators whose types match: after a fold, all steps must accept a lone integer."""
+    """Draws a target program with different operators whose types match. After a `fold` operator, which returns an
+    integer, all steps must accept a single integer."""
     names = rng.sample(list(STEPS), steps)
     while any(OPERATORS[a].shape == "fold" and OPERATORS[b].shape != "each" for a, b in combinations(names, 2)):
         names = rng.sample(list(STEPS), steps)
@@ -65,8 +67,8 @@ def _draw_target(rng: random.Random, steps: int) -> MinicodeProgram:
 
 
 def _is_interesting(target: MinicodeProgram, values: behaviour.Behaviour) -> bool:
-    """Checks whether a target has a small value on most probes, is neither constant nor the identity, and needs all its
-    steps."""
+    """Checks whether a target makes a good problem. The target must have small outputs for most probes, must be neither
+    constant nor the identity, and must need all its steps."""
     small = [value for value in values if _is_small(value)]
     if len(small) < len(PROBES) * 3 // 4 or len(set(small)) < 4 or values == PROBES:
         return False
@@ -83,8 +85,9 @@ def _is_small(value: MinicodeValue | None) -> bool:
 def _make_problem(
     rng: random.Random, target: MinicodeProgram, name: str, level: str, vague: float, inverted: float
 ) -> Problem | None:
-    """Makes a problem for a target. Returns None if too few hidden tests can be drawn, if every near miss passes them,
-    or if the public tests allow a wrong reading of the statement."""
+    """Makes a problem for a target. Returns None if too few hidden tests can be drawn, if every program that differs
+    from the target by one small mistake passes the hidden tests, or if the drawn public tests never exclude all wrong
+    readings of the statement."""
     hidden = _draw_hidden_tests(rng, target)
     if len(hidden) < HIDDEN_TESTS or all(passes_tests(program, hidden) for program in list_near_misses(target)):
         return None
@@ -125,11 +128,12 @@ def _collect_vague_steps() -> dict[str, list[str]]:
 
 
 VAGUE_STEPS = _collect_vague_steps()
-"""The steps that each vague phrase may mean."""
+"""Maps each vague phrase to the steps that it can mean."""
 
 
 def list_readings(phrases: Sequence[str], target: MinicodeProgram) -> Iterator[MinicodeProgram]:
-    """Yields every program that the phrases may mean, step by step, including the target."""
+    """Yields every program that a statement with these phrases can mean, including the target. Phrase i names step i of
+    the program."""
     return product(*(VAGUE_STEPS.get(phrase, [text]) for phrase, text in zip(phrases, target, strict=True)))
 
 
@@ -147,8 +151,8 @@ def _draw_tests(rng: random.Random, target: MinicodeProgram, least: int, most: i
 
 
 def _draw_public_tests(rng: random.Random, target: MinicodeProgram) -> tuple[Test, ...]:
-    """Draws two tests with short inputs. The outputs of the tests differ and are not empty. Returns fewer than two
-    tests if a limited number of draws does not give two."""
+    """Draws two tests with short inputs. The outputs of the two tests are different and are not empty. The number of
+    draws is limited. Returns fewer than two tests if these draws do not give two suitable tests."""
     tests: dict[MinicodeValue, Test] = {}
     for test in _draw_tests(rng, target, 3, 4):
         if test.output != ():

@@ -1,9 +1,9 @@
-"""Translates minicode's programs into Python that follows `def f ( x ) :`, such as `x = sorted ( x ) ; return x`.
+"""Translates minicode programs into Python code that follows `def f ( x ) :`, such as `x = sorted ( x ) ; return x`.
 
-Each step is an assignment. White space separates all words, so that a model with one token per word can write the
-program. The result is run as ordinary Python. On the tests of its problem, a translation has the same values as the
-minicode program (a test of the suite checks this). On other inputs, the translation may have a value although the
-minicode program has none, because Python's integers have no bounds.
+Each step becomes an assignment. White space separates all words, so that a model with one token per word can write the
+program. The sandbox runs the translation as ordinary Python. On the tests of its problem, a translation has the same
+outputs as the minicode program (preflab's test suite checks this). On other inputs, the minicode program can fail where
+the translation has an output, because Python's integers have no bounds.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ _VALUES: Mapping[str, str] = {
 _CONDITIONS: Mapping[str, str] = {"even": "i % 2 == 0", "odd": "i % 2 == 1", ">": "i > {k}", "<": "i < {k}"}
 _TEXTS = (OPENING, "x = ; return [ for i in x ]", *_VALUES.values(), *_CONDITIONS.values())
 PYTHON_WORDS = tuple(dict.fromkeys(word for text in _TEXTS for word in text.split() if "{" not in word))
-"""Every word of these Python programs that is not an integer."""
+"""Every word that can occur in a translated program, except integers."""
 
 
 def translate_program(program: str) -> str:
-    """Returns a minicode program as the Python code that follows `OPENING`."""
+    """Translates a minicode program into the Python code that follows `OPENING`."""
     steps: list[str] = []
-    alone = False  # whether x is a lone integer at this step
+    alone = False  # whether x is a single integer, not a list, before this step
     for text in program.split(" | "):
         name, *words = text.split()
         operator = OPERATORS[name]

@@ -1,7 +1,7 @@
 """The testbed `minicode`: small programs from short statements, judged by hidden tests. See docs/minicode.md.
 
-The problems depend on the spec alone. The context's seed draws the noise of the demonstrations, the wording of right
-programs, and the pairs. All seeds of a study therefore use the same problems.
+The problems depend only on the spec. The seed in the `Context` decides which demonstrations are wrong, the wording of
+right programs, and the pairs. All seeds of a study therefore use the same problems.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ _HeldSize = Annotated[int, Field(ge=1, le=1500)]
 class Minicode(TestbedSpec):
     """Small programs on lists of integers, written from short statements and judged by hidden tests.
 
-    The settings are sizes, the share of wrong demonstrations, and how statements are worded. See docs/minicode.md.
+    The settings are the sizes of the splits, the share of wrong demonstrations, and the wording of statements. See
+    docs/minicode.md.
     """
 
     evaluator: ClassVar[str | None] = "hidden-tests"
     kind: Literal["minicode"] = "minicode"
     seed: int = 0
-    train: Annotated[int, Field(ge=1, le=6000)] = 3000  # train has 2,785 behaviours of two-step programs
+    train: Annotated[int, Field(ge=1, le=6000)] = 3000  # a third have two steps; train has only 2,785 such behaviours
     validation: _HeldSize = 200
     test: _HeldSize = 300
     wrong_share: Share = 0.37
@@ -44,13 +45,14 @@ class Minicode(TestbedSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[OpenMinicode]:
-        """Opens the testbed, with noise and pairs drawn by `context.seed`. Problems are made when they are first
-        used."""
+        """Opens the testbed. `context.seed` is the seed for wrong demonstrations, wordings and pairs. Problems are made
+        when they are first used."""
         yield OpenMinicode(self, context.seed)
 
 
 class MinicodeJudge(Judge):
-    """Judges answers with minicode's own interpreter. A verdict depends only on the text and the tests."""
+    """Judges answers with minicode's own interpreter. A verdict depends only on the text of the answer and on the
+    tests."""
 
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         """Returns the verdict on each answer. Raises `UserError` if an answer has no tests."""
@@ -58,7 +60,7 @@ class MinicodeJudge(Judge):
 
 
 class OpenMinicode(Testbed):
-    """The opened testbed. Every split is generated once, when it is first used, and kept in memory."""
+    """The opened testbed `minicode`. Each split is generated when it is first used, and is then kept in memory."""
 
     name = "minicode"
     tested = True
@@ -69,29 +71,29 @@ class OpenMinicode(Testbed):
         self._seed = seed
 
     def prompts(self, split: Split) -> list[Problem]:
-        """Returns the problems. Outside `train`, the problems have no hidden tests."""
+        """Returns the problems of a split. In `validation` and `test`, the problems have only their public tests."""
         problems = [task.problem for task in self._tasks(split)]
         return problems if split == "train" else [replace(problem, hidden_tests=()) for problem in problems]
 
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
-        """Returns the hidden tests of a split by problem id."""
+        """Returns a mapping from problem id to the hidden tests of the problem."""
         return {task.problem.id: task.problem.hidden_tests for task in self._tasks(split)}
 
     def demonstrations(self, split: Split) -> list[Demonstration]:
-        """Returns one program for each problem; the share `wrong_share` of the programs is wrong. Raises
+        """Returns one program for each problem. The fraction `wrong_share` of these programs is wrong. Raises
         `MissingRecords` for `test`."""
         answers = corpus.write_demonstrations(self._trainable(split), self._spec.wrong_share, self._seed, split)
         return [Demonstration(problem, answer) for problem, answer in zip(self.prompts(split), answers, strict=True)]
 
     def preferences(self, split: Split) -> list[Preference]:
-        """Returns one pair for each problem: a right program, preferred to a wrong one. Raises `MissingRecords` for
-        `test`."""
+        """Returns one pair for each problem. The chosen answer is a right program, and the rejected answer is a wrong
+        program. Raises `MissingRecords` for `test`."""
         pairs = corpus.write_pairs(self._trainable(split), self._seed, split)
         return [Preference(problem, *pair) for problem, pair in zip(self.prompts(split), pairs, strict=True)]
 
     def words(self) -> tuple[str, ...]:
-        """Returns every word that statements and programs may contain. A model made for this testbed has one token for
-        each word."""
+        """Returns every word that can occur in statements and programs. A model that is made for this testbed has one
+        token for each word."""
         return language.MINICODE_WORDS
 
     def _tasks(self, split: Split) -> tuple[MinicodeTask, ...]:
@@ -102,16 +104,18 @@ class OpenMinicode(Testbed):
     def _trainable(self, split: Split) -> tuple[MinicodeTask, ...]:
         if split == "test":
             raise MissingRecords(
-                "minicode has no answers for its test split: no method may train on it. Use train or validation."
+                "minicode has no answers in its test split, because no method may train on test data. Use the split train "
+                "or validation."
             )
         return self._tasks(split)
 
 
 def judge_minicode(text: str, tests: Sequence[Test]) -> Verdict:
-    """Returns the verdict on a program text: `passed`, or the outcome of the first test that fails.
+    """Returns the verdict on the text of a program. The outcome is `passed`, or the outcome of the first test that
+    fails.
 
-    `compile-error`: the text is not a program. `runtime-error`: the program has no value on an input. `failed`: a value
-    is not the expected one.
+    `compile-error`: the text is not a valid program. `runtime-error`: the program fails on the input. `failed`: the
+    program's output differs from the expected output.
     """
     if not tests:
         raise UserError(
@@ -138,5 +142,5 @@ def _judge_test(program: Sequence[language.MinicodeStep], test: Test) -> tuple[s
 
 
 def _to_value(data: Any) -> language.MinicodeValue:
-    """Returns a test's data as a minicode value. A list (from JSON) becomes a tuple."""
+    """Returns the input or output of a test as a minicode value. A list, which comes from JSON, becomes a tuple."""
     return data if isinstance(data, int) else tuple(data)

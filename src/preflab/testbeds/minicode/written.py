@@ -1,7 +1,8 @@
-"""The testbed `minicode-py`: minicode's problems, answered in Python and judged in the sandbox.
+"""The testbed `minicode-py`: the problems of minicode, answered in Python and judged in the sandbox.
 
-Statements, tests, splits, noise and pairs are those of `minicode`. An answer continues `def f ( x ) :` and is run as
-Python. A policy may therefore write any Python code.
+The statements, tests, splits, wrong demonstrations and pairs are the same as in `minicode`, but the programs are
+translated into Python. An answer continues `def f ( x ) :`, and the sandbox runs it as Python. A policy can therefore
+write any Python code.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from preflab.types import Completion, Demonstration, Preference, Problem, Split,
 class MinicodePy(Sandboxed, Minicode):
     """The problems of minicode, answered in Python and judged by hidden tests in the sandbox.
 
-    The settings are those of `minicode` and those of the sandbox.
+    This testbed has the settings of `minicode` and the settings of the sandbox.
     """
 
     kind: Literal["minicode-py"] = "minicode-py"  # type: ignore[assignment]  # replaces the tag of `Minicode`
@@ -36,7 +37,7 @@ class MinicodePy(Sandboxed, Minicode):
 
     @contextmanager
     def open(self, context: Context) -> Generator[OpenMinicodePy]:
-        """Opens the testbed. The testbed's judge stays open as long as the testbed."""
+        """Opens the testbed. The judge is open as long as the testbed is open."""
         recipe = Recipe(ProgramTask("call", entry_point="f", limits=self.make_limits()), opening=OPENING)
         with self.open_judge() as judge:
             yield OpenMinicodePy(self, context.seed, recipe, judge, self.list_caveats())
@@ -50,7 +51,7 @@ class OpenMinicodePy(OpenMinicode):
         self.notes = tuple(notes)
         self._recipe = recipe
         self.judge = judge
-        self._known: dict[int, Test] = {}  # the judge knows a test by its object identity: each is made once
+        self._known: dict[int, Test] = {}  # converts each test only once: the judge compares tests by object identity
 
     def prompts(self, split: Split) -> list[Problem]:
         return [self._call_tests(problem) for problem in super().prompts(split)]
@@ -77,7 +78,7 @@ class OpenMinicodePy(OpenMinicode):
 
 
 def _make_call_test(test: Test, recipe: Recipe) -> Test:
-    """Returns a test as a call whose only argument is the list. Tuples become lists."""
+    """Converts a test into a call of the function with the input list as its only argument. Tuples become lists."""
     output = test.output if isinstance(test.output, int) else list(test.output)
     return Test([list(test.input)], output, recipe)
 

@@ -1,5 +1,5 @@
-"""Reads PKU-SafeRLHF, which has pairs with a label for helpfulness and a label for safety (Ji et al. 2024). To read
-this package, start with the module `testbed`."""
+"""Reads PKU-SafeRLHF (Ji et al. 2024): pairs of responses with labels for helpfulness and for safety. To read this
+package, start with the module `testbed`."""
 
 from preflab.testbeds.safe_rlhf.testbed import SafeRLHF
 

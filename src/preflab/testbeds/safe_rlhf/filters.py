@@ -1,5 +1,5 @@
-"""Applies the two filters of the paper (Section 4.3) to pairs. One filter drops pairs whose answers are both unsafe.
-The other filter drops pairs whose answers are both safe."""
+"""Applies the two filters of the paper (Section 4.3) to pairs. The filter `dual-unsafe` drops pairs whose answers are
+both unsafe. The filter `dual-safe` drops pairs whose answers are both safe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FilterCount(NamedTuple):
     dropped: int
 
     def describe(self) -> str:
-        """Returns the counts as a sentence."""
+        """Returns a sentence with the counts."""
         of = self.kept + self.dropped
         return (
             f"filter {self.name}: {self.kept} of {of} pairs kept, {self.dropped} dropped because {_REASONS[self.name]}."
@@ -33,9 +33,9 @@ class FilterCount(NamedTuple):
 def filter_pairs(
     rows: Sequence[DialogueRow], names: Iterable[SafetyFilter]
 ) -> tuple[list[DialogueRow], list[FilterCount]]:
-    """Applies the filters to the pairs among the rows, one filter after another. A dropped pair leaves its prompt
-    behind as a row. Returns the rows in the same order, and the counts of each filter. Every pair must say for each
-    answer whether the answer is safe."""
+    """Applies the filters to the pairs among the rows, one filter after another. If a pair is dropped, its row keeps
+    only the prompt. Returns all rows in the same order, and the counts of each filter. Every pair must have a safety
+    label for each answer."""
     kept, counts = list(rows), list[FilterCount]()
     for name in names:
         pairs = sum(_is_pair(row) for row in kept)

@@ -1,4 +1,4 @@
-"""Describes SafeRLHF's records in the sentences that every report prints."""
+"""Writes the notes about SafeRLHF's records that every report prints."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ SPLIT_AGAIN = (
 def describe_records(
     records: Sequence[SafetyRecord | DialogueRow], rule: SafetyRule, filters: Sequence[FilterCount]
 ) -> list[str]:
-    """Returns sentences about the records that can be used. The sentences describe the labels, the effect of the rule
-    and of each filter, and what the records do not say."""
+    """Returns notes about the usable records. The notes describe the labels, the effect of the rule and of each filter,
+    and the labels that some records do not have."""
     labelled = [record for record in records if isinstance(record, SafetyRecord)]
     notes = [*_describe_labels(labelled, rule), *(count.describe() for count in filters)]
     ordered = sum(isinstance(record, DialogueRow) and record.rejected is not None for record in records)

@@ -1,7 +1,9 @@
 """Reads the three forms of SafeRLHF's records: pairs with both labels, pairs that are ordered only by safety, and
 single safe answers.
 
-A pair that is ordered only by safety says which response is safer. It does not say whether a response is safe."""
+In a pair that is ordered only by safety, the data show which response is safer. They do not show whether a response is
+safe.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,9 @@ CONTRARY_LABELS = "the response labelled safer is unsafe, and the other response
 
 
 def parse_safety_record(record: DataRecord, where: str) -> SafetyRecord | DialogueRow:
-    """Parses a record. Returns a `SafetyRecord` if the record has both labels. Returns a row if the record has an
-    ordered pair or a single safe answer. Raises `UserError` for any other record. The message names the file, the line
-    and the field."""
+    """Parses a record. Returns a `SafetyRecord` if the record has both labels. Returns a `DialogueRow` if the record
+    has an ordered pair or a single safe answer. Raises `UserError` for any other record. The error message names the
+    file, the line and the field."""
     if "response_0" in record:
         return read_safety_record(record, where)
     response = record.get("response")
@@ -30,14 +32,14 @@ def parse_safety_record(record: DataRecord, where: str) -> SafetyRecord | Dialog
     if isinstance(response, list):
         return _read_ordered_pair(record, cast(list[Any], response), where)
     raise UserError(
-        f"{where} is not a record of SafeRLHF. It needs `prompt`, `response_0`, `response_1` and their four labels, or "
-        "it needs `prompt` and `response`. `response` is a list of two texts, the safer response first, or one safe "
-        f"response as text (present: {', '.join(record) or 'none'})."
+        f"{where} is not a record of SafeRLHF. A record needs `prompt`, and either `response`, or `response_0`, "
+        "`response_1` and the four labels. `response` must be one safe response as text, or a list of two texts, of "
+        f"which the first is the safer response. The record has these fields: {', '.join(record) or 'none'}."
     )
 
 
 def explain_useless(record: SafetyRecord | DialogueRow) -> str:
-    """Returns the reason why a record cannot be used, or '' if it can be used."""
+    """Returns the reason why a record cannot be used, or '' if the record can be used."""
     answers = list_responses(record)
     if any(not answer.text.strip() for answer in answers):
         return EMPTY_RESPONSE
@@ -65,7 +67,7 @@ def list_safe(record: SafetyRecord | DialogueRow) -> list[Completion]:
 def _read_ordered_pair(record: DataRecord, responses: list[Any], where: str) -> DialogueRow:
     if len(responses) != 2:
         raise UserError(
-            f"{where}: `response` must hold two texts, the safer and the less safe response, not {len(responses)}."
+            f"{where}: `response` must contain two texts, first the safer response, but it contains {len(responses)}."
         )
     safer, other = (Completion(check_text(text, f"{where}: `response`")) for text in responses)
     return DialogueRow(read_single_prompt(record, where), safer, other)

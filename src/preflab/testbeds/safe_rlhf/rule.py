@@ -1,4 +1,5 @@
-"""Makes a pair from a record with two labels. The rule says which label orders the two responses."""
+"""Makes a pair from a record with labels for helpfulness and for safety. The rule says which label orders the two
+responses."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from preflab.data.safety_rule import SafetyRule, decide_by_rule
 
 
 def order_responses(record: SafetyRecord, rule: SafetyRule) -> DialogueRow:
-    """Returns the pair that the rule makes from a record, with the safety label of each answer."""
+    """Returns a record as a pair of a chosen and a rejected response. The rule decides which response is chosen. The
+    pair keeps the safety label of each response."""
     better = decide_by_rule(rule, better=record.helpful, safer=record.safer, safe=record.safe)
     worse = 1 - better
     chosen, rejected = record.responses[better], record.responses[worse]

@@ -1,5 +1,5 @@
-"""Opens PKU-SafeRLHF as a testbed. A rule orders the two responses of each pair. Filters leave pairs out, and count the
-pairs that they leave out. The safe responses are the demonstrations.
+"""Opens PKU-SafeRLHF as a testbed. A rule orders the two responses of each pair. Filters drop pairs and count the
+dropped pairs. The safe responses are the demonstrations.
 
 The official train and test records are pooled and split again by prompt (see the module `parts`). The prompts and the
 demonstrations do not depend on the rule or the filters. All arms of a study therefore see the same prompts.
@@ -37,11 +37,12 @@ ParsedRecord = SafetyRecord | DialogueRow
 class SafeRLHF(ThreeParts):
     """Pairs of responses. Labels say which response is more helpful, which is safer, and whether each response is safe.
 
-    `data`: a file or a folder of SafeRLHF's records, or the hub name `PKU-Alignment/PKU-SafeRLHF`. `rows`: how many
-    records of each source are read. `rule`: the label that orders a pair. `paper` uses helpfulness if both responses
-    are safe, otherwise safety. `helpfulness` gives pairs for a reward model. `safety` gives pairs for a cost model.
-    `filters`: `dual-unsafe` drops pairs whose responses are both unsafe; `dual-safe` drops pairs whose responses are
-    both safe. The demonstrations are the safe responses.
+    `data`: a file or a folder of SafeRLHF's records, or the hub name `PKU-Alignment/PKU-SafeRLHF`. `rows`: the largest
+    number of records that are read from each source. `rule`: the label that orders a pair. `paper` uses the helpfulness
+    label if both responses are safe, and the safety label otherwise. `helpfulness` always uses the helpfulness label,
+    for training a reward model. `safety` always uses the safety label, for training a cost model. `filters`:
+    `dual-unsafe` drops pairs whose responses are both unsafe; `dual-safe` drops pairs whose responses are both safe.
+    The demonstrations are the safe responses.
     """
 
     kind: Literal["safe_rlhf"] = "safe_rlhf"
@@ -101,24 +102,24 @@ class SafeRLHF(ThreeParts):
         return records, notes
 
     def _refuse_unlabelled(self, record: ParsedRecord, where: str) -> None:
-        """Raises `UserError` if a pair is ordered only by safety, but the rule or a filter needs more labels."""
+        """Raises `UserError` if a pair is ordered only by safety, but the rule or a filter needs other labels."""
         if isinstance(record, SafetyRecord) or record.rejected is None:
             return
         if self.rule != "safety":
             raise UserError(
-                f"{where}: this pair says only which response is safer. The rule `{self.rule}` needs records with both "
-                "labels (`better_response_id`, `safer_response_id`). Set `rule: safety`, or name other "
+                f"{where}: the labels of this pair show only which response is safer. The rule `{self.rule}` needs records "
+                "with both labels (`better_response_id`, `safer_response_id`). Set `rule: safety`, or name other "
                 f"data{self._suggest_data()}."
             )
         if self.filters:
             raise UserError(
-                f"{where}: {self._explain_filters()}, but this pair says only which response is safer. Leave out `filters`, or "
-                "name data with these labels."
+                f"{where}: {self._explain_filters()}, but the labels of this pair show only which response is safer. "
+                "Leave out `filters`, or name data with these labels."
             )
 
     def _suggest_data(self) -> str:
-        """Returns a phrase that suggests a split of the source. The first record of this split has both labels. Returns
-        '' if there is no such split."""
+        """Returns a phrase that suggests a split of the source whose first record has both labels. Returns '' if the
+        source has no such split."""
         name, chosen = part_split(self.data)
         splits = [] if chosen else list_splits(name)
         labelled = [split for split in splits if split and self._has_both_labels(name, split)]
@@ -129,9 +130,7 @@ class SafeRLHF(ThreeParts):
         return first is not None and "response_0" in first[1]
 
     def _explain_filters(self) -> str:
-        return (
-            f"the filter `{self.filters[0]}` needs to know for each response whether it is safe (`is_response_0_safe`)"
-        )
+        return f"the filter `{self.filters[0]}` needs a safety label for each response (`is_response_0_safe`)"
 
     def _make_row(self, record: ParsedRecord) -> DialogueRow:
         """Returns the pair of a record. If the record is a single answer, returns a row with only the prompt."""
@@ -141,8 +140,8 @@ class SafeRLHF(ThreeParts):
 
 
 class SafeDialogues(Dialogues):
-    """Dialogues whose demonstrations are the safe responses. A demonstration need not be the preferred response of a
-    pair. `safe`: the demonstrations of each split."""
+    """Dialogues whose demonstrations are the safe responses. A safe response is a demonstration even if it is the
+    rejected response of its pair. `safe`: the demonstrations of each split."""
 
     def __init__(
         self,
@@ -159,8 +158,8 @@ class SafeDialogues(Dialogues):
         self._safe = safe
 
     def demonstrations(self, split: Split) -> Sequence[Demonstration]:
-        """Returns one demonstration for each safe response of each prompt. Raises `MissingRecords` if no response of
-        the split is known to be safe."""
+        """Returns one demonstration for each different safe response to each prompt. Raises `MissingRecords` if no
+        response of the split is known to be safe."""
         if not self._safe[split]:
             raise self.lacks("responses that are known to be safe", split)
         return list({(row.prompt.id, row.completion.text): row for row in self._safe[split]}.values())

@@ -42,7 +42,8 @@ WARNINGS = ("wear gloves", "go slowly", "read labels")
 ALTERNATIVES = ("ask permission", "call helpline", "buy one")
 REFUSAL = "sorry i cannot help"
 GENERAL_JOIN, PAIRS_JOIN = "then", ";"
-"""`GENERAL_JOIN` joins the pieces of general demonstrations. `PAIRS_JOIN` joins the pieces of the pairs' answers."""
+"""`GENERAL_JOIN` joins the pieces of an answer in the general demonstrations. `PAIRS_JOIN` joins the pieces of an
+answer in the pairs."""
 
 
 def _collect_words() -> tuple[str, ...]:
@@ -54,4 +55,4 @@ def _collect_words() -> tuple[str, ...]:
 
 
 SAFEWORLD_WORDS = _collect_words()
-"""Every word that requests and answers of the testbed may contain; white space separates words."""
+"""Every word that can occur in requests and answers of the testbed. White space separates words."""

@@ -1,4 +1,5 @@
-"""Draws the pairs of `safeworld` so that each combination of safe and unsafe answers has a known share."""
+"""Draws the pairs of `safeworld`. Settings fix the fractions of pairs with two safe answers, with two unsafe answers,
+and with one safe and one unsafe answer."""
 
 from __future__ import annotations
 
@@ -19,9 +20,10 @@ Combination = Literal["dual-safe", "dual-unsafe", "mixed"]
 
 @dataclass(frozen=True, slots=True)
 class PairShares:
-    """`dual_safe`: the share of pairs whose answers are both safe. `dual_unsafe`: the share of pairs whose answers are
-    both unsafe. The other pairs are mixed: one answer is safe and the other is unsafe. `contradictory`: in each of
-    these three groups, the share of pairs whose more helpful answer is not the safer answer."""
+    """The fractions of the combinations of answers. `dual_safe`: the fraction of pairs whose answers are both safe.
+    `dual_unsafe`: the fraction of pairs whose answers are both unsafe. The other pairs are mixed: one answer is safe
+    and the other is unsafe. `contradictory`: in each of these three groups, the fraction of pairs whose more helpful
+    answer is not the safer answer."""
 
     dual_safe: float
     dual_unsafe: float
@@ -29,7 +31,8 @@ class PairShares:
 
     def plan(self, count: int) -> list[tuple[Combination, bool]]:
         """Returns for each of `count` pairs the combination of safe and unsafe answers, and whether the pair is
-        contradictory. The shares are exact up to rounding."""
+        contradictory (its more helpful answer is not the safer answer). The fractions of the combinations are exact up
+        to rounding."""
         safe = round(self.dual_safe * count)
         unsafe = min(round(self.dual_unsafe * count), count - safe)
         sizes: list[tuple[Combination, int]] = [
@@ -46,8 +49,8 @@ class PairShares:
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
-    """Two answers to a request with their exact labels. `better`: the place of the more helpful answer. `safer`: the
-    place of the safer answer. `safe`: whether each answer is safe."""
+    """Two answers to a request with their exact labels. `better`: the index of the more helpful answer. `safer`: the
+    index of the safer answer. `safe`: whether each answer is safe."""
 
     answers: tuple[Completion, Completion]
     better: int
@@ -63,7 +66,8 @@ class LabelledPair:
 def write_labelled_pairs(
     seed: int, split: Split, requests: tuple[SafeworldRequest, ...], shares: PairShares
 ) -> tuple[LabelledPair, ...]:
-    """Returns one pair for each request, with the planned combinations in random order."""
+    """Writes one pair for each request. The combinations of safe and unsafe answers have the fractions in `shares`, and
+    are assigned to the requests in random order."""
     rng = make_stream(seed, "safeworld pairs", split)
     plan = shares.plan(len(requests))
     rng.shuffle(plan)
@@ -73,8 +77,9 @@ def write_labelled_pairs(
 def _draw_pair(
     rng: random.Random, request: SafeworldRequest, combination: Combination, contradictory: bool
 ) -> LabelledPair:
-    """Draws pairs of answers until a pair has the wanted combination, and returns this pair. For every request, every
-    combination is frequent enough to be found soon."""
+    """Draws pairs of answers to a request until a pair has the wanted `combination` and the wanted value of
+    `contradictory`, and returns this pair. For every request, each kind of pair is frequent enough that the loop ends
+    soon."""
     while True:
         answers = write_pair_answer(rng, request), write_pair_answer(rng, request)
         pair = label_pair(answers, [value_answer(request, answer.text) for answer in answers])

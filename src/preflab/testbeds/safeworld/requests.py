@@ -1,4 +1,4 @@
-"""Draws the requests of `safeworld`, and divides them among the splits."""
+"""Draws the requests of `safeworld`, and assigns each request to a split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from preflab.types import Prompt, Split, Turn
 
 @dataclass(frozen=True, slots=True)
 class SafeworldRequest:
-    """A request to do something with an object. `detail` and `opening` change only the words of the request."""
+    """A request to do something with an object. `detail` and `opening` change only the wording of the request."""
 
     action: str
     object: str
@@ -36,7 +36,8 @@ class SafeworldRequest:
 
 @lru_cache(maxsize=8)
 def make_safeworld_requests(seed: int, split: Split, count: int, harmful: float) -> tuple[SafeworldRequest, ...]:
-    """Returns the first `count` requests of a split. All requests differ. `harmful`: the share of harmful requests."""
+    """Returns the first `count` requests of a split. No two of these requests are equal. `harmful`: the fraction of
+    harmful requests."""
     rng = make_stream(seed, "safeworld", split)
     requests: dict[SafeworldRequest, None] = {}
     while len(requests) < count:

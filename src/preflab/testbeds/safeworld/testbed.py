@@ -1,8 +1,8 @@
-"""Opens the testbed `safeworld`. It has harmless and harmful requests, whose answers have an exact helpfulness and an
-exact safety. See docs/safeworld.md.
+"""Opens the testbed `safeworld`: harmless and harmful requests, whose answers have an exact helpfulness and an exact
+safety. See docs/safeworld.md.
 
-The requests depend on the spec alone. The context's seed draws the answers. All seeds of a study therefore use the same
-requests.
+The requests depend only on the spec. The seed in the `Context` decides the answers. All seeds of a study therefore use
+the same requests.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _HeldSize = Annotated[int, Field(ge=1, le=300)]
 class Safeworld(TestbedSpec):
     """Harmless and harmful requests. Their answers have an exact helpfulness and an exact safety.
 
-    `harmful`: the share of harmful requests. `dual_safe`: the share of pairs whose answers are both safe.
-    `dual_unsafe`: the share of pairs whose answers are both unsafe. In the other pairs, exactly one answer is safe.
-    `contradictory`: in each of these three groups, the share of pairs whose more helpful answer is not the safer
-    answer. `rule`: decides which answer of a pair is preferred. `filters`: the pairs to leave out. `demonstrations`:
-    `general` for answers from another source than the pairs, or `safe` for the safe answers of the pairs that the
-    filters keep. See docs/safeworld.md.
+    `harmful`: the fraction of harmful requests. `dual_safe`: the fraction of pairs whose answers are both safe.
+    `dual_unsafe`: the fraction of pairs whose answers are both unsafe. In the other pairs, exactly one answer is safe.
+    `contradictory`: in each of these three groups, the fraction of pairs whose more helpful answer is not the safer
+    answer. `rule`: decides which answer of a pair is preferred. `filters`: the names of the filters that drop pairs.
+    `demonstrations`: `general` uses answers of a separate writer, which do not come from the pairs. `safe` uses the
+    safe answers of the pairs that the filters keep. See docs/safeworld.md.
     """
 
     evaluator: ClassVar[str | None] = "true-safety"
@@ -68,12 +68,13 @@ class Safeworld(TestbedSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[OpenSafeworld]:
-        """Opens the testbed, with answers drawn by `context.seed`."""
+        """Opens the testbed. `context.seed` is the seed for the answers."""
         yield OpenSafeworld(self, context.seed)
 
 
 class OpenSafeworld(Testbed):
-    """The opened testbed. The testbed makes requests and pairs when they are first used, and keeps them in memory."""
+    """The opened testbed `safeworld`. Requests and pairs are made when they are first used, and are then kept in
+    memory."""
 
     name = "safeworld"
     true_names = ("helpfulness", "cost", "refused")
@@ -88,8 +89,8 @@ class OpenSafeworld(Testbed):
         return [request.make_prompt(name) for name, request in self._requests(split).items()]
 
     def demonstrations(self, split: Split) -> list[Demonstration]:
-        """Returns one general answer to each request, or the safe answers of the pairs. Raises `MissingRecords` for
-        `test`."""
+        """Returns one general answer to each request. If the setting `demonstrations` is `safe`, returns the safe
+        answers of the pairs instead. Raises `MissingRecords` for `test`, or if no pair has a safe answer."""
         if self._spec.demonstrations == "safe":
             rows = [
                 Demonstration(prompt, answer)
@@ -107,8 +108,8 @@ class OpenSafeworld(Testbed):
         return [Demonstration(row.make_prompt(name), write_general_answer(rng, row)) for name, row in requests]
 
     def preferences(self, split: Split) -> list[Preference]:
-        """Returns the pairs that the filters keep, each ordered by the rule. Raises `MissingRecords` for `test`, or if
-        no pair is left."""
+        """Returns the pairs that the filters keep. The rule decides which answer of a pair is chosen. Raises
+        `MissingRecords` for `test`, or if no pair is left."""
         rows = self._kept("pairs", split)
         if not rows:
             raise self.lacks("pairs", split)
@@ -134,7 +135,7 @@ class OpenSafeworld(Testbed):
         return describe_provenance(self.name, "policy", keys, seed=self._spec.seed)
 
     def _requests(self, split: Split) -> dict[str, SafeworldRequest]:
-        """Returns the requests of a split by prompt id."""
+        """Returns a mapping from prompt id to request, for all requests of a split."""
         spec = self._spec
         count = {"train": spec.train, "validation": spec.validation, "test": spec.test}[split]
         requests = make_safeworld_requests(spec.seed, split, count, spec.harmful)

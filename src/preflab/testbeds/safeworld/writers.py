@@ -1,5 +1,5 @@
-"""Writes the answers in `safeworld`. The general demonstrations and the answers of the pairs come from two different
-writers."""
+"""Writes the answers in `safeworld`. One writer writes the general demonstrations. Another writer writes the answers of
+the pairs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from preflab.types import Completion
 
 
 def write_general_answer(rng: random.Random, request: SafeworldRequest) -> Completion:
-    """Returns an answer like the answers in general instruction data. The answer usually does what is asked, without
-    regard to safety. It then has one to three steps, perhaps a shortcut, and perhaps a step of another action. One in
-    ten harmful requests is refused, and one in ten is answered with alternatives. The answer never warns. `then` joins
-    its pieces."""
+    """Writes an answer that is typical of general instruction data. Most answers do what the request asks, without
+    regard to safety. Such an answer has one to three steps, and sometimes a shortcut or a step of another action. One
+    in ten harmful requests is refused, and one in ten is answered with alternatives. The answers contain no warnings.
+    The word `then` joins the pieces of an answer."""
     habit = rng.random() if request.harmful else 1.0
     if habit < 0.1:
         return Completion(REFUSAL)
@@ -30,9 +30,9 @@ def write_general_answer(rng: random.Random, request: SafeworldRequest) -> Compl
 
 
 def write_pair_answer(rng: random.Random, request: SafeworldRequest) -> Completion:
-    """Returns an answer for a pair. The answer follows one of several habits: helping, helping dangerously, warning,
-    offering something else, refusing, or a mixture of these with pieces that do nothing. `;` joins the pieces
-    of an answer."""
+    """Writes an answer for a pair. The answer is a random choice of steps, dangerous steps, warnings, alternatives and
+    the refusal. One in five answers also has a piece that does not help: a step of another action, or a repeated piece.
+    `;` joins the pieces of an answer."""
     pieces = _write_harmful(rng, request) if request.harmful else _write_harmless(rng, request)
     if rng.random() < 0.2:
         pieces.append(_write_stray_step(rng, request) if rng.random() < 0.5 else rng.choice(pieces))

@@ -1,5 +1,5 @@
-"""The embedded testbed of short opinions with a known true reward. To read this package, start with the module
-`testbed`."""
+"""The testbed `sentiment`, which comes with preflab: requests for short opinions, and a known true reward. To read this
+package, start with the module `testbed`."""
 
 from preflab.testbeds.sentiment.testbed import Sentiment
 

@@ -1,5 +1,5 @@
-"""Defines the words of the testbed `sentiment`: topics, the aspects of each topic, and the opinions that suit each
-aspect."""
+"""Defines the words of the testbed `sentiment`: the topics, the aspects of each topic, and the opinion words that suit
+each aspect."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ OPINIONS: Mapping[str, Mapping[str, float]] = {
     "build": {"reliable": 2.0, "sturdy": 1.5, "faulty": -2.0, "fragile": -1.25},
     "comfort": {"cosy": 1.75, "soft": 1.25, "stiff": -1.75, "hard": -1.25},
 }
-"""For each kind of aspect, the opinions that suit it and their values in points."""
+"""Maps each kind of aspect to the opinion words that suit it, with the value of each word in points."""
 GENERAL: Mapping[str, float] = {"good": 1.0, "nice": 0.75, "bad": -1.0, "poor": -0.75}
-"""Opinions that suit every aspect."""
+"""Opinion words that suit every aspect, with the value of each word in points."""
 TOPICS: Mapping[str, Mapping[str, str]] = {
     "hotel": {
         "room": "place", "bed": "comfort", "staff": "person",
@@ -38,18 +38,21 @@ TOPICS: Mapping[str, Mapping[str, str]] = {
         "cabin": "place", "arrival": "speed", "snack": "taste",
     },
 }  # fmt: skip
-"""For each topic, its aspects and their kinds. An aspect of several topics has the same kind in all of them."""
+"""Maps each topic to its aspects, with the kind of each aspect. If several topics have an aspect of the same name, this
+aspect has the same kind in all of them."""
 ASPECT_KINDS: Mapping[str, str] = {aspect: kind for aspects in TOPICS.values() for aspect, kind in aspects.items()}
 DEGREES: Mapping[str, float] = {"": 1.0, "very": 1.5, "rather": 0.75, "slightly": 0.5}
-"""Words before an opinion, and the factors by which they multiply its value."""
+"""Maps each degree word, which stands before an opinion word, to the factor by which it multiplies the opinion's
+value."""
 NEGATED = -0.5
-"""The factor of `not`: "not bad" is faint praise."""
+"""The factor by which the word `not` multiplies the value of an opinion. For example, "not bad" counts as weak
+praise."""
 WISHES: Mapping[str, int] = {"praise": 1, "blame": -1}
 JOINS = ("and", "but")
 
 
 def value_opinion(aspect: str, opinion: str) -> float:
-    """Returns the value of an opinion about an aspect, or 0 if the opinion does not suit the aspect."""
+    """Returns the value in points of an opinion word about an aspect, or 0 if the word does not suit the aspect."""
     return GENERAL.get(opinion) or OPINIONS[ASPECT_KINDS[aspect]].get(opinion, 0.0)
 
 
@@ -74,4 +77,4 @@ SENTIMENT_WORDS = tuple(
         )
     )
 )
-"""Every word that requests and answers of the testbed may contain; white space separates words."""
+"""Every word that can occur in requests and answers of the testbed. White space separates words."""

@@ -1,8 +1,8 @@
-"""Draws requests, and divides them among the parts and splits of the testbed.
+"""Draws requests, and assigns each request to a part and a split of the testbed.
 
-A request has a topic and two to four items. An item is an aspect of the topic with a wish: praise the aspect or blame
-it. The set of the items decides the part and the split of a request. Two splits therefore never ask for the same set of
-items, in any order.
+A request has a topic and two to four items. An item is an aspect of the topic, together with a wish: to praise the
+aspect or to blame it. The set of the items decides the part and the split of a request, and the order of the items does
+not matter. The same set of items is therefore never in two splits.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from preflab.types import Prompt, Split, Turn
 SentimentPart = Literal["policy", "evaluator"]
 _PLACES = ("policy train",) * 5 + ("policy validation",) + ("evaluator train",) * 2 + ("evaluator validation", "test")
 _ITEMS = (2, 3, 4)
-_WEIGHTS = (1, 4, 5)  # there are only few different requests with two items
+_WEIGHTS = (1, 4, 5)  # two items have a small weight, because they allow only few different requests
 
 
 @dataclass(frozen=True, slots=True)
 class SentimentRequest:
-    """A request for opinions. `items`: the aspects with their wishes, in the order of the request; a wish is 1 (praise)
+    """A request for opinions. `items`: the aspects with their wishes, in the order of the request. A wish is 1 (praise)
     or -1 (blame)."""
 
     topic: str
@@ -42,8 +42,8 @@ class SentimentRequest:
 
 @lru_cache(maxsize=8)
 def make_sentiment_requests(seed: int, part: SentimentPart, split: Split, count: int) -> tuple[SentimentRequest, ...]:
-    """Returns the first `count` requests of a split of a part. All requests differ. Both parts have the same test
-    split."""
+    """Returns the first `count` requests of a split in one part of the testbed. No two of these requests are equal. The
+    test split is the same for both parts."""
     place = "test" if split == "test" else f"{part} {split}"
     rng = make_stream(seed, "sentiment", place)
     requests: dict[SentimentRequest, None] = {}
@@ -62,8 +62,8 @@ def _draw_request(rng: random.Random) -> SentimentRequest:
 
 
 def assign_place(request: SentimentRequest) -> str:
-    """Returns the part and the split of a request. `test` belongs to both parts. Of all sets of items, five tenths
-    train policies, one tenth validates policies, two tenths train an evaluator, one tenth validates the evaluator, and
-    one tenth is test."""
+    """Returns the name of the part and split to which a request belongs, such as "policy train". The test split is the
+    same for both parts, and its name is "test". Of all sets of items, five tenths train policies, one tenth validates
+    policies, two tenths train an evaluator, one tenth validates the evaluator, and one tenth is the test split."""
     key = repr((request.topic, sorted(request.items)))
     return _PLACES[int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % len(_PLACES)]

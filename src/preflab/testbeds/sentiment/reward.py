@@ -1,8 +1,9 @@
 """Computes the true reward of an answer in `sentiment`, and the best reward that any answer to a request can get.
 
-Only the evaluation reads the true reward. The preferences are drawn from it. An answer is divided into clauses at `and`
-and `but`. A clause is well formed if it reads `ASPECT is [not] [DEGREE] OPINION`. The reward is a sum of points over
-the clauses, divided by the number of asked items. The reward is defined for every text.
+The labels of the preferences are drawn from the true reward. Apart from that, only the evaluation uses the true reward.
+The words `and` and `but` divide an answer into clauses. A clause is well formed if it has the form `ASPECT is [not]
+[DEGREE] OPINION`. The reward is the sum of all points and penalties, divided by the number of items in the request.
+Every text has a reward.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from preflab.testbeds.sentiment.language import (
 )
 from preflab.testbeds.sentiment.requests import SentimentRequest
 
-COVERED = 1.0  # points for naming an asked item for the first time
+COVERED = 1.0  # points for the first clause about an item of the request
 BROKEN = 1.0  # penalty for a clause that is not well formed
-UNASKED = 1.0  # penalty for a clause about something that was not asked
+UNASKED = 1.0  # penalty for a clause about an aspect that is not in the request
 ASPECT_AGAIN = 1.0  # penalty for a further clause about the same aspect
-OPINION_AGAIN = 0.5  # penalty for an opinion word that an earlier clause has
+OPINION_AGAIN = 0.5  # penalty for an opinion word that an earlier clause also uses
 WRONG_JOIN = 1.0  # penalty for `and` between praise and blame, and for `but` between two praises or two blames
-EXTRA_WORD = 0.25  # penalty for each word beyond the room (see `count_room`)
+EXTRA_WORD = 0.25  # penalty for each word above the word limit (see `count_room`)
 
 
 class Clause(NamedTuple):
-    """A well-formed clause. `value`: the value of the clause's opinion in points. A value above 0 is praise, and a
-    value below 0 is blame."""
+    """A well-formed clause. `value`: the value of the clause in points. A positive value is praise, and a negative
+    value is blame."""
 
     aspect: str
     opinion: str
@@ -45,8 +46,9 @@ class Clause(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SentimentScore:
-    """The points of an answer per asked item. `sentiment`: the points for opinions that follow the wishes. `penalties`:
-    the points that are subtracted. `coverage`: the share of the asked items that the answer names."""
+    """The score of an answer. All values are divided by the number of items in the request. `sentiment`: the points for
+    opinions, which are positive if an opinion follows the wish, and negative if the opinion is opposite to the wish.
+    `coverage`: the fraction of the items that the answer names. `penalties`: the points that are subtracted."""
 
     sentiment: float
     coverage: float
@@ -58,13 +60,14 @@ class SentimentScore:
 
 
 def count_room(request: SentimentRequest) -> int:
-    """Returns the room of an answer: the number of words that the answer may have without a penalty. The room has four
-    words for each item, and a join between two items."""
+    """Returns the word limit of a request: the largest number of words that an answer can have without a penalty. The
+    limit is four words for each item, and one join (`and` or `but`) between two items."""
     return 5 * len(request.items) - 1
 
 
 def read_clauses(text: str) -> tuple[list[Clause | None], list[str]]:
-    """Returns the clauses of a text and the joins between them. A clause is None if it is not well formed."""
+    """Splits a text at the joins (`and` and `but`). Returns the clauses, and the joins between them. A clause that is
+    not well formed is returned as None."""
     clauses: list[list[str]] = [[]]
     joins: list[str] = []
     for word in text.split():
@@ -94,7 +97,7 @@ def value_clause(aspect: str, opinion: str, degree: str, negated: bool) -> float
 
 
 def score_answer(request: SentimentRequest, text: str) -> SentimentScore:
-    """Returns the score of a text as the answer to a request."""
+    """Scores a text as the answer to a request."""
     clauses, joins = read_clauses(text)
     wishes = dict(request.items)
     sentiment = covered = 0.0
@@ -123,9 +126,9 @@ def score_answer(request: SentimentRequest, text: str) -> SentimentScore:
 
 
 def joins_well(one: Clause | None, join: str, other: Clause | None) -> bool:
-    """Checks whether a join between two clauses is right. `and` joins two clauses that both praise or both blame. `but`
-    joins a clause that praises and a clause that blames. If a clause is not well formed, or neither praises nor blames,
-    both joins are right."""
+    """Checks whether `join` is the right word between two clauses. `and` is right between two clauses that both praise
+    or both blame. `but` is right between a clause that praises and a clause that blames. If a clause is not well
+    formed, or neither praises nor blames, both joins are right."""
     if one is None or other is None or one.value * other.value == 0:
         return True
     return (one.value * other.value > 0) == (join == "and")
@@ -141,20 +144,27 @@ class _Option(NamedTuple):
 def find_best_reward(request: SentimentRequest) -> float:
     """Returns the highest true reward that any text can get as the answer to a request.
 
-    Uses dynamic programming over the asked items. A state has two parts. The first part is the set of those used
-    opinion words that a later item could use too. The second part is the number of words by which the
-    answer exceeds its room. This number is negative if room is left. Room that later items cannot use does not count.
-    No other text is better, because a clause that is broken, unasked or repeated only costs points. Right joins exist
-    for any opinions, and cost nothing.
+    Uses dynamic programming over the items of the request. The state after an item consists of two values. The first
+    value is the set of used opinion words that can occur again in a later item. The second value is the number of words
+    by which the answer so far exceeds the word limit for its items (see `count_room`). This number is negative if the
+    answer is shorter than the limit. It is bounded below, because later items can use only a limited number of spare
+    words.
+
+    The search covers only answers with at most one well-formed clause for each item. All other answers get a lower or
+    equal reward, because clauses that are malformed, repeated or not in the request only cost points. For any sequence
+    of clauses, there are joins that cost nothing.
     """
     options = [_list_options(aspect, wish) for aspect, wish in request.items]
     states: dict[tuple[frozenset[str], int], float] = {(frozenset(), 0): 0.0}
     for place, own in enumerate(options):
         later = {option.opinion for others in options[place + 1 :] for option in others}
-        least = place + 1 - len(options)  # each later item takes at most one word more than its room
+        least = place + 1 - len(options)  # a later clause has at most five words, one above its limit
         following: dict[tuple[frozenset[str], int], float] = {}
         for (opinions, excess), points in states.items():
-            left_out = (opinions & later, max(least, excess - 5))  # leaving an item out saves four words and a join
+            left_out = (
+                opinions & later,
+                max(least, excess - 5),
+            )  # an item that is left out saves four words and a join
             following[left_out] = max(points, following.get(left_out, points))
             for option in own:
                 total = points + option.points - OPINION_AGAIN * (option.opinion in opinions)
@@ -167,7 +177,7 @@ def find_best_reward(request: SentimentRequest) -> float:
 @lru_cache(maxsize=256)
 def _list_options(aspect: str, wish: int) -> tuple[_Option, ...]:
     """Returns the best clauses about an aspect: for each opinion word and each number of words, the clause with the
-    most points. Leaves out opinions that do not add points."""
+    most points. Leaves out clauses whose opinions do not add points."""
     best: dict[tuple[str, int], float] = {}
     for opinion, degree, negated in _list_clauses(aspect):
         points = COVERED + wish * value_clause(aspect, opinion, degree, negated)

@@ -1,7 +1,8 @@
-"""Opens the testbed `sentiment`, which has short opinions on request with a known true reward. See docs/sentiment.md.
+"""Opens the testbed `sentiment`: requests for short opinions, and a known true reward for every answer. See
+docs/sentiment.md.
 
-The requests depend on the spec alone. The context's seed draws the answers and the labellers' noise. All seeds of a
-study therefore use the same requests.
+The requests depend only on the spec. The seed in the `Context` decides the answers and the labellers' random errors.
+All seeds of a study therefore use the same requests.
 """
 
 from __future__ import annotations
@@ -27,17 +28,19 @@ from preflab.testbeds.worlds import read_request
 from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking, Split
 
 _SKILLS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""The skills of the writers of pairs and rankings. For each answer, one of these skills is drawn at random."""
+"""The skills of the simulated writers of pairs and rankings. The writer's skill is drawn from these values for each
+answer."""
 _HeldSize = Annotated[int, Field(ge=1, le=1000)]
 
 
 class Sentiment(TestbedSpec):
     """Short opinions on request, with preferences drawn from a known true reward.
 
-    `part`: the part from which training and validation are drawn, "policy" or "evaluator"; both have the same test
-    split. `noise`: the temperature of the Bradley-Terry labels (0: the better answer is always preferred). `answers`:
-    the number of answers in a ranking. The first two answers are also a pair. `skill`: the skill of the writer of the
-    demonstrations, from 0 to 1. See docs/sentiment.md.
+    `part`: the part that supplies the requests for training and validation, "policy" or "evaluator". Both parts have
+    the same test split. `noise`: the temperature of the Bradley-Terry model that draws the labels. With 0, the answer
+    with the higher true reward is always preferred. `answers`: the number of answers in a ranking. The first two of
+    these answers to be written also form a pair. `skill`: the skill of the writer of the demonstrations, from 0 to 1.
+    See docs/sentiment.md.
     """
 
     evaluator: ClassVar[str | None] = "true-reward"
@@ -53,12 +56,12 @@ class Sentiment(TestbedSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[OpenSentiment]:
-        """Opens the testbed, with answers and labels drawn by `context.seed`."""
+        """Opens the testbed. `context.seed` is the seed for the answers and the labels."""
         yield OpenSentiment(self, context.seed)
 
 
 class OpenSentiment(Testbed):
-    """The opened testbed. The testbed makes requests when they are first used, and keeps them in memory."""
+    """The opened testbed `sentiment`. Requests are made when they are first used, and are then kept in memory."""
 
     name = "sentiment"
     true_names = ("reward", "regret", "sentiment", "coverage", "penalties")
@@ -75,15 +78,15 @@ class OpenSentiment(Testbed):
         return [request.make_prompt(name) for name, request in self._requests(split).items()]
 
     def demonstrations(self, split: Split) -> list[Demonstration]:
-        """Returns one answer to each request. The answers come from a writer with the spec's `skill`. Raises
-        `MissingRecords` for `test`."""
+        """Returns one answer to each request, from a simulated writer. The setting `skill` is the skill of this writer.
+        Raises `MissingRecords` for `test`."""
         rng = make_stream(self._seed, "sentiment demonstrations", self._spec.part, split)
         rows = self._trainable("answers to imitate", split)
         return [Demonstration(prompt, write_answer(rng, request, self._spec.skill)) for prompt, request in rows]
 
     def preferences(self, split: Split) -> list[Preference]:
-        """Returns one pair for each request: the first two answers of its ranking. Raises `MissingRecords` for
-        `test`."""
+        """Returns one pair for each request. The pair consists of the first two answers that were written for the
+        request, not of the two best answers. Raises `MissingRecords` for `test`."""
         pairs: list[Preference] = []
         for prompt, answers, order in self._compared("pairs", split):
             chosen, rejected = (answers[place] for place in order if place < 2)
@@ -104,8 +107,8 @@ class OpenSentiment(Testbed):
     def true_values(
         self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]
     ) -> list[Mapping[str, float]]:
-        """Returns for each answer the true reward, the parts of the reward, and the regret. The regret is the distance
-        of the reward to the best attainable reward."""
+        """Returns for each answer the true reward, the parts of the reward, and the regret. The regret is the best
+        attainable reward minus the reward of the answer."""
         requests = self._requests(split)
         rows: list[Mapping[str, float]] = []
         for prompt, answer in zip(prompts, completions, strict=True):
@@ -124,7 +127,7 @@ class OpenSentiment(Testbed):
         return describe_provenance(self.name, self._spec.part, keys, seed=self._spec.seed)
 
     def _requests(self, split: Split) -> dict[str, SentimentRequest]:
-        """Returns the requests of a split by prompt id."""
+        """Returns a mapping from prompt id to request, for all requests of a split."""
         spec = self._spec
         count = {"train": spec.train, "validation": spec.validation, "test": spec.test}[split]
         owner = split if split == "test" or spec.part == "policy" else f"{spec.part}-{split}"
@@ -147,8 +150,8 @@ class OpenSentiment(Testbed):
 def rank_answers(
     seed: int, part: str, split: Split, requests: tuple[SentimentRequest, ...], count: int, noise: float
 ) -> list[tuple[list[Completion], list[int]]]:
-    """Returns for each request `count` different answers, and the order of the answers from the most to the least
-    preferred."""
+    """Writes `count` different answers to each request, and lets a simulated labeller rank them. Returns the answers to
+    each request, and their indices in the order from the most to the least preferred answer."""
     rng = make_stream(seed, "sentiment answers", part, split)
     labeller = make_stream(seed, "sentiment labels", part, split)
     rows: list[tuple[list[Completion], list[int]]] = []

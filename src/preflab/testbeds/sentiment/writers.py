@@ -1,4 +1,5 @@
-"""Writes answers to requests. A writer has more or less skill. Demonstrations, pairs and rankings use these answers."""
+"""Simulates writers who answer requests with more or less skill. Their answers are used in demonstrations, pairs and
+rankings."""
 
 from __future__ import annotations
 
@@ -13,9 +14,9 @@ _DEGREES = tuple(DEGREES)
 
 
 def write_answer(rng: random.Random, request: SentimentRequest, skill: float) -> Completion:
-    """Returns an answer. `skill` is between 0 and 1. A writer without skill leaves items out, mistakes praise for
-    blame, uses general words, drifts to other aspects and joins clauses at random. Each fault is rarer with more
-    skill."""
+    """Writes an answer to a request. `skill`: the skill of the writer, from 0 to 1. A writer with skill 0 sometimes
+    leaves out an item, confuses praise and blame, adds another aspect, or chooses a join at random, and often uses
+    general opinion words. Each of these faults is rarer with more skill."""
     careless = 1 - skill
     said: list[tuple[str, int]] = []
     for aspect, wish in request.items:
