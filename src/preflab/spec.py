@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_args
 
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -94,7 +94,10 @@ class Context:
     date: str = ""
 
 
-class Registry:
+LayerSpec = TypeVar("LayerSpec", bound=Spec)
+
+
+class Registry(Generic[LayerSpec]):
     """The spec classes of one layer, such as the rewards or the methods, by name. The names are a mapping `kind ->
     module:Class` in the `__init__` of the layer's package.
 
@@ -109,7 +112,7 @@ class Registry:
         self._base = base
 
     @cached_property
-    def base(self) -> type[Spec]:
+    def base(self) -> type[LayerSpec]:
         return pkgutil.resolve_name(self._base)
 
     def plugins(self) -> dict[str, str]:
@@ -121,7 +124,7 @@ class Registry:
         """Returns all names, including those of installed plugins."""
         return sorted({*self.known, *self.plugins()})
 
-    def load(self, name: str) -> type[Spec]:
+    def load(self, name: str) -> type[LayerSpec]:
         """Returns the spec class with this name. If there is none, raises `UserError` with the nearest known name."""
         target = self.known.get(name) or self.plugins().get(name)
         if target is not None:
@@ -150,14 +153,14 @@ class Registry:
                 "contextlib) on the line above `def open`."
             )
 
-    def parse(self, value: Any) -> Any:
+    def parse(self, value: Any) -> LayerSpec:
         """Returns a spec of the layer. `value`: a spec (returned unchanged), a name, or a mapping with a `kind`.
 
         Raises `UserError` for an unknown name or key and for a value out of its range.
         """
         if isinstance(value, Spec):
             self.check(type(value), name_class(type(value)))
-            return value
+            return cast(LayerSpec, value)
         if isinstance(value, str):
             value = {"kind": value}
         if not isinstance(value, Mapping) or not value.get("kind"):
@@ -207,14 +210,14 @@ def name_class(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def variant(registry: Registry) -> tuple[Any, ...]:
-    """Returns the annotations of a field that holds a spec of a registry: `Annotated[Any, *variant(TESTBEDS)]`."""
+def variant(registry: Registry[Any]) -> tuple[Any, ...]:
+    """Returns the annotations of a field that holds a spec of a registry: `Annotated[TestbedSpec, *variant(TESTBEDS)]`."""
     return (BeforeValidator(registry.parse), PlainSerializer(registry.dump), Field(validate_default=True))
 
 
-def optional_variant(registry: Registry) -> tuple[Any, ...]:
+def optional_variant(registry: Registry[Any]) -> tuple[Any, ...]:
     """Returns the annotations of a field that holds None or a spec of a registry, for example
-    `Annotated[Any, *optional_variant(METHODS)]`."""
+    `Annotated[Method | None, *optional_variant(METHODS)]`."""
     return (
         BeforeValidator(lambda value: None if value is None else registry.parse(value)),
         PlainSerializer(lambda spec: None if spec is None else registry.dump(spec)),

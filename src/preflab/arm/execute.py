@@ -143,7 +143,7 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
     result: dict[str, Any] = {
         "name": arm.name,
         "seed": arm.seed,
-        "method": "policy" if method is None else method.kind,
+        "method": "policy" if method is None else method.kind_name,
         "product": "policy" if method is None else method.product,
         "parameters": parts.start.size,
         "notices": list(parts.start.notices),

@@ -7,13 +7,15 @@ In a study, each match is a separate run.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from preflab.evaluation import PAIRWISE_EVALUATORS
+from preflab.evaluation.pairwise import PairwiseEvaluatorSpec
 from preflab.spec import Spec, variant
 from preflab.testbeds import TESTBEDS
+from preflab.testbeds.base import TestbedSpec
 
 PAIRWISE = "pairwise"
 """The name of the folder for the matches of a seed. The directory of a match is `pairwise/NAME/FIRST-vs-SECOND`."""
@@ -26,8 +28,8 @@ class Match(Spec):
     name: str
     first: str
     second: str
-    evaluator: Annotated[Any, *variant(PAIRWISE_EVALUATORS)]
-    testbed: Annotated[Any, *variant(TESTBEDS)]
+    evaluator: Annotated[PairwiseEvaluatorSpec, *variant(PAIRWISE_EVALUATORS)]
+    testbed: Annotated[TestbedSpec, *variant(TESTBEDS)]
     seed: int = 0
     threads: int = Field(default=1, ge=1)
     device: str = "auto"

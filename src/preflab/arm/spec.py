@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,13 +15,17 @@ from preflab.evaluation.settings import Evaluation
 from preflab.evaluation.several import Evaluators, measures_by_evaluator, named_evaluators, refuse_as_choice
 from preflab.fields import Name
 from preflab.methods import METHODS
+from preflab.methods.spec import Method
 from preflab.models.spec import ModelSpec
 from preflab.paths import user_path
 from preflab.rewards import REWARDS, OptionalCostSpec
+from preflab.rewards.base import RewardSpec
 from preflab.sampling import SAMPLERS
 from preflab.sampling.inference import Inference
+from preflab.sampling.spec import SamplerSpec
 from preflab.spec import HoldsModels, Spec, optional_variant, variant
 from preflab.testbeds import TESTBEDS
+from preflab.testbeds.base import TestbedSpec
 from preflab.train.own import FINAL
 from preflab.train.settings import COOLDOWN, Budget, Plateau
 
@@ -44,13 +48,13 @@ class Job(Spec):
     has stopped improving. The method's length and the budget are then upper limits.
     """
 
-    method: Annotated[Any, *optional_variant(METHODS)] = None
+    method: Annotated[Method | None, *optional_variant(METHODS)] = None
     policy: str | None = None
     init: str | None = None
     preferences: str | None = None
-    reward: Annotated[Any, *optional_variant(REWARDS)] = None
+    reward: Annotated[RewardSpec | None, *optional_variant(REWARDS)] = None
     cost: OptionalCostSpec = None
-    testbed: Annotated[Any, *optional_variant(TESTBEDS)] = None
+    testbed: Annotated[TestbedSpec | None, *optional_variant(TESTBEDS)] = None
     model: ModelSpec | None = None
     plateau: Plateau | None = None
 
@@ -85,7 +89,7 @@ class RunSettings(Spec):
     With `stop` or `cut`, they stop the run.
     """
 
-    sampler: Annotated[Any, *variant(SAMPLERS)] = "native"
+    sampler: Annotated[SamplerSpec, *variant(SAMPLERS)] = Field(default="native")
     evaluation: Evaluation = Evaluation()
     looks: int = Field(default=4, ge=1)
     threads: int = Field(default=1, ge=1)
@@ -104,7 +108,7 @@ class Arm(Job, RunSettings):
 
     schema_version: Literal[1] = 1
     name: Name
-    testbed: Annotated[Any, *variant(TESTBEDS)]  # pyright: ignore[reportGeneralTypeIssues] # never absent here
+    testbed: Annotated[TestbedSpec, *variant(TESTBEDS)]  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleVariableOverride] # never absent here
     model: ModelSpec = ModelSpec()  # pyright: ignore[reportIncompatibleVariableOverride] # never absent here
     evaluators: Evaluators = {}
     main_evaluator: str = ""

@@ -51,7 +51,7 @@ def _unmeasured(arm: Arm) -> dict[str, str]:
     if arm.measure == "none":
         return dict.fromkeys(MEASURING, "--no-evaluate leaves out the measurement")
     if arm.method is not None and arm.method.product != "policy":
-        return dict.fromkeys(MEASURING, f"{arm.method.kind} makes no policy that could be measured")
+        return dict.fromkeys(MEASURING, f"{arm.method.kind_name} makes no policy that could be measured")
     return {} if arm.evaluators else dict.fromkeys(SAMPLING, "the run has no evaluator, and --evaluator is not given")
 
 

@@ -33,7 +33,7 @@ def method_from_options(name: str, arguments: Sequence[str]) -> Any:
     return _spec_from_options(METHODS, name, arguments, "--", f"preflab train {name} --help")
 
 
-def part_from_options(registry: Registry, name: str, arguments: Sequence[str]) -> Any:
+def part_from_options(registry: Registry[Any], name: str, arguments: Sequence[str]) -> Any:
     """Returns the spec of a testbed or an evaluator with the settings that the command line gives, such as
     `--testbed.rows 100`. Raises `UserError` if a value is invalid, if a setting is unknown, or if a setting without a
     default is missing."""
@@ -45,7 +45,7 @@ def part_from_options(registry: Registry, name: str, arguments: Sequence[str]) -
     return _spec_from_options(registry, name, arguments, prefix, f"--{registry.noun} {name} --help")
 
 
-def _spec_from_options(registry: Registry, name: str, arguments: Sequence[str], prefix: str, usage: str) -> Any:
+def _spec_from_options(registry: Registry[Any], name: str, arguments: Sequence[str], prefix: str, usage: str) -> Any:
     cls = registry.load(name)
     words = [f"--{word.removeprefix(prefix)}" if word.startswith(prefix) else word for word in arguments]
     try:
@@ -113,7 +113,7 @@ def format_method_help(name: str) -> str:
     return _format_help(f"options of {name}:", describe_options(METHODS.load(name)))
 
 
-def format_part_help(registry: Registry, name: str) -> str:
+def format_part_help(registry: Registry[Any], name: str) -> str:
     """Returns the help text of the settings of a testbed or an evaluator. Raises `UserError` if `name` is unknown."""
     options = describe_options(registry.load(name), f"--{registry.noun}.", SETTING_TEXTS)
     return _format_help(f"settings of the {registry.noun} {name}:{'' if options else ' none'}", options)

@@ -3,9 +3,15 @@ answers of one policy. `PAIRWISE_EVALUATORS` lists the evaluators that compare t
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from preflab.spec import Registry
 
-EVALUATORS = Registry(
+if TYPE_CHECKING:
+    from preflab.evaluation.base import EvaluatorSpec
+    from preflab.evaluation.pairwise import PairwiseEvaluatorSpec
+
+EVALUATORS: Registry[EvaluatorSpec] = Registry(
     "evaluator",
     "preflab.evaluators",
     {
@@ -20,7 +26,7 @@ EVALUATORS = Registry(
     "preflab.evaluation.base:EvaluatorSpec",
 )
 
-PAIRWISE_EVALUATORS = Registry(
+PAIRWISE_EVALUATORS: Registry[PairwiseEvaluatorSpec] = Registry(
     "pairwise evaluator",
     "preflab.pairwise_evaluators",
     {

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from preflab.spec import Registry
 
-METHODS = Registry(
+if TYPE_CHECKING:
+    from preflab.methods.spec import Method
+
+METHODS: Registry[Method] = Registry(
     "method",
     "preflab.methods",
     {

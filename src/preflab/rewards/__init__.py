@@ -4,7 +4,7 @@ is better, and a higher cost is worse. A cost above 0 means unsafe."""
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
@@ -13,6 +13,9 @@ from preflab.models.spec import HUB_NAME
 from preflab.spec import Registry, Spec
 from preflab.targets import load_object
 from preflab.text import brief
+
+if TYPE_CHECKING:
+    from preflab.rewards.base import RewardSpec
 
 _CLASSES = {
     "tests": "preflab.rewards.tests:Tests",
@@ -23,8 +26,8 @@ _CLASSES = {
     "command": "preflab.rewards.command:Command",
     "http": "preflab.rewards.http:Http",
 }
-REWARDS = Registry("reward", "preflab.rewards", _CLASSES, "preflab.rewards.base:RewardSpec")
-COSTS = Registry(
+REWARDS: Registry[RewardSpec] = Registry("reward", "preflab.rewards", _CLASSES, "preflab.rewards.base:RewardSpec")
+COSTS: Registry[RewardSpec] = Registry(
     "cost",
     "preflab.costs",
     {
@@ -45,7 +48,7 @@ def parse_cost(text: str) -> Spec:
     return _parse_words(text, COSTS)
 
 
-def _parse_words(text: str, registry: Registry) -> Spec:
+def _parse_words(text: str, registry: Registry[Any]) -> Spec:
     """Returns the spec that a text on the command line describes. The text may be the name of a reward or cost, the
     directory of a saved model, `command:PROGRAM ARGUMENTS`, `http://...`, or `module:name` for the user's own function
     or spec. Raises `UserError` for any other text."""
@@ -67,7 +70,7 @@ def _parse_words(text: str, registry: Registry) -> Spec:
     return registry.parse(text if own else {"kind": "function", "target": text})
 
 
-def parse_scorer(value: Any, registry: Registry) -> Spec:
+def parse_scorer(value: Any, registry: Registry[Any]) -> Spec:
     """Returns the spec of a reward or a cost from the value of a field in a file. A text that is not a name in the
     registry is the path of a saved model. Raises `UserError` if the value describes no spec of the registry."""
     learned = isinstance(value, str) and value not in registry.names()

@@ -3,8 +3,13 @@ name of its entry point."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from preflab.spec import Registry
 
-SAMPLERS = Registry(
+if TYPE_CHECKING:
+    from preflab.sampling.spec import SamplerSpec
+
+SAMPLERS: Registry[SamplerSpec] = Registry(
     "sampler", "preflab.samplers", {"native": "preflab.sampling.native:Native"}, "preflab.sampling.spec:SamplerSpec"
 )

@@ -54,7 +54,7 @@ def record_own_evaluators(study: Study) -> OwnEvaluators:
     return OwnEvaluators(evaluators=evaluators, pairwise=pairwise)
 
 
-def _is_own(registry: Registry, spec: HoldsModels) -> bool:
+def _is_own(registry: Registry[Any], spec: HoldsModels) -> bool:
     return registry.dump(spec)["kind"] not in registry.known
 
 

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 
 from preflab.errors import UserError, nearest, refuse_unknown
 from preflab.evaluation import PAIRWISE_EVALUATORS
-from preflab.evaluation.pairwise import DATA_CHOSEN
+from preflab.evaluation.pairwise import DATA_CHOSEN, PairwiseEvaluatorSpec
 from preflab.fields import Name
 from preflab.spec import Spec, variant
 
@@ -25,7 +25,7 @@ class Pairing(Spec):
     either the arms in `pairs`, or every other arm with the arm `against`. The second of a pair, and `against`, may also be
     `data:chosen`: the preferred answer of the test split to the same prompt."""
 
-    evaluator: Annotated[Any, *variant(PAIRWISE_EVALUATORS)]
+    evaluator: Annotated[PairwiseEvaluatorSpec, *variant(PAIRWISE_EVALUATORS)]
     pairs: tuple[tuple[str, str], ...] = ()
     against: str | None = None
 

@@ -127,7 +127,9 @@ def grid_points(space: Mapping[str, tuple[JsonValue, ...]], count: int) -> list[
 def with_settings(job: Job, settings: Mapping[str, JsonValue], *, where: str) -> Any:
     """Returns a copy of the job in which `settings` replace fields of the method. The name of a nested field has a dot,
     such as `optim.beta1`. Raises `UserError` for a field that the method does not have."""
-    data = job.method.model_dump()
+    if job.method is None:
+        raise UserError(f"{where}: the arm trains with no method, so it has no settings. Remove it from `tuning`.")
+    data: dict[str, Any] = job.method.model_dump()
     for field, value in settings.items():
         *parents, leaf = field.split(".")
         node = data

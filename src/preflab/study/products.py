@@ -50,7 +50,7 @@ def _check_makes_policy(where: str, job: Job) -> None:
     """Raises `UserError` if the method of an arm makes no policy, since only a policy can be measured."""
     if job.method is not None and job.method.product != "policy":
         raise UserError(
-            f"`{where}`: the method {job.method.kind} makes {_name(job.method.product)}, but a study compares policies. "
+            f"`{where}`: the method {job.method.kind_name} makes {_name(job.method.product)}, but a study compares policies. "
             "Move this arm to `stages`, or give the arm another method."
         )
 
@@ -83,7 +83,9 @@ def _check_use(place: str, path: str | None, needed: Iterable[str], stages: Mapp
     method = stages[path.removeprefix(STAGE)].method
     if method is None or method.product not in needed:
         makes = (
-            f"the method {method.kind} there makes {_name(method.product)}" if method else "that stage has no method"
+            f"the method {method.kind_name} there makes {_name(method.product)}"
+            if method
+            else "that stage has no method"
         )
         wanted = " or ".join(map(_name, needed))
         raise UserError(f"`{place}` is `{path}`, but {makes}. Name a stage that makes {wanted}.")

@@ -33,7 +33,7 @@ def study_schema() -> str:
     return json.dumps(schema, indent=1)
 
 
-def any_variant(registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]:
+def any_variant(registry: Registry[Any], definitions: dict[str, Any]) -> dict[str, Any]:
     """Returns the schema of a field whose value is one of the specs in the registry, and adds the schemas of these
     specs to `definitions`. The value may also be the name of a spec, which means the spec with its defaults."""
     references: list[dict[str, Any]] = [{"type": "null"}, {"type": "string"}]

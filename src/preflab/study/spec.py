@@ -86,7 +86,7 @@ class Study(RunSettings):
     name: Name
     question: str = ""
     model: ModelSpec = ModelSpec()
-    testbed: Annotated[Any, *variant(TESTBEDS)]
+    testbed: Annotated[TestbedSpec, *variant(TESTBEDS)]
     evaluators: Evaluators = {"hidden-tests": HiddenTests()}
     headline: str = ""
     seeds: int = Field(default=5, ge=1)
@@ -227,7 +227,7 @@ class Study(RunSettings):
         fields = type(self.testbed).model_fields
         if absent := next((name for name in changes if name not in fields), ""):
             has = "brings its own data" if absent == "data" else "has no such setting"
-            raise UserError(f"The testbed {self.testbed.kind} {has}: --{absent.replace('_', '-')} does not apply.")
+            raise UserError(f"The testbed {self.testbed.kind_name} {has}: --{absent.replace('_', '-')} does not apply.")
 
         def changed(testbed: Any) -> Any:
             if not reads_same_data(testbed, self.testbed):

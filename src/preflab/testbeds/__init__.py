@@ -3,7 +3,12 @@ also has a judge."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from preflab.spec import Registry
+
+if TYPE_CHECKING:
+    from preflab.testbeds.base import TestbedSpec
 
 _CLASSES = {
     "minicode": "preflab.testbeds.minicode:Minicode",
@@ -22,4 +27,4 @@ _CLASSES = {
     "livecodebench": "preflab.testbeds.code.livecodebench:LiveCodeBench",
     "kodcode": "preflab.testbeds.code.kodcode:KodCode",
 }
-TESTBEDS = Registry("testbed", "preflab.testbeds", _CLASSES, "preflab.testbeds.base:TestbedSpec")
+TESTBEDS: Registry[TestbedSpec] = Registry("testbed", "preflab.testbeds", _CLASSES, "preflab.testbeds.base:TestbedSpec")

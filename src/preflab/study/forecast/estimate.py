@@ -134,7 +134,7 @@ class Estimate:
         if source is None:
             return size
         stage = self.study.stages.get(source.removeprefix(STAGE)) if source.startswith(STAGE) else None
-        if stage is None:
+        if stage is None or stage.method is None:
             return size_with_file(size, Path(source))
         cost = stage.method.cost(size)
         answers = round(cost.scored / size.prompts) if stage.method.product == "rankings" and size.prompts else 2

@@ -76,7 +76,7 @@ def forecast_study(
     memory, rows = make_memory_estimator(study), list[ForecastRow]()
     for part, name in dict.fromkeys((run.is_stage, run.name) for run in planned):
         runs = [run for run in planned if (run.is_stage, run.name) == (part, name)]
-        method = "measured only" if runs[0].spec.method is None else runs[0].spec.method.kind
+        method = "measured only" if runs[0].spec.method is None else runs[0].spec.method.kind_name
         done, seconds = sum(map(is_done, runs)), estimate.seconds(runs[0])
         kind: Part = "stage" if part else "arm"
         rows.append(ForecastRow(kind, name, method, len(runs), done, seconds, memory.try_estimate(runs[0].spec)))

@@ -34,7 +34,9 @@ def describe_model(study: Study, result: Mapping[str, Any]) -> record.Subject:
 
 def describe_testbed(study: Study) -> record.Subject:
     testbed = study.testbed
-    return record.Subject(name=testbed.kind, description=read_first_paragraph(type(testbed)), language=testbed.language)
+    return record.Subject(
+        name=testbed.kind_name, description=read_first_paragraph(type(testbed)), language=testbed.language
+    )
 
 
 def describe_evaluator(study: Study, name: str, spec: HoldsModels, directory: Path) -> record.EvaluatorResult:

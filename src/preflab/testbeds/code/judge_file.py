@@ -16,6 +16,7 @@ from preflab.sandbox.answer import build_program
 from preflab.sandbox.judging import Program, open_pool
 from preflab.sandbox.verdict import ProgramTask
 from preflab.testbeds import TESTBEDS
+from preflab.testbeds.code.testbed import Code
 from preflab.types import Verdict
 
 JudgedPrograms = Iterable[tuple[Program, Verdict]]
@@ -84,7 +85,9 @@ def _read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, files.Pr
             f"{where}: the record has neither the form of `preflab judge` (`problem_id`, `mode`, `hidden_tests`, ...) nor "
             f"the form of a known data set ({', '.join(known)}). Its fields are: {', '.join(record)}."
         )
-    exercise = TESTBEDS.parse({"kind": shape.testbed}).mark_exercise(record, where)
+    testbed = TESTBEDS.parse({"kind": shape.testbed})
+    assert isinstance(testbed, Code)  # as every known data set of programs
+    exercise = testbed.mark_exercise(record, where)
 
     def prepare(answer: str) -> tuple[str, ProgramTask]:
         if exercise.unjudged:
