@@ -42,7 +42,7 @@ _DETAIL_CHARACTERS = 2000  # a verdict quotes at most so many characters of an a
 _SOURCE_BYTES = 1 << 20
 VALUE_BYTES = 4 << 20  # the largest size of a returned value; the judge's own process reads the value
 _VALUE_CONTAINERS = 200_000  # the largest number of lists, tuples, sets and dictionaries in a returned value
-_OUTPUT_RATIO = 16  # an answer that is longer than the expected answer by more than this factor is not compared
+_OUTPUT_RATIO = 16  # an answer that is longer than the expected answer by more than this factor counts as wrong
 HOT_CHARACTERS = 1 << 18  # the judge's own process compares at most this many characters; a sandbox compares more
 _COMPARING = Limits(cpu_s=60.0, wall_s=305.0, memory_mb=4096)  # the limits for comparing long answers in a sandbox
 _FILTERED_CALL = -31  # the exit status of a program that the filter of system calls killed
