@@ -1,7 +1,7 @@
-"""Training rows that become token ids when they are first selected.
+"""Encodes each row of training data into token ids when the row is first selected.
 
-A run on many rows therefore begins at once. The ids are stored without padding, so that the memory does not depend on
-the longest row.
+A run on many rows therefore starts without a long wait. The ids are stored without padding, so that the memory does not
+depend on the longest row.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from preflab.batch import Batch, Encode, Encoded
 from preflab.types import Completion, Prompt
 
 CHUNK = 1024
-"""The number of rows in one batch when `measure` goes through all rows."""
+"""The largest number of rows in each batch on which `EncodedRows.measure` calls a function."""
 Source = TypeVar("Source")
 Taken = TypeVar("Taken", contravariant=True)
 Made = TypeVar("Made", bound=Batch, covariant=True)

@@ -128,9 +128,8 @@ def make_app(
         if sent.pair not in known:
             raise HTTPException(404, "This pair is not among the rated pairs. Load the page again.")
         if [(each.pair, each.choice) for each in earlier[sent.number :]] == [(sent.pair, sent.choice)]:
-            return JSONResponse(
-                {"saved": len(earlier)}, headers=_HEADERS
-            )  # the page sends an event again if the reply was lost
+            # The page sends an event again if it did not receive the reply.
+            return JSONResponse({"saved": len(earlier)}, headers=_HEADERS)
         if sent.number != len(earlier):
             raise HTTPException(409, "Labels under this name were also given on another page. Load this page again.")
         swapped = is_swapped(sent.pair, rater)
