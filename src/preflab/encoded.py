@@ -30,7 +30,7 @@ class Collate(Protocol[Taken, Made]):
 
 
 class EncodedRows(Generic[Source, Made]):
-    """Rows of training data. `select` returns a batch of some of them.
+    """Rows of training data. `select` returns a batch of some of these rows.
 
     `collate` makes a batch from rows. `encode` and `limit` are arguments of `collate`; see `batch.collate_pairs`. Each
     answer is encoded once.
@@ -54,12 +54,12 @@ class EncodedRows(Generic[Source, Made]):
 
     @property
     def lengths(self) -> Tensor:
-        """Int[B]: the number of tokens of each row, as in the batch. All rows are encoded for this."""
+        """Int[B]: the number of tokens of each row, as in the batch. Reading this property encodes all rows."""
         return self.measure(lambda batch: batch.lengths)
 
     @property
     def tokens(self) -> int:
-        """The number of tokens of all rows, without padding. All rows are encoded for this."""
+        """The number of tokens of all rows, without padding. Reading this property encodes all rows."""
         return int(self.lengths.sum())
 
     def measure(self, function: Any) -> Tensor:

@@ -38,7 +38,7 @@ def read_data(path: Path) -> Any:
     except ValueError as error:
         raise UserError(f"{where}: {error}.") from error
     if len(content) > MOST_BYTES:
-        raise UserError(f"{where}: it has more than {MOST_BYTES >> 20} MB, which is the limit for a settings file.")
+        raise UserError(f"{where}: the file has more than {MOST_BYTES >> 20} MB, the largest allowed size of settings.")
     text = decode_text(content, where)
     if path.suffix == ".json":
         data = parse_json(text, where, pairs=refuse_repeated_keys)
@@ -210,7 +210,11 @@ class _Loader(yaml.SafeLoader):
         if kind in ("null", "bool", "int", "float", "str", "seq", "map"):
             try:
                 return super().construct_object(node, deep)
-            except (ValueError, LookupError, OverflowError):  # such as a number with thousands of digits, or `!!bool x`
+            except (
+                ValueError,
+                LookupError,
+                OverflowError,
+            ):  # for example for a number with thousands of digits, or for `!!bool x`
                 fault = f"{written} is not a {kind}"
         raise yaml.constructor.ConstructorError(None, None, fault, node.start_mark)
 

@@ -130,9 +130,9 @@ class Registry:
         if target is not None:
             try:
                 spec_class = pkgutil.resolve_name(target)
-            except Exception as error:  # the import of a plugin may raise anything
+            except Exception as error:  # the import of a plugin can raise any error
                 raise UserError(f"The {self.noun} {name!r} does not load from {target!r}: {error}") from error
-        elif ":" in name:  # the user's own class, which may be in the current directory
+        elif ":" in name:  # the user's own class, which can be in the current directory
             spec_class = load_object(name, self.noun)
         else:
             raise UserError(f"Unknown {self.noun} {name!r}.{nearest(name, self.names())}")
@@ -290,7 +290,7 @@ def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     models = [cls]
     for part in path:
         inner = [model.model_fields[str(part)].annotation for model in models if str(part) in model.model_fields]
-        if inner:  # if not, `part` is not a field but an index, a key of a mapping or the tag of a union
+        if inner:  # otherwise `part` is an index, a key of a mapping, or the tag of a union
             models = [model for annotation in inner for model in _models_in(annotation)]
     return sorted({name for model in models for name in model.model_fields})
 

@@ -21,12 +21,11 @@ def write_svg(figure: Figure, *, name: str) -> str:
 
     buffer = io.StringIO()
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # the fonts of matplotlib may lack glyphs
+        warnings.filterwarnings("ignore", "Glyph")  # the fonts of matplotlib can lack glyphs
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return buffer.getvalue()
 
 
 def round_decimals(text: str) -> str:
-    """Rounds all numbers in a text that have more than two decimal places to two. A hundredth of a point is too small
-    to see."""
+    """Rounds every number in an SVG text to at most two decimal places. A hundredth of a point is too small to see."""
     return _LONG.sub(lambda number: f"{float(number.group()):.2f}", text)

@@ -50,8 +50,8 @@ WIDE = 10_000
 
 
 class Terminal(Console):
-    """A console of rich. Colours and progress bars of rich work, but control characters in the printed text have no
-    effect. `wide`: whether lines stay unwrapped if the output is not a terminal."""
+    """A console of rich. The colours and progress bars of rich have their usual effect, but control characters in the
+    printed text have no effect. `wide`: whether lines stay unwrapped if the output is not a terminal."""
 
     def __init__(self, *, stderr: bool = False, wide: bool = False, **settings: Any) -> None:
         stream = sys.stderr if stderr else sys.stdout

@@ -37,7 +37,7 @@ def brief(value: object) -> str:
     try:
         text = json.dumps(value, default=repr)
         return re.sub(r"//[^/@\s]*@", "//…@", text)[:80]  # removes the user and password from a URL
-    except (ValueError, RecursionError):  # such as a number with thousands of digits, or a list that contains itself
+    except (ValueError, RecursionError):  # for a number with thousands of digits, or a list that contains itself
         return f"a {type(value).__name__}"
 
 

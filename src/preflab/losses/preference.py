@@ -210,7 +210,9 @@ def _weight(name: str, value: float) -> float:
 
 def _share(noise: float) -> float:
     if not 0.0 <= noise < 0.5:
-        raise UserError(f"`noise` is the share of flipped labels. Give a number from 0 to below .5 instead of {noise}.")
+        raise UserError(
+            f"`noise` is the share of flipped labels. Give a number of at least 0 and below .5 instead of {noise}."
+        )
     return noise
 
 
@@ -267,7 +269,7 @@ def preference_loss(
         terms = cast(object, configured(PairLogprobs(*[torch.full((2,), -1.0)] * 4, *[torch.ones(2)] * 2)))
     except UserError:
         raise
-    except Exception as error:  # the user's function may raise anything
+    except Exception as error:  # the user's function can raise any error
         raise UserError(f"The preference loss {name!r} fails on two pairs: {type(error).__name__}: {error}.") from error
     # Without this check, a loss that returns a mean would give every micro-batch the same weight, without an error.
     if not isinstance(terms, Tensor) or terms.shape != (2,):

@@ -72,7 +72,7 @@ def bound_kappa(rows: Sums, kappa: Callable[[Sums], tuple[float, float]], raw: B
         return Bounded(value=value, low=None, high=None, prompts=1, reason="one prompt has no interval")
     left_out = np.array([kappa(total - row)[1] for row in rows])
     if np.isnan(left_out).any():
-        reason = "there is no interval, because all labels are the same if one of the prompts is left out"
+        reason = "there is no interval, because all labels are the same if one prompt is left out"
         return Bounded(value=value, low=None, high=None, prompts=count, reason=reason)
     error = np.sqrt((count - 1) / count * np.square(left_out - left_out.mean()).sum())
     if error < 1e-12 and raw.low is not None and raw.high is not None:
@@ -92,9 +92,9 @@ def cohen(total: Sums) -> tuple[float, float]:
 
 def fleiss(total: Sums) -> tuple[float, float]:
     """Returns the agreement expected by chance, and Fleiss' kappa. `total` contains five sums over the pairs of
-    answers. The first sum is of the share of rater pairs that agree. The next three sums are of the shares of the three
-    outcomes. The last sum is the number of pairs of answers. The number of raters can differ between pairs of answers.
-    Source: Fleiss, Psychological Bulletin 76 (1971)."""
+    answers. The first number is the sum of the shares of rater pairs that agree. The next three numbers are the sums of
+    the shares of the three outcomes. The last number is the number of pairs of answers. The number of raters can differ
+    between pairs of answers. Source: Fleiss, Psychological Bulletin 76 (1971)."""
     agreement, *shares = total[:-1] / total[-1]
     return _scale(float(agreement), float(np.square(shares).sum()))
 

@@ -36,7 +36,7 @@ class Event(Chosen):
     @model_validator(mode="after")
     def _outcome_agrees(self) -> Event:
         if self.outcome != find_outcome(self.choice, swapped=self.left == "second"):
-            raise ValueError(f"the outcome {self.outcome} is not that of the choice {self.choice!r}")
+            raise ValueError(f"the outcome {self.outcome} does not match the choice {self.choice!r}")
         return self
 
 
@@ -88,7 +88,7 @@ def find_fault(live: Sequence[Event], event: Event) -> str:
     """Returns the reason why an event cannot follow the events in `live`; '' if the event can follow. `live`: the
     earlier events that were not undone."""
     if event.choice == "undo":
-        return "" if live and live[-1].pair == event.pair else "takes back something else than the last event"
+        return "" if live and live[-1].pair == event.pair else "undoes an event that is not the last event"
     if any(each.pair == event.pair and each.outcome is not None for each in live):
         return f"is about the pair {event.pair!r}, which has a label already"
     return ""

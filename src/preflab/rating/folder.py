@@ -38,7 +38,9 @@ def keep_pairs(pairs: Sequence[RatedPair], folder: Path) -> None:
     path = folder / _PAIRS
     if path.exists():
         if digest_pairs(read_pairs(path)) != digest_pairs(pairs):
-            raise UserError(f"{folder} holds the rating of other pairs. Name another folder, or give the same pairs.")
+            raise UserError(
+                f"{folder} contains the rating of other pairs. Name another folder, or give the same pairs as before."
+            )
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +57,7 @@ def keep_pairs(pairs: Sequence[RatedPair], folder: Path) -> None:
 def kept_pairs(folder: Path) -> list[RatedPair]:
     """Returns the pairs in a folder. Raises `UserError` if the folder contains no pairs."""
     if not (folder / _PAIRS).exists():
-        raise UserError(f"{folder} holds no rating: there is no {_PAIRS}. Give the pairs as well.")
+        raise UserError(f"{folder} contains no rating: the file {_PAIRS} is missing. Give the pairs as well.")
     return read_pairs(folder / _PAIRS)
 
 
@@ -78,7 +80,7 @@ def read_events(path: Path) -> list[Event]:
     events = [_read_event(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
     _, fault = replay(events)
     if fault:
-        raise UserError(f"{path}: {fault}. Put back the file as preflab wrote it.")
+        raise UserError(f"{path}: {fault}. Restore the file as preflab wrote it.")
     return events
 
 
@@ -178,4 +180,4 @@ def _read_event(line: bytes, where: str) -> Event:
     try:
         return Event.model_validate(parse_json(line, where))
     except pydantic.ValidationError as error:
-        raise UserError(f"{where}: {describe_fault(error)}. Put back the file as preflab wrote it.") from error
+        raise UserError(f"{where}: {describe_fault(error)}. Restore the file as preflab wrote it.") from error

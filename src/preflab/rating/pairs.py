@@ -85,7 +85,7 @@ def name_prompts(pairs: Sequence[RatedPair]) -> dict[str, str]:
 def _read_pair(line: str, where: str) -> RatedPair:
     data = parse_json(line, where, pairs=refuse_repeated_keys)
     if not isinstance(data, dict):
-        raise UserError(f"{where}: it is not a JSON object with {_FIELDS}.")
+        raise UserError(f"{where}: the line is not a JSON object with {_FIELDS}.")
     record = cast("dict[str, Any]", data)
     missing = [name for name in _FIELDS if name not in record]
     unknown = [name for name in record if name not in _FIELDS]

@@ -154,7 +154,7 @@ def make_app(
 
 async def _read_event(request: Request) -> ReceivedEvent:
     """Reads an event from the body of a request. The body must be JSON: a browser lets the page of another site send
-    JSON only with the server's permission (CORS), and this server never gives it."""
+    JSON only with the server's permission (CORS), and this server never gives this permission."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
         raise HTTPException(415, "A label must be sent as JSON.")
     body = b""

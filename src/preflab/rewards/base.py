@@ -57,7 +57,7 @@ def check_scores(scores: Any, count: int, source: str) -> list[float]:
         raise UserError(
             f"{source} returned a {type(scores).__name__} for {count} completions; it must return a list of numbers."
         )
-    values = list(islice(scores, count + 1))  # a generator may be endless
+    values = list(islice(scores, count + 1))  # a generator can be endless
     if len(values) != count:
         given = f"{len(values)}" if len(values) < count else f"more than {count}"
         raise UserError(

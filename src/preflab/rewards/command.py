@@ -80,7 +80,7 @@ class CommandReward(Reward):
         self._program.close()
 
     def _ask(self, row: dict[str, Any]) -> float:
-        request = secrets.token_hex(4)  # random, because a program could predict a number that only counts the lines
+        request = secrets.token_hex(4)  # random, so that a program cannot predict the number
         line = json.dumps({"request": request, **row}).encode() + b"\n"
         try:
             reply = self._program.ask(line, self._spec.timeout)
@@ -131,7 +131,7 @@ class RewardProcess:
             while unsent or not reply.endswith(b"\n"):
                 events = ready.select(max(0.0, deadline - time.monotonic()))
                 if not events:
-                    advice = f"Check that it flushes each line, or raise `timeout`.{self._quote_errors()}"
+                    advice = f"Check that the program flushes each line, or raise `timeout`.{self._quote_errors()}"
                     raise _ProcessFailed(f"gave no answer within {timeout:g} s. {advice}")
                 for key, _ in events:
                     if key.fileobj is self._output:
@@ -185,4 +185,6 @@ class RewardProcess:
         self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, self._errors.tell() - _TAIL))
         errors = self._errors.read().decode(errors="replace").strip()
-        return f" Its error output ends:\n{errors}\n" if errors else " Its error output is empty."
+        return (
+            f" The program's error output ends with:\n{errors}\n" if errors else " The program's error output is empty."
+        )

@@ -53,7 +53,7 @@ class FunctionReward(Reward):
         source = f"The reward function {self.target!r}"
         with blaming(source):
             answer = self.function(list(prompts), [completion.text for completion in completions])
-            # A generator function runs only now, when its scores are read. It can therefore fail here.
+            # If the user's function is a generator, its code runs only here, and can fail here.
             scores = check_scores(answer, len(completions), source)
         self.meter.labelled(len(completions))
         return scores

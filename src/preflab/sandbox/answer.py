@@ -33,9 +33,9 @@ _DOCUMENTS = ("markdown", "md")  # tags of fenced documents, which can contain f
 _MOST_FENCES = 8  # how many fences are tried as the end of one block
 _MOST_DROPPED = 60  # how many lines are dropped at most, one after another, to find the end of a program
 _MOST_PARSED = 1_000_000  # how many characters one search parses at most; a long answer gets fewer attempts
-_MOST_CHARACTERS = 1 << 20  # a longer answer is not searched, because a program must not be so long
+_MOST_CHARACTERS = 1 << 20  # a longer answer is not searched, because longer programs are refused anyway
 _MOST_WORDS = 5  # how many lines of prose are skipped at most before a program without fences
-_UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # the errors that `ast.parse` may raise
+_UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # the errors that `ast.parse` can raise
 
 
 class Recipe(NamedTuple):

@@ -1,13 +1,13 @@
 """Compares the text that a program printed with the expected text. The module `values` compares returned values.
 
 The rule `lines` ignores white space at the end of a line, and blank lines at the end of the text. If the expected token
-is a number with a decimal point or an exponent, the printed number may differ from it by up to `TOLERANCE`, or by up to
-`TOLERANCE` times the expected value if that is larger. All other characters must be equal.
+is a number with a decimal point or an exponent, the printed number may differ from the expected number by `TOLERANCE`,
+or by `TOLERANCE` times the expected number if that is larger. All other characters must be equal.
 
 The rule `tokens` compares texts as programming competitions do: white space only separates tokens. If the expected
 token is a number with a decimal point or an exponent, the tolerance is `TOKEN_TOLERANCE` instead of `TOLERANCE`. If the
-expected token is an integer without leading zeros, the program may print it with a decimal point, within
-`TOKEN_TOLERANCE`.
+expected token is an integer without leading zeros, the program may also print a decimal number that differs from the
+integer by at most `TOKEN_TOLERANCE`.
 
 The rule `caseless` is like `tokens`, but ignores upper and lower case. The rule `exact` compares every character.
 """

@@ -30,8 +30,8 @@ PrepareProgram = Callable[[str], tuple[str, ProgramTask]]
 
 
 class JudgeProblem(NamedTuple):
-    """A problem to judge programs by. `prepare`: the function that turns a program's text into the source and the task
-    to run; `digest`: the digest of the problem's record."""
+    """A problem whose programs are judged. `prepare`: the function that turns a program's text into the source and the
+    task to run; `digest`: the digest of the problem's record."""
 
     prepare: PrepareProgram
     digest: str

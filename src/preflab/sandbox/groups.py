@@ -180,7 +180,7 @@ def sweep_groups() -> None:
                 continue
             with contextlib.suppress(OSError):
                 pids = [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]
-                if 0 in pids:  # 0: a process of another container, which cannot be seen from here and may be alive
+                if 0 in pids:  # 0: an invisible process of another container, which may still run
                     continue
                 for pid in pids:
                     os.kill(pid, signal.SIGKILL)

@@ -35,7 +35,7 @@ def answer_calls(path: str, *nodes: str) -> None:
         try:
             line.write(wire.encode(value, classes))
         except wire.Foreign as error:
-            raise SystemExit(f"TypeError: the returned value: {error}") from None
+            raise SystemExit(f"TypeError: the returned value cannot be sent to the judge: {error}") from None
 
 
 def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:

@@ -34,7 +34,7 @@ DEVICES = ("null", "full", "random", "urandom")
 """The devices that programs may use. `/dev/zero` is left out, because shared memory that is mapped from it belongs to
 no process and could not be measured."""
 _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
-_UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH  # no check of the source, because the image never changes
+_UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH  # bytecode in the image needs no check of its source
 
 
 def find_image(packages: Sequence[str] = ()) -> Path:

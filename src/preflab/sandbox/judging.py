@@ -63,8 +63,8 @@ class Judge(ABC):
         if len(lost) > most_lost * len(answers):
             first = f"problem {problems[lost[0]]!r}" if problems else f"answer {lost[0] + 1}"
             raise UserError(
-                f"The judge failed twice on {len(lost)} of {len(answers)} answers (at most {most_lost:.0%} may be lost), "
-                f"first on {first}: {dict(verdicts[lost[0]].detail)}. The machine failed, not the answers: run "
+                f"The judge failed twice on {len(lost)} of {len(answers)} answers (at most {most_lost:.0%} may be lost). "
+                f"The first is {first}: {dict(verdicts[lost[0]].detail)}. The machine failed, not the answers: run "
                 "`preflab sandbox check`, then run the same command again."
             )
         return verdicts

@@ -183,7 +183,7 @@ class Box:
 
     def _reap(self) -> None:
         code = self.process.wait()
-        if self.meter.usage().killed:  # the kernel may have killed bubblewrap's own process
+        if self.meter.usage().killed:  # out of memory: the kernel can also kill bubblewrap itself
             self.over = "memory"
         elif not self.pipes.has_started():
             raise NotStarted(self.errors.decode(errors="replace").strip())
@@ -216,7 +216,7 @@ class Pipes:
         return int(json.loads(self.report.partition(b"\n")[0])["child-pid"])
 
     def has_started(self) -> bool:
-        """Checks, after the sandbox has ended, whether the program was ever started. This is read from the pipe
+        """Checks, after the sandbox has ended, whether the program was ever started. The answer is read from the pipe
         `status`, to which the program itself cannot write."""
         while data := os.read(self.status, 4096):
             self.report += data

@@ -74,7 +74,8 @@ class Tree:
 
 
 def _sum_fields(text: bytes, fields: re.Pattern[bytes]) -> int:
-    """Returns the sum, in bytes, of these fields of a file in /proc."""
+    """Returns the sum, in bytes, of all numbers (in kB) that the pattern `fields` finds in the text of a file in
+    /proc."""
     return 1024 * sum(map(int, fields.findall(text)))
 
 

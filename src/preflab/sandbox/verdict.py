@@ -37,8 +37,8 @@ TESTS_FAIL = "the problem's tests do not run: "
 returned a value."""
 _TRIES = 3
 _PAUSE_SECONDS = 0.1  # the pause before another try after a failure of the machine
-_IDLE_SECONDS = 0.2  # for each test; all tests together may wait for the wall-time limit of one test plus these times
-_DETAIL_CHARACTERS = 2000  # a verdict quotes at most so many characters of an answer
+_IDLE_SECONDS = 0.2  # all tests together may wait for the wall-time limit of one test, plus this time for each test
+_DETAIL_CHARACTERS = 2000  # a verdict quotes at most this many characters of an answer
 _SOURCE_BYTES = 1 << 20
 VALUE_BYTES = 4 << 20  # the largest size of a returned value; the judge's own process reads the value
 _VALUE_CONTAINERS = 200_000  # the largest number of lists, tuples, sets and dictionaries in a returned value
@@ -199,7 +199,7 @@ class Worker:
         failure, and counts as wrong. Otherwise raises `NotStarted`."""
         said = self._ask_decider(program, got, waiting)
         if said not in (b"right", b"wrong") and self._ask_decider(program, expected, waiting) != b"right":
-            raise NotStarted("the problem's own judge does not accept the expected output")
+            raise NotStarted("the program that judges the output does not accept the expected output")
         return said == b"right"
 
     def _ask_decider(self, program: Decider, answer: str, waiting: Box | None) -> bytes:

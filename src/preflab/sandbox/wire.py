@@ -1,15 +1,15 @@
 """Encodes the values that the judge and a program exchange as tagged JSON, which is bounded and never executed.
 
-None, booleans, floats, text and small integers are written as JSON writes them; a list is an array. A value that JSON
-lacks is written as an object with one key: `i` a large integer in hexadecimal, `t` a tuple, `s` a set, `z` a frozen
-set, `d` a dictionary as pairs, `b` bytes in hexadecimal, `c` a complex number, `q` a fraction, `m` a decimal, `x` a
-range, `g` an iterator (what it yields), `y` one of Python's own types. A NumPy number is written as the Python number
-that equals it.
+None, booleans, floats, text and small integers are written as usual in JSON. A list is written as an array. A value
+that JSON lacks is written as an object with one key: `i` a large integer in hexadecimal, `t` a tuple, `s` a set, `z` a
+frozen set, `d` a dictionary as pairs, `b` bytes in hexadecimal, `c` a complex number, `q` a fraction, `m` a decimal,
+`x` a range, `g` an iterator (what it yields), `y` one of Python's own types. A NumPy number is written as the Python
+number that equals it.
 
-Nodes are the objects of a problem's own classes. Nodes may share parts and refer to each other in cycles. The key `n`
-occurs only at the top level, and contains the value and a table of nodes. Each row of the table contains the name of
-the node's class, the arguments that made the node (null: not known) and the node's attributes as pairs. Inside the
-value and the rows, the key `r` contains the index of a node in the table.
+Nodes are the objects of a problem's own classes. Several nodes can refer to the same object, and nodes can refer to
+each other in cycles. The key `n` occurs only at the top level, and contains the value and a table of nodes. Each row of
+the table contains the name of the node's class, the arguments that made the node (null: not known) and the node's
+attributes as pairs. Inside the value and the rows, the key `r` contains the index of a node in the table.
 
 In the sandbox, this code runs in the same process as the program, so the program can damage the encoded values. A
 damaged value counts as a wrong answer. The judge's side (`decode`) builds no hash table from the data that it reads,
@@ -24,7 +24,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-_DEPTH = 200  # the most levels of nesting
+_DEPTH = 200  # the largest allowed depth of nesting
 _SMALL = 2**53  # integers with a smaller absolute value are JSON numbers
 NODE_ARGUMENTS = "_arguments"  # a node may store the arguments of its constructor in this attribute
 _TYPES: Mapping[str, type] = {
@@ -77,7 +77,7 @@ def rebuild(value: Any, classes: Mapping[str, type] = _NO_CLASSES) -> Any:
                 setattr(node, name, _rebuild_value(part, nodes))
         return _rebuild_value(plain, nodes)
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
-        raise Foreign(f"the value is not a possible object: {error}") from None
+        raise Foreign(f"the value cannot become an object: {error}") from None
 
 
 class _Nodes:
