@@ -211,7 +211,7 @@ def _weight(name: str, value: float) -> float:
 def _share(noise: float) -> float:
     if not 0.0 <= noise < 0.5:
         raise UserError(
-            f"`noise` is the share of flipped labels. Give a number of at least 0 and below .5 instead of {noise}."
+            f"`noise` is the share of flipped labels. Give a number of at least 0 and less than .5 instead of {noise}."
         )
     return noise
 
