@@ -123,9 +123,9 @@ def test_wrong_values_are_named_with_what_was_given() -> None:
 
 def test_reasons_are_said_in_plain_words() -> None:
     """Protects the user from the validator's words, and from a second line that a key holds."""
-    with pytest.raises(UserError, match=r"`k`: at least 1 needed \(given: \[\]\)"):
+    with pytest.raises(UserError, match=r"`k`: the number of items must be at least 1 \(given: \[\]\)"):
         parse_spec(Few, {"k": []}, where="f")
-    with pytest.raises(UserError, match=r"`k`: at most 2 allowed"):
+    with pytest.raises(UserError, match=r"`k`: the number of items must be at most 2"):
         parse_spec(Few, {"k": [1, 2, 3]}, where="f")
     with pytest.raises(UserError) as refusal:
         parse_spec(Few, {"k": [1], "by_name": {"a\nb": "x"}}, where="f")

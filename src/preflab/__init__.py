@@ -62,7 +62,7 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = [  # a literal list, because type checkers read it; a test checks that it agrees with _HOMES
+__all__ = [  # a literal list for type checkers; a test checks that the list agrees with _HOMES
     "Completion",
     "ContestResult",
     "Context",

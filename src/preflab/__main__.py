@@ -1,4 +1,4 @@
-"""Runs the command line: `python -m preflab`."""
+"""Runs the command line interface for `python -m preflab`."""
 
 from preflab.cli import main
 

@@ -60,8 +60,8 @@ class Trained:
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """A study after its runs: the results, the path of the HTML report (`page`), and one sentence for each run that
-    failed."""
+    """The outcome of a study. `results`: the study's results. `page`: the path of the HTML report. `failures`: one
+    sentence for each run that failed."""
 
     results: Results
     page: Path
@@ -80,12 +80,12 @@ def fit(
     progress: bool = False,
     **arm: Any,
 ) -> Trained:
-    """Trains with one method in this process and measures the result. If the run in `output` is unfinished, the same
-    call resumes the run. If the run is finished, the call returns it.
+    """Trains with one method in this process and measures the trained model. If the directory `output` contains an
+    unfinished run of the same call, resumes this run. If the run is finished, returns it without training.
 
     `settings`: the method's hyper-parameters. `arm`: further fields of a run file (`model`, `testbed`, `evaluators`,
-    ...). The default testbed is `minicode`; its hidden tests measure the result. Raises `UserError` for an unknown
-    method, field or setting.
+    ...). By default, the testbed is `minicode`, and its hidden tests measure the model. Raises `UserError` for an
+    unknown method, field or setting.
     """
     from preflab.arm.execute import execute
 
@@ -106,12 +106,11 @@ def fit(
 
 
 def compare(first: Sequence[Trained], second: Sequence[Trained]) -> Comparison:
-    """Compares two methods by the difference of their test scores, paired by problem and by seed. Only the seeds that
-    both sides have are used.
+    """Compares two methods by the difference of their test scores, paired by problem and by seed. Uses only the seeds
+    for which both sides have a run.
 
-    As in a study, a diverged run scores 0 on each problem, or the worst score of any run if scores can be negative.
-    Raises `UserError` if a side has no run, if a run was not measured, if all runs diverged, or if the sides share no
-    seed.
+    As in a study, a diverged run gets the lowest score of any run on each problem, but at most 0. Raises `UserError` if
+    a side has no run, if a run was not measured, if all runs diverged, or if the sides share no seed.
     """
     if not first or not second:
         raise UserError("compare: give at least one run on each side.")
@@ -135,13 +134,12 @@ def run_study(
     quiet: bool = False,
     archives: Sequence[str | Path] = (),
 ) -> StudyOutcome:
-    """Executes the runs of a study that are not finished yet, and writes the study's report. Progress goes to standard
-    error.
+    """Executes the unfinished runs of a study, and writes the study's report. Prints the progress on standard error.
 
     `command`: the command that the report shows for repeating the study. `tune`: run the tuning stage even if the study
-    file contains tuned values. `fresh`: first remove the files of earlier starts. `samples`: quote prompts and answers
-    in the report. `archives`: files of `preflab export`; their finished runs count as done. Raises `UserError` if
-    the directory holds another study, if an archive cannot be read, or if an arm cannot run.
+    file contains tuned values. `fresh`: first remove the files of earlier calls. `samples`: quote prompts and answers
+    in the report. `archives`: files that `preflab export` wrote. Finished runs in these files are not executed again.
+    Raises `UserError` if the directory contains another study, if an archive cannot be read, or if an arm cannot run.
     """
     directory = Path(directory)
     opened = [Archive(user_path(f"{file}")) for file in archives]
@@ -165,15 +163,15 @@ def compare_policies(
     quiet: bool = True,
     **settings: Any,
 ) -> StudyOutcome:
-    """Measures policies that were trained anywhere, and writes the same report as a study, with paired intervals. If
-    the call is interrupted, the same call continues it. Each policy counts as one run, so the intervals are over
-    problems alone.
+    """Measures policies, whether preflab trained them or not, and writes the same report as a study, with paired
+    intervals. If a call is interrupted, a repeated call continues the work. Each policy counts as one run, so the
+    intervals are over problems alone.
 
-    `policies`: maps the name of each policy to a directory, a finished run or a name on the hub. `testbed`: its name,
-    or its settings with their `kind`. `baseline`: the name of the policy that the others are compared with; the
-    baseline cannot win. `settings`: further fields of a study file, such as `evaluator` and `evaluation`. The other
-    parameters are those of `run_study`. Raises `UserError` if a policy has changed since it was measured in the
-    directory `output`.
+    `policies`: maps the name of each policy to a directory, a finished run or a name on the hub. `testbed`: the name of
+    the testbed, or its settings with `kind`. `baseline`: the name of the policy with which all other policies are
+    compared; the baseline cannot win. `settings`: further fields of a study file, such as `evaluator` and `evaluation`.
+    All other parameters are explained at `run_study`. Raises `UserError` if a policy has changed since it was measured
+    in the directory `output`.
     """
     from preflab.study.compare import comparison_study
 
@@ -200,18 +198,18 @@ def plan_study(
     tune: bool = False,
     say: Say = keep_silent,
 ) -> Forecast:
-    """Times the study's models and its judge on this machine. Returns the runs that are still to do, and how long they
-    would take. `tune`: as in `run_study`. `say`: a function that is called with a line of text about what is
-    timed next. Raises `UserError` if the directory holds another study, or if the testbed lacks data that the
-    measurements need."""
+    """Times the study's models and its judge on this machine. Returns a forecast: the runs that are not finished yet,
+    and the time that they would take. `tune`: as in `run_study`. `say`: a function that is called with a line of text
+    before each measurement. Raises `UserError` if the directory contains another study, or if the testbed lacks data
+    that the measurements need."""
     from preflab.study.forecast.make import forecast_study
 
     return forecast_study(study, Path(directory), fresh=fresh, tune=tune, say=say)
 
 
 def report_study(directory: str | Path, *, samples: bool = True) -> tuple[Results, Path]:
-    """Writes the report of the runs that have finished so far. Returns the results and the path of the HTML page.
-    Raises `UserError` if the directory holds no study."""
+    """Writes the report of all runs that have finished so far. Returns the results and the path of the HTML page.
+    Raises `UserError` if the directory does not contain a study."""
     directory = Path(directory)
     study, command, failures = read_study(directory)
     with naming_failures(directory):
@@ -233,15 +231,16 @@ def measure_win_rates(
     device: str = "auto",
     say: Say = keep_silent,
 ) -> ContestResult:
-    """Lets a preference judge compare the answers of contestants to the same prompts, and returns all win rates.
+    """Lets a preference judge compare the answers that contestants give to the same prompts. Returns the result with
+    all win rates.
 
-    `contestants`: two or more of `[NAME=]SOURCE`, as on the command line. `testbed`: its name, or its settings with
-    their `kind`. `judge`: a name such as `openai:MODEL`, or the settings of `JudgeSettings` (`ask_people` lets people
-    judge). `labels`: people's labels of judged pairs, as a file or as the `output` of `ask_people`; they correct the
-    win rates. `agreement`: files of labelled pairs on which the judge is checked first. `decoding`: how models answer
-    (`max_new_tokens`, `temperature`, ...). `output`: the directory for the result, the verdicts and the pairs. `say`:
-    a function that is called with a line of text about what happens next. Raises `UserError` if an input is wrong, or
-    if the calls of an endpoint would exceed a cap.
+    `contestants`: two or more texts of the form `[NAME=]SOURCE`, as on the command line. `testbed`: the name of the
+    testbed, or its settings with `kind`. `judge`: a name such as `openai:MODEL`, or the settings of `JudgeSettings`.
+    `labels`: a file with people's labels of judged pairs, or the `output` of `ask_people`. The win rates are corrected
+    with these labels. `agreement`: files of labelled pairs on which the judge is checked first. `decoding`: how models
+    answer (`max_new_tokens`, `temperature`, ...). `output`: the directory for the result, the verdicts and the pairs.
+    `say`: a function that is called with a line of text about each next step. Raises `UserError` if an argument is
+    wrong, or if the calls of an endpoint would exceed a cap. If people are to judge, use `ask_people`.
     """
     from preflab.contest.files import check_output, write_contest
     from preflab.contest.hold import hold_contest
@@ -276,16 +275,16 @@ def ask_people(
     device: str = "auto",
     say: Say = keep_silent,
 ) -> ContestResult | None:
-    """Lets people compare the answers of contestants to the same prompts. Returns the same record as
-    `measure_win_rates`, or None as long as fewer than two prompts have labels for all their pairs. The directory
-    `output` keeps the pairs and the labels, so a repeated call uses the same answers and adds new labels.
+    """Lets people compare the answers that contestants give to the same prompts. Returns the same kind of result as
+    `measure_win_rates`. Returns None if fewer than two prompts have labels for all their pairs. The directory `output`
+    stores the pairs and the labels, so a repeated call uses the same answers and adds new labels.
 
-    `page`: a function that takes the directory and returns when people have rated, such as a function that calls
-    `preflab.rating.serve` or `import_labels`. If `page` is None, only the labels already in the directory count.
-    `judge`: settings as in `JudgeSettings`. Contestants of the form `openai:MODEL` are asked at the `endpoint` of these
-    settings. `with_judge`: the `output` of an earlier `measure_win_rates` on the same pairs; people's agreement with
-    its judge is then measured. The other parameters are those of `measure_win_rates`. Raises `UserError` if the
-    directory holds another contest.
+    `page`: a function that is called with the directory and returns after people have rated the pairs, such as a
+    function that calls `preflab.rating.serve` or `import_labels`. If `page` is None, only the labels already in the
+    directory count. `judge`: settings as in `JudgeSettings`. Contestants of the form `openai:MODEL` answer at the
+    `endpoint` in these settings. `with_judge`: the `output` of an earlier `measure_win_rates` on the same pairs. The
+    result then also contains people's agreement with the judge of that call. All other parameters are explained at
+    `measure_win_rates`. Raises `UserError` if the directory contains another contest.
     """
     from preflab.contest.files import check_output, write_heard
     from preflab.contest.make import make_contest
@@ -311,8 +310,8 @@ def _problems(run: Trained) -> dict[str, Any]:
 
 
 def _scores(runs: Sequence[Trained], worst: Mapping[str, float]) -> Scores:
-    """Returns the score table of one side, over the problems that this side's runs answered. `compare_scores` raises an
-    error if the two sides answered different problems."""
+    """Returns the table of scores of one side, over all problems that the runs of this side answered. `compare_scores`
+    raises an error if the two sides answered different problems."""
     tables = [None if run.diverged else _problems(run) for run in runs]
     names = tuple(next((table for table in tables if table is not None), worst))
     rows = [[worst[name] if table is None else mean(table[name]["scores"]) for name in names] for table in tables]

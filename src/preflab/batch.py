@@ -1,13 +1,13 @@
 """The tensors that sampler, models, losses and learner exchange.
 
-In all tensors, index t means *response token t*. A batch has B sequences of P prompt tokens (left-padded) and T
-response tokens (right-padded). Sequence b has n_b response tokens without padding. Masks are computed from lengths,
-never from `ids != pad`, and no code reads the value at a padded place.
+In all tensors, the index t counts the tokens of the response. A batch has B sequences of P prompt tokens (left-padded)
+and T response tokens (right-padded). Sequence b has n_b response tokens without padding. Masks are computed from
+lengths, never from `ids != pad`, and no code reads the value at a padded place.
 
 | tensor          | meaning                                                                              |
 |-----------------|--------------------------------------------------------------------------------------|
 | `mask[b,t]`     | True if token t is a token of the response, the end-of-turn token included           |
-| `logprobs[b,t]` | log pi(token t given all before it)                                                  |
+| `logprobs[b,t]` | log pi(token t given all tokens before it)                                           |
 | `values[b,t]`   | value of the state *before* token t, t in 0..T; `values[b,n_b]` matters if truncated |
 | `rewards[b,t]`  | per-token reward *after* token t                                                     |
 | `scores[b]`     | one number per response                                                              |
@@ -15,7 +15,8 @@ never from `ids != pad`, and no code reads the value at a padded place.
 
 `TokenBatch` is a batch of prompts with one completion each. `PairBatch` has the chosen and the rejected answers as two
 named batches, never as interleaved rows. `RankedBatch` has K scored answers to each prompt. `Experience` is the batch
-that a rollout makes. Each of these batches can `select` some of its rows, and trims them to the longest selected row.
+that a rollout makes. The method `select` of a batch returns a batch of some of its rows, trimmed to the longest of
+these rows.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ class Batch(Tensors, ABC):
 
     @property
     def tokens(self) -> int:
-        """The number of tokens in the whole batch, with prompts and without padding. A forward pass is charged for this
-        number of tokens.
+        """The number of tokens in the whole batch, with prompts and without padding. A forward pass over the batch is
+        charged for this number of tokens.
         """
         return int(self.lengths.sum())
 
@@ -136,8 +137,8 @@ class AnswerBatch(Batch):
 
 @dataclass(frozen=True)
 class KeptTokens(Tensors):
-    """The token ids that top-k / top-p kept at each step. At step t of row b, the first `counts[b,t]` of the K ids in
-    `ids[b,t]` are valid."""
+    """The token ids that top-k / top-p sampling kept at each step. At step t of row b, the first `counts[b,t]` of the K
+    ids in `ids[b,t]` are valid."""
 
     ids: Tensor
     counts: Tensor
@@ -167,10 +168,10 @@ class PairBatch(Batch):
 
     `reference_chosen[B]`, `reference_rejected[B]`: the summed log-probabilities under the reference, if the method needs
     them.
-    `margins[B]`, `probabilities[B]`: the margin and the probability that the label of each pair gives. A tensor is
-    None if no label gives its values.
-    `safe[B,2]`: Bool, whether the chosen and the rejected answer of each pair is safe. None if such a label is
-    missing for any pair.
+    `margins[B]`, `probabilities[B]`: the margin and the probability in the label of each pair. `margins` is None if no
+    label has a margin. `probabilities` is None if no label has a probability.
+    `safe[B,2]`: Bool, whether the chosen answer and the rejected answer of each pair are safe. It is None if this is
+    unknown for any pair.
     """
 
     chosen: TokenBatch
@@ -282,8 +283,7 @@ def collate(
 
 
 def collate_demonstrations(rows: Sequence[Demonstration], encode: Encode, *, limit: int) -> TokenBatch:
-    """Makes a batch of demonstrations. `encode` and `limit` mean the same as in
-    `collate_pairs`.
+    """Makes a batch of demonstrations. `encode` and `limit` are explained at `collate_pairs`.
 
     Raises `UserError` if there are no demonstrations.
     """
@@ -295,8 +295,8 @@ def collate_demonstrations(rows: Sequence[Demonstration], encode: Encode, *, lim
 def collate_pairs(rows: Sequence[Preference], encode: Encode, *, limit: int) -> PairBatch:
     """Makes a batch of pairs. Raises `UserError` if there are no pairs.
 
-    `encode` gives the ids of a prompt and of an answer, and cuts the answer after `limit` tokens. It encodes the prompt
-    separately, so that the same prompt ids precede both answers.
+    `encode`: a function that returns the ids of a prompt and of an answer. It cuts the answer after `limit` tokens. It
+    encodes the prompt separately, so that both answers of a pair follow the same prompt ids.
     """
     if not rows:
         raise UserError("There are no preference pairs to train on.")
@@ -308,8 +308,7 @@ def collate_pairs(rows: Sequence[Preference], encode: Encode, *, limit: int) -> 
 
 
 def collate_rankings(rows: Sequence[Ranking], encode: Encode, *, limit: int) -> RankedBatch:
-    """Makes a batch of rankings. `encode` and `limit` mean the same as in
-    `collate_pairs`.
+    """Makes a batch of rankings. `encode` and `limit` are explained at `collate_pairs`.
 
     Raises `UserError` if there are no rankings.
     """
@@ -329,7 +328,8 @@ def _label_column(values: Sequence[float | None], *, otherwise: float) -> Tensor
 
 
 def _safety_columns(rows: Sequence[Preference]) -> Tensor | None:
-    """Returns Bool[B,2]: whether the chosen and the rejected answer is safe. Returns None if a label is missing."""
+    """Returns Bool[B,2]: whether the chosen answer and the rejected answer of each pair are safe. Returns None if this
+    is unknown for any pair."""
     labels = [(row.chosen_safe, row.rejected_safe) for row in rows]
     return None if any(None in row for row in labels) else torch.tensor(labels)
 
@@ -339,8 +339,8 @@ def _columns(rows: Sequence[Encoded]) -> tuple[list[list[int]], list[list[int]],
 
 
 def stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Joins tensors along their first axis. Along every other axis, each tensor is padded with 0 at its end to the
-    largest size."""
+    """Joins tensors along their first axis. Along every other axis, each tensor is padded with 0 at its end, to the
+    largest size of any tensor."""
     shape = [max(tensor.shape[axis] for tensor in tensors) for axis in range(1, tensors[0].dim())]
     out = tensors[0].new_zeros(sum(len(tensor) for tensor in tensors), *shape)
     start = 0

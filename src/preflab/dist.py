@@ -1,4 +1,5 @@
-"""The number of ranks of distributed training, and sums over the ranks (with one process: the value itself)."""
+"""Computes the number of ranks of distributed training, and sums over the ranks. With one process, the sum is the value
+itself."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Training rows that become token ids when they are first selected.
+"""Encodes each row of training data into token ids when the row is first selected.
 
-A run on many rows therefore begins at once. The ids are stored without padding, so that the memory does not depend on
-the longest row.
+A run on many rows therefore starts without a long wait. The ids are stored without padding, so that the memory does not
+depend on the longest row.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from preflab.batch import Batch, Encode, Encoded
 from preflab.types import Completion, Prompt
 
 CHUNK = 1024
-"""The number of rows in one batch when `measure` goes through all rows."""
+"""The largest number of rows in each batch on which `EncodedRows.measure` calls a function."""
 Source = TypeVar("Source")
 Taken = TypeVar("Taken", contravariant=True)
 Made = TypeVar("Made", bound=Batch, covariant=True)
@@ -30,7 +30,7 @@ class Collate(Protocol[Taken, Made]):
 
 
 class EncodedRows(Generic[Source, Made]):
-    """Rows of training data. `select` returns a batch of some of them.
+    """Rows of training data. `select` returns a batch of some of these rows.
 
     `collate` makes a batch from rows. `encode` and `limit` are arguments of `collate`; see `batch.collate_pairs`. Each
     answer is encoded once.
@@ -54,12 +54,12 @@ class EncodedRows(Generic[Source, Made]):
 
     @property
     def lengths(self) -> Tensor:
-        """Int[B]: the number of tokens of each row, as in the batch. All rows are encoded for this."""
+        """Int[B]: the number of tokens of each row, as in the batch. Reading this property encodes all rows."""
         return self.measure(lambda batch: batch.lengths)
 
     @property
     def tokens(self) -> int:
-        """The number of tokens of all rows, without padding. All rows are encoded for this."""
+        """The number of tokens of all rows, without padding. Reading this property encodes all rows."""
         return int(self.lengths.sum())
 
     def measure(self, function: Any) -> Tensor:

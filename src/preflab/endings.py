@@ -1,4 +1,4 @@
-"""Ends a command that an error or a signal stops: prints a message on standard error and gives the exit code."""
+"""Handles the errors and signals that end a command: prints a message on standard error and returns the exit code."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ a file is too large, or too many files are open. Neither preflab nor the data ca
 
 
 class Stopped(SystemExit):
-    """Raised when Ctrl-C or SIGTERM stops a run that the same command can continue. `place`: where the run stopped,
-    such as "after step 12"."""
+    """Raised when Ctrl-C or SIGTERM stops a run. The same command can continue the run later. `place`: where the run
+    stopped, such as "after step 12"."""
 
     def __init__(self, signum: int, place: str) -> None:
         super().__init__(128 + signum)
@@ -33,9 +33,9 @@ class Stopped(SystemExit):
 
 
 def report_error(error: BaseException) -> int:
-    """Prints what happened and returns the exit code. 1: memory ran out. 2: a mistake of the user, or a fault of a
-    disk. 70: any other error, which is a defect of preflab. 130: Ctrl-C. 143: SIGTERM. 141: the reader of the output
-    has closed it."""
+    """Prints a message about the error and returns the exit code. The exit codes are 1 (memory ran out), 2 (a mistake
+    of the user, or a fault of a disk), 70 (any other error, which is a defect of preflab), 130 (Ctrl-C), 143 (SIGTERM)
+    and 141 (the program that reads the output has closed the pipe)."""
     if isinstance(error, Stopped):
         return print_error(f"stopped {error.place}; repeat the same command to continue.", code=error.exit_code)
     if isinstance(error, UserError):
@@ -55,14 +55,14 @@ def report_error(error: BaseException) -> int:
             "continues from the last checkpoint."
         )
     trace = "".join(traceback.format_exception(error))
-    return print_error(f"this is a defect of preflab. Please report it with the lines below.\n{trace}", code=DEFECT)
+    return print_error(f"this is a defect of preflab. Report it with the lines below.\n{trace}", code=DEFECT)
 
 
 @contextmanager
 def blaming(source: str) -> Generator[None]:
-    """In this context, code from outside preflab runs. If it fails, raises `UserError` with the name of this code
-    (`source`) and the line that failed. A `UserError`, a stop, a lack of memory and a fault of a disk are not
-    changed."""
+    """A context for code from outside preflab. If this code raises an error, the context raises a `UserError` with the
+    name of the code (`source`) and the line that failed. The context does not change a `UserError`, `Stopped`, or an
+    error because of memory or a disk."""
     try:
         yield
     except (UserError, Stopped):
@@ -74,7 +74,7 @@ def blaming(source: str) -> Generator[None]:
 
 
 def explain_disk_fault(error: OSError) -> str:
-    """Returns the message about a fault of a disk: what is wrong, in which place, and what to do."""
+    """Returns the message about a fault of a disk. The message says what is wrong, where, and what to do."""
     place = error.filename or "while writing"
     again = "repeat the command; a run continues from its last checkpoint."
     if error.errno in FULL_DISK:
@@ -83,8 +83,8 @@ def explain_disk_fault(error: OSError) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Checks whether an error means that memory ran out. torch raises a `RuntimeError` for this; only the error's text
-    tells it apart from other errors."""
+    """Checks whether an error means that memory ran out. For a lack of memory, torch raises a `RuntimeError`. Only the
+    text of this error distinguishes it from other errors."""
     if not isinstance(error, RuntimeError):
         return isinstance(error, MemoryError)
     text = str(error).lower()
@@ -99,8 +99,8 @@ def reader_is_gone() -> bool:
 
 
 def drop_unwritable_output() -> None:
-    """Drops the buffered output if it cannot be written to standard output. Otherwise Python would try to write it
-    again when it ends, and would then set another exit code."""
+    """Drops the buffered output if it cannot be written to standard output. Otherwise Python would try to write this
+    output again when Python ends, and would then change the exit code."""
     try:
         sys.stdout.flush()
     except OSError:

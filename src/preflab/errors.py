@@ -17,14 +17,14 @@ class UserError(Exception):
 
 
 class MissingRecords(UserError):
-    """Raised if a split of the data has no records of a kind, such as pairs. preflab then leaves out the measurement
-    that needs them. Damaged or unsuitable data raise a plain `UserError` instead."""
+    """Raised if a split of the data has no records of the required kind, such as pairs. preflab then leaves out the
+    measurement that needs these records. Damaged or unsuitable data raise a plain `UserError` instead."""
 
 
 @contextmanager
 def said_of(file: Path | None, directory: Path) -> Generator[None]:
-    """In this context, puts the name of the run's `file` (if not None) before the message of each `UserError`. A
-    message that already names the file or the run's `directory` is not changed."""
+    """A context that puts the name of the run's `file` before the message of each `UserError`. A message stays
+    unchanged if `file` is None, or if the message already names the file or the run's `directory`."""
     try:
         yield
     except UserError as error:
@@ -43,8 +43,8 @@ def refuse_unknown(names: Iterable[str], known: Iterable[str], words: str) -> No
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns a hint for a message: the known name that is closest to `name`, if one is close, and the list of all
-    known names."""
+    """Returns a hint for a message: the known name that is most similar to `name` (if any known name is similar), and
+    the list of all known names."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -1,4 +1,4 @@
-"""The types of numbers and names in specs. The allowed range of each type is checked when a spec is read."""
+"""Defines the types of numbers and names in specs. The range that a type allows is checked when a spec is read."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ def check_name(name: str) -> str:
     """Returns `name` if a folder can have this name. Otherwise raises `ValueError`."""
     if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,99}", name):
         raise ValueError(
-            "a name must have 1 to 100 of the characters a-z, A-Z, 0-9, `.`, `_`, `-` and `+`, and must not begin "
-            "with a dot"
+            "a name must have 1 to 100 characters; only a-z, A-Z, 0-9, `.`, `_`, `-` and `+` are allowed, and the name "
+            "must not begin with a dot"
         )
     return name
 
 
 Name = Annotated[str, AfterValidator(check_name)]
-"""The name of a study, a stage, an arm or an evaluator. It is used as the name of a folder, a file or a measure, and in
-reports."""
+"""The name of a study, a stage, an arm or an evaluator. Folders, files, measures and reports use this name."""

@@ -1,8 +1,8 @@
-"""The compute and labels that an arm has used.
+"""Counts the compute and the labels that an arm uses.
 
 Compute is 2N FLOP for each forward or sampled token and 6N for each trained token. N is the number of parameters of the
-model that computes. Critic, reference and reward model are charged like the policy. Labels are preference labels or
-reward calls.
+model that processes the token. Critic, reference and reward model are charged like the policy. A label is a preference
+label or a call of a reward.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Unit = Literal["compute", "labels"]
 
 class Meter:
     """Counts the compute and the labels that an arm uses. A checkpoint stores the counts, so that a resumed arm
-    continues them."""
+    continues with the same counts."""
 
     def __init__(self) -> None:
         self.counts: dict[str, float] = {
@@ -27,7 +27,7 @@ class Meter:
         }
 
     def sampled(self, parameters: int, prompt_tokens: int, new_tokens: int) -> None:
-        """Charges a sampler that read `prompt_tokens` and drew `new_tokens`: 2N for each token."""
+        """Charges a sampler for reading `prompt_tokens` and for drawing `new_tokens`: 2N for each of these tokens."""
         self.counts["flops"] += 2.0 * parameters * (prompt_tokens + new_tokens)
         self.counts["sampled_tokens"] += new_tokens
 
@@ -46,7 +46,7 @@ class Meter:
         self.counts["labels"] += labels
 
     def used(self, unit: Unit) -> float:
-        """Returns the number of FLOP (`compute`) or labels used so far."""
+        """Returns the FLOP (unit `compute`) or the labels (unit `labels`) used so far."""
         return self.counts["flops" if unit == "compute" else "labels"]
 
     def state_dict(self) -> dict[str, Any]:

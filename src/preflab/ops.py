@@ -1,4 +1,5 @@
-"""Masked arithmetic, advantages, KL estimators and running moments. The functions work on tensors and use no model.
+"""Masked arithmetic, advantages, KL estimators and running moments. The functions work on tensors and do not use a
+model.
 
 Shapes follow `preflab.batch`: B rows, T response tokens. In each row, a mask is True up to the last token of the
 response, and False after that token.
@@ -27,11 +28,12 @@ class Advantages(NamedTuple):
 
 
 def reduce(terms: Tensor, mask: Tensor | None, count: float) -> Tensor:
-    """Returns sum(terms where the mask is True) / count. No other function turns the terms of a loss into a number.
+    """Returns sum(terms where the mask is True) / count. This is the only function that reduces the terms of a loss to
+    a scalar.
 
-    `count` is the global number of tokens or sequences, over all micro-batches and ranks. So the gradient does not
-    depend on how a batch is cut into micro-batches or spread over ranks. Raises `ValueError` if `count` is 0 or less,
-    because this means an empty loss mask.
+    `count` is the global number of tokens or sequences, over all micro-batches and ranks. The gradient therefore does
+    not depend on how a batch is cut into micro-batches or spread over ranks. Raises `ValueError` if `count` is 0 or
+    less, because the loss mask is then empty.
 
     Args: `terms`: any shape; `mask`: Bool of the same shape. If `mask` is None, all terms are summed.
 
@@ -62,8 +64,8 @@ def masked_moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the mean and the (population) variance of all values whose mask is True, on all ranks, as two scalars in
     float64.
 
-    Raises `ValueError` if the mask is False everywhere: the mean would be NaN, and a running mean that has become NaN
-    stays NaN.
+    Raises `ValueError` if the mask is False everywhere. The mean would be NaN, and a running mean that uses this mean
+    would stay NaN.
     """
     kept = values[mask].double()
     sums = dist.all_sum(torch.stack([torch.ones_like(kept).sum(), kept.sum(), kept.square().sum()]))
@@ -85,7 +87,7 @@ def whiten(values: Tensor, mask: Tensor, *, eps: float = 1e-8) -> Tensor:
 
 
 def last_token(mask: Tensor) -> Tensor:
-    """Returns Bool[B,T]: in each row, True only at the last of the tokens whose mask is True."""
+    """Returns Bool[B,T]: in each row, True only at the last token whose mask is True."""
     following = torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], dim=1)
     return mask & ~following
 
@@ -105,8 +107,8 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, truncated: Tensor, *, gam
 
     delta_t = r_t + gamma V_{t+1} - V_t,  A_t = delta_t + gamma lam A_{t+1},  return_t = A_t + V_t.
 
-    After the last token of the response, V is `values[b,n_b]` if the response was truncated (it is unfinished), and 0
-    if it finished. The arguments are not modified.
+    After the last token of the response, V is `values[b,n_b]` if the response was truncated, and 0 if the response is
+    complete. The arguments are not modified.
 
     Args: rewards, mask [B,T]; values [B,T+1]; truncated Bool[B].
     """
@@ -166,7 +168,8 @@ def returns_to_go(rewards: Tensor, mask: Tensor) -> Tensor:
 
 
 def overlong(lengths: Tensor, *, limit: int, window: int) -> Tensor:
-    """Measures how far an answer reaches into the last `window` of `limit` tokens: lengths [B] -> [B].
+    """Measures how far an answer reaches into the last `window` tokens before its length limit `limit`: lengths [B] ->
+    [B].
 
     The measure is (|y| - (limit - window)) / window, clipped to [0,1]. DAPO's soft overlong punishment is the negative
     of this measure (Yu et al. 2025, eq. 13).
@@ -175,8 +178,8 @@ def overlong(lengths: Tensor, *, limit: int, window: int) -> Tensor:
 
 
 def average_weights(lengths: Tensor, average: LossAverage, *, mean_length: float, limit: int) -> Tensor:
-    """Returns the weights w_b that turn a mean over the *tokens* of a batch into the chosen `average`: lengths [B] ->
-    [B]. If each term is multiplied by its w_b, the mean over all tokens is this average.
+    """Returns the weight w_b of each sequence for the chosen `average`: lengths [B] -> [B]. If each term is multiplied
+    by the weight of its sequence, the mean over all *tokens* of a batch equals this average.
 
     The batch has N sequences of n_b tokens. M = `mean_length` = sum n_b / N is the mean length over all micro-batches
     and ranks.

@@ -1,5 +1,5 @@
-"""Makes the content security policy of preflab's HTML pages. The policy forbids remote content, and all styles and
-scripts that are not the page's own."""
+"""Makes the content security policy of preflab's HTML pages. The policy forbids remote content. It also forbids all
+styles and scripts except those of the page."""
 
 from __future__ import annotations
 

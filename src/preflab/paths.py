@@ -1,5 +1,5 @@
-"""Turns a text that the user wrote into a path, finds the cache folder, whose files preflab can make again, and syncs a
-path to the disk."""
+"""Turns the user's text into a path, finds the cache folder, and syncs files to the disk. preflab can recreate every
+file in the cache folder."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from preflab.text import brief
 
 
 def user_path(text: str) -> Path:
-    """Returns the path that `text` names; `~` at its beginning is the user's home directory. The path need not exist.
-    Raises `UserError` if the system cannot look it up: the name is too long or contains a NUL character, or a directory
-    above it cannot be entered."""
-    path = Path(
-        os.path.expanduser(text)
-    )  # unlike `Path.expanduser`, it leaves `~name` as it is if there is no such user
+    """Returns the path that `text` names. A `~` at the beginning of `text` stands for the user's home directory. The
+    path need not exist. Raises `UserError` if the system cannot look up the path, because the name is too long or
+    contains a NUL character, or because a directory above the path cannot be entered."""
+    # `os.path.expanduser` leaves `~name` unchanged if there is no such user. `Path.expanduser` would raise an error.
+    path = Path(os.path.expanduser(text))
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -29,16 +28,16 @@ def user_path(text: str) -> Path:
 
 
 def cache_directory() -> Path:
-    """Returns the directory that the variable `PREFLAB_CACHE` names, or else the folder `preflab` in `XDG_CACHE_HOME`
-    or ~/.cache."""
+    """Returns the directory that the environment variable `PREFLAB_CACHE` names. If this variable is not set, returns
+    the folder `preflab` in `XDG_CACHE_HOME` or ~/.cache."""
     if own := os.environ.get("PREFLAB_CACHE"):
         return user_path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "preflab"
 
 
 def sync(path: Path) -> None:
-    """Syncs a file or a directory to the disk. A sync of a directory makes new files and earlier renames in it survive a
-    crash."""
+    """Syncs a file or a directory to the disk. After a directory is synced, new files and renames in this directory
+    survive a crash."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Reads plain data from the user's YAML, TOML and JSON files. A file with a fault raises `UserError`."""
+"""Reads plain data from the user's YAML, TOML and JSON files. Raises `UserError` for an invalid file."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ MOST_BYTES = 4 << 20
 MOST_NESTED = 200
 """The largest allowed nesting depth of lists and mappings."""
 MOST_VALUES = 200_000
-"""The largest allowed number of values in a settings file. Each YAML alias is counted as all the values that it refers
-to."""
+"""The largest allowed number of values in a settings file. A YAML alias counts as all the values that the alias stands
+for."""
 
 
 def read_data(path: Path) -> Any:
     """Reads the settings in a YAML, TOML or JSON file. Values are strings, booleans, finite or infinite numbers, null,
-    lists, and mappings with string keys. Raises `UserError`, which names the file and the line or the key."""
+    lists, and mappings with string keys. Raises `UserError` if the file cannot be read or is invalid. The error names
+    the file, and the line or the key."""
     where = f"{path} cannot be read"
     try:
         with path.open("rb") as file:
@@ -37,7 +38,7 @@ def read_data(path: Path) -> Any:
     except ValueError as error:
         raise UserError(f"{where}: {error}.") from error
     if len(content) > MOST_BYTES:
-        raise UserError(f"{where}: it has more than {MOST_BYTES >> 20} MB, the limit for a settings file.")
+        raise UserError(f"{where}: the file has more than {MOST_BYTES >> 20} MB, the largest allowed size of settings.")
     text = decode_text(content, where)
     if path.suffix == ".json":
         data = parse_json(text, where, pairs=refuse_repeated_keys)
@@ -50,8 +51,8 @@ def read_data(path: Path) -> Any:
 
 
 def decode_text(content: bytes, where: str, advice: str = " Save the file as UTF-8.") -> str:
-    """Decodes UTF-8 bytes and removes a byte order mark. Raises `UserError`, which names the line, for bytes that are
-    not UTF-8."""
+    """Decodes UTF-8 bytes and removes a byte order mark. Raises `UserError` if the bytes are not UTF-8. The error names
+    the line."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -69,7 +70,7 @@ def parse_json(text: str | bytes, where: str, *, pairs: Any = None) -> Any:
         data = json.loads(text, object_pairs_hook=pairs)
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{where}: it is not JSON, {error.msg} at line {error.lineno}, column {error.colno}."
+            f"{where}: it is not JSON ({error.msg} at line {error.lineno}, column {error.colno})."
         ) from error
     except RecursionError as error:
         raise UserError(f"{where}: {_describe_nesting(text)}.") from error
@@ -83,8 +84,8 @@ def parse_json(text: str | bytes, where: str, *, pairs: Any = None) -> Any:
 
 
 def _describe_nesting(text: str) -> str:
-    """Names the line at which the brackets exceed the allowed depth. Brackets inside strings are counted too, so the
-    line can be inexact."""
+    """Returns a message that names the line at which brackets are nested too deeply. Brackets inside strings are
+    counted too, so the line can be inexact."""
     depth = 0
     for bracket in re.finditer(r"[\[\]{}]", text):
         depth += 1 if bracket[0] in "[{" else -1
@@ -101,9 +102,9 @@ def _describe_long_number(text: str) -> str:
 
 
 def check_plain(data: Any, where: str) -> None:
-    """Raises `UserError`, which names the key, if the data are not valid settings. These are not valid: dates,
-    unpaired surrogates, numbers beyond 64 bits, keys that are not strings, too many values, and too deep nesting (a
-    YAML alias may contain itself)."""
+    """Raises `UserError` if the data are not valid settings. The error names the key. Settings must not contain dates,
+    unpaired surrogates, integers beyond 64 bits, keys that are not strings, too many values, or too deep nesting.
+    Nesting can be endless, because a YAML alias can contain itself."""
     _walk(data, where, settings=True)
 
 
@@ -116,7 +117,9 @@ def _walk(data: Any, where: str, *, settings: bool) -> None:
         if len(place) > MOST_NESTED:
             raise UserError(f"{where}: lists and mappings are nested too deeply ({_name_place(place[:6])}...).")
         if settings and values > MOST_VALUES:
-            raise UserError(f"{where}: it has more than {MOST_VALUES:,} values, after its aliases are expanded.")
+            raise UserError(
+                f"{where}: the data have more than {MOST_VALUES:,} values, counted after YAML aliases are expanded."
+            )
         if isinstance(value, dict):
             todo += [(item, (*place, key)) for key, item in reversed(value.items())]
             fault = next(filter(None, (_find_key_fault(key) for key in value)), "")
@@ -150,14 +153,15 @@ def _find_fault(value: Any, settings: bool) -> str:
 
 
 def _name_place(place: Iterable[Any]) -> str:
-    """Returns the position of a value as text, such as `` `arms.dpo.beta`: ``; '' for the whole file."""
+    """Returns the position of a value as the beginning of a message, such as `` `arms.dpo.beta`: ``. Returns '' for the
+    whole file."""
     name = ".".join(str(part)[:40] for part in place)
     return f"`{name}`: " if name else ""
 
 
 def refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Makes a JSON object. Raises `UserError` if a key occurs twice in the object, because the first value would be
-    lost silently."""
+    """Returns the key-value pairs of a JSON object as a dictionary. Raises `UserError` if a key occurs twice, because
+    the first value would be lost silently."""
     data = dict(pairs)
     if len(data) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -178,12 +182,12 @@ def _parse_toml(text: str, where: str) -> Any:
 
 
 _OLD_NUMBER = re.compile(r"[-+]?(.*:.*|0[0-7_]+)")
-"""Numbers whose value in YAML 1.1 surprises a reader: 1:30 is 90, and 010 is 8."""
+"""Matches numbers that YAML 1.1 reads in an unexpected way: 1:30 as 90, and 010 as 8."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Loads the part of YAML that settings use. Refuses repeated keys, dates, sets and deep nesting, and names the line
-    of each fault."""
+    """Loads the subset of YAML that settings use. Refuses repeated keys, dates, sets and deep nesting. The error names
+    the line of the fault."""
 
     nested = 0
 
@@ -206,7 +210,11 @@ class _Loader(yaml.SafeLoader):
         if kind in ("null", "bool", "int", "float", "str", "seq", "map"):
             try:
                 return super().construct_object(node, deep)
-            except (ValueError, LookupError, OverflowError):  # such as a number with thousands of digits, or `!!bool x`
+            except (
+                ValueError,
+                LookupError,
+                OverflowError,
+            ):  # for example for a number with thousands of digits, or for `!!bool x`
                 fault = f"{written} is not a {kind}"
         raise yaml.constructor.ConstructorError(None, None, fault, node.start_mark)
 

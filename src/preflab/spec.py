@@ -1,9 +1,9 @@
-"""Specs (settings as frozen data), and registries that find a spec class by its name.
+"""Defines specs, which are settings as frozen data, and registries, which find a spec class by its name.
 
 The fields of a spec are settings. Every spec class has a tag `kind`. `spec.open(context)` is a context manager that
-creates the object that the spec describes (see `Context`); the spec of a method has `train` instead. A `Registry` maps
-each `kind` to `module:Class` without importing it, so that listing the names imports no torch. A `kind` may also be
-`package.module:Name` or the name of an installed entry point.
+creates the object that the spec describes (see `Context`). The spec of a method has `train` instead of `open`. A
+`Registry` maps each `kind` to `module:Class` without importing the module. Listing the names therefore does not import
+torch. A `kind` may also be `package.module:Name` or the name of an installed entry point.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from preflab.text import brief, one_line
 
 
 class Spec(BaseModel):
-    """Frozen settings. An unknown key is an error at every depth. `belongs`: a phrase for error messages, such as
-    "a reward: it belongs under `reward:`". Each base class (of rewards, of methods and so on) sets its own phrase."""
+    """Frozen settings. An unknown key is an error, also in nested settings. `belongs`: a phrase for error messages,
+    such as "a reward: it belongs under `reward:`". Each base class (of rewards, of methods and so on) sets its own
+    phrase."""
 
     belongs: ClassVar[str] = ""
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
@@ -50,28 +51,29 @@ class HoldsModels(Spec):
         return tuple(path for _, part in self if isinstance(part, HoldsModels) for path in part.saved_models())
 
     def cost_models(self) -> tuple[str, ...]:
-        """Returns the paths of `saved_models` that must be paths of cost models. All other paths of `saved_models` must
-        be paths of reward models."""
+        """Returns those paths from `saved_models` at which there must be a cost model. At all other paths from
+        `saved_models`, there must be a reward model."""
         return tuple(path for _, part in self if isinstance(part, HoldsModels) for path in part.cost_models())
 
     def origins(self) -> dict[str, str]:
-        """Returns the user's descriptions of training data. Maps the path of each saved model that was made elsewhere
-        to the description of the data that the model was trained on."""
+        """Returns the user's descriptions of training data. The result maps the path of a saved model to the
+        description of the data that the model was trained on. Only models that preflab did not train need a
+        description."""
         own = (part.origins() for _, part in self if isinstance(part, HoldsModels))
         return dict(item for origins in own for item in origins.items())
 
     def check_names(self) -> None:
-        """Raises `UserError` if the spec names a function of the user that cannot be imported. Called for the user's
-        file or options only, and not for the record of a run: a report may read the record on a machine without the
-        function."""
+        """Raises `UserError` if the spec names a function of the user that cannot be imported. This method is called
+        only for specs from the user's file or options. It is not called for the record of a run, because a report can
+        be written on a machine that does not have the function."""
         for _, part in self:
             if isinstance(part, HoldsModels):
                 part.check_names()
 
     def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
         """Returns a copy of the spec with changed settings of its reward models. For each reward model, the mapping
-        `settings_of(path)` replaces the model's `path`, and the `mean` and `std` that normalise its scores. Settings
-        that the mapping does not contain stay unchanged."""
+        `settings_of(path)` contains the new `path` of the model, and the new `mean` and `std` that normalise the
+        model's scores. Settings that are not in the mapping stay unchanged."""
         parts = {name: part.with_saved_models(settings_of) for name, part in self if isinstance(part, HoldsModels)}
         return self.model_copy(update=parts)
 
@@ -83,8 +85,8 @@ class Context:
     seed: the seed of all random choices of the opened object.
     device: the device for a model that the opened object loads, such as "cpu" or "cuda".
     testbed: the open testbed (a `preflab.testbeds.base.Testbed`); None while the testbed itself is being opened.
-    meter: counts the work of every opened object: the tokens of a sampler, the labels or forward passes of a reward.
-    date: the date (ISO) that the chat template of a loaded model may write; '' for today.
+    meter: counts the compute and the labels of every opened object, such as a sampler or a reward.
+    date: the date (ISO) that the chat template of a loaded model can put into a prompt; '' for today.
     """
 
     seed: int = 0
@@ -98,11 +100,11 @@ LayerSpec = TypeVar("LayerSpec", bound=Spec)
 
 
 class Registry(Generic[LayerSpec]):
-    """The spec classes of one layer, such as the rewards or the methods, by name. The names are a mapping `kind ->
-    module:Class` in the `__init__` of the layer's package.
+    """Finds the spec classes of one layer, such as the rewards or the methods, by their names. `known`: a mapping `kind
+    -> module:Class`, which is defined in the `__init__` of the layer's package.
 
-    `noun`: what messages call an object of the layer. `group`: the entry-point group of plugins. `base`:
-    `module:Class`, the class from which every spec of the layer derives.
+    `noun`: the word for an object of the layer in messages, such as `reward`. `group`: the entry-point group of
+    plugins. `base`: the class from which every spec of the layer derives, as `module:Class`.
     """
 
     def __init__(self, noun: str, group: str, known: Mapping[str, str], base: str) -> None:
@@ -116,7 +118,7 @@ class Registry(Generic[LayerSpec]):
         return pkgutil.resolve_name(self._base)
 
     def plugins(self) -> dict[str, str]:
-        """Returns the names of installed plugins with their `module:Class`. This reads the records of all installed
+        """Maps the name of each installed plugin to its `module:Class`. The method reads the metadata of all installed
         packages, which takes milliseconds."""
         return {point.name: point.value for point in entry_points(group=self.group)}
 
@@ -125,14 +127,15 @@ class Registry(Generic[LayerSpec]):
         return sorted({*self.known, *self.plugins()})
 
     def load(self, name: str) -> type[LayerSpec]:
-        """Returns the spec class with this name. If there is none, raises `UserError` with the nearest known name."""
+        """Returns the spec class with this name. If there is no such class, raises `UserError` with the nearest known
+        name."""
         target = self.known.get(name) or self.plugins().get(name)
         if target is not None:
             try:
                 spec_class = pkgutil.resolve_name(target)
-            except Exception as error:  # the import of a plugin may raise anything
+            except Exception as error:  # the import of a plugin can raise any error
                 raise UserError(f"The {self.noun} {name!r} does not load from {target!r}: {error}") from error
-        elif ":" in name:  # the user's own class, which may be in the current directory
+        elif ":" in name:  # the user's own class, which can be in the current directory
             spec_class = load_object(name, self.noun)
         else:
             raise UserError(f"Unknown {self.noun} {name!r}.{nearest(name, self.names())}")
@@ -168,26 +171,27 @@ class Registry(Generic[LayerSpec]):
         kind = str(value["kind"])
         cls = self.load(kind)
         fields = {str(key): item for key, item in value.items() if key != "kind"}
-        if "kind" in cls.model_fields:  # `kind` may be `module:Class`, but the field takes only the class's own tag
+        if "kind" in cls.model_fields:  # the field `kind` accepts only the tag of the class, and not `module:Class`
             fields["kind"] = cls.model_fields["kind"].default
         return parse_spec(cls, fields, where=f"{self.noun} {kind}")
 
     def dump(self, spec: Spec) -> dict[str, Any]:
-        """Returns a spec as a mapping that `parse` can read. Its `kind` is the name by which the registry finds the
-        class."""
+        """Returns a spec as a mapping that `parse` can read. The `kind` in this mapping is the name by which the
+        registry finds the spec's class."""
         cls = type(spec)
         target = f"{cls.__module__}:{cls.__qualname__}"
         kind = _find_name(self.known, target) or self._find_plugin(cls, target)
         return {"kind": kind, **spec.model_dump(mode="json", exclude={"kind"})}
 
     def _find_plugin(self, cls: type[Spec], target: str) -> str:
-        """Returns the name by which a plugin registers a class; its `target` if there is no such name."""
+        """Returns the name by which a plugin registers a class. If no plugin registers the class, returns `target`."""
         named = self.plugins() | self.known
         name = _find_name(named, target)
         if name is not None:
             return name
         tag = cls.model_fields["kind"].default if "kind" in cls.model_fields else None
-        return tag if tag in named and self.load(tag) is cls else target  # a plugin's target may re-export the class
+        # A plugin can register a module that only re-exports the class.
+        return tag if tag in named and self.load(tag) is cls else target
 
 
 def _find_name(named: Mapping[str, str], target: str) -> str | None:
@@ -198,8 +202,8 @@ Opened = TypeVar("Opened")
 
 
 def require_base(opened: object, base: type[Opened]) -> Opened:
-    """Returns `opened`, the object that a spec opened. Raises `UserError` if the object does not derive from `base`,
-    which has defaults for all methods that preflab calls."""
+    """Returns `opened`, the object that a spec opened. Raises `UserError` if the object does not derive from `base`.
+    preflab calls the methods that `base` defines."""
     if not isinstance(opened, base):
         raise UserError(f"A spec opened a {name_class(type(opened))}, which must derive from {name_class(base)}.")
     return opened
@@ -211,13 +215,14 @@ def name_class(cls: type) -> str:
 
 
 def variant(registry: Registry[Any]) -> tuple[Any, ...]:
-    """Returns the annotations of a field that holds a spec of a registry: `Annotated[TestbedSpec, *variant(TESTBEDS)]`."""
+    """Returns the annotations for a field that contains a spec of a registry, for example `Annotated[TestbedSpec,
+    *variant(TESTBEDS)]`."""
     return (BeforeValidator(registry.parse), PlainSerializer(registry.dump), Field(validate_default=True))
 
 
 def optional_variant(registry: Registry[Any]) -> tuple[Any, ...]:
-    """Returns the annotations of a field that holds None or a spec of a registry, for example
-    `Annotated[Method | None, *optional_variant(METHODS)]`."""
+    """Returns the annotations for a field that contains None or a spec of a registry, for example `Annotated[Method |
+    None, *optional_variant(METHODS)]`."""
     return (
         BeforeValidator(lambda value: None if value is None else registry.parse(value)),
         PlainSerializer(lambda spec: None if spec is None else registry.dump(spec)),
@@ -226,17 +231,18 @@ def optional_variant(registry: Registry[Any]) -> tuple[Any, ...]:
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_MOST_LINES = 10  # in one message
+_MOST_LINES = 10  # the largest number of lines in one message
 
 
 def read_spec(cls: type[_Model], path: Path) -> _Model:
-    """Reads a spec from a YAML, TOML or JSON file. Raises `UserError`, which names the file, the field and the nearest
-    known name."""
+    """Reads a spec from a YAML, TOML or JSON file. Raises `UserError` for invalid data. The error names the file, the
+    field, and the nearest known name."""
     return parse_spec(cls, read_data(path), where=str(path))
 
 
 def parse_spec(cls: type[_Model], data: Any, *, where: str) -> _Model:
-    """Makes a spec from plain data. Raises `UserError`, which names `where`, the field and the nearest known name."""
+    """Makes a spec from plain data. Raises `UserError` for invalid data. The error begins with `where`, and names the
+    field and the nearest known name."""
     if data is None:
         raise UserError(f"{where} is empty. It must contain keys with values.")
     try:
@@ -271,23 +277,23 @@ def explain(cls: type[BaseModel], error: pydantic.ValidationError) -> str:
 
 
 def _reason(item: ErrorDetails) -> str:
-    """Returns what is wrong with a value. Replaces pydantic's messages about too short and too long lists, because they
-    speak of validation."""
+    """Returns the reason why a value is invalid. Replaces pydantic's messages about too short and too long lists,
+    because those messages mention validation."""
     limits = item.get("ctx", {})
     if item["type"] == "too_short":
-        return f"at least {limits['min_length']} needed"
+        return f"the number of items must be at least {limits['min_length']}"
     if item["type"] == "too_long":
-        return f"at most {limits['max_length']} allowed"
+        return f"the number of items must be at most {limits['max_length']}"
     return item["msg"].removeprefix("Value error, ")
 
 
 def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Returns the keys that are allowed at the place of an error: the keys of all models that may occur there (in a
-    union, list or mapping)."""
+    """Returns the keys that are allowed at the place of an error. If several models can occur there, as in a union, the
+    result contains the keys of all these models."""
     models = [cls]
     for part in path:
         inner = [model.model_fields[str(part)].annotation for model in models if str(part) in model.model_fields]
-        if inner:  # Otherwise `part` is an index, a key of a mapping or the tag of a union, and not a field.
+        if inner:  # otherwise `part` is an index, a key of a mapping, or the tag of a union
             models = [model for annotation in inner for model in _models_in(annotation)]
     return sorted({name for model in models for name in model.model_fields})
 

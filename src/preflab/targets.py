@@ -14,19 +14,19 @@ from preflab.errors import UserError, nearest
 
 
 def find_source(target: str) -> Path | None:
-    """Returns the file of the module that `load_object` would import for `module:name`; None if there is no file."""
+    """Returns the source file of the module that `load_object` would import for `module:name`. Returns None if there is
+    no such file."""
     look_here()
     try:
         spec = importlib.util.find_spec(target.partition(":")[0])
-    except Exception:  # the import of a parent package may raise anything; `load_object` reports the error later
+    except Exception:  # the import of a parent package can raise any error; `load_object` reports the error later
         return None
     path = Path(spec.origin) if spec is not None and spec.origin is not None else None
     return path if path is not None and path.is_file() else None
 
 
 def look_here() -> str:
-    """Adds the current directory to the directories from which modules are imported, and returns the current
-    directory."""
+    """Adds the current directory to `sys.path`, and returns the current directory."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -34,8 +34,8 @@ def look_here() -> str:
 
 
 def load_object(target: str, noun: str) -> Any:
-    """Returns the object that `module:name` (or `package.module:Class.name`) names. Raises `UserError` if the module or
-    the name in the module does not load."""
+    """Returns the object that `module:name` (or `package.module:Class.name`) names. Raises `UserError` if the module
+    cannot be imported, or if the name does not exist in the module."""
     module_name, _, path = target.partition(":")
     if not _is_dotted(module_name) or not _is_dotted(path):
         raise UserError(
@@ -51,7 +51,7 @@ def load_object(target: str, noun: str) -> Any:
             f"The {noun} {target!r} does not load: there is no module {module_name!r} in {here} or among the installed "
             "packages. Start the command in the directory of the file, or install its package."
         ) from error
-    except (Exception, SystemExit) as error:  # the module may raise anything, and may try to end the program
+    except (Exception, SystemExit) as error:  # the module can raise any error, and can try to end the program
         raise UserError(
             f"The {noun} {target!r} does not load, at {where_raised(error)}: {type(error).__name__}: {error}"
         ) from error
@@ -64,8 +64,7 @@ def load_object(target: str, noun: str) -> Any:
 
 
 def _is_dotted(name: str) -> bool:
-    """Checks whether a name is a Python identifier, or several identifiers joined by dots, and not the name of a
-    file."""
+    """Checks whether a name consists of Python identifiers joined by dots. The name of a Python file does not count."""
     return not name.endswith(".py") and all(part.isidentifier() for part in name.split("."))
 
 
@@ -79,7 +78,8 @@ def _advise(module_name: str) -> str:
 
 
 def load_function(target: str, noun: str) -> Callable[..., Any]:
-    """Returns the function that `target` names. Raises `UserError` if `target` names something else."""
+    """Returns the function that `target` names. Raises `UserError` if there is no such object, or if the object is not
+    a function."""
     loaded = load_object(target, noun)
     if not callable(loaded):
         raise UserError(f"The {noun} {target!r} is a {type(loaded).__name__}, not a function.")

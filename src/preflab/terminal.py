@@ -1,4 +1,4 @@
-"""Output to a terminal. Control characters from files, models or names are printed as visible text and have no
+"""Prints to a terminal. Control characters from files, models or names are printed as visible text and have no
 effect."""
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from preflab.text import visible
 
 
 class VisibleStream(io.TextIOBase):
-    """A stream that passes text on to the stream `beneath` with control characters made visible. The string `kept` is
-    passed on unchanged."""
+    """A stream that makes control characters in a text visible, and writes the text to the stream `beneath`. The string
+    `kept` is written unchanged."""
 
     def __init__(self, beneath: TextIO, kept: str = "") -> None:
         self.beneath = beneath
@@ -46,12 +46,12 @@ class VisibleStream(io.TextIOBase):
 
 
 WIDE = 10_000
-"""The number of columns for output to a pipe or a file. No line of a table is longer, so no line is wrapped."""
+"""The number of columns for output to a pipe or a file. All lines of tables are shorter, so no line is wrapped."""
 
 
 class Terminal(Console):
-    """A console of rich. Its own colours and progress bars work, but control characters in the printed text have no
-    effect. `wide`: do not wrap lines if the output is not a terminal."""
+    """A console of rich. The colours and progress bars of rich have their usual effect, but control characters in the
+    printed text have no effect. `wide`: whether lines stay unwrapped if the output is not a terminal."""
 
     def __init__(self, *, stderr: bool = False, wide: bool = False, **settings: Any) -> None:
         stream = sys.stderr if stderr else sys.stdout
@@ -67,8 +67,8 @@ class Terminal(Console):
 
 @contextmanager
 def guarded() -> Generator[None]:
-    """In this context, control characters written to standard output and standard error are made visible and have no
-    effect."""
+    """A context in which control characters that are written to standard output or standard error are made visible and
+    have no effect."""
     before = sys.stdout, sys.stderr
     # Progress bars of other libraries write "\r" to standard error, to return to the beginning of the line.
     sys.stdout, sys.stderr = VisibleStream(sys.stdout), VisibleStream(sys.stderr, kept="\r")

@@ -6,14 +6,15 @@ import json
 import re
 import unicodedata
 
-_KEPT = frozenset("\n\t\u200c\u200d")  # U+200C and U+200D join letters and emoji; they cannot reorder or hide text
+# U+200C and U+200D join letters and emoji. They are safe, because they cannot reorder or hide text.
+_KEPT = frozenset("\n\t\u200c\u200d")
 
 
 def visible(text: str) -> str:
     """Returns `text` with every control, format, unassigned and private-use character replaced by its code, e.g.
     ⟨U+202E⟩.
 
-    So terminal escape sequences, bidirectional marks and zero-width characters are visible and have no effect.
+    Terminal escape sequences, bidirectional marks and zero-width characters are therefore visible and have no effect.
     """
     text = text.replace("\r\n", "\n")
     if text.isprintable():
@@ -31,12 +32,12 @@ def one_line(text: str) -> str:
 
 
 def brief(value: object) -> str:
-    """Returns the first 80 characters of a value as JSON, for a message. Returns the type of the value if JSON cannot
-    represent the value."""
+    """Returns a short text for messages: the first 80 characters of a value as JSON. If JSON cannot represent the
+    value, returns the value's type."""
     try:
         text = json.dumps(value, default=repr)
         return re.sub(r"//[^/@\s]*@", "//…@", text)[:80]  # removes the user and password from a URL
-    except (ValueError, RecursionError):  # such as a number with thousands of digits, or a list that contains itself
+    except (ValueError, RecursionError):  # for a number with thousands of digits, or a list that contains itself
         return f"a {type(value).__name__}"
 
 

@@ -1,9 +1,9 @@
-"""The records that testbeds, rewards, samplers and evaluators exchange. Neither the records nor this module need torch.
+"""Defines the records that testbeds, rewards, samplers and evaluators exchange. This module does not import torch.
 
 A `Prompt` is a dialogue whose next message is the answer; a `Completion` is the answer as text. Four records combine
 prompts and answers for training: a `Demonstration` (one good answer), a `Preference` (two answers, ordered), a
 `Ranking` (K answers with scores) and a `Rated` answer (one answer, desirable or not). A `Problem` is a prompt whose
-answers can be tested. Only the testbed's judge interprets the data in its `Test`s.
+answers can be tested. Only the testbed's judge interprets the data in the tests (`Test`) of a problem.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Prompt:
 @dataclass(frozen=True, slots=True)
 class Test:
     """One test of a program: `input` and expected `output` are plain data (JSON) that the judge understands. `how`:
-    further data that the judge needs; None if it needs none."""
+    further data for the judge (None: no further data)."""
 
     __test__ = False  # tells pytest that this class is not a test case
     input: Any
@@ -69,7 +69,7 @@ class Completion:
     """An answer as text, without the end-of-turn token. `truncated`: the answer reached the length limit before its end.
 
     `drawn`: the ids of an answer that a policy drew. A model with the same vocabulary learns from these ids and not
-    from the text, because encoding the text may give other ids. Two answers are equal if their texts and `truncated`
+    from the text, because encoding the text can give other ids. Two answers are equal if their texts and `truncated`
     are equal; `drawn` is not compared.
     """
 
@@ -89,9 +89,9 @@ class Demonstration:
 @dataclass(frozen=True, slots=True)
 class Preference:
     """Two answers to one prompt. `chosen` is the better answer. `margin`: by how much `chosen` is better, in the
-    labeller's units. `probability`: the labeller's probability that the chosen answer is better (if below 1/2, the
-    rejected answer is more probably the better answer). Margin and probability are None if the data do not give them.
-    `chosen_safe`, `rejected_safe`: whether this answer is safe by itself; None if this is unknown."""
+    labeller's units. `probability`: the labeller's probability that `chosen` is better. A probability below 1/2 means
+    that `rejected` is more likely to be better. Margin and probability are None if the data do not contain them.
+    `chosen_safe`, `rejected_safe`: whether the answer is safe, judged without the other answer (None: unknown)."""
 
     prompt: Prompt
     chosen: Completion
@@ -139,8 +139,8 @@ class Verdict:
 
 
 def from_completion(answer: Completion) -> list[Any]:
-    """Returns an answer as plain data (JSON): the text, whether it is truncated, and, if a policy drew the answer, its
-    ids and the digest of the vocabulary."""
+    """Returns an answer as plain data (JSON): the text, and whether the answer is truncated. If a policy drew the
+    answer, the data also contain the ids and the digest of the vocabulary."""
     drawn = [] if answer.drawn is None else [list(answer.drawn.ids), answer.drawn.vocabulary]
     return [answer.text, answer.truncated, *drawn]
 
@@ -173,8 +173,8 @@ def from_ranking(ranking: Ranking) -> dict[str, Any]:
 
 
 def best_and_worst(ranking: Ranking) -> Preference:
-    """Makes a preference pair of the best and the worst answer of a ranking (the first of each, if scores are tied).
-    The margin is the difference of their scores."""
+    """Makes a preference pair of the best and the worst answer of a ranking. If several answers share the highest or
+    the lowest score, the first of them is used. The margin is the difference of the two scores."""
     best, worst = (ranking.scores.index(score) for score in (max(ranking.scores), min(ranking.scores)))
     gap = ranking.scores[best] - ranking.scores[worst]
     return Preference(ranking.prompt, ranking.completions[best], ranking.completions[worst], margin=gap)

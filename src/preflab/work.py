@@ -1,7 +1,7 @@
-"""Tells whoever follows a long piece of work, such as drawing answers, how much of it is done.
+"""Reports the progress of long work, such as sampling answers, to the code that shows the progress.
 
-The code that does the work calls `report_work` or `report_each`, and does not know who follows. The code that shows the
-progress surrounds the work with `followed_by`.
+The code that does the work calls `report_work` or `report_each`. The code that shows the progress runs the work in the
+context `followed_by`. Neither needs to know the other.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 Follower = Callable[[str, float], None]
-"""Is called with what is done, such as "answers drawn", and with the share that is done, from 0 to 1."""
+"""A function that shows progress. It is called with the name of the work, such as "answers drawn", and with the share
+of the work that is done, from 0 to 1."""
 Item = TypeVar("Item")
 
 
 def _ignore(what: str, share: float) -> None:
-    """Follows nothing."""
+    """Ignores the report. This follower is used outside every context `followed_by`."""
 
 
 _follower: ContextVar[Follower] = ContextVar("follower", default=_ignore)
@@ -25,7 +26,8 @@ _follower: ContextVar[Follower] = ContextVar("follower", default=_ignore)
 
 @contextmanager
 def followed_by(follower: Follower) -> Generator[None]:
-    """In this context, `follower` is told how much of the work is done. The work in other threads is not followed."""
+    """A context in which `follower` receives the reports about the progress of work. Reports from other threads do not
+    reach `follower`."""
     token = _follower.set(follower)
     try:
         yield
@@ -34,12 +36,14 @@ def followed_by(follower: Follower) -> Generator[None]:
 
 
 def report_work(what: str, share: float) -> None:
-    """Tells the follower which share of the work is done. Does nothing if nobody follows."""
+    """Reports to the current follower which share of the work is done. Does nothing outside every context
+    `followed_by`."""
     _follower.get()(what, share)
 
 
 def report_each(what: str, items: Iterable[Item], total: int) -> Iterator[Item]:
-    """Yields the items, of which there are `total`. An item is reported as done when the next one is asked for."""
+    """Yields the items and reports the progress. `total`: the number of items. An item is reported as done when the
+    caller requests the next item."""
     for done, item in enumerate(items, 1):
         yield item
         report_work(what, done / total)

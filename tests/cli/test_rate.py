@@ -58,4 +58,4 @@ def test_mistakes(pairs: Path, tmp_path: Path, more: list[str], words: str, caps
 
 def test_a_folder_without_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run("rate", "--output", tmp_path / "none", "--summary", capsys=capsys)
-    assert code == 2 and "holds no rating" in err
+    assert code == 2 and "contains no rating" in err

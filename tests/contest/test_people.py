@@ -169,7 +169,7 @@ def test_raters_agree_with_each_other_and_with_a_judge(tmp_path: Path, capsys: p
         corrected = json.loads(out)["pairs"][0]["correction"]["corrected"]
         assert (corrected["labels"], corrected["rate"]["estimate"]) == (60, pytest.approx(0.875))
         code, _, err = run(*words[:-2], *by_model, "--seed", "1", "--output", folder, capsys=capsys)
-        assert (code, "holds the rating of other pairs" in err) == (2, True)
+        assert (code, "contains the rating of other pairs" in err) == (2, True)
 
 
 def test_a_rater_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,7 +62,7 @@ def test_files_that_are_refused(
     [
         (5, {"pair": "p99"}, 'labels the pair "p99", which is not among'),
         (5, {"pair": "p0", "swapped": None}, "has a label already"),
-        (0, {"choice": "undo"}, "takes back something else"),
+        (0, {"choice": "undo"}, "undoes an event that is not the last event"),
         (2, {"choice": "best"}, "is not a file of labels"),
         (2, {"seconds": -1}, "is not a file of labels"),
     ],
@@ -97,7 +97,7 @@ def test_nonsense_is_refused(sent: dict[str, Any], folder: Path, tmp_path: Path)
             import_labels(write(tmp_path / "sent.json", text), folder)
     with pytest.raises(UserError, match="cannot be read"):
         import_labels(tmp_path / "absent.json", folder)
-    with pytest.raises(UserError, match="holds no rating"):
+    with pytest.raises(UserError, match="contains no rating"):
         import_labels(write(tmp_path / "sent.json", sent), tmp_path / "nothing")
 
 

@@ -70,10 +70,10 @@ def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ('{"pair": "p0"}', "`choice`: Field required"),
         (
             event("p0", "left").model_dump_json().replace('"outcome":1.0', '"outcome":0.5'),
-            "the outcome 0.5 is not that of the choice",
+            "the outcome 0.5 does not match the choice",
         ),
         (event("p0", "left").model_dump_json() + "\n" + event("p0", "tie").model_dump_json(), "has a label already"),
-        (event("p0", "undo").model_dump_json(), "takes back something else"),
+        (event("p0", "undo").model_dump_json(), "undoes an event that is not the last event"),
     ],
 )
 def test_damage_is_named(folder: Path, line: str, words: str) -> None:
@@ -109,7 +109,7 @@ def test_one_writer(folder: Path) -> None:
 def test_other_pairs_are_refused(folder: Path, pairs: list[RatedPair]) -> None:
     """Labels of one set of pairs are never mixed with those of another."""
     keep_pairs(pairs, folder)
-    with pytest.raises(UserError, match="holds the rating of other pairs"):
+    with pytest.raises(UserError, match="contains the rating of other pairs"):
         keep_pairs(pairs[:-1], folder)
 
 
@@ -132,7 +132,7 @@ def test_names_that_are_none(name: str, words: str) -> None:
     ("lines", "words"),
     [
         ("", "there are no pairs"),
-        ("[]", ":1: it is not a JSON object"),
+        ("[]", ":1: the line is not a JSON object"),
         ('{"id": "a", "prompt": "q", "first": "x"}', ":1: `second` is missing"),
         ('{"id": "a", "prompt": "q", "first": "x", "second": "y", "model": "z"}', ':1: unknown key "model"'),
         ('{"id": "a", "prompt": [], "first": "x", "second": "y"}', ":1: `prompt` must be"),

@@ -159,7 +159,7 @@ def test_a_program_that_dies_once_is_started_again(tmp_path: Path) -> None:
     ("source", "complaint"),
     [
         ("import sys\nsys.exit('no weights')", r"ended with exit code 1.*no weights.*\(tried twice\)"),
-        ("import sys\nfor line in sys.stdin: pass", r"gave no answer within 0\.5 s\. Check that it flushes"),
+        ("import sys\nfor line in sys.stdin: pass", r"gave no answer within 0\.5 s\. Check that the program flushes"),
         ("import sys\nfor line in sys.stdin: print('good', flush=True)", "answered 'good'.*not JSON"),
         (
             "import sys\nfor line in sys.stdin: print('NaN', flush=True)",

@@ -64,7 +64,7 @@ def test_the_command_says_what_is_left(
     for words in (text, record["walls"]["limits"]):
         for part in (
             "measured from outside",
-            "is refused",
+            "The sandbox refuses",
             "ignoring SIGCHLD",
             "is not measured",
             "pipes",

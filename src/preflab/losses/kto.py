@@ -1,5 +1,5 @@
-"""Kahneman-Tversky optimisation: a loss on single answers, each either desirable or not. The loss is returned as
-unreduced terms [B]."""
+"""Kahneman-Tversky optimisation (KTO): a loss on single answers, each labelled as desirable or undesirable. `kto_loss`
+returns unreduced terms [B]."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def kto_loss(
 ) -> Tensor:
     """L = w (1 - sigmoid( beta (r - z0) )) if the answer is desirable, else w (1 - sigmoid( beta (z0 - r) )).
 
-    r = log(pi/pi_ref)(y|x) (Ethayarajh et al. 2024, eq. 8). The weight w is `desirable_weight` or `undesirable_weight`. The
-    sigmoid saturates if r is far above z0, and if r is far below z0.
+    r = log(pi/pi_ref)(y|x) (Ethayarajh et al. 2024, eq. 8). The weight w is `desirable_weight` or `undesirable_weight`.
+    The sigmoid saturates if r is far above or far below z0.
 
     Args:
         ratios: r, [B]; desirable: Bool[B]; reference_point: z0, a scalar (see `kto_reference_point`).

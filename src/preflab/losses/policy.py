@@ -1,5 +1,5 @@
-"""Losses on a policy's own tokens. The functions return unreduced terms [B,T]; the caller masks and reduces the terms
-with `ops.reduce`."""
+"""Losses on single tokens, for policies and critics. The functions return unreduced terms [B,T]. The caller masks and
+reduces the terms with `ops.reduce`."""
 
 from __future__ import annotations
 

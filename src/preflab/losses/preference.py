@@ -2,8 +2,8 @@
 [B].
 
 To add a loss, write a function in this module and add its name to `PREFERENCE_LOSSES`. The DPO methods, their commands
-and studies then offer the loss. The hyper-parameters of a loss are keyword-only. The defaults are the values of the
-paper that introduced the loss.
+and studies then offer the loss. The hyper-parameters of a loss are keyword-only. Their defaults are the values of the
+paper that introduced the loss, unless the loss's docstring names another source.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ PreferenceLoss = Callable[[PairLogprobs], Tensor]
 def dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
     """L = -log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ).
 
-    Rafailov et al. 2023, eq. 7; paper, Section 1. beta multiplies the margin and determines the strength of the
-    implicit KL constraint.
+    Rafailov et al. 2023, eq. 7; paper, Section 1. beta multiplies the margin, and determines how strong the implicit KL
+    constraint is.
 
     Returns: [B]; exactly ln 2 if pi = pi_ref.
     """
@@ -79,8 +79,8 @@ def hinge_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
     """L = max( 0, 1 - beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ).
 
     This is SLiC-HF's rank calibration loss (Zhao et al. 2023, Section 2) with log-ratios to a reference instead of
-    log-probabilities, as in RSO's hinge-norm loss (Liu et al. 2024, Section 3). DPO corresponds to a logistic
-    regression, and this loss to a support vector machine.
+    log-probabilities, as in RSO's hinge-norm loss (Liu et al. 2024, Section 3). DPO corresponds to logistic regression.
+    This loss corresponds to a support vector machine.
 
     Returns: [B]; 1 if pi = pi_ref. A pair beyond the margin of 1/beta nats has no gradient.
     """
@@ -127,9 +127,9 @@ def dpop_loss(pairs: PairLogprobs, *, beta: float = 0.3, lam: float = 50.0) -> T
 def r_dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, alpha: float = 0.01) -> Tensor:
     """L = -log sigmoid( beta * margin + alpha * (|y_w| - |y_l|) ) (Park et al. 2024, length-regularised DPO).
 
-    This is DPO with a reward that is lower by alpha for each token of the answer. If the length of the answers explains
-    a part of a preference, the policy does not have to learn this part. Park et al. try several values of alpha; the
-    default of .01 is preflab's choice.
+    This is DPO with a reward that subtracts alpha for each token of the answer. If length explains a part of the
+    preferences, the policy does not have to learn this part. Park et al. try several values of alpha; the default of
+    .01 is preflab's choice.
 
     Returns: [B]; ln 2 if pi = pi_ref and both answers are equally long.
     """
@@ -139,10 +139,10 @@ def r_dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, alpha: float = 0.01) -
 def chi_po_loss(pairs: PairLogprobs, *, beta: float = 0.05, r_max: float = 10.0) -> Tensor:
     """L = -log sigmoid( clip( beta * [phi(rho_w) - phi(rho_l)], +-2 r_max ) ), phi(z) = z + log z, rho = pi/pi_ref.
 
-    Chi-squared preference optimisation (Huang et al. 2024, Algorithm 1). phi is the link function of a regulariser:
-    KL plus chi-squared divergence. The further the policy has moved, the more strongly the regulariser pulls it
-    back. `r_max` bounds the reward; the default of 10 is preflab's choice. A clipped pair has no gradient. In the
-    exponential, log rho is clamped to [-88, 20], the range in which fp32 distinguishes values.
+    Chi-squared preference optimisation (Huang et al. 2024, Algorithm 1). phi is the link function of a regulariser, the
+    sum of KL and chi-squared divergence. This regulariser is stronger than KL if the policy is far from the reference.
+    `r_max` bounds the reward; the default of 10 is preflab's choice. A clipped pair has no gradient. Before the
+    exponential, log rho is clamped to [-88, 20], so that fp32 can represent the result.
 
     Returns: [B]; ln 2 if pi = pi_ref.
     """
@@ -155,8 +155,8 @@ def chi_po_loss(pairs: PairLogprobs, *, beta: float = 0.05, r_max: float = 10.0)
 def simpo_loss(pairs: PairLogprobs, *, beta: float = 2.0, gamma: float = 1.0) -> Tensor:
     """L = -log sigmoid( beta / |y_w| log pi(y_w) - beta / |y_l| log pi(y_l) - gamma ) (Meng et al. 2024, eq. 6).
 
-    The loss needs no reference. gamma is the target margin. The authors start with gamma / beta = .5 and tune both
-    hyper-parameters.
+    The loss needs no reference model. gamma is the target margin. The authors start with gamma / beta = .5 and tune
+    both hyper-parameters.
 
     Returns: [B].
     """
@@ -167,8 +167,8 @@ def simpo_loss(pairs: PairLogprobs, *, beta: float = 2.0, gamma: float = 1.0) ->
 def cpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, nll: float = 1.0) -> Tensor:
     """L = -log sigmoid( beta * [log pi(y_w) - log pi(y_l)] ) - nll * log pi(y_w) / |y_w| (Xu et al. 2024, Section 3).
 
-    This is DPO with a uniform reference, plus a likelihood term. The likelihood term in the paper is log pi(y_w). The
-    paper's code and this loss use the mean over tokens instead.
+    This is DPO with a uniform reference, plus a likelihood term. In the paper, the likelihood term is log pi(y_w). The
+    authors' code and this loss use the mean of the token log-probabilities instead.
 
     Returns: [B].
     """
@@ -179,7 +179,7 @@ def cpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, nll: float = 1.0) -> Ten
 def orpo_loss(pairs: PairLogprobs, *, lam: float = 0.1) -> Tensor:
     """L = -log P(y_w) - lam * log sigmoid( log[ odds(y_w) / odds(y_l) ] ) (Hong et al. 2024, eq. 6 and 7).
 
-    log P(y) = log pi(y) / |y|, odds = P / (1 - P). The loss needs no reference, and combines SFT and preference
+    log P(y) = log pi(y) / |y|, odds = P / (1 - P). The loss needs no reference model, and combines SFT and preference
     learning in one stage.
 
     Returns: [B].
@@ -194,21 +194,25 @@ def _phi(log_ratio: Tensor) -> Tensor:
 
 
 def _log_odds(logprob: Tensor) -> Tensor:
-    """Returns log P - log(1 - P). The result is finite even for P = 1, because log P is clamped to at most -eps. eps is
-    the machine epsilon."""
+    """Returns log P - log(1 - P). The result is finite even for P = 1, because log P is clamped to at most -eps, where
+    eps is the machine epsilon."""
     held = logprob.clamp(max=-torch.finfo(logprob.dtype).eps)
     return held - torch.log(-torch.expm1(held))
 
 
 def _weight(name: str, value: float) -> float:
     if not value >= 0.0:
-        raise UserError(f"`{name}` is the weight of a term. Give a number of at least 0 instead of {value}.")
+        raise UserError(
+            f"`{name}` is the weight of a term in the loss. Give a number of at least 0 instead of {value}."
+        )
     return value
 
 
 def _share(noise: float) -> float:
     if not 0.0 <= noise < 0.5:
-        raise UserError(f"`noise` is the share of flipped labels. Give at least 0 and less than .5 instead of {noise}.")
+        raise UserError(
+            f"`noise` is the share of flipped labels. Give a number of at least 0 and less than .5 instead of {noise}."
+        )
     return noise
 
 
@@ -239,9 +243,9 @@ def preference_loss(
     """Returns the loss called `name` with its hyper-parameters filled in.
 
     `name` is a name in `PREFERENCE_LOSSES`, or `package.module:function`. If `beta` is None, or if a setting is not in
-    `settings`, the loss keeps its default. Raises `UserError` for an unknown name, for a setting that the loss does not
-    have, and for a setting without a value or a default. Also raises `UserError` if the loss does not return one term
-    for each pair.
+    `settings`, the default of the loss is used. Raises `UserError` for an unknown name, for a setting that the loss
+    does not have, and for a setting that has neither a value nor a default. Also raises `UserError` if the loss does
+    not return one term for each pair.
     """
     if name not in PREFERENCE_LOSSES and ":" not in name:
         raise UserError(f"Unknown preference loss {name!r}.{nearest(name, PREFERENCE_LOSSES)}")
@@ -265,7 +269,7 @@ def preference_loss(
         terms = cast(object, configured(PairLogprobs(*[torch.full((2,), -1.0)] * 4, *[torch.ones(2)] * 2)))
     except UserError:
         raise
-    except Exception as error:  # the user's function may raise anything
+    except Exception as error:  # the user's function can raise any error
         raise UserError(f"The preference loss {name!r} fails on two pairs: {type(error).__name__}: {error}.") from error
     # Without this check, a loss that returns a mean would give every micro-batch the same weight, without an error.
     if not isinstance(terms, Tensor) or terms.shape != (2,):

@@ -1,9 +1,9 @@
 """Losses on K ranked answers to a prompt. Each loss takes log-probabilities and scores [B,K] and returns unreduced
 terms [B].
 
-RRHF uses only the order of the scores, and PRO only their gaps. The order of the answers in a row has no effect.
-Answers with equal scores are not compared with each other. If several answers share the highest score, the SFT term is
-the mean over these answers.
+RRHF uses only the order of the scores. PRO uses only the differences between the scores. The order of the answers in a
+row has no effect. Answers with equal scores are not compared with each other. If several answers share the highest
+score, the SFT term is the mean over these answers.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ def rrhf_loss(ranked: RankedLogprobs, *, sft_coefficient: float = 1.0) -> Tensor
     """L = sum_{r_i < r_j} max(0, p_i - p_j) - c p_best, with p_i = log pi(y_i|x) / |y_i| (Yuan et al. 2023, eq. 1-4).
 
     `sft_coefficient` c is 1, as in the paper. In equation 3, the SFT term is the sum of the best answer's token
-    log-probabilities. The authors' program uses their mean instead. This loss uses the mean too, so that both terms are
-    in nats per token.
+    log-probabilities. The authors' program uses the mean of the token log-probabilities instead. This loss uses the
+    mean too, so that both terms are in nats per token.
 
     Returns: [B].
     """
     p = ranked.means
-    rises = (p[:, None, :] - p[:, :, None]).clamp(min=0.0)  # at [b,k,i]: p_i - p_k if it is above 0, else 0
+    rises = (p[:, None, :] - p[:, :, None]).clamp(min=0.0)  # at [b,k,i]: max(0, p_i - p_k)
     hinge = torch.where(ranked.gaps > 0, rises, torch.zeros_like(rises)).sum(dim=(1, 2))
     return hinge - sft_coefficient * ranked.of_best(p)
 

@@ -1,4 +1,4 @@
-"""Losses of reward models and cost models. The losses are returned as unreduced terms [B]."""
+"""Losses of reward models and cost models. The functions return unreduced terms [B]."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Computes intervals for shares and for agreement. The prompts are the random sample: all labels of a prompt together
-give one value."""
+"""Computes 95% intervals for shares, and for the agreement of raters. The prompts are the random sample. All labels of
+a prompt are combined into one value."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ CHOICES = (1.0, 0.5, 0.0)
 
 
 class Bounded(BaseModel):
-    """An estimate with its 95% interval over prompts. `value` is None if the quantity is not defined, and `low` and
-    `high` are None if there is no interval. `reason` says why a number is missing. `prompts`: the number of prompts on
+    """An estimate with its 95% interval over prompts. `value` is None if the quantity is not defined. `low` and `high`
+    are None if there is no interval. `reason` explains why a number is missing. `prompts`: the number of prompts on
     which the estimate is based."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,11 +32,11 @@ class Bounded(BaseModel):
 def bound_share(values: Sequence[float]) -> Bounded:
     """Returns the mean of values between 0 and 1, one for each prompt, with its interval.
 
-    The interval is Wilson's score interval with t quantiles, for an effective number n_eff of observations. This is the
-    number of 0/1 observations whose mean has the same variance: n_eff = mean (1 - mean) / (variance / n). If all values
-    are 0 or 1, this is Wilson's interval. With values between 0 and 1, it is narrower. If all values are equal, n_eff
-    is set to n, so that the interval still has a width. Sources: Wilson, JASA 22 (1927); the effective number as in
-    Korn and Graubard, Survey Methodology 24 (1998).
+    The interval is Wilson's score interval with t quantiles, for an effective number n_eff of observations. A mean of
+    n_eff observations that are 0 or 1 has the same variance as the mean of the values: n_eff = mean (1 - mean) /
+    (variance / n). If all values are 0 or 1, the interval is Wilson's interval. With values between 0 and 1, the
+    interval is narrower. If all values are equal, n_eff is set to n, so that the interval still has a width. Sources:
+    Wilson, JASA 22 (1927); the effective number as in Korn and Graubard, Survey Methodology 24 (1998).
     """
     count = len(values)
     if count == 0:
@@ -53,12 +53,12 @@ def bound_share(values: Sequence[float]) -> Bounded:
 
 
 def bound_kappa(rows: Sums, kappa: Callable[[Sums], tuple[float, float]], raw: Bounded) -> Bounded:
-    """Returns a kappa with its interval. The interval is computed by the jackknife: kappa is computed again without
-    each single prompt. The interval uses t quantiles.
+    """Returns a kappa with its interval. The interval is computed by the jackknife with t quantiles: kappa is computed
+    again with each prompt left out in turn.
 
     `rows`: for each prompt, the sums from which `kappa` is computed. `kappa`: a function that returns two numbers, the
-    agreement expected by chance alone and kappa (NaN if the former is 1). `raw`: the raw agreement. If kappa is the same
-    whichever prompt is left out, the bounds of the raw agreement are converted to kappa instead.
+    agreement expected by chance alone and kappa (NaN if the former is 1). `raw`: the raw agreement. If leaving out a
+    prompt never changes kappa, the bounds of the raw agreement are converted to kappa instead.
     """
     count = len(rows)
     if count == 0:
@@ -72,7 +72,7 @@ def bound_kappa(rows: Sums, kappa: Callable[[Sums], tuple[float, float]], raw: B
         return Bounded(value=value, low=None, high=None, prompts=1, reason="one prompt has no interval")
     left_out = np.array([kappa(total - row)[1] for row in rows])
     if np.isnan(left_out).any():
-        reason = "there is no interval, because all labels are the same if one of the prompts is left out"
+        reason = "there is no interval, because all labels are the same if one prompt is left out"
         return Bounded(value=value, low=None, high=None, prompts=count, reason=reason)
     error = np.sqrt((count - 1) / count * np.square(left_out - left_out.mean()).sum())
     if error < 1e-12 and raw.low is not None and raw.high is not None:
@@ -91,10 +91,10 @@ def cohen(total: Sums) -> tuple[float, float]:
 
 
 def fleiss(total: Sums) -> tuple[float, float]:
-    """Returns the agreement expected by chance, and Fleiss' kappa. `total` has five sums over the pairs of answers. The
-    first adds up the share of rater pairs that agree. The next three add up the shares of the three outcomes. The last
-    counts the pairs of answers. The number of raters may differ between pairs of answers. Source: Fleiss, Psychological
-    Bulletin 76 (1971)."""
+    """Returns the agreement expected by chance, and Fleiss' kappa. `total` contains five sums over the pairs of
+    answers. The first number is the sum of the shares of rater pairs that agree. The next three numbers are the sums of
+    the shares of the three outcomes. The last number is the number of pairs of answers. The number of raters can differ
+    between pairs of answers. Source: Fleiss, Psychological Bulletin 76 (1971)."""
     agreement, *shares = total[:-1] / total[-1]
     return _scale(float(agreement), float(np.square(shares).sum()))
 

@@ -1,5 +1,5 @@
-"""Defines the events of a rater, which are stored in order. The labels are the outcomes of the events that no `undo`
-took back."""
+"""Defines the events of a rater, which are stored in their order. The labels are the outcomes of all events that were
+not undone by `undo`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ class Chosen(BaseModel):
 
 
 class Event(Chosen):
-    """A choice as it is stored. `left`: the answer that was shown on the left. `outcome`: the outcome of the first
-    answer; None if the event is not a label. `at`: the time of the event."""
+    """A choice as it is stored. `left`: the answer that was shown on the left. `outcome`: 1 if the rater prefers the
+    pair's first answer, .5 for a tie, 0 if the rater prefers the second answer; None if the event is not a label. `at`:
+    the time of the event."""
 
     left: Literal["first", "second"]
     outcome: float | None
@@ -35,12 +36,12 @@ class Event(Chosen):
     @model_validator(mode="after")
     def _outcome_agrees(self) -> Event:
         if self.outcome != find_outcome(self.choice, swapped=self.left == "second"):
-            raise ValueError(f"the outcome {self.outcome} is not that of the choice {self.choice!r}")
+            raise ValueError(f"the outcome {self.outcome} does not match the choice {self.choice!r}")
         return self
 
 
 def describe_fault(error: ValidationError) -> str:
-    """Returns the first thing that is wrong with data from outside, on one line."""
+    """Describes the first fault in data from outside, on one line."""
     fault = error.errors(include_url=False)[0]
     place = ".".join(map(str, fault["loc"]))
     return f"{f'`{place}`: ' if place else ''}{fault['msg'].removeprefix('Value error, ')}"
@@ -48,7 +49,7 @@ def describe_fault(error: ValidationError) -> str:
 
 def make_event(pair: str, choice: RatingChoice, *, swapped: bool, seconds: float, at: str = "") -> Event:
     """Makes an event. `swapped`: whether the second answer was shown on the left. `at`: the time of the event; '' for
-    now."""
+    the current time."""
     return Event(
         pair=pair,
         choice=choice,
@@ -60,7 +61,8 @@ def make_event(pair: str, choice: RatingChoice, *, swapped: bool, seconds: float
 
 
 def find_outcome(choice: RatingChoice, *, swapped: bool) -> float | None:
-    """Returns the outcome of the first answer: 1, .5 or 0. Returns None if the choice is not a label."""
+    """Returns the outcome of the pair's first answer: 1 (win), .5 (tie) or 0 (loss). Returns None if the choice is not
+    a label."""
     if choice == "tie":
         return 0.5
     if choice not in _OF_THE_LEFT:
@@ -69,8 +71,8 @@ def find_outcome(choice: RatingChoice, *, swapped: bool) -> float | None:
 
 
 def replay(events: Iterable[Event]) -> tuple[list[Event], str]:
-    """Returns the events that no `undo` took back, and a description of the first fault. A fault is an event that
-    cannot follow the events before it. If there is no fault, the description is ''."""
+    """Returns the events that were not undone, and a description of the first fault ('' if there is no fault). A fault
+    is an event that cannot follow the events before it."""
     live: list[Event] = []
     for number, event in enumerate(events, 1):
         if fault := find_fault(live, event):
@@ -83,16 +85,16 @@ def replay(events: Iterable[Event]) -> tuple[list[Event], str]:
 
 
 def find_fault(live: Sequence[Event], event: Event) -> str:
-    """Returns the reason why an event cannot follow the events in `live`; '' if it can. `live`: the earlier events that
-    no `undo` took back."""
+    """Returns the reason why an event cannot follow the events in `live`; '' if the event can follow. `live`: the
+    earlier events that were not undone."""
     if event.choice == "undo":
-        return "" if live and live[-1].pair == event.pair else "takes back something else than the last event"
+        return "" if live and live[-1].pair == event.pair else "undoes an event that is not the last event"
     if any(each.pair == event.pair and each.outcome is not None for each in live):
         return f"is about the pair {event.pair!r}, which has a label already"
     return ""
 
 
 def list_labels(events: Iterable[Event], rater: str) -> list[Label]:
-    """Returns the labels that no `undo` took back."""
+    """Returns the labels of the rater that were not undone."""
     live, _ = replay(events)
     return [Label(each.pair, rater, each.outcome, each.seconds) for each in live if each.outcome is not None]

@@ -53,11 +53,11 @@ def export_page(pairs: Sequence[RatedPair], path: Path, *, question: str = DEFAU
 
 def import_labels(path: Path, folder: Path) -> int:
     """Reads the file of labels that a rater downloaded from an exported page, and adds the labels to `folder`. The
-    folder must hold the page's pairs. Returns the number of new events. A file that was imported before adds nothing. A
-    later file of the same rater adds only its new events.
+    folder must contain the page's pairs. Returns the number of new events. If a file was imported before, it adds
+    nothing. A later file of the same rater adds only its new events.
 
-    Raises `UserError`, and adds nothing, if the file is not a file of labels, belongs to other pairs, names an unknown
-    pair, or contradicts this rater's events in the folder."""
+    Raises `UserError`, and adds nothing, if the file is not a file of labels, if it belongs to other pairs, if it names
+    an unknown pair, or if it contradicts this rater's events in the folder."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -66,13 +66,13 @@ def import_labels(path: Path, folder: Path) -> int:
     rater = clean_name(sent.rater)
     with open_store(folder) as store:
         if sent.export != store.digest:
-            raise UserError(f"{path} holds the labels of another export, with other pairs than {folder}.")
+            raise UserError(f"{path} contains labels of another export, whose pairs are not the pairs in {folder}.")
         events = _undo_order(sent, rater, store, str(path))
         earlier = store.events(rater)
         known = min(len(earlier), len(events))
         if events[:known] != earlier[:known]:
             raise UserError(
-                f"{folder} has other labels of {rater}, so that {path} was not imported. If two people rate under this name, "
+                f"{path} was not imported, because {folder} has other labels of {rater}. If two people rate under this name, "
                 "let one of them rate under another name."
             )
         new = events[known:]
@@ -90,13 +90,15 @@ def _parse_sent(content: bytes, where: str) -> SentLabels:
 
 def _undo_order(sent: SentLabels, rater: str, store: RatingStore, where: str) -> list[Event]:
     """Returns the events, each with the outcome of the pair's first answer. Undoes both the order in which the page
-    stored the answers and the order in which the page showed them. Raises `UserError` if an event's `swapped` is not
-    what the page computes for this pair and rater."""
+    stored the answers and the order in which the page showed them. Raises `UserError` if the `swapped` of an event is
+    not the value that the page computes for this pair and rater."""
     known = {pair.id for pair in store.pairs}
     events: list[Event] = []
     for each in sent.events:
         if each.pair not in known:
-            raise UserError(f"{where} labels the pair {brief(each.pair)}, which is not among those of {store.folder}.")
+            raise UserError(
+                f"{where} labels the pair {brief(each.pair)}, which is not among the pairs of {store.folder}."
+            )
         if each.swapped != is_swapped(each.pair, rater):
             raise UserError(
                 f"{where}: the order of the answers to {brief(each.pair)} is not the one that {rater} was shown."

@@ -1,7 +1,8 @@
 """The folder of a rating: the pairs, and a file of events for each rater.
 
-A file of events only grows. Each event is on the disk before the page shows the next pair. A label that the rater has
-seen as saved therefore survives a kill or a power cut. A last line that was cut by a kill is dropped.
+Events are only appended to a file. Each event is on the disk before the page shows the next pair. A label that the page
+has shown as saved therefore survives a kill or a power cut. If a kill left an incomplete last line, the line is
+dropped.
 """
 
 from __future__ import annotations
@@ -27,17 +28,19 @@ from preflab.text import brief, visible
 
 _PAIRS, _LABELS, _LOCK = "pairs.jsonl", "labels", "rating.lock"
 _LONGEST_NAME = 200
-"""The largest number of bytes of a rater's name as a file name."""
+"""The largest number of characters of a rater's name after it is encoded as a file name."""
 
 
 def keep_pairs(pairs: Sequence[RatedPair], folder: Path) -> None:
-    """Writes the pairs into the folder. Raises `UserError` if the folder has other pairs, because its labels belong to
-    those pairs."""
+    """Writes the pairs into the folder. Raises `UserError` if the folder already contains other pairs, because the
+    folder's labels belong to those pairs."""
     check_pairs(pairs, "The pairs cannot be rated")
     path = folder / _PAIRS
     if path.exists():
         if digest_pairs(read_pairs(path)) != digest_pairs(pairs):
-            raise UserError(f"{folder} holds the rating of other pairs. Name another folder, or give the same pairs.")
+            raise UserError(
+                f"{folder} contains the rating of other pairs. Name another folder, or give the same pairs as before."
+            )
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,14 +55,15 @@ def keep_pairs(pairs: Sequence[RatedPair], folder: Path) -> None:
 
 
 def kept_pairs(folder: Path) -> list[RatedPair]:
-    """Returns the pairs of a folder. Raises `UserError` if it has none."""
+    """Returns the pairs in a folder. Raises `UserError` if the folder contains no pairs."""
     if not (folder / _PAIRS).exists():
-        raise UserError(f"{folder} holds no rating: there is no {_PAIRS}. Give the pairs as well.")
+        raise UserError(f"{folder} contains no rating: the file {_PAIRS} is missing. Give the pairs as well.")
     return read_pairs(folder / _PAIRS)
 
 
 def read_labels(folder: Path) -> list[Label]:
-    """Returns the labels of every rater. Raises `UserError`, which names the file and the line, for a damaged file."""
+    """Returns the labels of all raters. Raises `UserError` for a damaged file. The error names the file and the
+    line."""
     labels: list[Label] = []
     for path in sorted((folder / _LABELS).glob("*.jsonl")):
         labels += list_labels(read_events(path), unquote(path.stem))
@@ -67,9 +71,8 @@ def read_labels(folder: Path) -> list[Label]:
 
 
 def read_events(path: Path) -> list[Event]:
-    """Returns the events of a file. Leaves out a last line without a line end, which was cut by a kill. Raises
-    `UserError`, which names the file and the line, if a line is damaged or if its event cannot follow the events before
-    it."""
+    """Returns the events of a file. Leaves out an incomplete last line, which a kill can leave. Raises `UserError` if a
+    line is damaged, or if an event cannot follow the events before it. The error names the file and the line."""
     if not path.exists():
         return []
     whole, _, _ = path.read_bytes().rpartition(b"\n")
@@ -77,20 +80,22 @@ def read_events(path: Path) -> list[Event]:
     events = [_read_event(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
     _, fault = replay(events)
     if fault:
-        raise UserError(f"{path}: {fault}. Put back the file as preflab wrote it.")
+        raise UserError(f"{path}: {fault}. Restore the file as preflab wrote it.")
     return events
 
 
 def clean_name(name: str) -> str:
-    """Returns a rater's name without surplus spaces. Raises `UserError` if it is empty, too long, or holds a character that
-    cannot be seen."""
+    """Returns a rater's name without surplus spaces. Raises `UserError` if the name is empty, is too long, or contains
+    an invisible character."""
     clean = " ".join(unicodedata.normalize("NFC", name).split())
     if not clean:
         raise UserError("The rater's name is empty. Give a name.")
     if visible(clean) != clean:
-        raise UserError(f"The rater's name {brief(name)} holds a character that cannot be seen. Remove it.")
+        raise UserError(
+            f"The rater's name {brief(name)} contains a character that cannot be seen. Remove the character."
+        )
     if len(_file_stem(clean)) > _LONGEST_NAME:
-        raise UserError(f"The rater's name {brief(name)} is too long. Give a shorter one.")
+        raise UserError(f"The rater's name {brief(name)} is too long. Give a shorter name.")
     return clean
 
 
@@ -106,19 +111,22 @@ def _file_stem(rater: str) -> str:
 
 @contextmanager
 def open_store(folder: Path) -> Generator[RatingStore]:
-    """Opens the folder for writing. Raises `UserError` if another process writes into it, or if a file is damaged."""
+    """Opens the folder for writing. Raises `UserError` if another process has opened the folder for writing, or if the
+    file of pairs is damaged."""
     pairs = kept_pairs(folder)
     (folder / _LABELS).mkdir(exist_ok=True)
     with (folder / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise UserError(f"Another process is rating in {folder}. End it, or name another folder.") from error
+            raise UserError(
+                f"Another process is rating in {folder}. End this process, or name another folder."
+            ) from error
         yield RatingStore(folder, pairs)
 
 
 class RatingStore:
-    """The open folder, which only one process writes."""
+    """An open folder. Only this process can write into the folder while it is open."""
 
     def __init__(self, folder: Path, pairs: Sequence[RatedPair]) -> None:
         self.folder = folder
@@ -134,8 +142,9 @@ class RatingStore:
         return self._events[rater]
 
     def add(self, rater: str, events: Sequence[Event]) -> None:
-        """Appends events to those of the rater, and returns when they are on the disk. Raises `UserError`, and writes
-        nothing, if an event cannot follow the events before it, or if it names a pair that is not rated here."""
+        """Appends events to the rater's file, and returns when they are on the disk. Raises `UserError`, and writes
+        nothing, if an event cannot follow the events before it, or if an event names a pair that is not in the
+        folder."""
         earlier = self.events(rater)
         for event in events:
             if event.pair not in self._known:
@@ -149,8 +158,8 @@ class RatingStore:
 
 
 def append_durably(path: Path, lines: bytes) -> None:
-    """Appends lines to a file, and returns when they are on the disk. First removes a last line that a kill cut. If the
-    lines cannot be written (a full disk), the file stays as it was."""
+    """Appends lines to a file, and returns when they are on the disk. First removes an incomplete last line, which a
+    kill can leave. If the lines cannot be written, for example to a full disk, the file keeps its earlier lines."""
     new = not path.exists()
     with path.open("ab+", buffering=0) as file:
         file.seek(0)
@@ -171,4 +180,4 @@ def _read_event(line: bytes, where: str) -> Event:
     try:
         return Event.model_validate(parse_json(line, where))
     except pydantic.ValidationError as error:
-        raise UserError(f"{where}: {describe_fault(error)}. Put back the file as preflab wrote it.") from error
+        raise UserError(f"{where}: {describe_fault(error)}. Restore the file as preflab wrote it.") from error

@@ -1,5 +1,5 @@
-"""Decides which answer a rater sees on the left. The order looks random, but it is a function of the pair and the
-rater, so that it can be computed again and undone."""
+"""Decides which answer a rater sees on the left. The order looks random, but depends only on the pair and the rater.
+preflab can therefore compute the order again and undo it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ _MASK = 0xFFFFFFFF
 
 
 def is_swapped(pair: str, rater: str) -> bool:
-    """Checks whether the page swaps the two answers of a pair for a rater. `templates/rate.js` computes the same."""
+    """Checks whether the page swaps the two answers of a pair for a rater. The script `templates/rate.js` contains the
+    same function."""
     return mix(f"{rater}\n{pair}") & 1 == 1
 
 
@@ -27,12 +28,12 @@ def mix(text: str) -> int:
 
 
 def is_exported_swapped(pair: str, digest: str) -> bool:
-    """Checks whether an exported page stores the second answer of a pair before the first. The order comes from a hash,
-    so that the source of the page does not show which answer is the first. `digest`: the digest of the exported
-    pairs."""
+    """Checks whether an exported page stores the second answer of a pair before the first answer. A hash determines the
+    order, so that the source of the page does not reveal which answer is the first. `digest`: the digest of the
+    exported pairs."""
     return hashlib.sha256(f"{digest}\n{pair}".encode()).digest()[0] & 1 == 1
 
 
 def order_answers(pair: RatedPair, swapped: bool) -> tuple[str, str]:
-    """Returns the two answers in the order in which they are shown or stored."""
+    """Returns the two answers of a pair, the second answer first if `swapped` is True."""
     return (pair.second, pair.first) if swapped else (pair.first, pair.second)

@@ -1,5 +1,5 @@
-"""Renders the rating page as one HTML text. The text contains the style and the script; an exported page also contains
-the pairs."""
+"""Renders the rating page as one HTML text. The text contains the page's style and script. An exported page also
+contains the pairs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
 
 def render_rating(data: Mapping[str, Any], *, connects: bool) -> str:
     """Returns the page. `data`: the data that the page's script reads. `connects`: whether the page sends the labels to
-    the server that it came from; otherwise the page keeps the labels itself."""
+    the server that it came from. If not, the page stores the labels itself."""
     templates = Environment(
         loader=PackageLoader("preflab.rating"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
@@ -31,7 +31,9 @@ def render_rating(data: Mapping[str, Any], *, connects: bool) -> str:
         policy=page_policy(connects=connects),
         style=Markup(style),
         script=Markup(script),
-        data=Markup(json.dumps(data).translate(_ESCAPES)),  # no text can end the element that holds it
+        data=Markup(
+            json.dumps(data).translate(_ESCAPES)
+        ),  # with these escapes, no text can end the HTML element that contains the data
     )
 
 
@@ -41,13 +43,14 @@ def page_policy(*, connects: bool) -> str:
 
 
 def show_pair(pair: RatedPair, *, swapped: bool) -> dict[str, Any]:
-    """Returns a pair as the page's script reads it. Hidden characters are made visible."""
+    """Returns a pair as JSON data, in the form that the page's script reads. Hidden characters are made visible."""
     answers = [visible(text) for text in order_answers(pair, swapped)]
     return {"id": pair.id, "prompt": [[turn.role, visible(turn.content)] for turn in pair.prompt], "answers": answers}
 
 
 def show_pairs(pairs: Sequence[RatedPair], swapped: Sequence[bool]) -> list[dict[str, Any]]:
-    """Returns pairs as the page's script reads them."""
+    """Returns pairs as JSON data, in the form that the page's script reads. `swapped`: for each pair, whether its
+    answers are swapped."""
     return [show_pair(pair, swapped=each) for pair, each in zip(pairs, swapped, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""The pairs of answers that people rate, their labels, and the file that holds the pairs."""
+"""Defines the pairs of answers that people rate, and their labels. Reads the file of pairs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FIELDS = ("id", "prompt", "first", "second")
 
 @dataclass(frozen=True, slots=True)
 class RatedPair:
-    """Two answers to one dialogue. `id`: unique among the pairs that are rated together."""
+    """Two answers to one dialogue. `id`: a name that is unique among the pairs that are rated together."""
 
     id: str
     prompt: tuple[Turn, ...]
@@ -41,7 +41,8 @@ class Label:
 
 def read_pairs(path: Path) -> list[RatedPair]:
     """Reads pairs from a file of JSON lines, `{"id", "prompt", "first", "second"}`. `prompt` is a text, or a list of
-    turns with `role` and `content`. Raises `UserError`, which names the file and the line, if a line is not a pair."""
+    turns with `role` and `content`. Raises `UserError` if a line is not a pair. The error names the file and the
+    line."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -53,13 +54,14 @@ def read_pairs(path: Path) -> list[RatedPair]:
 
 
 def check_pairs(pairs: Sequence[RatedPair], where: str) -> None:
-    """Raises `UserError` if there are no pairs, or if two pairs have the same id. `where`: the beginning of the message."""
+    """Raises `UserError` if there are no pairs, or if two pairs have the same id. `where`: the beginning of the error
+    message."""
     if not pairs:
         raise UserError(f"{where}: there are no pairs to rate. Give one JSON object in each line, with {_FIELDS}.")
     known: set[str] = set()
     for pair in pairs:
         if pair.id in known:
-            raise UserError(f"{where}: two pairs have the id {brief(pair.id)}. Give each pair an id of its own.")
+            raise UserError(f"{where}: two pairs have the id {brief(pair.id)}. Give each pair a different id.")
         known.add(pair.id)
 
 
@@ -70,12 +72,12 @@ def write_pair(pair: RatedPair) -> dict[str, Any]:
 
 
 def digest_pairs(pairs: Sequence[RatedPair]) -> str:
-    """Returns the SHA-256 of the pairs: of their ids, texts and order."""
+    """Returns a SHA-256 digest that depends on the ids, the texts and the order of the pairs."""
     return hashlib.sha256(json.dumps([write_pair(pair) for pair in pairs]).encode()).hexdigest()
 
 
 def name_prompts(pairs: Sequence[RatedPair]) -> dict[str, str]:
-    """Maps each pair's id to a name of its prompt. Pairs with the same dialogue have the same name."""
+    """Maps the id of each pair to a name for the pair's prompt. Pairs with the same dialogue get the same name."""
     texts = {pair.id: json.dumps([[turn.role, turn.content] for turn in pair.prompt]) for pair in pairs}
     return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in texts.items()}
 
@@ -83,7 +85,7 @@ def name_prompts(pairs: Sequence[RatedPair]) -> dict[str, str]:
 def _read_pair(line: str, where: str) -> RatedPair:
     data = parse_json(line, where, pairs=refuse_repeated_keys)
     if not isinstance(data, dict):
-        raise UserError(f"{where}: it is not a JSON object with {_FIELDS}.")
+        raise UserError(f"{where}: the line is not a JSON object with {_FIELDS}.")
     record = cast("dict[str, Any]", data)
     missing = [name for name in _FIELDS if name not in record]
     unknown = [name for name in record if name not in _FIELDS]

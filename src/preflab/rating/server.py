@@ -1,4 +1,5 @@
-"""Serves the rating page on this computer. The page shows the answers in an order that only this program can undo."""
+"""Serves the rating page on this computer. The page shows the two answers in shuffled order, and does not reveal which
+of them is the first."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ _PAGE_HEADERS = _HEADERS | {
 
 
 class ReceivedEvent(Chosen):
-    """A choice on the served page. `number`: the number of earlier events of the rater."""
+    """A choice on the served page. `number`: how many events of this rater came before this choice."""
 
     rater: str
     number: Annotated[int, Field(ge=0)]
@@ -54,12 +55,13 @@ def serve(
     enough: int = 0,
     announce: Callable[[str], None] = print,
 ) -> None:
-    """Serves the page until Ctrl-C, and writes each label into the folder as it is given. `port`: 0 for any free port.
-    `rater`: the name that the page fills in at first. `enough`: the server ends when every pair has this many labels; 0
-    for never. `announce`: is called with the page's address.
+    """Serves the page until Ctrl-C, and saves each label in the folder immediately. `port`: the port of the server (0:
+    any free port). `rater`: the rater's name that the page shows at first. `enough`: the server ends when every pair
+    has this many labels (0: the server never ends by itself). `announce`: a function that is called with the page's
+    address.
 
-    Raises `UserError` if the folder holds other pairs, if another process rates in the folder, or if the port is
-    taken."""
+    Raises `UserError` if the folder contains other pairs, if another process writes into the folder, or if the port
+    cannot be used."""
     keep_pairs(pairs, folder)
     start = clean_name(rater) if rater else ""
     with open_store(folder) as store, _bind(port) as place:
@@ -75,7 +77,7 @@ def serve(
         announce(f"{address}?rater={quote(start)}" if start else address)
         try:
             server.run(sockets=[place])
-        except KeyboardInterrupt:  # uvicorn has shut down, and raises the signal again
+        except KeyboardInterrupt:  # uvicorn shuts down at Ctrl-C, and then raises the signal again
             return
 
 
@@ -86,7 +88,8 @@ def count_lacking(store: RatingStore, enough: int) -> int:
 
 
 def _bind(port: int) -> socket.socket:
-    """Returns a socket that already listens. A page that is opened at once therefore waits for the server."""
+    """Returns a socket that already listens. If a browser opens the page before the server has started, the browser
+    therefore waits."""
     place = socket.socket()
     place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -94,7 +97,9 @@ def _bind(port: int) -> socket.socket:
         place.listen()
     except (OSError, OverflowError) as error:
         place.close()
-        raise UserError(f"The port {port} cannot be used: {error}. Name another port, or 0 for any.") from error
+        raise UserError(
+            f"The port {port} cannot be used: {error}. Name another port, or 0 for any free port."
+        ) from error
     return place
 
 
@@ -102,8 +107,8 @@ def make_app(
     store: RatingStore, question: str = DEFAULT_QUESTION, after_saving: Callable[[], None] | None = None
 ) -> Starlette:
     """Returns the web application. The application answers only requests that name this computer as their host. A page
-    of another site therefore cannot send requests to the application under that site's host name. `after_saving`:
-    is called after each saved choice."""
+    of another site therefore cannot send requests to the application under that site's host name. `after_saving`: a
+    function that is called after each saved choice."""
     known = {pair.id for pair in store.pairs}
 
     async def show_page(request: Request) -> Response:
@@ -121,11 +126,12 @@ def make_app(
         rater = clean_name(sent.rater)
         earlier = store.events(rater)
         if sent.pair not in known:
-            raise HTTPException(404, "This pair is not among those that are rated here. Load the page again.")
+            raise HTTPException(404, "This pair is not among the rated pairs. Load the page again.")
         if [(each.pair, each.choice) for each in earlier[sent.number :]] == [(sent.pair, sent.choice)]:
-            return JSONResponse({"saved": len(earlier)}, headers=_HEADERS)  # the page did not get the first reply
+            # The page sends an event again if it did not receive the reply.
+            return JSONResponse({"saved": len(earlier)}, headers=_HEADERS)
         if sent.number != len(earlier):
-            raise HTTPException(409, "Labels were given on another page too. Load this page again.")
+            raise HTTPException(409, "Labels under this name were also given on another page. Load this page again.")
         swapped = is_swapped(sent.pair, rater)
         try:
             store.add(rater, [make_event(sent.pair, sent.choice, swapped=swapped, seconds=sent.seconds)])
@@ -147,19 +153,19 @@ def make_app(
 
 
 async def _read_event(request: Request) -> ReceivedEvent:
-    """Reads the body of a request. A browser lets a page of another site send JSON only with the server's permission
-    (CORS), which this server never gives."""
+    """Reads an event from the body of a request. The body must be JSON: a browser lets the page of another site send
+    JSON only with the server's permission (CORS), and this server never gives this permission."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-        raise HTTPException(415, "A label is sent as JSON.")
+        raise HTTPException(415, "A label must be sent as JSON.")
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > _MOST_BYTES:
-            raise HTTPException(413, f"A label has at most {_MOST_BYTES} bytes.")
+            raise HTTPException(413, f"A label must have at most {_MOST_BYTES} bytes.")
     try:
         return ReceivedEvent.model_validate_json(body)
     except pydantic.ValidationError as error:
-        raise HTTPException(422, "This is not a label.") from error
+        raise HTTPException(422, "The request does not contain a label.") from error
 
 
 async def _say_fault(request: Request, error: Exception) -> Response:

@@ -21,9 +21,9 @@ Ratings = Mapping[str, Mapping[str, float]]  # pair -> rater -> outcome
 
 
 class RaterAgreement(BaseModel):
-    """How well raters agree. `between`: the names of the raters. `pairs`: the number of pairs with labels of two or
-    more raters. `raw`: how often two raters gave the same label. `kappa`: the agreement beyond chance. `method`: the
-    name of the kappa."""
+    """The agreement of raters. `between`: the names of the raters. `pairs`: the number of pairs with labels of two or
+    more raters. `raw`: how often two raters gave the same label. `kappa`: the agreement, corrected for chance.
+    `method`: the kind of kappa (`COHEN` or `FLEISS`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     between: tuple[str, ...]
@@ -34,10 +34,11 @@ class RaterAgreement(BaseModel):
 
 
 class RatingSummary(BaseModel):
-    """What the labels say about the first answers. `win_rate` counts a tie as half a win. `raters`: the number of
-    labels of each rater. `seconds`: the median time for a label. `agreement`: the agreement of all raters. `by_two`:
-    the agreement of every two raters, if there are more than two raters. `with_other`: the agreement of the raters with
-    another source of verdicts."""
+    """A summary of labels. `win`, `tie`, `loss`: how often the first answer wins, ties or loses. `win_rate`: the share
+    of wins, with a tie counted as half a win. `raters`: the number of labels of each rater. `seconds`: the median time
+    for a label. `agreement`: the agreement of all raters. `by_two`: the agreement of each pair of raters, if there are
+    more than two raters. `with_other`: the agreement of the raters with another source of outcomes, such as a model
+    judge."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     labels: int
@@ -61,13 +62,13 @@ def summarise(
     other: Mapping[str, float] | None = None,
     other_name: str = "judge",
 ) -> RatingSummary:
-    """Summarises labels. The value of a pair is the mean over its raters, and the value of a prompt is the mean over
-    its pairs. Intervals are over prompts.
+    """Summarises labels. The value of a pair is the mean over its raters. The value of a prompt is the mean over its
+    pairs. The intervals treat the prompts as the random sample.
 
-    `prompts`: maps each pair to its prompt (`name_prompts`); by default, each pair has its own prompt. `other`: the
-    outcomes of another source, such as a model judge, by pair. `other_name`: the name of this source in messages.
-    Raises `UserError` for a pair without a prompt, for an invalid outcome, and for two labels of one rater for one
-    pair.
+    `prompts`: maps each pair to its prompt (see `name_prompts`). If `prompts` is None, each pair counts as a separate
+    prompt. `other`: maps pairs to the outcomes of another source, such as a model judge. `other_name`: the name of this
+    source in messages. Raises `UserError` for a pair without a prompt, for an invalid outcome, and for two labels of
+    one rater for one pair.
     """
     ratings = _collect(labels)
     homes = {pair: pair for pair in ratings} if prompts is None else prompts
@@ -97,7 +98,7 @@ def summarise(
 
 
 def _collect(labels: Sequence[Label]) -> dict[str, dict[str, float]]:
-    """Returns the outcomes by pair and rater."""
+    """Returns the outcomes as a mapping from pair to rater to outcome."""
     ratings: dict[str, dict[str, float]] = defaultdict(dict)
     for label in labels:
         if label.rater in ratings[label.pair]:
@@ -134,7 +135,7 @@ def _sum_by_prompt(rows: Mapping[str, Sums], homes: Mapping[str, str]) -> Sums:
 
 
 def _table(first: float, second: float) -> Sums:
-    """Returns the table (flat, 3 x 3) of one pair of outcomes."""
+    """Returns a 3 x 3 table, flattened, with 1 in the cell of the two outcomes and 0 in all other cells."""
     table = np.zeros((len(CHOICES), len(CHOICES)))
     table[CHOICES.index(first), CHOICES.index(second)] = 1.0
     return table.ravel()
@@ -148,7 +149,8 @@ def _agree(ratings: Ratings, homes: Mapping[str, str], two: tuple[str, str]) -> 
 
 
 def _agree_with(ratings: Ratings, homes: Mapping[str, str], other: Mapping[str, float], name: str) -> RaterAgreement:
-    """Returns the agreement of the raters with another source. A pair with several labels counts once."""
+    """Returns the agreement of the raters with another source. A pair with several labels counts once, by the mean over
+    its labels."""
     common = {pair: [*given.values()] for pair, given in ratings.items() if pair in other}
     tables = {pair: np.mean([_table(label, other[pair]) for label in given], 0) for pair, given in common.items()}
     same = {pair: fmean(float(label == other[pair]) for label in given) for pair, given in common.items()}

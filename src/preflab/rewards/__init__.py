@@ -1,5 +1,5 @@
-"""Holds the registry of rewards and the registry of costs. A reward or a cost scores each completion. A higher reward
-is better, and a higher cost is worse. A cost above 0 means unsafe."""
+"""Defines the registry of rewards and the registry of costs. A reward or a cost gives each completion a score. A higher
+reward is better, and a higher cost is worse. A cost above 0 means unsafe."""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ def _parse_words(text: str, registry: Registry[Any]) -> Spec:
 
 def parse_scorer(value: Any, registry: Registry[Any]) -> Spec:
     """Returns the spec of a reward or a cost from the value of a field in a file. A text that is not a name in the
-    registry is the path of a saved model. Raises `UserError` if the value describes no spec of the registry."""
+    registry is read as the path of a saved model. Raises `UserError` if the value does not describe a spec of the
+    registry."""
     learned = isinstance(value, str) and value not in registry.names()
     return registry.parse({"kind": "learned", "path": value} if learned else value)
 

@@ -1,4 +1,4 @@
-"""The base classes of rewards and of their specs, and the checks of scores that code outside preflab returns."""
+"""Defines the base classes of rewards and of reward specs, and checks the scores that code outside preflab returns."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from preflab.types import Completion, Prompt
 
 
 class Reward(ABC):
-    """Scores completions. A reward is made by `RewardSpec.open`.
+    """Scores completions. `RewardSpec.open` makes a reward.
 
-    `deterministic`: whether the same prompt and completion always give the same score; if not, the journal of a run
+    `deterministic`: whether the same prompt and completion always give the same score. If not, the journal of a run
     stores the scores, so that a resumed run gets the same scores. `buys_labels`: whether each score is charged as a
-    label; False for a model that learned from labels. `outcomes`: for each outcome, such as a verdict of the tests, the
-    number of answers with this outcome in the most recent call; empty if the reward has no outcomes.
+    label. It is False for a model that learned from labels. `outcomes`: for each outcome, such as a verdict of the
+    tests, the number of answers with this outcome in the most recent call; empty if the reward has no outcomes.
     """
 
     deterministic: bool = True
@@ -31,7 +31,7 @@ class Reward(ABC):
 
     @abstractmethod
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """Returns one finite score for each completion; completion b is an answer to prompt b, and a higher score is
+        """Returns one finite score for each completion. Completion b is an answer to prompt b. A higher score is
         better."""
 
 
@@ -47,22 +47,21 @@ class RewardSpec(HoldsModels):
 
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[Reward]:
-        """Opens the reward. When the reward scores completions, it charges its labels or its compute to
-        `context.meter`."""
+        """Opens the reward. Later, each call of the reward's `score` charges labels or compute to `context.meter`."""
 
 
 def check_scores(scores: Any, count: int, source: str) -> list[float]:
-    """Returns `scores` as `count` finite floats. Raises `UserError` if `scores` are not `count` finite numbers. The
+    """Converts `scores` to a list of `count` floats. Raises `UserError` if `scores` are not `count` finite numbers. The
     error names the `source` of the scores and the first wrong row."""
     if isinstance(scores, (str, bytes, Mapping, Set)) or not hasattr(scores, "__iter__"):
         raise UserError(
             f"{source} returned a {type(scores).__name__} for {count} completions; it must return a list of numbers."
         )
-    values = list(islice(scores, count + 1))  # a generator may be endless
+    values = list(islice(scores, count + 1))  # a generator can be endless
     if len(values) != count:
         given = f"{len(values)}" if len(values) < count else f"more than {count}"
         raise UserError(
-            f"{source} returned {given} scores for {count} completions; it must return one for each, in order."
+            f"{source} returned {given} scores for {count} completions; it must return one score for each, in order."
         )
     return [check_score(score, f"{source}, completion {row}") for row, score in enumerate(values)]
 

@@ -1,9 +1,9 @@
-"""A reward that is a program in any language; it reads one JSON object per line and answers each with one line.
+"""A reward that is a program in any language. The program reads one JSON object per line and answers with one line.
 
 In: `{"request": "17", "id": ..., "prompt": [{"role": ..., "content": ...}, ...], "completion": ..., "truncated": ...}`.
-Out: `{"request": "17", "score": number}`. The value of `request` is different for each line, and the program must send
-it back, so that preflab can match answers to requests. The program must print nothing else on standard output, and must
-flush each line. The program should exit when its standard input ends. The input also ends when preflab is killed.
+Out: `{"request": "17", "score": number}`. Each line has a different value of `request`. The program must send this
+value back, so that preflab can match answers to requests. The program must print nothing else on standard output, and
+must flush each line. The program should exit when its standard input ends. The input also ends when preflab is killed.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Command(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[CommandReward]:
-        """Starts the program, which runs while the context is open and is ended afterwards. Raises `UserError` if the
-        program does not start."""
+        """Starts the program, and ends it when the context is closed. Raises `UserError` if the program does not
+        start."""
         with closing(CommandReward(self, context.meter)) as reward:
             yield reward
 
@@ -68,19 +68,19 @@ class CommandReward(Reward):
         self._program = RewardProcess(spec.command)
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """Sends one line for each completion and reads one line back. If the program exits or does not answer in time,
-        restarts the program and sends the line again. Raises `UserError` if the program fails again on this line."""
+        """For each completion, sends one line and reads one line back. If the program exits or does not answer in time,
+        restarts the program and sends the line again. Raises `UserError` if this second attempt fails too."""
         pairs = report_each("answers scored", zip(prompts, completions, strict=True), len(prompts))
         scores = [self._ask(answer_to_json(prompt, answer)) for prompt, answer in pairs]
         self._meter.labelled(len(scores))
         return scores
 
     def close(self) -> None:
-        """Ends the program: closes its input and waits, then kills it."""
+        """Ends the program: closes the program's input, waits for its exit, then kills it."""
         self._program.close()
 
     def _ask(self, row: dict[str, Any]) -> float:
-        request = secrets.token_hex(4)  # random, so that a program cannot guess it by counting its lines
+        request = secrets.token_hex(4)  # random, so that a program cannot predict the number
         line = json.dumps({"request": request, **row}).encode() + b"\n"
         try:
             reply = self._program.ask(line, self._spec.timeout)
@@ -118,11 +118,11 @@ class RewardProcess:
             raise UserError(f"The reward command {command!r} does not start: {error}.") from error
         assert self._process.stdin is not None and self._process.stdout is not None  # they are pipes
         self._input, self._output = self._process.stdin, self._process.stdout
-        os.set_blocking(self._input.fileno(), False)  # the program may write before it has read all of a long request
+        os.set_blocking(self._input.fileno(), False)  # a program can write before it has read the whole request
 
     def ask(self, line: bytes, timeout: float) -> bytes:
-        """Sends `line` to the program and returns the line that the program answers, all within `timeout` seconds.
-        Raises `_ProcessFailed` if the program does not answer, and `UserError` if it prints more than one line."""
+        """Sends `line` to the program and returns the program's answer, one line. Raises `_ProcessFailed` if the
+        program does not answer within `timeout` seconds, and `UserError` if the program prints more than one line."""
         deadline = time.monotonic() + timeout
         unsent, reply = memoryview(line), bytearray()
         with selectors.DefaultSelector() as ready:
@@ -131,7 +131,7 @@ class RewardProcess:
             while unsent or not reply.endswith(b"\n"):
                 events = ready.select(max(0.0, deadline - time.monotonic()))
                 if not events:
-                    advice = f"Check that it flushes each line, or raise `timeout`.{self._quote_errors()}"
+                    advice = f"Check that the program flushes each line, or raise `timeout`.{self._quote_errors()}"
                     raise _ProcessFailed(f"gave no answer within {timeout:g} s. {advice}")
                 for key, _ in events:
                     if key.fileobj is self._output:
@@ -185,4 +185,6 @@ class RewardProcess:
         self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, self._errors.tell() - _TAIL))
         errors = self._errors.read().decode(errors="replace").strip()
-        return f" Its error output ends:\n{errors}\n" if errors else " Its error output is empty."
+        return (
+            f" The program's error output ends with:\n{errors}\n" if errors else " The program's error output is empty."
+        )

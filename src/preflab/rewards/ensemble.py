@@ -23,12 +23,12 @@ EnsembleMember = Annotated[Any, BeforeValidator(partial(parse_scorer, registry=R
 
 
 class Ensemble(RewardSpec):
-    """`models`: the members, each the path of a saved reward model or a reward's spec. `combine`: the rule that
-    combines their scores. `coefficient`: the weight c of the variance in the rule `uncertainty` (Coste et al. use .1
-    for PPO and .5 for best-of-n).
+    """`models`: the members. Each member is given as the path of a saved reward model, or as the spec of a reward.
+    `combine`: the rule that combines the members' scores. `coefficient`: the weight c of the variance in the rule
+    `uncertainty` (Coste et al. use .1 for PPO and .5 for best-of-n).
 
-    Different models score on different scales. A study normalises the scores of each model by the mean and the standard
-    deviation of the model's scores on held-out pairs. Outside a study, set `mean` and `std` of each model.
+    Different models score on different scales. A study therefore normalises the scores of each model by their mean and
+    standard deviation on held-out pairs. Outside a study, set `mean` and `std` of each model yourself.
     """
 
     kind: Literal["ensemble"] = "ensemble"
@@ -59,7 +59,7 @@ class Ensemble(RewardSpec):
 
 
 class EnsembleReward(Reward):
-    """Combines the scores of several rewards, its members."""
+    """Combines the scores of several rewards, which are the `members`."""
 
     def __init__(self, spec: Ensemble, members: Sequence[Reward]) -> None:
         self.deterministic = all(reward.deterministic for reward in members)

@@ -32,8 +32,8 @@ class Function(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[FunctionReward]:
-        """Loads the function. Raises `UserError`, which names the wrong part of `target`, if there is no such
-        function."""
+        """Loads the function. Raises `UserError` if there is no such function. The error names the wrong part of
+        `target`."""
         function = load_function(self.target, "reward function")
         yield FunctionReward(self.target, function, context.meter, self.deterministic)
 
@@ -53,6 +53,7 @@ class FunctionReward(Reward):
         source = f"The reward function {self.target!r}"
         with blaming(source):
             answer = self.function(list(prompts), [completion.text for completion in completions])
-            scores = check_scores(answer, len(completions), source)  # if the function is a generator, it runs only now
+            # If the user's function is a generator, its code runs only here, and can fail here.
+            scores = check_scores(answer, len(completions), source)
         self.meter.labelled(len(completions))
         return scores

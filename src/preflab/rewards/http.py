@@ -1,5 +1,5 @@
-"""A reward that is an HTTP endpoint. Each batch of completions is one POST request. The request and the answer are
-JSON.
+"""A reward that is an HTTP endpoint. For each batch of completions, preflab sends one POST request. The request and the
+answer are JSON.
 
 preflab sends `{"ids": [...], "prompts": [[{"role": ..., "content": ...}, ...], ...], "completions": [...], "truncated":
 [...]}`.
@@ -38,14 +38,17 @@ _MOST_BYTES = 64 << 20  # the largest size of an answer
 
 
 def check_address(url: str) -> str:
-    """Returns the address with its host and path encoded for sending. The error message contains no part of a
-    password."""
+    """Returns the address with its host and path encoded for sending. Raises `ValueError` for an invalid address. The
+    error message contains no part of a password."""
     try:
         parts = TypeAdapter(HttpUrl).validate_python(url)
     except ValidationError as error:
         raise ValueError(f"this is not an http or https address ({error.errors()[0]['msg']})") from None
     if parts.username or parts.password:
-        raise ValueError("an address must not contain a user or a password: put a token into `token_variable`")
+        raise ValueError(
+            "an address must not contain a user or a password: put the token into an environment variable, and the name of "
+            "this variable into `token_variable`"
+        )
     return str(parts)
 
 
@@ -55,8 +58,8 @@ class Http(RewardSpec):
 
     If a request fails because of the network, a timeout, or the status 408, 425, 429, 500, 502, 503 or 504, it is sent
     again, up to `retries` times. The first wait is `backoff` seconds, and each further wait is twice as long as the
-    previous wait. `token_variable`: the name of the environment variable whose value is sent as a bearer token; the run
-    file then contains no secret.
+    previous wait. `token_variable`: the name of the environment variable whose value is sent as a bearer token. The run
+    file contains only this name, and not the token.
     """
 
     kind: Literal["http"] = "http"
@@ -94,8 +97,8 @@ class Http(RewardSpec):
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Treats a redirect as an error: urllib would turn the POST into a GET, and would send the token to another
-    host."""
+    """Treats a redirect as an error. Otherwise urllib would turn the POST into a GET, and would send the token to
+    another host."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
         return None
@@ -111,8 +114,8 @@ class HttpReward(Reward):
     deterministic: bool
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """Requests the scores of the endpoint batch by batch and returns them. Raises `UserError` if the endpoint does
-        not answer, or if an answer does not have the required form."""
+        """Requests the scores from the endpoint, batch by batch, and returns all scores. Raises `UserError` if the
+        endpoint does not answer, or if an answer does not have the required form."""
         rows = [answer_to_json(prompt, answer) for prompt, answer in zip(prompts, completions, strict=True)]
         names = {"ids": "id", "prompts": "prompt", "completions": "completion", "truncated": "truncated"}
         scores: list[float] = []
@@ -146,9 +149,9 @@ class HttpReward(Reward):
         )
 
     def _send(self, request: urllib.request.Request) -> bytes:
-        """Sends the request in a thread and returns the body of the answer, cut one byte after the allowed size. The
-        time limit of a socket restarts with each received byte. This function therefore waits for the thread with its
-        own time limit, and then abandons the thread."""
+        """Sends the request in a thread and returns the body of the answer. If the body is too large, returns one byte
+        more than the allowed size. The time limit of a socket restarts with each received byte. This function therefore
+        waits for the thread only until the spec's `timeout`, and then abandons the thread."""
         answer: Future[bytes] = Future()
 
         def send() -> None:
@@ -177,8 +180,8 @@ class HttpReward(Reward):
 
 
 def read_body(response: http.client.HTTPResponse) -> bytes:
-    """Returns the body of an answer, cut one byte after the allowed size. Raises `IncompleteRead` if the body is shorter
-    than its `Content-Length`."""
+    """Returns the body of an answer, but at most one byte more than the allowed size. Raises `IncompleteRead` if the
+    body is shorter than its `Content-Length`."""
     body = response.read(_MOST_BYTES + 1)
     if response.length and len(body) <= _MOST_BYTES:
         raise http.client.IncompleteRead(body, response.length)

@@ -1,4 +1,4 @@
-"""A reward that is a saved reward model; the mean and the std in its settings normalise the scores."""
+"""A reward that is a saved reward model. The settings `mean` and `std` normalise the scores."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from preflab.types import Completion, Prompt
 
 class SavedScorer(RewardSpec):
     """The base class of the rewards and costs that are saved models. `path`: a directory or a name on the hub.
-    `tokens`: the largest number of tokens in a forward pass. `trained_on`: the training data of a model from elsewhere,
-    in the user's words. An evaluator needs these words if the model's files do not say what the model was trained
-    on."""
+    `tokens`: the largest number of tokens in a forward pass. `trained_on`: the user's description of the model's
+    training data. An evaluator needs this description if preflab did not train the model and the model's files do not
+    name the training data."""
 
     path: str
     tokens: int = Field(default=16384, ge=1)
@@ -61,10 +61,10 @@ class Learned(SavedScorer):
 
 
 class LearnedReward(Reward):
-    """Scores answers with a reward model or a cost model. A score is charged as the compute of a forward pass. It is
-    not charged as a label, because the labels were charged when the model was trained.
+    """Scores answers with a reward model or a cost model. Each score is charged as the compute of a forward pass. The
+    score is not charged as a label, because the labels were charged when the model was trained.
 
-    `deterministic` is True only on a CPU, since results on a GPU may differ in the last bits from run to run.
+    `deterministic` is True only on a CPU, because results on a GPU can differ in the last bits from run to run.
     """
 
     buys_labels = False

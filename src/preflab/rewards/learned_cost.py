@@ -1,4 +1,4 @@
-"""A cost that comes from a saved cost model. The sign of the model's score separates safe from unsafe answers."""
+"""A cost that is a saved cost model. The sign of the model's score separates safe from unsafe answers."""
 
 from __future__ import annotations
 

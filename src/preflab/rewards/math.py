@@ -1,6 +1,6 @@
 """A reward for mathematical problems. A solution scores `correct` if its final answer is right, else `wrong`.
 
-The reward knows only the right answers of the *training* problems.
+The reward reads only the right answers of the *training* problems.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from preflab.types import Completion, Prompt
 
 
 class FinalAnswer(RewardSpec):
-    """A solution scores `correct` if its final answer is equal to the right answer in the data, else `wrong`. A
-    solution that marks no final answer scores `wrong`, unless `unmarked` is true: its last number then counts as its
-    final answer. `seconds`: the time limit for the verification of an answer."""
+    """A solution scores `correct` if its final answer is equal to the right answer in the data, else `wrong`. If a
+    solution marks no final answer, it scores `wrong`. If `unmarked` is true, the last number of such a solution counts
+    as its final answer instead. `seconds`: the time limit for the verification of an answer."""
 
     kind: Literal["math"] = "math"
     correct: float = 10.0

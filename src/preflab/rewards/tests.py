@@ -1,6 +1,6 @@
 """The reward for code: `correct` if a program passes all tests of its problem, else `wrong` (paper, Section 6).
 
-The reward has the judge and the tests of the *training* problems, but no access to the tests that are used for
+The reward uses the judge and the tests of the *training* problems. The reward has no access to the tests of the
 evaluation. If the judge itself fails on an answer, the answer is not scored as wrong.
 """
 
@@ -27,11 +27,13 @@ from preflab.types import Completion, Problem, Prompt, Test, Verdict
 
 class Tests(RewardSpec):
     """A program scores `correct` if it passes every test, else `wrong`. `partial`: if true, the score rises linearly
-    from `wrong` to `correct` with the share of passed tests. `compile_bonus`: added if the answer compiles.
-    `format_penalty`: subtracted if the regular expression `format` does not match the whole answer, or if the answer is
-    truncated. In `format`, a dot also matches line ends. An answer on which the judge itself fails twice gets the mean
-    score of the other answers of the call. `unjudged`: the largest allowed share of such answers in a call. If the
-    share is larger, the run stops."""
+    from `wrong` to `correct` with the share of passed tests. `compile_bonus`: the number that is added if the answer
+    compiles. `format_penalty`: the number that is subtracted if the regular expression `format` does not match the
+    whole answer, or if the answer is truncated. In `format`, a dot also matches line ends.
+
+    If the judge itself fails twice on an answer, the answer gets the mean score of the other answers in the same call
+    of `score`. `unjudged`: the largest allowed share of such answers in a call. If the share is larger, the run
+    stops."""
 
     __test__: ClassVar[bool] = False
     kind: Literal["tests"] = "tests"

@@ -1,10 +1,10 @@
 """Runs untrusted programs, and judges them from outside.
 
-The verdict is formed outside the sandbox, in the judge's process. The program gets its input and never an expected
-output; it returns only bytes. No marker, exit code, file or pickle that the program makes can make it pass.
+The verdict is formed outside the sandbox, in the judge's process. The program receives its input, but no expected
+output, and returns only bytes. No marker, exit code, file or pickle that the program makes can make it pass.
 
 Read the modules in this order: `judging` (takes answers, returns verdicts), `answer` (extracts the program from an
 answer), `verdict` (judges a program by its tests), `compare` and `values` (decide what counts as the right answer),
 `wire` (encodes arguments and results), `process` (runs one sandboxed process under its limits), `bubblewrap` (isolates
-that process; the code calls this isolation the walls).
+that process). The code calls the isolation of a process its walls.
 """

@@ -1,11 +1,13 @@
-"""Extracts the program from an answer, and says what the program must do.
+"""Extracts the program from an answer, and determines the task that the program must solve.
 
-Both results depend only on the answer's text and on the `Recipe` of the tests. A chat model puts programs into fenced
-code blocks, between explanations and examples. A base model continues the statement, and often goes on after the end of
-its program. If the answer has fenced blocks, the program is the last block that defines the wanted function, because
-models correct themselves. If no function is wanted, the program is the last block that does something. A block without
-a closing fence reaches to the end of the answer. If the answer has no fence, the answer itself is the program, up to
-the point where it is no longer Python.
+The program and the task depend only on the answer's text and on the `Recipe` of the tests. A chat model puts programs
+into fenced code blocks, between explanations and examples. A base model continues the problem statement, and often
+writes more text after the end of its program.
+
+If the answer has fenced blocks, the program is the last block that defines the required function, because a later block
+often corrects an earlier one. If no function is required, the program is the last block that contains a statement or a
+call. A block without a closing fence reaches to the end of the answer. If the answer has no fence, the program is the
+longest beginning of the answer that is valid Python.
 """
 
 from __future__ import annotations
@@ -22,25 +24,26 @@ from preflab.sandbox.verdict import ProgramTask
 from preflab.types import Test
 
 _FENCE = re.compile(r"^([ \t]*)(```+|~~~+)[ \t]*([\w+.-]*)[^\n]*$")
-_LATE_FENCE = re.compile(r"^([^`\n]*[^`\s][ \t]*)(```+py(?:thon3?)?[ \t]*)$", re.MULTILINE)  # a fence after text
+_LATE_FENCE = re.compile(r"^([^`\n]*[^`\s][ \t]*)(```+py(?:thon3?)?[ \t]*)$", re.MULTILINE)
+"""An opening fence of Python that follows other text on the same line."""
 _BEGIN_MARK = re.compile(r"^\[(?:BEGIN|PYTHON)\][ \t]*\n", re.MULTILINE)
 _END_MARK = re.compile(r"^\[(?:DONE|/PYTHON)\]", re.MULTILINE)
 """The marks that MBPP puts around an answer, each on its own line."""
-_DOCUMENTS = ("markdown", "md")  # tags of fenced texts that may themselves hold fenced programs
-_MOST_FENCES = 8  # the most fences that are tried as the end of a block
-_MOST_DROPPED = 60  # the most lines that are dropped, one after another, to find the end of a program
-_MOST_PARSED = 1_000_000  # the most characters that one search parses; a long answer is searched less far
-_MOST_CHARACTERS = 1 << 20  # a longer answer is not searched for a program, because no program may be so long
-_MOST_WORDS = 5  # the most lines of prose before a program without fences
-_UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # the errors that `ast.parse` may raise
+_DOCUMENTS = ("markdown", "md")  # tags of fenced documents, which can contain fenced programs
+_MOST_FENCES = 8  # how many fences are tried as the end of one block
+_MOST_DROPPED = 60  # how many lines are dropped at most, one after another, to find the end of a program
+_MOST_PARSED = 1_000_000  # how many characters one search parses at most; a long answer gets fewer attempts
+_MOST_CHARACTERS = 1 << 20  # a longer answer is not searched, because longer programs are refused anyway
+_MOST_WORDS = 5  # how many lines of prose are skipped at most before a program without fences
+_UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # the errors that `ast.parse` can raise
 
 
 class Recipe(NamedTuple):
-    """Says how to turn an answer into a program; a test keeps its recipe in the field `how`. `task`: what the program
-    must do, without the tests. `prefix`: the text that is put before every program. `opening`: the text of the problem
-    statement, which an answer may continue. `function`: the name that the program must define, either a plain name or
-    `Class.method`; empty if no name is required. `imports`: maps a name to the import line that is put before each
-    program in which the name occurs."""
+    """Describes how to turn an answer into a program. The field `how` of a test contains its recipe. `task`: what the
+    program must do, without the tests. `prefix`: the text that is put before every program. `opening`: the text of the
+    problem statement, which an answer may continue. `function`: the name that the program must define, either a plain
+    name or `Class.method` (empty: no name is required). `imports`: maps a name to the import line that is put before
+    each program in which the name occurs."""
 
     task: ProgramTask
     prefix: str = ""
@@ -53,7 +56,7 @@ _SCRIPT = Recipe(ProgramTask("stdin"))
 
 
 def build_program(text: str, tests: Sequence[Test]) -> tuple[str, ProgramTask]:
-    """Returns the source in an answer, and what that source must do to pass the tests."""
+    """Extracts the program from an answer. Returns the program's source, and the task of passing these tests."""
     if not tests:
         raise UserError("An answer cannot be judged without tests, because every program would pass.")
     recipe: Recipe = tests[0].how or _SCRIPT
@@ -78,7 +81,8 @@ def extract_program(text: str, *, opening: str = "", function: str = "") -> str:
 
 
 def prepend(prefix: str, program: str) -> str:
-    """Returns the program with the prefix before it. The program's imports from `__future__` still come first."""
+    """Returns the prefix followed by the program. If the program imports from `__future__`, these imports are moved
+    before the prefix."""
     if not prefix or "__future__" not in program or not parses(program):
         return prefix + program
     imports = [node for node in ast.parse(program).body if isinstance(node, ast.ImportFrom)]
@@ -91,8 +95,8 @@ def prepend(prefix: str, program: str) -> str:
 
 
 def _between_marks(text: str) -> str:
-    """Returns the text after `[BEGIN]` and before the first `[DONE]`. If one of the marks is missing, that end of the
-    text is not cut."""
+    """Returns the text between `[BEGIN]` and the first `[DONE]`. Without `[BEGIN]`, the result starts where the text
+    starts. Without `[DONE]`, it ends where the text ends."""
     end = _END_MARK.search(text)
     text = text[: end.start()] if end else text
     begin = _BEGIN_MARK.search(text)
@@ -120,10 +124,11 @@ def _fenced_blocks(text: str) -> list[str]:
 
 
 def _read_block(lines: Sequence[str], start: int, indent: str, fence: str, closing: Sequence[int]) -> tuple[str, int]:
-    """Returns the text after an opening fence, and the index of the next line to read. `closing`: the indexes of all
-    lines that consist of this fence. If the text up to the next fence is not Python, that fence may belong to the text
-    (to a docstring, for example), and later fences are tried. If no closing fence follows, the block ends at the end of
-    the text, or at a fence that ends the last line."""
+    """Returns the text of the block that begins at line `start`, and the index of the line after the block. `closing`:
+    the indexes of all lines that consist of the block's fence. If the text before the next fence is not valid Python,
+    the fence can be part of the block, for example of a docstring. Later fences are therefore tried as the end of the
+    block. If no closing fence follows, the block ends at the end of the answer, or at a fence that ends the last
+    line."""
     first = bisect.bisect_left(closing, start)
     ends = closing[first : first + _MOST_FENCES]
     bodies = [("".join(line.removeprefix(indent) for line in lines[start:at]), at + 1) for at in ends]
@@ -134,8 +139,8 @@ def _read_block(lines: Sequence[str], start: int, indent: str, fence: str, closi
 
 
 def _is_program(source: str) -> bool:
-    """Checks whether the source is Python that does something. The printed output of an example may also be valid
-    Python, but it contains only values."""
+    """Checks whether the source is valid Python that contains a statement or a call. The printed output of an example
+    can also be valid Python, but the output contains only values."""
     return parses(source) and any(
         not isinstance(node, ast.Expr) or any(isinstance(part, ast.Call) for part in ast.walk(node))
         for node in ast.parse(source).body
@@ -157,9 +162,8 @@ def _cut_to_python(opening: str, text: str) -> str:
 
 
 def _longest_beginning(opening: str, lines: Sequence[str]) -> str | None:
-    """Returns the opening plus as many of the first `lines` as possible, so that the result is valid Python. Searches
-    backwards from the last line, then backwards from the line of the first syntax error. Returns None if both searches
-    fail."""
+    """Returns the longest valid Python that consists of the opening and the first of the `lines`. Searches backwards
+    from the last line, then backwards from the line of the first syntax error. Returns None if both searches fail."""
     tries = max(1, min(_MOST_DROPPED, _MOST_PARSED // (1 + sum(map(len, lines)))))
     for end in (len(lines), _count_good_lines(opening + "".join(lines)) - opening.count("\n")):
         for kept in range(end, max(0, end - tries), -1):
@@ -170,8 +174,8 @@ def _longest_beginning(opening: str, lines: Sequence[str]) -> str | None:
 
 
 def _count_good_lines(source: str) -> int:
-    """Counts the lines before the first syntax error. Returns 0 if there is no syntax error, or if Python names no
-    line."""
+    """Counts the lines before the first syntax error. Returns 0 if there is no syntax error, or if Python does not
+    report its line."""
     try:
         ast.parse(source)
     except _UNPARSABLE as error:

@@ -15,8 +15,8 @@ BACKENDS: Mapping[str, Callable[[], Walls]] = {"bubblewrap": Bubblewrap, "bare":
 
 
 def open_backend(name: str, packages: Sequence[str] = ()) -> Walls:
-    """Opens the backend of that name, with these packages. Raises `UserError` if there is no such backend, or if this
-    machine cannot run the backend."""
+    """Opens the backend called `name`, and makes the `packages` importable for programs. Raises `UserError` if there is
+    no such backend, or if this machine cannot run the backend."""
     walls = _build_walls(name)
     walls.furnish(packages)
     return walls
@@ -25,7 +25,7 @@ def open_backend(name: str, packages: Sequence[str] = ()) -> Walls:
 def _build_walls(name: str) -> Walls:
     if not sys.platform.startswith("linux"):
         raise UserError(
-            f"The sandbox needs Linux for every backend, also for {name!r}. On {sys.platform}, run preflab in a "
+            f"Every backend of the sandbox needs Linux, including {name!r}. On {sys.platform}, run preflab in a "
             "Linux container or virtual machine."
         )
     if name in BACKENDS:

@@ -1,9 +1,9 @@
-"""Runs a process under limits but without isolation. Users may choose this backend if no other one works.
+"""Runs a process under limits but without isolation. Users can choose this backend if no other backend works.
 
 This backend stops a program that computes, sleeps, allocates or prints without end. The backend does not stop other
-attacks. A program may read what this user may read, write where this user may write, open connections, and signal this
-user's processes. It may also start very many processes, or leave a process behind in another session. The verdict is
-still formed outside the program.
+attacks. A program has all rights of the user who runs preflab. The program can read and write this user's files, open
+network connections, and signal this user's processes. It can also start very many processes, or leave a process behind
+in another session. The verdict is still formed outside the program.
 """
 
 from __future__ import annotations
@@ -52,12 +52,13 @@ os._exit(128 - code if code < 0 else code)
 
 
 class Bare(Walls):
-    """Starts processes without isolation, through the same interface as `Bubblewrap`. Needs no program or right that
-    the machine might lack."""
+    """Starts processes without isolation, through the same interface as `Bubblewrap`. Needs no special program and no
+    special right, so it works on every Linux machine."""
 
     not_stopped = (
-        "no walls (backend bare): a program may read and write what you may, open connections, start processes and fill the "
-        "disk, and leave processes behind. Do not judge programs of a model that is rewarded for passing tests."
+        "no walls: the backend `bare` does not isolate programs. A program can read and write your files, open connections, "
+        "start processes, fill the disk, and leave processes behind. Do not judge programs of a model that is rewarded for "
+        "passing tests."
     )
 
     def __init__(self) -> None:

@@ -1,8 +1,9 @@
-"""Isolates programs with bubblewrap: new namespaces, a read-only root, no network, no capabilities, filtered calls.
+"""Isolates programs with bubblewrap: new namespaces, a read-only root, no network, no capabilities, filtered system
+calls.
 
-If preflab runs as root, each run also gets a user id that no other run has. Things that the kernel keeps for each user
-and not for each namespace, such as keyrings, are then separate for each run. Processes that a program leaves behind end
-with the process namespace.
+If preflab runs as root, each run also gets a user id that no other run has. Some objects of the kernel, such as
+keyrings, belong to a user id and not to a namespace. With its own user id, each run has its own set of these objects.
+Processes that a program leaves behind end together with the process namespace.
 """
 
 from __future__ import annotations
@@ -23,17 +24,16 @@ from preflab.sandbox.limits import CORE_BYTES, MEGABYTE, Limits
 from preflab.sandbox.usage import Tree
 from preflab.sandbox.walls import INNER_ENVIRONMENT, INNER_SOURCE, Descriptors, StartCommand, Walls
 
-_INNER_USER = "65534"  # the user id inside the sandbox, which is that of the user `nobody`
+_INNER_USER = "65534"  # the user id inside the sandbox: the id of the user `nobody`
 _OUTER_USERS = range(0x40000000, 0x60000000)  # the user ids outside the sandbox, far from every real user id
 _NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts")
 _users = itertools.count(random.SystemRandom().randrange(len(_OUTER_USERS)))
 
 
 def explain_absence() -> str:
-    """Returns the reason why this machine cannot use bubblewrap, or the empty text if this machine can use it. A trial run
-    of bubblewrap decides."""
+    """Returns the reason why this machine cannot use bubblewrap, or '' if a trial run of bubblewrap succeeds."""
     if not sys.platform.startswith("linux"):
-        return "it needs Linux; elsewhere run preflab in a Linux container or virtual machine"
+        return "it needs Linux; on another system, run preflab in a Linux container or virtual machine"
     if shutil.which("bwrap") is None:
         return "bubblewrap is not installed (Debian, Ubuntu: apt install bubblewrap; Fedora: dnf install bubblewrap)"
     command = ["bwrap", "--ro-bind", "/", "/", *_NAMESPACES, "--proc", "/proc", "true"]
@@ -49,14 +49,14 @@ def explain_absence() -> str:
 
 
 def _make_user() -> int | None:
-    """Returns a user id that no other run has, if this process may change users. Otherwise returns None, and the run
-    has the user of this process."""
+    """If this process runs as root, returns a user id that no other run uses. Otherwise returns None, which means that
+    the run uses the user id of this process."""
     return _OUTER_USERS[next(_users) % len(_OUTER_USERS)] if os.geteuid() == 0 else None
 
 
 class Bubblewrap(Walls):
-    """The backend that isolates programs with bubblewrap. Needs the kernel's unprivileged user namespaces. One opened
-    backend serves any number of runs from any number of threads."""
+    """The backend that isolates programs with bubblewrap. Needs the kernel's unprivileged user namespaces. An opened
+    backend can be used for many runs, and from several threads at once."""
 
     def __init__(self) -> None:
         if trouble := explain_absence():
@@ -92,21 +92,24 @@ class Bubblewrap(Walls):
 
 
 def _refuse_core_dumps() -> Sequence[str]:
-    """Returns the words to put before a command in order to limit the command's core dumps to 1 byte. Only this limit
-    keeps the kernel from starting the machine's crash handler, outside the sandbox, when a process crashes. Returns no
-    words if this process may not set this limit, because its own limit is 0, or if the machine has no `prlimit`."""
+    """Returns the words that are put before a command to limit the command's core dumps to 1 byte. With this limit, the
+    kernel does not start the machine's crash handler, which runs outside the sandbox, when a process crashes. Returns
+    no words if the machine has no `prlimit`. Also returns no words if the hard limit of this process is 0, because the
+    process cannot raise it to 1."""
     if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0 or shutil.which("prlimit") is None:
         return ()
     return ("prlimit", f"--core={CORE_BYTES}:{CORE_BYTES}", "--")
 
 
 def _format_limits(limits: Limits) -> str:
-    """Returns the shell commands that limit each process; the judge limits all processes together. The commands limit
-    the file size (in blocks of 512 bytes), the number of open files, core dumps (unless they have a limit already), and
-    the number of this user's processes. The last limit is set by `-u` in bash, where `-p` has another meaning, and by
-    `-p` in dash. The stack may take all of the memory, as in competitions; if that is not allowed, the stack may grow
-    to this process's own hard limit. CPU time is not limited here, because its limit applies to one test and a process
-    may run many tests."""
+    """Returns the shell commands that set the limits of each single process. The judge limits the sum over all
+    processes.
+
+    The commands limit the file size (in blocks of 512 bytes), the number of open files, core dumps (unless `prlimit`
+    limits them), the stack, and the number of the user's processes. The option for the number of processes is `-u` in
+    bash and `-p` in dash. The limit of the stack is the memory limit, as in programming competitions. If this is not
+    allowed, the limit of the stack is the hard limit of this process. The commands do not limit CPU time, because the
+    CPU limit applies to one test and a process can run many tests."""
     processes = f"{{ ulimit -u {limits.processes} 2>/dev/null || ulimit -p {limits.processes}; }}"
     stack = f'{{ ulimit -s {limits.memory_mb << 10} 2>/dev/null || ulimit -S -s "$(ulimit -H -s)"; }}'
     dumps = "" if _refuse_core_dumps() else " && ulimit -c 0"

@@ -1,4 +1,4 @@
-"""Describes the sandbox that this machine can build, and attacks it, for `preflab sandbox check`."""
+"""Implements `preflab sandbox check`: describes the sandbox that this machine can build, and attacks this sandbox."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ _HOSTS = ("127.0.0.1", "10.0.0.1", "1.1.1.1")
 
 _MEASURED_FROM_OUTSIDE = (
     "measured from outside, fifty times a second: all processes with their page tables and mappings, the inodes of "
-    "files, timers, and sockets. What cannot be measured from outside is refused: shared memory that belongs to no file, "
-    "epoll, and ignoring SIGCHLD. The kernel's memory for pipes (some 250 MB), for file locks, and for huge pages that "
-    "were given back in part is not measured. Control groups measure this memory too: run preflab as root, in a "
-    "container that delegates control groups, or by `systemd-run --user --scope -p Delegate=yes preflab ...`"
+    "files, timers, and sockets. The sandbox refuses operations that cannot be measured from outside: shared memory that "
+    "belongs to no file, epoll, and ignoring SIGCHLD. The kernel's memory for pipes (some 250 MB), for file locks, and for "
+    "huge pages that were given back in part is not measured. Control groups measure this memory too. To use control "
+    "groups, run preflab as root, in a container that delegates control groups, or by `systemd-run --user --scope -p "
+    "Delegate=yes preflab ...`"
 )
 
 
 class Attack(NamedTuple):
-    """`source`: a program that prints `_REACHED` if it gets through the walls; `over`: the limit that must stop the program
-    (empty: no limit); `code`: the exit status with which the program must end (None: any status)."""
+    """`source`: a program that prints `_REACHED` if the attack succeeds. `over`: the limit that must stop the program
+    (empty: no limit). `code`: the exit status with which the program must end (None: any status)."""
 
     name: str
     source: str
@@ -58,7 +59,7 @@ def _write_attempts(*tries: str) -> str:
 _CALL = "import ctypes\nctypes.CDLL(None).{}\nprint('reached')"
 _FORKS = "import os, time\nfor _ in range(500):\n    if os.fork() == 0: time.sleep(9)\nprint('reached')"
 _TABLES = (
-    "import mmap\nsize = 200 << 30\nm = mmap.mmap(-1, size, 0x4022, mmap.PROT_READ)\n"  # private, anonymous, noreserve
+    "import mmap\nsize = 200 << 30\nm = mmap.mmap(-1, size, 0x4022, mmap.PROT_READ)\n"  # 0x4022: private, anonymous, noreserve
     "for at in range(0, size, 2 << 20): m[at]\nprint('reached')"
 )
 _MARK = (
@@ -88,7 +89,7 @@ ATTACKS = (
     Attack("leaves a file", f"for path in {_LEFT_FILES}: open(path, 'w').close()", code=0),
     Attack("finds what the last one left", _write_attempts(*(f"os.stat({path!r})" for path in _LEFT_FILES))),
 )
-EXPECTED_MARK = "preflab-expects-"  # begins the random value that the programs below must return but cannot know
+EXPECTED_MARK = "preflab-expects-"  # the prefix of the random value that the programs below must return but cannot know
 _FORGERY = """
 import os, sys
 def f():
@@ -121,20 +122,20 @@ VERDICT_ATTACKS = {"forges a verdict": _FORGERY, "looks for what is expected": _
 
 
 def describe_walls(walls: Bubblewrap) -> Iterator[tuple[str, str]]:
-    """Yields the name and the description of each part of the sandbox. The description of a missing part says how to
-    get this part."""
-    namespaces = "fresh user, process, mount, network, ipc and host-name namespaces for each run"
+    """Yields the name and the description of each part of the sandbox. If a part is missing, its description explains
+    how to add the part."""
+    namespaces = "new user, process, mount, network, ipc and host-name namespaces for each run"
     yield "walls", f"bubblewrap {walls.version}: {namespaces}"
     yield "system calls", f"filtered ({platform.machine()})"
     own_user = (
-        "yours, inside a namespace: the kernel's counts for each user (processes, pipes) are shared with everything else that "
-        "you run; if preflab runs as root, each run has its own user id"
+        "your own, inside a namespace. The kernel's limits for each user (on processes, pipes) therefore also count everything "
+        "else that you run. If preflab runs as root, each run has its own user id"
     )
-    yield "user id", "a fresh one for each run" if os.geteuid() == 0 else own_user
+    yield "user id", "a new user id for each run" if os.geteuid() == 0 else own_user
     groups = find_groups()
     exactly = "measured exactly by a control group: the memory of all processes, and the kernel's memory for them"
     yield "limits", f"{exactly} ({groups.bases[0]})" if groups else _MEASURED_FROM_OUTSIDE
-    holes = "holes in the kernel itself: to stop those, run preflab in a virtual machine, or bubblewrap under gVisor"
+    holes = "attacks on holes in the kernel itself: to stop them, run preflab in a virtual machine, or bubblewrap under gVisor"
     yield "not stopped", holes
 
 

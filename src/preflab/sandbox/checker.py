@@ -1,9 +1,10 @@
-"""Runs tests that are code in a separate sandbox, where a stand-in takes the place of the program.
+"""Runs tests that consist of Python code. In their sandbox, stand-ins replace the functions of the program.
 
-The program runs in another sandbox. The stand-in sends each call to the judge, the judge passes the call to the
-program, and the stand-in returns the value that comes back. The tests therefore compare plain data and nodes of their
-own classes, and the program never shares a process with the tests. The judge receives three kinds of lines: `call` with
-a request for the program, `passed`, and `failed` with a reason. `wire` encodes the request and the reason.
+The program runs in another sandbox and never shares a process with the tests. A stand-in sends each call to the judge.
+The judge passes the call to the program and returns the program's value to the stand-in, which returns the value to the
+test. The tests therefore compare only plain data, and objects of the problem's own classes. The judge receives three
+kinds of lines: `call` with a request for the program, `passed`, and `failed` with a reason. The module `wire` encodes
+the request and the reason.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from preflab.sandbox.line import JudgeLine
 
 
 def run_tests(path: str) -> None:
-    """Runs the tests of the job in the file `path`. Each test starts when the judge writes a line."""
+    """Runs the tests that the JSON file `path` describes. Each test starts when the judge writes a line."""
     line = JudgeLine()
     job = json.loads(Path(path).read_text())
     space: dict[str, Any] = {"__name__": "tests"}
@@ -39,14 +40,15 @@ def run_tests(path: str) -> None:
 
 
 def _make_caller(function: str, line: JudgeLine, classes: dict[str, type]) -> Callable[..., Any]:
-    """Returns the stand-in for a function of the program."""
+    """Returns a stand-in for a function of the program. The stand-in sends each call to the judge and returns the
+    answer."""
 
     def call(*arguments: Any, **named: Any) -> Any:
         line.write(f"call {wire.encode([function, list(arguments), named], classes)}")
         answer = next(iter(line))
         try:
             return wire.rebuild(wire.decode(answer), classes)
-        except Exception as error:  # if the test saw this exception, it could take it for the program's own exception
+        except Exception as error:  # a test could take this exception for an exception of the program
             os.write(2, f"{type(error).__name__}: {error}".encode())
             os._exit(1)
 
@@ -54,8 +56,8 @@ def _make_caller(function: str, line: JudgeLine, classes: dict[str, type]) -> Ca
 
 
 def _make_stand_in(name: str) -> type:
-    """Returns the stand-in for a class that only the program has. The stand-in's objects hold the arguments with which the
-    program will make the real objects."""
+    """Returns a stand-in for a class that only the program defines. An object of the stand-in stores its arguments,
+    with which the program later makes the real object."""
 
     def __init__(self: Any, *arguments: Any) -> None:
         self.__dict__[wire.NODE_ARGUMENTS] = arguments

@@ -1,13 +1,15 @@
-"""Compares the text that a program printed with the expected text. `values` compares what a program returned.
+"""Compares the text that a program printed with the expected text. The module `values` compares returned values.
 
 The rule `lines` ignores white space at the end of a line, and blank lines at the end of the text. If the expected token
-is a number with a decimal point or an exponent, a finite number within `TOLERANCE` is right; the tolerance is absolute
-or relative to the expected value. All other characters must be equal.
+is a number with a decimal point or an exponent, the printed number may differ from the expected number by `TOLERANCE`,
+or by `TOLERANCE` times the expected number if that is larger. All other characters must be equal.
 
-The rule `tokens` compares as competitions do: white space only separates tokens. If the expected token is a number with
-a decimal point or an exponent, a number within `TOKEN_TOLERANCE` is right. An expected integer may be printed with a
-decimal point if the difference is at most `TOKEN_TOLERANCE`, unless the expected token has leading zeros. The rule
-`caseless` is `tokens` without regard to case. The rule `exact` compares every character.
+The rule `tokens` compares texts as programming competitions do: white space only separates tokens. If the expected
+token is a number with a decimal point or an exponent, the tolerance is `TOKEN_TOLERANCE` instead of `TOLERANCE`. If the
+expected token is an integer without leading zeros, the program may also print a decimal number that differs from the
+integer by at most `TOKEN_TOLERANCE`.
+
+The rule `caseless` is like `tokens`, but ignores upper and lower case. The rule `exact` compares every character.
 """
 
 from __future__ import annotations
@@ -29,12 +31,12 @@ _PIECES = re.compile(r"(\s+)")
 
 
 def drop_end(text: str, compare: OutputComparison) -> str:
-    """Returns the text without the white space at its end that the rule `compare` ignores."""
+    """Removes the trailing white space that the rule `compare` ignores. The rule `exact` ignores none."""
     return text if compare == "exact" else text.rstrip(_BLANK + "\n" if compare == "lines" else None)
 
 
 def same_text(expected: str, got: str, compare: OutputComparison = "lines") -> bool:
-    """Checks whether a program printed the right text."""
+    """Checks whether the printed text `got` is right, by the rule `compare`."""
     expected, got = drop_end(expected, compare), drop_end(got, compare)
     if expected == got or compare == "exact":
         return expected == got
@@ -76,8 +78,8 @@ def _same_number(expected: str, got: str, tolerance: float) -> bool:
 
 
 def _near_whole(expected: str, got: str) -> bool:
-    """Checks whether `expected` is an integer and `got` is a decimal number that equals `expected`, apart from rounding.
-    Compares in decimals, because floats do not hold large integers exactly."""
+    """Checks whether `expected` is an integer and `got` is a decimal number that equals `expected`, apart from
+    rounding. Computes with `Decimal`, because floats cannot represent all large integers exactly."""
     if not (_are_short(expected, got) and WHOLE.fullmatch(expected) and _DECIMAL.fullmatch(got)):
         return False
     whole, exponent = int(expected), got.lower().partition("e")[2]
@@ -90,7 +92,7 @@ def _are_short(*tokens: str) -> bool:
 
 
 def close(expected: float, got: float, tolerance: float = TOLERANCE) -> bool:
-    """Checks whether two numbers agree within the tolerance. Neither nan nor an infinity agrees with any number."""
+    """Checks whether two numbers agree within the tolerance. NaN and infinities do not agree with any number."""
     try:
         gap = abs(got - expected)
     except OverflowError:  # an integer too large for a float

@@ -4,8 +4,8 @@ A problem has the fields `problem_id`, `mode` (stdin or call), `entry_point`, `p
 `time_limit_s` (for each test), `memory_limit_mb`, `compare` (lines, tokens, caseless, exact), and `special` (the source
 of a program that decides in place of `compare`). A stdin test is `{input, output}`; a call test is `{args, expected}`.
 A program has the fields `program_id`, `problem_id` and `source`. A verdict has the fields `program_id`, `verdict`,
-`passed` and `tests` (both are counts of tests), `digest` (of the problem and the program), and `detail` (with the first
-failing test). A second run continues where the first run stopped.
+`passed` (the number of passed tests), `tests` (the number of all tests), `digest` (of the problem and the program), and
+`detail` (about the first failing test). If a run is interrupted, a second run continues where the first run stopped.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from preflab.sandbox.limits import Limits, derive_wall_limit
 from preflab.sandbox.verdict import ProgramTask
 from preflab.types import Test, Verdict
 
-_VERDICT_START = b'{"program_id": '  # how the line of a verdict begins
+_VERDICT_START = b'{"program_id": '  # the beginning of every line that contains a verdict
 PrepareProgram = Callable[[str], tuple[str, ProgramTask]]
 
 
 class JudgeProblem(NamedTuple):
-    """A problem. `prepare`: the function that turns a program's text into the source and the task to run; `digest`: the
-    digest of the problem's record."""
+    """A problem whose programs are judged. `prepare`: the function that turns a program's text into the source and the
+    task to run; `digest`: the digest of the problem's record."""
 
     prepare: PrepareProgram
     digest: str
@@ -54,7 +54,7 @@ def _read_task(record: Mapping[str, Any], where: str) -> ProgramTask:
     entry_point = _require_field(record, "entry_point", str, where) if mode == "call" else ""
     tests = [test for field in ("public_tests", "hidden_tests") for test in _read_tests(record, field, mode, where)]
     if not tests:
-        raise UserError(f"{where}: there are no tests, so every program would pass.")
+        raise UserError(f"{where}: there are no tests, so every program would pass. Add a test.")
     compare = record.get("compare", "lines")
     if compare not in get_args(OutputComparison):
         raise UserError(
@@ -94,9 +94,9 @@ def _read_tests(record: Mapping[str, Any], field: str, mode: str, where: str) ->
 def read_programs(
     lines: Iterator[tuple[str, dict[str, Any]]], problems: Mapping[str, JudgeProblem], done: Mapping[str, str]
 ) -> Iterator[Program]:
-    """Yields the programs that have no verdict yet, or have changed since their verdict. `done`: the digests of the
-    programs that have a verdict. Raises `UserError` if a program's problem is not known, or if a program occurs
-    twice."""
+    """Yields each program that has no verdict yet, and each program that has changed since its verdict. `done`: the
+    digests of the programs that have a verdict. Raises `UserError` if the problem of a program is unknown, or if a
+    program occurs twice."""
     names: set[str] = set()
     for where, record in lines:
         name = _require_field(record, "program_id", str, where)
@@ -113,14 +113,15 @@ def read_programs(
 
 
 def digest_texts(*parts: str) -> str:
-    """Returns the digest of a problem, or of a problem and a program. If the digest has changed, the program is judged
-    again."""
+    """Returns the digest of texts, such as a problem and a program. If this digest has changed since the verdict, the
+    program is judged again."""
     return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def read_verdicts(path: Path) -> dict[str, str]:
     """Returns the digest of each program that has a verdict in the file ("" if the digest is not known). Ignores
-    verdicts `error`, and a last line that was cut off. Raises `UserError` if the file holds anything else."""
+    verdicts with the outcome `error`, and an incomplete last line. Raises `UserError` if any other line is not a
+    verdict."""
     if not path.exists():
         return {}
     try:
@@ -141,7 +142,7 @@ def read_verdicts(path: Path) -> dict[str, str]:
 
 
 def drop_verdicts(path: Path, names: Container[str]) -> None:
-    """Removes the lines of these programs from the file, and a last line that was cut off."""
+    """Removes the verdicts on the programs in `names` from the file. Also removes an incomplete last line."""
     if not path.exists():
         return
     data = path.read_bytes()

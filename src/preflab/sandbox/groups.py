@@ -23,16 +23,16 @@ from preflab.sandbox.limits import MEGABYTE
 from preflab.sandbox.usage import Usage
 
 GROUPS_ROOT = Path("/sys/fs/cgroup")
-GROUP_OVERHEAD = 8 * MEGABYTE  # the memory of bubblewrap, and the kernel's memory for it
+GROUP_OVERHEAD = 8 * MEGABYTE  # the memory of bubblewrap itself, including the kernel's memory for bubblewrap
 _PREFIX = "preflab"
-_ASIDE = "preflab-judge"  # the group to which `_divide` moves processes; it is never divided itself
+_ASIDE = "preflab-judge"  # `_divide` moves processes into the group of this name, and never divides this group itself
 _names = itertools.count()
 
 
 class ControlGroup(ABC):
-    """A control group, which is created again for each run. Memory that stays charged to a group after a run, such as
+    """A control group that is created anew for each run. Memory that stays charged to a group after a run, such as
     shared memory, is therefore not charged to the next run. `hierarchies`: the names of the hierarchies in which the
-    group must be made, the memory hierarchy first; `bases`: one folder for each hierarchy, in which the group is made;
+    group must be made, the memory hierarchy first; `bases`: for each hierarchy, the folder in which the group is made;
     `limit_file` and `swap_file`: the files in the memory hierarchy that limit the group's memory."""
 
     hierarchies: tuple[str, ...]
@@ -53,7 +53,7 @@ class ControlGroup(ABC):
             folder.mkdir()
         memory_folder = self.folders[self.hierarchies[0]]
         (memory_folder / self.limit_file).write_text(str(memory + GROUP_OVERHEAD))
-        with contextlib.suppress(OSError):  # the kernel may not account for swap
+        with contextlib.suppress(OSError):  # not every kernel accounts for swap
             (memory_folder / self.swap_file).write_text("0")
 
     def add(self, pid: int) -> None:
@@ -69,8 +69,9 @@ class ControlGroup(ABC):
 
     @abstractmethod
     def usage(self) -> Usage:
-        """Returns what the group has used, with 0 as the memory, because the kernel itself limits the memory. The
-        group's own number would mislead: it includes cache, which the kernel frees before it kills a process."""
+        """Returns the CPU time of the group, and whether the kernel killed a process. The memory in the result is
+        always 0, because the kernel itself limits the memory. The kernel's count of the group's memory is not returned,
+        because it includes cache, which the kernel frees before it kills a process."""
 
 
 class GroupVersion1(ControlGroup):
@@ -97,9 +98,9 @@ class GroupVersion2(ControlGroup):
 
 
 def _divide(base: Path) -> None:
-    """Allows the groups below `base` to limit memory. The kernel then allows no process in `base` itself. If `base`
-    contains this process, all processes in `base` move to another group below it. Raises `OSError` if this is not
-    possible."""
+    """Enables memory limits for the groups below `base`. The kernel allows this only if `base` itself contains no
+    process. If this process is in `base`, all processes of `base` are therefore moved to the group `_ASIDE` below
+    `base`. Raises `OSError` if memory limits cannot be enabled."""
     division = base / "cgroup.subtree_control"
     if "memory" in division.read_text().split():
         return
@@ -117,15 +118,15 @@ def _divide(base: Path) -> None:
 
 
 class GroupPlace(NamedTuple):
-    """The place where groups can be made on this machine: the kind of group, and the folder in each hierarchy of that
-    kind."""
+    """The place where this process can make control groups. `kind`: the class for the machine's version of control
+    groups. `bases`: one folder for each hierarchy of this version."""
 
     kind: type[ControlGroup]
     bases: tuple[Path, ...]
 
 
 def make_group() -> ControlGroup | None:
-    """Returns a group with a unique name. Returns None if this process may not make groups."""
+    """Returns a control group with a unique name, or None if this process has no right to make control groups."""
     place = find_groups()
     return place and place.kind(f"{_PREFIX}-{os.getpid()}-{next(_names)}", place.bases)
 
@@ -157,8 +158,8 @@ def _list_bases(hierarchies: Sequence[str]) -> Iterator[tuple[Path, ...]]:
 
 
 def _find_own_group(hierarchy: str) -> Path:
-    """Returns the group of this process in a hierarchy, as a path below the hierarchy's top. Returns the top if the group
-    lies outside of what this process can see."""
+    """Returns the group of this process in a hierarchy, as a path below the hierarchy's top. If this process cannot see
+    its own group, returns the empty path, which is the top."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if hierarchy in controllers.split(",") and ".." not in path.split("/"):
@@ -179,7 +180,7 @@ def sweep_groups() -> None:
                 continue
             with contextlib.suppress(OSError):
                 pids = [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]
-                if 0 in pids:  # 0: a process of another container, which cannot be seen from here and may be alive
+                if 0 in pids:  # 0: an invisible process of another container, which may still run
                     continue
                 for pid in pids:
                     os.kill(pid, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """Runs inside the sandbox: imports the program, and calls one of the program's functions for each line from the judge.
 
-The judge writes a line, `[function, arguments, named arguments]`, and waits for a line with the value. The judge does not
-trust this process: what this process writes is an answer and never a verdict.
+The judge writes a line, `[function, arguments, named arguments]`, and waits for a line with the value. The judge does
+not trust this process: every line from this process is an answer, never a verdict.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ def answer_calls(path: str, *nodes: str) -> None:
         try:
             line.write(wire.encode(value, classes))
         except wire.Foreign as error:
-            raise SystemExit(f"TypeError: the returned value: {error}") from None
+            raise SystemExit(f"TypeError: the returned value cannot be sent to the judge: {error}") from None
 
 
 def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
-    """Returns a function of the module, or the method `Class.method` of a new object. If the module does not define the
-    function, the method of the module's class `Solution` is used, because competitions ask for this class. A
-    function that the module only imports does not count as defined."""
+    """Returns the function of the module that is called `name`. If `name` is `Class.method`, returns the method of a
+    new object of this class. If the module does not define the function, returns the method of the class `Solution`,
+    because programming competitions use this class. A function that the module only imports does not count as
+    defined."""
     owner, _, method = name.rpartition(".")
     own = getattr(getattr(module, name, None), "__module__", "") == module.__name__
     if not owner and not own and hasattr(getattr(module, "Solution", None), name):

@@ -2,8 +2,8 @@
 
 This folder, the image, is built once for each interpreter and set of packages, and is kept in a cache. The image also
 contains those packages, and the files of preflab that run inside the sandbox. The image contains nothing else of this
-machine. Every file belongs to the user who built the image, so that a sandboxed user can read the files and cannot
-write to them.
+machine. Every file belongs to the user who built the image. A program in the sandbox can therefore read the files, but
+cannot change them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DEVICES = ("null", "full", "random", "urandom")
 """The devices that programs may use. `/dev/zero` is left out, because shared memory that is mapped from it belongs to
 no process and could not be measured."""
 _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
-_UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH  # the image does not change
+_UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH  # bytecode in the image needs no check of its source
 
 
 def find_image(packages: Sequence[str] = ()) -> Path:
@@ -70,8 +70,9 @@ def warm_image(image: Path) -> None:
 
 
 def _image_cache() -> Path:
-    """Returns the cache folder. For root, the folder is outside root's home, because programs then run as other users,
-    who must be able to read the folder. For any other user, the folder is in the user's home."""
+    """Returns the cache folder. If preflab runs as root, programs run as other users, who must be able to read the
+    folder. For root, the folder is therefore outside root's home. For any other user, the folder is in `XDG_CACHE_HOME`
+    or in the user's home."""
     if os.geteuid() == 0:
         return Path("/var/cache/preflab/sandbox")
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "preflab" / "sandbox"
@@ -94,7 +95,8 @@ def _build(root: Path, distributions: Iterable[Distribution]) -> None:
     for distribution in distributions:
         copy_distribution(distribution, inside)
     copy_with_libraries(root, programs, extensions=inside.rglob("*.so*"))
-    ours = inside / "preflab"  # in the standard library, because builds of Python look for packages in different places
+    # preflab is put into the standard library, because the place for other packages differs between builds of Python.
+    ours = inside / "preflab"
     for name in _GUEST_FILES:
         _copy(Path(__file__).with_name(name), ours / "sandbox" / name, mode=0o644)
     for folder in (ours, ours / "sandbox"):

@@ -1,9 +1,9 @@
-"""Judges answers by their tests; everything that preflab judges passes through this module.
+"""Judges answers by their tests. All judging by tests passes through this module.
 
-Each testbed has a `Judge`. If the machine fails on some answers, the judge tries those answers once more.
-`SandboxJudge` is the judge that runs answers as programs, on the threads of a `Pool`. Each thread takes a `Worker`,
-which has its own control groups if the machine has any. The sandboxed processes do the work; a thread here only waits
-and reads.
+Each testbed has a `Judge`. If the machine fails while it judges an answer, the judge tries this answer once more.
+`SandboxJudge` is the judge that runs answers as programs, on the threads of a `Pool`. Each thread uses one `Worker`,
+which has its own control groups if the machine allows control groups. A thread only waits for a sandboxed process and
+reads its output.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from preflab.work import report_each
 _logger = logging.getLogger("preflab")
 TestedAnswers = Sequence[tuple[str, Sequence[Test]]]  # answers as text, each with the tests that judge it
 UNJUDGED: ProgramOutcome = "error"  # the outcome of an answer that could not be judged
-_MOST_VERDICTS = 20_000  # the most verdicts that are kept, in case a policy repeats an answer
-AHEAD = 4  # how many programs are read ahead for each worker, so that a long file needs little memory
+_MOST_VERDICTS = 20_000  # how many verdicts are kept at most, in case a policy repeats an answer
+AHEAD = 4  # how many programs are read in advance for each worker; a small number saves memory
 
 
 class Judge(ABC):
-    """Judges answers by their tests. A judge holds no data. Otherwise a reward could reach the tests of evaluation
-    through its judge.
+    """Judges answers by their tests. A judge has no access to the data of the testbed. Otherwise a reward could reach
+    the tests of the evaluation through its judge.
 
-    `deterministic`: whether the same answer always gets the same verdict from the same tests. `every`: whether the tests
-    after the first failing test are run too, so that the share of tests passed has a meaning.
+    `deterministic`: whether the same answer always gets the same verdict from the same tests. `every`: whether the
+    tests after the first failed test are run too. The share of passed tests is meaningful only if they are run.
     """
 
     deterministic: bool = True
@@ -50,9 +50,10 @@ class Judge(ABC):
     def __call__(
         self, answers: TestedAnswers, *, problems: Sequence[str] = (), most_lost: float = 0.0
     ) -> list[Verdict]:
-        """Returns one verdict for each answer. If the machine fails on an answer, the answer is tried once more; if the
-        machine fails again, the verdict is `UNJUDGED`. Raises `UserError` if more than the share `most_lost` of the answers
-        is `UNJUDGED`. `problems`: the names of the answers' problems, for the message of that error."""
+        """Returns one verdict for each answer. If the machine fails while it judges an answer, the answer is judged
+        once more. If the machine fails again, the outcome of the verdict is `UNJUDGED`. `most_lost`: the largest
+        allowed share of answers with the outcome `UNJUDGED`. Raises `UserError` if the share is larger. `problems`: the
+        name of the problem of each answer, for the error message."""
         verdicts = self.judge_once(answers)
         failed = [row for row, verdict in enumerate(verdicts) if verdict.outcome == UNJUDGED]
         again = self.judge_once([answers[row] for row in failed]) if failed else []
@@ -62,21 +63,22 @@ class Judge(ABC):
         if len(lost) > most_lost * len(answers):
             first = f"problem {problems[lost[0]]!r}" if problems else f"answer {lost[0] + 1}"
             raise UserError(
-                f"The judge failed twice on {len(lost)} of {len(answers)} answers (at most {most_lost:.0%} may be lost), "
-                f"first on {first}: {dict(verdicts[lost[0]].detail)}. The machine failed, not the answers: run "
+                f"The judge failed twice on {len(lost)} of {len(answers)} answers (at most {most_lost:.0%} may be lost). "
+                f"The first is {first}: {dict(verdicts[lost[0]].detail)}. The machine failed, not the answers: run "
                 "`preflab sandbox check`, then run the same command again."
             )
         return verdicts
 
     @abstractmethod
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
-        """Returns one verdict for each answer, whatever the answer does. The verdict is `UNJUDGED` if the machine fails."""
+        """Returns one verdict for each answer, even if the answer's program crashes. If the machine fails, the outcome
+        of the verdict is `UNJUDGED`."""
 
 
 class SandboxJudge(Judge):
-    """Runs answers as Python programs. The pool opens with the first answer, because a testbed is often opened without
-    judging anything. The pool closes with the testbed. `workers`: how many programs run at once (0: one for each core).
-    `packages`: the packages that programs may import."""
+    """Runs answers as Python programs. The pool of workers is opened when the first answer is judged, because a testbed
+    is often opened without judging anything. The pool is closed together with the testbed. `workers`: how many programs
+    run at once (0: one for each core). `packages`: the packages that programs may import."""
 
     deterministic = False  # near a limit of time or memory, a verdict depends on the machine
 
@@ -87,11 +89,11 @@ class SandboxJudge(Judge):
         self.verdicts: dict[tuple[bytes, tuple[int, ...]], tuple[Verdict, Sequence[Test]]] = {}
 
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
-        """Runs the same program against the same tests only once, and keeps the verdict. A verdict is not kept if the
-        machine failed.
+        """Runs a program against the same tests only once, and stores the verdict. If the machine failed, the verdict
+        is not stored.
 
-        Tests are distinguished by their object identity and not by their content. A kept verdict therefore also keeps
-        its tests: if those tests were deleted, other tests could get the same identity."""
+        Two tests count as the same if they have the same `id()`. The tests are therefore stored together with the
+        verdict. If they were deleted, new tests could get the same `id()`."""
         programs = [build_program(text, tests) for text, tests in answers]
         digests = [hashlib.sha256(source.encode(errors="surrogatepass")).digest() for source, _ in programs]
         keys = [(digest, tuple(map(id, task.tests))) for digest, (_, task) in zip(digests, programs, strict=True)]
@@ -119,7 +121,8 @@ class SandboxJudge(Judge):
 
 
 class Program(NamedTuple):
-    """A program, and what it must do. `digest`: the digest of both (empty unless `preflab judge` needs it)."""
+    """A program and its task. `digest`: the digest of the problem and the program, which only `preflab judge` uses
+    (empty: not used)."""
 
     id: str
     source: str
@@ -128,7 +131,7 @@ class Program(NamedTuple):
 
 
 class Pool:
-    """The workers that are free, and the threads that use them."""
+    """A pool of workers, and the threads that judge programs with the free workers."""
 
     def __init__(self, workers: list[Worker], threads: ThreadPoolExecutor) -> None:
         self.size, self.threads = len(workers), threads
@@ -161,7 +164,8 @@ def open_pool(workers: int = 0, backend: str = "bubblewrap", packages: Sequence[
     """Opens a pool. `workers`: how many programs run at once (0: one for each core). `backend`: the name of a backend
     (see the module `backends`); a warning says which attacks the backend does not stop. `packages`: the packages that
     programs may import. Raises `UserError` if the sandbox cannot run a harmless program."""
-    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # inherited; the exit status of programs would be lost
+    # A process inherits the setting that ignores SIGCHLD. With this setting, the exit status of programs would be lost.
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
         with contextlib.suppress(ValueError):  # only the main thread may set signal handlers
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     walls = open_backend(backend, packages)

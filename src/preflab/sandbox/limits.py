@@ -8,14 +8,15 @@ from typing import NamedTuple
 
 MEGABYTE = 1 << 20
 BUSY = 5.0  # wall seconds allowed for each CPU second, so that honest programs do not fail on a busy machine
-CORE_BYTES = 1  # the limit of a core dump; with 0, the kernel would still start the machine's own program for crashes
-_NOMINAL = 0.0175  # CPU seconds of `_time_loop` on the machine that the limits were chosen on (3 GHz, CPython 3.11)
+CORE_BYTES = 1  # the limit of a core dump in bytes; with 0, the kernel would still start the machine's crash handler
+_NOMINAL = 0.0175  # CPU seconds of `_time_loop` on the machine on which the limits were chosen (3 GHz, CPython 3.11)
 
 
 class Limits(NamedTuple):
-    """`cpu_s`: the CPU time of all the program's processes together; a program that computes reaches this limit first.
-    `wall_s`: the wall time, which stops programs that sleep. `memory_mb`: the memory of all processes together.
-    `output_mb`: the size of standard output. `disk_mb`: the size of /tmp."""
+    """The limits of a program. `cpu_s`: the CPU time of all its processes together; a program that computes without end
+    reaches this limit first. `wall_s`: the wall time, which stops programs that sleep. `memory_mb`: the memory of all
+    processes together. `processes`: the number of processes. `output_mb`: the size of standard output. `disk_mb`: the
+    size of /tmp."""
 
     cpu_s: float = 10.0
     wall_s: float = 60.0
@@ -33,7 +34,7 @@ def derive_wall_limit(cpu_s: float) -> float:
 @functools.cache
 def measure_machine_factor() -> float:
     """Returns how many times slower Python is on this machine than on the machine on which the time limits were chosen.
-    The factor is at least 1. It is measured once, as the best of five runs."""
+    The factor is at least 1. The function measures the factor once, as the best of five runs."""
     return max(1.0, min(_time_loop() for _ in range(5)) / _NOMINAL)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 
 class JudgeLine:
-    """Takes over standard input and output. Everything that the program prints afterwards is discarded."""
+    """Uses this process's standard input and output as the connection, and replaces both by /dev/null. Everything that
+    the program prints afterwards is discarded."""
 
     def __init__(self) -> None:
         self.incoming, self.outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")

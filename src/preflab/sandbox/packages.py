@@ -1,4 +1,4 @@
-"""Copies the packages that programs may import, besides the standard library, from this environment into the image.
+"""Copies installed packages into the sandbox's image. Programs may import these packages and the standard library.
 
 A package is copied together with the packages that it requires. All files that a package lists are copied, except its
 tests and its commands.
@@ -25,8 +25,8 @@ _METADATA = "METADATA"
 
 
 def find_distributions(names: Iterable[str]) -> list[Distribution]:
-    """Returns the packages of these names and all packages that they require, sorted by name. Raises `UserError` if a
-    package is not installed."""
+    """Returns the named packages and all packages that these require, sorted by name. Raises `UserError` if a package
+    is not installed."""
     known: dict[str, Distribution] = {}
     pending = list(names)
     while pending:

@@ -26,7 +26,7 @@ from preflab.sandbox.walls import Descriptors, StartCommand, Walls
 
 _Process = subprocess.Popen[bytes]
 PassedLimit = Literal["", "timeout", "memory", "output-limit"]
-_GLANCE_SECONDS = 0.02  # the time between two measurements of what the program uses
+_GLANCE_SECONDS = 0.02  # the time between two measurements of the program's CPU time and memory
 _SMALL_READ = 4096  # after a read of fewer bytes than this, the next read waits a little
 _ERROR_BYTES = 4096  # how many of the last bytes of standard error are kept
 _ENVIRONMENT = {"PATH": os.defpath}
@@ -39,9 +39,9 @@ class NotStarted(Exception):
 
 class Box:
     """A running program. `over`: the limit that the program exceeded (empty: none). `code`: the program's exit status,
-    negative for a signal; None while the program runs, and None if the program was killed because it exceeded a
-    limit. `waiting`: another program, which waits for this program. The CPU time and the memory of the waiting program
-    are limited too."""
+    negative for a signal. `code` is None while the program runs, and stays None if the program is killed because it
+    exceeded a limit. `waiting`: another program, which waits for this program (None: no program waits). The CPU time
+    and the memory of the waiting program are still limited."""
 
     def __init__(
         self, stack: ExitStack, process: _Process, limits: Limits, meter: ControlGroup | Tree, pipes: Pipes, first: int
@@ -64,9 +64,9 @@ class Box:
             self.selector.register(source, selectors.EVENT_READ)
 
     def ask(self, line: bytes, *, fresh: bool = True) -> bytes | None:
-        """Writes a line and returns the line that answers it, or None if no answer came. `fresh`: whether the time
-        limits start again. If the program has already written something without being asked, nothing is written, and an
-        empty line is returned, which is not a valid value."""
+        """Sends a line to the program and returns the program's answer, which is one line. Returns None if the program
+        ends or exceeds a limit before it answers. `fresh`: whether the time limits start again. If the program has
+        written something before this request, sends nothing and returns an empty line, which is not a valid value."""
         if self.over or self.code is not None:
             return None
         if self.output:
@@ -155,8 +155,8 @@ class Box:
         return len(data)
 
     def _keeps_limits(self) -> bool:
-        """Checks whether the program keeps every limit, and ends the program if it has exceeded one. Every
-        `_GLANCE_SECONDS`, measures the program's time and memory."""
+        """Returns True if the program is within all limits. If the program has exceeded a limit, ends it and returns
+        False. Measures the program's time and memory every `_GLANCE_SECONDS`."""
         if len(self.output) > self.limits.output_mb * MEGABYTE:
             self.over = "output-limit"
         elif time.monotonic() - self.glanced >= _GLANCE_SECONDS:
@@ -183,7 +183,7 @@ class Box:
 
     def _reap(self) -> None:
         code = self.process.wait()
-        if self.meter.usage().killed:  # the kernel may have killed bubblewrap's own process
+        if self.meter.usage().killed:  # out of memory: the kernel can also kill bubblewrap itself
             self.over = "memory"
         elif not self.pipes.has_started():
             raise NotStarted(self.errors.decode(errors="replace").strip())
@@ -192,9 +192,9 @@ class Box:
 
 
 class Pipes:
-    """The pipes between this process and the sandbox. The sandbox writes its reports to the pipe `status`. It starts the
-    program when this process has written to the pipe `hold`. `descriptors`: the sandbox's end of each pipe, the file
-    with the program's source, and the file with the filter of system calls."""
+    """The pipes between this process and the sandbox. The sandbox writes its reports to the pipe `status`. The sandbox
+    starts the program when this process has written to the pipe `hold`. `descriptors`: the sandbox's end of each pipe,
+    the file with the program's source, and the file with the filter of system calls."""
 
     def __init__(self, ours: ExitStack, theirs: ExitStack, source: bytes, calls: bytes) -> None:
         (self.status, status), (hold, self.hold) = _make_pipe(ours, theirs), _make_pipe(theirs, ours)
@@ -216,16 +216,16 @@ class Pipes:
         return int(json.loads(self.report.partition(b"\n")[0])["child-pid"])
 
     def has_started(self) -> bool:
-        """Checks, after the sandbox has ended, whether the program was ever started. The program itself cannot write to
-        the pipe that is read here."""
+        """Checks, after the sandbox has ended, whether the program was ever started. The answer is read from the pipe
+        `status`, to which the program itself cannot write."""
         while data := os.read(self.status, 4096):
             self.report += data
         return b"exit-code" in self.report
 
 
 def _make_pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
-    """Makes a pipe, and returns its reading end and its writing end. The stack `reader` later closes the reading end,
-    and the stack `writer` the writing end."""
+    """Makes a pipe, and returns its reading end and its writing end. Closing the stack `reader` closes the reading end.
+    Closing the stack `writer` closes the writing end."""
     read, write = os.pipe()
     return _close_later(reader, read), _close_later(writer, write)
 
@@ -237,8 +237,8 @@ def _close_later(stack: ExitStack, descriptor: int) -> int:
 
 
 def _wait_readable(descriptor: int, seconds: float | None = None) -> bool:
-    """Waits until something can be read, but at most `seconds` (None: without a limit). Returns whether something can
-    be read."""
+    """Waits until the descriptor is readable, but at most `seconds` (None: without a time limit). Returns whether the
+    descriptor is readable."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(None if seconds is None else 1000 * seconds))
@@ -276,7 +276,7 @@ def open_box(
                 for pid in (process.pid, inside):
                     group.add(pid)
         except OSError as error:
-            last_words = b"" if process.poll() is None else process.communicate()[1]  # if bubblewrap has ended
+            last_words = b"" if process.poll() is None else process.communicate()[1]  # its error output
             raise NotStarted(f"{error} {last_words.decode(errors='replace')}".strip()) from None
         meter = group or walls.measure(process.pid, inside, limits.memory_mb * MEGABYTE)
         box = Box(stack, process, limits, meter, pipes, first)
@@ -294,8 +294,8 @@ def _hand_over_streams(process: _Process, user: int | None) -> None:
 
 
 def _end_first_process(first: int) -> None:
-    """Ends the sandbox's first process, whatever happened before. Reaps that process if it has become a child of this
-    process."""
+    """Kills the sandbox's first process if it still runs. Reaps that process if it has become a child of this process.
+    Closes its descriptor."""
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(first, signal.SIGKILL)
     with suppress(ChildProcessError):
@@ -304,9 +304,9 @@ def _end_first_process(first: int) -> None:
 
 
 def _start_process(start: StartCommand, stdin: int, descriptors: Descriptors) -> _Process:
-    """Starts the command as its user. If possible, the program `setpriv` changes the user. If this process changed the
-    user, the kernel would copy all page tables of this process. In a process that trains a model, that copy costs more
-    time than the whole sandbox."""
+    """Starts the command as the user `start.user`. The program `setpriv` changes the user, if the machine has it.
+    Python itself can change the user too, but then the kernel copies all page tables of this process. In a process that
+    trains a model, this copy takes more time than the whole sandbox."""
     settings: dict[str, Any] = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     command = start.command
     if start.user is not None and _can_set_user():

@@ -1,19 +1,19 @@
 """Builds the filter (classic BPF) with which the kernel refuses system calls of a program.
 
 Some calls are never made by an honest program: calls on other processes' memory, namespaces, mounts, keyrings or kernel
-modules. Such a call kills the program, and the outcome is `forbidden`. Calls that libraries try but can do without fail
-with ENOSYS (`_ABSENT`). Every call that is newer than `_NEWEST` fails in the same way. Only local sockets are allowed.
-Netlink, packet, vsock and alg sockets are refused because they reach the kernel or the host. Internet sockets are
-refused because there is no network, and because their memory could not be measured.
+modules. Such a call kills the program, and the outcome is `forbidden`. The calls in `_ABSENT` fail with ENOSYS, because
+libraries try them but also work without them. Every call with a number above `_NEWEST` fails with ENOSYS too. Only
+local sockets are allowed. Netlink, packet, vsock and alg sockets are refused because they reach the kernel or the host.
+Internet sockets are refused because there is no network, and because their memory could not be measured.
 
-Some memory of the kernel belongs to no process and to no control group, or is not counted by either. Examples are
-attributes and access lists of files, memory policies of files, and filters and tables that a program installs. The
-filter always refuses the calls that allocate such memory.
+Neither /proc nor a control group counts all of the kernel's memory. Memory that is not counted includes attributes and
+access lists of files, memory policies of files, and filters and tables that a program installs. The filter always
+refuses the calls that allocate such memory.
 
 If no control group measures a run (`counted` is False), the run's processes are measured from outside. The filter then
-also refuses what cannot be measured from outside: shared memory that belongs to no file, `epoll`, and children whose
-CPU time is lost because `SIGCHLD` is ignored. A program cannot change the size of a socket's buffer, because every
-socket is counted with the usual size.
+also refuses shared memory that belongs to no file, `epoll`, and ignoring `SIGCHLD` (which would hide the CPU time of
+children), because they cannot be measured from outside. A program cannot change the size of a socket's buffer, because
+every socket is counted with the usual size.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ _LOAD_FIRST, _LOAD_SECOND, _LOAD_THIRD, _LOAD_FOURTH = (
 _LOAD_SECOND_UPPER = (0x20, 0, 0, 28)
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _ERRNO = 0x00050000
-_PRETEND = _ERRNO  # error number 0: the call seems to succeed but is not made
+_PRETEND = _ERRNO  # error number 0: the call is not executed but seems to succeed
 _EPERM, _ENOMEM, _EINVAL, _ENOSYS, _EOPNOTSUPP, _EAFNOSUPPORT = 1, 12, 22, 38, 95, 97
 _NAMESPACES = 0x7E020080  # CLONE_NEW* : cgroup, uts, ipc, user, pid, net, ns, time
 _LOCAL_FAMILY = 1  # AF_UNIX
 _MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x01, 0x20, 0x40000
 _SIGCHLD = 17
 _MADV_COLD, _MADV_PAGEOUT = 20, 21
-_HINTS = range(1035, 1039)  # F_GET_RW_HINT and the like, which leave lasting marks on a file of the image or a device
+_HINTS = range(1035, 1039)  # F_GET_RW_HINT to F_SET_FILE_RW_HINT; a hint stays on a file of the image or a device
 _SOL_SOCKET, _SO_SNDBUF, _SO_ATTACH_FILTER, _SO_ATTACH_BPF, _SO_ATTACH_REUSEPORT_CBPF = 1, 7, 26, 50, 51
 _PR_SET_SECCOMP = 22
 _NEWEST = 462
-_NEWEST_PR = 66  # PR_GET_MDWE; a newer operation allocates futex tables of any size
+_NEWEST_PR = 66  # PR_GET_MDWE; newer operations are refused, because one allocates futex tables of any size
 
 
 _COMMON = {
@@ -99,21 +99,22 @@ _ABSENT = (
     "shmget", "semget", "msgget", "sync", "syncfs", "vmsplice", "inotify_init", "inotify_init1", "mbind", "set_mempolicy",
     "set_mempolicy_home_node", "seccomp", "mincore", "cachestat", "preadv2", "io_setup",
 )  # fmt: skip
-"""These calls fail with ENOSYS. `clone3` hides its flags from the filter, and the C library falls back on `clone`. Some
-of the other calls use memory that could not be measured: shared memory that no process has mapped (Python's own shared
-memory is in files), pages that are moved into a pipe, the queued events of watched files, the memory policies of a
-file's parts, and seccomp filters that an open descriptor keeps alive. `mincore`, `cachestat`, `preadv2` and `io_setup`
-show which parts of the image the kernel has in its cache, and so what an earlier program has read."""
+"""These calls fail with ENOSYS. The filter cannot see the flags of `clone3`; without `clone3`, the C library uses
+`clone`. Some of the other calls use memory that could not be measured: shared memory that no process has mapped
+(Python's own shared memory is in files), pages that are moved into a pipe, the queued events of watched files, the
+memory policies of a file's parts, and seccomp filters that an open descriptor keeps alive. `mincore`, `cachestat`,
+`preadv2` and `io_setup` show which parts of the image are in the kernel's cache. This would tell a program which parts
+an earlier program has read."""
 _REFUSED = ("utime", "utimes", "futimesat", "utimensat")
-"""These calls set the times of a file, and fail with EPERM. A program could otherwise set the times of a device, which
-belongs to the machine, and a later program could read those times."""
+"""These calls, which set the times of a file, fail with EPERM. Otherwise a program could set the times of one of the
+machine's devices, and a later program could read them."""
 _PRETENDED = ("fsync", "fdatasync", "sync_file_range", "msync", "fadvise64")
 """These calls do nothing and succeed. A program does not need these calls for its own files. On a file of the image,
-the calls would make this machine's disk wait, or would take the file out of the kernel's cache. A later program could
-notice this."""
+the calls would slow down this machine's disk, or would remove the file from the kernel's cache. A later program could
+notice these effects."""
 _UNSUPPORTED = ("setxattr", "lsetxattr", "fsetxattr")
-"""These calls fail with EOPNOTSUPP, as on a file system without attributes. The kernel counts neither the access lists
-of files nor the attributes of a file in memory, such as standard input."""
+"""These calls fail with EOPNOTSUPP, as on a file system without attributes. The kernel does not count the memory for
+access lists of files, or for the attributes of a file in memory, such as standard input."""
 _UNMEASURED = ("epoll_create", "epoll_create1")
 """These calls fail with ENOSYS if no control group measures the run. Libraries then watch descriptors with `poll`."""
 _INSPECTED = (
@@ -128,7 +129,7 @@ _INSPECTED = (
     "madvise",
     "fcntl",
 )
-"""Programs may make these calls: `pidfd_open` always, each other call if the filter allows its arguments."""
+"""Programs may make these calls if the filter allows the arguments of the call. `pidfd_open` is always allowed."""
 
 
 def build_filter(machine: str = platform.machine(), *, counted: bool) -> bytes:
@@ -187,7 +188,7 @@ _KEEP_HINTS = [
     _LOAD_SECOND,  # the operation of fcntl
     *(line for hint in _HINTS for line in _when(_EQUAL, hint, _ERRNO | _EINVAL)),
 ]
-_REFUSE_RESERVED_PAGES = [  # this machine reserves huge pages for its own programs; no count of memory includes them
+_REFUSE_RESERVED_PAGES = [  # the machine reserves huge pages for other programs; no measurement of memory includes them
     _LOAD_FOURTH,  # the flags of mmap
     *_when(_ANY_BIT, _MAP_HUGETLB, _ERRNO | _ENOMEM),
 ]
@@ -196,7 +197,7 @@ _REFUSE_SHARED_MEMORY = [
     (_ANY_BIT, 0, 2, _MAP_ANONYMOUS),
     *_when(_ANY_BIT, _MAP_SHARED, _ERRNO | _ENOMEM),
 ]
-_REFUSE_SOCKET_FILTERS = [  # the kernel's memory for compiled filters is limited, and the walls' own filter needs it
+_REFUSE_SOCKET_FILTERS = [  # the kernel's memory for compiled filters is limited, and the sandbox's filter needs it
     _LOAD_THIRD,  # the option of setsockopt
     *_when(_EQUAL, _SO_ATTACH_FILTER, _ERRNO | _EINVAL),
     *_when(_EQUAL, _SO_ATTACH_BPF, _ERRNO | _EINVAL),
@@ -211,7 +212,7 @@ _KEEP_BUFFER_SIZE = [
 _KEEP_CHILD_SIGNAL = [
     _LOAD_FIRST,  # the signal of rt_sigaction
     (_EQUAL, 0, 5, _SIGCHLD),
-    _LOAD_SECOND,  # the address of the new action; 0 if the call only asks for the old one
+    _LOAD_SECOND,  # the address of the new action; 0 if the call only reads the old action
     (_EQUAL, 0, 2, 0),
     _LOAD_SECOND_UPPER,
     (_EQUAL, 1, 0, 0),

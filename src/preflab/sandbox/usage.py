@@ -1,4 +1,5 @@
-"""Measures the time and memory of a sandbox from outside, as sums over its processes. `groups` measures them exactly."""
+"""Measures the time and memory of a sandbox from outside, as sums over its processes. The module `groups` measures both
+exactly."""
 
 from __future__ import annotations
 
@@ -14,18 +15,18 @@ _TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 _HELD = re.compile(rb"^Vm(?:RSS|Swap|PTE):\s+(\d+)", re.MULTILINE)
 _CORES = os.cpu_count() or 1
 _LAG_BYTES = 3 * _CORES * max(32, 2 * _CORES) * os.sysconf("SC_PAGE_SIZE")
-"""The most bytes of a process's memory that its status in /proc may not show yet. Each core keeps a count of its own
-for a while, before the kernel adds this count to the status (Linux 6.2 to 6.16). The sum that
-`_sum_proportional_memory` returns leaves nothing out."""
+"""An upper bound on the bytes of a process's memory that its status in /proc does not show yet. Each core counts
+separately for a while, before the kernel adds the core's count to the status (Linux 6.2 to 6.16).
+`_sum_proportional_memory` does not have this error."""
 _TABLES = re.compile(rb"^VmPTE:\s+(\d+)", re.MULTILINE)
 _SHARES = re.compile(rb"^(?:Pss|SwapPss):\s+(\d+)", re.MULTILINE)
-_INODE_BYTES = 1536  # the size of an inode of tmpfs with its name
-_SOCKET_BYTES = 512 * 1024  # the most bytes of a local socket's buffers and filters
+_INODE_BYTES = 1536  # the kernel's memory for an inode of tmpfs and its name
+_SOCKET_BYTES = 512 * 1024  # the largest size of a local socket's buffers and filters
 _MAPPING_BYTES = 400
-_CHAIN_BYTES = 64  # per process: the kernel may link a mapping to its copy in each process that the program started
+_CHAIN_BYTES = 64  # for each mapping and process: the kernel can link a mapping to its copies in child processes
 _SIGNALS = re.compile(rb"^SigQ:\s+(\d+)", re.MULTILINE)
 _SIGNAL_BYTES = 512  # the size of a timer or a queued signal
-_MAPPING_LOOKS = 10  # only every tenth measurement counts mappings, because a hostile program may have very many
+_MAPPING_LOOKS = 10  # only every tenth measurement counts mappings, because a hostile program can have very many
 _MOST_MAPPINGS = 65_530  # the kernel's bound on the mappings of a process
 
 
@@ -40,10 +41,10 @@ class Usage(NamedTuple):
 
 class Tree:
     """Measures a process and its descendants, which are read from /proc. The CPU time of an ended process is included
-    after its parent has reaped it. The memory is a sum over the processes, including page tables and mappings. If this
-    sum could exceed `memory` bytes, it is computed again, exactly and with shared pages counted once. `first`: the
-    first process inside the sandbox's namespaces. If `first` is given, the inodes of files, the sockets and the timers
-    in these namespaces are included.
+    after its parent has reaped it. The memory is a sum over the processes, including page tables and mappings. This sum
+    is an estimate. If the estimate could exceed `memory` bytes, the sum is computed again, exactly and with shared
+    pages counted once. `first`: the first process inside the sandbox's namespaces. If `first` is given, the inodes of
+    files, the sockets and the timers in these namespaces are included.
     """
 
     def __init__(self, root: int, memory: int, first: int | None = None) -> None:
@@ -73,7 +74,8 @@ class Tree:
 
 
 def _sum_fields(text: bytes, fields: re.Pattern[bytes]) -> int:
-    """Returns the sum, in bytes, of these fields of a file in /proc."""
+    """Returns the sum, in bytes, of all numbers (in kB) that the pattern `fields` finds in the text of a file in
+    /proc."""
     return 1024 * sum(map(int, fields.findall(text)))
 
 
@@ -94,14 +96,15 @@ def _list_threads(pid: int) -> Iterator[int]:
 
 
 def _sum_proportional_memory(pids: Iterable[int]) -> int:
-    """Returns the bytes that processes hold, with shared pages counted once. If a process ends between two of the
-    reads, the pages that it shared are counted more than once. A sum above a limit must therefore be computed again."""
+    """Returns the bytes of memory that processes use, with shared pages counted once. If a process ends while the other
+    processes are read, its shared pages can be counted more than once. The caller must therefore compute a sum above a
+    limit again."""
     return sum(map(_read_proportional_memory, pids))
 
 
 def _read_proportional_memory(pid: int) -> int:
-    """Returns the bytes that a process holds. A page that n processes share counts as 1/n of a page, or as a whole page
-    if /proc does not show how pages are shared."""
+    """Returns the bytes of memory that a process uses. A page that n processes share counts as 1/n of a page, or as a
+    whole page if /proc does not show how pages are shared."""
     with contextlib.suppress(OSError):
         status = Path(f"/proc/{pid}/status").read_bytes()
         try:

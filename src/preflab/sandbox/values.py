@@ -1,8 +1,9 @@
 """Compares the value that a program returned with the expected value.
 
-By the rule `values`, both must be the same plain data: a tuple counts as a list, a boolean is not a number, and floats
-agree within `TOLERANCE`. By the rule `equal`, two values are the same if Python's `==` says so. The rule `loose`, which
-APPS uses, is like `equal`, but if a list of one item is expected, that item alone is right too.
+The rule `values` requires the same plain data. A tuple counts as a list, a boolean does not equal a number, and floats
+agree within `TOLERANCE`. The rule `equal` also treats booleans, fractions, decimals and complex numbers as the plain
+numbers that equal them, as Python's `==` does. The rule `loose`, which APPS uses, is like `equal`. If a list of one
+item is expected, this rule also accepts the item without the list.
 
 This file is also run as a program, to compare answers that are too long to compare in the judge's own process. The
 program reads a line in the encoding of `wire`, `[rule, expected, got]`, and prints `right` or `wrong`. The `rule` is

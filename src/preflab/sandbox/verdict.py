@@ -1,11 +1,12 @@
 """Judges one program by its tests: runs the program in the sandbox, and forms the verdict outside the sandbox.
 
-There are three modes. In `stdin`, the program is a script. Each test starts a new process in a new sandbox. A test is
-passed if the process exits with status 0 and has printed the expected text. In `call`, the program is a module whose
-entry point is called once for each test, in one process. A test is passed if the entry point returns the expected
-value. In `check`, the program is a module whose functions are called by tests that are code. These tests run in a
-second sandbox; only calls and plain values pass between the two sandboxes. A test ends at the first limit that it
-exceeds. After the first failing test, the remaining tests are skipped unless `every` is set.
+There are three modes. In the mode `stdin`, the program is a script. Each test starts a new process in a new sandbox. A
+test is passed if the process exits with status 0 and has printed the expected text. In the mode `call`, the program is
+a module. One process calls the module's entry point once for each test. A test is passed if the entry point returns the
+expected value. In the mode `check`, the program is a module, and the tests are Python code that calls the module's
+functions. These tests run in a second sandbox; only calls and plain values pass between the two sandboxes.
+
+A test ends at the first limit that it exceeds. If a test fails, the remaining tests are skipped, unless `every` is set.
 
 If the machine fails, the program is run again; after `_TRIES` failed runs, the verdict is `error`.
 """
@@ -32,15 +33,16 @@ ProgramOutcome = Literal[
     "passed", "failed", "timeout", "memory", "output-limit", "runtime-error", "compile-error", "forbidden", "error"
 ]
 TESTS_FAIL = "the problem's tests do not run: "
-"""Begins the explanation of the outcome `error` if tests that are code fail before the program has answered."""
+"""The beginning of the explanation of the outcome `error`, if a test in the mode `check` fails before the program has
+returned a value."""
 _TRIES = 3
 _PAUSE_SECONDS = 0.1  # the pause before another try after a failure of the machine
-_IDLE_SECONDS = 0.2  # the tests' waiting times may sum to the wall-time limit of one test plus this time for each test
-_DETAIL_CHARACTERS = 2000  # the most characters of an answer that a verdict keeps for people to read
+_IDLE_SECONDS = 0.2  # all tests together may wait for the wall-time limit of one test, plus this time for each test
+_DETAIL_CHARACTERS = 2000  # a verdict quotes at most this many characters of an answer
 _SOURCE_BYTES = 1 << 20
-VALUE_BYTES = 4 << 20  # the most bytes of a returned value, because the judge itself must read the value
-_VALUE_CONTAINERS = 200_000  # the most lists, tuples, sets and dictionaries in a returned value
-_OUTPUT_RATIO = 16  # an answer that is longer than expected by more than this factor is wrong without comparison
+VALUE_BYTES = 4 << 20  # the largest size of a returned value; the judge's own process reads the value
+_VALUE_CONTAINERS = 200_000  # the largest number of lists, tuples, sets and dictionaries in a returned value
+_OUTPUT_RATIO = 16  # an answer that is longer than the expected answer by more than this factor counts as wrong
 HOT_CHARACTERS = 1 << 18  # the judge's own process compares at most this many characters; a sandbox compares more
 _COMPARING = Limits(cpu_s=60.0, wall_s=305.0, memory_mb=4096)  # the limits for comparing long answers in a sandbox
 _FILTERED_CALL = -31  # the exit status of a program that the filter of system calls killed
@@ -48,13 +50,15 @@ _COMPILE_ERRORS = ("SyntaxError:", "IndentationError:", "TabError:")
 
 
 class ProgramTask(NamedTuple):
-    """What a program must do. A test's `input` depends on the mode. For `stdin`, it is text; for `call`, the arguments of
-    `entry_point`; for `check`, a piece of Python that raises an exception unless the test is passed.
+    """The task of a program. The `input` of a test depends on the mode. In the mode `stdin`, `input` is the text on
+    standard input. In the mode `call`, `input` contains the arguments of `entry_point`. In the mode `check`, `input` is
+    Python code that raises an exception if the test fails.
 
-    `compare`: how printed text is compared; `special`: the source of a program that decides in place of `compare` (this
-    program reads a JSON object with `input`, `expected` and `output`, and prints `right` or `wrong`). `compare_values`:
-    how returned values are compared. `every`: whether the remaining tests are run after the first failure, if the
-    program is still running. `unjudged`: the reason why the problem cannot be judged (empty: it can be judged).
+    `compare`: how printed text is compared; `special`: the source of a program that decides in place of `compare`
+    (empty: none). This program reads a JSON object with `input`, `expected` and `output`, and prints `right` or
+    `wrong`. `compare_values`: how returned values are compared. `every`: whether the remaining tests are run after the
+    first failed test, as long as the program still runs. `unjudged`: the reason why the problem cannot be judged
+    (empty: it can be judged).
 
     Only for `check`: `prelude` is the code that runs before the tests; `functions` maps the function names in the tests
     to the names in the program; `nodes` are the names of the classes whose objects may pass between the tests and the
@@ -76,8 +80,8 @@ class ProgramTask(NamedTuple):
 
 
 class TestResult(NamedTuple):
-    """The result of one test. `got`: what the program printed or returned, in words; `idle`: the seconds that the program
-    waited."""
+    """The result of one test. `got`: the program's output or value as text, or the reason why there is none. `idle`:
+    the seconds that the program waited."""
 
     outcome: ProgramOutcome
     got: str = ""
@@ -85,9 +89,8 @@ class TestResult(NamedTuple):
 
 
 class Decider(NamedTuple):
-    """A program that runs in a sandbox, decides about answers, and prints `right` or `wrong`. `run`: how to start the
-    program once its `source` is in place; `write_case`: returns the text that the program reads to decide about an
-    answer."""
+    """A program that reads an answer, in a sandbox, and prints `right` or `wrong`. `run`: the command that starts the
+    program from its `source`. `write_case`: a function that turns an answer into the text that the program reads."""
 
     run: Sequence[str]
     source: str
@@ -96,15 +99,15 @@ class Decider(NamedTuple):
 
 
 class Worker:
-    """Judges one program at a time. `walls`: a backend that is open; `groups`: the control groups that measure the program
-    and its tests."""
+    """Judges one program at a time. `walls`: an opened backend. `groups`: the control group that measures the program,
+    and the control group that measures its tests."""
 
     def __init__(self, walls: Walls, groups: tuple[ControlGroup | None, ControlGroup | None] = (None, None)) -> None:
         self.walls, self.groups = walls, groups
 
     def judge(self, source: str, task: ProgramTask) -> Verdict:
-        """Returns the verdict. `passed` says of each test whether the program passed that test; a test that was not run
-        counts as not passed."""
+        """Returns the verdict. Its field `passed` tells for each test whether the program passed the test. A test that
+        was not run counts as not passed."""
         try:
             code = source.encode()
         except UnicodeEncodeError:
@@ -130,7 +133,7 @@ class Worker:
         for number, result in enumerate(run(code, task)):
             patience -= result.idle
             if patience < 0 and result.outcome == "passed":
-                result = TestResult("timeout", "the program waited too long, summed over its tests")
+                result = TestResult("timeout", "the program waited too long, in total over its tests")
             passed[number] = result.outcome == "passed"
             first_failure = first_failure or (None if passed[number] else (number, result))
             if patience < 0 or (first_failure and not task.every):
@@ -170,7 +173,8 @@ class Worker:
         return TestResult("passed" if right else "failed", text)
 
     def _compare_value(self, answer: bytes, test: Test, task: ProgramTask, box: Box) -> TestResult:
-        """Returns the result of a call that the program in the box has answered."""
+        """Compares the value that the program in the box returned with the expected value. Returns the result of the
+        test."""
         got, rule = answer.decode(errors="replace"), task.compare_values
         if len(got) <= HOT_CHARACTERS:
             try:
@@ -184,18 +188,18 @@ class Worker:
         return TestResult("passed" if right else "failed", got)
 
     def _compare_apart(self, rule: str, expected: Any, got: str, right: str, waiting: Box | None = None) -> bool:
-        """Compares two answers in a sandbox. `right`: the expected answer, as a program would write it; `waiting`: the
-        program that gave the answer, if it is still running."""
+        """Compares two answers in a sandbox. `right`: the expected answer, in the form in which a program writes its
+        answer; `waiting`: the program that gave the answer, if it is still running."""
         program = Decider(RUN_COMPARISON, "", _COMPARING, lambda output: wire.encode([rule, expected, output]))
         return self._decide(program, got, right, waiting)
 
     def _decide(self, program: Decider, got: str, expected: str, waiting: Box | None = None) -> bool:
-        """Asks the decider `program` whether an answer is right. If the decider fails on this answer but accepts the
-        expected answer, the answer made the decider fail, and counts as wrong. Raises `NotStarted` if the decider fails
-        on this answer and does not accept the expected answer."""
+        """Returns whether the answer `got` is right, as the decider `program` decides. If the decider fails on this
+        answer, it is run on the expected answer too. If the decider accepts the expected answer, `got` caused the
+        failure, and counts as wrong. Otherwise raises `NotStarted`."""
         said = self._ask_decider(program, got, waiting)
         if said not in (b"right", b"wrong") and self._ask_decider(program, expected, waiting) != b"right":
-            raise NotStarted("the problem's own judge does not accept the expected output")
+            raise NotStarted("the program that judges the output does not accept the expected output")
         return said == b"right"
 
     def _ask_decider(self, program: Decider, answer: str, waiting: Box | None) -> bytes:
@@ -228,7 +232,7 @@ class Worker:
                     raise NotStarted(f"{TESTS_FAIL}{result.got}")
 
     def _runs_alone(self, task: ProgramTask) -> bool:
-        """Checks whether the first test runs at least until it calls the program."""
+        """Checks whether the first test, without other tests before it, runs at least until it calls the program."""
         with self._open_checker(task) as checker:
             return (checker.ask(b"\n") or b"").startswith(b"call ")
 
@@ -251,7 +255,9 @@ def _relay(checker: Box, program: Box, tests: int) -> Iterator[TestResult]:
         line, value = checker.ask(b"\n"), b""
         while line is not None and line.startswith(b"call "):
             answer = _ask(program, line.removeprefix(b"call "), fresh=not value)
-            value = answer or TestResult("failed", "no value, or a line that was not asked for")
+            value = answer or TestResult(
+                "failed", "the program returned no value, or wrote a line before it was called"
+            )
             if isinstance(value, TestResult):
                 yield value
                 return
@@ -262,7 +268,7 @@ def _relay(checker: Box, program: Box, tests: int) -> Iterator[TestResult]:
 
 
 def _read_result(checker: Box, line: bytes | None, value: bytes) -> TestResult:
-    """Returns the result that the last line of a test states. The outcome is `error` if the test failed before it had
+    """Reads the result of a test from the test's last line. The outcome is `error` if the test failed before it had
     received a value from the program."""
     if line == b"passed":
         return TestResult("passed")
@@ -270,7 +276,7 @@ def _read_result(checker: Box, line: bytes | None, value: bytes) -> TestResult:
         why = TestResult("failed", str(wire.decode(line.removeprefix(b"failed "))))
     else:
         checker.finish()
-        why = _explain_end(checker) or TestResult("failed", "the tests ended")
+        why = _explain_end(checker) or TestResult("failed", "the tests ended without a result")
     if not value:
         return TestResult("error", why.got or why.outcome)
     outcome = "timeout" if checker.over == "timeout" else "failed"
@@ -278,7 +284,7 @@ def _read_result(checker: Box, line: bytes | None, value: bytes) -> TestResult:
 
 
 def _ask(box: Box, request: bytes, *, fresh: bool = True) -> bytes | TestResult:
-    """Returns the program's answer to a request, or a `TestResult` that says what kept the program from answering."""
+    """Returns the program's answer to a request, or a `TestResult` with the reason why there is no answer."""
     answer = box.ask(request + b"\n", fresh=fresh)
     if answer is None:
         box.finish()
@@ -289,8 +295,8 @@ def _ask(box: Box, request: bytes, *, fresh: bool = True) -> bytes | TestResult:
 
 
 def _explain_end(box: Box) -> TestResult | None:
-    """Returns a result that says what kept a program from answering, or None if nothing did. The text on standard error
-    decides only the name of the outcome."""
+    """Returns None if the program ended with status 0. Otherwise returns a result with the reason why the program
+    ended. The text on standard error decides only which outcome is named, not whether the program failed."""
     if box.over:
         return TestResult(box.over)
     if box.code == 0:

@@ -1,4 +1,5 @@
-"""Defines `Walls`, the interface of a backend, which isolates a command; the module `process` does everything else."""
+"""Defines `Walls`, the interface of a backend of the sandbox. A backend isolates a command. The module `process` does
+everything else."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ RUN_SCRIPT: tuple[str, ...] = (INNER_PYTHON, "-s", "-P", INNER_SOURCE)
 INNER_ENVIRONMENT = {
     "PATH": "/python/bin:/bin", "HOME": "/tmp", "LOGNAME": "nobody", "LANG": "C.UTF-8", "TZ": "UTC",
     "PYTHONHASHSEED": "1", "PYTHONINTMAXSTRDIGITS": "0", "PYTHONIOENCODING": "utf-8", "PYTHONDONTWRITEBYTECODE": "1",
-    "OPENBLAS_NUM_THREADS": "1",  # else NumPy starts a thread per core and exceeds the limit of processes
+    "OPENBLAS_NUM_THREADS": "1",  # otherwise NumPy starts one thread per core and exceeds the limit on processes
 }  # fmt: skip
 
 
@@ -35,15 +36,16 @@ class Descriptors(NamedTuple):
 
 
 class StartCommand(NamedTuple):
-    """Says how to start a sandboxed process: the command, and the user who runs it (None: the user of this process)."""
+    """How to start a sandboxed process. `user`: the id of the user who runs the command (None: the user of this
+    process)."""
 
     command: list[str]
     user: int | None
 
 
 class Walls(ABC):
-    """An opened backend. `not_stopped`: a warning that is logged when the backend is used. The warning says what a
-    program can still do; it is empty if there is nothing to say."""
+    """An opened backend. `not_stopped`: a warning about the attacks that the backend does not stop (empty: no warning).
+    The warning is logged when the backend is used."""
 
     not_stopped: str = ""
 
@@ -58,8 +60,8 @@ class Walls(ABC):
         return Tree(process, memory)
 
     def furnish(self, packages: Sequence[str]) -> None:
-        """Lets programs import these packages, and the packages that they require. Raises `UserError` if this is not
-        possible."""
+        """Makes these packages, and all packages that they require, importable for programs. Raises `UserError` if a
+        package cannot be made importable."""
         if packages:
             raise UserError(f"The sandbox backend {type(self).__name__} brings its own packages: leave `packages` out.")
 

@@ -1,19 +1,19 @@
 """Encodes the values that the judge and a program exchange as tagged JSON, which is bounded and never executed.
 
-None, booleans, floats, text and small integers are written as JSON writes them; a list is an array. A value that JSON
-lacks is written as an object with one key: `i` a large integer in hexadecimal, `t` a tuple, `s` a set, `z` a frozen
-set, `d` a dictionary as pairs, `b` bytes in hexadecimal, `c` a complex number, `q` a fraction, `m` a decimal, `x` a
-range, `g` an iterator (what it yields), `y` one of Python's own types. A NumPy number is written as the Python number
-that equals it.
+None, booleans, floats, text and small integers are written as usual in JSON. A list is written as an array. A value
+that JSON lacks is written as an object with one key: `i` a large integer in hexadecimal, `t` a tuple, `s` a set, `z` a
+frozen set, `d` a dictionary as pairs, `b` bytes in hexadecimal, `c` a complex number, `q` a fraction, `m` a decimal,
+`x` a range, `g` an iterator (what it yields), `y` one of Python's own types. A NumPy number is written as the Python
+number that equals it.
 
-Nodes are the objects of a problem's own classes. Nodes may share parts and refer to each other in cycles. The key `n`
-occurs only at the top level, and holds the value and a table of nodes. Each row of the table holds the name of the
-node's class, the arguments that made the node (null: not known) and the node's attributes as pairs. Inside the value
-and the rows, the key `r` holds a node's place in the table.
+Nodes are the objects of a problem's own classes. Several nodes can refer to the same object, and nodes can refer to
+each other in cycles. The key `n` occurs only at the top level, and contains the value and a table of nodes. Each row of
+the table contains the name of the node's class, the arguments that made the node (null: not known) and the node's
+attributes as pairs. Inside the value and the rows, the key `r` contains the index of a node in the table.
 
-The program's side of this code runs in the sandbox beside the program, and the program may garble what this code
-writes. A garbled value is a wrong answer. The judge's side (`decode`) builds no hash table from what it reads, because
-a program could choose keys that collide.
+In the sandbox, this code runs in the same process as the program, so the program can damage the encoded values. A
+damaged value counts as a wrong answer. The judge's side (`decode`) builds no hash table from the data that it reads,
+because a program could choose keys that collide.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-_DEPTH = 200  # the most levels of nesting
+_DEPTH = 200  # the largest allowed depth of nesting
 _SMALL = 2**53  # integers with a smaller absolute value are JSON numbers
-NODE_ARGUMENTS = "_arguments"  # the attribute in which a node keeps the arguments that made it, if it keeps them
+NODE_ARGUMENTS = "_arguments"  # a node may store the arguments of its constructor in this attribute
 _TYPES: Mapping[str, type] = {
     kind.__name__: kind for kind in (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict)
 }
@@ -55,8 +55,8 @@ def encode(value: Any, classes: Mapping[str, type] = _NO_CLASSES) -> str:
 
 
 def decode(text: str | bytes) -> Any:
-    """Returns the value in a line: None, bool, int, float, str, list or `Tagged`. Raises `Foreign` if the line holds
-    anything else."""
+    """Returns the value in a line: None, bool, int, float, str, list or `Tagged`. Raises `Foreign` if the line does not
+    contain such a value."""
     try:
         return _decode_value(json.loads(text), _DEPTH)
     except (ValueError, RecursionError) as error:
@@ -64,8 +64,8 @@ def decode(text: str | bytes) -> Any:
 
 
 def rebuild(value: Any, classes: Mapping[str, type] = _NO_CLASSES) -> Any:
-    """Returns a decoded value as the Python object that was encoded, with nodes as objects of the `classes`. Raises
-    `Foreign` if there is no such object, for example for a set of lists or for a node of a class that is not among the
+    """Turns a decoded value into the Python object that was encoded. Nodes become objects of the `classes`. Raises
+    `Foreign` if the object cannot exist, for example a set of lists, or a node whose class is not among the
     `classes`."""
     try:
         if not (isinstance(value, Tagged) and value.tag == "n"):
@@ -77,7 +77,7 @@ def rebuild(value: Any, classes: Mapping[str, type] = _NO_CLASSES) -> Any:
                 setattr(node, name, _rebuild_value(part, nodes))
         return _rebuild_value(plain, nodes)
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
-        raise Foreign(f"the value is not a possible object: {error}") from None
+        raise Foreign(f"the value cannot become an object: {error}") from None
 
 
 class _Nodes:
@@ -99,7 +99,7 @@ class _Nodes:
         """Returns one row for every reachable node. The table is flat, so that a long linked list is not nested
         deeply."""
         rows: list[Any] = []
-        for node in self.nodes:  # the list grows while it is read
+        for node in self.nodes:  # the body of this loop can append to the list
             attributes = _read_attributes(node)
             arguments = attributes.pop(NODE_ARGUMENTS, None)
             made_by = None if arguments is None else _encode_value(list(arguments), _DEPTH, self)
@@ -109,8 +109,8 @@ class _Nodes:
 
 
 def _encode_value(value: Any, depth: int, nodes: _Nodes) -> Any:
-    """Returns a value as JSON data. An object of a subclass counts as an object of the base class, and is read by the
-    methods of the base class, not by its own methods."""
+    """Returns a value as JSON data. An object of a subclass counts as an object of its base class, and is read with the
+    methods of the base class. Methods that the subclass overrides are not called."""
     if depth == 0:
         raise Foreign(f"nested more than {_DEPTH} levels deep")
     if value is None or value is True or value is False:
@@ -209,8 +209,8 @@ def _read_attributes(node: Any) -> dict[str, Any]:
 
 
 def _make_node(kind: type, arguments: list[Any] | None) -> Any:
-    """Returns a node made by its arguments (plain data). If the arguments are not known, returns a node without attributes;
-    the caller sets the attributes."""
+    """Returns an object of the class `kind`, made from its arguments (plain data). If the arguments are None (not
+    known), returns an object without attributes. The caller sets the attributes."""
     return object.__new__(kind) if arguments is None else kind(*_rebuild_value(arguments, []))
 
 
