@@ -230,10 +230,10 @@ def test_a_row_that_the_chat_template_does_not_take(tmp_path: Path, capsys: pyte
     assert (code, err) == (0, "")
     assert (
         "3 usable, 1 without a fault" in out
-        and f"2 × the model's chat template does not take it ({path}:1, {path}:3)" in out
+        and f"2 × the model's chat template does not accept it ({path}:1, {path}:3)" in out
     )
     assert 'prompt: "<|im_start|>user\\nq2<|im_end|>' in out
-    assert f"1 record written, 2 dropped\n  {path}:1: the model's chat template does not take it" in out
+    assert f"1 record written, 2 dropped\n  {path}:1: the model's chat template does not accept it" in out
     thinking = save_chat(tmp_path / "t", THINKING, plain=("<think>", "</think>"))
     write(
         path,
@@ -243,7 +243,7 @@ def test_a_row_that_the_chat_template_does_not_take(tmp_path: Path, capsys: pyte
     assert code == 0 and "2 usable, 1 without a fault" in out and f"1 × {REWRITTEN} ({path}:1)" in out
     write(path, [system])
     code, out, err = run("data", "check", path, "--model", model, capsys=capsys)
-    assert code == 2 and "system: Be brief." in out and "the model's chat template does not take it" in err
+    assert code == 2 and "system: Be brief." in out and "the model's chat template does not accept it" in err
 
 
 def test_an_altered_model_of_a_run_measures_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
