@@ -312,7 +312,7 @@ REFUSED = {
     ),
     "the question vanishes": ("{{ messages[-1].role + '<|im_end|>' }}", "leaves out the question or the answer"),
     "a range without end": ("{% for i in range(10**9) %}x{% endfor %}" + CHATML, "(?i)range"),
-    "a megabyte": ("{% for i in range(99999) %}xxxxxxxxxxxxxxxxxxxx{% endfor %}" + CHATML, "characters for a short test dialogue"),
+    "a megabyte": ("{% for i in range(99999) %}xxxxxxxxxxxxxxxxxxxx{% endfor %}" + CHATML, "characters for a short"),
     "an error": ("{{ raise_exception('needs tools') }}", "needs tools"),
     "no template": ("{% if %}", "(?i)expected"),
 }
