@@ -52,9 +52,9 @@ LABEL_FIELDS = (
 
 class FileLabels:
     """Reads all labels of one file, because the meaning of the label 0 depends on the other labels. The label 0 means
-    bad in a file with 0 and 1. If the file also contains -1, the meaning of 0 is not clear. Choices between two answers
-    are stored for the same reason. The choice 0 means a tie in a file that also contains the choice 2. In any other
-    file, 0 may mean the first answer."""
+    bad in a file with 0 and 1. If the file also contains -1, the meaning of 0 is not clear. The class also stores the
+    file's choices between two answers, because the meaning of the choice 0 depends on the other choices. The choice 0
+    means a tie in a file that also contains the choice 2. In any other file, 0 may mean the first answer."""
 
     def __init__(self) -> None:
         self._numbers_of_bad: dict[str, str] = {}

@@ -18,7 +18,8 @@ _GZIP = b"\x1f\x8b"  # the first bytes of a gzipped file, whatever the file's na
 PlacedRecord = tuple[str, dict[str, Any]]
 """The place of a record, as `file:line`, and the record."""
 ReadLine = tuple[str, dict[str, Any] | UserError]
-"""The place of a record, and the record. If the record cannot be read, an error with the reason stands in its place."""
+"""A tuple of two values: the place of a record, and either the record or an error with the reason why the record cannot
+be read."""
 READ_ERRORS = (OSError, EOFError, zlib.error)
 
 

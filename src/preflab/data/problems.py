@@ -115,9 +115,10 @@ def _read_columns(columns: Mapping[str, Any], where: str) -> list[tuple[Any, Any
 
 def _make_code_tests(sources: Sequence[str], record: DataRecord, where: str) -> tuple[Test, ...]:
     """Makes one test from each piece of code. The field `entry_point` names the tested function. Without `entry_point`,
-    the functions that the tests import from the program are tested. If the tests import nothing, the functions that
-    they call but do not define are tested. Raises `UselessRecordError` if the code of a test is broken, or if the tests
-    call no function of the program. Such a record is skipped, and the rest of the file is still read."""
+    the functions that the tests import from the program are tested. If the tests import no function of the program, the
+    functions that they call but do not define are tested. Raises `UselessRecordError` if the code of a test is broken,
+    or if the tests call no function of the program. Such a record is skipped, and the rest of the file is still
+    read."""
     parts = [_list_texts(record.get(field), f"{where}: `{field}`") for field in _SETUP_FIELDS]
     setup = "\n".join(text for texts in parts for text in texts)
     try:

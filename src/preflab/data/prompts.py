@@ -136,7 +136,7 @@ def read_whole(record: DataRecord, field: str, where: str) -> Turns:
 
 def surround(record: DataRecord, turns: Turns, where: str) -> Turns:
     """Returns the turns with the record's system message and history before them. Both are optional fields. Neither is
-    added if the turns already begin with it."""
+    added if the turns already contain it at their beginning."""
     first, later = get_system(turns), drop_system(turns)
     if isinstance(record.get("history"), list):
         earlier = read_exchanges(record["history"], f"{where}: `history`")

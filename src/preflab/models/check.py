@@ -93,7 +93,7 @@ def check_reads_left_to_right(path: Path, model: Any) -> None:
             first, second = (
                 model(input_ids=torch.tensor([[0, 1, last]]), use_cache=False).logits[0, :2].float() for last in (0, 1)
             )
-    except Exception as error:  # a contradictory configuration may raise any exception
+    except Exception as error:  # a contradictory configuration can raise any exception
         raise UserError(f"The model in {path} does not run: {first_line(error)} Correct its config.json.") from error
     if not (first.isfinite().all() and second.isfinite().all()):
         raise UserError(

@@ -99,7 +99,7 @@ def build_network(config: Any, spec: ModelSpec) -> Any:
                 config, dtype=torch.float32, trust_remote_code=spec.trust_remote_code
             )
             return (network if spec.lora is None else add_adapters(network, spec.lora)).eval()
-    except Exception as error:  # a model's own code may raise any exception
+    except Exception as error:  # a model's own code can raise any exception
         raise UserError(f"The network of the model {spec.name!r} cannot be built: {error}") from error
 
 

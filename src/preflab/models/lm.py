@@ -54,7 +54,7 @@ class LanguageModel:
         """
         try:
             return encode_prompt(self.tokenizer, self.form, prompt.turns)
-        except Exception as error:  # the template of a downloaded model may raise any exception
+        except Exception as error:  # the template of a downloaded model can raise any exception
             raise UserError(f"The model's chat template does not accept prompt {prompt.id!r}: {error}") from error
 
     def encode_completion(self, completion: Completion) -> list[int]:

@@ -182,7 +182,7 @@ def read_tokenizer(path: Path, *, trust_remote_code: bool) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except Exception as error:  # the libraries may raise any exception on a damaged file
+    except Exception as error:  # the libraries can raise any exception on a damaged file
         raise UserError(f"The tokenizer in {path} cannot be read: {first_line(error)}") from error
 
 
@@ -201,7 +201,7 @@ def read_config(path: Path, *, trust_remote_code: bool) -> Any:
     check_sizes(path)
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except Exception as error:  # the libraries may raise any exception on a damaged file
+    except Exception as error:  # the libraries can raise any exception on a damaged file
         if "trust_remote_code" in str(error):
             raise UserError(
                 f"The model in {path} comes with Python code. Read this code, then set `trust_remote_code: true`."
@@ -224,7 +224,7 @@ def read_model(path: Path, auto: str, *, trust_remote_code: bool = False, **sett
     try:
         with torch.random.fork_rng(devices=[]):
             model, report = getattr(transformers, auto).from_pretrained(path, output_loading_info=True, **settings)
-    except Exception as error:  # the libraries may raise any exception on a damaged file
+    except Exception as error:  # the libraries can raise any exception on a damaged file
         raise UserError(f"The model in {path} cannot be read: {first_line(error)}") from error
     mismatched = (str(key[0]) for key in report["mismatched_keys"])
     check_loaded(path, model, {*map(str, report["missing_keys"]), *mismatched}, map(str, report["unexpected_keys"]))
@@ -255,7 +255,7 @@ def fetch_from_hub(spec: ModelSpec, files: Sequence[str] = MODEL_FILES) -> Path:
         raise UserError(
             f"There is no directory {spec.name!r}, and a model on the hub cannot have this name."
         ) from error
-    except Exception as error:  # the network, the file system or the hub may raise any exception
+    except Exception as error:  # the network, the file system or the hub can raise any exception
         place = "is not in the local cache" if trouble else "cannot be fetched"
         raise UserError(
             f"There is no directory {spec.name!r}, and a hub model of this name {place} "

@@ -202,7 +202,7 @@ def merge_saved(model: Any, directory: Path) -> Any:
             warnings.simplefilter("always")
             adapted = PeftModel.from_pretrained(model, directory)
             merged: Any = merge(adapted)
-    except Exception as error:  # peft may raise any exception on files that preflab did not write
+    except Exception as error:  # peft can raise any exception on files that preflab did not write
         raise UserError(f"The adapters in {directory} do not fit {model.name_or_path}: {first_line(error)}") from error
     lacking = next((str(warning.message) for warning in caught if "missing adapter keys" in str(warning.message)), "")
     if lacking:

@@ -37,7 +37,7 @@ def push_directory(directory: Path, repository: str) -> str:
     disable_progress_bars()  # preflab shows its own progress instead
     try:
         HfApi().upload_folder(repo_id=repository, folder_path=directory, commit_message="Trained with preflab")
-    except Exception as error:  # the network, the file system or the hub may raise any exception
+    except Exception as error:  # the network, the file system or the hub can raise any exception
         raise UserError(
             f"{directory} was not uploaded to {repository}: {first_line(error)} The directory is kept. Run the same "
             "command again to upload it."

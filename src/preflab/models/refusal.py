@@ -81,7 +81,7 @@ def find_refusal(lm: LanguageModel, prompt: Prompt, answers: Sequence[Completion
         render_prompt(lm.tokenizer, lm.form, prompt.turns)
         changed = any(is_rewritten(lm, prompt.turns, text) for text in texts)
         always = changed and is_rewritten(lm, prompt.turns, ANSWER.content)
-    except Exception as error:  # the template of a downloaded model may raise any exception
+    except Exception as error:  # the template of a downloaded model can raise any exception
         return Refusal(NOT_TAKEN, f"The model's chat template does not accept it: {first_line(error).rstrip('.')}.")
     if not changed:
         return None

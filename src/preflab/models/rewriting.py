@@ -38,7 +38,7 @@ def encode_to_score(lm: LanguageModel, prompt: Prompt, answer: Completion) -> tu
     try:
         if is_rewritten(lm, safe, text):
             return encode_rendering(lm, safe, text, ended=not answer.truncated)
-    except Exception as error:  # the template of a downloaded model may raise any exception
+    except Exception as error:  # the template of a downloaded model can raise any exception
         raise UserError(
             f"The reward model's chat template does not accept an answer to prompt {prompt.id!r}: {first_line(error)}"
         ) from error

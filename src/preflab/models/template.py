@@ -142,7 +142,7 @@ def _needs_parts(tokenizer: Any, form: ChatForm) -> bool:
     for parts in (False, True):
         try:
             text = render(tokenizer, replace(form, parts=parts), [QUESTION, ANSWER], ask=False)
-        except Exception as error:  # a template may raise any exception
+        except Exception as error:  # a template can raise any exception
             trouble = first_line(error) if not parts else trouble
             continue
         if len(text) > LONGEST:
