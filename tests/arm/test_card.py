@@ -147,5 +147,5 @@ def test_a_hub_that_does_not_take_it_is_said_first(
         main(["train", "sft", "--output", str(tmp_path / "run"), "--push", "no such/name/at all"])
     assert ended.value.code == 2
     err = capsys.readouterr().err
-    assert err == "preflab: 'no such/name/at all' is not the name of a repository. Give USER/NAME.\n"
+    assert err == "preflab: 'no such/name/at all' is not the name of a repository. Give a name of the form USER/NAME.\n"
     assert not (tmp_path / "run").exists()

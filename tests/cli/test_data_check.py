@@ -57,7 +57,7 @@ def test_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert source["faults"] == {
         "chosen and rejected are the same": {"count": 1, "first": [f"{path}:2"]},
         "an answer is empty": {"count": 1, "first": [f"{path}:3"]},
-        "it stands further up too": {"count": 1, "first": [f"{path}:4"]},
+        "it repeats an earlier record": {"count": 1, "first": [f"{path}:4"]},
         "another record says the opposite": {"count": 2, "first": [f"{path}:6"]},
         "the two prompts differ": {"count": 1, "first": [f"{path}:7"]},
         "a dialogue ends in a human turn": {"count": 1, "first": [f"{path}:8"]},
@@ -82,7 +82,7 @@ def test_what_people_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     for words in (
         "11 records, 9 usable, 4 without a fault",
         "shape: 9 preference",
-        "1 × it stands further up too",
+        "1 × it repeats an earlier record",
         "the longer answer is chosen in 60.0%",
         "note: Fields that are not read: `source`.",
         "user: clear ⟨U+001B⟩[2J screen",
@@ -112,9 +112,9 @@ def test_fix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, again = check(out, capsys=capsys)
     assert again["sources"][0]["faults"] == {} and again["sources"][0]["flawless"] == 3
     code, _, err = run("data", "check", path, "--fix", out, capsys=capsys)
-    assert code == 2 and "already exists: name a new file" in err
+    assert code == 2 and "already exists. Give the name of a new file" in err
     code, text, _ = run("data", "check", path, "--fix", tmp_path / "more.jsonl", capsys=capsys)
-    assert "3 records written, 8 dropped" in text and f"{path}:4: it stands further up too" in text
+    assert "3 records written, 8 dropped" in text and f"{path}:4: it repeats an earlier record" in text
 
 
 RATED = {"prompt": "q", "completion": "a"}
@@ -156,7 +156,7 @@ def test_fix_writes_nothing_that_is_refused(tmp_path: Path, capsys: pytest.Captu
 def test_fix_writes_only_what_its_name_promises(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Protects the next command, which would read JSON lines in a `.csv` as one broken table."""
     code, _, err = run("data", "check", write(tmp_path / "a.jsonl", PAIRS), "--fix", tmp_path / name, capsys=capsys)
-    assert code == 2 and "Name a file that ends in `.jsonl`" in err and not (tmp_path / name).exists()
+    assert code == 2 and "Give a file name that ends in `.jsonl`" in err and not (tmp_path / name).exists()
 
 
 def test_an_id_of_two_prompts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,7 +165,7 @@ def test_an_id_of_two_prompts(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     records = [same, {**same, "chosen": "z"}, {**same, "prompt": "two"}, {**same, "level": "hard"}]
     path, out = write(tmp_path / "a.jsonl", records), tmp_path / "b.jsonl"
     code, record = check(path, "--fix", out, capsys=capsys)
-    fault = "its id stands further up with another prompt, level or tests"
+    fault = "an earlier record has the same id but another prompt, level or tests"
     assert code == 0 and record["sources"][0]["flawless"] == 2
     assert record["sources"][0]["faults"][fault] == {"count": 2, "first": [f"{path}:3", f"{path}:4"]}
     assert [json.loads(line)["chosen"] for line in out.read_text().splitlines()] == ["x", "z"]
@@ -230,10 +230,10 @@ def test_a_row_that_the_chat_template_does_not_take(tmp_path: Path, capsys: pyte
     assert (code, err) == (0, "")
     assert (
         "3 usable, 1 without a fault" in out
-        and f"2 × the model's chat template does not take it ({path}:1, {path}:3)" in out
+        and f"2 × the model's chat template does not accept it ({path}:1, {path}:3)" in out
     )
     assert 'prompt: "<|im_start|>user\\nq2<|im_end|>' in out
-    assert f"1 record written, 2 dropped\n  {path}:1: the model's chat template does not take it" in out
+    assert f"1 record written, 2 dropped\n  {path}:1: the model's chat template does not accept it" in out
     thinking = save_chat(tmp_path / "t", THINKING, plain=("<think>", "</think>"))
     write(
         path,
@@ -243,7 +243,7 @@ def test_a_row_that_the_chat_template_does_not_take(tmp_path: Path, capsys: pyte
     assert code == 0 and "2 usable, 1 without a fault" in out and f"1 × {REWRITTEN} ({path}:1)" in out
     write(path, [system])
     code, out, err = run("data", "check", path, "--model", model, capsys=capsys)
-    assert code == 2 and "system: Be brief." in out and "the model's chat template does not take it" in err
+    assert code == 2 and "system: Be brief." in out and "the model's chat template does not accept it" in err
 
 
 def test_an_altered_model_of_a_run_measures_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -268,7 +268,7 @@ def test_an_altered_model_of_a_run_measures_nothing(tmp_path: Path, capsys: pyte
         ([{"prompt": "x", "completion": "a", "label": 3}], "says neither good nor bad"),
         (
             [{"prompt": "x", "completion": "a", "label": label} for label in (0, -1)],
-            "it is not clear which of the two means bad",
+            "it is not clear which of these two labels means bad",
         ),
     ],
 )
@@ -286,11 +286,11 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ((tmp_path / "absent.jsonl",), "There is no file"),
         (("minicode",), "`preflab data show minicode`"),
         ((path, "--rows", "0"), "--rows must be 1 or more"),
-        ((path, "--split", "train"), "is a file and has no splits"),
+        ((path, "--split", "train"), "is a file without splits"),
         ((path, "--fields", "prompt"), "is not HERE=THERE"),
         ((path, "--fields", "prompt=question", "prompt=label"), "--fields names 'prompt' twice"),
         ((path, "--fields", "promt=x"), "Did you mean 'prompt'"),
-        ((path, "--fields", "prompt=nowhere"), "'nowhere', which no record has"),
+        ((path, "--fields", "prompt=nowhere"), "'nowhere', but no record has this field"),
         ((tmp_path, "--fix", tmp_path / "c.jsonl"), "--fix needs a single source"),
         ((path, "--fix", tmp_path / "no" / "c.jsonl"), "cannot be written"),
     ):
@@ -334,5 +334,5 @@ def test_two_hundred_thousand_pairs_are_streamed(tmp_path: Path) -> None:
     [source] = json.loads(done.stdout)["sources"]
     assert (source["records"], source["usable"], source["flawless"]) == (200_000, 200_000, 180_000)
     assert source["kinds"] == {"prompts": 180_000, "demonstrations": 200_000, "pairs": 200_000}
-    assert source["faults"]["it stands further up too"]["count"] == 20_000
+    assert source["faults"]["it repeats an earlier record"]["count"] == 20_000
     assert source["longer_wins"] == 80_000 / 200_000

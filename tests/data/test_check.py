@@ -54,7 +54,7 @@ def test_what_can_teach_is_counted() -> None:
     assert (counts.noun, counts.rows, counts.prompts, counts.useless, counts.longer_wins) == ("pair", 5, 1, 1, 0.75)
     assert counts.faults == {REPEATED: 1, SAME_ANSWERS: 1}
     assert counts.describe() == (
-        "5 pairs for 1 prompt; in 1 it stands further up too; in 1 chosen and rejected are the same; the longer answer is "
+        "5 pairs for 1 prompt; in 1 it repeats an earlier record; in 1 chosen and rejected are the same; the longer answer is "
         "chosen in 75%"
     )
     assert check_rows(rows, "x").faults[CONTRADICTED] == 1
@@ -64,7 +64,7 @@ def test_what_can_teach_is_counted() -> None:
     assert "label" not in check_rows([liked, disliked], "x").describe().partition(";")[2]
     for row, word in ((liked, "good"), (disliked, "bad")):
         assert check_rows([row], "x").describe() == (
-            f"1 labelled answer for 1 prompt; every label is {word}, so that nothing shows how good and bad answers differ"
+            f"1 labelled answer for 1 prompt; every label is {word}, so the data do not show how good and bad answers differ"
         )
 
 

@@ -102,10 +102,10 @@ def test_splits_inside_a_json_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no split 'tset'.*test"):
         list(read_source(str(path), split="tset"))
     path.write_text(json.dumps({"test": RECORDS, "validation": RECORDS[:1]}))
-    with pytest.raises(UserError, match="has several splits: choose one"):
+    with pytest.raises(UserError, match=r"has several splits: .*\. Choose one"):
         list(read_source(str(path)))
     path.write_text(json.dumps({"train": RECORDS, "test": []}))
-    with pytest.raises(UserError, match="is empty: it holds no record"):
+    with pytest.raises(UserError, match="is empty: the file contains no record"):
         list(read_source(f"{path}#test"))
 
 
@@ -261,7 +261,7 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "a quote that nothing closes": (
         "x.csv",
         b'prompt,completion\nq1,a1\nq2,"unclosed answer\nq3,a3\nq4,a4\n',
-        r"x\.csv:3: a quotation mark .* and nothing closes it\. The rest",
+        r"x\.csv:3: a quotation mark .* and no second mark closes the cell\. The rest",
     ),
     "a quote that a later cell seems to close": (
         "x.csv",
@@ -276,12 +276,12 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "lines that end in a carriage return alone": (
         "x.jsonl",
         as_lines(RECORDS).replace(b"\n", b"\r"),
-        r"x\.jsonl:1 holds several lines that end in a carriage return alone",
+        r"x\.jsonl:1 contains several lines that end in a carriage return alone",
     ),
     "a quote after the line of Excel": (
         "x.csv",
         b'sep=;\nprompt;completion\nq;a\nr;"b\n',
-        r"x\.csv:4: a quotation mark .* and nothing closes it",
+        r"x\.csv:4: a quotation mark .* and no second mark closes the cell",
     ),
     "a key that occurs twice": (
         "x.jsonl",
@@ -348,7 +348,7 @@ FOREIGN = {
 def test_a_format_that_is_not_read_is_named(name: str, tmp_path: Path) -> None:
     """Protects from "not UTF-8" about a file that is whole, but in another format."""
     (tmp_path / name).write_bytes(FOREIGN[name])
-    with pytest.raises(UserError, match=r"has the format .*, which is not read\. Unpack it, or save"):
+    with pytest.raises(UserError, match=r"has the format .*, which preflab cannot read\. Unpack the file\. Or save"):
         list(read_source(str(tmp_path / name)))
 
 
@@ -360,7 +360,7 @@ def test_what_a_download_left_instead_of_the_data_is_named(name: str, tmp_path: 
         (b"\n<!DOCTYPE html>\n<html><body>Sign in", "a page in HTML"),
     ):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(UserError, match=f"is {what}, and holds no data. Download the file itself"):
+        with pytest.raises(UserError, match=f"is {what}, and contains no data. Download the data file itself"):
             list(read_source(str(tmp_path / name)))
 
 
@@ -430,9 +430,9 @@ def test_folders_and_their_splits(tmp_path: Path) -> None:
     assert len(list(read_source(name, split="test_prefs"))) == len(list(read_source(f"{name}#test_prefs"))) == 1
     with pytest.raises(UserError, match=r"has no split 'tset'.*test_prefs, train"):
         list(read_source(name, split="tset"))
-    with pytest.raises(UserError, match="has several splits: choose one"):
+    with pytest.raises(UserError, match=r"has several splits: .*\. Choose one"):
         choose_split(name, ["a", "b"], "")
-    with pytest.raises(UserError, match="is a file and has no splits"):
+    with pytest.raises(UserError, match="is a file without splits"):
         list(read_source(str(folder / "test_prefs.jsonl.gz"), split="train"))
     assert part_split("org/name#test") == ("org/name", "test")
     odd = tmp_path / "a#b.jsonl"

@@ -349,7 +349,7 @@ def test_unclear_labels_are_refused(labels: tuple[Any, ...], complaint: str) -> 
 def test_labels_that_disagree_are_refused() -> None:
     """Protects SFT from an answer that one field calls good and another bad; `fields` says which of them counts."""
     record = {"prompt": "q", "completion": "bad", "is_correct": True, "is_safe": False}
-    with pytest.raises(UserError, match="f:1: `is_correct` calls the answer good, and `is_safe` calls it bad"):
+    with pytest.raises(UserError, match="f:1: `is_correct` calls the answer good, but `is_safe` calls the answer bad"):
         read(record)
     [(_, row)] = FileReading({"is_correct": None}).read_rows([("f:1", record)])
     assert describe(row) == ("u:q", None, "bad")
@@ -370,7 +370,7 @@ def test_labels_inside_of_an_answer() -> None:
     assert [describe(row)[1:] for row in rows] == [(None, "a"), ("a", None), ("a", "b")]
     assert reading.write_notes() == [
         "Fields that are not read: `messages.label`, `chosen.label`.",
-        "1 answer without a label: taken as good, because others have one.",
+        "1 answer without a label: taken as good, because other answers have labels.",
     ]
     for record in (
         {"messages": [user("q"), {**assistant("a"), "label": False}], "label": True},
@@ -405,7 +405,7 @@ def test_choices_that_may_count_from_0_are_refused(fields: tuple[str, str, str])
         return read(*({"prompt": f"{n}", first: "a", second: "b", says: number} for n, number in enumerate(numbers)))
 
     for unclear in ((1, 0), (False, True), ("0", "1"), (0.0,)):
-        with pytest.raises(UserError, match=rf"f:\d: `{says}` is 0, and no record that was read has a 2"):
+        with pytest.raises(UserError, match=rf"f:\d: `{says}` is 0, and no record that was read contains a 2"):
             choose(*unclear)
     assert [describe(row)[1:] for row in choose(1, 0, 2)] == [("a", "b"), (None, None), ("b", "a")]
     assert [describe(row)[1:] for row in choose("1", "tie", 1)] == [("a", "b"), (None, None), ("a", "b")]
@@ -599,7 +599,7 @@ def test_openassistant_trees_nested_and_flat() -> None:
     assert [len(row.ranked) for row in nested] == [2, 0]
     with pytest.raises(UserError, match="f:1: the parent message 'x' is not in the file"):
         read({**REPLIES[0], "message_tree_id": "a", "parent_id": "x"})
-    with pytest.raises(UserError, match=r"f:3: the message 'b' stands further up too \(f:1\)"):
+    with pytest.raises(UserError, match=r"f:3: an earlier message has the same id 'b' \(f:1\)"):
         read(*({**message, "message_tree_id": "a"} for message in (REPLIES[0], ROOT, REPLIES[0])))
 
 
@@ -671,17 +671,17 @@ def test_verl_keeps_the_ground_truth_for_a_judge() -> None:
         ),
         ({"prompt": "q", "response": "bad", "helpfulness": None, "correctness": 0}, "its `helpfulness` is null"),
         *(
-            ({"messages": [user("q"), {"role": role, "content": "1"}, assistant("a")]}, "something else than text")
+            ({"messages": [user("q"), {"role": role, "content": "1"}, assistant("a")]}, "something other than text")
             for role in ("tool", "Tool_Response", "function_call", "environment")
         ),
         *(
-            ({"messages": [user("q"), {"role": "assistant", "content": [part]}]}, "something else than text")
+            ({"messages": [user("q"), {"role": "assistant", "content": [part]}]}, "something other than text")
             for part in ({"type": "image", "text": "", "image": "x"}, {"type": "thinking", "text": "hm"})
         ),
-        ({"messages": [user("q"), {"role": "assistant", "content": None}]}, "something else than text"),
+        ({"messages": [user("q"), {"role": "assistant", "content": None}]}, "something other than text"),
         (
             {"messages": [user("q"), {**assistant("I look it up."), "tool_calls": [{"id": "1"}]}]},
-            "something else than text",
+            "something other than text",
         ),
         (
             {
@@ -692,17 +692,17 @@ def test_verl_keeps_the_ground_truth_for_a_judge() -> None:
                     assistant("a"),
                 ]
             },
-            "something else than text",
+            "something other than text",
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "image", "text": None}]}, assistant("a")]},
-            "something else than text",
+            "something other than text",
         ),
         *(
-            ({"messages": [user("q"), {**assistant("a"), **mark}]}, "marked as not to be learned from")
+            ({"messages": [user("q"), {**assistant("a"), **mark}]}, "marked as excluded from training")
             for mark in ({"weight": 0}, {"weight": 0.0}, {"loss": False}, {"train": False})
         ),
-        ({"messages": [{"role": "user", "content": [{"type": "image"}]}, assistant("a")]}, "something else than text"),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}, assistant("a")]}, "something other than text"),
     ],
 )
 def test_useless_records_are_left_out_and_counted(record: Mapping[str, Any], reason: str) -> None:
@@ -773,7 +773,7 @@ def test_a_question_in_an_unknown_field_is_not_lost(other: Mapping[str, Any]) ->
     assert describe(row) == (f"u:{value if name == 'ask' else 'Tell me'}", "The cat is", "The dog is")
     [(_, row)] = FileReading(check_names({name: None})).read_rows([("f:1", record)])
     assert describe(row) == ("u:The", "cat is", "dog is")
-    with pytest.raises(UserError, match="`fields` names 'pots', which no record has"):
+    with pytest.raises(UserError, match="`fields` names 'pots', but no record has this field"):
         list(FileReading(check_names({"pots": None, name: None})).read_rows([("f:1", record)]))
     marked = {
         "source": "the web",
@@ -891,7 +891,7 @@ def test_an_unread_part_of_the_prompt_is_named(record: Mapping[str, Any], field:
 
 def test_a_passage_that_is_no_text_is_refused() -> None:
     """Protects from a question whose passages are dropped because nobody can read their form."""
-    with pytest.raises(UserError, match=r"f:1: `context` belongs to the question, so it must be text"):
+    with pytest.raises(UserError, match=r"f:1: `context` belongs to the question\. The field must contain text"):
         read({"question": "q", "context": {"title": ["x"]}, "answer": "a"})
 
 
@@ -923,18 +923,18 @@ def test_a_missing_label_among_labels_is_said() -> None:
     ]
     rows = [row for _, row in reading.read_rows((f"f:{n}", record) for n, record in enumerate(records))]
     assert [row.rated for row in rows] == [True, False, True, False, False, False, False, False]
-    assert reading.write_notes() == ["6 answers without a label: taken as good, because others have one."]
+    assert reading.write_notes() == ["6 answers without a label: taken as good, because other answers have labels."]
 
 
 def test_a_wrong_last_speaker_is_said() -> None:
     """Protects SFT data of which some dialogues lack their answer; where all do, they are meant as prompts."""
     asked, answered = {"messages": [user("q")]}, {"messages": [user("q"), assistant("a")]}
     for records, notes in (
-        ((asked, answered, asked), ["2 dialogues taken as prompts, because the last turn is a human's."]),
+        ((asked, answered, asked), ["2 dialogues taken as prompts, because the last turn is a human's turn."]),
         ((asked, asked), []),
         (
             (answered, {**answered, "label": 0}),
-            ["1 answer without a label: taken as good, because others have one."],
+            ["1 answer without a label: taken as good, because other answers have labels."],
         ),
     ):
         reading = FileReading()
@@ -958,7 +958,7 @@ def test_your_own_names_of_fields() -> None:
     safer = {**PAIRS["SafeRLHF"]}
     [(_, row)] = FileReading({"better_response_id": "safer_response_id"}).read_rows([("f:1", safer)])
     assert describe(row) == ("u:q", "bad", "good")
-    with pytest.raises(UserError, match="`fields` names 'lbel', which no record has"):
+    with pytest.raises(UserError, match="`fields` names 'lbel', but no record has this field"):
         list(FileReading({"label": "lbel"}).read_rows([("f:1", {"prompt": "q", "completion": "a"})]))
 
 
@@ -988,7 +988,7 @@ def test_safety_labels_follow_the_answers() -> None:
 def test_half_a_preference_is_refused() -> None:
     """Protects from a pair that lost one side and would be read as a prompt alone."""
     for record in ({"prompt": "q", "chosen": "a"}, {"prompt": "q", "rejected": "a", "completion": "b"}):
-        with pytest.raises(UserError, match="a preference needs both"):
+        with pytest.raises(UserError, match="A preference needs both"):
             read(record)
 
 

@@ -124,7 +124,7 @@ def seen(checked: SourceCheck, names: Counts) -> Counts:
         "pairs": checked.kinds.get("pairs", 0),
         "same": faults.get("chosen and rejected are the same", 0),
         "empty": faults.get("an answer is empty", 0),
-        "repeated": faults.get("it stands further up too", 0),
+        "repeated": faults.get("it repeats an earlier record", 0),
         "longer per mille": round(1000 * (checked.longer_wins or 0)),
     }
     return {name: counts[name] for name in names}

@@ -140,5 +140,5 @@ def test_a_cost_model_is_not_a_reward_model(tmp_path: Path) -> None:
     make_reward_model(untrained(), seed=0).save(tmp_path / "rm")
     assert load_cost_model(tmp_path / "rm").role == "cost"  # made elsewhere, as far as the files say
     (tmp_path / "rm" / "trained_on.json").write_text("[]")
-    with pytest.raises(UserError, match=r"is a reward model. The sign of its scores says nothing about safety"):
+    with pytest.raises(UserError, match=r"is a reward model. The sign of its scores does not indicate safety"):
         load_cost_model(tmp_path / "rm")

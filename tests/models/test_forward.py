@@ -339,5 +339,5 @@ class Doubled(LlamaForCausalLM):
 def test_unknown_ways_to_logits_are_refused() -> None:
     """Protects from silently wrong log-probabilities with an architecture whose head does something else."""
     model = Doubled(LlamaConfig(**SHAPE)).eval()
-    with pytest.raises(UserError, match="cannot train a Doubled, which computes its logits"):
+    with pytest.raises(UserError, match="cannot train a Doubled, because it computes its logits"):
         forward.token_logprobs(model, batch())

@@ -171,9 +171,9 @@ def test_adapters_of_the_other_kind(saved: dict[str, Path], tmp_path: Path) -> N
     """The adapters of a reward model do not load as a policy, and those of a policy do not load as a reward model."""
     trained_adapters(saved["qwen2"]).save(tmp_path / "scorer")
     load_model(ModelSpec(name=str(saved["qwen2"]), lora=LoRA(rank=2)), seed=0).save(tmp_path / "policy")
-    with pytest.raises(UserError, match=r"the adapters of a reward model\. Name the adapters of a policy"):
+    with pytest.raises(UserError, match=r"the adapters of a reward model\. Give the adapters of a policy"):
         load_directory(tmp_path / "scorer" / lora.ADAPTER)
-    with pytest.raises(UserError, match=r"the adapters of a policy\. Name the adapters of a reward model"):
+    with pytest.raises(UserError, match=r"the adapters of a policy\. Give the adapters of a reward model"):
         load_reward_model(tmp_path / "policy" / lora.ADAPTER)
 
 

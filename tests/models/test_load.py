@@ -300,10 +300,10 @@ def test_a_model_that_reads_both_ways(tmp_path: Path) -> None:
         ({"num_hidden_layers": -1}, "num_hidden_layers is -1"),
         (
             {"num_hidden_layers": 10**7, "layer_types": None},
-            "num_hidden_layers is 10000000, which is too large for the weights",
+            "num_hidden_layers is 10000000, which is too large for the saved weights",
         ),
-        ({"hidden_size": 10**9}, "hidden_size is 1000000000, which is too large for the weights"),
-        ({"vocab_size": 10**9}, "vocab_size is 1000000000, which is too large for the weights"),
+        ({"hidden_size": 10**9}, "hidden_size is 1000000000, which is too large for the saved weights"),
+        ({"vocab_size": 10**9}, "vocab_size is 1000000000, which is too large for the saved weights"),
         ({"num_hidden_layers": 1}, r"config\.json cannot be read: .*num_hidden_layers"),
         ({"num_hidden_layers": 1, "layer_types": None}, r"contains layers .* among them model\.layers\.1"),
         ({"vocab_size": 0}, "vocab_size is 0"),

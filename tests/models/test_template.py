@@ -312,7 +312,7 @@ REFUSED = {
     ),
     "the question vanishes": ("{{ messages[-1].role + '<|im_end|>' }}", "leaves out the question or the answer"),
     "a range without end": ("{% for i in range(10**9) %}x{% endfor %}" + CHATML, "(?i)range"),
-    "a megabyte": ("{% for i in range(99999) %}xxxxxxxxxxxxxxxxxxxx{% endfor %}" + CHATML, "characters for two words"),
+    "a megabyte": ("{% for i in range(99999) %}xxxxxxxxxxxxxxxxxxxx{% endfor %}" + CHATML, "characters for a short"),
     "an error": ("{{ raise_exception('needs tools') }}", "needs tools"),
     "no template": ("{% if %}", "(?i)expected"),
 }
@@ -417,7 +417,7 @@ def test_a_date_is_written_as_strftime_writes_it(day: str, asked: str, written: 
 @pytest.mark.parametrize("asked", ["%q", "%05d", "%"])
 def test_a_part_of_a_date_that_nothing_knows_is_refused(asked: str, tmp_path: Path) -> None:
     """Protects from a prompt that no clock would write: one line that names the directive."""
-    with pytest.raises(UserError, match=rf"it writes the date by {asked[:3]}.*Set another `chat_template`"):
+    with pytest.raises(UserError, match=rf"it writes the date with {asked[:3]}.*Set another `chat_template`"):
         load_directory(save_chat(tmp_path / "m", f"{{{{ strftime_now('{asked}') }}}}" + CHATML), date="2025-03-04")
 
 

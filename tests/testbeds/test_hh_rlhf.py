@@ -246,7 +246,7 @@ def test_a_hub_that_does_not_answer_is_one_message(tmp_path: Path, monkeypatch: 
         ('{"chosen": "\\n\\nHuman: a"}', r"train\.jsonl:3: the field `rejected` is missing \(present: chosen\)"),
         ('{"chosen": 3, "rejected": "x"}', r"train\.jsonl:3: `chosen` must be text, not 3"),
         ('{"chosen": "hello", "rejected": "x"}', r"train\.jsonl:3 is not a dialogue"),
-        ('{"chosen": "\\ud800", "rejected": "x"}', r"train\.jsonl:3: `chosen` holds half a surrogate pair"),
+        ('{"chosen": "\\ud800", "rejected": "x"}', r"train\.jsonl:3: `chosen` contains half a surrogate pair"),
     ],
 )
 def test_a_damaged_line_is_named(tmp_path: Path, line: str, complaint: str) -> None:

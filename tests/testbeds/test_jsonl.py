@@ -74,7 +74,7 @@ def test_every_form_of_a_demonstration_is_the_same(record: dict[str, Any]) -> No
         ({"prompt": says("a")}, r"the prompt must end in a turn of the user"),
         ({"prompt": "a", "chosen": "b"}, r"the record has `chosen` but not `rejected`"),
         ({"prompt": "a", "rejected": "b"}, r"the record has `rejected` but not `chosen`"),
-        ({"chosen": "a", "rejected": "b"}, r"`prompt` is missing; without it"),
+        ({"chosen": "a", "rejected": "b"}, r"`prompt` is missing\. Without `prompt`"),
         ({"chosen": ASK + says("a"), "rejected": says("b")}, r"the answers reply to different prompts"),
         ({"prompt": "a", "completion": ASK + says("b")}, r"`completion` must be one turn of the assistant"),
         ({"prompt": "a", "level": [3]}, r"`level` must be text"),

@@ -175,7 +175,7 @@ def test_tests_without_a_judge_are_not_read(tmp_path: Path) -> None:
     rows = [{"prompt": f"{n}", "completion": "a", "tests": tests[n % 5], "test_imports": 3} for n in range(60)]
     with TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "a.jsonl", *rows)}).open(Context()) as testbed:
         assert sum(len(testbed.demonstrations(split)) for split in SPLITS) == 60 and not testbed.tested
-    assert testbed.notes == ("The tests of 60 records are not run: the testbed names no `judge`.",)
+    assert testbed.notes == ("The tests of 60 records are not run: the testbed has no `judge`.",)
     truths = [{"prompt": f"{n}", "reward_model": {"ground_truth": "[{"}} for n in range(60)]
     with TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "v.jsonl", *truths)}).open(Context()) as testbed:
         assert len(testbed.notes) == 1
@@ -196,7 +196,7 @@ def test_one_broken_test_does_not_refuse_your_file(tmp_path: Path) -> None:
         assert sum(len(testbed.prompts(split)) for split in SPLITS) == 58
         notes = " ".join(testbed.notes)
     assert f"1 record left out because its tests are neither JSON nor Python (first: {data}:41)." in notes
-    assert f"1 record left out because no test of it calls a function of the program (first: {data}:51)." in notes
+    assert f"1 record left out because none of its tests calls a function of the program (first: {data}:51)." in notes
     broken = write(tmp_path / "broken.jsonl", rows[40])
-    with pytest.raises(UserError, match="`tests` holds text that is neither JSON nor Python"):
+    with pytest.raises(UserError, match="`tests` contains text that is neither JSON nor Python"):
         TESTBEDS.parse({"kind": "jsonl", "data": broken, "judge": "sandbox"}).open(Context()).__enter__()

@@ -67,7 +67,7 @@ def test_fields_splits_and_rows(tmp_path: Path) -> None:
     assert sum(len(testbed.preferences(split)) for split in ("train", "validation")) == 200
     assert sum(len(opened(**settings, rows=60).preferences(split)) for split in SPLITS) == 120
     assert len(opened(data=str(tmp_path), split="test", fields=fields).prompts("train")[0].turns[0].content) > 13
-    with pytest.raises(UserError, match=r"preflab reads no field 'promt'.*prompt"):
+    with pytest.raises(UserError, match=r"preflab does not read a field 'promt'.*prompt"):
         opened(data=str(tmp_path), fields={"promt": "ask"})
     spec = TESTBEDS.parse({"kind": "jsonl", **settings})
     assert TESTBEDS.parse(TESTBEDS.dump(spec)) == spec
@@ -120,7 +120,7 @@ def test_records_of_programming_data_sets(record: dict[str, Any], tmp_path: Path
     data = write(tmp_path / "a.jsonl", records)
     testbed = opened(data=data)
     assert testbed.demonstrations("train") and not testbed.tested
-    assert "The tests of 60 records are not run: the testbed names no `judge`." in testbed.notes
+    assert "The tests of 60 records are not run: the testbed has no `judge`." in testbed.notes
     if record is not APPS_STDIN:
         judged = TESTBEDS.parse(
             {"kind": "jsonl", "data": data, "judge": "sandbox", "backend": "bare", "time_limit_s": 7}

@@ -296,7 +296,7 @@ def test_useless_records_are_dropped_and_counted(tmp_path: Path) -> None:
     [
         (
             {"better_response_id": 2},
-            r"data\.jsonl:2: `better_response_id` must be 0 or 1, the place of a response, not '2'",
+            r"data\.jsonl:2: `better_response_id` must be 0 or 1, the number of a response, not '2'",
         ),
         ({"safer_response_id": None}, "`safer_response_id` must be 0 or 1"),
         ({"is_response_0_safe": "maybe"}, '`is_response_0_safe` must be true or false, not "maybe"'),

@@ -53,7 +53,7 @@ def make_card(arm: Arm, result: Mapping[str, Any]) -> str:
         _as_yaml(TESTBEDS.dump(arm.testbed)),
         "\n".join(f"- {note}" for note in (*result["data_notes"], *result["notices"])),
         "## Method and settings",
-        _as_yaml(METHODS.dump(arm.method) | ({} if arm.reward is None else {"reward": arm.reward.kind_name})),
+        _as_yaml(METHODS.dump(method) | ({} if arm.reward is None else {"reward": arm.reward.kind_name})),
         "## Results",
         _as_table(scores) if scores else "This model was not measured.",
     ]
@@ -75,7 +75,7 @@ def _metadata(arm: Arm, result: Mapping[str, Any], scores: Mapping[tuple[str, st
         tags=["preflab", result["method"]],
         model_name=arm.name,
         eval_results=[
-            EvalResult(task, arm.testbed.kind, arm.testbed.kind, name, round(value, 6), dataset_split=split)
+            EvalResult(task, arm.testbed.kind_name, arm.testbed.kind_name, name, round(value, 6), dataset_split=split)
             for (split, name), value in scores.items()
         ]
         or None,

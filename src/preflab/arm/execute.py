@@ -235,8 +235,8 @@ def make_validation(parts: OpenArm) -> Validate | None:
     evaluators, the policy is measured on held-out answers, and the last checkpoint is used. Returns None if there are
     no validation prompts, or if the run does not measure a policy.
     """
-    bench, held_out = parts.bench, parts.held_out
-    if bench is not None and parts.arm.method.product == "policy" and bench.prompts("validation", 1):
+    bench, held_out, method = parts.bench, parts.held_out, parts.arm.method
+    if bench is not None and method is not None and method.product == "policy" and bench.prompts("validation", 1):
         return partial(look, bench)
     if held_out is not None and held_out.testbed.prompts("validation"):
         return partial(held_out.read, split="validation")

@@ -89,7 +89,7 @@ class RunSettings(Spec):
     With `stop` or `cut`, they stop the run.
     """
 
-    sampler: Annotated[SamplerSpec, *variant(SAMPLERS)] = Field(default="native")
+    sampler: Annotated[SamplerSpec, *variant(SAMPLERS)] = Field(default="native")  # pyright: ignore[reportAssignmentType] # the registry reads the name
     evaluation: Evaluation = Evaluation()
     looks: int = Field(default=4, ge=1)
     threads: int = Field(default=1, ge=1)

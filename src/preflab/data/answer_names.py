@@ -1,4 +1,4 @@
-"""Lists the names that data sets give to the two answers of a record."""
+"""Lists the field names that data sets use for the two answers of a record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ BARE_PAIRS = (
     ("accepted", "rejected"),
     ("better", "worse"),
 )
-"""Names of a better and a worse answer that may also be names of models, or of other fields."""
+"""Field names for a better and a worse answer. In some data sets, these fields contain something else, such as the name
+of a model or of another field."""
 _WORDS = (("chosen", "rejected"), *BARE_PAIRS, ("preferred", "non_preferred"), ("winning", "losing"))
 PAIRS = (
     ("chosen", "rejected"),
@@ -19,12 +20,12 @@ PAIRS = (
     ("response", "rejected_response"),
     ("response_j", "response_k"),
 )
-"""Names of a better and a worse answer."""
+"""Field names for a better and a worse answer."""
 LETTERED = tuple((f"{noun}_{a}", f"{noun}_{b}") for a, b in ("ab", "AB") for noun in (*_NOUNS, "conversation"))
-"""Names of two answers, to which another field adds which one is better."""
+"""Field names for two answers that are distinguished by a letter. A further field tells which answer is better."""
 NUMBERED = tuple((f"{noun}_1", f"{noun}_2") for noun in _NOUNS)
-"""As `LETTERED`, for answers that are counted from 1."""
+"""Field names for two answers that are numbered 1 and 2. A further field tells which answer is better."""
 CHOICE_FIELDS = ("winner", "preference", "preferred", "better", "choice", "label")
-"""Fields that may say which of two answers is better."""
+"""Names of the fields that may tell which of two answers is better."""
 ANSWER_NAMES = frozenset(name for pair in (*BARE_PAIRS, *PAIRS, *LETTERED, *NUMBERED) for name in pair)
-"""Every name above of an answer."""
+"""All field names for answers that this module lists."""

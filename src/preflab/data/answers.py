@@ -1,8 +1,8 @@
-"""Reads records with one answer, labelled or not, and records with a prompt alone.
+"""Reads records with one answer, with or without a label, and records that contain only a prompt.
 
-The arguments of every public function are the names of the fields to read, the record, the record's place (`where`),
-and the labels that were read so far in the file. Each function raises `UselessRecordError` for a well-formed record
-that teaches nothing, and `UserError` for a broken record.
+Every public function takes the names of the fields to read, the record, the record's place in the file (`where`), and
+the labels that were read from the file so far. Each function raises `UselessRecordError` for a well-formed record that
+a model cannot learn from, and `UserError` for a broken record.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from preflab.types import Completion, Problem, Test
 
 
 def read_prompt_alone(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads only the prompt of a record."""
+    """Returns a row with the prompt of a record and without an answer."""
     return [DialogueRow(make_prompt(record, read_question(record, where), where))]
 
 
 def read_first_turn(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads the first question of an MT-Bench record. The later questions refer to answers that the record does not
-    contain."""
+    """Returns a row whose prompt is the first question of an MT-Bench record. The later questions are not read, because
+    they refer to answers that the record does not contain."""
     turns = record["turns"]
     if not isinstance(turns, list) or not turns:
         raise UserError(f"{where}: `turns` must be a list of questions.")
@@ -32,7 +32,8 @@ def read_first_turn(record: DataRecord, where: str, labels: FileLabels) -> list[
 
 
 def read_ground_truth(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads a record of verl: a prompt, and the ground truth by which a rule judges answers (the right answer, or tests)."""
+    """Reads a record in verl's format: a prompt, and the ground truth, by which a rule judges answers. The ground truth
+    is either the right answer or a list of tests."""
     truth = record["reward_model"]["ground_truth"]
     prompt = make_prompt(record, read_question(record, where), where)
     listed = isinstance(truth, str) and truth.lstrip()[:2] in ('{"', "[{")
@@ -41,21 +42,22 @@ def read_ground_truth(record: DataRecord, where: str, labels: FileLabels) -> lis
 
 
 def read_single(answer: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads one answer. Also reads the label that calls the answer good or bad, if the record has such a label."""
+    """Returns a row with the prompt of a record and the answer in the field `answer`. If the record labels the answer
+    as good or bad, the row contains this label."""
     turns, completion = read_answer(record[answer], read_question(record, where), f"{where}: `{answer}`")
     return [_rate(record, answer, turns, completion, where, labels)]
 
 
 def read_reply(field: str, answer: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads a dialogue that ends in a question. The answer to this question, and its label if it has one, are in other
-    fields."""
+    """Returns a row for a dialogue that ends in a question. The answer to this question is in another field. A label of
+    the answer is also in another field."""
     turns, completion = read_answer(record[answer], read_whole(record, field, where), f"{where}: `{answer}`")
     return [_rate(record, answer, turns, completion, where, labels)]
 
 
 def read_messages(field: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads a dialogue. If the last turn is the assistant's, that turn is the answer; otherwise the dialogue is a
-    prompt without an answer."""
+    """Returns a row for a dialogue. If the last turn belongs to the assistant, this turn is the answer. Otherwise, the
+    whole dialogue is a prompt without an answer."""
     turns = read_whole(record, field, where)
     if turns[-1].role != "assistant":
         return [DialogueRow(make_prompt(record, turns, where))]
@@ -65,13 +67,14 @@ def read_messages(field: str, record: DataRecord, where: str, labels: FileLabels
 def _rate(
     record: DataRecord, field: str, turns: Turns, answer: Completion, where: str, labels: FileLabels
 ) -> DialogueRow:
-    """Returns a row with one answer, which the record holds in `field`. An answer with a bad label becomes `rejected`,
-    so that no method imitates it. The label may be a field of the record, or a field of the answer's message."""
+    """Returns a row with the answer that the record contains in `field`. An answer that is labelled as bad becomes
+    `rejected`, so that no method imitates it. The label may be a field of the record or of the message that contains
+    the answer."""
     prompt, good = make_prompt(record, turns, where), labels.rate(record, where)
     inside = rate_message(record[field], f"{where}: `{field}`")
     if None not in (good, inside) and good != inside:
         raise LabelError(
-            f"{where}: a label of the record and a label inside of `{field}` contradict each other. Remove one."
+            f"{where}: a label of the record and a label inside of `{field}` contradict each other. Remove one label."
         )
     good = inside if good is None else good
     if good is None:
@@ -80,7 +83,7 @@ def _rate(
 
 
 def read_scored(score: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads only the prompt of a record with one scored answer. The answer is dropped, because no second score shows
-    whether it is good or bad."""
+    """Returns a row with the prompt of a record and without the record's scored answer. A single score does not show
+    whether the answer is good or bad, because there is no other score for comparison."""
     read_number(record, score, where)
     return read_prompt_alone(record, where, labels)

@@ -1,4 +1,5 @@
-"""Reads APPS in its official form: one folder for each problem, with one file for each part of the problem."""
+"""Reads the data set APPS in its official form. Each problem is a folder, and each part of the problem is a file in
+this folder."""
 
 from __future__ import annotations
 
@@ -10,14 +11,14 @@ from preflab.errors import UserError
 
 
 def list_official_folders(path: Path) -> list[Path]:
-    """Lists the problem folders in `path`, or in the split folders of `path`. The list is empty if `path` does not have
-    APPS's official form."""
+    """Returns the problem folders in `path`, or in the split folders of `path`. The list is empty if `path` does not
+    have the official form of APPS."""
     questions = sorted(path.glob("*/*/question.txt")) or sorted(path.glob("*/question.txt"))
     return [question.parent for question in questions]
 
 
 def read_official_folder(folder: Path) -> dict[str, Any]:
-    """Reads the folder of a problem as a record with the same field names as on the hub."""
+    """Returns the problem in a folder as a record. The record has the field names of APPS on the Hugging Face hub."""
     paths = [folder / name for name in ("question.txt", "input_output.json", "solutions.json", "starter_code.py")]
     record = {"problem_id": folder.name, **{path.stem: _read_text_file(path) for path in paths if path.is_file()}}
     meta = folder / "metadata.json"
@@ -26,7 +27,7 @@ def read_official_folder(folder: Path) -> dict[str, Any]:
     try:
         return {**json.loads(_read_text_file(meta)), **record}
     except (TypeError, ValueError) as error:
-        raise UserError(f"{meta} does not hold a JSON object: {error}.") from error
+        raise UserError(f"{meta} does not contain a JSON object: {error}.") from error
 
 
 def _read_text_file(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Counts the records that a method is about to train on, and refuses the data if no record can teach anything."""
+"""Counts the records on which a method will train, and raises an error if the method cannot learn from any of them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ _NOUNS: dict[type[AnyRecord], str] = {
 
 @dataclass(frozen=True)
 class RowCounts:
-    """The counts that `check_rows` returns. `noun`: the word for one row, such as `pair`. `faults`: for each fault (in
-    words), how many rows have it. `useless`: how many rows teach nothing, because an answer is empty or all answers are
-    the same. `longer_wins`: see `LengthBias.longer_wins`. `labels`: which labels the rows have, good (true) or bad."""
+    """The counts that `check_rows` returns. `noun`: the word for one row, such as `pair`. `rows`: the number of rows.
+    `prompts`: the number of different prompts. `faults`: maps the description of each fault to the number of rows with
+    this fault. `useless`: the number of rows that a model cannot learn from, because an answer is empty or all answers
+    are the same. `longer_wins`: see `LengthBias.longer_wins`. `labels`: the labels that occur in the rows, True for
+    good and False for bad."""
 
     noun: str
     rows: int
@@ -37,23 +39,23 @@ class RowCounts:
     labels: frozenset[bool] = frozenset()
 
     def describe(self) -> str:
-        """Returns the counts as one line."""
+        """Returns the counts as one line of text."""
         words = [f"{counted(self.rows, self.noun)} for {counted(self.prompts, 'prompt')}"]
         words += [f"in {count} {fault}" for fault, count in self.faults.most_common()]
         if self.longer_wins is not None:
             words.append(f"the longer answer is chosen in {self.longer_wins:.0%}")
         if len(self.labels) == 1:
             label = "good" if True in self.labels else "bad"
-            words.append(f"every label is {label}, so that nothing shows how good and bad answers differ")
+            words.append(f"every label is {label}, so the data do not show how good and bad answers differ")
         return "; ".join(words)
 
 
 def check_rows(rows: Iterable[AnyRecord], where: str) -> RowCounts:
-    """Counts the records that a run is about to learn from. `where`: the source of the records in words, for the error
+    """Counts the records on which a run will train. `where`: a description of the records' source, for the error
     message.
 
-    Raises `UserError` if no record can teach anything: there is no record, or in every record an answer is empty or all
-    answers are the same.
+    Raises `UserError` if the run cannot learn from any record. This happens if there are no records, or if in every
+    record an answer is empty or all answers are the same.
     """
     finder, faults, useless, total = FaultFinder(), Counter[str](), 0, 0
     prompts: set[int] = set()
@@ -75,7 +77,7 @@ def check_rows(rows: Iterable[AnyRecord], where: str) -> RowCounts:
         reasons = ", ".join(fault for fault in (SAME_ANSWERS, EMPTY) if faults[fault])
         fault = f"in all of {counted(total, noun)} {reasons}" if total else "there is no row"
         raise UserError(
-            f"{where}: {fault}. Nothing can be learned from this. `preflab data check FILE` lists the faulty records."
+            f"{where}: {fault}. Nothing can be learned from these records. `preflab data check FILE` lists the faulty records."
         )
     return RowCounts(noun, total, len(prompts), faults, useless, bias.longer_wins, frozenset(labels))
 

@@ -1,6 +1,6 @@
-"""Reads two answers, and the choice, the strength or the two scores that say which answer is better.
+"""Reads records with two answers. A choice, a preference strength or two scores tell which answer is better.
 
-The arguments of the functions are those that `answers` describes.
+The docstring of the module `answers` describes the arguments of the functions.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from preflab.errors import UserError
 
 FIRST_BETTER, SECOND_BETTER, EQUAL = "first", "second", "tie"
 Choices = Mapping[str, str]
-"""Maps each value of a field, as text, to the better answer: `FIRST_BETTER`, `SECOND_BETTER`, or `EQUAL`."""
+"""Maps each value of a choice field, in lower case, to the result of the comparison: `FIRST_BETTER`, `SECOND_BETTER` or
+`EQUAL`."""
 
 
 def read_choice(
     first: str, second: str, says: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Reads two answers, and the field `says`, which states the better answer. If the field calls the answers equal,
-    only the prompt is kept."""
+    """Returns a row with the better and the worse of two answers. `first`, `second`: the fields with the answers.
+    `says`: the name of the field that tells which answer is better. If the answers are equally good, the row contains
+    only the prompt."""
     value = record[says]
     choice = choices.get(_spell_choice(value))
     if choice is None:
@@ -38,8 +40,8 @@ def read_choice(
 def read_safe_choice(
     first: str, second: str, says: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Returns the pair in a record of SafeRLHF. Reads the two responses, and whether each response is safe. The field
-    `says` states the better response."""
+    """Returns a row with the two responses of a SafeRLHF record. The row also tells whether each response is safe.
+    `says`: the name of the field that tells which response is better."""
     rows = read_choice(first, second, says, choices, record, where, labels)
     one, other = (read_flag(record, name, where) for name in RESPONSES_SAFE)
     if choices[_spell_choice(record[says])] == SECOND_BETTER:
@@ -50,8 +52,9 @@ def read_safe_choice(
 def read_numbered_choice(
     first: str, second: str, says: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Reads two answers, and a number that says which is better: 1 or 2. The number 0 means that the answers are equal.
-    `labels` checks later that the file does not count its answers from 0."""
+    """Returns a row with the better and the worse of two answers. `says`: the name of the field with the number of the
+    better answer, 1 or 2. The number 0 means that the answers are equally good. After the last record, `labels` checks
+    that the file does not count its answers from 0."""
     labels.add_choice(_spell_choice(record[says]), f"{where}: `{says}`")
     return read_choice(first, second, says, choices, record, where, labels)
 
@@ -59,8 +62,9 @@ def read_numbered_choice(
 def read_preference_strength(
     first: str, second: str, says: str, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Reads two answers, and a number that compares them. The number is negative if the first answer is better,
-    positive if the second is better, and 0 if neither is better."""
+    """Returns a row with the better and the worse of two answers. `says`: the name of the field with a number that
+    compares the answers. The number is negative if the first answer is better, positive if the second answer is better,
+    and 0 if the answers are equally good. Its absolute value becomes the margin."""
     strength = require_finite(record[says], f"{where}: `{says}`")
     choice = FIRST_BETTER if strength < 0 else SECOND_BETTER if strength > 0 else EQUAL
     return _choose(record, first, second, choice, abs(strength), where)
@@ -69,7 +73,8 @@ def read_preference_strength(
 def read_two_scores(
     first: str, second: str, scores: tuple[str, str], record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Reads two answers, each with its score."""
+    """Returns a row with the better and the worse of two answers, which are compared by their scores. `scores`: the
+    fields with the two scores."""
     one, other = (require_finite(record[field], f"{where}: `{field}`") for field in scores)
     choice = FIRST_BETTER if one > other else SECOND_BETTER if one < other else EQUAL
     return _choose(record, first, second, choice, abs(one - other), where)
@@ -91,5 +96,5 @@ def _choose(
 
 
 def _spell_choice(value: Any) -> str:
-    """Returns a choice as text in lower case; true and false are the numbers 1 and 0."""
+    """Returns the value of a choice field as text in lower case. True becomes "1", and False becomes "0"."""
     return spell_value(int(value) if isinstance(value, bool) else value)

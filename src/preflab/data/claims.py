@@ -1,7 +1,8 @@
-"""Keeps the claims of records, such as which answer of a pair is better (see `faults.make_claim`).
+"""Collects the claims that records make. For example, a pair claims that one answer is better than the other (see
+`faults.make_claim`).
 
-A record is kept if one of its rows had no fault when it was read. A later record may contradict the claim of an earlier
-record. So the contradicted claims are known only after all records have been read.
+A record is counted if one of its rows had no fault when the record was read. A later record may contradict the claim of
+an earlier record. Therefore, the contradicted claims are known only after all records have been read.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from preflab.data.row import DialogueRow
 
 
 class Claims:
-    """Counts the records that gave at least one row without a fault, by their claims.
-    `records`: the number of these records."""
+    """Counts the records that have at least one row without a fault, and stores their claims. `records`: the number of
+    these records."""
 
     def __init__(self) -> None:
         self.records = 0
@@ -23,8 +24,8 @@ class Claims:
         self._several: list[set[int]] = []
 
     def add(self, flawless: Sequence[DialogueRow]) -> None:
-        """Adds a record. `flawless`: the rows of the record that have no fault. If there are none, the record is not
-        kept."""
+        """Adds a record. `flawless`: the rows of the record that have no fault. A record without such rows is not
+        counted."""
         self.records += bool(flawless)
         claims = {make_claim(row) for row in flawless}
         stated = {claim for claim in claims if claim is not None}
@@ -36,7 +37,7 @@ class Claims:
             self._several.append(stated)
 
     def count_lost(self, contradicted: Collection[int]) -> int:
-        """Returns the number of kept records whose rows are all contradicted. `contradicted`: the contradicted
-        claims."""
+        """Returns the number of counted records whose rows are all contradicted by other records. `contradicted`: the
+        claims that other records contradict."""
         single = sum(self._single[claim] for claim in contradicted)
         return single + sum(all(claim in contradicted for claim in claims) for claims in self._several)

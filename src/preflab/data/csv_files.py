@@ -1,4 +1,4 @@
-"""Reads tables in CSV, whose cells may hold lists and messages as text."""
+"""Reads CSV files. A cell may contain a list or messages, written as text."""
 
 from __future__ import annotations
 
@@ -22,24 +22,26 @@ _LIST_NAMES = (
     "tests public_tests test_cases test_list test_imports history"
 )
 _LIST_COLUMNS = frozenset(_LIST_NAMES.split())
-"""CSV columns whose cells may hold lists. In any other column, a list is text unless it holds mappings."""
+"""CSV columns whose cells may contain lists. In any other column, a list is read as text, except a list of mappings."""
 _TEXT_NAMES = (
     "prompt question query instruction problem input inputs completion response output answer target targets solution "
     "response_0 response1 response2 answer_0 human_ref_A human_ref_B"
 )
 _TEXT_COLUMNS = ANSWER_NAMES | {*_TEXT_NAMES.split()}
-"""CSV columns whose cells are text, or messages. Any other JSON in such a cell is read as text."""
+"""CSV columns whose cells contain text or messages. JSON that is not a message or a list of messages is read as
+text."""
 _DELIMITERS = (",", ";", "\t", "|")
 _EXCEL_DELIMITER = re.compile(r'"?sep=([,;\t|])"?')
-"""Matches a first line such as `sep=;`, by which Excel recognises the delimiter."""
+"""Matches a first line such as `sep=;`, which tells Excel the delimiter."""
 _STRUCTURES = ("messages", "message_id")
-"""Keys by which a dialogue (OpenAI, OpenAssistant) differs from a text that happens to be JSON."""
+"""Keys of dialogues in the formats of OpenAI and OpenAssistant. A mapping with such a key is a dialogue. A mapping
+without such a key may be a text that happens to be JSON."""
 
 
 def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadLine]:
-    """Reads the rows of a table whose first line names the columns. An empty cell counts as an absent field. A column
-    without a name (the index that pandas writes, or the column after a trailing comma) gets the name that pandas gives
-    it. `delimiter`: the character between two cells, unless the first line shows another delimiter."""
+    """Yields the rows of a table whose first line contains the names of the columns. The value of an empty cell is
+    None. A column without a name, such as the index that pandas writes, gets the name that pandas would give it.
+    `delimiter`: the character between two cells. It is ignored if the first line shows another delimiter."""
     csv.field_size_limit(_LONGEST_CELL)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     empty = True
@@ -85,18 +87,18 @@ def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadL
 
 
 def _find_delimiter(first: str, usual: str) -> str:
-    """Returns the delimiter of a file. If the first line lacks the usual delimiter and contains exactly one other
-    delimiter, returns this other one; otherwise returns the usual one."""
+    """Returns the delimiter of a file. `first`: the first line of the file. `usual`: the delimiter to use if the first
+    line contains it, or if the first line does not contain exactly one other delimiter."""
     others = [other for other in _DELIMITERS if other in first]
     return others[0] if usual not in first and len(others) == 1 else usual
 
 
 def _explain_damage(error: csv.Error, path: Path, begin: int, end: int) -> str:
-    """Returns the message about a record that breaks the rules of CSV. `begin`, `end`: the numbers of the first and the
-    last line that were read of this record."""
+    """Returns the error message for a record that breaks the rules of CSV. `begin`: the number of the record's first
+    line. `end`: the number of the last line that was read."""
     where, reason = f"{path}:{begin}", str(error)
     if reason == "unexpected end of data":
-        fault = 'a quotation mark (") opens a cell in the record that begins here, and nothing closes it'
+        fault = 'a quotation mark (") opens a cell in the record that begins here, and no second mark closes the cell'
     elif reason.endswith("expected after '\"'"):
         fault = (
             f'a cell in the record that begins here opens with a quotation mark ("), and text follows the closing mark '
@@ -111,8 +113,8 @@ def _explain_damage(error: csv.Error, path: Path, begin: int, end: int) -> str:
 
 
 def _read_cell(name: str, cell: str) -> Any:
-    """Returns the value of a cell: its text, or the messages or list that the cell holds as JSON or as a Python
-    literal. Returns None if the cell is empty."""
+    """Returns the value of a cell. If the cell contains messages or a list, written as JSON or as a Python literal,
+    returns the parsed value. Returns None if the cell is empty, and the text of any other cell."""
     if cell[:1] not in ("[", "{"):
         return cell or None
     value = parse_literal(cell)
@@ -124,7 +126,8 @@ def _read_cell(name: str, cell: str) -> Any:
 
 
 def _is_structure(value: Any, column: str) -> bool:
-    """Checks whether the value of a cell is meant as a mapping, and not as a text that happens to be JSON."""
+    """Checks whether the parsed value of a cell is a mapping. A mapping in a text column counts only if it is a message
+    or a dialogue. Otherwise, the cell contains a text that happens to be JSON."""
     if not isinstance(value, dict):
         return False
     return column not in _TEXT_COLUMNS or is_message(value) or any(name in value for name in _STRUCTURES)

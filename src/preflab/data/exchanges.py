@@ -1,4 +1,4 @@
-"""Reads whole dialogues in every usual form: messages, HH-RLHF's text, or questions with their answers."""
+"""Reads dialogues in all usual forms: a list of messages, a text as in HH-RLHF, or a list of questions and answers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from preflab.types import Role, Turn
 
 
 def read_dialogue(value: Any, where: str) -> Turns:
-    """Reads a dialogue: messages, text that marks who speaks, or questions with answers. Raises `UserError` for any
-    other text, because the whole text would become a single turn."""
+    """Returns the turns of a dialogue. The dialogue is a list of messages, a list of questions and answers, or a text
+    with `Human:` and `Assistant:` before the turns. Raises `UserError` for any other text, because such a text would
+    become a single turn."""
     value = _unwrap(value)
     exchanges = _list_exchanges(value)
     if exchanges is not None:
@@ -27,20 +28,21 @@ def read_dialogue(value: Any, where: str) -> Turns:
     if isinstance(value, str) and parse_messages(value, where) is None:
         raise UserError(
             f"{where} must be a list of messages, or text with `Human:` and `Assistant:` after blank lines, not "
-            f"{value[:40]!r}. If it is one question, name it so: `fields: {{prompt: ...}}`."
+            f"{value[:40]!r}. If this field is a single question, set `fields: {{prompt: ...}}` to its name."
         )
     return read_turns(value, "user", where)
 
 
 def _unwrap(value: Any) -> Any:
-    """Returns the dialogue in a list that holds one dialogue (AceCode). Returns any other value unchanged."""
+    """Returns the dialogue if the value is a list that contains a single dialogue, as in AceCode. Returns any other
+    value unchanged."""
     items = cast(list[Any], value) if isinstance(value, list) else []
     return items[0] if len(items) == 1 and holds_messages(items[0]) else value
 
 
 def _list_exchanges(value: Any) -> list[list[Any]] | None:
-    """Returns the texts of a dialogue that names no speakers: `[question, answer, ...]` (LIMA), or
-    `[{"input": question, "output": answer}, ...]` (Capybara). Returns None for any other value."""
+    """Returns the texts of a dialogue without names of speakers: `[question, answer, ...]` (LIMA), or `[{"input":
+    question, "output": answer}, ...]` (Capybara). Returns None for any other value."""
     items = cast(list[Any], value) if isinstance(value, list) else []
     if items and all(isinstance(item, str) for item in items):
         return [items]
@@ -50,14 +52,15 @@ def _list_exchanges(value: Any) -> list[list[Any]] | None:
 
 
 def _alternate(texts: Sequence[Any], where: str) -> Turns:
-    """Returns texts as turns: the first turn is the user's, the second the assistant's, and so on."""
+    """Returns the texts as turns of alternating roles. The first turn belongs to the user, and the second turn belongs
+    to the assistant."""
     roles: tuple[Role, Role] = ("user", "assistant")
     return tuple(Turn(roles[place % 2], check_text(text, f"{where}[{place}]")) for place, text in enumerate(texts))
 
 
 def read_exchanges(value: Any, where: str) -> Turns:
-    """Reads the earlier exchanges of a dialogue as turns. `value` is a list `[[question, answer], ...]`, or a list of
-    messages."""
+    """Returns the earlier questions and answers of a dialogue as turns. `value` is a list `[[question, answer], ...]`,
+    or a list of messages."""
     pairs = cast(list[Any], value) if isinstance(value, list) else [value]
     if not all(isinstance(pair, list) and len(cast(list[Any], pair)) == 2 for pair in pairs):
         return read_turns(pairs, "user", where) if pairs else ()

@@ -1,6 +1,7 @@
-"""Finds faults of rows: an empty prompt or answer, identical answers, or a row that repeats or contradicts an earlier row.
+"""Finds faults in rows. Examples are an empty prompt or answer, identical answers, and a row that repeats or
+contradicts an earlier row.
 
-Also finds an id that names two different prompts.
+Two different prompts with the same id are also a fault.
 """
 
 from __future__ import annotations
@@ -8,28 +9,28 @@ from __future__ import annotations
 from preflab.data.row import DialogueRow
 from preflab.types import Completion, Problem, Prompt
 
-NULL = 'an answer is the word that programs write for a null ("NaN", "None", "null")'
+NULL = 'an answer is a word that programs write for a missing value ("NaN", "None", "null")'
 SAME_ANSWERS = "chosen and rejected are the same"
 EMPTY = "an answer is empty"
 EMPTY_PROMPT = "the last turn of the prompt is empty"
-REPEATED = "it stands further up too"
+REPEATED = "it repeats an earlier record"
 CONTRADICTED = "another record says the opposite"
-ID_TAKEN = "its id stands further up with another prompt, level or tests"
+ID_TAKEN = "an earlier record has the same id but another prompt, level or tests"
 _NULL_WORDS = frozenset(("NaN", "nan", "None", "null", "NULL", "<NA>"))
 
 
 def list_answers(row: DialogueRow) -> list[Completion]:
-    """Returns every answer of a row."""
+    """Returns all answers of a row: the ranked answers, or else the chosen and the rejected answer."""
     if row.ranked:
         return [answer for answer, _ in row.ranked]
     return [answer for answer in (row.answer, row.rejected) if answer is not None]
 
 
 class FaultFinder:
-    """Finds the faults of rows that are given one after another. The attribute `contradicted` contains the claims (see
-    `make_claim`) on which rows have contradicted each other so far. A row that contradicts an earlier row gets a fault.
-    The earlier row gets this fault only if its claim is in the constructor's argument `contradicted`. A first pass over
-    the same rows finds the claims for this argument."""
+    """Finds faults in a sequence of rows. The attribute `contradicted` contains the claims (see `make_claim`) that rows
+    have contradicted so far. If two rows contradict each other, the later row has a fault. `find` reports this fault
+    for the earlier row only if the claim was passed to the constructor as `contradicted`. To get these claims, run
+    another `FaultFinder` over the same rows first."""
 
     def __init__(self, contradicted: frozenset[int] = frozenset()) -> None:
         self._known = contradicted
@@ -39,7 +40,7 @@ class FaultFinder:
         self.contradicted: set[int] = set()
 
     def find(self, row: DialogueRow) -> list[str]:
-        """Returns the faults of the next row, in words."""
+        """Returns the descriptions of all faults in the next row. The list is empty if the row has no fault."""
         texts = [answer.text for answer in list_answers(row)]
         prompt = row.prompt.turns
         faults = [EMPTY] if any(not text.strip() for text in texts) else []
@@ -63,8 +64,9 @@ class FaultFinder:
         return faults
 
     def _is_contradicted(self, claim: int, row: DialogueRow) -> bool:
-        """Checks whether this row contradicts an earlier row, or has a claim that the constructor received. Two rows
-        contradict each other if they order the same two answers differently, or label the same answer differently."""
+        """Checks whether the row contradicts an earlier row, or whether its claim was passed to the constructor. Two
+        rows contradict each other if they order the same two answers differently, or if they label the same answer
+        differently."""
         texts = [answer.text for answer in (row.answer, row.rejected) if answer is not None]
         says = row.answer is not None if row.rated else texts == sorted(texts)
         if self._said.setdefault(claim, says) != says:
@@ -73,9 +75,9 @@ class FaultFinder:
 
 
 def make_claim(row: DialogueRow) -> int | None:
-    """Returns a key for the claim of a row, computed from the prompt and the answers. A pair claims which of its two
-    answers is better. A row with a rated answer claims whether the answer is good. Rows that contradict each other have
-    the same key. Returns None if a row makes no claim."""
+    """Returns a key for the claim of a row. A pair claims that one of its answers is better. A row with a rated answer
+    claims that the answer is good or bad. The key is a hash of the prompt and the answers, so rows that contradict each
+    other have the same key. Returns None for a row that makes no claim."""
     texts = [answer.text for answer in list_answers(row)]
     if not (row.rated or (row.answer and row.rejected)) or len(set(texts)) < len(texts):
         return None

@@ -1,9 +1,8 @@
 """Reads records from a file (JSON lines, JSON, CSV or Parquet, gzipped or not), a folder, or a data set on the hub.
 
-Three kinds of folder can be read: a data set saved by the package `datasets`, the problems of APPS in their official
-form, and a folder of record files, whose splits `preflab.data.folders` finds.
-`NAME#SPLIT` names one split of a folder or of a data set on the hub. `NAME:CONFIGURATION` names one configuration of a
-data set on the hub.
+A folder may contain a data set that the package `datasets` saved, the problems of APPS in their official form, or files
+of records. `preflab.data.folders` finds the splits of a folder with files of records. `NAME#SPLIT` selects one split of
+a folder or of a data set on the hub. `NAME:CONFIGURATION` selects one configuration of a data set on the hub.
 """
 
 from __future__ import annotations
@@ -29,32 +28,32 @@ from preflab.paths import user_path
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(:[\w.-]+)?")
 _PARQUET = b"PAR1"
 _OBJECTS = re.compile(rb"(\xef\xbb\xbf)?\s*\[\s*[{\]]")
-"""Matches the beginning of a JSON list of objects. A record in a file of JSON lines never begins like this."""
+"""Matches the beginning of a JSON list of objects. A file of JSON lines never begins with this pattern."""
 _RECORD = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"')
-"""Matches the beginning of a JSON object. The names of a table's columns never begin like this."""
+"""Matches the beginning of a JSON object. The first line of a CSV table never begins with this pattern."""
 
 
 def read_source(name: str, *, split: str = "", rows: int | None = None) -> Iterator[ReadLine]:
-    """Yields the first `rows` records of a source (all records if `rows` is None), each with its place. For a record
-    that cannot be read, yields a `UserError` instead, which says why.
+    """Yields the first `rows` records of a source (all records if `rows` is None). Each record comes with its place in
+    the source. If a record cannot be read, yields a `UserError` with the reason instead of the record.
 
-    `split`: the split to read. If `split` is empty, reads `train`, or else the only split. Raises `UserError` if there
-    is no source or no split of the given name.
+    `split`: the split to read. If `split` is empty, reads the split `train`, or the only split if there is no `train`.
+    Raises `UserError` if there is no source with this name, or if the source has no such split.
     """
     name, split = part_split(name, split)
     return islice(_read_split(name, choose_split(name, list_splits(name), split)), rows)
 
 
 def part_split(name: str, split: str = "") -> tuple[str, str]:
-    """Splits `NAME#SPLIT` into the name of the source and the split. If the name states no split, the split is the argument
-    `split`."""
+    """Returns the two parts of `NAME#SPLIT`: the name of the source, and the split. If the name contains no split,
+    returns the name and the argument `split`."""
     place, mark, own = name.rpartition("#")
     return (place, own) if mark and not user_path(name).exists() else (name, split)
 
 
 def list_splits(name: str) -> list[str]:
-    """Lists the splits of a folder, of a data set on the hub, or of a JSON file with a list for each split. For any other
-    file, which has no splits, the list is [""]."""
+    """Returns the splits of a folder, of a data set on the hub, or of a JSON file that contains one list for each
+    split. Returns [""] for any other file, because such a file has no splits."""
     path = user_path(name)
     if path.is_dir():
         if (path / "dataset_dict.json").is_file():
@@ -69,21 +68,22 @@ def list_splits(name: str) -> list[str]:
 
 
 def choose_split(name: str, splits: list[str], wanted: str) -> str:
-    """Returns the split `wanted`. If `wanted` is empty, returns `train`, or else the only split. Raises `UserError` if
-    the source has no such split. Also raises `UserError` if `wanted` is empty and the source has several splits but no
-    `train`."""
+    """Returns the name of the split to read: `wanted`, or if `wanted` is empty, `train` or the only split. Raises
+    `UserError` if the source does not have the split `wanted`. Also raises `UserError` if `wanted` is empty and the
+    source has several splits but no `train`."""
     if wanted and splits == [""]:
-        raise UserError(f"{name} is a file and has no splits: leave out the split {wanted!r}.")
+        raise UserError(f"{name} is a file without splits. Leave out the split {wanted!r}.")
     if wanted and wanted not in splits:
         raise UserError(f"{name} has no split {wanted!r}.{nearest(wanted, splits)}")
     if not wanted and len(splits) > 1 and "train" not in splits:
-        raise UserError(f"{name} has several splits: choose one with `split`. Its splits are {', '.join(splits)}.")
+        raise UserError(f"{name} has several splits: {', '.join(splits)}. Choose one split with `split`.")
     return wanted or ("train" if "train" in splits else splits[0])
 
 
 def read_file(path: Path, split: str = "") -> Iterator[ReadLine]:
-    """Reads the records of a file. Recognises the file's format by its first bytes, or else by its name. `split`: the
-    split to read from a file that has several; empty otherwise."""
+    """Yields the records of a file. The first bytes of the file show its format. If the first bytes do not show the
+    format, the suffix of the file's name shows it. `split`: the split to read from a file with several splits; empty
+    for a file without splits."""
     kind = find_suffix(path.name)
     try:
         with open_plain(path) as file:

@@ -1,4 +1,4 @@
-"""Writes the flawless records of a source to a new file, and says which records were left out and why."""
+"""Writes the records without faults to a new file. Reports which records were left out, and why."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ _SUFFIXES = (".jsonl", ".ndjson")
 
 
 class Dropped(NamedTuple):
-    """A record that was left out: its place, and the reason."""
+    """A record that was left out of the new file. `where`: the place of the record. `reason`: why the record was left
+    out."""
 
     where: str
     reason: str
 
 
 def require_json_lines(out: Path) -> None:
-    """Raises `UserError` if the name of a new file promises another format than JSON lines."""
+    """Raises `UserError` if the suffix of the new file's name is not a suffix of JSON lines."""
     if out.suffix.lower() not in _SUFFIXES:
-        raise UserError(f"{out}: the records are written as JSON lines. Name a file that ends in `.jsonl`.")
+        raise UserError(f"{out}: the records are written as JSON lines. Give a file name that ends in `.jsonl`.")
 
 
 def write_clean(
@@ -37,14 +38,14 @@ def write_clean(
     contradicted: frozenset[int],
     find_refusal: Callable[[DialogueRow], str] = lambda row: "",
 ) -> tuple[int, list[Dropped]]:
-    """Writes every record that has at least one row without a fault. Each record becomes one line of JSON with
-    preflab's field names.
+    """Writes every record that has at least one row without a fault to the file `out`. Each record becomes one line of
+    JSON with preflab's field names. Returns the number of records written, and the records left out. If no record is
+    written, the file is removed.
 
-    `contradicted`: the `SourceCheck.contradicted` that `check_source` returned for the same lines. `find_refusal`: see
-    `LengthMeasure`; a row that the model refuses counts as faulty. Returns the number of records written, and the
-    records left out. If no record is left, there is no file. Raises `UserError` if `out` cannot be written, exists
-    already, or has another suffix than JSON lines. Also raises `UserError` if preflab would not read every written
-    record.
+    `contradicted`: the attribute `contradicted` of the `SourceCheck` that `check_source` returned for the same lines.
+    `find_refusal`: see `LengthMeasure`. A row that the model refuses is a row with a fault. Raises `UserError` if `out`
+    already exists, cannot be written, or does not have a suffix of JSON lines. Also raises `UserError` if preflab
+    cannot read all written records.
     """
     require_json_lines(out)
     try:
@@ -61,7 +62,7 @@ def write_clean(
             out.unlink()
         return written, dropped
     except FileExistsError as error:
-        raise UserError(f"{out} already exists: name a new file.") from error
+        raise UserError(f"{out} already exists. Give the name of a new file.") from error
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}.") from error
 
@@ -85,16 +86,16 @@ def _write_records(
 
 
 def _check_written(out: Path, written: int, reading: FileReading) -> None:
-    """Reads the written file in the same way as a user's file. Raises `UserError` if a record is now refused, because
-    its meaning depended on a record that was left out."""
+    """Reads the written file in the same way as a user's file. Raises `UserError` if a written record cannot be read.
+    This happens if the meaning of the record depended on a record that was left out."""
     try:
         read = sum(1 for record in reading.read_all(read_file(out)) if _take(record))
     except UserError as error:
         raise UserError(
-            f"{out} is not written: without the faulty records its {written} records would be refused. {error}"
+            f"{out} is not written: without the faulty records, preflab cannot read its {written} records. {error}"
         ) from error
     if read != written:
-        raise UserError(f"{out} is not written: of its {written} records only {read} would be read.")
+        raise UserError(f"{out} is not written: preflab can read only {read} of its {written} records.")
 
 
 def _take(read: ReadRecord) -> bool:
@@ -106,8 +107,8 @@ def _take(read: ReadRecord) -> bool:
 def explain_drop(
     read: ReadRecord, finder: FaultFinder, find_refusal: Callable[[DialogueRow], str] = lambda row: ""
 ) -> str:
-    """Returns the reason why a record is left out; empty if the record is kept, because at least one of its rows has no
-    fault."""
+    """Returns the reason why a record is left out. Returns an empty string if at least one row of the record has no
+    fault, because such a record is kept."""
     if read.error is not None:
         return str(read.error)
     faults = [[*finder.find(row), *filter(None, [find_refusal(row)])] for row in read.rows]

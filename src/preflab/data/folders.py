@@ -1,10 +1,10 @@
-"""Groups the files of a folder by split. The split of a file is found from its name, or else from the names of the
-folders above it.
+"""Groups the files of a folder by split. The name of a file, or the name of a folder above the file, shows the split.
 
-A name shows a split if it contains a word such as `train`, `validation` or `test`. The file's own name comes first
-(`train_0.jsonl`, `test_prefs.parquet`), then the nearest folder with such a name (`train/helpful.jsonl`, or
-`default/train_prefs/0000.parquet` as the hub writes it). If no name shows a split, a file whose name is only the number
-of a shard belongs to a split with the name of its folder. Every other file is a split by itself.
+A name shows a split if the name contains a word such as `train`, `validation` or `test`. The file's name is read first
+(`train_0.jsonl`, `test_prefs.parquet`). If it shows no split, the nearest folder whose name shows a split is used
+(`train/helpful.jsonl`, or `default/train_prefs/0000.parquet` in data sets from the hub). If no name shows a split, each
+file is a separate split. In this case, however, files whose names contain only the number of a shard form one split,
+which is named after their folder.
 """
 
 from __future__ import annotations
@@ -19,24 +19,26 @@ SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 _SHARD = re.compile(r"(-\d+-of-\d+)?(-[0-9a-f]{16})?$")
 _NUMBER = re.compile(r"[-_.]\d+$")
 _NAMELESS = re.compile(r"(data[-_.])?\d+|(shard|part|chunk)([-_.]?\d+)?|part-\d+-.*", re.IGNORECASE)
-"""Matches a file's name that contains only the number of a shard."""
+"""Matches a file name, without its suffix, that consists only of the number of a shard."""
 _SPLIT_WORD = re.compile(
     r"(^|[-_.])(train|training|validation|valid|val|dev|test|testing|eval|evaluation)([-_.]|$)", re.IGNORECASE
 )
 _DESCRIPTIONS = frozenset(
     ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "package.json", "package-lock.json")
 )
-"""Files that describe a data set and hold no records."""
+"""Names of files that describe a data set and contain no records."""
 _DEFAULT = "train"
 
 
 def find_suffix(name: str) -> str:
-    """Returns the suffix of a file name in lower case. A suffix `.gz` is removed first."""
+    """Returns the suffix of a file name in lower case. The suffix `.gz` does not count: the result for `x.json.gz` is
+    `.json`."""
     return PurePath(name.lower().removesuffix(".gz")).suffix
 
 
 def group_files(folder: Path) -> dict[str, list[Path]]:
-    """Groups the record files in a folder by split. Raises `UserError` if the folder has no record file."""
+    """Returns a mapping from each split to its files of records in the folder. Raises `UserError` if the folder
+    contains no file of records."""
     groups: dict[str, list[Path]] = {}
     for file in _list_files(folder):
         groups.setdefault(name_split(file.relative_to(folder)), []).append(file)
@@ -46,7 +48,8 @@ def group_files(folder: Path) -> dict[str, list[Path]]:
 
 
 def name_split(file: PurePath) -> str:
-    """Returns the split of a file. `file`: its path inside the folder that is read."""
+    """Returns the name of the split to which a file belongs. `file`: the file's path, relative to the folder that is
+    read."""
     stem = _SHARD.sub("", file.name[: file.name.lower().rindex(find_suffix(file.name))])
     if names_split(stem):
         return _NUMBER.sub("", stem)
@@ -59,7 +62,7 @@ def name_split(file: PurePath) -> str:
 
 
 def names_split(name: str) -> bool:
-    """Checks whether a name contains a word for a split, such as `train` or `test`."""
+    """Checks whether the name of a file or folder contains a word for a split, such as `train` or `test`."""
     return _SPLIT_WORD.search(name) is not None
 
 

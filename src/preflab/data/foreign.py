@@ -1,4 +1,5 @@
-"""Recognises files that preflab does not read, by their first bytes, and says what to do with them."""
+"""Recognises formats that preflab cannot read by the first bytes of a file. The error message tells the user how to
+convert the file."""
 
 from __future__ import annotations
 
@@ -20,18 +21,18 @@ _INSTEAD_OF_DATA = {
     "a pointer to a file in Git LFS": re.compile(rb"version https://git-lfs\.github\.com/"),
     "a page in HTML": re.compile(rb"\s*<(!doctype html|html)\b", re.IGNORECASE),
 }
-"""What may have been saved under the name of a file that was to be downloaded."""
+"""Contents that a failed download may save in place of the data file."""
 
 
 def refuse_other_format(head: bytes, path: Path) -> None:
-    """Raises `UserError` if a file is in a known format that is not read, or holds no data. `head`: the first bytes of
-    the file."""
+    """Raises `UserError` if a file has a known format that preflab cannot read, or if the file contains no data, as a
+    page in HTML does. `head`: the first bytes of the file."""
     name = next((name for name, beginning in _FORMATS.items() if beginning.match(head)), None)
     if name is not None:
         raise UserError(
-            f"{path} has the format {name}, which is not read. Unpack it, or save its records in UTF-8 as JSON lines, JSON "
-            "or CSV, or as Parquet (each may be gzipped)."
+            f"{path} has the format {name}, which preflab cannot read. Unpack the file. Or save its records as JSON lines, "
+            "JSON or CSV in UTF-8, or as Parquet. Each of these files may be gzipped."
         )
     name = next((name for name, beginning in _INSTEAD_OF_DATA.items() if beginning.match(head)), None)
     if name is not None:
-        raise UserError(f"{path} is {name}, and holds no data. Download the file itself.")
+        raise UserError(f"{path} is {name}, and contains no data. Download the data file itself.")

@@ -1,6 +1,7 @@
-"""Joins records that belong together: OpenAssistant's flat messages, and HelpSteer2's scored answers to one prompt.
+"""Joins records that belong together: OpenAssistant's flat messages become trees, and HelpSteer2's scored answers to
+one prompt become a ranking.
 
-In HelpSteer2, the answers to one prompt are consecutive records, each of which repeats the prompt.
+In HelpSteer2, the answers to one prompt are in consecutive records. Each of these records repeats the prompt.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from preflab.data.row import DataRecord
 from preflab.errors import UserError
 
 SCORE = "helpfulness"
-UNSCORED = "its `helpfulness` is null, so that nothing says how good its answer is"
+UNSCORED = "its `helpfulness` is null, so the quality of its answer is unknown"
 _MESSAGE_FIELDS = frozenset(("message_id", "message_tree_id", "text", "role"))
 _SCORED_FIELDS = frozenset(("prompt", "response", SCORE))
 _PROMPT_FIELDS = (COMMON_FIELDS | {*QUESTION_FIELDS, *DIALOGUE_FIELDS, "context"}) - {"id"}
 
 
 def gather_records(lines: Iterable[ReadLine]) -> Iterator[ReadLine]:
-    """Yields the records, after joining those that belong together. Scored answers to one prompt become a ranking. Flat
-    messages become trees, which are yielded after all other records."""
+    """Yields the records, and joins records that belong together. Scored answers to one prompt become one record with a
+    ranking. Flat messages become trees. The trees are yielded after all other records."""
     messages: list[tuple[str, dict[str, Any]]] = []
     group: list[tuple[str, dict[str, Any]]] = []
     for where, record in lines:
@@ -46,14 +47,15 @@ def gather_records(lines: Iterable[ReadLine]) -> Iterator[ReadLine]:
 
 
 def _ask_the_same(one: DataRecord, other: DataRecord) -> bool:
-    """Checks whether two records with scored answers agree in every field from which the prompt is made."""
+    """Checks whether two records with scored answers have the same prompt. The prompt is the same if all fields from
+    which a prompt can be read are equal."""
     return all(one.get(name) == other.get(name) for name in _PROMPT_FIELDS)
 
 
 def _join_answers(group: list[tuple[str, dict[str, Any]]]) -> ReadLine:
-    """Joins answers to one prompt into a ranking by their helpfulness. The other fields are those of the first record.
-    If the ids of the records differ, the field `id` is left out, because an id then names a record and not the prompt.
-    A single record is returned unchanged."""
+    """Joins records with answers to one prompt into one record, which ranks the answers by helpfulness. All other
+    fields are copied from the first record. If the ids of the records differ, each id identifies a record and not the
+    prompt. Therefore, the joined record then has no field `id`. A single record is returned unchanged."""
     where, first = group[0]
     if len(group) == 1:
         return where, first

@@ -1,4 +1,4 @@
-"""Reads dialogues that are one string, in HH-RLHF's form."""
+"""Reads dialogues in HH-RLHF's format. In this format, a dialogue is one string."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ _DIALOGUE = re.compile(rf"({_BLANK})?Human:.*{_BLANK}Assistant:", re.DOTALL)
 
 
 def is_dialogue(value: Any) -> bool:
-    """Checks whether the value is a dialogue as one string, in HH-RLHF's form."""
+    """Checks whether the value is a string that contains a dialogue in HH-RLHF's format."""
     return isinstance(value, str) and _DIALOGUE.match(value) is not None
 
 
 def begins_dialogue(text: str) -> bool:
-    """Checks whether a text is a dialogue that begins with a blank line, as HH-RLHF's dialogues do."""
+    """Checks whether a text is a dialogue in HH-RLHF's format that begins with a blank line. The dialogues of HH-RLHF
+    all begin with a blank line."""
     match = _DIALOGUE.match(text)
     return match is not None and match[1] is not None
 
 
 def parse_dialogue(text: str, where: str) -> Turns:
-    """Returns the turns of a string in HH-RLHF's form. Only `Human:` or `Assistant:` at the start of a paragraph begins
-    a turn."""
+    """Returns the turns of a dialogue in HH-RLHF's format. A turn begins at each `Human:` or `Assistant:` that stands
+    at the start of a paragraph."""
     head, *pieces = _MARKER.split(text)
     if head.strip() or not pieces:
         raise UserError(f"{where} is not a dialogue: it must begin with a blank line and `Human:`, not {text[:40]!r}.")
@@ -37,7 +38,7 @@ def parse_dialogue(text: str, where: str) -> Turns:
 
 
 def join_turns(turns: Sequence[Turn]) -> Turns:
-    """Joins consecutive turns of the same role, because chat templates need roles that alternate."""
+    """Joins consecutive turns of the same role into one turn, because chat templates require alternating roles."""
     joined: list[Turn] = []
     for turn in turns:
         if joined and joined[-1].role == turn.role:
@@ -48,8 +49,8 @@ def join_turns(turns: Sequence[Turn]) -> Turns:
 
 
 def read_dialogue_pair(chosen: str, rejected: str, where: str) -> tuple[Turns, Completion, Completion]:
-    """Reads two whole dialogues in HH-RLHF's text form. The last turn of each is an answer; the turns before it are the
-    prompt."""
+    """Returns the prompt, the better answer and the worse answer from two dialogues in HH-RLHF's format. The last turn
+    of each dialogue is the answer. The earlier turns are the prompt and must be the same in both dialogues."""
     better, worse = parse_dialogue(chosen, where), parse_dialogue(rejected, where)
     if "user" in (better[-1].role, worse[-1].role):
         raise UselessRecordError(f"{where}: {USER_LAST}.", USER_LAST)

@@ -1,4 +1,4 @@
-"""Loads data sets from the Hugging Face hub, after checking within seconds that the hub answers."""
+"""Loads data sets from the Hugging Face hub. Before loading, checks within seconds that the hub answers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _PATIENCE = 9.0  # seconds
 
 
 def list_hub_splits(name: str) -> list[str]:
-    """Lists the splits of a data set. `name`: `org/name` or `org/name:configuration`. Raises `UserError` if the data set
-    does not load."""
+    """Returns the names of the splits of a data set on the hub. `name`: `org/name` or `org/name:configuration`. Raises
+    `UserError` if the data set does not load."""
     import datasets
 
     try:
@@ -24,10 +24,10 @@ def list_hub_splits(name: str) -> list[str]:
 
 
 def load_hub_records(name: str, folder: str | None, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Loads the records of one split of a data set on the hub, each with its place. `folder`: the one folder
-    of the data set from which records are read; None reads all folders.
+    """Yields the records of one split of a data set on the hub, each with its place. `folder`: the folder of the data
+    set to read, or None to read all folders.
 
-    Raises `UserError` if the records do not load. With `HF_HUB_OFFLINE=1`, reads data that were fetched before.
+    Raises `UserError` if the records do not load. If `HF_HUB_OFFLINE=1` is set, reads the data from the local cache.
     """
     import datasets
 
@@ -41,14 +41,15 @@ def load_hub_records(name: str, folder: str | None, split: str) -> Iterator[tupl
 
 
 def part_configuration(name: str) -> tuple[str, str | None]:
-    """Splits `name:configuration` into name and configuration. The configuration is None if the name states none."""
+    """Splits `name:configuration` into the name of the data set and the configuration. The configuration is None if the
+    text contains no configuration."""
     name, _, configuration = name.partition(":")
     return name, configuration or None
 
 
 def fetch_hub_file(name: str, file: str) -> Path:
-    """Fetches a file from the repository of a data set, unless the file was fetched before. Raises `UserError` if the file
-    does not load."""
+    """Returns the local path of a file from the repository of a data set. Downloads the file if it is not in the local
+    cache. Raises `UserError` if the download fails."""
     import huggingface_hub
 
     try:
@@ -58,8 +59,8 @@ def fetch_hub_file(name: str, file: str) -> Path:
 
 
 def check_on_hub(name: str) -> None:
-    """Raises `UserError` if the hub has no data set of this name, or does not answer. Does not ask the hub if
-    `HF_HUB_OFFLINE` is set or if `name` is a folder."""
+    """Raises `UserError` if the hub has no data set with this name, or if the hub does not answer. Does nothing if
+    `HF_HUB_OFFLINE` is set or if `name` is a local folder."""
     from huggingface_hub import HfApi, constants
 
     if constants.HF_HUB_OFFLINE or Path(name).is_dir():
@@ -68,6 +69,6 @@ def check_on_hub(name: str) -> None:
     if error is not None:
         raise UserError(
             f"There is no folder {name}, and the hub returns no data set of that name: {first_line(error)}. Check the "
-            "name and the network. If the data were fetched before, set HF_HUB_OFFLINE=1. Or fetch the files and name "
-            "their folder."
+            "name and the network. If the data set was downloaded before, set HF_HUB_OFFLINE=1. Or download its files "
+            "and give their folder."
         ) from error

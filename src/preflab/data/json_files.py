@@ -1,4 +1,5 @@
-"""Reads JSON files. A file may be a list of records (read piece by piece), an object, or JSON lines."""
+"""Reads JSON files that contain a list of records, an object, or JSON lines. A list is read piece by piece, because it
+may be larger than the memory."""
 
 from __future__ import annotations
 
@@ -17,12 +18,13 @@ from preflab.plain import refuse_repeated_keys
 
 _CHUNK = 1 << 20
 _LONGEST_RECORD = 64 << 20
-"""The largest number of characters of a record in a JSON list. A longer record is treated as damaged."""
+"""The largest number of characters of one record in a JSON list. A longer record counts as damaged."""
 _BETWEEN = re.compile(r"[\s,]*")
 
 
 def read_json_file(file: BufferedReader, path: Path, split: str) -> Iterator[ReadLine]:
-    """Reads a JSON file. It may be a list of records, an object (see `json_objects`), or JSON lines."""
+    """Yields the records of a JSON file. The file contains a list of records, an object (see `json_objects`), or JSON
+    lines."""
     first = file.readline(_CHUNK)
     while first and not first.removeprefix(b"\xef\xbb\xbf").strip():
         first = file.readline(_CHUNK)
@@ -37,7 +39,7 @@ def read_json_file(file: BufferedReader, path: Path, split: str) -> Iterator[Rea
 
 
 def _parse(text: bytes) -> Any:
-    """Returns the value of a JSON text; None if the text is not JSON."""
+    """Returns the value of a JSON text. Returns None if the text is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -45,21 +47,21 @@ def _parse(text: bytes) -> Any:
 
 
 def _read_list(text: io.TextIOWrapper, path: Path) -> Iterator[ReadLine]:
-    """Yields the items of a JSON list without loading the whole list. Stops at a damaged item, because the beginning of
-    the next item cannot be found."""
+    """Yields the items of a JSON list without loading the whole list. Stops at the first damaged item, because the
+    start of the following item cannot be found."""
     decode = json.JSONDecoder(object_pairs_hook=refuse_repeated_keys).raw_decode
     number, place = 0, 1
     try:
         buffer = text.read(_CHUNK).lstrip()
         while True:
-            place = _BETWEEN.match(buffer, place).end()  # pyright: ignore[reportOptionalMemberAccess] # always matches
+            place = _BETWEEN.match(buffer, place).end()  # pyright: ignore[reportOptionalMemberAccess] # the pattern also matches an empty text
             if buffer[place : place + 1] == "]":
                 if _holds_more(buffer[place + 1 :], text):
                     where = f"{path}:{number + 1}"
                     yield (
                         where,
                         UserError(
-                            f"{where}: text follows the end of the JSON list, and it is not read. Repair the file."
+                            f"{where}: text follows the end of the JSON list. This text is not read. Repair the file."
                         ),
                     )
                 break
@@ -89,11 +91,12 @@ def _read_list(text: io.TextIOWrapper, path: Path) -> Iterator[ReadLine]:
         )
         return
     if not number:
-        raise UserError(f"{path} is empty: it holds no record.")
+        raise UserError(f"{path} is empty: the file contains no record.")
 
 
 def _holds_more(text: str, rest: io.TextIOWrapper) -> bool:
-    """Checks whether the text, or the rest of the file after it, contains anything but white space."""
+    """Checks whether `text`, or the part of the file that has not been read yet, contains other characters than white
+    space."""
     while not text.strip():
         text = rest.read(_CHUNK)
         if not text:

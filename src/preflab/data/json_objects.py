@@ -1,5 +1,5 @@
-"""Finds the records in a JSON object. The object may be a single record, or may hold records in a named list, by split,
-by number or by column."""
+"""Finds the records in a JSON object. The object is either a single record, or a container of records. A container has
+one list of records, one list for each split, one record for each number, or one list for each column."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from preflab.plain import refuse_repeated_keys
 
 _NAME, _SCALAR = rb'\s*"([^"\\]*)"\s*:\s*', rb'(?:\s*"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[-+.\w]+)\s*,)*'
 _FIRST_LIST = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{" + _SCALAR + _NAME + rb"\[")
-"""Matches the beginning of an object whose first value, apart from plain texts and numbers, is a list."""
+"""Matches the beginning of a JSON object up to the start of its first list. Before this list, only values that are
+plain texts or numbers may occur."""
 
 
 def read_object(text: bytes, path: Path, split: str) -> Iterator[ReadLine]:
-    """Reads the records of a JSON object. `split`: the split to read from an object that has several; empty otherwise.
-    Raises `UserError` if the text is not JSON, or if it holds no record."""
+    """Yields the records of a JSON object. `split`: the split to read from an object with several splits; empty for any
+    other object. Raises `UserError` if the text is not JSON, or if the object contains no record."""
     value = _parse(text, path)
     checked = check_record(value, str(path))
     rows = None if isinstance(checked, UserError) else _list_rows(checked, split)
@@ -31,14 +32,15 @@ def read_object(text: bytes, path: Path, split: str) -> Iterator[ReadLine]:
         yield f"{path}:1", checked
         return
     if not rows:
-        raise UserError(f"{path} is empty: it holds no record.")
+        raise UserError(f"{path} is empty: the file contains no record.")
     for number, row in enumerate(rows, start=1):
         yield f"{path}:{number}", check_record(row, f"{path}:{number}")
 
 
 def list_object_splits(path: Path) -> list[str]:
-    """Lists the splits of a file that is a JSON object with a list of records for each split. Only plain texts and
-    numbers, such as a version, may stand before the first list. The result is empty for any other file."""
+    """Returns the splits of a JSON file that is an object with one list of records for each split. Before the first
+    list, the object may contain only plain texts and numbers, such as a version. The result is empty for any other
+    file."""
     try:
         with open_plain(path) as file:
             first = _FIRST_LIST.match(file.peek(4096))
@@ -60,7 +62,7 @@ def _parse(text: bytes, path: Path) -> Any:
 
 
 def _list_rows(value: Mapping[str, Any], split: str) -> list[Any] | None:
-    """Returns the records that an object holds; None if the object is a record itself."""
+    """Returns the records inside of an object. Returns None if the object itself is a record."""
     if split:
         return _find_splits(value)[split]
     lists = [item for item in value.values() if isinstance(item, list)]
@@ -73,8 +75,8 @@ def _list_rows(value: Mapping[str, Any], split: str) -> list[Any] | None:
 
 
 def _find_splits(value: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Returns the records of each split if the object holds several lists and every list has the name of a split;
-    otherwise {}."""
+    """Returns a mapping from each split to its records. The mapping is empty if the object does not contain several
+    lists, or if one of its lists is not named after a split."""
     lists = {name: cast(list[Any], item) for name, item in value.items() if isinstance(item, list)}
     fits = len(lists) > 1 and all(
         names_split(name) and (not item or _holds_records(item)) for name, item in lists.items()
@@ -83,14 +85,14 @@ def _find_splits(value: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def _holds_records(items: Sequence[Any]) -> bool:
-    """Checks whether items are records: all are mappings, and at least one is not a message. An empty list holds no
-    records."""
+    """Checks whether the items are records. Records are mappings, and at least one of them is not a message. An empty
+    list does not pass this check."""
     return bool(items) and all(isinstance(item, dict) for item in items) and not all(map(is_message, items))
 
 
 def _list_cells(cells: Any) -> list[Any] | None:
-    """Returns the cells of a column: a list, or a mapping from numbers, as pandas writes it. Returns None for any other
-    value."""
+    """Returns the cells of a column as a list. The column is a list, or a mapping from row numbers to cells, as pandas
+    writes it. Returns None for any other value."""
     if isinstance(cells, list):
         return cast(list[Any], cells)
     numbered = cast(Mapping[str, Any], cells) if isinstance(cells, dict) else {}
@@ -98,8 +100,8 @@ def _list_cells(cells: Any) -> list[Any] | None:
 
 
 def _are_columns(columns: Mapping[str, list[Any] | None]) -> bool:
-    """Checks whether the values of an object are columns of the same length. A list of messages is not a column. A
-    single column must hold questions or dialogues."""
+    """Checks whether the values of an object are columns of equal length. A list of messages is not a column. If there
+    is only one column, it must contain questions or dialogues."""
     cells = [column for column in columns.values() if column is not None]
     if not cells or len(cells) < len(columns) or len({*map(len, cells)}) > 1 or any(map(holds_messages, cells)):
         return False

@@ -1,4 +1,5 @@
-"""Reads the records of Kaggle's LMSYS competition: two answers, written as lists in JSON, and three fields of 0 or 1."""
+"""Reads the records of Kaggle's LMSYS competition. A record contains two answers, written as JSON lists, and three
+fields with 0 or 1, which tell the better answer or a tie."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ _CHOICES: dict[str, str] = dict(zip(KAGGLE_CHOICES, (FIRST_BETTER, SECOND_BETTER
 
 
 def read_kaggle(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads one exchange. In a longer dialogue the two models answered different histories, so there is no pair."""
+    """Returns a row for a record with one question and two answers. Raises `UselessRecordError` for a longer dialogue,
+    because the two models then answered different histories and their last answers are not a pair."""
     texts = {name: _read_text(record[name], f"{where}: `{name}`") for name in ("prompt", "response_a", "response_b")}
     ones = [name for name in KAGGLE_CHOICES if require_finite(record[name], f"{where}: `{name}`") == 1]
     if len(ones) != 1:
@@ -26,7 +28,7 @@ def read_kaggle(record: DataRecord, where: str, labels: FileLabels) -> list[Dial
 
 
 def _read_text(value: Any, where: str) -> Any:
-    """Returns the only text of a list, which may be written in JSON. Returns any other text unchanged."""
+    """Returns the text in a list of one text. The list may be written as JSON. Returns any other value unchanged."""
     listed = value
     if isinstance(value, str) and value.startswith("["):
         try:
@@ -37,7 +39,9 @@ def _read_text(value: Any, where: str) -> Any:
         return value
     texts = cast(list[Any], listed)
     if len(texts) != 1:
-        raise UselessRecordError(f"{where} holds {len(texts)} turns, but only one can be compared.", PROMPTS_DIFFER)
+        raise UselessRecordError(
+            f"{where} contains {len(texts)} turns, but preflab can compare only one turn.", PROMPTS_DIFFER
+        )
     if texts[0] is None:
-        raise UselessRecordError(f"{where} holds no text.", NO_TEXT)
+        raise UselessRecordError(f"{where} contains no text.", NO_TEXT)
     return texts[0]

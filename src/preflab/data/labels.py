@@ -1,6 +1,7 @@
-"""Reads labels that call an answer good or bad, in every spelling with a clear meaning, and refuses other spellings.
+"""Reads labels that call an answer good or bad. Accepts every spelling with a clear meaning, and refuses other
+spellings.
 
-Also refuses numbers that choose between two answers if it is not clear whether they count from 0 or from 1.
+Also refuses numbers that choose between two answers if it is not clear whether the first answer has the number 0 or 1.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ _BAD_WORDS = (
 _GOOD, _BAD = frozenset(_GOOD_WORDS.split()), frozenset(_BAD_WORDS.split())
 _NUMBERS_OF_BAD = ("0", "-1")
 _ABSENT = ("", "none", "null", "nan")
-"""Labels that mean a missing value, as tables and programs write it."""
+"""The words that tables and programs write for a missing label."""
 _FAULT_FIELDS = ("is_rejected", "is_harmful", "is_unsafe", "is_toxic", "is_bad", "is_wrong")
-"""Labels that name a fault: true means that the answer is bad."""
+"""Fields with a label for a fault of the answer. In these fields, true means that the answer is bad."""
 LABEL_FIELDS = (
     "label",
     "labels",
@@ -46,36 +47,37 @@ LABEL_FIELDS = (
     "is_helpful",
     *_FAULT_FIELDS,
 )
-"""Fields that may hold a label."""
+"""Names of the fields that may contain a label."""
 
 
 class FileLabels:
-    """Reads the labels of one file together, because the meaning of 0 depends on the other labels. In a file with 0 and
-    1, the label 0 means bad; in a file that also has -1, the meaning of 0 is not clear. Also keeps the file's choices
-    between two answers, because the meaning of the choice 0 depends on the other choices. In a file that also has the
-    choice 2, a 0 is a tie. In any other file, the answers may be counted from 0."""
+    """Reads all labels of one file, because the meaning of the label 0 depends on the other labels. The label 0 means
+    bad in a file with 0 and 1. If the file also contains -1, the meaning of 0 is not clear. The class also stores the
+    file's choices between two answers, because the meaning of the choice 0 depends on the other choices. The choice 0
+    means a tie in a file that also contains the choice 2. In any other file, 0 may mean the first answer."""
 
     def __init__(self) -> None:
         self._numbers_of_bad: dict[str, str] = {}
         self._first_places: dict[str, str] = {}
 
     def add_choice(self, choice: str, where: str) -> None:
-        """Keeps the places of the first choice `0` and of the first choice `2` between two answers."""
+        """Stores the place (`where`) of a choice between two answers, if the choice is the first `0` or the first `2`
+        of the file."""
         if choice in ("0", "2"):
             self._first_places.setdefault(choice, where)
 
     def check_choices(self) -> None:
-        """Raises `LabelError` if the file chooses between two answers by 0 and never by 2. Call this after the
-        last record."""
+        """Raises `LabelError` if the choices between two answers contain a 0 but no 2. Call this method after the last
+        record."""
         if "0" in self._first_places and "2" not in self._first_places:
             raise LabelError(
-                f"{self._first_places['0']} is 0, and no record that was read has a 2: it is not clear whether 0 is a tie "
-                "or the first answer. Write 1 for the first answer, 2 for the second, and `tie`."
+                f"{self._first_places['0']} is 0, and no record that was read contains a 2: it is not clear whether 0 is a tie "
+                "or the first answer. Write 1 for the first answer, 2 for the second answer, and `tie` for a tie."
             )
 
     def rate(self, record: DataRecord, where: str) -> bool | None:
-        """Returns whether the labels of a record call its answer good; None if it has no label. Raises `LabelError` if two of
-        its labels contradict each other, or if the meaning of a label is not clear."""
+        """Returns True if the labels of a record call its answer good, False if they call it bad, and None if there is
+        no label. Raises `LabelError` if two labels contradict each other, or if the meaning of a label is not clear."""
         fields = [field for field in LABEL_FIELDS if field in record]
         ratings = {
             self._read(field, record[field], f"{where}: `{field}`") != (field in _FAULT_FIELDS): field
@@ -83,13 +85,14 @@ class FileLabels:
         }
         if len(ratings) > 1:
             raise LabelError(
-                f"{where}: `{ratings[True]}` calls the answer good, and `{ratings[False]}` calls it bad. Ignore one of the "
-                f"fields: `fields: {{{ratings[True]}: null}}`."
+                f"{where}: `{ratings[True]}` calls the answer good, but `{ratings[False]}` calls the answer bad. Ignore one "
+                f"field, for example by `fields: {{{ratings[True]}: null}}`."
             )
         return next(iter(ratings), None)
 
     def _read(self, field: str, value: Any, where: str) -> bool:
-        """Returns whether the label is a word for good, and not a word for bad."""
+        """Returns True if the label is a word for good, and False if it is a word for bad. Raises `LabelError` for any
+        other label."""
         text = _spell(value)
         if text in _GOOD:
             return True
@@ -103,15 +106,15 @@ class FileLabels:
             if number != text:
                 raise LabelError(
                     f"{where}: the label is {text}, and an earlier label is {number}: it is not clear "
-                    "which of the two means bad. Write true or false."
+                    "which of these two labels means bad. Write true or false."
                 )
         return False
 
 
 def rate_message(value: Any, where: str) -> bool | None:
-    """Returns whether the labels inside of an answer's message call the answer good; None if there is no such label. Only
-    true and false count as labels, because a number or a word in a message may mean anything. `value`: the message, or
-    the dialogue whose last message is the answer."""
+    """Returns True if the labels inside of an answer's message call the answer good, False if they call it bad, and
+    None if there is no label. Only true and false count as labels, because the meaning of a number or a word in a
+    message is not known. `value`: the message, or a dialogue whose last message is the answer."""
     messages = cast(list[Any], value) if isinstance(value, list) else [value]
     message = cast(DataRecord, messages[-1]) if messages and isinstance(messages[-1], dict) else {}
     stated = {
@@ -121,19 +124,20 @@ def rate_message(value: Any, where: str) -> bool | None:
     }
     if len(set(stated.values())) > 1:
         raise LabelError(
-            f"{where}: the labels of its last message contradict each other: {', '.join(stated)}. Remove one."
+            f"{where}: the labels of the last message contradict each other: {', '.join(stated)}. Remove one label."
         )
     return next(iter(stated.values()), None)
 
 
 class LabelError(UserError):
-    """Raised for a label or a choice whose meaning is not clear. A single such label makes preflab refuse the whole
-    file."""
+    """Raised for a label or a choice whose meaning is not clear. One such label or choice makes preflab refuse the
+    whole file."""
 
 
 def tidy_labels(record: DataRecord, taken: Collection[str]) -> dict[str, Any]:
-    """Returns the record with the names of its label fields in lower case, and without labels that say nothing. A name
-    is not changed if the name in lower case belongs to another field or is in `taken`."""
+    """Returns the record with the names of its label fields in lower case. Label fields that contain a word for a
+    missing label are removed. A name is not changed if its lower-case form is the name of another field or is in
+    `taken`."""
     tidy: dict[str, Any] = {}
     for name, value in record.items():
         lower = name.casefold()
@@ -145,5 +149,5 @@ def tidy_labels(record: DataRecord, taken: Collection[str]) -> dict[str, Any]:
 
 
 def _spell(value: Any) -> str:
-    """Returns a label in lower case, with one spelling for words that are joined in several ways."""
+    """Returns a label in lower case. The spellings "thumbs up", "thumbs_up" and "thumbs-up" give the same result."""
     return spell_value(value).replace("_", "-").replace("thumbs ", "thumbs-")

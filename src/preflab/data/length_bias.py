@@ -1,10 +1,10 @@
-"""Counts how often the longer answer of a pair is chosen."""
+"""Measures how often the chosen answer of a pair is the longer answer."""
 
 from __future__ import annotations
 
 
 class LengthBias:
-    """Counts how often the chosen answer of a pair is the longer one."""
+    """Counts the pairs whose chosen answer is longer than, shorter than or as long as the rejected answer."""
 
     def __init__(self) -> None:
         self.longer = self.shorter = self.equal = 0
@@ -16,15 +16,15 @@ class LengthBias:
 
     @property
     def longer_wins(self) -> float | None:
-        """The share of pairs whose chosen answer is the longer one, counted among the pairs whose answers differ in
-        length. None if there are no such pairs."""
+        """The fraction of pairs in which the longer answer is the chosen answer. Pairs of equally long answers do not
+        count. None if all pairs have equally long answers, or if there are no pairs."""
         unequal = self.longer + self.shorter
         return self.longer / unequal if unequal else None
 
     @property
     def length_only_accuracy(self) -> float | None:
-        """The accuracy of a rule that predicts the chosen answer from the lengths alone. The rule always picks the
-        longer answer, or always the shorter one, whichever is right more often. A pair of answers of equal length
-        counts as half right. None if there are no pairs."""
+        """The accuracy of a rule that predicts the chosen answer from the lengths alone. The rule either always
+        predicts the longer answer or always the shorter answer, and the more accurate of these two is used. A pair of
+        equally long answers counts as half right. None if there are no pairs."""
         pairs = self.longer + self.shorter + self.equal
         return (max(self.longer, self.shorter) + self.equal / 2) / pairs if pairs else None

@@ -1,4 +1,4 @@
-"""Reads JSON lines, gzipped or not, one line at a time; every error names the file and the line."""
+"""Reads files of JSON lines, gzipped or not, one line at a time. Every error names the file and the line."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from typing import Any, cast
 from preflab.errors import UserError
 from preflab.plain import refuse_repeated_keys
 
-_GZIP = b"\x1f\x8b"  # the first bytes of a gzipped file; its name does not matter
+_GZIP = b"\x1f\x8b"  # the first bytes of a gzipped file, whatever the file's name
 PlacedRecord = tuple[str, dict[str, Any]]
 """The place of a record, as `file:line`, and the record."""
 ReadLine = tuple[str, dict[str, Any] | UserError]
-"""The place of a record, and either the record or the error that says why there is no record."""
+"""A tuple of two values: the place of a record, and either the record or an error with the reason why the record cannot
+be read."""
 READ_ERRORS = (OSError, EOFError, zlib.error)
 
 
 def read_records(path: Path) -> Iterator[PlacedRecord]:
-    """Yields each record with its place, `file:line`. Blank lines are skipped. Raises `UserError` for a line that is not a
-    record, and for a file without records."""
+    """Yields each record of a file with its place, `file:line`. Skips blank lines. Raises `UserError` if a line is not
+    a record, or if the file contains no record."""
     yield from require_records(_read_lines(path))
 
 
@@ -37,7 +38,7 @@ def require_records(lines: Iterable[ReadLine]) -> Iterator[PlacedRecord]:
 
 
 def _read_lines(path: Path) -> Iterator[ReadLine]:
-    """Yields each line of a file as a record, or as the error that says what is wrong with the line."""
+    """Yields each line of a file as a record. For a line that is not a record, yields an error with the reason."""
     try:
         with open_plain(path) as lines:
             yield from parse_lines(lines, path)
@@ -49,7 +50,7 @@ def _read_lines(path: Path) -> Iterator[ReadLine]:
 
 @contextmanager
 def open_plain(path: Path) -> Generator[BufferedReader]:
-    """Opens a file to read its bytes. A gzipped file is unpacked."""
+    """Opens a file for reading bytes. The bytes of a gzipped file are unpacked."""
     with path.open("rb") as raw:
         if raw.peek(2)[:2] != _GZIP:
             yield raw
@@ -59,7 +60,7 @@ def open_plain(path: Path) -> Generator[BufferedReader]:
 
 
 def parse_lines(lines: BufferedReader, path: Path) -> Iterator[ReadLine]:
-    """Yields the records of an open file. If reading fails before the end of the file, the last item is an error that
+    """Yields the records of an open file. If the file cannot be read to its end, the last item is an error. This error
     names the last line that was read."""
     number = 0
     empty = True
@@ -75,7 +76,7 @@ def parse_lines(lines: BufferedReader, path: Path) -> Iterator[ReadLine]:
         )
         return
     if empty:
-        raise UserError(f"{path} is empty: it must have one JSON object on each line.")
+        raise UserError(f"{path} is empty: the file must contain one JSON object on each line.")
 
 
 def _parse_line(line: bytes, where: str, *, first: bool) -> dict[str, Any] | UserError:
@@ -88,8 +89,8 @@ def _parse_line(line: bytes, where: str, *, first: bool) -> dict[str, Any] | Use
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and b"\r" in line.strip():
             return UserError(
-                f"{where} holds several lines that end in a carriage return alone, as on old Macs. Save the file with "
-                "the line ends of Unix (a line feed) or Windows (a carriage return and a line feed)."
+                f"{where} contains several lines that end in a carriage return alone, as on old Macs. Save the file "
+                "with the line ends of Unix (a line feed) or Windows (a carriage return and a line feed)."
             )
         return UserError(f"{where} is not JSON: {error.msg} at column {error.colno}. Repair or remove the line.")
     except (ValueError, RecursionError) as error:  # Python limits the digits of a number and the depth of lists
@@ -98,36 +99,38 @@ def _parse_line(line: bytes, where: str, *, first: bool) -> dict[str, Any] | Use
 
 
 def describe_read_error(error: Exception) -> str:
-    """Says why a file cannot be read further. Bytes that are not UTF-8 are described without Python's words."""
+    """Returns the reason why a file cannot be read further. For bytes that are not UTF-8, the reason is simpler than
+    Python's message."""
     if isinstance(error, UnicodeDecodeError):
         return "its text is not UTF-8, in which the file must be saved"
     return str(error)
 
 
 def check_record(record: Any, where: str) -> dict[str, Any] | UserError:
-    """Returns `record` if it is a JSON object; otherwise returns an error that names its type."""
+    """Returns `record` if `record` is a JSON object. For any other value, returns an error that names the type of the
+    value."""
     if isinstance(record, dict):
         return cast(dict[str, Any], record)
-    return UserError(f"{where} is a JSON {type(record).__name__}; each record must be a JSON object {{...}}.")
+    return UserError(f"{where} is a JSON {type(record).__name__}. Each record must be a JSON object {{...}}.")
 
 
 def read_text_field(record: Mapping[str, Any], name: str, where: str) -> str:
-    """Returns a field that must be text. Raises `UserError`, which names file, line and field, if the field is missing or
-    not text."""
+    """Returns the text in a field of a record. Raises `UserError` if the field is missing or is not text. The error
+    names the file, the line and the field."""
     if name not in record:
         raise UserError(f"{where}: the field `{name}` is missing (present: {', '.join(record) or 'none'}).")
     return check_text(record[name], f"{where}: `{name}`")
 
 
 def check_text(value: Any, where: str) -> str:
-    """Returns the value. Raises `UserError` if the value is not text, or if it contains half a surrogate pair, which
-    JSON allows but tokenizers reject."""
+    """Returns `value` if it is valid text. Raises `UserError` if `value` is not text, or if the text contains half a
+    surrogate pair. JSON allows half a surrogate pair, but tokenizers reject it."""
     if not isinstance(value, str):
         raise UserError(f"{where} must be text, not {json.dumps(value, default=str)[:60]}.")
     try:
         value.encode()
     except UnicodeEncodeError as error:
         raise UserError(
-            f"{where} holds half a surrogate pair (\\ud8xx): the text was cut inside a character."
+            f"{where} contains half a surrogate pair (\\ud8xx): the text was cut inside a character."
         ) from error
     return value

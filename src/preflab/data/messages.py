@@ -1,4 +1,4 @@
-"""Reads one message: who speaks, and what is said."""
+"""Reads one message of a dialogue: the role of its speaker, and its text."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ _SPEAKERS: dict[str, Role] = {
         "assistant",
     ),
 }
-"""Maps each speaker that a message may name, in lower case, to a role."""
+"""Maps each name of a speaker that may occur in a message, in lower case, to a role."""
 _PAIRS = (("from", "value"), ("role", "content"), ("role", "value"), ("from", "content"))
-"""Pairs of fields of a message: the first field names the speaker, and the second holds what is said."""
+"""Pairs of fields that a message may have. The first field contains the name of the speaker. The second field contains
+the text of the message."""
 _CALLS = ("tool_calls", "function_call")
 _WEIGHTS = ("weight", "loss", "train")
-"""Fields that say, by 0 or false, that a turn is not to be learned from (OpenAI, ms-swift, axolotl)."""
+"""Fields of a message in the formats of OpenAI, ms-swift and axolotl. The value 0 or false excludes the message from
+training."""
 _READ_KEYS = frozenset((*(name for pair in _PAIRS for name in pair), *_CALLS, *_WEIGHTS))
 _TOOL_NAMES = (
     "tool function tool_call function_call tool_response function_response tool_result observation environment ipython"
 )
 _TOOLS = frozenset(_TOOL_NAMES.split())
 _TEXT_TYPES = (None, "text", "input_text", "output_text")
-"""What the `type` of a part of a message says if the part is text."""
+"""Values of the field `type` that mark a part of a message as text."""
 
 
 def ends_in_question(value: Any) -> bool:
-    """Checks whether the value is a list of messages, the last of which is the user's."""
+    """Checks whether the value is a list of messages whose last message belongs to the user."""
     last = cast(list[Any], value)[-1] if isinstance(value, list) and value else None
     fields = cast(DataRecord, last) if isinstance(last, dict) else {}
     pair = _find_pair(fields)
@@ -43,10 +45,11 @@ def ends_in_question(value: Any) -> bool:
 
 
 def read_message(message: Any, where: str) -> Turn:
-    """Reads a message, which names a speaker (`role` or `from`) and what is said (`content` or `value`)."""
+    """Returns a message as a turn. The field `role` or `from` names the speaker. The field `content` or `value`
+    contains the text."""
     fields = cast(DataRecord, message) if isinstance(message, dict) else {}
     if any(fields.get(name) for name in _CALLS):
-        raise UselessRecordError(f"{where} holds a tool call, which preflab does not train on.", NO_TEXT)
+        raise UselessRecordError(f"{where} contains a tool call. preflab does not train on tool calls.", NO_TEXT)
     pair = _find_pair(fields)
     if pair is None:
         raise UserError(
@@ -54,15 +57,15 @@ def read_message(message: Any, where: str) -> Turn:
         )
     name = _spell_speaker(fields[pair[0]])
     if name in _TOOLS:
-        raise UselessRecordError(f"{where} is a turn of `{name}`, which preflab does not train on.", NO_TEXT)
+        raise UselessRecordError(f"{where} is a turn of `{name}`. preflab does not train on turns of tools.", NO_TEXT)
     if name not in _SPEAKERS:
         raise UserError(f"{where}: the role must be one of system, user, assistant, not {name!r}.")
     return Turn(_SPEAKERS[name], _read_content(fields[pair[1]], f"{where}.{pair[1]}"))
 
 
 def _find_pair(fields: DataRecord) -> tuple[str, str] | None:
-    """Returns the fields that name the speaker of a message and what is said; None if it has no such fields. What is
-    said may be null."""
+    """Returns the names of the fields that contain the speaker and the text of a message. Returns None if the message
+    does not have both fields. A field for the text may be null, but a field with a text is preferred."""
     said = (pair for pair in _PAIRS if fields.get(pair[0]) is not None and fields.get(pair[1]) is not None)
     empty = (pair for pair in _PAIRS if fields.get(pair[0]) is not None and pair[1] in fields)
     return next(said, None) or next(empty, None)
@@ -73,12 +76,12 @@ def _spell_speaker(value: Any) -> str:
 
 
 def is_untrained(message: Any) -> bool:
-    """Checks whether a message says that it is not to be learned from."""
+    """Checks whether a message is marked as excluded from training."""
     return isinstance(message, dict) and any(cast(DataRecord, message).get(name) in (0,) for name in _WEIGHTS)
 
 
 def list_unread_keys(value: Any, *, labelled: bool = False) -> set[str]:
-    """Returns the keys that hold a value in a message or in a list of messages but are not read, such as the reasoning
+    """Returns the keys of one or several messages that have a value but are not read, such as a key for the reasoning
     before an answer. `labelled`: whether the labels of the last message are read."""
     messages = cast(list[Any], value) if isinstance(value, list) else [value]
     answer = messages[-1] if labelled and messages else None
@@ -92,7 +95,7 @@ def list_unread_keys(value: Any, *, labelled: bool = False) -> set[str]:
 
 
 def is_empty(value: Any) -> bool:
-    """Checks whether a field holds nothing."""
+    """Checks whether the value of a field is empty."""
     return value in (None, "", [], {})
 
 
@@ -101,7 +104,8 @@ def _is_label(name: str, value: Any) -> bool:
 
 
 def _read_content(value: Any, where: str) -> str:
-    """Reads the content of a message: text, or a list of parts that are all text."""
+    """Returns the text of a message's content. The content is a text, or a list of parts that are all text. Raises
+    `UselessRecordError` if the content is null or has a part that is not text."""
     parts = cast(list[Any], value) if isinstance(value, list) else []
     if value is None or any(isinstance(part, dict) and not _is_text(cast(DataRecord, part)) for part in parts):
         raise UselessRecordError(
@@ -113,5 +117,6 @@ def _read_content(value: Any, where: str) -> str:
 
 
 def _is_text(part: DataRecord) -> bool:
-    """Checks whether a part of a message is text. An image may have a field for text too, which is empty."""
+    """Checks whether a part of a message is text. A part that is an image may also have a field `text`, which is then
+    empty."""
     return part.get("text") is not None and part.get("type") in _TEXT_TYPES

@@ -1,4 +1,5 @@
-"""Reads a record's level, scores and margin, and the probability that its chosen answer is better."""
+"""Reads the numbers of a record: its level, its scores, its margin, and the probability that its chosen answer is
+better."""
 
 from __future__ import annotations
 
@@ -17,12 +18,12 @@ SCORE_FIELDS = (
     *((f"chosen_{name}", f"rejected_{name}") for name in _SCORE_NAMES),
     ("chosen-rating", "rejected-rating"),
 )
-"""Fields that score the chosen and the rejected answer."""
+"""Pairs of fields that contain the scores of the chosen answer and of the rejected answer."""
 
 
 def read_level(record: DataRecord, where: str) -> str:
-    """Returns the level of a record as text; '' if the record has no level. The numbers 2 and 2.0 are the level "2".
-    Raises `UserError` if the level is neither text nor a finite number."""
+    """Returns the level of a record as text. Returns '' if the record has no level. The numbers 2 and 2.0 become the
+    text "2". Raises `UserError` if the level is neither text nor a finite number."""
     level = record.get("level", "")
     if isinstance(level, bool) or not isinstance(level, int | float):
         return check_text(level, where)
@@ -31,12 +32,12 @@ def read_level(record: DataRecord, where: str) -> str:
 
 
 def read_margin(record: DataRecord, where: str) -> float | None:
-    """Returns by how much the chosen answer is better, if the record states a margin or scores both answers; otherwise
-    None."""
+    """Returns the margin by which the chosen answer is better than the rejected answer. The margin is the field
+    `margin`, or the difference of the scores of both answers. Returns None if the record has neither."""
     margin = read_number(record, "margin", where)
     if margin is not None and margin < 0:
         raise UserError(
-            f"{where}: `margin` says by how much the chosen answer is better, so it must be at least 0, not {margin:g}."
+            f"{where}: `margin` is the amount by which the chosen answer is better. It must be at least 0, not {margin:g}."
         )
     if margin is not None:
         return margin
@@ -45,7 +46,7 @@ def read_margin(record: DataRecord, where: str) -> float | None:
             high, low = (require_finite(record[field], f"{where}: `{field}`") for field in pair)
             if high < low:
                 raise UselessRecordError(
-                    f"{where}: `{pair[0]}` is {high:g} and `{pair[1]}` is {low:g}; the better answer scores lower.",
+                    f"{where}: `{pair[0]}` is {high:g} and `{pair[1]}` is {low:g}: the better answer scores lower.",
                     "its scores contradict the order of its answers",
                 )
             return high - low
@@ -53,7 +54,8 @@ def read_margin(record: DataRecord, where: str) -> float | None:
 
 
 def read_probability(record: DataRecord, where: str) -> float | None:
-    """Returns the probability that the chosen answer is better, if the record states it; otherwise None."""
+    """Returns the probability that the chosen answer is better. Returns None if the record has no field
+    `probability`."""
     probability = read_number(record, "probability", where)
     if probability is not None and not 0 <= probability <= 1:
         raise UserError(f"{where}: `probability` must lie between 0 and 1, not {probability:g}.")
@@ -61,13 +63,13 @@ def read_probability(record: DataRecord, where: str) -> float | None:
 
 
 def read_number(record: DataRecord, field: str, where: str) -> float | None:
-    """Returns the number in a field; None if the field is absent."""
+    """Returns the number in a field of a record. Returns None if the record does not have the field."""
     return None if field not in record else require_finite(record[field], f"{where}: `{field}`")
 
 
 def require_finite(value: Any, where: str) -> float:
-    """Returns a value that must be a finite number. Also accepts a number written as text, because CSV has only text,
-    and the decimal numbers of Parquet."""
+    """Returns a value as a float. Raises `UserError` if the value is not a finite number. Also accepts numbers written
+    as text, because CSV contains only text, and the decimal numbers of Parquet."""
     try:
         number = (
             math.nan if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal) else float(value)
@@ -80,7 +82,7 @@ def require_finite(value: Any, where: str) -> float:
 
 
 def spell_value(value: Any) -> str:
-    """Returns a value as text in lower case, without white space around it. A whole number is written without a decimal
-    point, and true and false as words."""
+    """Returns a value as text in lower case, without white space at both ends. The numbers 1 and 1.0 both become "1".
+    True becomes "true", and False becomes "false"."""
     text = str(value).strip().casefold()
     return text.removesuffix(".0") if text.lstrip("+-").removesuffix(".0").isdigit() else text

@@ -1,4 +1,5 @@
-"""Reads OpenAssistant's trees of messages, nested (as in its releases) or flat (as on the hub), as rows."""
+"""Turns OpenAssistant's trees of messages into rows. A tree is nested, as in OpenAssistant's releases, or a flat list
+of messages, as on the hub."""
 
 from __future__ import annotations
 
@@ -14,15 +15,15 @@ from preflab.types import Completion, Prompt, Turn
 
 
 def read_tree(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Returns the rows of every question in a tree. If the answers to a question have ranks (0 is the best), they
-    become one ranking; otherwise each answer becomes a row. Deleted messages, and messages that reviewers rejected, are
-    left out together with all replies to them."""
+    """Returns the rows of all questions in a tree. If the answers to a question have ranks (0 is the best rank), the
+    answers become one row with a ranking. If they have no ranks, each answer becomes a separate row. Deleted messages
+    and messages that reviewers rejected are left out, together with all replies to them."""
     return list(_walk(cast(DataRecord, record["prompt"]), (), where))
 
 
 def _walk(message: DataRecord, before: Turns, where: str) -> Iterator[DialogueRow]:
-    """Yields the rows of a question and of all questions below it. Uses a stack instead of recursion, because a tree
-    may be deeper than Python's recursion limit."""
+    """Yields the rows of a question and of all later questions below this question. Uses a stack instead of recursion,
+    because a tree may be deeper than Python's recursion limit."""
     stack = [(message, before)]
     while stack:
         node, turns = stack.pop()
@@ -61,14 +62,14 @@ def _is_kept(message: DataRecord) -> bool:
 
 
 def join_trees(messages: Iterable[PlacedRecord]) -> Iterator[ReadLine]:
-    """Joins flat messages into trees, and yields each tree with the place of its root. Yields an error for each message
-    whose parent is missing, or whose id is that of an earlier message."""
+    """Joins flat messages into trees. Yields each tree with the place of its root message. Yields an error for each
+    message whose parent is missing, and for each message that has the same id as an earlier message."""
     nodes: dict[str, dict[str, Any]] = {}
     places: dict[str, str] = {}
     for where, message in messages:
         name = str(message["message_id"])
         if name in nodes:
-            yield where, UserError(f"{where}: the message {name!r} stands further up too ({places[name]}).")
+            yield where, UserError(f"{where}: an earlier message has the same id {name!r} ({places[name]}).")
             continue
         nodes[name], places[name] = {**message, "replies": []}, where
     roots: list[str] = []

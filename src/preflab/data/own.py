@@ -1,4 +1,4 @@
-"""Reads the pairs and rankings that preflab itself wrote (`types.from_preference`, `types.from_ranking`)."""
+"""Reads pairs and rankings in the format that preflab writes (`types.from_preference`, `types.from_ranking`)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from preflab.types import Completion, Prompt, Ranking, best_and_worst, to_comple
 
 
 def read_own_pair(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads a pair. The turns of the pair have the form `[role, text]`; the answers have the form that
-    `from_completion` writes."""
+    """Returns a row for a pair that preflab wrote. Each turn of the pair has the form `[role, text]`. The answers have
+    the form that `from_completion` writes."""
     chosen, rejected = (_read_answer(record[field], f"{where}: `{field}`") for field in ("chosen", "rejected"))
     margin, probability = read_number(record, "margin", where), read_probability(record, where)
     prompt, safe = _read_prompt(record, where), read_pair_safety(record, where)
@@ -24,7 +24,7 @@ def read_own_pair(record: DataRecord, where: str, labels: FileLabels) -> list[Di
 
 
 def read_own_ranking(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads a ranking. The answers keep the order that they have in the file."""
+    """Returns a row for a ranking that preflab wrote. The ranked answers keep their order from the file."""
     texts, numbers = record["completions"], record["scores"]
     if not (isinstance(texts, list) and isinstance(numbers, list)) or len(texts) != len(numbers) or not texts:
         raise UserError(f"{where}: `completions` and `scores` must be two lists of the same length.")
@@ -47,11 +47,11 @@ def _read_answer(value: Any, where: str) -> Completion:
     try:
         answer = to_completion(value)
     except (TypeError, ValueError, IndexError) as error:
-        raise UserError(f"{where} does not have the form in which preflab writes answers: {error}.") from error
+        raise UserError(f"{where} is not in the format in which preflab writes answers: {error}.") from error
     ids = () if answer.drawn is None else answer.drawn.ids
     if not all(type(number) is int for number in ids) or type(answer.truncated) is not bool:
         raise UserError(
-            f"{where} must be an answer as preflab writes it: text, whether the text is truncated, and token ids."
+            f"{where} must be an answer in preflab's format: a text, a flag for truncated text, and token ids."
         )
     check_text(answer.text, where)
     return answer
@@ -59,5 +59,5 @@ def _read_answer(value: Any, where: str) -> Completion:
 
 def _read_turn(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, list) or len(cast(list[Any], value)) != 2:
-        raise UserError(f"{where} must hold `[role, text]`, not {str(value)[:40]}.")
+        raise UserError(f"{where} must contain turns `[role, text]`, not {str(value)[:40]}.")
     return {"role": value[0], "content": value[1]}

@@ -1,6 +1,6 @@
-"""Reads a better and a worse answer to one prompt.
+"""Reads pairs: a better and a worse answer to one prompt.
 
-The arguments of the functions are those that `answers` describes.
+The docstring of the module `answers` describes the arguments of the functions.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from preflab.types import Completion, Turn
 
 
 def read_pair(chosen: str, rejected: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads a better and a worse answer from the fields that `chosen` and `rejected` name. The prompt is in another
-    field, or at the beginning of both dialogues."""
+    """Returns a row with a better and a worse answer. `chosen`, `rejected`: the names of the fields with these answers.
+    The prompt is in another field. If there is no such field, both answers are dialogues that begin with the prompt."""
     if isinstance(record.get("completions"), list) and "scores" in record:
-        raise UserError(f"{where}: a record with `completions` and `scores` is a ranking; remove its other answers.")
+        raise UserError(f"{where}: a record with `completions` and `scores` is a ranking. Remove its other answers.")
     if asks_inside(record, chosen, rejected):
         turns, better, worse = read_whole_dialogues(record, chosen, rejected, where)
         return [_make_pair(record, turns, better, worse, where)]
@@ -37,7 +37,8 @@ def read_pair(chosen: str, rejected: str, record: DataRecord, where: str, labels
 
 
 def read_texts_alone(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads a better and a worse text without a prompt. The words with which both texts begin become the prompt."""
+    """Returns a row for a better and a worse text without a separate prompt. The words with which both texts begin
+    become the prompt."""
     chosen, rejected = (check_text(record[field], f"{where}: `{field}`") for field in ("chosen", "rejected"))
     beginning, better, worse = part_texts(chosen, rejected, record, where)
     turns = surround(record, (Turn("user", beginning),), where)
@@ -47,8 +48,8 @@ def read_texts_alone(record: DataRecord, where: str, labels: FileLabels) -> list
 def read_messages_and_worse(
     field: str, rejected: str, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Reads a record of ms-swift: a dialogue whose last turn is the better answer, and the worse answer in another field.
-    The worse answer is text, or a whole dialogue."""
+    """Returns a row for a record in the format of ms-swift. The better answer is the last turn of the dialogue in
+    `field`. The worse answer is in the field `rejected`, as a text or as a whole dialogue."""
     turns = read_whole(record, field, where)
     if turns[-1].role != "assistant":
         raise UselessRecordError(f"{where}: `{field}` must end in a turn of the assistant.", USER_LAST)
@@ -58,15 +59,16 @@ def read_messages_and_worse(
 
 
 def asks_inside(record: DataRecord, *answers: str) -> bool:
-    """Checks whether the question stands inside of the answers. The record has then no other question, or an empty one
-    beside answers that are whole dialogues."""
+    """Checks whether the fields of the answers also contain the question. This is the case if the record has no field
+    for the question. It is also the case if this field is empty and all answers are whole dialogues."""
     field = find_question(record)
     values = [record[name] for name in answers]
     return field is None or (record[field] == "" and all(map(_is_whole, values)))
 
 
 def _is_whole(answer: Any) -> bool:
-    """Checks whether an answer is a whole dialogue: HH-RLHF's text, or several messages, which may be written as text."""
+    """Checks whether an answer is a whole dialogue. A dialogue is a text in HH-RLHF's format, or a list of several
+    messages. The list may be written as text."""
     if isinstance(answer, str):
         return is_dialogue(answer) or begins_like_messages(answer)
     return isinstance(answer, list) and len(cast(list[Any], answer)) > 1
@@ -75,8 +77,9 @@ def _is_whole(answer: Any) -> bool:
 def read_whole_dialogues(
     record: DataRecord, chosen: str, rejected: str, where: str
 ) -> tuple[Turns, Completion, Completion]:
-    """Reads two whole dialogues. The last turn of each is an answer; the turns before it are the prompt. The
-    record's own system message and history come before this prompt."""
+    """Returns the prompt, the better answer and the worse answer from two whole dialogues. The last turn of each
+    dialogue is the answer. The earlier turns are the prompt. If the record has fields for a system message and a
+    history, their turns come before the prompt."""
     place = f"{where}: `{chosen}` and `{rejected}`"
     values: list[Any] = [record[chosen], record[rejected]]
     if all(is_dialogue(value) for value in values):
@@ -87,7 +90,7 @@ def read_whole_dialogues(
     (*turns, good), (*others, bad) = (read_turns(value, "user", place) for value in values)
     if {good.role, bad.role} != {"assistant"}:
         raise UselessRecordError(
-            f"{place} must be the same dialogue, except for the last turn, which must be the assistant's.",
+            f"{place} must be the same dialogue, except for the last turn. The last turn must be the assistant's.",
             USER_LAST if "user" in (good.role, bad.role) else PROMPTS_DIFFER,
         )
     prompt = surround(record, agree_on_prompt((tuple(turns), tuple(others)), place), where)

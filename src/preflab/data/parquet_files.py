@@ -18,14 +18,15 @@ _BATCH = 512
 
 
 def read_parquet(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
-    """Reads the rows of a Parquet file. Raises `UserError` if the file has no row, or two columns of one name."""
+    """Yields the rows of a Parquet file. Raises `UserError` if the file has no rows. Yields an error if a row cannot be
+    read."""
     import pyarrow
     import pyarrow.parquet
 
     number = 0
     try:
         with tempfile.TemporaryFile() as plain:
-            # A Parquet reader must seek to the end of the file.
+            # A Parquet reader must seek to the end of the file, so a stream that cannot seek is copied first.
             if not file.seekable() or isinstance(file, gzip.GzipFile):
                 shutil.copyfileobj(file, plain)
             source: Any = plain if plain.tell() else file
@@ -39,11 +40,11 @@ def read_parquet(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
         yield f"{path}:{number + 1}", UserError(f"{path} cannot be read after row {number}: {first_line(error)}.")
         return
     if not number:
-        raise UserError(f"{path} is empty: it holds no row.")
+        raise UserError(f"{path} is empty: the file contains no row.")
 
 
 def _refuse_repeated_columns(names: list[str], path: Path) -> None:
-    """Raises `UserError` if two columns have the same name, because a row would keep only the last one."""
+    """Raises `UserError` if two columns have the same name, because a row could contain only one of them."""
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
-        raise UserError(f"{path}: the column `{repeated[0][:40]}` occurs twice. Remove or rename one of the two.")
+        raise UserError(f"{path}: the column `{repeated[0][:40]}` occurs twice. Remove or rename one of these columns.")

@@ -1,15 +1,17 @@
-"""Reads the tests of the user's own problems as `Test`s, for the sandbox and for judges that are functions.
+"""Reads the tests of programming problems in the user's files as `Test`s. The sandbox and judges that are functions run
+these tests.
 
 A field of tests may have one of four forms:
 
-| a field of tests                                        | its tests                                             |
+| value of the field                                      | meaning of one test                                   |
 |---------------------------------------------------------|-------------------------------------------------------|
 | `[{"input": ..., "output": ...}, ...]`                   | an input, and the expected output                     |
 | `[[input, output], ...]`                                 | an input, and the expected output                     |
-| `{"inputs": [...], "outputs": [...]}`, perhaps `fn_name` | two lists; with `fn_name`, arguments of that function |
+| `{"inputs": [...], "outputs": [...]}`, optional `fn_name` | an input and its output; `fn_name` is called with the input |
 | `["assert f(1) == 2", ...]`, or one such text            | Python code that raises an error if the test fails    |
 
-The field may also hold one of these forms as JSON text. A list of lists of assertions is one list of assertions.
+The field may also contain one of these forms as JSON text. Lists of assertions inside of a list are joined into one
+list.
 """
 
 from __future__ import annotations
@@ -31,19 +33,20 @@ from preflab.types import Test
 PUBLIC_FIELDS = ("public_tests", "public_test_cases")
 HIDDEN_FIELDS = ("tests", "test_cases", "test_list", "input_output", "hidden_tests", "private_test_cases")
 _SETUP_FIELDS = ("test_imports", "test_setup_code")
-"""Fields that hold the code to run before tests that are code."""
+"""Fields that contain setup code. This code runs before tests that are Python code."""
 _BROKEN = "its tests are neither JSON nor Python"
-_TESTS_NO_FUNCTION = "no test of it calls a function of the program"
+_TESTS_NO_FUNCTION = "none of its tests calls a function of the program"
 _CANDIDATE = "candidate"
-"""Tests may call the function by this name instead of the name in `entry_point`. The tests of HumanEval do so."""
+"""A name by which tests may call the tested function, instead of the name in `entry_point`. The tests of HumanEval use
+this name."""
 _ASSERTION = re.compile(r"\s*assert\b")
 _INPUTS = ("input", "inputs", "stdin")
 _OUTPUTS = ("output", "outputs", "expected_output", "expected", "stdout")
 
 
 def read_tests(record: DataRecord, fields: Sequence[str], where: str) -> tuple[Test, ...]:
-    """Reads the tests from the first of `fields` that is present and not empty. Returns an empty tuple if there is no
-    such field. Raises `UserError` if the field does not hold tests."""
+    """Returns the tests in a record. The tests are read from the first of `fields` that is present and not empty.
+    Returns an empty tuple if there is no such field. Raises `UserError` if the field does not contain tests."""
     field = _find_tests(record, fields)
     if field is None:
         return ()
@@ -66,7 +69,7 @@ def read_tests(record: DataRecord, fields: Sequence[str], where: str) -> tuple[T
 
 
 def drop_tests(record: DataRecord) -> DataRecord:
-    """Returns a copy of the record without the fields of its own tests. Returns the record itself if it has no
+    """Returns a copy of a record without the fields that contain tests. Returns the record itself if it has no
     tests."""
     if _find_tests(record, (*PUBLIC_FIELDS, *HIDDEN_FIELDS)) is None:
         return record
@@ -74,13 +77,14 @@ def drop_tests(record: DataRecord) -> DataRecord:
 
 
 def _find_tests(record: DataRecord, fields: Sequence[str]) -> str | None:
-    """Returns the first of the fields that is present and not empty."""
+    """Returns the name of the first of `fields` that is present in the record and not empty. Returns None if there is
+    no such field."""
     return next((name for name in fields if record.get(name) not in (None, "", [])), None)
 
 
 def _flatten_assertions(value: Any) -> Any:
-    """Returns the assertions in a list of lists of assertions (AceCode) as one list. Two of them would look like an
-    input and an output. Returns any other value unchanged."""
+    """Returns the assertions in a list of lists (AceCode) as one list. Without this step, a list of two assertions
+    would be read as an input and an output. Returns any other value unchanged."""
     lists = cast(list[Any], value) if isinstance(value, list) else []
     if not lists or not all(isinstance(each, list) for each in lists):
         return value
@@ -99,7 +103,8 @@ def _read_pair(test: Any, where: str) -> tuple[Any, Any]:
 
 
 def _read_columns(columns: Mapping[str, Any], where: str) -> list[tuple[Any, Any]]:
-    """Reads the tests of a mapping that holds a list of inputs and a list of outputs, or one input and one output."""
+    """Returns pairs of an input and its output. The mapping contains a list of inputs and a list of outputs, or a
+    single input and a single output."""
     inputs, outputs = _read_pair(columns, where)
     if not isinstance(inputs, list):
         return [(inputs, outputs)]
@@ -110,15 +115,16 @@ def _read_columns(columns: Mapping[str, Any], where: str) -> list[tuple[Any, Any
 
 def _make_code_tests(sources: Sequence[str], record: DataRecord, where: str) -> tuple[Test, ...]:
     """Makes one test from each piece of code. The field `entry_point` names the tested function. Without `entry_point`,
-    the tested functions are those that the tests import from the program, or else those that the tests call but do not
-    define. Raises `UselessRecordError` if a test is broken or tests no function. Such a record is skipped, and the rest
-    of the file is still read."""
+    the functions that the tests import from the program are tested. If the tests import no function of the program, the
+    functions that they call but do not define are tested. Raises `UselessRecordError` if the code of a test is broken,
+    or if the tests call no function of the program. Such a record is skipped, and the rest of the file is still
+    read."""
     parts = [_list_texts(record.get(field), f"{where}: `{field}`") for field in _SETUP_FIELDS]
     setup = "\n".join(text for texts in parts for text in texts)
     try:
         trees = [ast.parse(source) for source in (setup, *sources)]
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise UselessRecordError(f"{where} holds text that is neither JSON nor Python: {error}.", _BROKEN) from error
+        raise UselessRecordError(f"{where} contains text that is neither JSON nor Python: {error}.", _BROKEN) from error
     imports = ProgramImports()
     setup, *sources = [
         ast.unparse(imports.visit(tree)) if PROGRAM_MODULE in source else source
@@ -137,13 +143,14 @@ def _make_code_tests(sources: Sequence[str], record: DataRecord, where: str) -> 
 
 
 def _list_texts(value: Any, where: str) -> list[str]:
-    """Returns a text, or a list of texts, as a list. If the value is absent, the list contains one empty text."""
+    """Returns a text, or a list of texts, as a list of texts. If the value is None, the list contains one empty
+    text."""
     texts = cast(list[Any], value) if isinstance(value, list) else [value or ""]
     return [check_text(text, where) for text in texts]
 
 
 def _parse_json(value: Any) -> Any:
-    """Returns the list or object that a text holds as JSON. Any other value is returned unchanged."""
+    """Returns the list or object that a JSON text represents. Returns any other value unchanged."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
     try:

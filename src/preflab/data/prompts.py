@@ -1,4 +1,4 @@
-"""Reads a record's numbers, such as a margin, and its prompt."""
+"""Reads the prompt of a record."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from preflab.errors import UserError
 from preflab.types import Problem, Prompt, Turn
 
 QUESTION_FIELDS = ("prompt", "question", "query", "instruction", "problem", "input", "inputs")
-"""Fields that may hold the question. If a record has several of them, the first one listed here is read."""
+"""Names of the fields that may contain the question. If a record has several of these fields, the question is read from
+the first one in this list."""
 DIALOGUE_FIELDS = ("messages", "conversations", "conversation", "dialogue", "dialog", "context_messages")
 TRAJECTORY = "trajectory"
-"""The field of UltraInteract's pairs that holds the dialogue to which both answers reply."""
+"""The field in UltraInteract's records that contains the dialogue before the two answers."""
 _SYSTEM_FIELDS = ("system", "system_prompt")
 PROMPT_FIELDS = frozenset((*QUESTION_FIELDS, *DIALOGUE_FIELDS, *_SYSTEM_FIELDS, "context", "history"))
-"""Every field from which a prompt may be made. `name_prompt_fields` says which of them are read in a record."""
+"""All fields from which a prompt can be read. `name_prompt_fields` returns those of them that are read in a given
+record."""
 _MORE_FIELDS = ("input", "context")
-"""Fields that may hold the text to which a question applies (Alpaca, Dolly, SQuAD)."""
+"""Names of the fields that may contain a text to which the question refers, as in Alpaca, Dolly and SQuAD."""
 _STATED = (
     "id",
     "level",
@@ -47,26 +49,28 @@ COMMON_FIELDS = frozenset(
         *(name for pair in SCORE_FIELDS for name in pair),
     )
 )
-"""Fields that are read in records of every shape, in addition to the shape's own fields."""
+"""Fields that are read in records of every shape, in addition to the fields of the shape."""
 
 
 def find_field(record: DataRecord, fields: Iterable[str]) -> str | None:
-    """Returns the first of the fields that the record has; None if the record has none of them."""
+    """Returns the first of `fields` that the record has. Returns None if the record has none of these fields."""
     return next((name for name in fields if name in record), None)
 
 
 def find_filled(record: DataRecord, fields: Sequence[str]) -> str | None:
-    """Returns the first field of the record whose value is not empty text, or else the first that the record has."""
+    """Returns the first of `fields` that the record has and whose value is not the empty string. If all these values
+    are empty strings, returns the first of `fields` that the record has. Returns None if the record has none of these
+    fields."""
     return find_field(record, (name for name in fields if record.get(name) != "")) or find_field(record, fields)
 
 
 def find_question(record: DataRecord) -> str | None:
-    """Returns the field from which `read_question` reads the question; None if the record has none. A field that is not
-    empty comes before one that is."""
+    """Returns the name of the field from which `read_question` reads the question. A field with a value is preferred to
+    an empty field. Returns None if the record has no field for a question."""
     others = {
         "context": isinstance(
             record.get("context"), list
-        ),  # HelpSteer3; Dolly's is text that belongs to an instruction
+        ),  # a list in HelpSteer3; in Dolly, it is a text that belongs to the instruction
         TRAJECTORY: holds_messages(record.get(TRAJECTORY)),
         "history": isinstance(record.get("history"), str),  # SHP
     }
@@ -74,7 +78,8 @@ def find_question(record: DataRecord) -> str | None:
 
 
 def name_prompt_fields(record: DataRecord, question: str | None) -> frozenset[str]:
-    """Returns the fields of a record from which its prompt is made. `question`: the field that holds the question."""
+    """Returns the names of the fields from which the prompt of a record is read. `question`: the name of the field that
+    contains the question."""
     beside = _MORE_FIELDS if question in QUESTION_FIELDS else ()
     system = find_filled(record, _SYSTEM_FIELDS)
     history = "history" if isinstance(record.get("history"), list) else None
@@ -82,8 +87,8 @@ def name_prompt_fields(record: DataRecord, question: str | None) -> frozenset[st
 
 
 def read_question(record: DataRecord, where: str) -> Turns:
-    """Reads the prompt's turns from a field that holds no answer. Raises `UserError` if the record has no such
-    field."""
+    """Returns the turns of a record's prompt, read from a field that contains the question but no answer. Raises
+    `UserError` if the record has no such field."""
     field = find_question(record)
     if field is None:
         raise UserError(explain_unknown(record, where))
@@ -104,18 +109,19 @@ def read_question(record: DataRecord, where: str) -> Turns:
 
 
 def _read_more(value: Any, where: str) -> str:
-    """Reads the text to which a question applies: one text, or a list of passages."""
+    """Returns the text to which a question refers. The value is a text, or a list of passages, which are joined."""
     passages = cast(list[Any], value) if isinstance(value, list) else [value]
     if not all(isinstance(passage, str) for passage in passages):
         raise UserError(
-            f"{where} belongs to the question, so it must be text or a list of texts, not "
+            f"{where} belongs to the question. The field must contain text or a list of texts, not "
             f"{json.dumps(value, default=str)[:60]}. To ignore this field, map it to null in `fields`."
         )
     return "\n\n".join(check_text(passage, where) for passage in passages if passage)
 
 
 def _add_text(turns: Turns, text: str) -> Turns:
-    """Adds text to the user's last turn, unless the turn holds it already."""
+    """Returns the turns with `text` added to the last turn. If the last turn does not belong to the user, or already
+    contains the text, returns the turns unchanged."""
     last = turns[-1]
     if last.role != "user" or text in last.content:
         return turns
@@ -123,13 +129,14 @@ def _add_text(turns: Turns, text: str) -> Turns:
 
 
 def read_whole(record: DataRecord, field: str, where: str) -> Turns:
-    """Reads a whole dialogue, including its last answer."""
+    """Returns all turns of a dialogue in `field`, including a last answer. A system message and a history from other
+    fields come first."""
     return surround(record, read_dialogue(record[field], f"{where}: `{field}`"), where)
 
 
 def surround(record: DataRecord, turns: Turns, where: str) -> Turns:
-    """Returns the turns, preceded by the system message and the earlier exchanges if the record has fields for them
-    and the turns do not begin with them already."""
+    """Returns the turns with the record's system message and history before them. Both are optional fields. Neither is
+    added if the turns already contain it at their beginning."""
     first, later = get_system(turns), drop_system(turns)
     if isinstance(record.get("history"), list):
         earlier = read_exchanges(record["history"], f"{where}: `history`")
@@ -141,7 +148,8 @@ def surround(record: DataRecord, turns: Turns, where: str) -> Turns:
 
 
 def make_prompt(record: DataRecord, turns: Turns, where: str) -> Prompt:
-    """Makes the prompt of a record. If the record has tests, the prompt is a `Problem`."""
+    """Returns a prompt with these turns, and with the id and the level of the record. If the record has tests, the
+    prompt is a `Problem` with these tests."""
     turns = require_question(turns, where)
     name = str(record["id"]) if "id" in record else make_prompt_id(turns)
     level = read_level(record, f"{where}: `level`")
@@ -153,10 +161,10 @@ def explain_unknown(record: DataRecord, where: str) -> str:
     """Returns the error message for a record that fits no known shape."""
     for present, absent in (("chosen", "rejected"), ("rejected", "chosen")):
         if present in record and absent not in record:
-            return f"{where}: the record has `{present}` but not `{absent}`; a preference needs both."
+            return f"{where}: the record has `{present}` but not `{absent}`. A preference needs both fields."
     if "chosen" in record:
-        return f"{where}: `prompt` is missing; without it `chosen` and `rejected` must be lists of messages."
+        return f"{where}: `prompt` is missing. Without `prompt`, `chosen` and `rejected` must be lists of messages."
     return (
         f"{where}: there is neither `prompt` nor `messages` (present: {', '.join(record) or 'nothing'}). "
-        "Name the fields that hold them: `fields: {prompt: ..., completion: ...}`."
+        "Set the names of the fields to read: `fields: {prompt: ..., completion: ...}`."
     )

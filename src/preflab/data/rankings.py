@@ -1,4 +1,5 @@
-"""Reads several answers that have scores or are in order. The best and the worst answer form a pair."""
+"""Reads records with several answers that have scores or are ordered from best to worst. The best and the worst answer
+form a pair."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from preflab.errors import UserError
 
 
 def read_ranking(texts: str, scores: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads answers and their scores from two lists. If the scores are ranks, the smallest number is the best."""
+    """Returns a row with ranked answers. `texts`: the field with the list of answers. `scores`: the field with the list
+    of their scores. If the field's name begins with "rank", the smallest number is the best score."""
     answers, numbers = record[texts], record[scores]
     lists = isinstance(answers, list) and isinstance(numbers, list)
     if not lists or len(answers) != len(numbers) or len(answers) < 2:
@@ -29,8 +31,9 @@ def read_ranking(texts: str, scores: str, record: DataRecord, where: str, labels
 def read_ranked_answers(
     field: str, text: str, scores: tuple[str, ...], record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Reads a list of mappings, each with the text of an answer and its scores (Nectar, UltraFeedback). The answers are
-    ranked by the first of `scores` that every answer has. If there is no such score, only the prompt is kept."""
+    """Returns a row with ranked answers from a list of mappings, as in Nectar and UltraFeedback. Each mapping contains
+    an answer under the key `text`, and scores. The answers are ranked by the first of the keys `scores` for which every
+    answer has a value. If there is no such key, the row contains only the prompt."""
     place = f"{where}: `{field}`"
     answers = [answer for answer in cast(list[DataRecord], record[field]) if answer.get(text) is not None]
     by = next((name for name in scores if all(answer.get(name) is not None for answer in answers)), None)
@@ -42,7 +45,7 @@ def read_ranked_answers(
 
 
 def read_ordered(field: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads a list of answers, the best one first."""
+    """Returns a row for a list of answers that are ordered from best to worst."""
     answers = cast(list[Any], record[field])
     pairs = [(answer, float(-place)) for place, answer in enumerate(answers)]
     row = _rank(record, pairs, f"{where}: `{field}`", where)
@@ -50,7 +53,7 @@ def read_ordered(field: str, record: DataRecord, where: str, labels: FileLabels)
 
 
 def _rank(record: DataRecord, pairs: list[tuple[Any, float]], place: str, where: str) -> DialogueRow:
-    """Returns a row whose answers are ranked by their scores, the highest score first."""
+    """Returns a row with answers in decreasing order of their scores. `pairs`: the answers with their scores."""
     question = require_question(read_question(record, where), where)
     read = [read_answer(text, question, place) for text, _ in pairs]
     turns = agree_on_prompt([before for before, _ in read], place)

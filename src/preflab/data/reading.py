@@ -1,7 +1,8 @@
-"""Turns the records of one file into rows: recognises the shape of each record, and reads the record by that shape.
+"""Turns the records of one file into rows. The fields of a record show its shape. Each shape has a function that reads
+records of this shape.
 
-First drops null fields, and renames the user's own fields to preflab's names. Also collects what concerns the whole
-file: the spelling of its labels, the fields that are not read, and the records that were left out.
+Before this, null fields are removed, and the user's fields are renamed to preflab's names. The module also collects
+facts about the whole file: the spelling of its labels, the fields that are not read, and the records that are left out.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ from preflab.text import counted
 from preflab.types import Prompt
 
 FieldNames = Mapping[str, str | None]
-"""Maps preflab's name of a field to the field's place in the user's records: a name, or a path such as
-`answers.0.text`. A field whose place is None is not read."""
+"""Maps preflab's name of a field to the field in the user's records. The user's field is given by its name, or by a
+path such as `answers.0.text`. None means that the field is not read."""
 ReadProblem = Callable[[str, DataRecord, str], Sequence[DialogueRow]]
-"""A function that reads a record of a programming data set with the testbed named by its first argument. Raises
-`UselessRecordError` if answers to the record's problem cannot be judged."""
+"""A function that reads a record of a programming data set. Its first argument is the name of the testbed that reads
+the record. It raises `UselessRecordError` if answers to the problem in the record cannot be judged."""
 _NAMES_SHOWN = 12
 READ_FIELDS = frozenset(name for shape in SHAPES for name in shape.fields)
-"""Every field that some shape reads."""
+"""All field names that preflab can read: the fields of all shapes."""
 
 
 class ReadRecord(NamedTuple):
-    """A record with preflab's field names, its place in the file, and either its rows or the error that says why it has
-    no rows."""
+    """A record with preflab's field names, and the result of reading it. `where`: the place of the record in the file.
+    `rows`: the rows of the record. `error`: the reason why the record has no rows, or None."""
 
     where: str
     record: DataRecord
@@ -46,10 +47,11 @@ class ReadRecord(NamedTuple):
 
 
 class FileReading:
-    """Reads one file, and counts what it reads. `shapes`: how many records have each shape. `unread`: for each field
-    that is not read, how many records have it. `useless`: for each reason, how many records were left out.
-    `untried`: how many records have tests of their own that no judge will run. `tested`: whether a judge will run the
-    tests. If `tested` is False, tests are not read, so that a broken test does not make its record unusable."""
+    """Reads the records of one file, and counts them. `shapes`: maps each shape to the number of its records. `unread`:
+    maps each field that is not read to the number of records with this field. `useless`: maps each reason to the number
+    of records that were left out for this reason. `untried`: the number of records whose tests no judge will run.
+    `tested`: whether a judge will run the tests. If `tested` is False, tests are not read, so that a record with a
+    broken test can still be used."""
 
     def __init__(
         self, fields: FieldNames | None = None, read_problem: ReadProblem | None = None, *, tested: bool = False
@@ -67,13 +69,13 @@ class FileReading:
         self._labelled = Counter[bool]()
 
     def begin_again(self) -> FileReading:
-        """Returns a new `FileReading` with the same settings, for a file whose records already use preflab's field
-        names."""
+        """Returns a new `FileReading` for a file whose records already use preflab's field names. Its other settings
+        are the same."""
         return FileReading(None, self._read_problem, tested=self._tested)
 
     def read_all(self, lines: Iterable[ReadLine]) -> Iterator[ReadRecord]:
-        """Yields every record with its rows. A broken or useless record has an error instead of rows. Raises only
-        `LabelError`, possibly after the last record."""
+        """Yields every record with its rows. A record that is broken or useless has an error instead of rows. Raises
+        `LabelError` if the meaning of a label is not clear. This error may come after the last record."""
         for where, record in gather_records((where, self._rename(record, where)) for where, record in lines):
             if isinstance(record, UselessRecordError):
                 self._leave_out(record, where)
@@ -89,8 +91,9 @@ class FileReading:
         self._labels.check_choices()
 
     def read_rows(self, lines: Iterable[ReadLine]) -> Iterator[tuple[str, DialogueRow]]:
-        """Yields every row with its place. Skips and counts useless records. Raises `UserError` if a record is broken,
-        if every record is useless, or if the setting `fields` refers to a field that no record has."""
+        """Yields every row of the file with the place of its record. Skips and counts useless records. Raises
+        `UserError` if a record is broken, if all records are useless, or if the setting `fields` refers to a field that
+        does not exist in any record."""
         first: UserError | None = None
         empty = True
         for read in self.read_all(lines):
@@ -106,7 +109,8 @@ class FileReading:
         self.check_fields()
 
     def read(self, record: DataRecord, where: str) -> Sequence[DialogueRow]:
-        """Returns the rows of one record. The record must use preflab's field names, and have no null fields."""
+        """Returns the rows of one record. The record must use preflab's field names and must not contain null fields.
+        Raises `UserError` if the record cannot be read."""
         shape = recognise(record)
         if shape is None or len({"chosen", "rejected"} & (record.keys() - shape.fields)) == 1:
             raise UserError(explain_unknown(record, where))
@@ -127,17 +131,19 @@ class FileReading:
         return rows
 
     def _leave_out(self, error: UselessRecordError, where: str) -> None:
-        """Counts a record that is left out."""
+        """Counts a record that is left out, by the reason in `error`. Stores the place of the first record for each
+        reason."""
         self.useless[error.reason] += 1
         self._first_useless.setdefault(error.reason, where)
 
     def check_fields(self) -> None:
-        """Raises `UserError` if the setting `fields` refers to a field that no record has."""
+        """Raises `UserError` if the setting `fields` refers to a field that does not exist in any record."""
         if self._absent:
-            raise UserError(f"`fields` names {min(self._absent)!r}, which no record has.")
+            raise UserError(f"`fields` names {min(self._absent)!r}, but no record has this field.")
 
     def write_notes(self) -> list[str]:
-        """Returns the notes that every report on these data must print about how the records were read."""
+        """Returns sentences about how the records were read: which records were left out, and the notes of
+        `write_caveats`. Every report on these data must print these sentences."""
         drops = [
             f"{counted(count, 'record')} left out because {why} (first: {self._first_useless[why]})."
             for why, count in self.useless.most_common()
@@ -145,8 +151,8 @@ class FileReading:
         return [*drops, *self.write_caveats()]
 
     def write_caveats(self) -> list[str]:
-        """Returns the notes about the records that were kept: fields that are not read, and assumptions about
-        answers."""
+        """Returns sentences about the records that were not left out. They describe fields that are not read, and
+        assumptions about prompts and answers."""
         notes: list[str] = []
         if self.unread:
             names = [f"`{name}`" for name, _ in self.unread.most_common()]
@@ -155,15 +161,15 @@ class FileReading:
         if self._rendered:
             notes.append(
                 f"{counted(self._rendered, 'record')} with marks of a chat template in the texts (`<|im_start|>`, `[INST]`, "
-                "`</s>`): they are read as plain text, and the model's template writes its own marks around them. Remove them."
+                "`</s>`): the marks are read as plain text. Remove them, because the model's template adds its own marks."
             )
         if self._labelled[True] and self._labelled[False]:
             notes.append(
-                f"{counted(self._labelled[False], 'answer')} without a label: taken as good, because others have one."
+                f"{counted(self._labelled[False], 'answer')} without a label: taken as good, because other answers have labels."
             )
         if 0 < self._unanswered < sum(self.shapes[name] for name in DIALOGUES):
             notes.append(
-                f"{counted(self._unanswered, 'dialogue')} taken as prompts, because the last turn is a human's."
+                f"{counted(self._unanswered, 'dialogue')} taken as prompts, because the last turn is a human's turn."
             )
         if self.shapes[SCORED]:
             notes.append(
@@ -177,9 +183,7 @@ class FileReading:
         if self.shapes[ORDERED]:
             notes.append("In lists of answers without scores, the first answer is taken as the best.")
         if self._laid_aside:
-            notes.append(
-                f"The tests of {counted(self._laid_aside, 'record')} are not run: the testbed names no `judge`."
-            )
+            notes.append(f"The tests of {counted(self._laid_aside, 'record')} are not run: the testbed has no `judge`.")
         return notes
 
     def _read_by(self, shape: Shape, record: DataRecord, where: str) -> Sequence[DialogueRow]:
@@ -188,7 +192,7 @@ class FileReading:
         if not shape.testbed:
             return self._read_without_tests(shape, record, where)
         if self._read_problem is None:
-            raise UserError(f"{where} is a programming problem of {shape.name}, and nothing here can run programs.")
+            raise UserError(f"{where} is a programming problem of {shape.name}. Only a testbed can read such problems.")
         rows = self._read_problem(shape.testbed, record, where)
         if self._tested:
             return rows
@@ -204,8 +208,9 @@ class FileReading:
         return rows
 
     def _rename(self, record: DataRecord | UserError, where: str) -> dict[str, Any] | UserError:
-        """Returns the record without null fields, and with the user's own fields renamed to preflab's names. Returns an
-        error for an answer whose score is null: without the score it would become a demonstration."""
+        """Returns the record without null fields, and with the user's fields renamed to preflab's names. Returns an
+        error if the record has an answer whose score is null. Without the score, such an answer would become a
+        demonstration."""
         if isinstance(record, UserError):
             return record
         renamed = self._rename_fields(record)
@@ -231,8 +236,8 @@ class FileReading:
 
 
 def look_up(record: DataRecord, path: str) -> Any:
-    """Returns the value of a field, or of a path through mappings and lists (`answers.0.text`); None if the record has no
-    value there."""
+    """Returns a value in a record. `path`: the name of a field, or a path through mappings and lists, such as
+    `answers.0.text`. Returns None if the record has no such field or path."""
     if path in record:
         return record[path]
     value: Any = record
@@ -247,9 +252,9 @@ def look_up(record: DataRecord, path: str) -> Any:
 
 
 def check_names(fields: FieldNames) -> FieldNames:
-    """Returns `fields`. Raises `UserError` if a key is a field that preflab does not read, unless its value is
-    None, which means that the field is ignored."""
+    """Returns `fields` unchanged after a check. Raises `UserError` if a key is not a field that preflab reads. A key
+    with the value None is always accepted, because None means that the field is ignored."""
     for name, place in fields.items():
         if name not in READ_FIELDS and place is not None:
-            raise UserError(f"preflab reads no field {name!r}.{nearest(name, READ_FIELDS)}")
+            raise UserError(f"preflab does not read a field {name!r}.{nearest(name, READ_FIELDS)}")
     return fields

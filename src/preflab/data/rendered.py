@@ -1,4 +1,4 @@
-"""Recognises texts that a chat template has rendered already."""
+"""Recognises texts that already contain the marks of a chat template."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BEGINS, _ENDS = re.compile(rf"\s*{_MARK}"), re.compile(rf"{_MARK}\s*\Z")
 
 
 def is_rendered(row: DialogueRow) -> bool:
-    """Checks whether the first turn of a row's prompt begins with a mark of a chat template, or one of its answers ends with
-    one."""
+    """Checks whether the texts of a row contain marks of a chat template. The first turn of the prompt must begin with
+    such a mark, or an answer must end with such a mark."""
     answers = [answer.text for answer in (row.answer, row.rejected) if answer is not None]
     return _BEGINS.match(row.prompt.turns[0].content) is not None or any(_ENDS.search(text[-40:]) for text in answers)

@@ -1,4 +1,5 @@
-"""Defines `DialogueRow` (a prompt with its answers) and the error for a well-formed record that teaches nothing."""
+"""Defines `DialogueRow`, a prompt with its answers. Also defines the error for a well-formed record that a model cannot
+learn from."""
 
 from __future__ import annotations
 
@@ -18,11 +19,11 @@ Turns = tuple[Turn, ...]
 @dataclass(frozen=True, slots=True)
 class DialogueRow:
     """A prompt with its answers. `answer`: the answer to imitate. `rejected`: an answer that is worse than `answer`.
-    `margin`: by how much `answer` is better. `probability`: the probability that `answer` is better. `ranked`: several
-    answers with their scores. `answer` is then the best of these answers, and `rejected` is the worst. `rated`: whether
-    the row has only one answer, which a person labelled. A desirable answer is in `answer`, and an undesirable answer
-    is in `rejected`. `safe`: whether `answer` is safe, and whether `rejected` is safe. A value is None if the record
-    does not say it."""
+    `margin`: the difference in quality between `answer` and `rejected`. `probability`: the probability that `answer` is
+    better. `ranked`: several answers with their scores. If it is not empty, `answer` is the best of these answers, and
+    `rejected` is the worst. `rated`: whether the row has a single answer with a label. A desirable answer is then in
+    `answer`, and an undesirable answer is in `rejected`. `safe`: whether `answer` is safe, and whether `rejected` is
+    safe. A value is None if the record does not contain it."""
 
     prompt: Prompt
     answer: Completion | None = None
@@ -35,8 +36,8 @@ class DialogueRow:
 
 
 class UselessRecordError(UserError):
-    """Raised for a record that can be read but teaches nothing. `reason`: the reason, in words that fit every record
-    with the same fault."""
+    """Raised for a well-formed record that a model cannot learn from. `reason`: the reason, in words that are the same
+    for every record with the same fault."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -44,15 +45,15 @@ class UselessRecordError(UserError):
 
 
 PROMPTS_DIFFER = "the two prompts differ"
-PROMPT_UNCLEAR = "one of its texts is the beginning of the other, so that it is not clear where the prompt ends"
+PROMPT_UNCLEAR = "one of its texts is the beginning of the other text, so the end of the prompt is not clear"
 USER_LAST = "a dialogue ends in a human turn"
 NOT_ASKED = "the prompt does not end in a human turn"
-UNTRAINED = "its last turn is marked as not to be learned from"
-NO_TEXT = "a turn holds something else than text"
+UNTRAINED = "its last turn is marked as excluded from training"
+NO_TEXT = "a turn contains something other than text"
 
 
 def make_prompt_id(turns: Sequence[Turn]) -> str:
-    """Returns an id that depends only on the content of the dialogue. The id is the same wherever and whenever the dialogue
-    is loaded."""
+    """Returns an id for a prompt. The id is a hash of the roles and texts of its turns, so equal prompts always have
+    the same id."""
     content = json.dumps([[turn.role, turn.content] for turn in turns], ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

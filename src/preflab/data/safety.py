@@ -1,7 +1,8 @@
-"""Reads SafeRLHF's records. Also reads the fields in which a pair of any data set says whether its answers are safe.
+"""Reads the records of SafeRLHF. Also reads the safety labels of pairs in any data set: the two fields that tell
+whether the better answer and the worse answer are safe.
 
-A record of SafeRLHF has two responses to one prompt. Two labels compare the responses: one label says which response is
-more helpful, and the other says which response is safer. Two more labels say whether each response is safe.
+A record of SafeRLHF has two responses to one prompt, and four labels. The first two labels name the more helpful
+response and the safer response. The other two labels tell for each response whether it is safe.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from preflab.errors import UserError
 from preflab.types import Completion, Prompt, Turn
 
 PAIR_SAFE = ("chosen_safe", "rejected_safe")
-"""The fields of a pair that say whether its better answer and its worse answer are safe."""
+"""The names of the fields that tell whether the better answer and the worse answer of a pair are safe."""
 RESPONSES_SAFE = ("is_response_0_safe", "is_response_1_safe")
-"""SafeRLHF's fields that say whether each response is safe."""
+"""The names of the fields in SafeRLHF that tell whether the first response and the second response are safe."""
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
 class SafetyRecord:
-    """A record with both labels, in the paper's letters (x, y1, y2, l_help, l_safe, b1, b2).
+    """A record of SafeRLHF. The symbols in this docstring (x, y1, y2, l_help, l_safe, b1, b2) are those of the paper.
 
-    `prompt`: x. `responses`: y1 and y2. `helpful`, `safer`: the place (0 or 1) of the more helpful response and of the
-    safer response, l_help and l_safe. `safe`: whether each response is safe, b1 and b2.
+    `prompt`: x. `responses`: y1 and y2. `helpful`: the index (0 or 1) of the more helpful response, l_help. `safer`:
+    the index (0 or 1) of the safer response, l_safe. `safe`: whether each response is safe, b1 and b2.
     """
 
     prompt: Prompt
@@ -38,8 +39,8 @@ class SafetyRecord:
 
 
 def read_safety_record(record: DataRecord, where: str) -> SafetyRecord:
-    """Reads a record of SafeRLHF. Raises `UserError`, which names file, line and field, if one of its seven fields is
-    missing or wrong."""
+    """Returns a record of SafeRLHF as a `SafetyRecord`. Raises `UserError` if one of the record's seven fields is
+    missing or has a wrong value. The error names the file, the line and the field."""
     helpful, safer = (_read_place(record, name, where) for name in ("better_response_id", "safer_response_id"))
     first, second = (Completion(read_text_field(record, name, where)) for name in ("response_0", "response_1"))
     flags = [read_flag(record, name, where) for name in RESPONSES_SAFE]
@@ -49,14 +50,14 @@ def read_safety_record(record: DataRecord, where: str) -> SafetyRecord:
 
 
 def read_single_prompt(record: DataRecord, where: str) -> Prompt:
-    """Returns the text in `prompt` as a dialogue of one turn."""
+    """Returns the text in the field `prompt` as a prompt with a single user turn."""
     turns = (Turn("user", read_text_field(record, "prompt", where)),)
     return Prompt(make_prompt_id(turns), turns)
 
 
 def read_flag(record: DataRecord, name: str, where: str) -> bool | None:
-    """Returns the truth value of a field, or None if the field is absent or null. Accepts text and the numbers 1 and 0,
-    because tables write true and false in this way."""
+    """Returns the truth value of a field. Returns None if the field is absent or null. Accepts true and false, these
+    words as text, and the numbers 1 and 0, because tables store truth values in all these forms."""
     value = record.get(name)
     if value is None:
         return None
@@ -67,19 +68,19 @@ def read_flag(record: DataRecord, name: str, where: str) -> bool | None:
 
 
 def read_pair_safety(record: DataRecord, where: str) -> tuple[bool | None, bool | None]:
-    """Returns whether the better answer and the worse answer of a pair are safe. A value is None if the pair does not
-    say whether this answer is safe."""
+    """Returns two values: whether the better answer of a pair is safe, and whether the worse answer is safe. A value is
+    None if the pair has no label for this answer."""
     chosen, rejected = (read_flag(record, name, where) for name in PAIR_SAFE)
     return chosen, rejected
 
 
 def name_safety(safe: tuple[bool, bool]) -> str:
-    """Describes in words how many responses of a record are safe, and returns the words."""
+    """Returns a description of how many of two responses are safe, such as "one safe"."""
     return "both safe" if all(safe) else "one safe" if any(safe) else "both unsafe"
 
 
 def _read_place(record: DataRecord, name: str, where: str) -> int:
     value = spell_value(record.get(name))
     if name not in record or value not in ("0", "1"):
-        raise UserError(f"{where}: `{name}` must be 0 or 1, the place of a response, not {value[:40]!r}.")
+        raise UserError(f"{where}: `{name}` must be 0 or 1, the number of a response, not {value[:40]!r}.")
     return int(value)

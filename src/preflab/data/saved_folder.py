@@ -1,4 +1,4 @@
-"""Loads the data sets that the package `datasets` saved in a folder."""
+"""Loads data sets that the package `datasets` saved in a folder."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from preflab.models.hub import first_line
 
 
 def load_saved_records(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Loads the records of a data set that `datasets` saved in a folder, each with its place. Raises `UserError` if the data
-    set does not load."""
+    """Yields the records of a data set that the package `datasets` saved in a folder. Each record comes with its place.
+    Raises `UserError` if the data set does not load."""
     import datasets
 
     try:

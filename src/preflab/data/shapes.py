@@ -1,9 +1,10 @@
-"""Lists the shapes of records: by which fields a shape is recognised, and which function reads its records.
+"""Contains the table of record shapes. Each shape lists the fields that a record of this shape must have, and the
+function that reads such a record.
 
-If several shapes fit a record, the first one in the table is used. The module `prompts` reads a record's prompt from
-the field that holds it (`prompt`, `question`, `instruction` with `input`, `messages`, ...), and puts `system` and
-`history` before it. A shape says which fields hold the answers, and how the answers compare. Null fields count as
-absent.
+If several shapes fit a record, the first of them in the table is used. A shape names the fields that contain the
+answers and the fields that compare the answers. The module `prompts` reads the prompt from other fields, such as
+`prompt`, `question`, `instruction` with `input`, or `messages`. The turns from `system` and `history` come before this
+prompt. A null field counts as absent.
 """
 
 from __future__ import annotations
@@ -65,9 +66,9 @@ Read = Callable[[DataRecord, str, FileLabels], Iterable[DialogueRow]]
 
 
 class Shape(NamedTuple):
-    """One shape of records. `needs`: the fields that a record of this shape must have. `when`: a further condition on
-    the record. `also`: optional fields that are read. `testbed`: for a programming data set, the testbed that reads the
-    record instead of `read`."""
+    """One shape of records. `needs`: the fields that a record of this shape must have. `when`: a further condition that
+    the record must meet. `also`: optional fields that are read. `read`: the function that reads the record. `testbed`:
+    for a programming data set, the name of the testbed that reads the record instead of `read`."""
 
     name: str
     needs: tuple[str, ...]
@@ -78,7 +79,7 @@ class Shape(NamedTuple):
 
     @property
     def fields(self) -> frozenset[str]:
-        """Every field that the shape may read."""
+        """All fields that may be read in a record of this shape."""
         return _join_fields(self.needs, self.also)
 
 
@@ -88,14 +89,15 @@ def _join_fields(needs: tuple[str, ...], also: tuple[str, ...]) -> frozenset[str
 
 
 def recognise(record: DataRecord) -> Shape | None:
-    """Returns the first shape that fits a record; None if no shape fits. The record must not contain null fields."""
+    """Returns the first shape that fits a record. Returns None if no shape fits. The record must not contain null
+    fields."""
     candidates = _shapes_with(frozenset(record))
     return next((shape for shape in candidates if shape.when is None or shape.when(record)), None)
 
 
 def name_unread(shape: Shape, record: DataRecord) -> list[str]:
-    """Returns the fields of a record that hold something and that the shape does not read, including fields inside of the
-    record's messages (`messages.reasoning_content`)."""
+    """Returns the names of the fields that have a value in a record but are not read by its shape. The list includes
+    fields of the record's messages, such as `messages.reasoning_content`."""
     dialogue = find_field(record, (name for name in shape.needs if name in DIALOGUE_FIELDS))
     prompt_names = name_prompt_fields(record, dialogue or find_question(record))
     unread = [
@@ -117,7 +119,7 @@ def name_unread(shape: Shape, record: DataRecord) -> list[str]:
 
 @lru_cache(maxsize=512)
 def _shapes_with(fields: frozenset[str]) -> tuple[Shape, ...]:
-    """Returns the shapes whose needed fields are all among `fields`."""
+    """Returns the shapes that need no other fields than `fields`."""
     return tuple(filter(lambda shape: fields.issuperset(shape.needs), SHAPES))
 
 
@@ -130,8 +132,8 @@ def _holds_mappings(field: str, key: str) -> Callable[[DataRecord], bool]:
 
 
 def _holds_scored(field: str, key: str) -> Callable[[DataRecord], bool]:
-    """Returns a function that checks whether `field` of a record has several answers with a score of the same name. A
-    record with `chosen` or `rejected` does not pass."""
+    """Returns a function that checks a record. The check passes if `field` contains a list of several answers, and all
+    answers have the same kind of score. The check fails if the record has a field `chosen` or `rejected`."""
     holds, lacks = _holds_mappings(field, key), _lacks("chosen", "rejected")
     return lambda record: (
         lacks(record)
@@ -158,8 +160,9 @@ def _asks(field: str) -> Callable[[DataRecord], bool]:
 
 
 def _hold_answers(*fields: str) -> Callable[[DataRecord], bool]:
-    """Returns a function that checks whether `fields` of a record hold answers. If the record has another field that may
-    hold an answer, they may be names of models instead. They may also name the fields that hold the answers."""
+    """Returns a function that checks whether `fields` of a record contain answers. They may contain names of models
+    instead, so the check fails if another field of the record may contain an answer. They may also contain names of
+    other fields, so the check fails if a value is the name of a field."""
     elsewhere = ("response", "answer", "completion", "output", "model", "conversation_")
     return lambda record: (
         not any(name.startswith(elsewhere) for name in record)
@@ -168,7 +171,8 @@ def _hold_answers(*fields: str) -> Callable[[DataRecord], bool]:
 
 
 def _name_choices(texts: tuple[str, str]) -> dict[str, str]:
-    """Returns the choices that name the field of the better answer."""
+    """Returns a mapping for records whose choice is the name of the better answer's field. `texts`: the names of the
+    fields with the first answer and the second answer."""
     return dict(zip(map(str.casefold, texts), (FIRST_BETTER, SECOND_BETTER), strict=True))
 
 

@@ -1,5 +1,5 @@
-"""Reads pairs of texts without a prompt, in the form that TRL calls an implicit prompt: the words with which both texts
-begin are the prompt."""
+"""Reads pairs of texts without a separate prompt. The words with which both texts begin are the prompt. TRL calls this
+format an implicit prompt."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SPEAKER = re.compile(
 )
 """Matches a mark at which a turn of a dialogue begins or ends, such as `Human:` or `[INST]`."""
 _TAG = re.compile(r"[\w./:@+-]*", re.ASCII)
-"""Matches a text of a single word, which describes the record and is not a question."""
+"""Matches a text that consists of a single word. Such a text is a label of the record and not a question."""
 _METADATA_NAMES = (
     "source data_source dataset dataset_name subset split category subcategory task task_type topic domain type tag tags "
     "language lang license url date time timestamp created_at updated_at name author annotator worker "
@@ -27,27 +27,28 @@ _METADATA_NAMES = (
     "model_rejected chosen_policy rejected_policy"
 )
 _METADATA = frozenset(_METADATA_NAMES.split())
-"""Fields whose texts are about the record, and are not its question."""
+"""Names of fields that describe the record and do not contain the question."""
 
 
 def holds_texts_alone(record: DataRecord) -> bool:
-    """Checks whether a record has no question, and has two answers that are texts, not dialogues."""
+    """Returns True if a record has no field for a question, and if `chosen` and `rejected` are plain texts instead of
+    dialogues."""
     values: list[Any] = [record["chosen"], record["rejected"]]
     plain = all(isinstance(text, str) and not (is_dialogue(text) or begins_like_messages(text)) for text in values)
     return plain and find_question(record) is None
 
 
 def part_texts(better: str, worse: str, record: DataRecord, where: str) -> tuple[str, str, str]:
-    """Returns the words with which both texts begin, and the rest of each text. Raises `UserError` if there are no such
-    words, if another field may be the question, or if the texts are dialogues in a form that is not read. Raises
-    `UselessRecordError` if one text consists only of the shared words, because nothing then says where its answer
-    begins."""
+    """Returns the words with which both texts begin, and the remaining part of each text. Raises `UserError` if the
+    texts do not begin with the same words, if another field may be the question, or if the texts are dialogues in an
+    unknown format. Raises `UselessRecordError` if one text consists only of the shared words, because the start of its
+    answer is then unknown."""
     other = _find_possible_question(record)
     if other is not None:
         raise UserError(
-            f"{where}: no known field holds the question, but `{other}` may be it. If it is, name it: "
-            f"`fields: {{prompt: {other}}}`. If it is not, ignore it: `fields: {{{other}: null}}`. The words with which "
-            "`chosen` and `rejected` both begin are then the prompt."
+            f"{where}: no known field contains the question, but the field `{other}` may contain it. If so, set "
+            f"`fields: {{prompt: {other}}}`. If not, set `fields: {{{other}: null}}`. The prompt is then read from the "
+            "words with which `chosen` and `rejected` both begin."
         )
     shared = _find_shared_words(better, worse)
     if not shared.strip():
@@ -56,7 +57,7 @@ def part_texts(better: str, worse: str, record: DataRecord, where: str) -> tuple
     if mark is not None:
         raise UserError(
             f"{where}: `chosen` and `rejected` look like dialogues with unknown turn marks ({mark[0].strip()!r}). Write "
-            "lists of messages instead, so that it is clear who says what."
+            "lists of messages instead, so that the speaker of each text is clear."
         )
     answers = better[len(shared) :].strip(), worse[len(shared) :].strip()
     if not all(answers):
@@ -65,8 +66,9 @@ def part_texts(better: str, worse: str, record: DataRecord, where: str) -> tuple
 
 
 def _find_possible_question(record: DataRecord) -> str | None:
-    """Returns the first field that may be the question: a field that is not read, does not describe the record, and
-    holds messages or a text of several words. Returns None if there is no such field."""
+    """Returns the name of the first field that may contain the question. Such a field contains messages or a text of
+    several words. Fields that are already read and fields that describe the record do not count. Returns None if there
+    is no such field."""
     known = COMMON_FIELDS | _METADATA | {"chosen", "rejected"}
     return next((name for name, value in record.items() if name not in known and _may_ask(value)), None)
 
@@ -78,7 +80,7 @@ def _may_ask(value: Any) -> bool:
 
 
 def _find_shared_words(one: str, other: str) -> str:
-    """Returns the longest beginning that both texts share, up to the end of a word in both texts."""
+    """Returns the longest common beginning of two texts that ends at the end of a word in both texts."""
     length = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
     shared = one[:length]
     following = [text[length : length + 1] for text in (one, other)]

@@ -1,4 +1,4 @@
-"""Counts the records of a data source and finds their faults, in one pass over the records."""
+"""Counts the records of a data source and finds faults in the records, in a single pass."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ _PLACES_SHOWN = 3
 
 
 class LengthMeasure(NamedTuple):
-    """The functions that measure prompts and answers in `unit`. `limit`: the greatest length that a prompt and its
-    answer may have together; None if there is no limit. `find_refusal`: a function that returns the name of the fault
-    for which the model refuses a row, or '' if the model takes the row."""
+    """The functions that measure the lengths of prompts and answers. `unit`: the name of the unit of length. `prompt`,
+    `answer`: the functions that return the length of a prompt and of an answer. `limit`: the greatest total length of a
+    prompt and its answer, or None for no limit. `find_refusal`: a function that checks whether the model refuses a row.
+    It returns the name of the fault, or '' if the model accepts the row."""
 
     unit: str
     prompt: Callable[[Prompt], int]
@@ -42,8 +43,8 @@ CHARACTERS = LengthMeasure(
 
 
 class Lengths(BaseModel):
-    """The distribution of lengths. `histogram`: for each power of two, 2^k, the number of lengths that are at least
-    2^(k-1) and below 2^k (length 0 counts for k = 0)."""
+    """The distribution of lengths. `p90`: the 90th percentile. `histogram`: maps each power of two, 2^k, to the number
+    of lengths that are at least 2^(k-1) and below 2^k. Length 0 counts for k = 0."""
 
     model_config = ConfigDict(frozen=True)
     smallest: int
@@ -54,7 +55,8 @@ class Lengths(BaseModel):
 
 
 class Fault(BaseModel):
-    """The number of records that have a fault, and the places of the first of these records."""
+    """The records with a certain fault. `count`: the number of these records. `first`: the places of the first few of
+    them."""
 
     model_config = ConfigDict(frozen=True)
     count: int = 0
@@ -64,21 +66,21 @@ class Fault(BaseModel):
 class SourceCheck(BaseModel):
     """The result of `check_source` for one source.
 
-    shapes: how many records have each shape.
-    records: how many records there are.
-    usable: how many records make a row.
-    flawless: how many records have a row without a fault. A row that any other row contradicts has a fault.
-    kinds: for each kind of example (prompt, demonstration, pair, ...), how many of them the records give.
-    turns: for each number of turns, how many prompts have it.
+    shapes: maps each shape to the number of records with this shape.
+    records: the number of all records.
+    usable: the number of records with at least one row.
+    flawless: the number of records with at least one row without a fault. A contradicted row has a fault.
+    kinds: maps each kind of training example (prompt, demonstration, pair, ...) to the number of such examples.
+    turns: maps each number of turns to the number of prompts with so many turns.
     prompt_lengths, answer_lengths: the distributions of the lengths of prompts and answers, in `unit`.
-    truncated: the share of rows that are longer than the model's context.
+    truncated: the fraction of rows that are longer than the limit, such as the model's context. None without a limit.
     broken: the records that cannot be read.
-    first_broken: why the first broken record cannot be read.
-    faults: for each fault of records that can be read, the records that have it.
-    longer_wins, length_only_accuracy: see `LengthBias`; lengths are in `unit`.
-    unread: for each field that is not read, how many records have it.
-    safety: the numbers of pairs with two, one and no safe answers. A pair is counted only if it says for both answers
-    whether the answer is safe.
+    first_broken: the reason why the first broken record cannot be read.
+    faults: maps each fault of readable records to the records with this fault.
+    longer_wins, length_only_accuracy: see `LengthBias`. Lengths are measured in `unit`.
+    unread: maps each field that is not read to the number of records with this field.
+    safety: the numbers of pairs with two, one and no safe answers. A pair is counted only if both of its answers have
+    a safety label.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -102,8 +104,8 @@ class SourceCheck(BaseModel):
     safety: dict[str, int] = {}
     notes: list[str]
     first: Any = Field(default=None, exclude=True)
-    """One readable record with its rows, as a `ReadRecord`: the earliest record whose first row the model's chat template
-    accepts. If the template accepts no such row, this is the earliest readable record."""
+    """An example of a readable record with its rows, as a `ReadRecord`. This is the earliest record whose first row is
+    accepted by the model's chat template. If no first row is accepted, this is the earliest readable record."""
     prompt_keys: frozenset[int] = Field(default=frozenset(), exclude=True, repr=False)
     contradicted: frozenset[int] = Field(default=frozenset(), exclude=True, repr=False)
 
@@ -111,8 +113,9 @@ class SourceCheck(BaseModel):
 def check_source(
     name: str, lines: Iterable[ReadLine], reading: FileReading, measure: LengthMeasure = CHARACTERS
 ) -> SourceCheck:
-    """Checks every record of a source. Raises `UserError` if there is no source of this name, or if the meaning of its
-    labels is not clear."""
+    """Reads every record of a source and returns counts and faults as a `SourceCheck`. `name`: the name of the source.
+    `lines`: its records. Raises `UserError` if the source does not exist, if the meaning of a label is not clear, or if
+    the setting `fields` refers to a field that does not exist in any record."""
     tally = _Tally(measure)
     for read in reading.read_all(lines):
         tally.add(read)
@@ -127,7 +130,7 @@ def check_source(
 
 
 def find_leaks(checks: Sequence[SourceCheck]) -> list[tuple[str, str, int]]:
-    """Returns each pair of sources that share prompts, with the number of shared prompts."""
+    """Returns the names of every two sources that share prompts, with the number of shared prompts."""
     shared = [(one.source, two.source, len(one.prompt_keys & two.prompt_keys)) for one, two in combinations(checks, 2)]
     return [leak for leak in shared if leak[2]]
 
@@ -213,7 +216,7 @@ class _Tally:
             self.bias.add(lengths[0], lengths[-1])
 
     def summarize(self) -> dict[str, Any]:
-        """Returns the fields of a `SourceCheck` that are counted from the rows."""
+        """Returns the fields of a `SourceCheck` that are computed from the records and rows added so far."""
         contradicted = frozenset(self.finder.contradicted)
         lost = self.claims.count_lost(contradicted)
         if lost:
@@ -242,7 +245,7 @@ class _Tally:
 
 
 def summarize_lengths(lengths: Iterable[int]) -> Lengths | None:
-    """Returns the distribution of lengths; None if there are no lengths."""
+    """Returns the distribution of the lengths. Returns None if there are no lengths."""
     ordered = sorted(lengths)
     if not ordered:
         return None

@@ -1,7 +1,7 @@
-"""Finds which functions of a program are called by tests in Python code.
+"""Finds the functions of a program that tests in Python code call.
 
-Tests may import these functions from the module `solution`. Otherwise the functions are the names that the tests use
-but do not define.
+Tests may import these functions from the module `solution`. If they do not, the functions are the names that the tests
+use but do not define.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import symtable
 from collections.abc import Iterator, Sequence
 
 PROGRAM_MODULE = "solution"
-"""The module from which tests import the program."""
+"""The name of the module from which tests import the functions of the program."""
 IMPORTS_WHOLE = "its tests import the program as a module"
 
 
 class ProgramImports(ast.NodeTransformer):
-    """Removes from tests the statements that import names from the program. `functions`: maps each name in the tests to
-    the name in the program. `whole`: whether a test imports the module itself."""
+    """Removes the statements that import functions of the program from the code of tests. `functions`: maps the name of
+    each imported function in the tests to its name in the program. `whole`: whether a test imports the module
+    itself."""
 
     def __init__(self) -> None:
         self.functions: dict[str, str] = {}
@@ -36,9 +37,10 @@ class ProgramImports(ast.NodeTransformer):
 
 
 def find_tested_functions(sources: Sequence[str]) -> tuple[str, ...]:
-    """Returns the functions that the tests call, and the functions that the tests pass to a function from outside the
-    program, such as `map`. Leaves out functions that the tests define, and Python's builtins. If no function is left
-    (`assert sum(1, 2) == 3`), returns the builtin that is called first, because the program must redefine it."""
+    """Returns the names of the program's functions that the tests use. Tests use a function if they call it, or if they
+    pass it to a function outside the program, such as `map`. Functions that the tests define and Python's builtins do
+    not count. If no function remains (`assert sum(1, 2) == 3`), returns the builtin that is called first, because the
+    program must redefine this builtin."""
     free = _find_free_names(sources)
     nodes = [node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     called = [node.func.id for node in nodes if isinstance(node.func, ast.Name) and node.func.id in free]
@@ -52,7 +54,8 @@ def find_tested_functions(sources: Sequence[str]) -> tuple[str, ...]:
 
 
 def _find_free_names(sources: Sequence[str]) -> set[str]:
-    """Returns the names that a source reads in any scope, and that no source defines for the whole module."""
+    """Returns the names that the code of at least one test reads in any scope, and that no code defines at module
+    level."""
     tops = [symtable.symtable(source, "tests", "exec") for source in sources]
     defined = {
         each.get_name() for top in tops for each in top.get_symbols() if each.is_assigned() or each.is_imported()
@@ -74,6 +77,6 @@ def _walk_tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
 
 
 def _list_given(call: ast.Call) -> list[str]:
-    """Returns the names that are arguments of a call."""
+    """Returns the names that occur as arguments of a call."""
     values = [*call.args, *(keyword.value for keyword in call.keywords)]
     return [value.id for value in values if isinstance(value, ast.Name)]

@@ -1,4 +1,5 @@
-"""Checks whether preflab can train saved weights, by their configuration and by a trial run of the model."""
+"""Checks whether preflab can train a saved model. The checks read the model's configuration and run the model on a few
+tokens."""
 
 from __future__ import annotations
 
@@ -20,18 +21,19 @@ SIZES = (
     *MODEL_WIDTHS,
     *("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"),
 )
-"""The names that the model families use for the sizes in their configurations."""
+"""The names of sizes in the configurations of the model families."""
 BASES = ("rope_theta", "rope_local_base_freq", "rotary_emb_base")
-"""The names of the base of the rotary position embeddings. A base of 0 would give NaN at later positions."""
+"""The names of the base of the rotary position embeddings in the configurations. A base of 0 would give NaN at later
+positions."""
 ROTARY = ("rope_parameters", "rope_scaling")
-"""The names of the settings of the rotary position embeddings. Each holds one group of settings, or one group for each
-kind of layer."""
+"""The names of the settings of the rotary position embeddings in the configurations. The value is one group of
+settings, or one group of settings for each type of layer."""
 
 
 def check_sizes(path: Path) -> None:
-    """Raises `UserError` if a size in config.json is not a positive whole number, or if the base of the rotary
-    position embeddings is not a positive number. With a size of 0, transformers would build a model without layers and
-    silently drop all their weights."""
+    """Raises `UserError` if a size in config.json is not a positive integer, or if the base of the rotary position
+    embeddings is not a positive number. If the number of layers were 0, transformers would silently ignore the weights
+    of all layers."""
     for sizes in _read_parts(path):
         for name in SIZES:
             size = sizes.get(name, 1)
@@ -41,8 +43,8 @@ def check_sizes(path: Path) -> None:
 
 
 def _read_parts(path: Path) -> list[dict[str, Any]]:
-    """Returns the groups of settings in config.json that contain sizes; an empty list if the file cannot be read, an error
-    that transformers reports later."""
+    """Returns the groups of settings in config.json that may contain sizes: the whole file, and `text_config`. Returns
+    an empty list if the file cannot be read, because transformers reports this error later."""
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -52,8 +54,8 @@ def _read_parts(path: Path) -> list[dict[str, Any]]:
 
 
 def _check_bases(path: Path, settings: dict[str, Any]) -> None:
-    """Raises `UserError` if the base of the rotary position embeddings is not a positive number, either in `settings`
-    or in one of the groups that `ROTARY` names."""
+    """Raises `UserError` if a base of the rotary position embeddings is not a positive number. The function checks
+    `settings` and the groups of settings that are named in `ROTARY`."""
     for name in BASES:
         base = settings.get(name, 1)
         number = isinstance(base, int | float) and not isinstance(base, bool)
@@ -67,7 +69,7 @@ def _check_bases(path: Path, settings: dict[str, Any]) -> None:
 
 
 def check_causal(path: Path, config: Any) -> None:
-    """Raises `UserError` unless the configuration names a causal language model."""
+    """Raises `UserError` if the configuration does not describe a causal language model."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
 
     names = list(config.architectures or [])
@@ -81,9 +83,9 @@ def check_causal(path: Path, config: Any) -> None:
 
 
 def check_reads_left_to_right(path: Path, model: Any) -> None:
-    """Raises `UserError` in three cases: a token changes the logits of earlier tokens (as in a bidirectional encoder),
-    a logit is not finite, or the model does not run. The check runs the model, since some configurations do not say
-    whether the model is causal (`is_decoder`)."""
+    """Raises `UserError` if a token changes the logits of earlier tokens (as in a bidirectional encoder), if a logit is
+    not finite, or if the model does not run. The check runs the model, because some configurations do not show whether
+    the model is causal (`is_decoder`)."""
     import torch
 
     try:
@@ -91,7 +93,7 @@ def check_reads_left_to_right(path: Path, model: Any) -> None:
             first, second = (
                 model(input_ids=torch.tensor([[0, 1, last]]), use_cache=False).logits[0, :2].float() for last in (0, 1)
             )
-    except Exception as error:  # a contradictory configuration may raise any exception
+    except Exception as error:  # a contradictory configuration can raise any exception
         raise UserError(f"The model in {path} does not run: {first_line(error)} Correct its config.json.") from error
     if not (first.isfinite().all() and second.isfinite().all()):
         raise UserError(
@@ -103,8 +105,8 @@ def check_reads_left_to_right(path: Path, model: Any) -> None:
 
 
 def check_loaded(path: Path, model: Any, missing: Iterable[str], unexpected: Iterable[str]) -> None:
-    """Raises `UserError` if the weights file lacks weights of the model, or contains layers that the model does not
-    have."""
+    """Raises `UserError` if weights of the model are missing in the files (`missing`), or if the files contain layers
+    that the model does not have (`unexpected`)."""
     absent = sorted(missing)
     if absent:
         raise UserError(f"{path} lacks weights that its config.json requires, among them {', '.join(absent[:3])}.")
@@ -118,9 +120,9 @@ def check_loaded(path: Path, model: Any, missing: Iterable[str], unexpected: Ite
 
 
 def check_safetensors(path: Path) -> None:
-    """Raises `UserError` if the directory has no safetensors file, if a safetensors file does not open, or if the files
-    are too small for the sizes in config.json: transformers would fill the memory with a model of these sizes. If the
-    weights are pickles, the message explains how to convert them."""
+    """Raises `UserError` if the directory has no safetensors file, or if a safetensors file is damaged. If the weights
+    are pickles, the message explains how to convert them. Also raises `UserError` if the files are too small for the
+    sizes in config.json, because transformers would fill the memory with a model of these sizes."""
     from safetensors import SafetensorError, safe_open
 
     files = sorted(path.glob("*.safetensors"))
@@ -143,16 +145,17 @@ def check_safetensors(path: Path) -> None:
 
 
 def _check_fit(path: Path, weights: Sequence[int]) -> None:
-    """Raises `UserError` if config.json has more layers than there are tensors, or a width above the number of weights in
-    the largest tensor. `weights`: the number of weights in each tensor."""
+    """Raises `UserError` if the sizes in config.json are too large for the saved tensors. The number of layers must not
+    exceed the number of tensors. A width must not exceed the number of weights in the largest tensor. `weights`: the
+    number of weights in each tensor."""
     limits = dict.fromkeys(LAYERS, len(weights)) | dict.fromkeys(MODEL_WIDTHS, max(weights, default=0))
     for part in _read_parts(path):
         for name, limit in limits.items():
             size = part.get(name)
             if isinstance(size, int) and size > limit:
                 raise UserError(
-                    f"{path / 'config.json'}: {name} is {size}, which is too large for the weights beside it. Correct it, or "
-                    "download the whole model again."
+                    f"{path / 'config.json'}: {name} is {size}, which is too large for the saved weights. "
+                    "Correct this number, or download the whole model again."
                 )
 
 

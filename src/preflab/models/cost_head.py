@@ -1,4 +1,4 @@
-"""Loads cost models. A cost model has the shape of a reward model, but a higher score is worse."""
+"""Loads cost models. A cost model is built like a reward model, but a higher score means a worse answer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from preflab.models.lm import LanguageModel
 
 
 def load_cost_model(path: Path, *, date: str = "") -> LanguageModel:
-    """Loads a saved cost model. It has the shape of a reward model, but a higher score is worse. A classifier from
-    elsewhere that does not say what its scores mean is taken to be a cost model. Raises `UserError` if the directory
-    contains a reward model. See `load_scorer`."""
+    """Loads a saved cost model with `load_scorer`. A higher score of a cost model means a worse answer. A model that
+    preflab did not train, and whose files do not tell the meaning of its scores, counts as a cost model. Raises
+    `UserError` if the directory contains a reward model."""
     lm = load_scorer(path, date=date)
     if lm.role == "reward" or (not lm.role and (path / TRAINED_ON).exists()):
         raise UserError(
-            f"{path} is a reward model. The sign of its scores says nothing about safety. Name a cost model (method `cost`)."
+            f"{path} is a reward model. The sign of its scores does not indicate safety. Give a cost model (method `cost`)."
         )
     return replace(lm, role="cost")

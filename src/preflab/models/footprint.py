@@ -1,7 +1,7 @@
-"""Measures how much memory a model takes, from its configuration alone, without reading its weights.
+"""Measures how much memory a model needs. Only the model's configuration is read, not its weights.
 
 The network is built with fake tensors, which have a shape and a type but no content. A forward pass over one
-micro-batch therefore takes no memory, and torch reports each tensor that the backward pass would need.
+micro-batch therefore takes no memory. During this pass, torch reports each tensor that the backward pass would need.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ from preflab.models.spec import LoRA, ModelSpec
 from preflab.models.token_budget import default_token_budget
 
 ROW = 256
-"""The length of a row in the measured micro-batch. The memory of attention is proportional to the number of tokens, so
-another row length gives nearly the same amount of memory."""
+"""The number of tokens in a row of the measured micro-batch. The memory of attention is proportional to the number of
+tokens, so another row length would give nearly the same result."""
 FP32 = 4
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """The numbers that determine how much memory a model takes. `parameters`: the number of parameters, including
-    adapters. `trainable`: the number of trainable parameters. `activations`: the bytes that the backward pass of one
-    micro-batch needs; None if unknown. `token_bytes`: the bytes of the keys and values of one token in the sampler's
-    cache. `vocabulary`: the number of tokens in the vocabulary. `width`: the width of the hidden states."""
+    """The numbers that determine how much memory a model needs. `parameters`: the number of parameters, including
+    adapters. `trainable`: the number of trainable parameters. `activations`: the number of bytes that the backward pass
+    of one micro-batch needs, or None if unknown. `token_bytes`: the number of bytes of one token's keys and values in
+    the sampler's cache. `vocabulary`: the number of tokens in the vocabulary. `width`: the width of the hidden
+    states."""
 
     parameters: int
     trainable: int
@@ -53,10 +54,10 @@ class Footprint:
 def measure_footprint(
     spec: ModelSpec, *, token_budget: int | None, device: str, bf16: bool, recompute: bool
 ) -> Footprint:
-    """Measures the memory of a model whose weights are in fp32. `token_budget`: the number of tokens in a micro-batch
-    (None: the default for the model's width on `device`). `bf16`: whether the arithmetic is in bf16. `recompute`:
-    whether the backward pass computes each layer again. For a model on the hub, downloads only the configuration.
-    Raises `UserError` if the configuration cannot be read."""
+    """Returns the memory needs of a model whose weights are in fp32. `token_budget`: the number of tokens in a
+    micro-batch (None: the default for the model's width on `device`). `bf16`: whether the model computes in bf16.
+    `recompute`: whether the backward pass computes each layer again. For a model on the hub, only the configuration is
+    downloaded. Raises `UserError` if the configuration cannot be read."""
     config = make_configuration(spec)
     text = config.get_text_config(decoder=True)
     width = text.hidden_size
@@ -75,7 +76,8 @@ def measure_footprint(
 
 
 def make_configuration(spec: ModelSpec) -> Any:
-    """Returns the configuration of a model."""
+    """Returns the configuration of a model as transformers reads it. For saved adapters, this is the configuration of
+    their base model."""
     if spec.name == "tiny":
         from preflab.models.tiny import make_tiny
 
@@ -87,7 +89,8 @@ def make_configuration(spec: ModelSpec) -> Any:
 
 
 def build_network(config: Any, spec: ModelSpec) -> Any:
-    """Builds the model's network, including new adapters, without allocating memory for the weights."""
+    """Builds the network of a model on the meta device, so that its weights take no memory. The network includes new
+    adapters if the spec has LoRA settings."""
     from transformers import AutoModelForCausalLM
 
     try:
@@ -96,7 +99,7 @@ def build_network(config: Any, spec: ModelSpec) -> Any:
                 config, dtype=torch.float32, trust_remote_code=spec.trust_remote_code
             )
             return (network if spec.lora is None else add_adapters(network, spec.lora)).eval()
-    except Exception as error:  # a model's own code may raise any exception
+    except Exception as error:  # a model's own code can raise any exception
         raise UserError(f"The network of the model {spec.name!r} cannot be built: {error}") from error
 
 
@@ -108,9 +111,9 @@ def add_adapters(network: Any, settings: LoRA) -> Any:
 
 
 def count_activations(network: Any, tokens: int, bf16: bool, recompute: bool) -> int | None:
-    """Returns the bytes that the backward pass of a micro-batch needs. With `recompute`, these are the bytes of the
-    states before each layer, plus the bytes that one layer needs. Returns None if the network cannot be run on fake
-    tensors, because its computation depends on the values."""
+    """Returns the number of bytes that the backward pass of a micro-batch needs. With `recompute`, this is the size of
+    the states before each layer, plus the bytes that one layer needs. Returns None if the network cannot run on fake
+    tensors. A network cannot run on fake tensors if its computation depends on the values of tensors."""
     kept: dict[int, torch.Tensor] = {}
     with FakeTensorMode():
         materialise(network)
@@ -129,7 +132,7 @@ def count_activations(network: Any, tokens: int, bf16: bool, recompute: bool) ->
                 torch.autocast("cpu", torch.bfloat16, enabled=bf16),
             ):
                 forward.backbone(network)(input_ids=ids, position_ids=ids, attention_mask=mask, use_cache=False)
-        except Exception:  # fake tensors cannot follow every network
+        except Exception:  # some networks cannot run on fake tensors
             return None
         total = sum(each.untyped_storage().nbytes() for each in kept.values())
     if not recompute:
@@ -139,12 +142,14 @@ def count_activations(network: Any, tokens: int, bf16: bool, recompute: bool) ->
 
 
 def name_storage(tensor: torch.Tensor) -> int:
-    """Returns a number that is the same for tensors that share their memory. (Fake tensors have no memory address.)"""
+    """Returns a number that identifies the memory of a tensor. Tensors that share their memory have the same number.
+    The memory address cannot be used, because fake tensors have none."""
     return tensor.untyped_storage()._cdata  # type: ignore[attr-defined]  # torch has no public name for it
 
 
 def materialise(network: nn.Module) -> None:
-    """Moves a network from the meta device to fake tensors of the CPU, so that it computes as on a real device."""
+    """Replaces the network's meta tensors with fake tensors of the CPU, so that the network computes as on a real
+    device. Call this function in a `FakeTensorMode`."""
     for module in network.modules():
         for name, weight in list(module.named_parameters(recurse=False)):
             empty = torch.empty(weight.shape, dtype=weight.dtype, device="cpu")
@@ -154,8 +159,8 @@ def materialise(network: nn.Module) -> None:
 
 
 def count_saved_parameters(directory: Path) -> int:
-    """Returns the number of parameters in the safetensors files of a directory, from the files' headers. A file that
-    cannot be read counts as empty, because loading the model will report what is wrong with the file."""
+    """Returns the number of parameters in the safetensors files of a directory. Only the headers of the files are read.
+    A file that cannot be read counts as empty, because its error is reported when the model is loaded."""
     total = 0
     for file in directory.glob("*.safetensors"):
         with suppress(OSError, ValueError, LookupError, TypeError), file.open("rb") as content:

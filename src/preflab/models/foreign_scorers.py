@@ -1,10 +1,10 @@
-"""Reads reward models and cost models in two checkpoint layouts that transformers does not know. Does not need the
-packages of the authors of these layouts.
+"""Reads reward models and cost models in two checkpoint layouts that transformers does not know. The packages that
+wrote these checkpoints are not needed.
 
-OpenAssistant's `GPTNeoXRewardModel` is a GPT-NeoX with a linear layer `out_proj`, on the state of the last token or on
-the mean of all states. safe-rlhf's `LlamaForScore` (earlier `LlamaModelForScore`) is a Llama with a linear layer
-`score_head`, on the state of the last token, and a normaliser of scores. This module loads both as sequence
-classifiers of transformers. The head of the classifier computes the same score."""
+OpenAssistant's `GPTNeoXRewardModel` is a GPT-NeoX with a linear layer `out_proj`. This layer reads the state of the
+last token or the mean of all states. safe-rlhf's `LlamaForScore` (earlier `LlamaModelForScore`) is a Llama with a
+linear layer `score_head` and a normaliser of scores. This layer reads the state of the last token. This module loads
+both layouts as sequence classifiers of transformers, whose heads compute the same scores as the original models."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ BEAVER_TEMPLATE = (
     "{% else %}{{ raise_exception('The format of safe-rlhf has no system turn.') }}{% endif %}{% endfor %}"
 )
 EPSILON = 1e-8
-"""The constant that safe-rlhf adds to the standard deviation of scores."""
+"""The constant that safe-rlhf adds to the standard deviation of scores before it divides by this deviation."""
 
 
 @dataclass(frozen=True)
 class ScorerLayout:
-    """A layout of checkpoints. `model_type`: the model type in transformers that has the same network below the head.
-    `head`: the name of the linear layer that computes the score. `chat_template`: the format of the dialogues on which
-    models of this layout were trained."""
+    """A layout of checkpoints. `model_type`: the model type in transformers whose network below the head is the same.
+    `head`: the name of the linear layer that computes the score. `chat_template`: a chat template that writes dialogues
+    in the format on which the models of this layout were trained."""
 
     model_type: str
     head: str
@@ -58,12 +58,12 @@ ARCHITECTURES: Mapping[str, ScorerLayout] = {
     "LlamaForScore": SAFE_RLHF,
     "LlamaModelForScore": SAFE_RLHF,
 }
-"""The layout by the name of the architecture in config.json."""
+"""Maps the name of an architecture in config.json to the layout of its checkpoints."""
 
 
 def find_layout(path: Path) -> ScorerLayout | None:
-    """Returns the layout of the checkpoint in a directory. Returns None if transformers knows the layout, or if there
-    is no checkpoint."""
+    """Returns the layout of the checkpoint in a directory. Returns None if the checkpoint does not have one of the
+    layouts in `ARCHITECTURES`, or if there is no checkpoint."""
     if not (path / "config.json").is_file():
         return None
     config = read_data(path / "config.json")
@@ -72,18 +72,18 @@ def find_layout(path: Path) -> ScorerLayout | None:
 
 
 def load_foreign_scorer(path: Path, layout: ScorerLayout, *, date: str = "") -> LanguageModel:
-    """Loads a reward model or a cost model in a foreign layout, in fp32. The score is computed as by the model's
-    authors: from the last token of the dialogue, which is the end token after the answer, or from the mean of all
-    tokens.
+    """Loads a reward model or a cost model in one of the layouts of this module, in fp32. The score is computed in the
+    same way as in the original model. It is computed from the state of the dialogue's last token, which is the end
+    token after the answer, or from the mean of the states of all tokens.
 
-    If the tokenizer has no chat template, it gets the format on which the model was trained. Raises `UserError` if the
-    checkpoint is damaged, or if it does not score dialogues.
+    If the tokenizer has no chat template, the template of the layout is set. Raises `UserError` if the checkpoint is
+    damaged, or if its model does not score whole answers.
     """
     settings = read_data(path / "config.json")
     if not any(path.glob("*.safetensors")):
         raise UserError(
             f"{path} has no safetensors files. preflab does not read pickles (*.bin), because they can run code. If you "
-            "trust the pickles, convert them as described in `docs/rewards.md` under Models from elsewhere."
+            "trust the pickles, convert them as described in `docs/rewards.md` under 'Models from elsewhere'."
         )
     model = read_model(
         path,
@@ -103,7 +103,8 @@ def load_foreign_scorer(path: Path, layout: ScorerLayout, *, date: str = "") -> 
 
 
 def _plain_config(settings: Mapping[str, Any], layout: ScorerLayout) -> Any:
-    """Returns the configuration of the sequence classifier whose network below the head has these settings."""
+    """Returns the configuration of a sequence classifier with one label. The network below the head has the given
+    settings of the checkpoint."""
     from transformers import AutoConfig
 
     left_out = ("architectures", "model_type", "auto_map", "num_labels", "id2label", "label2id", "transformers_version")
@@ -112,7 +113,7 @@ def _plain_config(settings: Mapping[str, Any], layout: ScorerLayout) -> Any:
 
 
 def _read_tensors(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
-    """Returns the named tensors in fp32. Leaves out names that the checkpoint does not have."""
+    """Returns the tensors with the given names in fp32. Names that are missing in the checkpoint are left out."""
     tensors: dict[str, Tensor] = {}
     for file in sorted(path.glob("*.safetensors")):
         with safe_open(file, framework="pt") as opened:
@@ -121,8 +122,8 @@ def _read_tensors(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
 
 
 def _oasst_head(path: Path, settings: Mapping[str, Any], own: Mapping[str, Tensor]) -> Any:
-    """Returns the linear layer `out_proj`. It reads the last token's state. With the `pooling` "mean", it reads the
-    mean of all states."""
+    """Returns a head with the weights of the linear layer `out_proj`. The head reads the state of the last token, or
+    the mean of all states if the setting `pooling` is "mean"."""
     pooling = settings.get("pooling") or "last"
     if pooling not in ("last", "mean"):
         raise UserError(f'{path / "config.json"}: `pooling` is {pooling!r}. It must be "last" or "mean".')
@@ -131,9 +132,9 @@ def _oasst_head(path: Path, settings: Mapping[str, Any], own: Mapping[str, Tenso
 
 
 def _safe_rlhf_head(path: Path, settings: Mapping[str, Any], own: Mapping[str, Tensor]) -> Any:
-    """Returns the linear layer `score_head` with the normaliser folded into it. With s for the layer's output, a reward
-    is (s - mean) / (std + epsilon). A cost is s / (std + epsilon), which keeps its sign. Without `do_normalize`, the
-    score is s."""
+    """Returns a head that combines the linear layer `score_head` and the normaliser. Let s be the output of the linear
+    layer. A reward is (s - mean) / (std + epsilon). A cost is s / (std + epsilon), so it has the sign of s. Without the
+    setting `do_normalize`, the score is s."""
     biased = settings.get("score_bias", settings.get("bias"))
     weight, bias = _head_tensors(path, own, "score_head", biased=biased is True)
     if settings.get("do_normalize", False):
@@ -146,8 +147,8 @@ def _safe_rlhf_head(path: Path, settings: Mapping[str, Any], own: Mapping[str, T
 
 
 def _head_tensors(path: Path, own: Mapping[str, Tensor], head: str, *, biased: bool) -> tuple[Tensor, Tensor]:
-    """Returns the weight [1,D] and the bias [1] of a head; the bias is 0 if the checkpoint has none. `biased`: whether
-    the configuration says that the head has a bias."""
+    """Returns the weight [1,D] and the bias [1] of a head. The bias is 0 if the checkpoint contains no bias. `biased`:
+    whether the head has a bias according to the configuration."""
     weight, bias = own.get(f"{head}.weight"), own.get(f"{head}.bias")
     if weight is None or (biased and bias is None):
         name = f"{head}.weight" if weight is None else f"{head}.bias"
@@ -163,7 +164,7 @@ def _role_of(path: Path, settings: Mapping[str, Any]) -> ScoreRole:
     kind = settings.get("score_type", "")
     if kind not in ("", "reward", "cost"):
         raise UserError(
-            f"{path / 'config.json'}: `score_type` is {kind!r}, and this score does not judge a whole answer. Name a model "
+            f"{path / 'config.json'}: `score_type` is {kind!r}, and such a score does not judge a whole answer. Use a model "
             "whose `score_type` is reward or cost."
         )
     return kind

@@ -1,7 +1,7 @@
-"""Computes log-probabilities, values and scores of a batch; only this module runs a model on a batch or slices logits.
+"""Computes log-probabilities, values and scores for a batch. Only this module runs a model on a batch or slices logits.
 
-`layout` arranges the rows of a batch for a forward pass. The padding of a batch does not change the results. Where
-completions share a prompt and the model allows it, the prompt's tokens are computed once.
+The module `layout` arranges the rows of a batch for a forward pass. The padding of a batch does not change the results.
+If several completions have the same prompt, and the model supports packed rows, the prompt's tokens are computed once.
 """
 
 from __future__ import annotations
@@ -24,30 +24,34 @@ from preflab.models.packing import arrange, run_layout
 from preflab.models.score_head import MeanHead, mean_of_rows
 from preflab.work import report_work
 
-LOGITS_BUDGET = 4096 * 512  # the largest number of logits in memory at a time; they take 8 MiB in fp32
+LOGITS_BUDGET = 4096 * 512  # the largest number of logits in memory at a time, 8 MiB in fp32
 LOGPROB_ROUNDING = 4 * torch.finfo(torch.float32).eps
-"""The relative difference that rounding may cause between two computations of the log-probability of a sequence."""
+"""The largest relative difference that rounding causes between two computations of the same sequence's
+log-probability."""
 
 SCORE_ROUNDING = 1e-6
-"""The difference that rounding may cause between two computations of a reward model's score, for scores of about 1."""
+"""The largest difference that rounding causes between two computations of the same score by a reward model, for scores
+of about 1."""
 
 
 class TokenScores(NamedTuple):
-    """`logprobs[B,T]`: the log-probability of each completion token. `entropy[B,T]`: the entropy (nats) of the
-    distribution of each token, or None."""
+    """The results of `token_logprobs`. `logprobs[B,T]`: the log-probability of each completion token. `entropy[B,T]`:
+    the entropy (nats) of the distribution from which each token is drawn, or None."""
 
     logprobs: Tensor
     entropy: Tensor | None
 
 
 def unwrap(model: Any) -> Any:
-    """Returns the transformers model inside a peft wrapper, with active adapters; returns any other model unchanged."""
+    """Returns the transformers model inside a peft wrapper. Its adapters stay active. Returns any other model
+    unchanged."""
     return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
 
 
 def backbone(model: Any) -> Any:
-    """Returns the network below the vocabulary head, including adapters. In families such as Llama 4, `base_model` is
-    the causal model itself; the network is then the transformers model inside this causal model."""
+    """Returns the network below the head of a model, including adapters. This is usually the model's `base_model`. In
+    families such as Llama 4, `base_model` is the causal model itself. The result is then the transformers model inside
+    this causal model."""
     base = unwrap(model)
     if base.base_model is not base or base.get_output_embeddings() is None:
         return base.base_model
@@ -55,11 +59,11 @@ def backbone(model: Any) -> Any:
 
 
 def precision(model: Any) -> torch.autocast:
-    """Returns a context that computes in bf16 with fp32 weights if `use_bf16` was called on the model. Otherwise the
-    context has no effect.
+    """Returns an autocast context. If `use_bf16` was called on the model, operations in the context run in bf16, while
+    the weights stay in fp32. If `use_bf16` was not called, the context has no effect.
 
-    Open a new context for each call: autocast caches the weights in bf16, and this cache is outdated after an update of
-    the weights.
+    Open a new context for each call, because autocast caches the weights in bf16. After an update of the weights, this
+    cache is outdated.
     """
     return torch.autocast(unwrap(model).device.type, torch.bfloat16, enabled=in_bf16(model))
 
@@ -70,8 +74,8 @@ def in_bf16(model: Any) -> bool:
 
 
 def use_bf16(model: Any) -> None:
-    """Makes the functions of this module run this model, and later copies of it, in bf16; the weights stay in fp32.
-    Logs a warning if this processor has no fast arithmetic in bf16."""
+    """Makes the functions of this module run the model in bf16. This setting is also in effect for later copies of the
+    model. The weights stay in fp32. Logs a warning if this processor has no fast arithmetic in bf16."""
     backbone(model).mixed_precision = True
     if unwrap(model).device.type == "cpu":
         warn_of_slow_bf16()
@@ -79,8 +83,8 @@ def use_bf16(model: Any) -> None:
 
 @lru_cache(maxsize=1)
 def warn_of_slow_bf16() -> None:
-    """Logs a warning, once in a process, if this processor has no fast arithmetic in bf16. On such a processor,
-    PyTorch's arithmetic in bf16 is several times slower than in fp32, and less exact."""
+    """Logs a warning if this processor has no fast arithmetic in bf16. Each process logs this warning at most once. On
+    such a processor, PyTorch is several times slower in bf16 than in fp32, and less exact."""
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         logging.getLogger("preflab").warning(
             "This processor has no fast arithmetic in bf16: bf16 is slower than fp32 here. Set the precision to fp32."
@@ -91,7 +95,8 @@ def warn_of_slow_bf16() -> None:
 def by_micro_batch(model: Any, function: Callable[[Any], Tensor], batch: Any, budget: int) -> Tensor:
     """Calls `function` on micro-batches of at most `budget` tokens each, on the model's device and without gradients.
 
-    Returns the joined results, [B, ...], on the CPU; the rows are in the order of the batch and padded with 0.
+    Returns the results of all micro-batches in one tensor [B, ...] on the CPU. The rows are in the order of the batch,
+    and are padded with 0.
     """
     device = next(unwrap(model).parameters()).device
     pieces: list[tuple[list[int], Tensor]] = []
@@ -120,13 +125,13 @@ def states(model: Any, batch: TokenBatch) -> Tensor:
 def token_logprobs(
     model: Any, batch: TokenBatch, *, temperature: float = 1.0, kept: KeptTokens | None = None, entropy: bool = False
 ) -> TokenScores:
-    """Computes log pi of each completion token at `temperature`, and the entropy of each token's distribution if
-    requested. Tokens whose mask is False get 0.
+    """Computes log pi of each completion token at `temperature`. If `entropy` is True, also computes the entropy of
+    each token's distribution. Tokens whose mask is False get 0.
 
-    With `kept`, the distribution is normalised over the token ids that the sampler's top-k and top-p kept; without
-    `kept`, over the whole vocabulary. The vocabulary head runs only on tokens whose mask is True, in chunks of at most
-    `LOGITS_BUDGET` logits. If there are several chunks, the backward pass recomputes the logits of each chunk. The
-    entropy has no gradient.
+    With `kept`, the distribution is normalised over the token ids that the sampler's top-k and top-p kept. Without
+    `kept`, it is normalised over the whole vocabulary. The vocabulary head runs only on tokens whose mask is True, in
+    chunks of at most `LOGITS_BUDGET` logits. If there are several chunks, the backward pass recomputes the logits of
+    each chunk. The entropy has no gradient.
     """
     mask = batch.mask
     hidden = states(model, batch)[:, :-1][mask]
@@ -145,7 +150,7 @@ def token_logprobs(
 
 
 def sequence_logprobs(model: Any, batch: TokenBatch) -> Tensor:
-    """Returns log pi(y|x), summed over the completion's tokens: [B]."""
+    """Returns log pi(y|x) of each row, the sum over the completion's tokens: [B]."""
     return ops.sequence_sum(token_logprobs(model, batch).logprobs, batch.mask)
 
 
@@ -155,8 +160,8 @@ def pair_logprobs(model: Any, pairs: PairBatch) -> Tensor:
 
 
 def full_logprobs(model: Any, batch: TokenBatch) -> Tensor:
-    """Returns log pi of every vocabulary entry at each of the batch's N completion tokens, [N,V] fp32. The exact KL of
-    small models is computed from these values."""
+    """Returns log pi of every vocabulary entry at each of the batch's N completion tokens, [N,V] fp32. These values are
+    used to compute the exact KL divergence of small models."""
     hidden = states(model, batch)[:, :-1][batch.mask]
     return torch.log_softmax(Head(unwrap(model), 1.0)(hidden), dim=-1)
 
@@ -168,8 +173,8 @@ def values(critic: Any, batch: TokenBatch) -> Tensor:
 
 
 def scores(reward_model: Any, batch: TokenBatch) -> Tensor:
-    """Returns a reward model's score of each row: [B] fp32. The score is computed at the last token of the row, or from
-    the mean of all tokens (see `MeanHead`). Padding does not count."""
+    """Returns a reward model's score of each row: [B] fp32. The score is computed from the state of the row's last
+    token, or from the mean of the states of all its tokens (see `MeanHead`). Padding tokens do not count."""
     head = unwrap(reward_model).score
     if isinstance(head, MeanHead):
         with precision(reward_model):
@@ -186,19 +191,19 @@ def pair_scores(reward_model: Any, pairs: PairBatch) -> Tensor:
 
 
 def order_of_scores(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """Returns 1 where the chosen answer scores higher, 1/2 where the scores are equal up to rounding, and 0 otherwise.
-    The scores of equal answers to one prompt may differ by rounding, since the answers are at different positions of a
-    shared row."""
+    """Returns 1 for each pair whose chosen answer scores higher, 0 for each pair whose rejected answer scores higher,
+    and 1/2 if the scores are equal up to rounding. Two identical answers to a prompt can have scores that differ by
+    rounding, because they are at different positions of a packed row."""
     rounding = SCORE_ROUNDING * (1.0 + chosen.abs() + rejected.abs())
     return ops.order_accuracy(chosen - rejected, rounding=rounding)
 
 
 class Head:
-    """The vocabulary head, with the scale (Cohere, Granite) or the soft cap (Gemma) that some families apply to the
-    logits.
+    """The vocabulary head of a model. It also applies the scale (Cohere, Granite) or the soft cap (Gemma) of the logits
+    in some model families.
 
-    The first `Head` of a model compares its logits with the logits of the model's own forward pass. Raises `UserError`
-    if they differ, since the model then computes its logits in a way that `Head` does not implement.
+    The first `Head` that is made for a model compares its logits with the logits of the model's own forward pass.
+    Raises `UserError` if the logits differ. The model then computes its logits in a way that `Head` does not implement.
     """
 
     def __init__(self, model: Any, temperature: float) -> None:
@@ -226,7 +231,8 @@ class Head:
 
     @torch.no_grad()
     def _compare(self) -> None:
-        """Compares the head's logits of three tokens with the logits of the model's own forward pass."""
+        """Compares the logits of this head for three tokens with the logits of the model's own forward pass. Raises
+        `UserError` if they differ."""
         ids = torch.arange(3, device=self.linear.weight.device)[None, :] % self.vocabulary
         with precision(self.model):
             theirs = self.model(input_ids=ids, use_cache=False).logits.float()
@@ -235,12 +241,12 @@ class Head:
         error = (self(hidden) * self.temperature - theirs).abs().max()
         if not error <= (1e-3 if exact else 0.05) * theirs.abs().max():
             name = type(self.model).__name__
-            raise UserError(f"preflab cannot train a {name}, which computes its logits in an unknown way.")
+            raise UserError(f"preflab cannot train a {name}, because it computes its logits in an unknown way.")
 
 
 def restrict(logits: Tensor, ids: Tensor, counts: Tensor) -> Tensor:
-    """Returns the logits [N,K] of the kept ids [N,K]. Row n has `counts[n]` kept ids; its further entries are minus
-    infinity."""
+    """Returns the logits [N,K] of the ids [N,K] that the sampler kept. Row n has `counts[n]` kept ids. Its remaining
+    entries are minus infinity."""
     places = torch.arange(ids.shape[1], device=ids.device)
     return logits.gather(1, ids.long()).masked_fill(places >= counts[:, None], float("-inf"))
 
@@ -248,8 +254,8 @@ def restrict(logits: Tensor, ids: Tensor, counts: Tensor) -> Tensor:
 def _chunk(
     head: Head, hidden: Tensor, targets: Tensor, kept: tuple[Tensor, Tensor] | None, part: slice, entropy: bool
 ) -> tuple[Tensor, Tensor]:
-    """Computes log pi of `targets` [N] from the states [N,D], and the entropy of each distribution, for the rows in
-    `part`. If `entropy` is False, the second tensor has no meaning."""
+    """Computes log pi of `targets` [N] from the states `hidden` [N,D] for the rows in `part`. Also computes the entropy
+    of each row's distribution. If `entropy` is False, the second tensor has no meaning."""
 
     def run(hidden: Tensor) -> tuple[Tensor, Tensor]:
         logits = head(hidden)

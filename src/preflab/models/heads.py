@@ -1,8 +1,9 @@
-"""Scalar heads on a language model's backbone: reward models score sequences, and critics give each token a value.
+"""Makes reward models and critics: scalar heads on the backbone of a language model. A reward model scores sequences. A
+critic computes a value for each token.
 
-A reward model is a sequence classifier of transformers with one label, so that a saved reward model gives the same
-scores when transformers loads it without preflab. The weights of the critic's head start at zero, so every value starts
-at 0, whatever the scale of the backbone's states.
+A reward model is a sequence classifier of transformers with one label. A saved reward model therefore gives the same
+scores when transformers loads it without preflab. The weights of the critic's head start at zero. Every value therefore
+starts at 0, whatever the scale of the backbone's states.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ from preflab.models.load import (
 
 
 def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
-    """Makes a reward model: a sequence classifier with one label on a copy of the model's backbone, with a random head.
+    """Makes a reward model from a language model. It is a sequence classifier with one label: a random head on a copy
+    of the backbone of `lm`.
 
-    The head has no bias, since only differences between scores matter. Its weights are drawn with `seed` from the
-    normal distribution that transformers uses, with the standard deviation `initializer_range` of the configuration. If
-    the model has LoRA adapters, they are merged into the copy, which gets new adapters of the same shape. Raises
-    `UserError` for a model family without a sequence classifier that scores the state of one token.
+    The head has no bias, because only differences between scores matter. Its weights are drawn with `seed` from the
+    same normal distribution as in transformers, whose standard deviation is `initializer_range` in the configuration.
+    If the model has LoRA adapters, these adapters are merged into the copy. The copy then gets new adapters of the same
+    shape. Raises `UserError` if transformers has no suitable sequence classifier for the model family. A suitable
+    classifier scores the state of a single token.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -71,24 +74,24 @@ def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
 
 
 def load_reward_model(path: Path, *, date: str = "") -> LanguageModel:
-    """Loads a saved reward model. Raises `UserError` if the directory contains a cost model, because the higher scores
-    of a cost model are worse. See `load_scorer`."""
+    """Loads a saved reward model with `load_scorer`. Raises `UserError` if the directory contains a cost model, because
+    a higher score of a cost model means a worse answer."""
     lm = load_scorer(path, date=date)
     if lm.role == "cost":
         raise UserError(
-            f"{path} is a cost model, and its higher scores are worse. Name it as a cost, or name a reward model here."
+            f"{path} is a cost model, and its higher scores are worse. Set it as the cost, or give a reward model here."
         )
     return lm
 
 
 def load_scorer(path: Path, *, date: str = "") -> LanguageModel:
-    """Loads a saved reward model or cost model. If the directory holds only the adapters of such a model, loads their
-    base model and merges the adapters into it. A model trained by preflab computes its score at the end-of-turn token.
-    Any other sequence classifier with one label computes its score at the last token of the whole rendered dialogue.
-    The classifier's padding tokens at the end do not count (see `_find_padding`). `models.foreign_scorers` reads the
-    layouts that transformers does not know. `date`: see `load.load_directory`.
+    """Loads a saved reward model or cost model. If the directory contains only adapters, loads their base model and
+    merges the adapters into it. A model that preflab trained computes its score at the end-of-turn token. Any other
+    sequence classifier with one label computes its score at the last token of the whole rendered dialogue. Padding
+    tokens at the end of the dialogue do not count (see `_find_padding`). `models.foreign_scorers` reads the layouts
+    that transformers does not know. `date`: see `load.load_directory`.
 
-    Raises `UserError` if the directory does not contain a reward model, or is damaged.
+    Raises `UserError` if the directory does not contain a reward model or cost model, or if a file is damaged.
     """
     foreign = find_layout(path)
     if foreign is not None:
@@ -102,8 +105,9 @@ def load_scorer(path: Path, *, date: str = "") -> LanguageModel:
 
 
 def _find_scored_closing(path: Path, lm: LanguageModel) -> tuple[int, ...]:
-    """Returns the ids after an answer up to the token at which transformers computes the score: the last token that is
-    not the padding token. If the padding token ends answers too, the score is computed before it."""
+    """Returns the ids between the end of an answer and the token at which transformers computes the score, including
+    this token. This token is the last token of the dialogue that is not the padding token. If the template ends answers
+    with the padding token, the score is computed before the padding token."""
     closing = template.find_closing(lm.tokenizer, lm.form)
     pad = _find_padding(path)
     while closing and closing[-1] == pad:
@@ -112,9 +116,9 @@ def _find_scored_closing(path: Path, lm: LanguageModel) -> tuple[int, ...]:
 
 
 def _find_padding(path: Path) -> int | None:
-    """Returns the id of the padding token with which a saved reward model was trained. A whole model names this token
-    in its config.json. Adapters have no config.json. Their padding token is the padding token of the tokenizer saved
-    with them. If no such tokenizer was saved, their padding token is the padding token of their base model."""
+    """Returns the id of the padding token with which a saved reward model was trained. For a whole model, this id is in
+    its config.json. Adapters have no config.json. Their padding token is that of the tokenizer that was saved with the
+    adapters. If no tokenizer was saved with the adapters, their padding token is that of their base model."""
     if not holds_adapters_alone(path):
         return read_config(path, trust_remote_code=False).get_text_config().pad_token_id
     if (path / TOKENIZER_CONFIG).is_file():
@@ -126,7 +130,8 @@ def _find_padding(path: Path) -> int | None:
 
 
 def _load_adapted(path: Path, date: str) -> LanguageModel:
-    """Loads adapters with their base model. The `closing` of the result is the one saved with the adapters, or None."""
+    """Loads adapters and merges them into their base model. The `closing` of the result is the value that was saved
+    with the adapters, or None."""
     base = load_adapters_base(path, scoring=True, date=date)
     lm = merge_adapters(path, make_reward_model(base, seed=0), side="right", date=date)
     facts = read_facts(path)
@@ -149,8 +154,8 @@ def _load_whole(path: Path, date: str) -> LanguageModel:
 
 
 class Critic(nn.Module):
-    """A value network: `head`, a linear layer with a bias, on the states of `backbone`. `forward.values` computes the
-    values."""
+    """A value network. `head` is a linear layer with a bias, which reads the states of `backbone`. `forward.values`
+    computes the values."""
 
     def __init__(self, backbone: Any) -> None:
         super().__init__()
@@ -161,10 +166,11 @@ class Critic(nn.Module):
 
 
 def make_critic(lm: LanguageModel, *, seed: int) -> Critic:
-    """Makes a critic on a copy of the backbone of a policy or of a reward model; every value starts at exactly 0.
+    """Makes a critic: a scalar head on a copy of the backbone of `lm`, a policy or a reward model. Every value starts
+    at exactly 0.
 
-    If the model has LoRA adapters, they are merged into the copy, which gets new adapters of the same shape, drawn with
-    `seed`.
+    If the model has LoRA adapters, these adapters are merged into the copy. The copy then gets new adapters of the same
+    shape, which are drawn with `seed`.
     """
     backbone = copy_backbone(lm.model)
     settings = lora.settings_of(lm.model)
@@ -172,7 +178,7 @@ def make_critic(lm: LanguageModel, *, seed: int) -> Critic:
 
 
 def empty_head(backbone: Any, *, bias: bool) -> nn.Linear:
-    """Makes a linear layer that maps the backbone's states to one number. Its weights are left uninitialised, since
+    """Makes a linear layer that maps each state of the backbone to one number. Its weights are not initialised, because
     drawing them would change the global random state."""
     like = backbone.get_input_embeddings().weight
     width = backbone.config.get_text_config().hidden_size
@@ -181,7 +187,8 @@ def empty_head(backbone: Any, *, bias: bool) -> nn.Linear:
 
 
 def copy_backbone(model: Any) -> Any:
-    """Returns a trainable copy of the network below the head, with any adapters merged into its weights."""
+    """Returns a trainable copy of the network below the head of a model. If the model has adapters, they are merged
+    into the weights of the copy."""
     if lora.is_adapted(model):
         return forward.backbone(lora.merge(copy.deepcopy(model))).requires_grad_(True)
     return copy.deepcopy(forward.backbone(model))

@@ -1,4 +1,5 @@
-"""Calls the Hugging Face hub with a time limit, and shortens its errors to one line, without importing torch."""
+"""Calls the Hugging Face hub with a time limit, and shortens the hub's errors to one line. This module does not import
+torch."""
 
 from __future__ import annotations
 
@@ -7,10 +8,11 @@ from collections.abc import Callable
 
 
 def call_in_time(call: Callable[[], object], seconds: float) -> Exception | None:
-    """Calls `call`. Returns None if `call` returns, the exception if `call` raises one, or a `TimeoutError` after
-    `seconds`.
+    """Calls `call`. Returns None if `call` returns, and the exception if `call` raises an exception. Returns a
+    `TimeoutError` if `call` has not ended after `seconds`.
 
-    The call runs in a thread, because the time limits of the hub's client do not cover the look-up of a host name.
+    `call` runs in a separate thread, because the time limits of the hub's client do not include the look-up of a host
+    name.
     """
     outcome: list[Exception | None] = []
 
@@ -28,6 +30,6 @@ def call_in_time(call: Callable[[], object], seconds: float) -> Exception | None
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of an error's text, cut after 300 characters; if there is no text, the name of the error's
-    class."""
+    """Returns the first line of an error's text, cut after 300 characters. If the error has no text, returns the name
+    of its class."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]

@@ -1,12 +1,14 @@
-"""Arranges the rows of a batch for one forward pass, so that padding costs little and a shared prompt is read once.
+"""Arranges the rows of a batch for one forward pass. The arrangement saves padding, and computes a prompt only once if
+several completions have the same prompt.
 
-In the plain layout, each row of the pass is a prompt and its completion, shifted to the left; all padding is on the
-right. In a causal model, no token attends to later tokens, so this layout needs no mask and no position ids.
+In the plain layout, each row of the pass is a prompt and its completion, shifted to the left. All padding is on the
+right. In a causal model, tokens do not attend to later tokens, so this layout needs neither a mask nor position ids.
 
-In the packed layout, a row of the pass holds one or more groups, one behind the other. A group is a prompt followed by
-several completions to it. A mask lets each completion attend to its prompt and to itself. The position ids of a
-completion continue those of its prompt. The states are then those of the plain layout, up to rounding. The tokens of a
-prompt are computed once instead of once for each completion, and short groups fill the places that were padding.
+In the packed layout, a row of the pass contains one or more groups, one after the other. A group is a prompt followed
+by its completions. A mask lets each completion attend only to its prompt and to itself. The position ids of a
+completion continue the position ids of its prompt. The states therefore equal the states of the plain layout, up to
+rounding. The tokens of a prompt are computed once instead of once for each completion, and several short groups share
+one row instead of padding.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ from torch import Tensor
 from preflab.batch import TokenBatch
 
 WORTHWHILE = 0.85
-"""The packed layout is used if it has at most this share of the plain layout's positions, padding included. Its mask
-makes attention slower, so that a small saving does not pay."""
-PROMPT, PADDING = -1, -2  # the owners of positions that belong to no completion
+"""The packed layout is used if its number of positions is at most this fraction of the plain layout's number. Positions
+with padding count. The mask of the packed layout makes attention slower, so a small saving is not worthwhile."""
+PROMPT, PADDING = -1, -2  # the owners of positions in prompts and in padding
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,10 @@ class Layout:
     """The input of one forward pass with R rows of L positions, for a batch of B completions of at most T tokens.
 
     `ids[R,L]`: the token ids. `rows[B]`: the row of the pass that contains each completion. `columns[B,T+1]`: the
-    position of the state before each response token, and of the state after the last one. Entries after the end of a
-    completion hold an arbitrary valid position. `positions[R,L]` and `visible[R,1,L,L]` are None in the plain layout.
-    `visible` is True where the position on the third axis attends to the position on the fourth axis.
+    position of the state before each response token, and of the state after the last response token. Entries after the
+    end of a completion contain an arbitrary valid position. `positions[R,L]`: the position ids. `visible[R,1,L,L]`: the
+    mask, True where the position on the third axis attends to the position on the fourth axis. `positions` and
+    `visible` are None in the plain layout.
     """
 
     ids: Tensor
@@ -42,13 +45,13 @@ class Layout:
     visible: Tensor | None = None
 
     def gather(self, hidden: Tensor) -> Tensor:
-        """Returns the states [B,T+1,D] of the batch from those of the pass, [R,L,D]."""
+        """Returns the states [B,T+1,D] of the batch. `hidden`: the states [R,L,D] of the forward pass."""
         return hidden[self.rows[:, None], self.columns]
 
 
 def plain_layout(batch: TokenBatch) -> Layout:
-    """Returns the layout in which each row of the pass is a row of the batch. The state *before* response token t of a
-    prompt of p tokens is at position p + t - 1."""
+    """Returns the layout in which each row of the pass is a row of the batch. For a prompt of p tokens, the state
+    *before* response token t is at position p + t - 1."""
     width, device = int(batch.lengths.max()), batch.prompt_ids.device
     prompt = batch.prompt_lengths[:, None]
     joined = torch.cat([batch.prompt_ids, batch.completion_ids], dim=1)
@@ -60,9 +63,9 @@ def plain_layout(batch: TokenBatch) -> Layout:
 
 
 def packed_layout(batch: TokenBatch, longest: int) -> Layout | None:
-    """Returns the layout in which completions to the same prompt form groups of at most `longest` positions, and groups
-    fill rows that are as long as the longest group. Returns None if a row of the batch is longer than `longest`, or if
-    this layout saves too few positions (see `WORTHWHILE`)."""
+    """Returns the packed layout of a batch. Completions to the same prompt form groups of at most `longest` positions.
+    The rows of the pass are as long as the longest group, and contain one or more groups. Returns None if a row of the
+    batch is longer than `longest`, or if this layout saves too few positions (see `WORTHWHILE`)."""
     groups = _group_rows(batch, longest)
     prompts, answers = batch.prompt_lengths.tolist(), batch.completion_lengths.tolist()
     sizes = [prompts[group[0]] + sum(answers[row] for row in group) for group in groups]
@@ -85,8 +88,9 @@ def packed_layout(batch: TokenBatch, longest: int) -> Layout | None:
 
 
 class _Places(NamedTuple):
-    """`rows`, `starts`: the row of the pass and the first position of each group. `groups`, `answer_starts`: the group
-    and the first position of each completion."""
+    """The places of groups and completions in a forward pass. `rows`: the row that contains each group. `starts`: the
+    first position of each group. `groups`: the group that contains each completion. `answer_starts`: the first position
+    of each completion."""
 
     rows: list[int]
     starts: list[int]
@@ -95,8 +99,8 @@ class _Places(NamedTuple):
 
 
 def _group_rows(batch: TokenBatch, longest: int) -> list[list[int]]:
-    """Returns lists of rows that have the same prompt. The prompt and the completions of a list have at most `longest`
-    tokens together; a row that is longer forms a list alone."""
+    """Returns groups of rows. All rows of a group have the same prompt. This prompt and the completions of the group
+    have at most `longest` tokens in total. A row with more than `longest` tokens forms a group by itself."""
     keys = [ids.tobytes() for ids in batch.prompt_ids.cpu().numpy()]
     prompts, answers = batch.prompt_lengths.tolist(), batch.completion_lengths.tolist()
     groups: list[list[int]] = []
@@ -112,8 +116,9 @@ def _group_rows(batch: TokenBatch, longest: int) -> list[list[int]]:
 
 
 def _fill_rows(sizes: list[int]) -> list[list[int]]:
-    """Puts each size, largest first, into the first row that still has room for it. A row has room for the largest
-    size. Returns the indices of the sizes in each row."""
+    """Distributes groups of the given sizes over rows. Each group, from the largest to the smallest, goes into the
+    first row that still has enough room. A row is as long as the largest group. Returns the indices of the groups in
+    each row."""
     width = max(sizes)
     rows: list[list[int]] = []
     room: list[int] = []
@@ -128,8 +133,8 @@ def _fill_rows(sizes: list[int]) -> list[list[int]]:
 
 
 def _arrange(batch: TokenBatch, places: _Places, firsts: list[int], width: int) -> Layout:
-    """Writes groups and completions to their places in rows of `width` positions. The prompt of group g is that of the
-    batch's row `firsts[g]`."""
+    """Returns the layout in which groups and completions are at the given places, in rows of `width` positions. The
+    prompt of group g is the prompt of the batch's row `firsts[g]`."""
     device = batch.prompt_ids.device
     rows, starts, groups, answer_starts = (torch.tensor(values, device=device) for values in places)
     first = torch.tensor(firsts, device=device)

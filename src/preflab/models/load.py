@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from preflab.models.lm import LanguageModel
 
-HUB_PATIENCE = 8.0  # the number of seconds to wait for an answer of the hub
+HUB_PATIENCE = 8.0  # the number of seconds to wait for the hub's answer
 ADAPTER_CONFIG = "adapter_config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 CONFIGURATION_FILES: tuple[str, ...] = ("*.json",)
@@ -35,7 +35,7 @@ MODEL_FILES: tuple[str, ...] = ("*.safetensors", "*.json", "*.jinja", "*.model",
 def load_model(
     spec: ModelSpec, *, seed: int, device: str = "cpu", dtype: torch.dtype | None = None, date: str = ""
 ) -> LanguageModel:
-    """Loads the model that a spec names, in evaluation mode, with all weights in `dtype` (None: fp32).
+    """Loads the model that `spec` describes, in evaluation mode. All weights have the type `dtype` (None: fp32).
 
     `seed`: the seed for the weights of `tiny` and of new LoRA adapters. `date`: see `load_directory`. Raises
     `UserError` if the model cannot be loaded.
@@ -55,8 +55,8 @@ def load_model(
 
 
 def find_directory(spec: ModelSpec, files: Sequence[str] = MODEL_FILES) -> Path:
-    """Returns the local directory of a model other than `tiny`. If there is no such directory, downloads those files of
-    the model that match the patterns `files` from the hub."""
+    """Returns the local directory of a model other than `tiny`. If the model is not in a local directory, downloads it
+    from the hub. `files`: the patterns of the files to download."""
     from preflab.models import smollm2
 
     if spec.name == "smollm2":
@@ -66,12 +66,12 @@ def find_directory(spec: ModelSpec, files: Sequence[str] = MODEL_FILES) -> Path:
 
 
 def load_directory(path: Path, *, trust_remote_code: bool = False, date: str = "") -> LanguageModel:
-    """Loads a causal LM that preflab, TRL or transformers saved, in fp32 on the CPU. If the directory contains LoRA
-    adapters that peft saved, loads their base model and merges the adapters into it.
+    """Loads a causal LM that preflab, TRL or transformers saved, in fp32 on the CPU. If the directory contains only
+    LoRA adapters in peft's format, loads their base model and merges the adapters into the base model.
 
-    date: the date (ISO) that a chat template writes if it writes a date; '' for today. For a model that preflab
-    trained, the date of its training is used instead. Raises `UserError` if a file is missing or damaged, if the model
-    is not causal, if its tokenizer has no end token, or if no `ChatForm` agrees with its chat template.
+    `date`: the date (ISO) for a chat template that writes a date; '' for today. For a model that preflab trained, the
+    date of the training is used instead. Raises `UserError` if a file is missing or damaged, if the model is not
+    causal, if its tokenizer has no end token, or if no `ChatForm` matches its chat template.
     """
     from preflab.models import tokens
 
@@ -89,18 +89,18 @@ def load_directory(path: Path, *, trust_remote_code: bool = False, date: str = "
 
 
 def holds_adapters_alone(path: Path) -> bool:
-    """Checks whether a directory holds adapters that peft has saved, but no whole model."""
+    """Checks whether a directory contains adapters in peft's format, but no whole model."""
     return (path / ADAPTER_CONFIG).is_file() and not (path / "config.json").is_file()
 
 
 def load_adapters_base(
     path: Path, *, scoring: bool = False, trust_remote_code: bool = False, date: str = ""
 ) -> LanguageModel:
-    """Loads the base model of saved adapters. `scoring`: True if the adapters must belong to a reward model, False if
-    they must belong to a policy.
+    """Loads the base model of saved adapters. `path`: the directory of the adapters. `scoring`: True to load adapters
+    of a reward model, False to load adapters of a policy.
 
-    Raises `UserError` if the adapters belong to the other kind of model, if their configuration names no base model, or
-    if the base model cannot be loaded.
+    Raises `UserError` if the adapters do not belong to such a model, if their configuration does not name a base model,
+    or if the base model cannot be loaded.
     """
     from preflab.models import lora
 
@@ -108,15 +108,15 @@ def load_adapters_base(
     if (config.get("task_type") == lora.SCORING) != scoring:
         kinds = ("policy", "reward model")
         raise UserError(
-            f"{path} holds the adapters of a {kinds[not scoring]}. Name the adapters of a {kinds[scoring]}."
+            f"{path} contains the adapters of a {kinds[not scoring]}. Give the adapters of a {kinds[scoring]}."
         )
     check_safetensors(path)
     return load_model(base.model_copy(update={"trust_remote_code": trust_remote_code}), seed=0, date=date)
 
 
 def read_adapters_base(path: Path) -> ModelSpec:
-    """Returns the spec of the base model of saved adapters. Raises `UserError` if their configuration names no base
-    model."""
+    """Returns the spec of the base model of saved adapters. `path`: the directory of the adapters. Raises `UserError`
+    if the configuration of the adapters does not name a base model."""
     config = read_adapter_config(path)
     name = config.get("base_model_name_or_path")
     if not isinstance(name, str) or not name:
@@ -136,9 +136,9 @@ def read_adapter_config(path: Path) -> dict[str, Any]:
 def merge_adapters(
     path: Path, lm: LanguageModel, *, side: Literal["left", "right"], trust_remote_code: bool = False, date: str = ""
 ) -> LanguageModel:
-    """Merges saved adapters into their base model. If a tokenizer was saved with the adapters, it is used instead of
-    the base model's. `side`: the side on which the tokenizer pads. Raises `UserError` if the adapters do not fit the
-    model."""
+    """Merges saved adapters into their base model `lm`. If a tokenizer was saved with the adapters, it replaces the
+    tokenizer of the base model. `side`: the side on which this tokenizer pads. Raises `UserError` if the adapters do
+    not fit the base model."""
     from preflab.models import lora, tokens
 
     model = lora.merge_saved(lm.model, path)
@@ -152,9 +152,9 @@ def merge_adapters(
 def join_tokenizer(
     path: Path, model: Any, *, trust_remote_code: bool = False, chat: str = "", date: str = ""
 ) -> LanguageModel:
-    """Makes a `LanguageModel` from a model and the other data in its directory: the tokenizer, the chat form, the end
-    and padding ids, the context and the notices. `chat`: the chat template to use if the tokenizer does not have a chat
-    template; '' for a plain chat template."""
+    """Makes a `LanguageModel` from a loaded model and the files in its directory. The files give the tokenizer, the
+    chat form, the end ids, the padding id, the context and the notices. `chat`: the chat template to use if the
+    tokenizer does not have a chat template; '' for a plain chat template."""
     import torch
 
     from preflab.models import template, tokens
@@ -176,41 +176,42 @@ def join_tokenizer(
 
 
 def read_tokenizer(path: Path, *, trust_remote_code: bool) -> Any:
-    """Reads the tokenizer in a directory as it was saved. Raises `UserError` if it cannot be read."""
+    """Returns the tokenizer that was saved in a directory, unchanged. Raises `UserError` if the tokenizer cannot be
+    read."""
     from transformers import AutoTokenizer
 
     try:
         return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except Exception as error:  # the libraries may raise any exception on a damaged file
+    except Exception as error:  # the libraries can raise any exception on a damaged file
         raise UserError(f"The tokenizer in {path} cannot be read: {first_line(error)}") from error
 
 
 def read_config(path: Path, *, trust_remote_code: bool) -> Any:
-    """Reads the model's configuration. Raises `UserError` if the directory has no configuration, or if the model needs
-    its own code and `trust_remote_code` is False."""
+    """Returns the configuration of the model in a directory. Raises `UserError` if the configuration is missing or
+    damaged, or if the model comes with Python code and `trust_remote_code` is False."""
     from transformers import AutoConfig
 
     if not (path / "config.json").is_file():
         within = sorted(config.parent for config in path.glob("*/config.json"))
         hint = f" Did you mean {within[-1]}?" if within else ""
         raise UserError(
-            f"{path} is not a model: it has no config.json. Name a directory that `save_pretrained` of transformers "
+            f"{path} is not a model: it has no config.json. Give a directory that `save_pretrained` of transformers "
             f"wrote.{hint}"
         )
     check_sizes(path)
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except Exception as error:  # the libraries may raise any exception on a damaged file
+    except Exception as error:  # the libraries can raise any exception on a damaged file
         if "trust_remote_code" in str(error):
             raise UserError(
-                f"The model in {path} comes with its own code. Read this code, then set `trust_remote_code: true`."
+                f"The model in {path} comes with Python code. Read this code, then set `trust_remote_code: true`."
             ) from error
         raise UserError(f"{path / 'config.json'} cannot be read: {one_line(str(error))[:300]}") from error
 
 
 def read_model(path: Path, auto: str, *, trust_remote_code: bool = False, **settings: Any) -> Any:
-    """Reads the model in a directory with the auto class of transformers that `auto` names, in evaluation mode.
-    `settings`: further arguments of `from_pretrained`.
+    """Returns the model in a directory, in evaluation mode. `auto`: the name of the auto class of transformers that
+    loads the model. `settings`: further arguments of `from_pretrained`.
 
     Raises `UserError` if the directory has no safetensors file, if a file is damaged, or if weights are missing.
     """
@@ -223,11 +224,11 @@ def read_model(path: Path, auto: str, *, trust_remote_code: bool = False, **sett
     try:
         with torch.random.fork_rng(devices=[]):
             model, report = getattr(transformers, auto).from_pretrained(path, output_loading_info=True, **settings)
-    except Exception as error:  # the libraries may raise any exception on a damaged file
+    except Exception as error:  # the libraries can raise any exception on a damaged file
         raise UserError(f"The model in {path} cannot be read: {first_line(error)}") from error
     mismatched = (str(key[0]) for key in report["mismatched_keys"])
     check_loaded(path, model, {*map(str, report["missing_keys"]), *mismatched}, map(str, report["unexpected_keys"]))
-    # Copy the weights out of the memory-mapped file, since sums may depend on memory addresses.
+    # Copy the weights out of the memory-mapped file, because rounding in sums may depend on memory addresses.
     for weight in model.parameters():
         weight.data = weight.data.clone()
     model.name_or_path = str(path.absolute())  # saved adapters name their base model by this path
@@ -235,8 +236,8 @@ def read_model(path: Path, auto: str, *, trust_remote_code: bool = False, **sett
 
 
 def fetch_from_hub(spec: ModelSpec, files: Sequence[str] = MODEL_FILES) -> Path:
-    """Downloads files of a model from the hub and returns its local directory. If the hub does not answer, returns the
-    model's directory in the local cache.
+    """Downloads files of a model from the hub, and returns the local directory of these files. If the hub does not
+    answer, returns the model's directory in the local cache. `files`: the patterns of the files to download.
 
     Raises `UserError` within ten seconds if the hub has no such model, or if the hub does not answer and the model is
     not in the cache.
@@ -254,7 +255,7 @@ def fetch_from_hub(spec: ModelSpec, files: Sequence[str] = MODEL_FILES) -> Path:
         raise UserError(
             f"There is no directory {spec.name!r}, and a model on the hub cannot have this name."
         ) from error
-    except Exception as error:  # the network, the file system or the hub may raise any exception
+    except Exception as error:  # the network, the file system or the hub can raise any exception
         place = "is not in the local cache" if trouble else "cannot be fetched"
         raise UserError(
             f"There is no directory {spec.name!r}, and a hub model of this name {place} "
@@ -264,8 +265,8 @@ def fetch_from_hub(spec: ModelSpec, files: Sequence[str] = MODEL_FILES) -> Path:
 
 
 def ask_hub(spec: ModelSpec) -> str:
-    """Asks the hub whether it has this model. Returns '' if the hub answers; otherwise returns the reason why there is
-    no answer. Raises `UserError` if the hub does not have the model, or if the user must first accept the model's
+    """Asks the hub whether it has this model. Returns '' if the hub has the model, and the reason if the hub does not
+    answer. Raises `UserError` if the hub does not have the model, or if the user must first accept the model's
     terms."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
@@ -275,7 +276,7 @@ def ask_hub(spec: ModelSpec) -> str:
     )
     if isinstance(error, GatedRepoError):
         raise UserError(
-            f"The model {spec.name!r} has terms. Accept them on the hub, then run `hf auth login`."
+            f"The model {spec.name!r} has terms of use. Accept them on the hub, then run `hf auth login`."
         ) from error
     if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
         at = f" at revision {spec.revision!r}" if isinstance(error, RevisionNotFoundError) else ""

@@ -1,9 +1,9 @@
 """Attaches low-rank adapters (LoRA) to a model with peft, and merges adapters into plain weights.
 
-New adapters do not change the model's outputs, since their matrix B is 0. Until the first update, a policy with
-adapters therefore equals the model that it was made from, and a reference copied at that time equals this model too. If
-the policy starts from a saved SFT model, the reference equals the SFT model, since saving merges the adapters. preflab
-saves the merged weights, and saves the adapters in a folder beside the weights.
+New adapters do not change the model's outputs, because their matrix B is 0. Before the first update, a policy with new
+adapters therefore equals its starting model. A reference that is copied at this time also equals the starting model.
+preflab saves the merged weights, and the adapters in a folder beside the weights. A run that starts from a saved SFT
+model therefore starts from merged weights, and its reference equals the SFT model.
 """
 
 from __future__ import annotations
@@ -26,31 +26,33 @@ from preflab.models.hub import first_line
 from preflab.models.spec import LoRA
 
 ADAPTER = "adapter"
-"""The name of the folder for a policy's adapters, inside the directory of the merged weights."""
+"""The name of the folder for the adapters of a model, inside the directory of the merged weights."""
 MAMBA = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
-"""Model families with fused kernels that use the weights of `out_proj` without calling the layer. peft refuses adapters
-on `out_proj` in these families."""
+"""Model families whose fused kernels use the weights of `out_proj` without calling this layer. peft refuses adapters on
+`out_proj` in these families."""
 
 
 SCORING = "SEQ_CLS"
-"""The name that peft gives to the task of a reward model: sequence classification."""
+"""The name in peft for the task of a reward model, which is sequence classification."""
 
 
 def is_adapted(model: Any) -> bool:
-    """Returns whether the model is wrapped by peft."""
+    """Returns True if the model has adapters, that is, if peft wraps the model."""
     return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
 
 
 def is_reward_model(model: Any) -> bool:
-    """Checks whether the model, with or without adapters, has the scalar head `score` of a reward model."""
+    """Checks whether a model is a reward model, that is, whether it has a scalar head `score`. The model can have
+    adapters."""
     return hasattr(model, "score")
 
 
 def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
-    """Adds new adapters, drawn with `seed`, to the model. Only the adapters are trainable; if the model has a scalar
-    head `score`, this head is trainable too.
+    """Adds new adapters to a model and returns the model. The adapters are drawn with `seed`. Only the adapters are
+    trainable, together with the scalar head `score` if the model has one.
 
-    Raises `UserError` if a target does not name a module, or names a module on which an adapter has no effect.
+    Raises `UserError` if a target is not the name of a module, if an adapter on this module would have no effect, or if
+    the rank is too large.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -58,7 +60,7 @@ def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
     for target in settings.targets:
         if any(name.endswith(f".{target}") for name in idle):
             raise UserError(
-                f"LoRA on {target!r} does not fit this model, which does not use this layer as a linear layer."
+                f"LoRA on {target!r} does not fit this model, because it does not use this layer as a linear layer."
             )
     config = LoraConfig(
         r=settings.rank,
@@ -83,12 +85,12 @@ def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
 
 @torch.no_grad()
 def find_idle_layers(model: Any) -> list[str]:
-    """Lists the linear layers on which an adapter would have no effect, or would have another effect once it is merged.
-    The model uses the weights of some of these layers without calling the layer. The output of the others is not W x +
-    b; an example is a router that selects experts.
+    """Returns the names of the linear layers on which adapters do not work. An adapter on such a layer would have no
+    effect, or its effect would change when it is merged. The model either uses the weights of such a layer without
+    calling the layer, or the output of the layer is not W x + b. An example is a router that selects experts.
 
-    The function runs the model on a few tokens and watches each layer. A layer that is not called, such as an unused
-    expert, is treated like the called layers whose names differ from its name only in numbers.
+    The function runs the model on a few tokens and watches each linear layer. Layers whose names differ only in numbers
+    form a group. A layer that is not called, such as an unused expert, is treated like the called layers of its group.
     """
     linear, idle = set[str](), set[str]()
 
@@ -117,9 +119,11 @@ def find_idle_layers(model: Any) -> list[str]:
 
 
 def _check_rank(model: Any, settings: LoRA, idle: list[str]) -> None:
-    """Raises `UserError` if the rank is larger than the width of every adapted matrix, since every adapter would then
-    have more parameters than its matrix. `idle`: the layers without adapters."""
-    head = None if settings.targets else model.get_output_embeddings()  # has an adapter only if it is a target
+    """Raises `UserError` if the rank is larger than the width of every adapted matrix, because every adapter would then
+    have more parameters than its matrix. `idle`: the names of the layers that get no adapter."""
+    head = (
+        None if settings.targets else model.get_output_embeddings()
+    )  # the head gets an adapter only if it is a target
     names = [f".{target}" for target in settings.targets] or [""]
     shapes = [
         tuple(module.weight.shape)
@@ -139,11 +143,11 @@ def _is_linear(module: nn.Module) -> bool:
 
 
 def settings_of(model: Any) -> LoRA | None:
-    """Returns the settings of the model's adapters; None if the model has no adapters. A critic or a reward model made
-    from the model gets adapters with the same settings.
+    """Returns the settings of a model's adapters, or None if the model has no adapters. These settings are used for the
+    adapters of a critic or a reward model that is made from the model.
 
-    peft stores the full path of every adapted layer. Only the last part of each path is returned, since this part is
-    the same with any head.
+    peft stores the full path of every adapted layer. `targets` contains only the last part of each path, because the
+    first parts depend on the head of the model.
     """
     if not is_adapted(model):
         return None
@@ -153,14 +157,15 @@ def settings_of(model: Any) -> LoRA | None:
 
 
 def merge(model: Any) -> Any:
-    """Returns the plain model with its adapters merged and all weights trainable. A model wrapped by peft cannot be
-    used afterwards."""
+    """Merges the adapters of a model into its weights. Returns the model without the wrapper of peft, with all weights
+    trainable. The wrapped model cannot be used afterwards. A model without adapters is returned unchanged."""
     return model.merge_and_unload().requires_grad_(True) if is_adapted(model) else model
 
 
 def save_plain(model: Any, directory: Path) -> None:
-    """Writes plain weights as safetensors. If the model has adapters, they are merged in a copy of the model. The copy
-    is made on the CPU, since the GPU may have no memory for it."""
+    """Writes the weights of a model as safetensors. If the model has adapters, they are merged into a copy of the
+    model, and the copy is written. The copy is made on the CPU, because the GPU may not have enough memory for a
+    copy."""
     logging.disable_progress_bar()  # preflab shows its own progress instead
     if not is_adapted(model):
         model.save_pretrained(directory)
@@ -173,8 +178,8 @@ def save_plain(model: Any, directory: Path) -> None:
 
 
 def save_adapters(model: Any, directory: Path) -> None:
-    """Writes a model's adapters in the format that `PeftModel.from_pretrained` reads, with the name of their base
-    model. The scalar head of a reward model is written with them, since no base model has this head."""
+    """Writes a model's adapters and the name of their base model in the format that `PeftModel.from_pretrained` reads.
+    For a reward model, the scalar head is also written, because the base model does not have this head."""
     from peft import get_peft_model_state_dict
 
     directory.mkdir()
@@ -188,8 +193,8 @@ def save_adapters(model: Any, directory: Path) -> None:
 
 
 def merge_saved(model: Any, directory: Path) -> Any:
-    """Merges saved adapters into the model and returns the merged model. Raises `UserError` if the adapters do not fit
-    the model."""
+    """Merges the adapters that are saved in a directory into a model. Returns the merged model. Raises `UserError` if
+    the adapters do not fit the model."""
     from peft import PeftModel
 
     try:
@@ -197,7 +202,7 @@ def merge_saved(model: Any, directory: Path) -> Any:
             warnings.simplefilter("always")
             adapted = PeftModel.from_pretrained(model, directory)
             merged: Any = merge(adapted)
-    except Exception as error:  # peft may raise any exception on files that preflab did not write
+    except Exception as error:  # peft can raise any exception on files that preflab did not write
         raise UserError(f"The adapters in {directory} do not fit {model.name_or_path}: {first_line(error)}") from error
     lacking = next((str(warning.message) for warning in caught if "missing adapter keys" in str(warning.message)), "")
     if lacking:

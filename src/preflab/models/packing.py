@@ -1,4 +1,5 @@
-"""Finds out whether a model can take packed rows (see `models.layout`), by its configuration and by a trial."""
+"""Decides whether a model can process packed rows (see `models.layout`). The decision depends on the model's
+configuration and on a trial run."""
 
 from __future__ import annotations
 
@@ -14,32 +15,33 @@ from preflab.models.layout import Layout, packed_layout, plain_layout
 from preflab.models.recompute import recomputing
 
 WINDOW_NAME = re.compile("(window|window_size|attention_chunk_size)$")
-"""Matches the names of configuration fields that limit attention to a window of earlier positions. Some families count
-the columns of the padded input in such a window, not only its tokens. The local layers of GPT-Neo, for example, also
-count the masked gap between a short prompt and its new tokens."""
+"""Matches the names of configuration fields that limit attention to a window of earlier positions. In some model
+families, padding counts as part of such a window. The local layers of GPT-Neo, for example, also count the padding
+between a short prompt and its new tokens."""
 WIDTHS = 2
-"""The largest length of a packed row, in multiples of the model's width. For a row of L positions and a width of D,
-attention needs 4 L D operations per position and layer, and the matrix products need about 24 D^2. With L = 2 D,
-attention is a quarter of the work, and the mask hides half of this quarter or more."""
+"""The largest length of a packed row, as a multiple of the model's width. For a row of L positions and a width of D,
+attention needs 4 L D operations per position and layer. The matrix products need about 24 D^2 operations. With L = 2 D,
+attention is a quarter of the work, and the mask hides at least half of this quarter."""
 TRIAL = (([1, 2, 3], [1, 2, 3], [4], [6]), ([5, 6], [7], [2], [3]))
-"""Prompts and completions: two completions share a prompt, and two short groups share a row."""
+"""The prompts and completions of a trial batch. Two completions have the same prompt, and two short groups fit into one
+row."""
 _agreements: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 def named_windows(config: Any) -> list[int]:
-    """Returns the sizes of the attention windows that a model's configuration names."""
+    """Returns the sizes of all attention windows in a model's configuration."""
     return [
         size for name, size in config.to_dict().items() if WINDOW_NAME.search(name) and isinstance(size, int) and size
     ]
 
 
 def run_layout(network: Any, layout: Layout) -> Tensor:
-    """Returns the last-layer hidden states of a forward pass, [R,L,D]."""
+    """Runs a network on the rows of a layout. Returns the hidden states of the last layer, [R,L,D]."""
     if layout.visible is None:
         with recomputing(network):
             return network(input_ids=layout.ids, use_cache=False).last_hidden_state
     mask = layout.visible
-    if network.config._attn_implementation == "eager":  # adds its mask to the attention logits
+    if network.config._attn_implementation == "eager":  # this implementation adds the mask to the attention logits
         mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)
     with recomputing(network):
         output = network(input_ids=layout.ids, position_ids=layout.positions, attention_mask=mask, use_cache=False)
@@ -47,8 +49,9 @@ def run_layout(network: Any, layout: Layout) -> Tensor:
 
 
 def arrange(network: Any, batch: TokenBatch) -> Layout:
-    """Returns the layout in which the network computes the batch fastest. Before a network takes packed rows for the
-    first time, its states in both layouts are compared."""
+    """Returns the packed layout of a batch if this layout saves computation and the network can process it. Returns the
+    plain layout otherwise. Before the first packed batch of a network, the network's states in both layouts are
+    compared."""
     packed = packed_layout(batch, longest_row(network))
     if packed is None:
         return plain_layout(batch)
@@ -58,9 +61,9 @@ def arrange(network: Any, batch: TokenBatch) -> Layout:
 
 
 def longest_row(network: Any) -> int:
-    """Returns the largest number of positions of a packed row. Returns 0 if the network's attention does not take the
-    mask of the packed layout; kernels for long rows, for example, do not take this mask. The mask also replaces the
-    network's own attention window, so a row must not be longer than the window."""
+    """Returns the largest number of positions in a packed row. The mask of the packed layout replaces the network's
+    attention window, so a row must not be longer than this window. Returns 0 if the network's attention does not accept
+    such a mask. Kernels for long rows, for example, do not accept it."""
     if network.config._attn_implementation not in ("sdpa", "eager"):
         return 0
     config = network.config.get_text_config(decoder=True)
@@ -69,8 +72,8 @@ def longest_row(network: Any) -> int:
 
 @torch.no_grad()
 def _layouts_agree(network: Any) -> bool:
-    """Returns whether the network computes the same states in both layouts. Any error means that this architecture does
-    not take the mask or the position ids of the packed layout."""
+    """Returns True if the network computes the same states in both layouts, up to rounding. Returns False if the packed
+    layout raises an error, because the architecture then does not accept its mask or its position ids."""
     device, dtype = network.device, network.dtype
     batch: TokenBatch = collate(*TRIAL).to(device)
     packed = packed_layout(batch, longest=8)

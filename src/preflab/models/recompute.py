@@ -1,6 +1,6 @@
-"""Turns on activation checkpointing (Chen et al. 2016). The backward pass computes each layer again, so that the
-layer's activations need not be kept. A forward pass with gradients then keeps one state per token and layer. The
-backward pass takes longer, by the time of one forward pass."""
+"""Turns on activation checkpointing (Chen et al. 2016). The backward pass computes each layer again, so the layer's
+activations need not be kept in memory. A forward pass with gradients then keeps only one state per token and layer. The
+recomputation takes as long as one forward pass."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from preflab.errors import UserError
 
 
 def recompute_layers(network: Any) -> None:
-    """Makes the network compute its layers again in the backward pass. This also holds for later copies of the network.
-    Raises `UserError` if transformers does not mark the layers of this architecture."""
+    """Makes the network compute its layers again in the backward pass. Later copies of the network do so too. Raises
+    `UserError` if transformers does not support gradient checkpointing for the layers of this architecture."""
     if not _layers(network):
         raise UserError(
             f"The layers of {type(network).__name__} cannot be computed again in the backward pass. Set "
@@ -30,9 +30,9 @@ def recompute_layers(network: Any) -> None:
 
 @contextmanager
 def recomputing(network: Any) -> Generator[None]:
-    """Makes forward passes in this context keep only the input of each layer. The context has an effect only if
-    `recompute_layers` was called on the network and gradients are computed. The model stays in evaluation mode, so that
-    no layer applies dropout."""
+    """Opens a context in which forward passes keep only the input of each layer. The context has an effect only if
+    `recompute_layers` was called on the network and gradients are computed. The model stays in evaluation mode, so no
+    layer applies dropout."""
     layers = _layers(network) if torch.is_grad_enabled() and _is_marked(network) else []
     for layer in layers:
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
@@ -44,7 +44,7 @@ def recomputing(network: Any) -> Generator[None]:
 
 
 def _is_marked(network: nn.Module) -> bool:
-    """Checks whether `recompute_layers` was called on the network, or on the network that was copied to make it."""
+    """Checks whether `recompute_layers` was called on the network, or on a network of which this network is a copy."""
     return getattr(network, "recomputes_layers", False)
 
 

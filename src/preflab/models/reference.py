@@ -1,9 +1,10 @@
-"""The reference policy: a frozen copy of the policy, or an exponential moving average (EMA) of the policy.
+"""Provides the reference policy, which is a frozen copy of the policy or an exponential moving average (EMA) of the
+policy.
 
-A reference stores only the *trainable* tensors of the policy, and swaps them into the model to compute. Frozen weights
-are therefore in memory only once. If the policy has LoRA adapters, the reference is the model with a copy of the
-adapters. New adapters have no effect, so a copy of new adapters gives the starting policy. With LoRA, an EMA averages
-each of the two adapter matrices, not their product.
+A reference stores only the *trainable* tensors of the policy. To compute with the reference, these tensors are swapped
+into the model. Frozen weights are therefore in memory only once. If the policy has LoRA adapters, the reference stores
+a copy of the adapters. New adapters have no effect, so a reference that is copied before the first update equals the
+starting policy. With LoRA, an EMA averages each of the two adapter matrices, not their product.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from torch import Tensor, nn
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Returns the trainable parameters by name; tied weights are listed only once."""
+    """Returns a mapping from names to the trainable parameters of a model. Tied weights occur only once."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 class Reference:
-    """Holds a copy of a policy's trainable tensors; `follow` moves the copy towards the policy."""
+    """A reference policy. It stores a copy of a policy's trainable tensors. `follow` moves this copy towards the
+    policy."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -30,8 +32,7 @@ class Reference:
 
     @contextmanager
     def active(self) -> Generator[Any]:
-        """Gives the model the reference's weights while the context is open. The model then computes without
-        gradients."""
+        """Opens a context in which the model has the weights of the reference and computes without gradients."""
         self._swap()
         try:
             with torch.no_grad():
@@ -51,7 +52,7 @@ class Reference:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         for name, tensor in self.tensors.items():
-            if state[name].shape != tensor.shape:  # `copy_` would repeat a smaller tensor silently
+            if state[name].shape != tensor.shape:  # `copy_` would silently broadcast a smaller tensor
                 raise ValueError(f"{name} has the shape {tuple(state[name].shape)}, not {tuple(tensor.shape)}")
             tensor.copy_(state[name])
 

@@ -1,4 +1,4 @@
-"""Finds out whether a model's chat template accepts a row, that is, a prompt and its answers."""
+"""Checks whether a model's chat template accepts a row, that is, a prompt and its answers."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from preflab.models.rewriting import is_rewritten
 from preflab.models.template import ANSWER
 from preflab.types import Completion, Prompt
 
-NOT_TAKEN = "the model's chat template does not take it"
+NOT_TAKEN = "the model's chat template does not accept it"
 BRACKETS = re.compile("[<>\\[\\]{}|]")
 LONG_TEXT = (
     'Is it so? "No", it\'s 2 & 3: `a_b` = #1*2;\n\n    See\tC:\\x  or\r\n%d $5 ~ \u00e9\u2013\U0001f600.\nend ' * 1000
     + "end"
 )
-"""A long text with the characters that templates replace, apart from brackets."""
-REWRITTEN = "the model's chat template writes its answer in another way"
+"""A long text with all characters that chat templates usually replace, except brackets."""
+REWRITTEN = "the model's chat template changes its answer"
 
 
 class Refusal(NamedTuple):
-    """Why a model's chat template does not take a row. `fault`: the name of the fault, by which rows are counted.
-    `reason`: a sentence about this row."""
+    """The reason why a model's chat template does not accept a row. `fault`: a description that is the same for all
+    rows with this fault, so that such rows can be counted. `reason`: sentences for the error message about this row."""
 
     fault: str
     reason: str
 
 
 class RefusalFinder:
-    """Finds the refusals of many rows without rendering each row. Rows with plain texts form a group if they have the
-    same series of roles. When the template has accepted one row of a group, the same roles are rendered with
-    `LONG_TEXT` in place of each text. If the template accepts that too, the rest of the group is not rendered.
-    Otherwise, every row of the group is rendered.
+    """Finds the rows that a chat template refuses, without rendering every row. Rows with plain texts and the same
+    sequence of roles form a group. After the template has accepted one row of a group, a dialogue with the same roles
+    is rendered in which every text is `LONG_TEXT`. If the template accepts this dialogue, the other rows of the group
+    are not rendered. If the template refuses this dialogue, every row of the group is rendered.
 
-    This suffices because a template reacts only to roles, to blank texts, to names between brackets (`<think>`,
-    `[INST]`), and to what `LONG_TEXT` contains."""
+    This check is sufficient, because templates react only to roles, to blank texts, to names in brackets (`<think>`,
+    `[INST]`), and to the characters in `LONG_TEXT`."""
 
     def __init__(self, lm: LanguageModel) -> None:
         self.lm = lm
         self._taken: dict[tuple[bool, tuple[str, ...]], bool] = {}
 
     def find(self, prompt: Prompt, answers: Sequence[Completion]) -> Refusal | None:
-        """Returns the same as `find_refusal`."""
+        """Returns the same result as `find_refusal` for a prompt and its answers."""
         kind = (bool(answers), tuple(turn.role for turn in prompt.turns))
         plain = all(_is_plain(turn.content) for turn in prompt.turns) and all(_is_plain(each.text) for each in answers)
         if plain and self._taken.get(kind):
@@ -62,25 +62,27 @@ def _is_plain(text: str) -> bool:
 
 
 def _takes_long_text(lm: LanguageModel, prompt: Prompt) -> bool:
-    """Returns whether the template takes `LONG_TEXT` as every turn of a prompt with these roles, and as the answer."""
+    """Returns True if the template accepts a dialogue in which every turn of the prompt and the answer are `LONG_TEXT`.
+    The roles are those of `prompt`."""
     turns = tuple(replace(turn, content=LONG_TEXT) for turn in prompt.turns)
     return find_refusal(lm, replace(prompt, turns=turns), [Completion(LONG_TEXT)]) is None
 
 
 def find_refusal(lm: LanguageModel, prompt: Prompt, answers: Sequence[Completion]) -> Refusal | None:
-    """Returns why the model's chat template does not take the prompt with these answers; None if it takes them.
+    """Returns the reason why the model's chat template does not accept the prompt with these answers. Returns None if
+    the template accepts them.
 
-    An answer that the template writes in another way (see `models.rewriting`) cannot be appended to its encoded prompt.
-    If no answer's text must be encoded, a short answer is checked instead. For some prompts, the text that the template
-    writes before an answer, whatever the answer, differs from the generation prompt and the header.
+    An answer that the template changes (see `models.rewriting`) cannot be appended to the encoded prompt. Some prompts
+    are also refused, because the text that the template writes before any answer differs from the generation prompt and
+    the header. To find such prompts, a short answer is checked if there is no answer whose text must be encoded.
     """
     texts = [answer.text for answer in answers if not lm.drawn_ids(answer)] or [ANSWER.content]
     try:
         render_prompt(lm.tokenizer, lm.form, prompt.turns)
         changed = any(is_rewritten(lm, prompt.turns, text) for text in texts)
         always = changed and is_rewritten(lm, prompt.turns, ANSWER.content)
-    except Exception as error:  # the template of a downloaded model may raise any exception
-        return Refusal(NOT_TAKEN, f"The model's chat template does not take it: {first_line(error).rstrip('.')}.")
+    except Exception as error:  # the template of a downloaded model can raise any exception
+        return Refusal(NOT_TAKEN, f"The model's chat template does not accept it: {first_line(error).rstrip('.')}.")
     if not changed:
         return None
     if always:

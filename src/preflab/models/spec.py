@@ -1,4 +1,5 @@
-"""The settings of the model to load; this module does not import torch, since a study's plan imports this module."""
+"""Defines the settings of a model to load. This module does not import torch, so that a study can be planned without
+torch."""
 
 from __future__ import annotations
 
@@ -11,14 +12,16 @@ from preflab.paths import user_path
 from preflab.spec import Spec
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
-"""Matches the name of a model on the hub, as `owner/name` or `owner/name@revision`."""
+"""Matches the name of a model on the hub: `owner/name` or `owner/name@revision`."""
 
 
 class LoRA(Spec):
-    """Low-rank adapters (Hu et al. 2021) instead of full fine-tuning; saving merges the adapters into the weights.
+    """The settings of low-rank adapters (Hu et al. 2021), which are trained instead of all weights. When the model is
+    saved, the adapters are merged into the weights.
 
-    `targets`: the names of the modules that get an adapter; if empty, every linear layer except the head gets one. The
-    adapters have no dropout, since models train in evaluation mode, as in the paper's library.
+    `targets`: the names of the modules that get an adapter. If `targets` is empty, every linear layer except the head
+    gets an adapter. The adapters have no dropout, because models are trained in evaluation mode, as in the paper's
+    library.
     """
 
     rank: int = Field(default=16, ge=1)
@@ -27,8 +30,8 @@ class LoRA(Spec):
 
 
 class TinyShape(Spec):
-    """The shape of the built-in model `tiny`, a Llama-like network with 0.1M to 1M parameters. Each word in `words` and
-    each integer from -99 to 99 is one token."""
+    """The shape of the built-in model `tiny`, a Llama-like network with 0.1M to 1M parameters. `words`: the words that
+    are one token each. Each integer from -99 to 99 is also one token."""
 
     width: int = Field(default=96, ge=8)
     inner: int = Field(default=128, ge=8)
@@ -48,12 +51,14 @@ class TinyShape(Spec):
 
 
 class ModelSpec(Spec):
-    """`name`: "tiny", "smollm2", a local directory, or a name on the Hugging Face hub. Instead of the settings, a
-    string may be given: the name, or `owner/name@revision` of a model on the hub.
+    """The settings of a model to load. `name`: "tiny", "smollm2", a local directory, or the name of a model on the
+    Hugging Face hub. A string can be given instead of these settings: the name, or `owner/name@revision` for a model on
+    the hub.
 
-    `revision`: a commit or tag of a model on the hub. `trust_remote_code`: if true, code that comes with the model may
-    run; the record of the run includes this setting. `lora`: if set, adapters are trained instead of all weights.
-    `tiny`: the shape of the model "tiny"; ignored for any other name.
+    `revision`: a commit or tag of a model on the hub. `trust_remote_code`: whether preflab is allowed to run code that
+    comes with the model. The record of the run includes this setting. `lora`: the settings of adapters, which are
+    trained instead of all weights; None to train all weights. `tiny`: the shape of the model "tiny". It is ignored for
+    any other model.
     """
 
     name: str = "tiny"

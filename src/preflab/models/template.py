@@ -1,7 +1,9 @@
-"""Finds the `ChatForm` of a tokenizer's chat template by rendering short dialogues when a model is loaded.
+"""Finds the `ChatForm` of a tokenizer's chat template. When a model is loaded, the template renders short test
+dialogues.
 
-Prompt and answer are encoded separately, and their joined ids must equal the ids of the template's own rendering of the
-dialogue. `read_form` tries each possible form and compares the ids. If no form gives equal ids, it refuses the model.
+Prompt and answer are encoded separately. Their concatenated ids must equal the ids of the whole dialogue as the
+template renders it. `read_form` tries each possible form and compares the ids. If no form gives equal ids, `read_form`
+refuses the model.
 """
 
 from __future__ import annotations
@@ -30,16 +32,17 @@ from preflab.types import Turn
 QUESTION, ANSWER = Turn("user", "Is it so?"), Turn("assistant", "yes")
 SECOND, REPLY = Turn("user", "And that?"), Turn("assistant", "No, it is not.")
 TEXTS = ("yes", " yes", "    yes", "yes  yes ")
-"""Texts that encoding and decoding must not change."""
-PATIENCE = 10.0  # the number of seconds that a template may take for all test dialogues
-MEMORY = 256  # the number of megabytes that a template may take for a test dialogue
+"""Test texts. Encoding and then decoding must restore each of them exactly."""
+PATIENCE = 10.0  # the time limit, in seconds, for rendering all test dialogues
+MEMORY = 256  # the memory limit, in megabytes, for rendering the test dialogues
 LONGEST = 1_000_000
-"""The largest number of characters that a template may write for a test dialogue."""
+"""The largest allowed number of characters in a rendered test dialogue."""
 
 
 class Probe(NamedTuple):
-    """Parts of a template's rendering of a test dialogue. `question`: the dialogue without its last answer, with the
-    generation prompt. `before`, `behind`: the text before and after the last answer of the whole dialogue."""
+    """Parts of a rendered test dialogue. `question`: the rendering of the dialogue without its last answer, but with
+    the generation prompt. `before`: the text before the last answer in the rendering of the whole dialogue. `behind`:
+    the text after the last answer in this rendering."""
 
     question: str
     before: str
@@ -47,9 +50,9 @@ class Probe(NamedTuple):
 
 
 class TemplateReading(NamedTuple):
-    """The result of `read_form`. `form`: the chat form. `ends`: the ids with which the template ends answers; the first
-    of them ends the last answer of a dialogue, or an earlier answer if the template does not end the last one. `used`:
-    the token ids of a short dialogue."""
+    """The result of `read_form`. `form`: the chat form. `ends`: the ids with which the template ends answers. The first
+    id ends the last answer of a dialogue. If the template writes no end token after the last answer, the first id ends
+    an earlier answer. `used`: the token ids that occur in a short dialogue."""
 
     form: ChatForm
     ends: tuple[int, ...]
@@ -57,18 +60,18 @@ class TemplateReading(NamedTuple):
 
 
 def ensure_template(tokenizer: Any, chat_template: str = "") -> None:
-    """Sets a chat template if the tokenizer does not have a chat template. The template is saved with the policy.
+    """Sets a chat template if the tokenizer does not have one. This template is later saved with the tokenizer.
     `chat_template`: the template to set; '' for a plain template."""
     if not tokenizer.chat_template:
         tokenizer.chat_template = chat_template or PLAIN_TEMPLATE
 
 
 def read_form(tokenizer: Any, *, rows: int, date: str, where: str) -> TemplateReading:
-    """Finds the form of the tokenizer's chat template. `rows`: the number of rows of the model's embedding. `date`: the
-    date (ISO) that the template writes if it writes a date. `where`: the name of the model in messages.
+    """Finds the chat form of the tokenizer's chat template. `rows`: the number of rows of the model's embedding.
+    `date`: the date (ISO) for a template that writes a date. `where`: the name of the model in error messages.
 
     Raises `UserError` if rendering takes too much time or memory, if the template leaves out the question or the
-    answer, or if no form gives the ids of the template's own rendering.
+    answer, or if no form gives the same ids as the template's rendering of the whole dialogue.
     """
     excess = try_call(lambda: _render_all(tokenizer, _dated_form(tokenizer, date)), seconds=PATIENCE, megabytes=MEMORY)
     if excess:
@@ -84,7 +87,7 @@ def read_form(tokenizer: Any, *, rows: int, date: str, where: str) -> TemplateRe
 
 
 def find_closing(tokenizer: Any, form: ChatForm) -> tuple[int, ...]:
-    """Returns the ids that the template writes after the text of a dialogue's last answer."""
+    """Returns the ids that the template writes after the text of the last answer in a dialogue."""
     whole = encode_text(tokenizer, render(tokenizer, form, [QUESTION, ANSWER], ask=False))
     before = encode_prompt(tokenizer, form, [QUESTION]) + encode_answer(tokenizer, form, ANSWER.content, ended=True)
     return tuple(whole[len(before) :])
@@ -102,8 +105,8 @@ def _dated_form(tokenizer: Any, date: str) -> ChatForm:
 
 
 def _render_all(tokenizer: Any, form: ChatForm) -> None:
-    """Renders every test dialogue, with contents as strings and as parts. Raises `MemoryError` if the memory does not
-    suffice."""
+    """Renders every test dialogue twice: with the content of each turn as a string, and as a list of parts. Raises
+    `MemoryError` if there is not enough memory."""
     dialogues = ([QUESTION], [QUESTION, ANSWER], [QUESTION, ANSWER, SECOND], [QUESTION, ANSWER, SECOND, REPLY])
     for parts, turns in product((False, True), dialogues):
         try:
@@ -120,8 +123,8 @@ def _read_form(tokenizer: Any, rows: int, date: str) -> TemplateReading:
     probe = _probe(tokenizer, form, [QUESTION, ANSWER])
     if not probe.before.startswith(probe.question):
         raise UserError(
-            f"its generation prompt ends with {probe.question[-40:]!r}, but before an answer in a dialogue it writes "
-            f"{probe.before[-40:]!r}"
+            f"its generation prompt ends with {probe.question[-40:]!r}, but the text before an answer in a dialogue ends "
+            f"with {probe.before[-40:]!r}"
         )
     end = _first_added(tokenizer, probe.behind)
     form = replace(form, control=_control_tokens(tokenizer, form, probe, end, rows))
@@ -133,33 +136,32 @@ def _read_form(tokenizer: Any, rows: int, date: str) -> TemplateReading:
 
 
 def _needs_parts(tokenizer: Any, form: ChatForm) -> bool:
-    """Checks whether the content of a turn must be a list of parts. It must be a list if the template refuses or leaves
-    out content that is a string."""
+    """Checks whether the content of a turn must be a list of parts. This is necessary if the template refuses or leaves
+    out content that is a string. Raises `UserError` if the template accepts neither a string nor a list."""
     trouble = "it leaves out the question or the answer"
     for parts in (False, True):
         try:
             text = render(tokenizer, replace(form, parts=parts), [QUESTION, ANSWER], ask=False)
-        except Exception as error:  # a template may raise any exception
+        except Exception as error:  # a template can raise any exception
             trouble = first_line(error) if not parts else trouble
             continue
         if len(text) > LONGEST:
-            raise UserError(f"it writes {len(text)} characters for two words")
+            raise UserError(f"it writes {len(text)} characters for a short test dialogue")
         if QUESTION.content in text and ANSWER.content in text:
             return parts
     raise UserError(trouble)
 
 
 def _probe(tokenizer: Any, form: ChatForm, turns: Sequence[Turn]) -> Probe:
-    """Renders a test dialogue, whose last turn must be an answer."""
+    """Renders a test dialogue and splits the rendering into the parts of a `Probe`. The last turn must be an answer."""
     whole = render(tokenizer, form, turns, ask=False)
     before, _, behind = whole.rpartition(turns[-1].content)
     return Probe(render(tokenizer, form, turns[:-1], ask=True), before, behind)
 
 
 def _possible_forms(tokenizer: Any, form: ChatForm, probe: Probe, end: str) -> Iterator[ChatForm]:
-    """Yields every form that is tried, the simplest first. The forms differ in these texts. `prefix`: the end of the
-    text before an answer, if the answer's ids include this end. `suffix`: the text before the end token. `anchor`,
-    `lead`: the texts that are put before an answer for encoding and for decoding."""
+    """Yields all forms to try, the simplest form first. The forms differ in the fields `header`, `prefix`, `suffix`,
+    `anchor` and `lead` (see `ChatForm`)."""
     header = probe.before[len(probe.question) :]
     blank = header[len(header.rstrip()) :]
     joints = [("", ""), (header, blank), (header, "")] if header == blank else [(header, ""), (header, blank)]
@@ -170,7 +172,8 @@ def _possible_forms(tokenizer: Any, form: ChatForm, probe: Probe, end: str) -> I
 
 
 def _joined_end(tokenizer: Any, before: str) -> str:
-    """Returns the last characters of `before` that the tokenizer merges with an answer; '' if it merges none."""
+    """Returns the last characters of `before` that the tokenizer merges with the beginning of an answer. Returns '' if
+    the tokenizer merges nothing."""
     if not tokenizer.is_fast:
         return ""
     alone = tokenizer(before, add_special_tokens=False, return_offsets_mapping=True)
@@ -180,8 +183,9 @@ def _joined_end(tokenizer: Any, before: str) -> str:
 
 
 def _agrees(tokenizer: Any, form: ChatForm, end: str) -> bool:
-    """Checks a form in two ways. The ids of prompt and answer, encoded separately, must equal the ids of the
-    template's own rendering, including the end token. Decoding the ids of an answer must give the answer's text."""
+    """Checks whether a form fits the template. If prompt and answer are encoded separately, their ids must equal the
+    ids of the whole rendered dialogue, including the end token. Decoding the ids of an answer must restore the answer's
+    text."""
     closing = [tokenizer.convert_tokens_to_ids(end)] if end else []
     for turns in ([QUESTION, ANSWER], [QUESTION, ANSWER, SECOND, REPLY]):
         try:
@@ -201,7 +205,8 @@ def _agrees(tokenizer: Any, form: ChatForm, end: str) -> bool:
 
 
 def _first_added(tokenizer: Any, text: str) -> str:
-    """Returns the first added token of the tokenizer, special or ordinary, that occurs in a text; '' if none occurs."""
+    """Returns the added token of the tokenizer, special or ordinary, that occurs first in a text. Returns '' if the
+    text contains no added token."""
     added = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.content.isspace()]
     pattern = "|".join(map(re.escape, sorted(filter(None, added), key=len, reverse=True)))
     match = re.search(pattern, text) if pattern else None
@@ -209,8 +214,8 @@ def _first_added(tokenizer: Any, text: str) -> str:
 
 
 def _control_tokens(tokenizer: Any, form: ChatForm, probe: Probe, end: str, rows: int) -> tuple[str, ...]:
-    """Lists the tokens that only the template may write: all special tokens, the ordinary added tokens that the
-    template writes around turns, and the tokens without a row in the embedding."""
+    """Returns the tokens that only the template may write. These are all special tokens, the ordinary added tokens that
+    the template writes around turns, and the added tokens without a row in the embedding."""
     added = tokenizer.added_tokens_decoder
     written = {*encode_text(tokenizer, probe.question), *tokenizer.convert_tokens_to_ids([end] if end else [])}
     control = [
@@ -222,8 +227,8 @@ def _control_tokens(tokenizer: Any, form: ChatForm, probe: Probe, end: str, rows
 
 
 def _end_ids(tokenizer: Any, form: ChatForm, end: str) -> tuple[int, ...]:
-    """Returns the id that ends the last answer of a dialogue and the id that ends an earlier answer. Leaves out an end
-    token that the template does not write."""
+    """Returns the id that ends the last answer of a dialogue, and the id that ends an earlier answer. If the template
+    writes no end token after one of these answers, this id is left out."""
     try:
         text = render(tokenizer, form, [QUESTION, ANSWER, SECOND], ask=False)
     except Exception:  # a template may refuse dialogues with several questions
@@ -237,6 +242,6 @@ def _end_ids(tokenizer: Any, form: ChatForm, end: str) -> tuple[int, ...]:
 
 
 def _opens_turn(tokenizer: Any, opened: str, text: str) -> bool:
-    """Returns whether a text between an answer and the next question only opens the turn of the question. `opened`: the
-    text before the first question."""
+    """Returns True if a text between an answer and the next question only opens the turn of this question, and does not
+    end the answer. `opened`: the text before the first question."""
     return opened.removesuffix(text) in ("", tokenizer.bos_token) and opened.endswith(text)

@@ -1,8 +1,9 @@
-"""The built-in model `tiny`: a Llama-like network of about 0.3M parameters and its tokenizer, made without any file.
+"""Makes the built-in model `tiny`: a Llama-like network of about 0.3M parameters, and its tokenizer. No files are
+needed.
 
-The tokenizer's vocabulary has whole words (each with the space before it) and bytes. A known word is one token, and any
-other text becomes bytes, so that decoding restores every text exactly. The initial weights are scaled integers drawn
-with a seed, so that they are bitwise equal on every machine.
+The tokenizer's vocabulary contains whole words, each with the space before the word, and bytes. A known word is one
+token. Any other text becomes bytes, so that decoding restores every text exactly. The initial weights are scaled
+integers that are drawn with a seed, so that they are bitwise equal on every machine.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ TEMPLATE = "{% for m in messages %}{{ m.content }}{{ '</s>' if m.role == 'assist
 
 
 def make_tiny(shape: TinyShape, *, seed: int) -> LanguageModel:
-    """Makes a model of this shape in fp32 on the CPU, with weights drawn with `seed`."""
+    """Makes a model with the given shape, in fp32 on the CPU. Its weights are drawn with `seed`."""
     tokenizer = wrap_tokenizer(make_tokenizer(shape.words))
     model = make_network(shape, len(tokenizer))
     draw_weights(model, seed)
@@ -36,12 +37,12 @@ def make_tiny(shape: TinyShape, *, seed: int) -> LanguageModel:
 
 
 def make_tokenizer(words: tuple[str, ...]) -> Tokenizer:
-    """Makes a unigram tokenizer. Its vocabulary has the special tokens, the 256 bytes, and " word" for each word and
-    integer.
+    """Makes a unigram tokenizer. Its vocabulary contains the special tokens, the 256 bytes, and each word and integer
+    with a space before it.
 
-    The tokenizer puts a space before the text, so that the first word is one token too. Decoding removes this space. If
-    a text contains the name of a byte or of a special token ("<0x41>", "</s>"), the `<` of the name is split off. The
-    name is then encoded as ordinary text.
+    The tokenizer puts a space before the text, so that the first word is also one token. Decoding removes this space. A
+    text may contain the name of a byte or of a special token ("<0x41>", "</s>"). The `<` of such a name is split off,
+    so that the name is encoded as ordinary text.
     """
     pieces = [(token, 0.0) for token in SPECIAL]
     pieces += [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]
@@ -57,7 +58,7 @@ def make_tokenizer(words: tuple[str, ...]) -> Tokenizer:
 
 
 def wrap_tokenizer(tokenizer: Tokenizer) -> Any:
-    """Wraps the tokenizer in a class of transformers, which can save and load it."""
+    """Wraps the tokenizer in a tokenizer class of transformers, so that transformers can save and load it."""
     from transformers import PreTrainedTokenizerFast
 
     wrapped = PreTrainedTokenizerFast(
@@ -73,7 +74,8 @@ def wrap_tokenizer(tokenizer: Tokenizer) -> Any:
 
 
 def make_network(shape: TinyShape, vocabulary: int) -> Any:
-    """Makes a Llama network of this shape with arbitrary weights; the global random state does not change."""
+    """Makes a Llama network of the given shape with arbitrary weights. The global random state does not change.
+    `vocabulary`: the number of tokens in the vocabulary."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -94,12 +96,12 @@ def make_network(shape: TinyShape, vocabulary: int) -> Any:
 
 @torch.no_grad()
 def draw_weights(model: Any, seed: int) -> None:
-    """Draws the entries of every matrix from a uniform distribution with standard deviation 1/sqrt(width). Vectors (the
-    gains of the norms) stay 1.
+    """Draws the entries of every matrix of the model from a uniform distribution with mean 0 and standard deviation
+    1/sqrt(width). Vectors (the gains of the norms) keep the value 1.
 
-    The weights are computed by exact arithmetic from raw 64-bit numbers of the generator PCG64, whose stream is the
-    same in every version of NumPy. Therefore the weights do not depend on how a library or processor computes normal
-    random numbers. With the usual standard deviation .02, a model of this width trains much more slowly.
+    The weights are computed by exact arithmetic from raw 64-bit numbers of the generator PCG64. These numbers are the
+    same in every version of NumPy. Therefore, the weights do not depend on how a library or processor computes random
+    floating point numbers. With the usual standard deviation .02, a model of this width trains much more slowly.
     """
     bits = np.random.PCG64(seed)
     bound = math.sqrt(3.0 / model.get_input_embeddings().weight.shape[1])  # for a standard deviation of 1/sqrt(width)

@@ -1,4 +1,4 @@
-"""Finds a tokenizer's end-of-turn tokens and its padding token."""
+"""Finds the end-of-turn tokens and the padding token of a tokenizer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ PADDING_NAMES = (r"pad", r"unk", r"reserved|unused|extra", r"sep|empty", r"fim|r
 
 
 def end_ids(tokenizer: Any, model: Any, written: Sequence[int], *, where: str) -> tuple[int, ...]:
-    """Returns every id that ends a turn: first the ids with which the chat template ends answers (`written`).
+    """Returns all ids that end a turn. `written`: the ids with which the chat template ends answers. They come first in
+    the result.
 
-    The end ids of the tokenizer, of the generation settings and of the model's configuration follow. From these three
-    sources, ids without a row in the model's embedding are left out, since the model can never write such ids. Raises
-    `UserError` if there is no end id, or if one of the settings is not a whole number or a list of whole numbers.
+    The end ids from the tokenizer, the generation settings and the model's configuration follow. Ids from these three
+    sources without a row in the model's embedding are left out, because the model cannot write such ids. Raises
+    `UserError` if there is no end id, or if one of these settings is neither an integer nor a list of integers.
     """
     generation = getattr(model, "generation_config", None)
     named = {
@@ -29,14 +30,15 @@ def end_ids(tokenizer: Any, model: Any, written: Sequence[int], *, where: str) -
     ids = [*written, *(index for index in listed if 0 <= index < rows)]
     if not ids:
         raise UserError(
-            f"The tokenizer of {where} has no end token, so that no answer could end. Set `eos_token` in its "
+            f"The tokenizer of {where} has no end token, so an answer could never end. Set `eos_token` in its "
             "tokenizer_config.json to the token that ends a turn."
         )
     return tuple(dict.fromkeys(ids))
 
 
 def _list_ids(value: Any, file: str) -> list[int]:
-    """Returns the ids in the `eos_token_id` of a file: a whole number, a list of them, or None for no id."""
+    """Returns the ids in the setting `eos_token_id` of a file as a list. The value of this setting is an integer, a
+    list of integers, or None for no id."""
     ids = [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
     if any(not isinstance(index, int) or isinstance(index, bool) for index in ids):
         raise UserError(
@@ -47,25 +49,26 @@ def _list_ids(value: Any, file: str) -> list[int]:
 
 
 def check_embedding(tokenizer: Any, used: Iterable[int], *, rows: int, where: str) -> None:
-    """Raises `UserError` if the embedding, which has `rows` rows, has no row for a token of the tokenizer's base
-    vocabulary or for one of the `used` ids. The embedding may lack rows for other added tokens."""
+    """Raises `UserError` if the model's embedding has no row for a token that is needed. All tokens in the tokenizer's
+    base vocabulary and all `used` ids are needed. Other added tokens do not need a row. `rows`: the number of rows of
+    the embedding."""
     needed = set(tokenizer.get_vocab().values()) - set(tokenizer.added_tokens_decoder) | set(used)
     lacking = [index for index in needed if index >= rows]
     if lacking:
         token = tokenizer.convert_ids_to_tokens(min(lacking))
         raise UserError(
-            f"{where}: the tokenizer does not belong to the model: the embedding of the model has no row for the token "
+            f"{where}: the tokenizer does not belong to the model, because the model's embedding has no row for the token "
             f"{token!r}."
         )
 
 
 def pad_id(tokenizer: Any, model: Any, used: Sequence[int], ends: tuple[int, ...]) -> int:
-    """Returns a padding id that differs from every end id, and sets it as the padding id of the tokenizer and of the
-    model.
+    """Returns a padding id that differs from every end id. Also sets this id as the padding id of the tokenizer and of
+    the model.
 
-    If the tokenizer's own padding id differs from every end id, this id is returned. Otherwise, the id of a suitable
-    special token that is not in `used` is returned. If there is no such token, a new id is returned. For a new id, the
-    embedding gets a new row, the mean of all rows, unless the embedding already has an unused row.
+    If the tokenizer's present padding id differs from every end id, this id is returned. Otherwise, the id of a
+    suitable special token that is not in `used` is returned. If there is no such token, a new id is returned. If the
+    embedding has no row for the returned id, it gets a new row, which is the mean of all rows.
     """
     own = tokenizer.pad_token_id
     if own is None or own in ends:
@@ -79,28 +82,30 @@ def pad_id(tokenizer: Any, model: Any, used: Sequence[int], ends: tuple[int, ...
 
 
 def pad_on(tokenizer: Any, side: str) -> None:
-    """Sets the side on which the tokenizer pads: left for a policy, as `generate` of transformers requires, and right
-    for a reward model.
+    """Sets the side on which the tokenizer pads. A policy needs padding on the left, because `generate` of transformers
+    requires it. A reward model needs padding on the right.
 
-    Also changes `init_kwargs`, since transformers saves the tokenizer with these arguments.
+    Also changes `init_kwargs`, because transformers saves the tokenizer with these arguments.
     """
     tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = side
 
 
 def special_ids(tokenizer: Any) -> set[int]:
-    """Returns the ids of all special tokens, including added special tokens."""
+    """Returns the ids of all special tokens of a tokenizer, including added tokens that are special."""
     added = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     return added | set(tokenizer.all_special_ids)
 
 
 def _unused_special(tokenizer: Any, used: set[int]) -> str | None:
-    """Returns the unused special token whose name is most suitable for padding; None if no name is suitable."""
+    """Returns the name of an unused special token that is suitable as the padding token. The name must match one of
+    `PADDING_NAMES`, and earlier patterns are preferred. Returns None if no name matches. `used`: the ids that are in
+    use."""
     unused = [tokenizer.convert_ids_to_tokens(index) for index in sorted(special_ids(tokenizer) - used)]
     return next((name for rule in PADDING_NAMES for name in unused if re.search(rule, name.lower())), None)
 
 
 def _enlarge_embeddings(model: Any, rows: int) -> None:
-    """Enlarges the embeddings to `rows` rows; each new row is the mean of the old rows."""
+    """Enlarges the input and output embeddings of a model to `rows` rows. Each new row is the mean of the old rows."""
     import torch
 
     old = model.get_input_embeddings().weight.shape[0]

@@ -1,4 +1,4 @@
-"""Calls a function first in a child process, so that a call which takes too much memory or time does no harm."""
+"""Tries a call in a child process, so that a call that takes too much memory or time does not harm this process."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _SIZES = Path("/proc/self/statm")
 
 
 def try_call(call: Callable[[], object], *, seconds: float, megabytes: int) -> str:
-    """Calls `call` in a copy of this process. `seconds` limits the time of the call, and `megabytes` limits the memory
-    that the call adds.
+    """Calls `call` in a copy of this process. `seconds`: the time limit of the call. `megabytes`: the limit of the
+    additional memory that the call uses.
 
-    Returns '' if the call stayed within both limits. An exception in the call does not count, since the caller's own
-    call will raise it again. If the call exceeded a limit, returns a text that says which one. The memory is limited
-    only on Linux.
+    Returns '' if the call stays within both limits. If the call exceeds a limit, returns a text that names this limit.
+    An exception in the call is ignored, because the caller will call the function again and get the same exception. The
+    memory is limited only on Linux.
     """
     reader, writer = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the child process uses none of the threads' locks
+        warnings.simplefilter("ignore", DeprecationWarning)  # the child process does not use locks of other threads
         child = os.fork()
     if child == 0:
         _call_and_exit(call, writer, seconds, megabytes)
@@ -44,8 +44,8 @@ def try_call(call: Callable[[], object], *, seconds: float, megabytes: int) -> s
 
 
 def _call_and_exit(call: Callable[[], object], writer: int, seconds: float, megabytes: int) -> None:
-    """Calls `call` within the limits. Writes one byte to the pipe `writer` if `call` did not exceed them. Ends this process
-    without clean-up."""
+    """Calls `call` with a time limit and a memory limit. Writes one byte to the pipe `writer` if `call` does not exceed
+    the limits. Then ends this process without clean-up."""
     try:
         _limit(seconds, megabytes)
         call()
@@ -59,7 +59,8 @@ def _call_and_exit(call: Callable[[], object], writer: int, seconds: float, mega
 
 
 def _limit(seconds: float, megabytes: int) -> None:
-    """Limits the memory of this process. Also limits its CPU time, in case its parent ends first."""
+    """Limits the memory and the CPU time of this process. The CPU time is limited so that the process ends even if its
+    parent has already ended."""
     _lower(resource.RLIMIT_CPU, int(seconds) + 2)
     if _SIZES.exists():
         pages = int(_SIZES.read_text().split()[0])
@@ -73,7 +74,8 @@ def _lower(kind: int, most: int) -> None:
 
 
 def _end(child: int) -> None:
-    """Ends the child process. If `SIGCHLD` is ignored, the system has already removed a process that ended."""
+    """Ends the child process and waits for its end. The child process may no longer exist, because the system removes
+    ended processes by itself if `SIGCHLD` is ignored."""
     with suppress(ProcessLookupError, ChildProcessError):
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

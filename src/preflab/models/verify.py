@@ -1,4 +1,5 @@
-"""Saves a trained model, loads the saved files and checks that they give the same outputs as the model in memory."""
+"""Saves a trained model and loads the saved files again. Checks that the loaded model gives the same outputs as the
+model in memory."""
 
 from __future__ import annotations
 
@@ -16,20 +17,20 @@ from preflab.models.lm import LanguageModel
 from preflab.models.load import load_directory
 
 LARGEST_GAP = 0.01
-"""The largest accepted difference between two log-probabilities or two scores, if the model computes in fp32. Merging
-adapters causes rounding errors."""
+"""The largest accepted difference between the log-probabilities or scores of the trained model and of the saved model,
+if the model computes in fp32. Such differences occur because merging adapters causes rounding errors."""
 LARGEST_GAP_BF16 = 0.1
 ROWS, ROW_TOKENS = 4, 24
-"""The number of compared rows, and the largest number of tokens in each row, prompt and completion together."""
+"""The number of compared rows, and the largest number of tokens in a row (prompt and completion)."""
 
 
 def save_verified(lm: LanguageModel, directory: Path, *, trust_remote_code: bool = False) -> str:
-    """Saves a policy or a reward model. Returns '' if the saved model loads and gives the same outputs as the trained
-    model; otherwise returns a sentence that describes the problem.
+    """Saves a policy or a reward model. Returns '' if the saved model can be loaded and gives the same outputs as the
+    trained model. If there is a problem, returns sentences that describe it.
 
-    The merged weights of a model with LoRA adapters may give other outputs, while the saved adapters give the same
-    outputs as the trained model. In this case, only the adapters stay in the directory. `load_directory` and
-    `load_scorer` load adapters with their base model.
+    For a model with LoRA adapters, the merged weights may give different outputs from the trained model. If the saved
+    adapters then give the same outputs as the trained model, only the adapters stay in the directory. `load_directory`
+    and `load_scorer` load adapters together with their base model.
     """
     lm.save(directory)
     difference = find_difference(lm, directory, trust_remote_code=trust_remote_code)
@@ -50,10 +51,10 @@ def save_verified(lm: LanguageModel, directory: Path, *, trust_remote_code: bool
 
 
 def find_difference(lm: LanguageModel, directory: Path, *, trust_remote_code: bool = False) -> str:
-    """Describes how a saved model differs from the model in memory, or why it does not load. Returns '' if both give
-    the same outputs.
+    """Returns a description of how a saved model differs from the model in memory, or why the saved model cannot be
+    loaded. Returns '' if both models give the same outputs.
 
-    The saved model is loaded on the CPU, since a GPU may have no memory for a second model.
+    The saved model is loaded on the CPU, because a GPU may not have enough memory for a second model.
     """
     is_policy = forward.unwrap(lm.model).get_output_embeddings() is not None
     try:
@@ -73,15 +74,15 @@ def find_difference(lm: LanguageModel, directory: Path, *, trust_remote_code: bo
 
 @torch.no_grad()
 def compute(lm: LanguageModel, is_policy: bool) -> Tensor:
-    """Computes a policy's log-probabilities or a reward model's scores for the rows of `probe`; returns them on the
-    CPU."""
+    """Returns the outputs of a model for the rows of `probe`, on the CPU: the log-probabilities of a policy, or the
+    scores of a reward model."""
     batch = probe(lm).to(forward.unwrap(lm.model).device)
     return (forward.token_logprobs(lm.model, batch).logprobs if is_policy else forward.scores(lm.model, batch)).cpu()
 
 
 def probe(lm: LanguageModel) -> TokenBatch:
-    """Makes rows of random token ids from the whole vocabulary. Models with the same vocabulary size and context get
-    the same rows."""
+    """Returns a batch with rows of random token ids from the whole vocabulary. Models with the same vocabulary size and
+    the same context get the same rows."""
     rows = forward.unwrap(lm.model).get_input_embeddings().weight.shape[0]
     length = min(ROW_TOKENS, lm.context)
     ids = torch.randint(rows, (ROWS, length), generator=torch.Generator().manual_seed(0)).tolist()
