@@ -42,6 +42,7 @@ def make_card(arm: Arm, result: Mapping[str, Any]) -> str:
     is_scorer = result["product"] in SCORERS
     start = _without_place(arm.init) if arm.init is not None else _base(arm)
     kind = {"reward_model": "A reward model", "cost_model": "A cost model"}.get(result["product"], "A policy")
+    settings = {} if arm.method is None else METHODS.dump(arm.method)
     adapters = "" if arm.model.lora is None else f" with low-rank adapters (rank {arm.model.lora.rank}), merged here,"
     parts = [
         f"# {arm.name}",
@@ -53,7 +54,7 @@ def make_card(arm: Arm, result: Mapping[str, Any]) -> str:
         _as_yaml(TESTBEDS.dump(arm.testbed)),
         "\n".join(f"- {note}" for note in (*result["data_notes"], *result["notices"])),
         "## Method and settings",
-        _as_yaml(METHODS.dump(method) | ({} if arm.reward is None else {"reward": arm.reward.kind_name})),
+        _as_yaml(settings | ({} if arm.reward is None else {"reward": arm.reward.kind_name})),
         "## Results",
         _as_table(scores) if scores else "This model was not measured.",
     ]

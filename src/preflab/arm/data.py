@@ -89,9 +89,13 @@ def check_training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = kee
     if arm.method is None:
         return None
     if arm.method.scores_samples and arm.reward is None:
-        raise UserError(f"The method {arm.method.kind_name} needs a reward for its samples. Name a reward with --reward.")
+        raise UserError(
+            f"The method {arm.method.kind_name} needs a reward for its samples. Name a reward with --reward."
+        )
     if arm.method.needs_cost and arm.cost is None:
-        raise UserError(f"The method {arm.method.kind_name} needs a cost that scores its samples. Name a cost with --cost.")
+        raise UserError(
+            f"The method {arm.method.kind_name} needs a cost that scores its samples. Name a cost with --cost."
+        )
     if arm.method.learns_from == "none":
         return None
     where = f"the train split of {testbed.name}" if arm.preferences is None else arm.preferences
