@@ -144,7 +144,7 @@ def compared(study: Study, arm: str, settings: Mapping[str, Any], place: str) ->
         raise UserError(f"{place}: the study has no arm {against!r} to compare with.")
     judge = settings.get("judge", "openai:gpt-4")
     sides = f"{contestant(study, arm)} {contestant(study, against)}"
-    command = f"`preflab winrate {sides} --testbed {study.testbed.kind} --judge {judge}`"
+    command = f"`preflab winrate {sides} --testbed {study.testbed.kind_name} --judge {judge}`"
     own = next((name for name, each in study.pairwise.items() if (arm, against) in each.pairs_among(study.arms)), "")
     if own and judge != "human":
         return f"{WIN_RATE}, `pairwise.{own}` by the evaluator, or {command}"

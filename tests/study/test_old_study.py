@@ -43,7 +43,8 @@ def test_what_the_runs_measured_is_the_same(rendered: Results) -> None:
 
 def test_its_claim_and_its_verdicts(rendered: Results) -> None:
     """The claim `trained - sft` was not decided, and is not. At temperature .2 the earlier preflab said that `trained` won
-    (p = .039 against `broken`). A study decides at two decodings now, so that p is doubled to .077: not decided. At temperature 1
-    `trained` wins."""
-    assert {decided.outcome for decided in rendered.claims} == {"not decided"}
+    (p = .039 against `broken`). A study now decides at two decodings, which doubles p to .077: not decided. At
+    temperature 1, which the earlier preflab did not decide, `trained` wins and the claim is confirmed."""
+    outcomes = {decided.decoding: decided.outcome for decided in rendered.claims}
+    assert outcomes == {"chosen": "not decided", "unit": "confirmed"}
     assert {name: verdict.winner for name, verdict in rendered.verdicts.items()} == {"chosen": None, "unit": "trained"}
