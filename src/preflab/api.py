@@ -243,8 +243,8 @@ def measure_win_rates(
     a function that is called with a line of text about what happens next. Raises `UserError` if an input is wrong, or
     if the calls of an endpoint would exceed a cap.
     """
+    from preflab.contest.compare import compare_contestants
     from preflab.contest.files import check_output, write_contest
-    from preflab.contest.hold import hold_contest
     from preflab.contest.make import make_contest
 
     contest = replace(
@@ -256,10 +256,10 @@ def measure_win_rates(
     )
     if output is not None:
         check_output(Path(output))
-    held = hold_contest(contest, say)
+    compared = compare_contestants(contest, say)
     if output is not None:
-        write_contest(held, Path(output))
-    return held.result
+        write_contest(compared, Path(output))
+    return compared.result
 
 
 def ask_people(

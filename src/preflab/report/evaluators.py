@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from preflab.analysis.record import EvaluatorResult, PairwiseResult
+from preflab.analysis.winrates.words import length_words
 from preflab.report import numbers, views
 
 
@@ -38,6 +39,12 @@ def win_words(pair: PairwiseResult) -> str:
 def shares_words(pair: PairwiseResult) -> str:
     """Writes the shares of the outcomes: 'win 42.0% [38.1, 45.9], tie 15.0% [12.0, 18.0], loss 43.0% [39.0, 47.0]'."""
     return ", ".join(f"{name} {numbers.format_share_interval(share)}" for name, share in pair.shares.items())
+
+
+def beside_win_rate(pair: PairwiseResult) -> str:
+    """Writes what stands beside a win rate: the shares of the outcomes and the length-controlled win rate, as far as they
+    are known."""
+    return "; ".join(filter(None, [shares_words(pair), "" if pair.length is None else length_words(pair.length)]))
 
 
 def wins_explained(pair: PairwiseResult) -> str:
