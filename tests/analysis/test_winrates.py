@@ -10,6 +10,7 @@ import pytest
 from scipy import optimize
 from scipy.special import expit
 
+from preflab.analysis.record import Interval
 from preflab.analysis.winrates.agreement import cohen_kappa, measure_agreement
 from preflab.analysis.winrates.bradley_terry import bradley_terry
 from preflab.analysis.winrates.cells import mean_of_cells
@@ -20,6 +21,7 @@ from preflab.analysis.winrates.ppi import correct_by_labels, cross_fit
 from preflab.analysis.winrates.rogan_gladen import correct_by_error_rates
 from preflab.analysis.winrates.shares import outcome_shares, share_interval, unreadable_bounds, wilson_ends, win_rate
 from preflab.analysis.winrates.simulate import JudgedStudy, corrected, count_covered, uncorrected
+from preflab.analysis.winrates.verdict import decide_win_rate
 from preflab.evaluation.preference.base import Choice, PairVerdict
 from preflab.testbeds.sentiment.requests import make_sentiment_requests
 from preflab.testbeds.sentiment.reward import score_answer
@@ -97,6 +99,15 @@ def test_position_bias_leaves_out_what_was_not_read() -> None:
     assert position_bias([[UNREAD, EQUAL]]) is None
     samples = position_bias([[FOR_FIRST_SHOWN + FAIR, UNREAD, EQUAL, FAIR + FAIR]])
     assert samples is not None and (samples.low, samples.high) == (found.low, found.high)
+
+
+def test_a_verdict_follows_the_interval() -> None:
+    """Protects the rule that a study and a contest share: the whole interval is on one side of one half, or nothing is
+    decided; a judge that may be no better than a coin decides nothing."""
+    ends = {(0.51, 0.6): "better", (0.4, 0.49): "worse", (0.5, 0.6): "not decided", (None, None): "not decided"}
+    for (low, high), verdict in ends.items():
+        assert decide_win_rate(Interval(estimate=0.5, low=low, high=high), trusted=True) == verdict
+        assert decide_win_rate(Interval(estimate=0.5, low=low, high=high), trusted=False) == "not decided"
 
 
 def test_length_control_recovers_what_it_assumes() -> None:

@@ -74,8 +74,8 @@ def test_a_match_by_a_judge(server: FaultServer, tmp_path: Path) -> None:
     assert pair.notes[:4] == (
         "Judge: openai:m, template helpful.",
         UNCHECKED,
-        "Unreadable verdicts: 25.0% (no interval: one seed: how much runs differ cannot be estimated, so there is no interval), "
-        "counted as half a win; the win rate is 62.5% if all were losses and 87.5% if all were wins.",
+        "Unreadable verdicts: 25.0% (no interval: one seed: how much runs differ cannot be estimated, so there is no "
+        "interval), counted as half a win; the win rate is 62.5% if all were losses and 87.5% if all were wins.",
         "The two orders disagree on 1 of 3 pairs. These pairs are ties.",
     )
     assert pair.notes[4].startswith("Position bias: the answer shown first was chosen in 62.5% [")
