@@ -256,10 +256,10 @@ def measure_win_rates(
     )
     if output is not None:
         check_output(Path(output))
-    compared = compare_contestants(contest, say)
+    comparison = compare_contestants(contest, say)
     if output is not None:
-        write_contest(compared, Path(output))
-    return compared.result
+        write_contest(comparison, Path(output))
+    return comparison.result
 
 
 def ask_people(

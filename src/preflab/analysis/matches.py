@@ -139,11 +139,11 @@ def judge_notes(
         yield as_sentence(unreadable_words(shares["unreadable"], unreadable_bounds(verdicts)))
     bias = position_bias(verdicts)
     if bias is not None:
-        asked = [
+        choices = [
             shown for row in verdicts for cell in row for each in cell if (shown := each.chose_first_shown) is not None
         ]
-        disagree = sum(sum(shown) != 1 for shown in asked)
-        yield f"The two orders disagree on {disagree} of {counted(len(asked), 'pair')}. These pairs are ties."
+        disagree = sum(sum(both) != 1 for both in choices)
+        yield f"The two orders disagree on {disagree} of {counted(len(choices), 'pair')}. These pairs are ties."
         yield as_sentence(position_words(bias))
         yield from filter(None, [describe_one_side(bias)])
 

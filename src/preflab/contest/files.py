@@ -38,15 +38,15 @@ def check_output(directory: Path) -> None:
         raise UserError(f"{directory} is a run or a study. Name another directory with --output.")
 
 
-def write_contest(compared: ComparedContest, directory: Path) -> None:
+def write_contest(comparison: ComparedContest, directory: Path) -> None:
     """Writes the result, the page, the verdicts and the pairs. `pairs.jsonl` is in random order. So if people label
     only its first lines, they label pairs of prompts that were drawn at random."""
     check_output(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / RESULT_FILE, compared.result.model_dump(mode="json"))
-    (directory / PAGE_FILE).write_text(describe_contest(compared.result), encoding="utf-8")
-    _write_pairs([*pairs_to_rate(pair.questions for pair in compared.judged)], directory)
-    _write_lines(directory / VERDICTS_FILE, verdict_rows(compared.judged))
+    write_json(directory / RESULT_FILE, comparison.result.model_dump(mode="json"))
+    (directory / PAGE_FILE).write_text(describe_contest(comparison.result), encoding="utf-8")
+    _write_pairs([*pairs_to_rate(pair.questions for pair in comparison.judged)], directory)
+    _write_lines(directory / VERDICTS_FILE, verdict_rows(comparison.judged))
 
 
 def pairs_to_rate(rows: Iterable[Sequence[Sequence[PreferenceQuestion]]]) -> Iterator[RatedPair]:
