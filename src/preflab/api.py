@@ -242,8 +242,8 @@ def measure_win_rates(
     `say`: a function that is called with a line of text about each next step. Raises `UserError` if an argument is
     wrong, or if the calls of an endpoint would exceed a cap. If people are to judge, use `ask_people`.
     """
+    from preflab.contest.compare import compare_contestants
     from preflab.contest.files import check_output, write_contest
-    from preflab.contest.hold import hold_contest
     from preflab.contest.make import make_contest
 
     contest = replace(
@@ -255,10 +255,10 @@ def measure_win_rates(
     )
     if output is not None:
         check_output(Path(output))
-    held = hold_contest(contest, say)
+    comparison = compare_contestants(contest, say)
     if output is not None:
-        write_contest(held, Path(output))
-    return held.result
+        write_contest(comparison, Path(output))
+    return comparison.result
 
 
 def ask_people(

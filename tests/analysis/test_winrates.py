@@ -10,33 +10,48 @@ import pytest
 from scipy import optimize
 from scipy.special import expit
 
+from preflab.analysis.record import Interval
 from preflab.analysis.winrates.agreement import cohen_kappa, measure_agreement
 from preflab.analysis.winrates.bradley_terry import bradley_terry
 from preflab.analysis.winrates.cells import mean_of_cells
+from preflab.analysis.winrates.judged import outcome_table
 from preflab.analysis.winrates.length import control_length
 from preflab.analysis.winrates.position import position_bias
 from preflab.analysis.winrates.ppi import correct_by_labels, cross_fit
 from preflab.analysis.winrates.rogan_gladen import correct_by_error_rates
 from preflab.analysis.winrates.shares import outcome_shares, share_interval, unreadable_bounds, wilson_ends, win_rate
 from preflab.analysis.winrates.simulate import JudgedStudy, corrected, count_covered, uncorrected
+from preflab.analysis.winrates.verdict import decide_win_rate
+from preflab.evaluation.preference.base import Choice, PairVerdict
 from preflab.testbeds.sentiment.requests import make_sentiment_requests
 from preflab.testbeds.sentiment.reward import score_answer
 from preflab.testbeds.sentiment.writers import write_answer
 
 
+def judged(outcome: float, *orders: Choice) -> list[PairVerdict]:
+    """A cell with one verdict."""
+    return [PairVerdict("x", outcome, orders)]
+
+
+UNREAD, EQUAL = judged(0.5, "unreadable", "first"), judged(0.5)
+FOR_FIRST_SHOWN, FAIR = judged(0.5, "first", "second"), judged(1.0, "first", "first")
+
+
 def test_shares_by_hand() -> None:
     """Protects the counting: an unreadable verdict is a share of its own, counts half in the rate, and the bounds say what it
-    could change."""
-    outcomes, unreadable = np.array([[1.0, 1.0, 0.5, 0.5, 0.0]]), np.array([[0.0, 0.0, 0.0, 1.0, 0.0]])
-    shares = outcome_shares(outcomes, unreadable)
+    could change. Of a pair that two raters judge differently, half counts as a win and half as a loss."""
+    verdicts = [[FAIR, FAIR, EQUAL, UNREAD, judged(0.0)]]
+    shares = outcome_shares(verdicts, share_interval)
     assert {name: share.estimate for name, share in shares.items()} == {
         "win": 0.4,
         "tie": 0.2,
         "loss": 0.2,
         "unreadable": 0.2,
     }
-    assert win_rate(outcomes).estimate == pytest.approx(0.6)
-    assert unreadable_bounds(outcomes, unreadable) == (pytest.approx(0.5), pytest.approx(0.7))
+    assert win_rate(outcome_table(verdicts)).estimate == pytest.approx(0.6)
+    assert unreadable_bounds(verdicts) == (pytest.approx(0.5), pytest.approx(0.7))
+    people = outcome_shares([[[PairVerdict("x", 0.5, labels=(1.0, 0.0))]]], share_interval)
+    assert [share.estimate for share in people.values()] == [0.5, 0.0, 0.5, 0.0]
 
 
 def test_an_interval_of_a_share_has_a_width_at_its_ends() -> None:
@@ -72,9 +87,27 @@ def test_equal_outcomes_of_several_seeds_are_no_certainty() -> None:
 
 def test_position_bias_by_hand() -> None:
     """Protects the meaning: agreeing orders count one half, a judge that always takes the first answer has 1."""
-    assert position_bias(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.0]])).estimate == 0.75  # type: ignore[union-attr]  # it has ends
-    assert position_bias(np.ones((20, 2))).low > 0.5  # type: ignore[union-attr, operator]  # it has ends
-    assert position_bias(np.zeros((0, 2))) is None
+    assert position_bias([[FAIR, judged(0.0, "second", "second"), FOR_FIRST_SHOWN, FOR_FIRST_SHOWN]]).estimate == 0.75  # type: ignore[union-attr]  # it has ends
+    assert position_bias([[FOR_FIRST_SHOWN] * 20]).low > 0.5  # type: ignore[union-attr, operator]  # it has ends
+
+
+def test_position_bias_leaves_out_what_was_not_read() -> None:
+    """Protects the bias: unreadable pairs and equal answers do not count. The pairs of a prompt are averaged, under all seeds
+    and of all samples, because they depend on each other."""
+    found = position_bias([[FOR_FIRST_SHOWN, UNREAD, EQUAL, FAIR], [FAIR, UNREAD, EQUAL, FAIR]])
+    assert found is not None and (found.estimate, found.problems) == (0.625, 2)
+    assert position_bias([[UNREAD, EQUAL]]) is None
+    samples = position_bias([[FOR_FIRST_SHOWN + FAIR, UNREAD, EQUAL, FAIR + FAIR]])
+    assert samples is not None and (samples.low, samples.high) == (found.low, found.high)
+
+
+def test_a_verdict_follows_the_interval() -> None:
+    """Protects the rule that a study and a contest share: the whole interval is on one side of one half, or nothing is
+    decided; a judge that may be no better than a coin decides nothing."""
+    ends = {(0.51, 0.6): "better", (0.4, 0.49): "worse", (0.5, 0.6): "not decided", (None, None): "not decided"}
+    for (low, high), verdict in ends.items():
+        assert decide_win_rate(Interval(estimate=0.5, low=low, high=high), trusted=True) == verdict
+        assert decide_win_rate(Interval(estimate=0.5, low=low, high=high), trusted=False) == "not decided"
 
 
 def test_length_control_recovers_what_it_assumes() -> None:

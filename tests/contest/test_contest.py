@@ -21,8 +21,7 @@ from preflab.analysis.winrates.agreement import cohen_kappa
 from preflab.analysis.winrates.cells import mean_of_cells
 from preflab.analysis.winrates.shares import share_interval
 from preflab.analysis.winrates.words import number, percent
-from preflab.contest.analysis import find_position_bias
-from preflab.evaluation.preference.base import PairVerdict, name_pair
+from preflab.evaluation.preference.base import name_pair
 from preflab.models.facts import TRAINED_ON
 from preflab.models.heads import make_reward_model
 from preflab.models.load import load_model
@@ -310,15 +309,6 @@ def test_prompts_that_a_file_lacks_are_counted(
     assert (
         "Only 10 prompts could be compared, of 100 that were asked for. 30 of 40 test prompts could not be drawn" in out
     )
-
-
-def test_position_bias_leaves_out_what_was_not_read() -> None:
-    """Protects the bias: unreadable pairs and equal answers do not count, and seeds of a prompt are averaged."""
-    biased, fair = PairVerdict("a", 0.5, ("first", "second")), PairVerdict("b", 1.0, ("first", "first"))
-    unread, equal = PairVerdict("c", 0.5, ("unreadable", "first")), PairVerdict("d", 0.5)
-    found = find_position_bias([[biased, unread, equal, fair], [fair, unread, equal, fair]])
-    assert found is not None and (found.estimate, found.problems) == (0.625, 2)
-    assert find_position_bias([[unread, equal]]) is None
 
 
 def test_an_interval_without_a_width_is_not_shown() -> None:

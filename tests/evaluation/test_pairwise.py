@@ -14,6 +14,7 @@ from tests.evaluation.test_several import blocks
 
 from preflab.analysis.matches import pairwise_result
 from preflab.analysis.record import EvaluatorResult, read_results
+from preflab.analysis.winrates.length import control_length
 from preflab.arm.match import Match, match_directory
 from preflab.arm.play import execute_match
 from preflab.cli import run_command
@@ -134,11 +135,13 @@ def match(place: Path, evaluator: Any = LONGER, name: str = "m") -> dict[str, An
 
 def test_a_match_compares_answer_by_answer(tmp_path: Path) -> None:
     """Protects pairing: the first answer of one arm meets the first of the other. First prompt: 3 > 1 wins, 1 < 2 loses;
-    second: 2 = 2 ties, 4 > 1 wins. The same command gives what was written."""
+    second: 2 = 2 ties, 4 > 1 wins. Beside the outcomes stands the mean difference of the lengths. The same command gives what
+    was written."""
     arm(tmp_path, "a", [["xxx", "x"], ["xx", "xxxx"]])
     arm(tmp_path, "b", [["y", "yy"], ["yy", "y"]])
     result = match(tmp_path)
-    assert sorted(row["outcomes"] for row in result["problems"].values()) == [[0.5, 1.0], [1.0, 0.0]]
+    rows = sorted((row["outcomes"], row["length_difference"]) for row in result["problems"].values())
+    assert rows == [([0.5, 1.0], 1.5), ([1.0, 0.0], 0.5)]
     (tmp_path / "a" / "answers.jsonl").unlink()
     assert match(tmp_path) == result
 
@@ -276,7 +279,8 @@ def win_rate(results: list[dict[str, Any]], *, can_rank: bool = True, descriptio
 
 def test_win_rates_by_hand() -> None:
     """Protects the arithmetic. Two seeds, two prompts: seed 0 has 1 and (1 + .5) / 2 = .75, seed 1 has .5 and .75: their mean
-    is (1 + .75 + .5 + .75) / 4 = .75. Of 8 outcomes 4 are wins and 4 are ties. Each share has an interval within 0 and 1."""
+    is (1 + .75 + .5 + .75) / 4 = .75. Of 8 outcomes 4 are wins and 4 are ties. The win rate and each share have an interval
+    within 0 and 1."""
     seeds = [outcome(0, [[1.0, 1.0], [1.0, 0.5]]), outcome(1, [[0.5, 0.5], [1.0, 0.5]])]
     pair = win_rate(seeds)
     assert pair.win_rate.estimate == pytest.approx(0.75) and pair.ties == pytest.approx(0.5)
@@ -284,7 +288,40 @@ def test_win_rates_by_hand() -> None:
     win = pair.shares["win"]
     assert win.low is not None and 0 <= win.low < 0.5 < win.high <= 1
     assert pair.win_rate.low is not None and pair.win_rate.low < 0.5 and pair.verdict == "not decided"
-    assert pair.win_rate.high - 0.75 == pytest.approx(0.75 - pair.win_rate.low)
+    assert pair.win_rate.low < 0.5 and pair.win_rate.high == 1.0 and pair.length is None
+
+
+def with_lengths(rng: np.random.Generator, seed: int, prompts: int, *, per_character: float) -> dict[str, Any]:
+    """A match of two equally good arms. The first arm's answers are 20 characters longer on average, and the evaluator prefers
+    the longer answer, the more so the larger `per_character`."""
+    result = outcome(seed, [[0.5]] * prompts)
+    for row in result["problems"].values():
+        row["length_difference"] = float(rng.normal(20, 30))
+        row["outcomes"] = [float(rng.random() < 1 / (1 + np.exp(-per_character * row["length_difference"])))]
+    return result
+
+
+def test_a_study_has_a_length_controlled_win_rate() -> None:
+    """Protects from a preference for long answers: two equally good arms, of which the one with longer answers wins in the
+    plain rate and not in the controlled one. The estimate is that of a contest with the same tables; the interval treats
+    seeds as the study's other intervals do. It is missing if a seed has no lengths, because a run diverged or an older
+    preflab compared the answers, and has no ends with one seed."""
+    rng = np.random.default_rng(0)
+    seeds = [with_lengths(rng, seed, 100, per_character=0.05) for seed in range(5)]
+    pair = win_rate(seeds)
+    assert pair.verdict == "better" and pair.length is not None
+    rate, phi = pair.length.rate, pair.length.phi
+    assert rate.low < 0.5 < rate.high and phi.low > 0 and pair.length.difference == pytest.approx(20, abs=3)
+    rows = [list(result["problems"].values()) for result in seeds]
+    contest = control_length(
+        np.array([[row["outcomes"][0] for row in seed] for seed in rows]),
+        np.array([[row["length_difference"] for row in seed] for seed in rows]),
+    )
+    assert contest.rate is not None and rate.estimate == pytest.approx(contest.rate.estimate)
+    assert win_rate([*seeds[:4], outcome(4, [], ("b",))]).length is None
+    one = win_rate(seeds[:1]).length
+    assert one is not None and one.rate is not None and one.rate.low is None
+    assert one.rate.reason == "one seed: how much runs differ cannot be estimated, so there is no interval"
 
 
 def test_a_clear_win_is_decided_unless_the_evaluator_cannot_rank() -> None:
@@ -399,5 +436,6 @@ def test_the_documented_pairwise_evaluator_works(
     trained = (tmp_path / "out/seed-1/twice/result.json").stat().st_mtime_ns
     (tmp_path / "duel.yaml").write_text(text.replace("margin: 1", "margin: 1000"))
     assert run_command(command) == 0
-    assert '"outcomes": [\n    0.5,' in result.read_text() and "1.0" not in result.read_text()
+    rows = json.loads(result.read_text())["problems"].values()
+    assert {outcome for row in rows for outcome in row["outcomes"]} == {0.5}
     assert (tmp_path / "out/seed-1/twice/result.json").stat().st_mtime_ns == trained

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 from rich.console import Console
 
 from preflab.analysis import record as r
@@ -46,7 +48,27 @@ def test_wins_ties_and_losses_have_intervals(results: r.Results) -> None:
         "tie": r.Interval(estimate=0.85, low=0.8, high=0.9),
     }
     pair = duel("shorter", "ppo").model_copy(update={"shares": shares})
-    results = results.model_copy(update={"pairwise": (pair,)})
     words = "win 7.0% [5.0, 9.0], tie 85.0% [80.0, 90.0]"
+    assert_shown(results, pair, words)
+
+
+def assert_shown(results: r.Results, pair: r.PairwiseResult, words: str) -> None:
+    results = results.model_copy(update={"pairwise": (pair,)})
     assert words in render_markdown(results).replace("\\", "")
-    assert words in render_html(results)
+    assert words in html.unescape(render_html(results))
+
+
+def test_the_length_controlled_win_rate_stands_beside_the_win_rate(results: r.Results) -> None:
+    """Protects from a preference for long answers: Markdown and the page show the controlled rate, or why there is none."""
+    pair = duel("shorter", "ppo").model_copy(update={"shares": {"win": r.Interval(estimate=0.5)}})
+    rate, phi = r.Interval(estimate=0.45, low=0.4, high=0.5), r.Interval(estimate=1.5, low=1, high=2)
+    known, unknown = (
+        r.LengthControl(rate=rate, phi=phi, difference=12),
+        r.LengthControl(difference=0, reason="so it is"),
+    )
+    for length, words in (
+        (known, "45.0% [40.0, 50.0] (first minus second: +12 characters on average; phi 1.50 [1.00, 2.00])"),
+        (unknown, "none, because so it is (first minus second: +0 characters on average)"),
+    ):
+        with_length = pair.model_copy(update={"length": length})
+        assert_shown(results, with_length, f"win 50.0%; length-controlled win rate: {words}")

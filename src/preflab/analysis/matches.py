@@ -1,4 +1,7 @@
-"""Computes win rates of pairs of arms over seeds and problems, from the saved pairwise outcomes. No torch."""
+"""Computes win rates of pairs of arms over seeds and problems, from the saved pairwise outcomes. No torch.
+
+`analysis.winrates` says what a study and a contest have in common, and why their intervals differ.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,27 @@ from typing import Any
 
 import numpy as np
 
-from preflab.analysis.gather import mean
-from preflab.analysis.record import EvaluatorResult, Interval, Measure, PairwiseResult
+from preflab.analysis.intervals import Floats
+from preflab.analysis.record import EvaluatorResult, Interval, LengthControl, Measure, PairwiseResult
 from preflab.analysis.scores import Scores
 from preflab.analysis.statistics import compare_scores, mean_interval
-from preflab.analysis.winrates.agreement import Agreement, measure_agreement
+from preflab.analysis.winrates.agreement import Agreement, agreement_on, can_judge
+from preflab.analysis.winrates.judged import Verdicts, outcome_table
+from preflab.analysis.winrates.length import control_length
 from preflab.analysis.winrates.position import describe_one_side, position_bias
-from preflab.analysis.winrates.words import agreement_words
+from preflab.analysis.winrates.shares import outcome_shares, unreadable_bounds
+from preflab.analysis.winrates.verdict import EVEN, decide_win_rate
+from preflab.analysis.winrates.words import check_words, position_words, unreadable_words
+from preflab.evaluation.preference.base import PairVerdict
 from preflab.text import counted
 
-EVEN = 0.5
-"""The expected win rate of two equally good arms."""
-OUTCOME_VALUES = {"win": 1.0, "tie": EVEN, "loss": 0.0}
-"""The outcomes of one comparison for the first arm."""
-UNCHECKED_JUDGE = (
-    "This judge was not checked on labelled pairs, and a judge that is no better than a coin gives win rates too. To check "
-    "it, give its evaluator a file of labelled pairs (agreement: FILE)."
+HOW_TO_CHECK = "a file of labelled pairs (agreement: FILE, in its evaluator)"
+"""What checks the judge of a study."""
+OLD_MATCH = (
+    "An older preflab made this match: unreadable verdicts count as ties, and the position bias is not known. To know both, "
+    "remove the folder pairwise of each seed and run the study again. Replies in the judge's cache are not asked for again."
 )
-"""The note on a preference judge that was not checked."""
+"""The note on a match whose record does not say which replies were unreadable."""
 
 
 def pairwise_result(
@@ -42,11 +48,10 @@ def pairwise_result(
     their intervals are simultaneous. `as_is`: see `Scores`. If the evaluator may be no better than chance, the verdict is
     "not decided"."""
     problems = tuple(next((result["problems"] for result in results if result["problems"]), {"": {}}))
-    cells = [[read_outcomes(result, problem) for problem in problems] for result in results]
-    rows = [[mean(outcomes) for outcomes in row] for row in cells]
+    verdicts = [[read_match_verdicts(result, problem) for problem in problems] for result in results]
     seeds = tuple(result["seed"] for result in results)
     diverged = tuple(result["seed"] for result in results if result["diverged_arms"])
-    table = np.array(rows)
+    table = outcome_table(verdicts)
     first, second = results[0]["first"], results[0]["second"]
     scores = Scores(table, seeds, problems, diverged, as_is=as_is)
     even = Scores(np.full_like(table, EVEN), seeds, problems, as_is=as_is)
@@ -54,52 +59,59 @@ def pairwise_result(
     shifted = {"estimate": EVEN + difference.difference}
     if difference.low is not None and difference.high is not None:
         shifted |= {"low": EVEN + difference.low, "high": EVEN + difference.high}
+    rate = Interval.model_validate(difference.model_dump(include=set(Interval.model_fields)) | shifted)
+    shares = outcome_shares(verdicts, lambda part: mean_interval(replace(scores, values=part)).within(0.0, 1.0))
+    if not any(verdict.orders for row in verdicts for cell in row for verdict in cell):
+        del shares["unreadable"]
     details = [result["details"] for result in results if result.get("details")]
-    shares: dict[str, Interval] = {}
-    for word, kind in OUTCOME_VALUES.items():
-        counted_cells = [[outcomes.count(kind) / len(outcomes) for outcomes in row] for row in cells]
-        shares[word] = mean_interval(replace(scores, values=np.array(counted_cells))).within(0.0, 1.0)
     return PairwiseResult(
         name=name,
         evaluator=evaluator,
         measure=measure,
         first=first,
         second=second,
-        win_rate=Interval.model_validate(difference.model_dump(include=set(Interval.model_fields)) | shifted),
+        win_rate=rate.within(0.0, 1.0),
         ties=shares["tie"].estimate,
         shares=shares,
+        length=length_control(scores, results, family=family),
         p_value=difference.p_value,
         family=family,
-        verdict=difference.verdict if evaluator.can_rank and can_judge(details) else "not decided",
-        notes=(*left_out_notes(results), *judge_notes(details)),
+        verdict=decide_win_rate(rate, trusted=evaluator.can_rank and can_judge(judge_agreement(details))),
+        notes=(*left_out_notes(results), *judge_notes(details, verdicts, shares)),
     )
 
 
-def can_judge(details: Sequence[Mapping[str, Any]]) -> bool:
-    """Returns False for a preference judge whose agreement with labelled pairs does not show that it is better than a
-    coin. Returns True for a judge that was not checked, and for any other evaluator."""
-    agreement = judge_agreement(details)
-    return agreement is None or agreement.beats_coin
+def read_match_verdicts(result: Mapping[str, Any], problem: str) -> list[PairVerdict]:
+    """Returns the verdicts on one problem, one for each pair of answers. A match without answers has one verdict, because
+    at least one side diverged: the diverged side loses. If both sides diverged, the outcome is a tie."""
+    if not result["problems"]:
+        lost = [result[side] in result["diverged_arms"] for side in ("first", "second")]
+        return [PairVerdict(problem, EVEN + (lost[1] - lost[0]) / 2)]
+    outcomes = result["problems"][problem]["outcomes"]
+    orders = result.get("details", {}).get("orders", {}).get(problem, [()] * len(outcomes))
+    return [PairVerdict(problem, float(each), tuple(order)) for each, order in zip(outcomes, orders, strict=True)]
+
+
+def length_control(scores: Scores, results: Sequence[Mapping[str, Any]], *, family: float) -> LengthControl | None:
+    """Returns the length-controlled win rate; None if the lengths of some answers are not known. `scores`: the mean
+    outcomes. The interval treats seeds and problems like the interval of the win rate."""
+    rows = [
+        [result["problems"].get(problem, {}).get("length_difference") for problem in scores.problems]
+        for result in results
+    ]
+    if any(each is None for row in rows for each in row):
+        return None
+
+    def interval(estimate: float, influence: Floats, *, family: float = 1.0) -> Interval:
+        return mean_interval(replace(scores, values=estimate + influence), family=family)
+
+    return control_length(scores.values, np.array(rows, dtype=float), family=family, interval=interval)
 
 
 def judge_agreement(details: Sequence[Mapping[str, Any]]) -> Agreement | None:
     """Returns how well a preference judge agrees with labelled pairs; None without such pairs. Every seed has the same
     labelled pairs, so only the verdicts of the first seed are used."""
-    labelled = next((row["labelled"] for row in details if row.get("labelled")), None)
-    if labelled is None:
-        return None
-    outcomes, labels, unreadable = np.array(labelled).T
-    return measure_agreement(outcomes, labels, unreadable)
-
-
-def read_outcomes(result: Mapping[str, Any], problem: str) -> list[float]:
-    """Returns the first side's outcomes on one problem: 1 for a win, .5 for a tie and 0 for a loss. A match without
-    answers has one outcome, because at least one side diverged: the diverged side loses. If both sides diverged, the
-    outcome is a tie."""
-    if result["problems"]:
-        return [float(outcome) for outcome in result["problems"][problem]["outcomes"]]
-    lost = [result[side] in result["diverged_arms"] for side in ("first", "second")]
-    return [EVEN + (lost[1] - lost[0]) / 2]
+    return agreement_on(next((row["labelled"] for row in details if row.get("labelled")), []))
 
 
 def left_out_notes(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -110,23 +122,31 @@ def left_out_notes(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"{counted(count, 'prompt')} without a chosen answer in the data {'was' if count == 1 else 'were'} left out."
 
 
-def judge_notes(details: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yields sentences about the replies of a preference judge, over all seeds. `details`: for each seed, the
+def judge_notes(
+    details: Sequence[Mapping[str, Any]], verdicts: Verdicts, shares: Mapping[str, Interval]
+) -> Iterator[str]:
+    """Yields sentences about the check and the replies of a preference judge, over all seeds. `details`: for each seed, the
     dictionary that `OpenPreferenceEvaluator.details` returned. Yields nothing for other evaluators."""
     if not all("judge" in row for row in details) or not details:
         return
     template = f", template {details[0]['template']}" if details[0]["template"] else ""
     yield f"Judge: {details[0]['judge']}{template}."
-    agreement = judge_agreement(details)
-    yield UNCHECKED_JUDGE if agreement is None else agreement_words(agreement)
-    unreadable = sum(row["unreadable"] for row in details)
-    yield f"Unreadable verdicts: {unreadable}. Each of them counts as half a win, like a tie."
-    shown = np.array([pair for row in details for pair in row["chose_first_shown"]]).reshape(-1, 2)
-    bias = position_bias(shown)
-    if bias is not None and bias.low is not None and bias.high is not None:
-        disagree = int((shown.sum(axis=1) != 1).sum())
-        yield (
-            f"The two orders disagree on {disagree} of {len(shown)} pairs. These pairs are ties. The answer shown first was "
-            f"chosen in {bias.estimate:.1%} [{100 * bias.low:.1f}, {100 * bias.high:.1f}] of the replies (50% without a bias)."
-        )
+    yield check_words(judge_agreement(details), HOW_TO_CHECK)
+    if not all("orders" in row for row in details):
+        yield OLD_MATCH
+        return
+    if "unreadable" in shares and shares["unreadable"].estimate:
+        yield as_sentence(unreadable_words(shares["unreadable"], unreadable_bounds(verdicts)))
+    bias = position_bias(verdicts)
+    if bias is not None:
+        choices = [
+            shown for row in verdicts for cell in row for each in cell if (shown := each.chose_first_shown) is not None
+        ]
+        disagree = sum(sum(both) != 1 for both in choices)
+        yield f"The two orders disagree on {disagree} of {counted(len(choices), 'pair')}. These pairs are ties."
+        yield as_sentence(position_words(bias))
         yield from filter(None, [describe_one_side(bias)])
+
+
+def as_sentence(clause: str) -> str:
+    return f"{clause[0].upper()}{clause[1:]}."

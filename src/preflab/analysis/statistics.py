@@ -55,10 +55,11 @@ class Winner:
         return any(comparison.preliminary for comparison in self.comparisons)
 
 
-def mean_interval(scores: Scores) -> Interval:
-    """Returns one arm's mean score over seeds and problems, with its interval. To compare two arms, use
-    `compare_scores`."""
-    return _interval(scores.values, _analysed(scores.values, 1.0, as_is=scores.as_is), 1.0, len(scores.diverged))
+def mean_interval(scores: Scores, *, family: float = 1.0) -> Interval:
+    """Returns one arm's mean score over seeds and problems, with its interval. `family`: the number of intervals that hold
+    simultaneously. To compare two arms, use `compare_scores`."""
+    table = _analysed(scores.values, family, as_is=scores.as_is)
+    return _interval(scores.values, table, family, len(scores.diverged))
 
 
 def compare_scores(

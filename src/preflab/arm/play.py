@@ -17,7 +17,7 @@ from preflab.arm.open import pick_device, with_stage_models
 from preflab.arm.origin import manifest_of
 from preflab.arm.spec import STAGES, Arm, saved_models, stage_path
 from preflab.errors import UserError, refuse_unknown
-from preflab.evaluation.pairwise import DATA_CHOSEN, LOSS, TIE, WIN, PairwiseEvaluator, check_outcomes
+from preflab.evaluation.pairwise import DATA_CHOSEN, LOSS, TIE, WIN, PairwiseEvaluator, check_outcomes, data_answers
 from preflab.evaluation.returned import blaming_outside
 from preflab.models.facts import TRAINED_ON
 from preflab.spec import Context, parse_spec, require_base
@@ -93,16 +93,20 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
         first, second = beside_chosen(answered, testbed)
     if first is None or second is None:
         outcome = TIE if first is second else LOSS if first is None else WIN
-        outcomes = {name: [outcome] for name in evaluator.select_prompts(list(first or second or {}))}
+        problems = {name: {"outcomes": [outcome]} for name in evaluator.select_prompts(list(first or second or {}))}
         details = {}
     else:
         outcomes = compare_answers(evaluator, testbed, first, second)
+        problems = {
+            name: {"outcomes": row, "length_difference": mean_length_difference(first[name], second[name])}
+            for name, row in outcomes.items()
+        }
         details = evaluator.details()
     return {
         **match.model_dump(include={"name", "seed", "first", "second"}),
         "diverged": None,
         "diverged_arms": [name for name, part in ((match.first, first), (match.second, second)) if part is None],
-        "problems": {name: {"outcomes": row} for name, row in outcomes.items()},
+        "problems": problems,
         "left_out": len(answered or ()) - len(first or ()),
         "details": details,
     }
@@ -110,11 +114,9 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
 
 def beside_chosen(answers: Answered, testbed: Testbed) -> tuple[Answered, Answered]:
     """Returns two sets of answers: the arm's answers to the prompts that have a chosen answer in the test split, and
-    the chosen answers. Each chosen answer is repeated as often as the arm answered the prompt. If a prompt has several
-    pairs, the first pair counts. Raises `UserError` if no prompt that the arm answered has a chosen answer."""
-    chosen: dict[str, Completion] = {}
-    for pair in testbed.preferences("test"):
-        chosen.setdefault(pair.prompt.id, pair.chosen)
+    the chosen answers. Each chosen answer is repeated as often as the arm answered the prompt. Raises `UserError` if no
+    prompt that the arm answered has a chosen answer."""
+    chosen = data_answers(testbed, "chosen")
     known = {name: row for name, row in answers.items() if name in chosen}
     if not known:
         raise UserError(
@@ -172,3 +174,10 @@ def compare_answers(
     for (name, _, _), outcome in zip(pairs, outcomes, strict=True):
         rows[name].append(outcome)
     return rows
+
+
+def mean_length_difference(first: Sequence[Completion], second: Sequence[Completion]) -> float:
+    """Returns the characters of the first arm's answers minus those of the second's, as the mean over the pairs that are
+    compared."""
+    pairs = list(zip(first, second, strict=False))
+    return sum(len(one.text) - len(other.text) for one, other in pairs) / len(pairs)

@@ -135,7 +135,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def print_result(result: ContestResult, options: argparse.Namespace) -> None:
     """Prints the result as JSON or as a Markdown page."""
-    from preflab.contest.words import describe_contest
+    from preflab.contest.markdown import describe_contest
 
     if options.json:
         print_json(result.model_dump(mode="json"))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from preflab.arm.saved import find_saved_model
 from preflab.contest.answer_file import AnswersById, read_answer_file
 from preflab.contest.contestant import Entrant
-from preflab.evaluation.preference.endpoint import Endpoint
+from preflab.contest.settings import Contest
+from preflab.evaluation.pairwise import DATA_CHOSEN, data_answers
+from preflab.evaluation.preference.endpoint import Endpoint, EndpointUse
 from preflab.models.load import load_directory, load_model
 from preflab.models.spec import ModelSpec
 from preflab.paths import user_path
@@ -18,6 +20,9 @@ from preflab.spec import Context
 from preflab.testbeds.base import Testbed
 from preflab.types import Completion, Prompt
 
+Announce = Callable[[str], None]
+"""Takes one line about what happens next."""
+
 
 def answers_at_hand(contestant: Entrant, testbed: Testbed, prompts: Sequence[Prompt]) -> list[AnswersById]:
     """Returns the answers of a contestant whose answers are in a file or in the data, for each seed. Returns [] if a
@@ -25,16 +30,28 @@ def answers_at_hand(contestant: Entrant, testbed: Testbed, prompts: Sequence[Pro
     if contestant.source == "file":
         return [read_answer_file(user_path(path), prompts) for path in contestant.members]
     if contestant.source == "data":
-        return [data_answers(testbed, member.partition(":")[2]) for member in contestant.members]
+        return [
+            data_answers(testbed, "chosen" if member == DATA_CHOSEN else "rejected") for member in contestant.members
+        ]
     return []
 
 
-def data_answers(testbed: Testbed, which: str) -> AnswersById:
-    """Returns the chosen or the rejected answer to each prompt of the test split. If a prompt has several pairs, the
-    first pair counts."""
-    answers: AnswersById = {}
-    for pair in testbed.preferences("test"):
-        answers.setdefault(pair.prompt.id, pair.chosen if which == "chosen" else pair.rejected)
+def ask_contestant(
+    contest: Contest, contestant: Entrant, prompts: Sequence[Prompt], use: EndpointUse, say: Announce
+) -> list[AnswersById]:
+    """Returns a contestant's answers to the prompts, for each seed."""
+    answers: list[AnswersById] = []
+    for place, member in enumerate(contestant.members):
+        seed = contest.seed + place
+        if contestant.source == "model":
+            say(f"{contestant.name} answers {len(prompts)} prompts")
+            answers.append(draw_answers(member, prompts, contest.decoding, seed=seed, device=contest.device))
+            continue
+        settings = contest.judge.endpoint.model_copy(update={"max_tokens": contest.decoding.max_new_tokens})
+        endpoint = Endpoint(member, settings, use)
+        estimate = endpoint.estimate(request_bodies(endpoint, prompts, contest.decoding, seed))
+        say(f"{contestant.name} answers {len(prompts)} prompts: {estimate.describe()}")
+        answers.append(ask_answers(endpoint, prompts, contest.decoding, seed))
     return answers
 
 

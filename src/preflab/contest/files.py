@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from preflab.contest.analysis import JudgedPairs
-from preflab.contest.hold import HeldContest
+from preflab.contest.compare import ComparedContest
+from preflab.contest.markdown import describe_contest
 from preflab.contest.record import ContestResult
-from preflab.contest.words import describe_contest
 from preflab.data.lines import read_records, read_text_field
 from preflab.errors import UserError
 from preflab.evaluation.preference.base import PreferenceQuestion
@@ -24,7 +24,7 @@ RESULT_FILE = "winrate.json"
 PAIRS_FILE = "pairs.jsonl"
 VERDICTS_FILE = "verdicts.jsonl"
 PAGE_FILE = "winrate.md"
-KEPT_FILE = "human.json"
+SAVED_FILE = "human.json"
 HUMAN_RESULT_FILE = "winrate-human.json"
 HUMAN_PAGE_FILE = "winrate-human.md"
 
@@ -38,15 +38,15 @@ def check_output(directory: Path) -> None:
         raise UserError(f"{directory} is a run or a study. Name another directory with --output.")
 
 
-def write_contest(held: HeldContest, directory: Path) -> None:
+def write_contest(comparison: ComparedContest, directory: Path) -> None:
     """Writes the result, the page, the verdicts and the pairs. `pairs.jsonl` is in random order. So if people label
     only its first lines, they label pairs of prompts that were drawn at random."""
     check_output(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / RESULT_FILE, held.result.model_dump(mode="json"))
-    (directory / PAGE_FILE).write_text(describe_contest(held.result), encoding="utf-8")
-    _write_pairs([*pairs_to_rate(pair.questions for pair in held.judged)], directory)
-    _write_lines(directory / VERDICTS_FILE, verdict_rows(held.judged))
+    write_json(directory / RESULT_FILE, comparison.result.model_dump(mode="json"))
+    (directory / PAGE_FILE).write_text(describe_contest(comparison.result), encoding="utf-8")
+    _write_pairs([*pairs_to_rate(pair.questions for pair in comparison.judged)], directory)
+    _write_lines(directory / VERDICTS_FILE, verdict_rows(comparison.judged))
 
 
 def pairs_to_rate(rows: Iterable[Sequence[Sequence[PreferenceQuestion]]]) -> Iterator[RatedPair]:
@@ -103,7 +103,7 @@ def verdict_rows(judged: Iterable[JudgedPairs]) -> Iterator[dict[str, Any]]:
 
 def _write_pairs(pairs: Sequence[RatedPair], directory: Path) -> None:
     """Writes the pairs. Raises `UserError` if the directory keeps other pairs for people to label."""
-    if (directory / KEPT_FILE).exists() or read_labels(directory):
+    if (directory / SAVED_FILE).exists() or read_labels(directory):
         keep_pairs(pairs, directory)
     else:
         _write_lines(directory / PAIRS_FILE, map(write_pair, pairs))

@@ -1,13 +1,16 @@
-"""Reads people's labels of judged pairs. Imports no torch."""
+"""Reads people's labels of judged pairs, and finds the outcomes of the pairs of a contest. Imports no torch."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import fmean
 
 from preflab.data.lines import read_records, read_text_field
 from preflab.errors import UserError
+from preflab.evaluation.pairwise import LOSS, WIN
+from preflab.evaluation.preference.base import PreferenceQuestion, name_pair
 from preflab.evaluation.preference.labelled import check_outcome
 from preflab.rating import read_labels
 
@@ -50,3 +53,17 @@ def read_label_file(path: Path) -> dict[str, float]:
             raise UserError(f"{where}: {whose} the pair {pair!r} twice. Remove one line, or name the `rater` of each.")
         raters[rater] = check_outcome(record.get("outcome"), where)
     return {pair: fmean(raters.values()) for pair, raters in by_pair.items()}
+
+
+def match_outcomes(outcomes: Mapping[str, float], questions: Iterable[PreferenceQuestion]) -> dict[str, float]:
+    """Returns the outcomes of these pairs of answers, by the name of the pair. `outcomes`: known outcomes, such as
+    people's labels. The outcome of the same answers in the other order is reversed. A pair without a known outcome is
+    left out."""
+    known: dict[str, float] = {}
+    for question in questions:
+        turned = name_pair(question.prompt.id, question.second.text, question.first.text)
+        if question.pair in outcomes:
+            known[question.pair] = outcomes[question.pair]
+        elif turned in outcomes:
+            known[question.pair] = WIN + LOSS - outcomes[turned]
+    return known

@@ -7,7 +7,7 @@ from typing import Any
 
 from preflab.arm.open import pick_device
 from preflab.contest.contestant import parse_contestants
-from preflab.contest.hold import Contest
+from preflab.contest.settings import Contest
 from preflab.evaluation.preference.spec import JudgeSettings
 from preflab.sampling.base import Decoding
 from preflab.spec import parse_spec

@@ -1,5 +1,5 @@
-"""Holds a contest that people judge: keeps its pairs, so that a repeated command continues the contest, and turns
-people's labels into the result."""
+"""Lets people judge a contest: saves its pairs, so that a repeated command continues the contest, and turns people's
+labels into the result."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from preflab.contest.analysis import JudgedPairs
-from preflab.contest.files import KEPT_FILE, pairs_to_rate, read_judge_outcomes
-from preflab.contest.hold import Announce, Ballot, Contest, analyse_contest, ask_contestants
-from preflab.contest.kept import read_kept, write_kept
-from preflab.contest.labels import labels_by_pair
+from preflab.contest.answering import Announce
+from preflab.contest.files import SAVED_FILE, pairs_to_rate, read_judge_outcomes
+from preflab.contest.labels import labels_by_pair, match_outcomes
+from preflab.contest.questions import Ballot, ask_contestants
 from preflab.contest.record import ContestResult
+from preflab.contest.result import analyse_contest
+from preflab.contest.saved_pairs import read_saved_pairs, write_saved_pairs
+from preflab.contest.settings import Contest
 from preflab.errors import UserError
-from preflab.evaluation.pairwise import TIE
-from preflab.evaluation.preference.base import PairVerdict, PreferenceJudge, PreferenceQuestion, name_pair
+from preflab.evaluation.preference.base import PairVerdict, PreferenceJudge, PreferenceQuestion
 from preflab.evaluation.preference.endpoint import EndpointUse
 from preflab.rating import keep_pairs, kept_pairs, name_prompts, read_labels, summarise
 from preflab.spec import Context
@@ -45,15 +47,15 @@ def prepare_people(contest: Contest, folder: Path, say: Announce) -> Ballot:
     pairs in the folder. Later calls read the pairs from the folder. Raises `UserError` if the folder holds another
     contest."""
     refuse_model_options(contest)
-    if (folder / KEPT_FILE).exists():
-        return read_kept(contest, folder)
+    if (folder / SAVED_FILE).exists():
+        return read_saved_pairs(contest, folder)
     with ExitStack() as stack:
         testbed = require_testbed(
             stack.enter_context(contest.testbed.open(Context(seed=contest.seed, device=contest.device)))
         )
         ballot = ask_contestants(contest, testbed, People({}), [], EndpointUse(), say)
     keep_pairs([*pairs_to_rate(ballot.rows.values())], folder)
-    write_kept(contest, ballot, folder)
+    write_saved_pairs(contest, ballot, folder)
     return ballot
 
 
@@ -113,16 +115,9 @@ def _unlabelled_note(missing: int, every: int) -> list[str]:
 
 def find_other_judge(ballot: Ballot, folder: Path, with_judge: Path | None) -> tuple[str, dict[str, float]]:
     """Returns the name and the outcomes of the model that judged the same pairs; '' and {} if there is no such model.
-    If the model judged the same answers in the other order, the outcome is reversed. Raises `UserError` if `with_judge`
-    is given but holds no outcome of these pairs."""
+    Raises `UserError` if `with_judge` is given but holds no outcome of these pairs."""
     name, verdicts = read_judge_outcomes(with_judge or folder) or ("", {})
-    outcomes: dict[str, float] = {}
-    for question in ballot.every:
-        turned = name_pair(question.prompt.id, question.second.text, question.first.text)
-        if question.pair in verdicts:
-            outcomes[question.pair] = verdicts[question.pair]
-        elif turned in verdicts:
-            outcomes[question.pair] = 2 * TIE - verdicts[turned]
+    outcomes = match_outcomes(verdicts, ballot.every)
     if with_judge is not None and not outcomes:
         raise UserError(
             f"--with-judge {with_judge} holds no verdict on these pairs. Name the --output of a `preflab winrate` with the "

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from preflab.analysis.record import ComparisonVerdict, Interval
+from preflab.analysis.record import ComparisonVerdict, Interval, LengthControl
 from preflab.analysis.record.base import Record
 from preflab.analysis.winrates.agreement import Agreement
 from preflab.analysis.winrates.bradley_terry import ArmScores
-from preflab.analysis.winrates.length import LengthControl
 from preflab.analysis.winrates.ppi import Corrected
 from preflab.analysis.winrates.rogan_gladen import ByErrorRates
 from preflab.rating.summary import RatingSummary

@@ -7,11 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from preflab.errors import UserError
 from preflab.evaluation.measure import Measure
 from preflab.spec import Context, HoldsModels
+from preflab.testbeds.base import Testbed
 from preflab.types import Completion, Prompt, Split
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
@@ -56,6 +57,15 @@ class PairwiseEvaluatorSpec(HoldsModels):
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[PairwiseEvaluator]:
         """Opens the evaluator. Raises `UserError` if the testbed lacks data that the evaluator needs."""
+
+
+def data_answers(testbed: Testbed, which: Literal["chosen", "rejected"]) -> dict[str, Completion]:
+    """Returns the data's preferred answer to each prompt of the test split, or the other answer, by the id of the
+    prompt. If a prompt has several pairs, the first pair counts."""
+    answers: dict[str, Completion] = {}
+    for pair in testbed.preferences("test"):
+        answers.setdefault(pair.prompt.id, pair.chosen if which == "chosen" else pair.rejected)
+    return answers
 
 
 def check_outcomes(outcomes: Any, pairs: int, *, source: str) -> list[float]:

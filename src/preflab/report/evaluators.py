@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from preflab.analysis.record import EvaluatorResult, PairwiseResult
+from preflab.analysis.winrates.words import length_words
 from preflab.report import numbers, verdicts
 
 
@@ -39,6 +40,12 @@ def shares_words(pair: PairwiseResult) -> str:
     """Returns the shares of wins, ties and losses with their intervals: 'win 42.0% [38.1, 45.9], tie 15.0% [12.0,
     18.0], loss 43.0% [39.0, 47.0]'."""
     return ", ".join(f"{name} {numbers.format_share_interval(share)}" for name, share in pair.shares.items())
+
+
+def write_shares_and_length(pair: PairwiseResult) -> str:
+    """Writes what stands beside a win rate: the shares of the outcomes and the length-controlled win rate, as far as they
+    are known."""
+    return "; ".join(filter(None, [shares_words(pair), "" if pair.length is None else length_words(pair.length)]))
 
 
 def wins_explained(pair: PairwiseResult) -> str:

@@ -13,8 +13,10 @@ from tests.evaluation.preference.fault_server import FaultServer
 from tests.evaluation.preference.test_endpoint_judge import shown
 from tests.evaluation.test_pairwise import PLAIN, arm, match
 
-from preflab.analysis.matches import UNCHECKED_JUDGE, can_judge, judge_notes, pairwise_result
-from preflab.analysis.record import EvaluatorResult, read_results
+from preflab.analysis.matches import HOW_TO_CHECK, OLD_MATCH, judge_agreement, judge_notes, pairwise_result
+from preflab.analysis.record import EvaluatorResult, PairwiseResult, read_results
+from preflab.analysis.winrates.agreement import can_judge
+from preflab.analysis.winrates.words import check_words
 from preflab.cli import run_command
 from preflab.errors import UserError
 from preflab.evaluation import PAIRWISE_EVALUATORS
@@ -32,6 +34,14 @@ def longer(prompt: str) -> str:
     return f"Comparison: x.\nMore helpful: {'A' if len(a) >= len(b) else 'B'}"
 
 
+UNCHECKED = check_words(None, HOW_TO_CHECK)
+
+
+def judged(result: dict[str, Any]) -> PairwiseResult:
+    evaluator = EvaluatorResult(name="m", description="")
+    return pairwise_result("m", [result], measure=WIN_RATE, evaluator=evaluator, family=1)
+
+
 @pytest.fixture
 def server() -> Iterator[FaultServer]:
     with FaultServer(longer) as opened:
@@ -44,24 +54,34 @@ def settings(server: FaultServer, tmp_path: Path, **more: Any) -> dict[str, Any]
 
 
 def test_a_match_by_a_judge(server: FaultServer, tmp_path: Path) -> None:
-    """Protects the study's result: a longer answer wins, equally long ones tie by their orders, an unreadable reply is no win;
-    and the notes count the unreadable verdicts, the disagreements and the answers that were shown first."""
+    """Protects the study's result: a longer answer wins, equally long ones tie by their orders, an unreadable reply is a share
+    of its own and neither a win nor a tie; and the notes say what it could change, how often the orders disagree, and how
+    often the answer shown first was chosen. On one prompt this is half of the replies of one pair, because the other reply
+    is unreadable, on the other prompt 3 of 4. A match of an older preflab says that it does not know."""
     arm(tmp_path, "a", [["xxx", "xx"], ["mumble", "xxxx"]])
     arm(tmp_path, "b", [["y", "yy"], ["yy", "y"]])
     result = match(tmp_path, settings(server, tmp_path))
     assert sorted(row["outcomes"] for row in result["problems"].values()) == [[0.5, 1.0], [1.0, 0.5]]
-    assert (result["details"]["judge"], result["details"]["unreadable"]) == ("openai:m", 1)
-    evaluator = EvaluatorResult(name="m", description="")
-    notes = pairwise_result("m", [result], measure=WIN_RATE, evaluator=evaluator, family=1).notes
-    assert notes[:3] == (
+    assert result["details"]["judge"] == "openai:m"
+    pair = judged(result)
+    assert {name: share.estimate for name, share in pair.shares.items()} == {
+        "win": 0.5,
+        "tie": 0.25,
+        "loss": 0.0,
+        "unreadable": 0.25,
+    }
+    assert pair.ties == 0.25
+    assert pair.notes[:4] == (
         "Judge: openai:m, template helpful.",
-        UNCHECKED_JUDGE,
-        "Unreadable verdicts: 1. Each of them counts as half a win, like a tie.",
+        UNCHECKED,
+        "Unreadable verdicts: 25.0% (no interval: one seed: how much runs differ cannot be estimated, so there is no "
+        "interval), counted as half a win; the win rate is 62.5% if all were losses and 87.5% if all were wins.",
+        "The two orders disagree on 1 of 3 pairs. These pairs are ties.",
     )
-    assert notes[3].startswith(
-        "The two orders disagree on 1 of 3 pairs. These pairs are ties. The answer shown first was "
-    )
-    assert "chosen in 66.7% [" in notes[3]
+    assert pair.notes[4].startswith("Position bias: the answer shown first was chosen in 62.5% [")
+    del result["details"]["orders"]
+    old = judged(result)
+    assert (old.ties, old.notes[2:], "unreadable" in old.shares) == (0.5, (OLD_MATCH,), False)
 
 
 def test_a_judge_is_checked_on_labelled_pairs(server: FaultServer, tmp_path: Path) -> None:
@@ -75,8 +95,8 @@ def test_a_judge_is_checked_on_labelled_pairs(server: FaultServer, tmp_path: Pat
         file = tmp_path / f"{label}.json"
         file.write_text(json.dumps(pairs))
         details = [match(tmp_path, settings(server, tmp_path, agreement=[str(file)]))["details"]]
-        assert can_judge(details) == decides
-        assert [*judge_notes(details)][1].startswith(f"Judge on 8 labelled pairs: {words}")
+        assert can_judge(judge_agreement(details)) == decides
+        assert [*judge_notes(details, [], {})][1].startswith(f"Judge on 8 labelled pairs: {words}")
         assert server.calls == 20
 
 
@@ -123,7 +143,7 @@ def test_a_study_with_a_judge(server: FaultServer, tmp_path: Path, capfd: pytest
     (pair,) = read_results(tmp_path / "out/results.json").pairwise
     assert (pair.win_rate.seeds, pair.win_rate.problems) == (2, 5)
     assert len(pair.notes) >= 2
-    assert pair.notes[1] == UNCHECKED_JUDGE
+    assert pair.notes[1] == UNCHECKED
     assert pair.notes[1] in (tmp_path / "out" / "report.md").read_text()
     for name in ("report.md", "report.html"):
         assert pair.notes[0] in (tmp_path / "out" / name).read_text()

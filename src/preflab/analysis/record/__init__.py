@@ -33,6 +33,7 @@ from preflab.analysis.record.declared import (
     check_arms as check_arms,
     joint_outcome as joint_outcome,
 )
+from preflab.analysis.record.length import LengthControl as LengthControl
 from preflab.analysis.record.results import (
     Answer as Answer,
     Comparison as Comparison,

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from preflab.analysis.record.arm import ArmResult
 from preflab.analysis.record.base import Interval, Number, Record
 from preflab.analysis.record.declared import DecidedClaim, PaperTable, Sweep, TuningTrial
+from preflab.analysis.record.length import LengthControl
 from preflab.analysis.record.reward_model import RewardModelResult
 from preflab.errors import UserError
 from preflab.evaluation.measure import Measure
@@ -137,8 +138,12 @@ class PairwiseResult(Record):
     ties: Number = None
     """The share of ties."""
     shares: dict[str, Interval] = Field(default_factory=dict[str, Interval])
-    """The shares of wins, ties and losses of the first arm, under `win`, `tie` and `loss`. Each has its own 95%
-    interval. Empty in the results of an older version."""
+    """The shares of wins, ties and losses of the first arm, under `win`, `tie` and `loss`, and of unreadable verdicts,
+    under `unreadable`, if a preference judge replied. Each has its own 95% interval. Empty in the results of an older
+    version."""
+    length: LengthControl | None = None
+    """The length-controlled win rate. The intervals of `rate` of all pairs of the evaluator are simultaneous. None if the
+    lengths of the answers are not known: a run diverged, or an older version compared the answers."""
     p_value: Number = None
     """The p-value of the difference from one half, adjusted for the number of the evaluator's pairs."""
     family: float = 1.0

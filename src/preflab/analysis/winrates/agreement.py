@@ -3,6 +3,7 @@ not import torch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from preflab.analysis.record import Interval
 from preflab.analysis.spread import ROUNDING
 from preflab.analysis.statistics import ALPHA
 from preflab.analysis.winrates.shares import share_interval
+from preflab.evaluation.preference.labelled import CheckedPair
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,20 @@ class Agreement:
     def beats_coin(self) -> bool:
         """True if the whole interval of the accuracy is above one half."""
         return self.accuracy.low is not None and self.accuracy.low > 0.5
+
+
+def can_judge(agreement: Agreement | None) -> bool:
+    """Returns False for a judge whose agreement with labelled pairs does not show that it is better than a coin. Such a
+    judge decides nothing. Returns True for a judge that was not checked."""
+    return agreement is None or agreement.beats_coin
+
+
+def agreement_on(checked: Sequence[CheckedPair]) -> Agreement | None:
+    """Returns how well a judge agrees with the labelled pairs on which it was checked; None without such pairs."""
+    if not checked:
+        return None
+    outcomes, labels, unreadable = np.array(checked).T
+    return measure_agreement(outcomes, labels, unreadable)
 
 
 def measure_agreement(outcomes: Floats, labels: Floats, unreadable: Floats) -> Agreement:

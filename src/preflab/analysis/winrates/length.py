@@ -12,13 +12,13 @@ each prompt, estimated over many systems. The model here has no such term.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.special import expit
 
 from preflab.analysis.intervals import Floats
-from preflab.analysis.record import Interval
+from preflab.analysis.record import Interval, LengthControl
 from preflab.analysis.winrates.cells import cell_interval
 
 NEWTON_STEPS = 100
@@ -27,36 +27,34 @@ FURTHEST = 12.0
 every outcome."""
 
 
-@dataclass(frozen=True)
-class LengthControl:
-    """rate: the length-controlled win rate. phi: the coefficient of the length. It is above 0 if the judge prefers the
-    longer answer. difference: the mean of d. reason: why there is no rate, or '' if there is a rate."""
+class MakeInterval(Protocol):
+    """Computes the interval of an estimate from the influences of the cells [S, P]. `family`: the number of intervals that
+    must hold simultaneously."""
 
-    rate: Interval | None
-    phi: Interval | None
-    difference: float
-    reason: str = ""
+    def __call__(self, estimate: float, influence: Floats, *, family: float = 1.0) -> Interval: ...
 
 
-def control_length(outcomes: Floats, differences: Floats, *, family: float = 1.0) -> LengthControl:
+def control_length(
+    outcomes: Floats, differences: Floats, *, family: float = 1.0, interval: MakeInterval = cell_interval
+) -> LengthControl:
     """Fits the model to tables [S, P] of outcomes and of length differences, and returns the rate. A length difference
-    is the first answer's length minus the second's. `family`: the number of length-controlled win rates whose intervals must
-    hold simultaneously."""
+    is the first answer's length minus the second's. If a cell has several pairs of answers, its outcome and its length
+    difference are means. `family`: the number of length-controlled win rates whose intervals must hold simultaneously."""
     mean = float(differences.mean())
     spread = float(differences.std())
     if spread == 0:
-        return LengthControl(None, None, mean, "all pairs have the same length difference")
+        return LengthControl(difference=mean, reason="all pairs have the same length difference")
     regressors = np.stack([np.ones(differences.size), np.tanh(differences.ravel() / spread)], axis=1)
     fitted = fit_logistic(regressors, outcomes.ravel())
     if fitted is None:
-        return LengthControl(None, None, mean, "the method or the length predicts every outcome")
+        return LengthControl(difference=mean, reason="the method or the length predicts every outcome")
     coefficients, influence = fitted
     rate = float(expit(coefficients[0]))
     on_rate = rate * (1 - rate) * influence[:, 0].reshape(outcomes.shape)
     return LengthControl(
-        cell_interval(rate, on_rate, family=family).within(0.0, 1.0),
-        cell_interval(float(coefficients[1]), influence[:, 1].reshape(outcomes.shape)),
-        mean,
+        rate=interval(rate, on_rate, family=family).within(0.0, 1.0),
+        phi=interval(float(coefficients[1]), influence[:, 1].reshape(outcomes.shape)),
+        difference=mean,
     )
 
 

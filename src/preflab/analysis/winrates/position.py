@@ -3,8 +3,10 @@ torch."""
 
 from __future__ import annotations
 
-from preflab.analysis.intervals import Floats
+import numpy as np
+
 from preflab.analysis.record import Interval
+from preflab.analysis.winrates.judged import Verdicts
 from preflab.analysis.winrates.shares import share_interval
 
 ONE_SIDED = 0.9
@@ -12,18 +14,22 @@ ONE_SIDED = 0.9
 is called one-sided."""
 
 
-def position_bias(chose_first_shown: Floats) -> Interval | None:
+def position_bias(verdicts: Verdicts) -> Interval | None:
     """Returns the share of choices for the answer that was shown first, over both orders of each pair. Without a bias it
-    is one half. `chose_first_shown` [pairs, 2]: for each order, 1 if the judge chose the answer that was shown first,
-    else 0. Returns None if there are no pairs.
+    is one half. The interval is over the prompts; the value of a prompt is the mean over its pairs under all seeds. Leaves
+    out pairs with an unreadable reply, and pairs that the judge was not asked about in both orders. Returns None if no
+    pair is left.
 
     If both orders of a pair agree, the pair contributes exactly one half. The bias therefore comes only from pairs
     whose orders disagree. On these pairs the judge chose the answer shown first twice, or the answer shown second
     twice.
     """
-    if not len(chose_first_shown):
-        return None
-    return share_interval(chose_first_shown.mean(axis=1)[None, :])
+    columns: list[float] = []
+    for column in zip(*verdicts, strict=True):
+        shown = [each for cell in column for verdict in cell if (each := verdict.chose_first_shown) is not None]
+        if shown:
+            columns.append(float(np.array(shown).mean(axis=0).mean()))
+    return share_interval(np.array([columns])) if columns else None
 
 
 def describe_one_side(bias: Interval) -> str:

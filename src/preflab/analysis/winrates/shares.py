@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from statistics import fmean
+
 import numpy as np
 from scipy import stats
 
@@ -9,6 +13,11 @@ from preflab.analysis.intervals import Floats
 from preflab.analysis.record import Interval
 from preflab.analysis.statistics import ALPHA
 from preflab.analysis.winrates.cells import ONE_SEED, has_no_width, mean_of_cells
+from preflab.analysis.winrates.judged import Verdicts, cell_means
+from preflab.evaluation.pairwise import LOSS, TIE, WIN
+from preflab.evaluation.preference.base import PairVerdict
+
+OUTCOME_VALUES = {"win": WIN, "tie": TIE, "loss": LOSS}
 
 SEEDS_AGREE = "all cells are equal, so the interval is over prompts and says nothing about other training runs"
 
@@ -19,21 +28,29 @@ def win_rate(outcomes: Floats, *, family: float = 1.0) -> Interval:
     return share_interval(outcomes, family=family)
 
 
-def outcome_shares(outcomes: Floats, unreadable: Floats) -> dict[str, Interval]:
-    """Returns the shares of wins, ties, losses and unreadable verdicts among all cells of a table [S, P]. `unreadable` is
-    1 for a cell whose verdict could not be read, and 0 for every other cell. An unreadable verdict is not counted as a
-    tie."""
-    read = unreadable == 0
-    parts = {"win": read & (outcomes == 1), "tie": read & (outcomes == 0.5), "loss": read & (outcomes == 0)}
-    return {name: share_interval(part.astype(float)) for name, part in parts.items()} | {
-        "unreadable": share_interval(unreadable)
-    }
+def outcome_shares(verdicts: Verdicts, interval: Callable[[Floats], Interval]) -> dict[str, Interval]:
+    """Returns the shares of wins, ties, losses and unreadable verdicts. `interval`: computes the mean of a table [S, P]
+    with its interval. An unreadable verdict is not counted as a tie."""
+    shares = {name: interval(cell_means(verdicts, partial(_share, value))) for name, value in OUTCOME_VALUES.items()}
+    return shares | {"unreadable": interval(cell_means(verdicts, lambda verdict: float(verdict.unreadable)))}
 
 
-def unreadable_bounds(outcomes: Floats, unreadable: Floats) -> tuple[float, float]:
+def _share(value: float, verdict: PairVerdict) -> float:
+    """Returns 1 if a verdict has this outcome, else 0. If several people labelled the pair, returns the share of their
+    labels: if one of two raters chose the first answer and the other chose the second, the pair counts as half a win
+    and half a loss."""
+    if verdict.labels:
+        return fmean(float(label == value) for label in verdict.labels)
+    return float(verdict.outcome == value and not verdict.unreadable)
+
+
+def unreadable_bounds(verdicts: Verdicts) -> tuple[float, float]:
     """Returns two win rates: if every unreadable verdict were a loss, and if every unreadable verdict were a win."""
-    read = unreadable == 0
-    return float(np.where(read, outcomes, 0.0).mean()), float(np.where(read, outcomes, 1.0).mean())
+    lowest, highest = (
+        cell_means(verdicts, lambda verdict, end=end: end if verdict.unreadable else verdict.outcome)
+        for end in (LOSS, WIN)
+    )
+    return float(lowest.mean()), float(highest.mean())
 
 
 def share_interval(table: Floats, *, family: float = 1.0) -> Interval:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from preflab.analysis.record import Interval
+from preflab.analysis.record import Interval, LengthControl
 from preflab.analysis.winrates.agreement import Agreement
 from preflab.analysis.winrates.cells import has_no_width
 
@@ -20,6 +20,38 @@ def agreement_words(agreement: Agreement) -> str:
         first, second = agreement.sensitivity, agreement.specificity
         words += f"; right on {first:.0%} if the first answer is better, on {second:.0%} if the second answer is better"
     return f"{words}."
+
+
+def check_words(agreement: Agreement | None, how: str) -> str:
+    """Describes the check of a judge on labelled pairs. If the judge was not checked, says so. `how`: what gives the
+    judge labelled pairs."""
+    if agreement is not None:
+        return agreement_words(agreement)
+    return (
+        "The judge was not checked on labelled pairs. A judge that is no better than a coin gives win rates too: check it "
+        f"with {how}."
+    )
+
+
+def unreadable_words(share: Interval, bounds: tuple[float, float]) -> str:
+    """Describes the share of unreadable verdicts. `bounds`: the win rates of `unreadable_bounds`."""
+    return (
+        f"unreadable verdicts: {percent(share)}, counted as half a win; the win rate is {bounds[0]:.1%} if all were losses "
+        f"and {bounds[1]:.1%} if all were wins"
+    )
+
+
+def position_words(bias: Interval) -> str:
+    """Describes the position bias."""
+    return f"position bias: the answer shown first was chosen in {percent(bias)} of the replies (50% without a bias)"
+
+
+def length_words(length: LengthControl) -> str:
+    """Describes the length-controlled win rate, or says why there is none."""
+    gap = f"first minus second: {length.difference:+.0f} characters on average"
+    if length.rate is None or length.phi is None:
+        return f"length-controlled win rate: none, because {length.reason} ({gap})"
+    return f"length-controlled win rate: {percent(length.rate)} ({gap}; phi {number(length.phi)})"
 
 
 def percent(interval: Interval) -> str:

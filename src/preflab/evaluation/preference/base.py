@@ -49,6 +49,14 @@ class PairVerdict:
     def unreadable(self) -> bool:
         return "unreadable" in self.orders
 
+    @property
+    def chose_first_shown(self) -> tuple[float, float] | None:
+        """For each order, 1 if the judge chose the answer that was shown first, else 0. None if a reply was unreadable,
+        or if the judge was not asked in both orders."""
+        if len(self.orders) != 2 or self.unreadable:
+            return None
+        return float(self.orders[0] == "first"), float(self.orders[1] == "second")
+
 
 class PreferenceJudge(ABC):
     """Compares two answers to one prompt. This is the base class of preference judges."""
@@ -66,6 +74,11 @@ class PreferenceJudge(ABC):
         """Raises `UserError` if the estimated endpoint calls would exceed a cap. A judge without an endpoint has no
         cap."""
         del estimate
+
+
+def make_question(prompt: Prompt, first: Completion, second: Completion) -> PreferenceQuestion:
+    """Returns the question about two answers to a prompt."""
+    return PreferenceQuestion(name_pair(prompt.id, first.text, second.text), prompt, first, second)
 
 
 def name_pair(prompt: str, first: str, second: str) -> str:

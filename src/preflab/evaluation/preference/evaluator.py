@@ -12,9 +12,9 @@ from pydantic import Field, model_validator
 
 from preflab.errors import UserError
 from preflab.evaluation.pairwise import PairwiseEvaluator, PairwiseEvaluatorSpec
-from preflab.evaluation.preference.base import PairVerdict, PreferenceJudge, PreferenceQuestion, name_pair
+from preflab.evaluation.preference.base import PairVerdict, PreferenceJudge, PreferenceQuestion, make_question
 from preflab.evaluation.preference.drawing import draw_prompts
-from preflab.evaluation.preference.labelled import read_labelled_pairs
+from preflab.evaluation.preference.labelled import check_verdicts, read_labelled_pairs
 from preflab.evaluation.preference.spec import EXAMPLES, HUMAN, JudgeSettings
 from preflab.fields import CountOrAll
 from preflab.paths import user_path
@@ -69,6 +69,7 @@ class OpenPreferenceEvaluator(PairwiseEvaluator):
         self.labelled = labelled
         self.labels = labels
         self.on_labelled: list[PairVerdict] = []
+        self.questions: list[PreferenceQuestion] = []
         self.verdicts: list[PairVerdict] = []
 
     def select_prompts(self, names: Sequence[str]) -> list[str]:
@@ -78,25 +79,21 @@ class OpenPreferenceEvaluator(PairwiseEvaluator):
     def compare(
         self, split: Split, prompts: Sequence[Prompt], first: Sequence[Completion], second: Sequence[Completion]
     ) -> list[float]:
-        pairs = zip(prompts, first, second, strict=True)
-        questions = [PreferenceQuestion(name_pair(p.id, a.text, b.text), p, a, b) for p, a, b in pairs]
-        self.judge.check_caps(self.judge.estimate([*self.labelled, *questions]))
+        self.questions = [make_question(*each) for each in zip(prompts, first, second, strict=True)]
+        self.judge.check_caps(self.judge.estimate([*self.labelled, *self.questions]))
         self.on_labelled = self.judge.compare(self.labelled)
-        self.verdicts = self.judge.compare(questions)
+        self.verdicts = self.judge.compare(self.questions)
         return [verdict.outcome for verdict in self.verdicts]
 
     def details(self) -> dict[str, Any]:
-        """Returns the judge's name and template, and the number of pairs with an unreadable reply. For each pair with
-        two readable replies, returns whether each reply chose the answer that was shown first. For each labelled pair,
-        returns the judge's outcome, the label, and whether a reply was unreadable."""
-        read = [verdict.orders for verdict in self.verdicts if len(verdict.orders) == 2 and not verdict.unreadable]
+        """Returns the judge's name and template, and the judge's choices in both orders: for each prompt, those of each
+        pair of answers. `labelled`: the check on the labelled pairs (see `CheckedPair`)."""
+        orders: dict[str, list[list[str]]] = {}
+        for question, verdict in zip(self.questions, self.verdicts, strict=True):
+            orders.setdefault(question.prompt.id, []).append([*verdict.orders])
         return {
             "judge": str(self.spec.judge),
             "template": self.spec.template_name,
-            "unreadable": sum(verdict.unreadable for verdict in self.verdicts),
-            "chose_first_shown": [[float(one == "first"), float(other == "second")] for one, other in read],
-            "labelled": [
-                [verdict.outcome, label, float(verdict.unreadable)]
-                for verdict, label in zip(self.on_labelled, self.labels, strict=True)
-            ],
+            "orders": orders,
+            "labelled": check_verdicts(self.on_labelled, self.labels),
         }

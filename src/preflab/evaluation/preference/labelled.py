@@ -10,13 +10,15 @@ from typing import Any
 from preflab.data.lines import check_record, open_plain, read_records, read_text_field
 from preflab.errors import UserError
 from preflab.evaluation.pairwise import LOSS, TIE, WIN
-from preflab.evaluation.preference.base import PreferenceQuestion, name_pair
+from preflab.evaluation.preference.base import PairVerdict, PreferenceQuestion, name_pair
 from preflab.plain import parse_json
 from preflab.types import Completion, Prompt, Turn
 
 OUTCOMES = (WIN, TIE, LOSS)
 LLMBAR = ("input", "output_1", "output_2", "label")
 OWN = ("prompt", "first", "second", "outcome")
+CheckedPair = tuple[float, float, float]
+"""The check of a judge on one labelled pair: the judge's outcome, the label, and 1 if a reply was unreadable, else 0."""
 
 
 def read_labelled_pairs(paths: Sequence[Path]) -> tuple[list[PreferenceQuestion], list[float]]:
@@ -32,6 +34,13 @@ def read_labelled_pairs(paths: Sequence[Path]) -> tuple[list[PreferenceQuestion]
         questions.append(PreferenceQuestion(name, Prompt(name, turns), Completion(first), Completion(second)))
         labels.append(label)
     return questions, labels
+
+
+def check_verdicts(verdicts: Sequence[PairVerdict], labels: Sequence[float]) -> list[CheckedPair]:
+    """Returns the judge's verdicts on labelled pairs beside the labels."""
+    return [
+        (verdict.outcome, label, float(verdict.unreadable)) for verdict, label in zip(verdicts, labels, strict=True)
+    ]
 
 
 def _read_pair(record: Mapping[str, Any], where: str) -> tuple[str, str, str, float]:

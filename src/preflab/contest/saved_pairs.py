@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict
 
 from preflab.arm.saved import find_saved_model
 from preflab.contest.contestant import Entrant
-from preflab.contest.files import KEPT_FILE
-from preflab.contest.hold import Ballot, Contest, dump_settings
+from preflab.contest.files import SAVED_FILE
+from preflab.contest.questions import Ballot
+from preflab.contest.settings import Contest
 from preflab.errors import UserError
 from preflab.evaluation.preference.base import PreferenceQuestion
 from preflab.paths import user_path
@@ -25,7 +26,7 @@ from preflab.train.files import file_digests, read_json, sha256, write_json
 from preflab.types import Completion, Prompt
 
 
-class KeptPairs(BaseModel):
+class SavedPairs(BaseModel):
     """The questions about the contestants `first` and `second`. pairs: the names of their pairs of answers, one row for
     each seed."""
 
@@ -35,7 +36,7 @@ class KeptPairs(BaseModel):
     pairs: list[list[str]]
 
 
-class KeptContest(BaseModel):
+class SavedContest(BaseModel):
     """The content of `human.json`. settings: everything that the answers depend on. prompts: the ids of the prompts, in
     order."""
 
@@ -44,55 +45,57 @@ class KeptContest(BaseModel):
     testbed: str
     notes: list[str]
     prompts: list[str]
-    contests: list[KeptPairs]
+    contests: list[SavedPairs]
 
 
-def write_kept(contest: Contest, ballot: Ballot, folder: Path) -> None:
+def write_saved_pairs(contest: Contest, ballot: Ballot, folder: Path) -> None:
     """Writes `human.json`, which says which contestants gave the answers in the folder's pairs."""
     rows = next(iter(ballot.rows.values()))
-    kept = KeptContest(
+    saved = SavedContest(
         settings=answering_settings(contest),
         testbed=ballot.testbed,
         notes=[*ballot.notes],
         prompts=[question.prompt.id for question in rows[0]],
         contests=[
-            KeptPairs(first=names[0], second=names[1], pairs=[[each.pair for each in row] for row in table])
+            SavedPairs(first=names[0], second=names[1], pairs=[[each.pair for each in row] for row in table])
             for names, table in ballot.rows.items()
         ],
     )
-    write_json(folder / KEPT_FILE, kept.model_dump(mode="json"))
+    write_json(folder / SAVED_FILE, saved.model_dump(mode="json"))
 
 
-def read_kept(contest: Contest, folder: Path) -> Ballot:
+def read_saved_pairs(contest: Contest, folder: Path) -> Ballot:
     """Returns the questions of the contest that a folder keeps. Raises `UserError` if the folder keeps another contest
     than `contest`, or if the file is damaged."""
-    path = folder / KEPT_FILE
+    path = folder / SAVED_FILE
     try:
-        kept = KeptContest.model_validate(read_json(path))
+        saved = SavedContest.model_validate(read_json(path))
     except pydantic.ValidationError as error:
         raise UserError(f"{path} is damaged. Put back the file as preflab wrote it.") from error
-    changed = differing_paths(kept.settings, answering_settings(contest))
+    changed = differing_paths(saved.settings, answering_settings(contest))
     if changed:
         raise UserError(
             f"{folder} holds the pairs of another contest (it differs in {', '.join(changed)}). Name another --output, or "
             "repeat the command that began it."
         )
     return Ballot(
-        kept.testbed, {(each.first, each.second): _questions(each, kept, folder) for each in kept.contests}, kept.notes
+        saved.testbed,
+        {(each.first, each.second): _questions(each, saved, folder) for each in saved.contests},
+        saved.notes,
     )
 
 
-def _questions(each: KeptPairs, kept: KeptContest, folder: Path) -> list[list[PreferenceQuestion]]:
+def _questions(each: SavedPairs, saved: SavedContest, folder: Path) -> list[list[PreferenceQuestion]]:
     by_name = {pair.id: pair for pair in kept_pairs(folder)}
     rows: list[list[PreferenceQuestion]] = []
     for row in each.pairs:
         if missing := [name for name in row if name not in by_name]:
-            raise UserError(f"{folder} has no pair {missing[0]!r}, which {KEPT_FILE} names. Put back its pairs.jsonl.")
+            raise UserError(f"{folder} has no pair {missing[0]!r}, which {SAVED_FILE} names. Put back its pairs.jsonl.")
         pairs = [(name, by_name[name]) for name in row]
         rows.append(
             [
                 PreferenceQuestion(name, Prompt(prompt, pair.prompt), Completion(pair.first), Completion(pair.second))
-                for prompt, (name, pair) in zip(kept.prompts, pairs, strict=True)
+                for prompt, (name, pair) in zip(saved.prompts, pairs, strict=True)
             ]
         )
     return rows
@@ -101,7 +104,7 @@ def _questions(each: KeptPairs, kept: KeptContest, folder: Path) -> list[list[Pr
 def answering_settings(contest: Contest) -> dict[str, Any]:
     """Returns everything that the contestants' answers depend on, as plain data: the settings, and checksums of the
     contestants' files and directories."""
-    settings = dump_settings(contest)
+    settings = contest.dump()
     endpoint = contest.judge.endpoint
     asks = any(each.source == "endpoint" for each in contest.contestants)
     return {

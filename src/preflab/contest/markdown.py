@@ -6,16 +6,19 @@ from collections.abc import Iterator
 
 from preflab.analysis.record import Interval
 from preflab.analysis.winrates.position import describe_one_side
-from preflab.analysis.winrates.words import agreement_words, number, percent
+from preflab.analysis.winrates.words import (
+    agreement_words,
+    check_words,
+    length_words,
+    number,
+    percent,
+    position_words,
+    unreadable_words,
+)
 from preflab.contest.record import ContestPair, ContestResult, Correction
 from preflab.rating import RatingSummary
 from preflab.rating.bounds import Bounded
 from preflab.text import counted, one_line
-
-UNCHECKED = (
-    "The judge was not checked on labelled pairs. A judge that is no better than a coin gives win rates too: check it with "
-    "`--agreement FILE`."
-)
 
 TOGETHER = (
     "; the intervals of the win rates hold simultaneously, and so do those of the corrected win rates and those of the "
@@ -34,7 +37,7 @@ def _lines(result: ContestResult) -> Iterator[str]:
     if result.people is not None:
         yield from describe_people(result.people)
     else:
-        yield UNCHECKED if result.agreement is None else agreement_words(result.agreement)
+        yield check_words(result.agreement, "`--agreement FILE`")
     yield ""
     seeds = "" if result.seeds == 1 else f" under {result.seeds} seeds"
     yield (
@@ -98,31 +101,20 @@ def _is_corrected(pair: ContestPair) -> bool:
 def _details(pair: ContestPair) -> Iterator[str]:
     yield ", ".join(f"{name} {percent(pair.shares[name])}" for name in ("win", "tie", "loss"))
     if pair.shares["unreadable"].estimate:
-        low, high = pair.if_unreadable
-        yield (
-            f"unreadable verdicts: {percent(pair.shares['unreadable'])}, counted as half a win; the win rate is "
-            f"{low:.1%} if all were losses and {high:.1%} if all were wins"
-        )
+        yield unreadable_words(pair.shares["unreadable"], pair.if_unreadable)
     if pair.equal_answers:
         pairs = counted(pair.equal_answers, "pair")
         yield f"equal answers: {pairs}; they count as ties, and a model judge is not asked about them"
     if pair.position_bias is not None:
-        yield f"position bias: the answer shown first was chosen in {percent(pair.position_bias)} of the replies"
+        yield position_words(pair.position_bias)
         yield from filter(None, [describe_one_side(pair.position_bias)])
-    yield _describe_lengths(pair)
+    yield length_words(pair.length)
     if pair.correction is not None:
         yield from _describe_correction(pair.correction)
     if _is_corrected(pair):
         yield "the corrected win rate decides who is preferred, not the judge's own"
     if pair.rate.reason:
         yield pair.rate.reason
-
-
-def _describe_lengths(pair: ContestPair) -> str:
-    gap = f"first minus second: {pair.length.difference:+.0f} characters on average"
-    if pair.length.rate is None or pair.length.phi is None:
-        return f"length-controlled win rate: none, because {pair.length.reason} ({gap})"
-    return f"length-controlled win rate: {percent(pair.length.rate)} ({gap}; phi {number(pair.length.phi)})"
 
 
 def _describe_correction(correction: Correction) -> Iterator[str]:

@@ -1,0 +1,97 @@
+"""Compares the contestants of a contest: checks the judge on labelled pairs, and asks it about all pairs of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from preflab.analysis.winrates.agreement import agreement_on
+from preflab.analysis.winrates.words import agreement_words
+from preflab.contest.analysis import JudgedPairs
+from preflab.contest.answering import Announce
+from preflab.contest.labels import match_outcomes, read_people
+from preflab.contest.provenance import check_training_data
+from preflab.contest.questions import ask_contestants
+from preflab.contest.record import ContestResult
+from preflab.contest.result import analyse_contest
+from preflab.contest.settings import Contest
+from preflab.errors import UserError
+from preflab.evaluation.preference.base import PairVerdict, PreferenceJudge, PreferenceQuestion
+from preflab.evaluation.preference.endpoint import EndpointUse
+from preflab.evaluation.preference.estimate import CallEstimate
+from preflab.evaluation.preference.labelled import check_verdicts, read_labelled_pairs
+from preflab.spec import Context
+from preflab.testbeds.base import require_testbed
+
+Ask = Callable[[Sequence[PreferenceQuestion]], list[PairVerdict]]
+BATCH = 8
+"""The number of pairs that a local judge judges between two progress messages."""
+
+
+@dataclass(frozen=True)
+class ComparedContest:
+    """A contest after the verdicts. result: the result. judged: the judged pairs with their texts."""
+
+    result: ContestResult
+    judged: Sequence[JudgedPairs]
+
+
+def compare_contestants(contest: Contest, say: Announce) -> ComparedContest:
+    """Collects the contestants' answers, and lets the judge compare them. `say` gets the judge's agreement with labelled
+    pairs before the judge is asked about the contestants. Raises `UserError` if an input is
+    wrong, or if the calls of an endpoint would exceed a cap."""
+    labels = {} if contest.labels is None else read_people(contest.labels)
+    if labels and contest.seeds > 1:
+        raise UserError("--labels corrects contestants with one seed each, but these have several. Compare one seed.")
+    labelled, label_outcomes = read_labelled_pairs(contest.agreement)
+    unknown = list(check_training_data(contest.judge, contest.contestants))
+    use = EndpointUse()
+    with ExitStack() as stack:
+        context = Context(seed=contest.seed, device=contest.device)
+        testbed = require_testbed(stack.enter_context(contest.testbed.open(context)))
+        judge = stack.enter_context(contest.judge.open_judge(replace(context, testbed=testbed), use))
+        ballot = ask_contestants(contest, testbed, judge, labelled, use, say)
+        questions = ballot.every
+        ask = make_asker(contest, judge, len(questions) + len(labelled), say)
+        known = match_outcomes(labels, questions)
+        if labels and not known:
+            raise UserError(
+                "No label of --labels names a judged pair. Label the pairs of `pairs.jsonl`, which --output DIR writes, and "
+                "repeat the command with the same contestants, prompts and seed."
+            )
+        estimate = judge.estimate([*labelled, *questions])
+        judge.check_caps(estimate)
+        count = f"{len(questions)} pairs and {len(labelled)} labelled pairs"
+        orders = "" if contest.judge.judge.by == "reward" else " in both orders"
+        say(f"{contest.judge.judge} judges {count}{orders}{describe_estimate(estimate)}")
+        agreement = agreement_on(check_verdicts(ask(labelled), label_outcomes))
+        if agreement is not None:
+            say(agreement_words(agreement))
+        judged = [JudgedPairs(*names, rows, [ask(row) for row in rows]) for names, rows in ballot.rows.items()]
+    notes = [*unknown, *ballot.notes]
+    return ComparedContest(analyse_contest(contest, ballot.testbed, judged, known, agreement, notes), judged)
+
+
+def describe_estimate(estimate: CallEstimate) -> str:
+    """Describes the estimated calls of an endpoint for a progress message; '' if there are no calls."""
+    return f": {estimate.describe()}" if estimate.calls or estimate.cached else ""
+
+
+def make_asker(contest: Contest, judge: PreferenceJudge, total: int, say: Announce) -> Ask:
+    """Returns the function that asks the judge. A local judge takes seconds for each pair. It is therefore asked in
+    batches of `BATCH` pairs, and after each batch `say` gets a line with the number of judged pairs out of `total`."""
+    if contest.judge.judge.by != "local":
+        return judge.compare
+    done = 0
+
+    def ask_in_batches(questions: Sequence[PreferenceQuestion]) -> list[PairVerdict]:
+        nonlocal done
+        verdicts: list[PairVerdict] = []
+        for start in range(0, len(questions), BATCH):
+            verdicts += judge.compare(questions[start : start + BATCH])
+            done += len(questions[start : start + BATCH])
+            say(f"{contest.judge.judge} has judged {done} of {total} pairs")
+        return verdicts
+
+    return ask_in_batches

@@ -1,0 +1,52 @@
+"""Defines the settings of a contest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from preflab.contest.contestant import Entrant
+from preflab.evaluation.preference.spec import JudgeSettings
+from preflab.sampling.base import Decoding
+from preflab.testbeds import TESTBEDS
+from preflab.testbeds.base import TestbedSpec
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The settings of a contest. prompts: the number of prompts that `seed` draws from the test split. decoding: how
+    models generate their answers. labels: people's labels of judged pairs, as a file or as the directory of a contest
+    that people judged. agreement: the files of labelled pairs on which the judge is checked."""
+
+    contestants: Sequence[Entrant]
+    testbed: TestbedSpec
+    judge: JudgeSettings
+    prompts: int = 100
+    seed: int = 0
+    decoding: Decoding = field(default_factory=Decoding)
+    labels: Path | None = None
+    agreement: Sequence[Path] = ()
+    device: str = "cpu"
+
+    @property
+    def seeds(self) -> int:
+        """The largest number of seeds of a contestant."""
+        return max(len(contestant.members) for contestant in self.contestants)
+
+    @property
+    def pairs(self) -> list[tuple[Entrant, Entrant]]:
+        """All pairs of contestants."""
+        return list(combinations(self.contestants, 2))
+
+    def dump(self) -> dict[str, Any]:
+        """Returns the settings that a result records, as plain data."""
+        return {
+            "testbed": TESTBEDS.dump(self.testbed),
+            "judge": self.judge.model_dump(mode="json"),
+            "decoding": self.decoding.model_dump(mode="json"),
+            "prompts": self.prompts,
+            "seed": self.seed,
+        }
