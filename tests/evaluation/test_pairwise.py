@@ -16,6 +16,7 @@ from preflab.analysis.matches import pairwise_result
 from preflab.analysis.record import EvaluatorResult, read_results
 from preflab.arm.match import Match, match_directory
 from preflab.arm.play import execute_match
+from preflab.arm.result import MatchResult, PlayedPrompt
 from preflab.cli import run_command
 from preflab.cli.plan import format_plan
 from preflab.errors import UserError
@@ -138,7 +139,7 @@ def test_a_match_compares_answer_by_answer(tmp_path: Path) -> None:
     arm(tmp_path, "a", [["xxx", "x"], ["xx", "xxxx"]])
     arm(tmp_path, "b", [["y", "yy"], ["yy", "y"]])
     result = match(tmp_path)
-    assert sorted(row["outcomes"] for row in result["problems"].values()) == [[0.5, 1.0], [1.0, 0.0]]
+    assert sorted(row.outcomes for row in result.problems.values()) == [[0.5, 1.0], [1.0, 0.0]]
     (tmp_path / "a" / "answers.jsonl").unlink()
     assert match(tmp_path) == result
 
@@ -167,9 +168,9 @@ def test_a_match_against_the_chosen_answers_of_the_data(tmp_path: Path) -> None:
     lines = [json.dumps({"problem": name, "text": text, "truncated": False}) + "\n" for name, text in answers]
     (tmp_path / "a" / "answers.jsonl").write_text("".join(lines))
     result = meet_chosen(tmp_path, data)
-    outcomes = {name: row["outcomes"] for name, row in result["problems"].items()}
+    outcomes = {name: row.outcomes for name, row in result.problems.items()}
     assert set(outcomes) == set(chosen) and all(row == [1.0, 0.0, 0.5] for row in outcomes.values())
-    assert result["left_out"] == 1
+    assert result.left_out == 1
     pair = win_rate([result])
     assert (pair.second, pair.win_rate.estimate) == (DATA_CHOSEN, 0.5)
     assert pair.notes == ("1 prompt without a chosen answer in the data was left out.",)
@@ -199,8 +200,8 @@ def test_a_match_with_a_diverged_arm_is_lost(tmp_path: Path) -> None:
     arm(tmp_path, "a", None)
     arm(tmp_path, "b", [["y"], ["yy"]])
     result = match(tmp_path)
-    assert [row["outcomes"] for row in result["problems"].values()] == [[0.0], [0.0]]
-    assert result["diverged_arms"] == ["a"]
+    assert [row.outcomes for row in result.problems.values()] == [[0.0], [0.0]]
+    assert result.diverged_arms == ["a"]
 
 
 def test_a_match_names_what_is_wrong(tmp_path: Path) -> None:
@@ -254,9 +255,9 @@ def test_a_match_of_other_settings_is_played_anew(tmp_path: Path) -> None:
     and ties within 2. What is not a match is refused and stays."""
     arm(tmp_path, "a", [["xxx"], ["x"]])
     arm(tmp_path, "b", [["y"], ["y"]])
-    assert sorted(row["outcomes"] for row in match(tmp_path)["problems"].values()) == [[0.5], [1.0]]
+    assert sorted(row.outcomes for row in match(tmp_path).problems.values()) == [[0.5], [1.0]]
     wider = match(tmp_path, LONGER | {"margin": 2})
-    assert [row["outcomes"] for row in wider["problems"].values()] == [[0.5], [0.5]]
+    assert [row.outcomes for row in wider.problems.values()] == [[0.5], [0.5]]
     place = match_directory(tmp_path, "m", "a", "b")
     write_sealed(place / "manifest.json", {"format": 1, "spec": {"name": "an arm"}})
     with pytest.raises(UserError, match="holds another run"):
@@ -264,12 +265,14 @@ def test_a_match_of_other_settings_is_played_anew(tmp_path: Path) -> None:
     assert (place / "result.json").exists()
 
 
-def outcome(seed: int, rows: list[list[float]], diverged: tuple[str, ...] = ()) -> dict[str, Any]:
-    problems = {f"p{index}": {"outcomes": row} for index, row in enumerate(rows)}
-    return {"seed": seed, "first": "a", "second": "b", "problems": problems, "diverged_arms": list(diverged)}
+def outcome(seed: int, rows: list[list[float]], diverged: tuple[str, ...] = ()) -> MatchResult:
+    problems = {f"p{index}": PlayedPrompt(outcomes=row) for index, row in enumerate(rows)}
+    return MatchResult(
+        name="m", seed=seed, first="a", second="b", diverged=None, problems=problems, diverged_arms=list(diverged)
+    )
 
 
-def win_rate(results: list[dict[str, Any]], *, can_rank: bool = True, description: str = "") -> Any:
+def win_rate(results: list[MatchResult], *, can_rank: bool = True, description: str = "") -> Any:
     evaluator = EvaluatorResult(name="m", can_rank=can_rank, description=description)
     return pairwise_result("m", results, measure=WIN_RATE, evaluator=evaluator, family=1)
 

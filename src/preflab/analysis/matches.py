@@ -15,6 +15,7 @@ from preflab.analysis.statistics import compare_scores, mean_interval
 from preflab.analysis.winrates.agreement import Agreement, measure_agreement
 from preflab.analysis.winrates.position import describe_one_side, position_bias
 from preflab.analysis.winrates.words import agreement_words
+from preflab.arm.result import MatchResult
 from preflab.text import counted
 
 EVEN = 0.5
@@ -30,7 +31,7 @@ UNCHECKED_JUDGE = (
 
 def pairwise_result(
     name: str,
-    results: Sequence[Mapping[str, Any]],
+    results: Sequence[MatchResult],
     *,
     measure: Measure,
     evaluator: EvaluatorResult,
@@ -41,20 +42,20 @@ def pairwise_result(
     the same statistics as a comparison of two arms' scores. `family`: the number of pairs that the evaluator compares;
     their intervals are simultaneous. `as_is`: see `Scores`. If the evaluator may be no better than chance, the verdict is
     "not decided"."""
-    problems = tuple(next((result["problems"] for result in results if result["problems"]), {"": {}}))
+    problems = tuple(next((result.problems for result in results if result.problems), ("",)))
     cells = [[read_outcomes(result, problem) for problem in problems] for result in results]
     rows = [[mean(outcomes) for outcomes in row] for row in cells]
-    seeds = tuple(result["seed"] for result in results)
-    diverged = tuple(result["seed"] for result in results if result["diverged_arms"])
+    seeds = tuple(result.seed for result in results)
+    diverged = tuple(result.seed for result in results if result.diverged_arms)
     table = np.array(rows)
-    first, second = results[0]["first"], results[0]["second"]
+    first, second = results[0].first, results[0].second
     scores = Scores(table, seeds, problems, diverged, as_is=as_is)
     even = Scores(np.full_like(table, EVEN), seeds, problems, as_is=as_is)
     difference = compare_scores(scores, even, names=(first, second), family=family)
     shifted = {"estimate": EVEN + difference.difference}
     if difference.low is not None and difference.high is not None:
         shifted |= {"low": EVEN + difference.low, "high": EVEN + difference.high}
-    details = [result["details"] for result in results if result.get("details")]
+    details = [result.details for result in results if result.details]
     shares: dict[str, Interval] = {}
     for word, kind in OUTCOME_VALUES.items():
         counted_cells = [[outcomes.count(kind) / len(outcomes) for outcomes in row] for row in cells]
@@ -92,20 +93,20 @@ def judge_agreement(details: Sequence[Mapping[str, Any]]) -> Agreement | None:
     return measure_agreement(outcomes, labels, unreadable)
 
 
-def read_outcomes(result: Mapping[str, Any], problem: str) -> list[float]:
+def read_outcomes(result: MatchResult, problem: str) -> list[float]:
     """Returns the first side's outcomes on one problem: 1 for a win, .5 for a tie and 0 for a loss. A match without
     answers has one outcome, because at least one side diverged: the diverged side loses. If both sides diverged, the
     outcome is a tie."""
-    if result["problems"]:
-        return [float(outcome) for outcome in result["problems"][problem]["outcomes"]]
-    lost = [result[side] in result["diverged_arms"] for side in ("first", "second")]
+    if result.problems:
+        return result.problems[problem].outcomes
+    lost = [side in result.diverged_arms for side in (result.first, result.second)]
     return [EVEN + (lost[1] - lost[0]) / 2]
 
 
-def left_out_notes(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def left_out_notes(results: Sequence[MatchResult]) -> Iterator[str]:
     """Yields a sentence with the number of prompts that were left out because the data have no chosen answer to them.
     The result of an older version of preflab does not contain this number."""
-    count = max(result.get("left_out", 0) for result in results)
+    count = max(result.left_out for result in results)
     if count:
         yield f"{counted(count, 'prompt')} without a chosen answer in the data {'was' if count == 1 else 'were'} left out."
 

@@ -49,8 +49,8 @@ def test_a_match_by_a_judge(server: FaultServer, tmp_path: Path) -> None:
     arm(tmp_path, "a", [["xxx", "xx"], ["mumble", "xxxx"]])
     arm(tmp_path, "b", [["y", "yy"], ["yy", "y"]])
     result = match(tmp_path, settings(server, tmp_path))
-    assert sorted(row["outcomes"] for row in result["problems"].values()) == [[0.5, 1.0], [1.0, 0.5]]
-    assert (result["details"]["judge"], result["details"]["unreadable"]) == ("openai:m", 1)
+    assert sorted(row.outcomes for row in result.problems.values()) == [[0.5, 1.0], [1.0, 0.5]]
+    assert (result.details["judge"], result.details["unreadable"]) == ("openai:m", 1)
     evaluator = EvaluatorResult(name="m", description="")
     notes = pairwise_result("m", [result], measure=WIN_RATE, evaluator=evaluator, family=1).notes
     assert notes[:3] == (
@@ -74,7 +74,7 @@ def test_a_judge_is_checked_on_labelled_pairs(server: FaultServer, tmp_path: Pat
         pairs = [{"input": f"q{n}", "output_1": "long", "output_2": "s", "label": label} for n in range(8)]
         file = tmp_path / f"{label}.json"
         file.write_text(json.dumps(pairs))
-        details = [match(tmp_path, settings(server, tmp_path, agreement=[str(file)]))["details"]]
+        details = [match(tmp_path, settings(server, tmp_path, agreement=[str(file)])).details]
         assert can_judge(details) == decides
         assert [*judge_notes(details)][1].startswith(f"Judge on 8 labelled pairs: {words}")
         assert server.calls == 20
