@@ -176,7 +176,7 @@ def test_a_match_against_the_chosen_answers_of_the_data(tmp_path: Path) -> None:
     assert pair.notes == ("1 prompt without a chosen answer in the data was left out.",)
     arm(tmp_path / "two", "a", None)
     lost = meet_chosen(tmp_path / "two", data)
-    assert (lost["problems"], lost["diverged_arms"]) == ({}, ["a"])
+    assert (lost.problems, lost.diverged_arms) == ({}, ["a"])
     assert win_rate([result, {**lost, "seed": 1}]).win_rate.estimate == pytest.approx(0.25)
 
 
