@@ -177,7 +177,7 @@ def test_a_match_against_the_chosen_answers_of_the_data(tmp_path: Path) -> None:
     arm(tmp_path / "two", "a", None)
     lost = meet_chosen(tmp_path / "two", data)
     assert (lost.problems, lost.diverged_arms) == ({}, ["a"])
-    assert win_rate([result, {**lost, "seed": 1}]).win_rate.estimate == pytest.approx(0.25)
+    assert win_rate([result, lost.model_copy(update={"seed": 1})]).win_rate.estimate == pytest.approx(0.25)
 
 
 def test_the_data_need_pairs_before_a_study_begins(tmp_path: Path) -> None:
