@@ -40,9 +40,13 @@ TITLES = {
 ALIKE: Mapping[tuple[str, str], str] = {
     ("analysis/record/declared.py:PaperTable", "theory/finding.py:FindingTable"): "a theory's page knows no study",
     (
-        "evaluation/evaluate.py:Bench",
+        "evaluation/bench.py:Bench",
         "evaluation/held_out.py:HeldOut",
     ): "both measure a policy, with evaluators and without",
+    (
+        "analysis/record/results.py:Sample",
+        "evaluation/result.py:ShownAnswer",
+    ): "a run keeps one policy's answer to a prompt, and a report the answers of all arms",
     (
         "batch.py:Experience",
         "sampling/base.py:Samples",

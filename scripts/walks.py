@@ -58,7 +58,7 @@ WALKS = (
         "pair",
         "from a line of a preference file to its gradient (testbed jsonl, method dpo)",
         before=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
-        limits=Counts(stops=84, files=33, lines=3760, hops=55, climbs=23),
+        limits=Counts(stops=84, files=33, lines=3810, hops=55, climbs=23),
         visits="""
             arm/execute.py: execute
             arm/open.py: open_arm
@@ -193,7 +193,7 @@ WALKS = (
         "arm",
         "from a run file to its result.json (an arm's process, as a study starts it; testbed minicode, method dpo)",
         before=Counts(stops=76, files=24, lines=2413, hops=55, climbs=32),
-        limits=Counts(stops=75, files=27, lines=3000, hops=58, climbs=32),
+        limits=Counts(stops=75, files=32, lines=3110, hops=60, climbs=30),
         visits="""
             arm/process.py: run_arm
             plain.py: read_data
@@ -216,7 +216,7 @@ WALKS = (
             arm/open.py: open_bench, open_evaluators
             evaluation/hidden_tests.py: HiddenTests.open
             sampling/native.py: Native.open
-            evaluation/evaluate.py: check_splits
+            evaluation/bench.py: check_splits
             arm/execute.py: train_and_measure
             arm/data.py: provenance_of
             arm/spec.py: made_elsewhere
@@ -229,11 +229,12 @@ WALKS = (
             train/loop.py: Run.steps, Run._restore
             train/checkpoint.py: read_newest_checkpoint
             train/loop.py: Run._look
-            evaluation/evaluate.py: look, draw
+            evaluation/evaluate.py: look
+            evaluation/grading.py: draw
             sampling/native.py: NativeSampler.sample
             models/lm.py: LanguageModel.completions
             evaluation/hidden_tests.py: HiddenTestsEvaluator.grade
-            evaluation/evaluate.py: divergence
+            evaluation/divergence.py: divergence
             train/selection.py: Selection.note
             train/files.py: new_directory
             train/loop.py: Run._write
@@ -248,7 +249,9 @@ WALKS = (
             models/verify.py: find_difference
             arm/execute.py: last_record
             train/files.py: read_lines
-            evaluation/evaluate.py: evaluate, try_temperatures, summarise_answers, prompt_values
+            evaluation/evaluate.py: evaluate
+            evaluation/temperature.py: choose_temperature, try_temperatures
+            evaluation/summary.py: summarise_split, summarise_answers, prompt_values
             evaluation/hidden_tests.py: HiddenTestsEvaluator.summarise
             evaluation/programs.py: rates
             evaluation/measures.py: pass_at_k
@@ -259,7 +262,7 @@ WALKS = (
         "study",
         "from a study file to its report (preflab study FILE)",
         before=Counts(stops=116, files=32, lines=3491, hops=78, climbs=47),
-        limits=Counts(stops=104, files=42, lines=4350, hops=74, climbs=33),
+        limits=Counts(stops=104, files=42, lines=4380, hops=74, climbs=33),
         visits="""
             cli/__init__.py: main, run_command, find_command
             cli/command.py: CliCommand.start, CliCommand.parser

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.written import evaluated, written
 
 from preflab import Trained, compare, plan_study, report_study, run_study
+from preflab.arm.result import MeasuredResult, TrainedResult
 from preflab.errors import UserError
 from preflab.spec import parse_spec
 from preflab.study.directory import claim_study
@@ -18,10 +20,10 @@ STUDY: dict[str, Any] = {"testbed": "minicode", "arms": {"sft": {"method": "sft"
 
 def ran(seed: int, scores: dict[str, list[float]] | None, name: str = "ppo") -> Trained:
     """A finished run; None: it diverged."""
-    result: dict[str, Any] = {"name": name, "seed": seed, "diverged": "The loss is nan." if scores is None else None}
+    result = written(name=name, seed=seed, diverged="The loss is nan." if scores is None else None)
     if scores is not None:
-        result["evaluation"] = {"chosen": {"problems": {key: {"scores": values} for key, values in scores.items()}}}
-    return Trained(Path(f"{name}-{seed}"), result)
+        result["evaluation"] = evaluated({"score": 0.5}, scores)
+    return Trained(Path(f"{name}-{seed}"), MeasuredResult(**result))
 
 
 def test_a_diverged_run_scores_nothing() -> None:
@@ -51,7 +53,7 @@ def test_what_cannot_be_compared() -> None:
     with pytest.raises(UserError, match="at least one run"):
         compare([fine], [])
     with pytest.raises(UserError, match="was not measured"):
-        compare([fine], [Trained(Path("x"), {"name": "dpo", "seed": 0, "diverged": None})])
+        compare([fine], [Trained(Path("x"), TrainedResult(**written()))])
     with pytest.raises(UserError, match="every run diverged"):
         compare([ran(0, None)], [ran(0, None)])
     with pytest.raises(UserError, match="same problems"):

@@ -14,8 +14,10 @@ from preflab.analysis.gather import mean
 from preflab.analysis.record import Comparison, Results
 from preflab.analysis.scores import Scores
 from preflab.analysis.statistics import compare_scores
+from preflab.arm.result import TrainedResult
 from preflab.arm.spec import Arm
 from preflab.errors import UserError
+from preflab.evaluation.result import Measurements, ProblemScores
 from preflab.paths import user_path
 from preflab.report import write_report
 from preflab.rewards import parse_cost, parse_reward
@@ -38,11 +40,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run. `result`: the content of its `result.json`, as plain data. `final`: the directory of the trained
-    model, which can be the `init` of another run."""
+    """A finished run. `result`: the content of its `result.json`. `final`: the directory of the trained model, which can be
+    the `init` of another run."""
 
     directory: Path
-    result: dict[str, Any]
+    result: TrainedResult
 
     @property
     def final(self) -> str:
@@ -50,12 +52,13 @@ class Trained:
 
     @property
     def diverged(self) -> bool:
-        return self.result["diverged"] is not None
+        return self.result.diverged is not None
 
     @property
     def score(self) -> float:
-        """The test score at the first decoding of the evaluation: greedy decoding by default."""
-        return self.result["evaluation"]["chosen"]["measures"]["score"]
+        """The test score at the first decoding of the evaluation: greedy decoding by default. Raises `UserError` if the run
+        was not measured on the test split."""
+        return _measurements(self).chosen.score
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def compare(first: Sequence[Trained], second: Sequence[Trained]) -> Comparison:
     if not tables:
         raise UserError("compare: every run diverged, so there is nothing to compare. Lower the learning rates.")
     worst = worst_values(tables)
-    names = first[0].result["name"], second[0].result["name"]
+    names = first[0].result.name, second[0].result.name
     comparison = compare_scores(_scores(first, worst), _scores(second, worst), names=names)
     return comparison.model_copy(update={"metric": "score", "named": False})
 
@@ -302,11 +305,18 @@ def ask_people(
     return result
 
 
-def _problems(run: Trained) -> dict[str, Any]:
-    """Returns the test scores of a run, by problem."""
-    if "chosen" not in run.result.get("evaluation", {}):
+def _measurements(run: Trained) -> Measurements:
+    """Returns what evaluators measured on the test split. Raises `UserError` if the run was not measured."""
+    if run.diverged:
+        raise UserError(f"The run in {run.directory} diverged, so it was not measured. Lower the learning rate.")
+    if not isinstance(run.result.evaluation, Measurements):
         raise UserError(f"The run in {run.directory} was not measured. Repeat the run with an evaluator.")
-    return run.result["evaluation"]["chosen"]["problems"]
+    return run.result.evaluation
+
+
+def _problems(run: Trained) -> Mapping[str, ProblemScores]:
+    """Returns the test scores of a run, by problem."""
+    return _measurements(run).chosen.problems
 
 
 def _scores(runs: Sequence[Trained], worst: Mapping[str, float]) -> Scores:
@@ -314,6 +324,6 @@ def _scores(runs: Sequence[Trained], worst: Mapping[str, float]) -> Scores:
     raises an error if the two sides answered different problems."""
     tables = [None if run.diverged else _problems(run) for run in runs]
     names = tuple(next((table for table in tables if table is not None), worst))
-    rows = [[worst[name] if table is None else mean(table[name]["scores"]) for name in names] for table in tables]
-    diverged = tuple(run.result["seed"] for run in runs if run.diverged)
-    return Scores(np.array(rows), tuple(run.result["seed"] for run in runs), names, diverged)
+    rows = [[worst[name] if table is None else mean(table[name].scores) for name in names] for table in tables]
+    diverged = tuple(run.result.seed for run in runs if run.diverged)
+    return Scores(np.array(rows), tuple(run.result.seed for run in runs), names, diverged)

@@ -264,7 +264,9 @@ def explain(cls: type[BaseModel], error: pydantic.ValidationError) -> str:
         place = ".".join(one_line(str(part))[:60] for part in item["loc"])
         if item["type"] == "too_short" and item["loc"] in parents:
             continue
-        if item["type"] == "extra_forbidden":
+        if item["type"] == "missing":
+            lines.append(f"`{place}` is missing.")
+        elif item["type"] == "extra_forbidden":
             known = _fields_at(cls, item["loc"][:-1])
             hint = nearest(str(item["loc"][-1]), known) if known else ""
             lines.append(f"unknown key `{place}`.{hint}")

@@ -12,26 +12,25 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from tests.models.hub_stand_in import running_hub
+from tests.written import evaluated, written
 from transformers import AutoModelForCausalLM
 
 from preflab.arm.card import make_card
+from preflab.arm.result import MeasuredResult
 from preflab.arm.spec import Arm
 from preflab.cli import main
 from preflab.spec import parse_spec
 from preflab.train.finished import checksums
 from preflab.train.sealed import write_sealed
 
-RESULT = {
-    "product": "policy",
-    "method": "ppo",
-    "parameters": 1234567,
-    "data_notes": ["7 records dropped."],
-    "notices": [],
-    "evaluation": {
-        "chosen": {"measures": {"score": 0.5, "pass@1": 0.5, "length": 9.25}},
-        "unit": {"kl": {"estimate": 2.5}},
-    },
-}
+RESULT = MeasuredResult(
+    **written(
+        method="ppo",
+        parameters=1234567,
+        data_notes=["7 records dropped."],
+        evaluation=evaluated({"score": 0.5, "pass@1": 0.5, "length": 9.25}, kl=2.5),
+    )
+)
 
 
 def test_a_card_says_what_the_model_is() -> None:

@@ -168,7 +168,7 @@ def test_a_run_stops_before_its_first_step_with_file_and_line(tmp_path: Path) ->
         execute(run_file(tmp_path, rows), directory, keeping=Keeping(progress=False))
     assert not (directory / "manifest.json").exists() and not (directory / "metrics.jsonl").exists()
     result = execute(run_file(tmp_path, rows, too_long="drop"), directory, keeping=Keeping(progress=False))
-    assert [note for note in result["data_notes"] if note.endswith("these rows were left out.")]
+    assert [note for note in result.data_notes if note.endswith("these rows were left out.")]
 
 
 class Words(EvaluatorSpec):
@@ -206,7 +206,7 @@ def test_the_validation_prompts_of_a_stage_fit_too(tmp_path: Path) -> None:
     result = execute(
         run_file(tmp_path, rows, **changes, too_long="cut"), tmp_path / "run", keeping=Keeping(progress=False)
     )
-    assert "1 of 4 rows of the prompts of jsonl (validation)" in "\n".join(result["data_notes"])
+    assert "1 of 4 rows of the prompts of jsonl (validation)" in "\n".join(result.data_notes)
 
 
 def test_what_the_chat_template_does_not_take_is_named_or_dropped(lm: LanguageModel) -> None:
@@ -274,8 +274,8 @@ def test_a_reward_model_is_measured_on_answers_that_are_cut_as_in_training(tmp_p
     held_out.write_text(json.dumps({"prompt": "w4", "chosen": "w5 " * 60, "rejected": "bad"}) + "\n")
     arm = reward_model_file(tmp_path, split="test", held_out=held_out, limit=8)
     result = execute(arm, tmp_path / "run", keeping=Keeping(progress=False))
-    assert result["held_out"]["pairs"] == 1
-    assert "1 of 2 answers of the pairs of jsonl (test) are cut after 8 tokens." in result["data_notes"]
+    assert result.held_out is not None and result.held_out.as_data()["pairs"] == 1
+    assert "1 of 2 answers of the pairs of jsonl (test) are cut after 8 tokens." in result.data_notes
 
 
 def test_held_out_pairs_may_be_few() -> None:
@@ -316,7 +316,7 @@ def test_pairs_that_a_cut_makes_the_same_are_left_out(tmp_path: Path) -> None:
     note = (
         "are cut after 8 tokens; in 1 of 40 rows all answers are the same after the cut, and these rows were left out."
     )
-    assert any(f"2 of 80 answers of {tmp_path / 'mine.jsonl'} {note}" == said for said in result["data_notes"])
+    assert any(f"2 of 80 answers of {tmp_path / 'mine.jsonl'} {note}" == said for said in result.data_notes)
     same = run_file(tmp_path, [row | {"chosen": shared + "good", "rejected": shared + "bad"} for row in rows])
     with pytest.raises(
         UserError, match=r"in (\d+) of \1 rows all answers are the same .* Raise `max_completion_tokens`"

@@ -61,7 +61,7 @@ def test_adapters_lie_beside_and_begin_another_run(base: Path, tmp_path: Path) -
     run starts from the adapters as it would from the merged weights."""
     result = execute(sft(base, tmp_path), tmp_path / "first", keeping=QUIET)
     final = tmp_path / "first" / "final"
-    assert result["notices"] == []
+    assert result.notices == []
     assert read_json(final / TRAINED_ON) == read_json(final / lora.ADAPTER / TRAINED_ON) != []
     torch.testing.assert_close(
         logprobs(load_directory(final)), logprobs(load_directory(final / lora.ADAPTER)), atol=1e-5, rtol=1e-5
@@ -79,7 +79,7 @@ def test_a_run_says_that_its_weights_were_not_saved_as_trained(
     """Protects a run's work from being lost unnoticed: the result, which every report reads, and the log say it, and `final/`
     opens as what was trained."""
     plain = execute(sft(base, tmp_path), tmp_path / "plain", keeping=QUIET)
-    assert plain["notices"] == []
+    assert plain.notices == []
 
     def save_the_base(model: Any, directory: Path) -> None:
         load_directory(base).model.save_pretrained(directory)
@@ -87,7 +87,7 @@ def test_a_run_says_that_its_weights_were_not_saved_as_trained(
     monkeypatch.setattr(lora, "save_plain", save_the_base)
     with caplog.at_level(logging.WARNING, logger="preflab"):
         result = execute(sft(base, tmp_path), tmp_path / "spoilt", keeping=QUIET)
-    (notice,) = result["notices"]
+    (notice,) = result.notices
     assert "Only the adapters are saved" in notice and notice in caplog.text
     assert read_json(tmp_path / "spoilt" / "result.json")["notices"] == [notice]
     opened, expected = (load_directory(tmp_path / name / "final") for name in ("spoilt", "plain"))

@@ -16,16 +16,21 @@ import torch
 
 from preflab.batch import collate
 from preflab.errors import UserError
-from preflab.evaluation import evaluate as module
+from preflab.evaluation import divergence as module
 from preflab.evaluation.base import Evaluator as EvaluatorBase
 from preflab.evaluation.base import Grade, GradedPrompt, Summary
-from preflab.evaluation.evaluate import Bench, OpenEvaluator, divergence, draw, evaluate, look
+from preflab.evaluation.bench import Bench, OpenEvaluator
+from preflab.evaluation.divergence import divergence
+from preflab.evaluation.evaluate import evaluate, look
+from preflab.evaluation.grading import draw
 from preflab.evaluation.held_out_reward import HeldOutReward, HeldOutRewardEvaluator
 from preflab.evaluation.hidden_tests import HiddenTests, HiddenTestsEvaluator
 from preflab.evaluation.measure import REWARD, Measure, known_measure
 from preflab.evaluation.measures import distinct_n, k_at_n
 from preflab.evaluation.programs import check_public
+from preflab.evaluation.result import SplitSummary
 from preflab.evaluation.settings import Evaluation
+from preflab.evaluation.temperature import choose_temperature
 from preflab.models import tiny
 from preflab.models.lm import LanguageModel
 from preflab.models.spec import TinyShape
@@ -148,10 +153,10 @@ def test_temperature_is_chosen_on_validation() -> None:
     """Protects from tuning on the test split, where T = 1 would win: .2 is chosen, and T = 1 is shown too. Samples: 3 of 4
     problems on validation at each of three temperatures, then 2 of 4 on test at 1 and at the chosen one."""
     made = bench()
-    report = evaluate(made, POLICY, Inference())
-    assert report["temperature"] == 0.2
-    assert report["validation"] == {"0.2": 1.0, "0.6": 0.0, "1.0": 0.0}
-    assert report["chosen"]["measures"]["score"] == 0.0 and report["unit"]["measures"]["score"] == 1.0
+    report = evaluate(made, POLICY, Inference()).measurements
+    assert report.temperature == 0.2
+    assert report.validation == {"0.2": 1.0, "0.6": 0.0, "1.0": 0.0}
+    assert report.chosen.measures["score"] == 0.0 and report.unit.measures["score"] == 1.0
     assert made.sampler.calls == [(0.2, 12), (0.6, 12), (1.0, 12), (1.0, 8), (0.2, 8)]
     splits = [split for split, _, _ in noted(made)]
     assert splits == ["validation"] * 3 + ["test"] * 2
@@ -160,9 +165,9 @@ def test_temperature_is_chosen_on_validation() -> None:
 def test_a_chosen_temperature_of_1_is_not_drawn_twice() -> None:
     """Protects the cost, and that both columns are then one measurement."""
     made = bench(spec=SPEC.model_copy(update={"temperatures": (1.0,)}))
-    report = evaluate(made, POLICY, Inference())
+    report = evaluate(made, POLICY, Inference()).measurements
     assert made.sampler.calls == [(1.0, 12), (1.0, 8)]
-    assert report["chosen"] == {key: value for key, value in report["unit"].items() if key != "kl"}
+    assert report.chosen == SplitSummary(**{key: value for key, value in report.unit if key != "kl"})
 
 
 def test_greedy_answers_are_drawn_and_graded_once() -> None:
@@ -170,17 +175,17 @@ def test_greedy_answers_are_drawn_and_graded_once() -> None:
     answers to each prompt at T = 1, and one greedy answer, which counts as both samples. A greedy answer has the tokens of
     its prompt and its own."""
     made = bench(spec=GREEDY)
-    report = evaluate(made, POLICY, Inference())
-    assert (report["temperature"], report["validation"]) == (0.0, {"1.0": 0.0})
+    report = evaluate(made, POLICY, Inference()).measurements
+    assert (report.temperature, report.validation) == (0.0, {"1.0": 0.0})
     assert made.sampler.calls == [(1.0, 12), (1.0, 8), (0.0, 4)]
     assert [len(texts) for _, _, texts in noted(made)] == [12, 8, 4]
-    assert all(len(row["scores"]) == 2 for row in report["chosen"]["problems"].values())
+    assert all(len(row.scores) == 2 for row in report.chosen.problems.values())
     prompts, texts = made.testbed.prompts("test"), noted(made)[2][2]
     tokens = [
         len(POLICY.encode_prompt(prompt)) + 2 + int(text.split()[1]) % 2
         for prompt, text in zip(prompts, texts, strict=True)
     ]
-    assert report["inference"]["tokens_an_answer"] == pytest.approx(sum(tokens) / 4)
+    assert report.inference.tokens_an_answer == pytest.approx(sum(tokens) / 4)
 
 
 def test_copies_of_a_greedy_answer_count_once() -> None:
@@ -190,21 +195,21 @@ def test_copies_of_a_greedy_answer_count_once() -> None:
     made = bench(spec=spec)
     own = Measure(name="liked", label="liked", share=True)
     both = replace(made, evaluators=[*made.evaluators, OpenEvaluator(further, (own,), prefix="second/")])
-    report = evaluate(both, POLICY, Inference())
-    assert len(report["answers"]) == 4
-    texts = [answer["text"] for answer in report["answers"]]
-    assert report["chosen"]["measures"]["distinct-2"] == pytest.approx(distinct_n(texts, 2))
+    report, answers = evaluate(both, POLICY, Inference())
+    assert len(answers) == 4
+    texts = [answer["text"] for answer in answers]
+    assert report.chosen.measures["distinct-2"] == pytest.approx(distinct_n(texts, 2))
     assert [len(texts) for _, _, texts in further.given] == [24, 4]
-    assert all(len(row["scores"]) == 6 for row in report["chosen"]["problems"].values())
+    assert all(len(row.scores) == 6 for row in report.chosen.problems.values())
 
 
 def test_best_of_n_never_answers_greedily() -> None:
     """Protects best-of-n from four equal samples: where the study decides by greedy decoding, it answers at T = 1."""
     made = bench(spec=GREEDY)
-    report = evaluate(made, POLICY, BEST_OF_4)
-    assert report["temperature"] == 1.0
+    report = evaluate(made, POLICY, BEST_OF_4).measurements
+    assert report.temperature == 1.0
     assert made.sampler.calls == [(1.0, 48), (1.0, 32)]
-    assert report["chosen"]["measures"] == report["unit"]["measures"]
+    assert report.chosen.measures == report.unit.measures
 
 
 @pytest.mark.parametrize(
@@ -225,20 +230,20 @@ def test_validation_may_be_measured_as_the_test_is() -> None:
     """Protects tables with a column for each split: with as many samples as the test, at both temperatures, under names of
     their own, and of the means alone. On validation T = .2 is right (1) and T = 1 wrong (0); on test the other way round."""
     made = bench(spec=SPEC.model_copy(update={"validation": True}))
-    report = evaluate(made, POLICY, Inference())
+    report = evaluate(made, POLICY, Inference()).measurements
     assert made.sampler.calls[3:] == [(1.0, 8), (1.0, 8), (0.2, 8), (0.2, 8)]
     for decoding, test in (("unit", 1.0), ("chosen", 0.0)):
-        measures = report[decoding]["measures"]
+        measures = report.at(decoding).measures
         assert (measures["reward"], measures["validation/reward"]) == (test, 1.0 - test)
         assert "validation/length" in measures and "validation/score" not in measures
-        assert all(name.startswith("test") for name in report[decoding]["problems"])
+        assert all(name.startswith("test") for name in report.at(decoding).problems)
     assert known_measure("validation/pass@5").label == "pass@5, validation"
 
 
 def test_without_test_the_test_split_is_left_alone() -> None:
     """Protects tuning trials from the test split: neither its prompts nor the evaluator's test part are touched."""
     made = bench()
-    report = evaluate(made, POLICY, Inference(), test=False)
+    report = choose_temperature(made, POLICY, Inference()).as_data()
     assert set(made.testbed.asked) == {"validation"}
     assert {split for split, _, _ in noted(made)} == {"validation"}
     assert set(report) == {"temperature", "validation", "validation_by_problem"}
@@ -248,16 +253,14 @@ def test_each_problem_is_kept() -> None:
     """Protects comparisons problem by problem: every problem's scores, in the samples' order, with its level; row i answers
     prompt i // samples; what the table shows is their mean."""
     made = bench()
-    report = evaluate(made, POLICY, Inference())["unit"]
-    assert {name: row["level"] for name, row in report["problems"].items()} == {
-        f"test-{i}": "ab"[i % 2] for i in range(4)
-    }
-    assert all(row["scores"] == [1.0, 1.0] for row in report["problems"].values())
+    report = evaluate(made, POLICY, Inference()).measurements.unit
+    assert {name: row.level for name, row in report.problems.items()} == {f"test-{i}": "ab"[i % 2] for i in range(4)}
+    assert all(row.scores == [1.0, 1.0] for row in report.problems.values())
     _, ids, _ = noted(made)[3]
     assert ids == [f"test-{i}" for i in range(4) for _ in range(2)]
-    assert report["outcomes"] == {"1.0": 8}
+    assert report.outcomes == {"1.0": 8}
     lengths = [2 + int(text.split()[1]) % 2 for text in noted(made)[3][2]]
-    assert report["measures"]["length"] == pytest.approx(sum(lengths) / 8)
+    assert report.measures["length"] == pytest.approx(sum(lengths) / 8)
 
 
 def test_pass_at_k_where_scores_are_binary() -> None:
@@ -267,9 +270,11 @@ def test_pass_at_k_where_scores_are_binary() -> None:
         def grade(self, split: Split, prompts: Any, completions: Any) -> list[Grade]:
             return [Grade(float(i in (0, 5))) for i in range(len(completions))]
 
-    measures = evaluate(bench(evaluator=Half(Bed())), POLICY, Inference())["unit"]["measures"]
+    measures = evaluate(bench(evaluator=Half(Bed())), POLICY, Inference()).measurements.unit.measures
     assert (measures["pass@1"], measures["pass@2"], measures["score"]) == (0.25, 0.5, 0.25)
-    assert not any(name.startswith("pass@") for name in evaluate(bench(), POLICY, Inference())["unit"]["measures"])
+    assert not any(
+        name.startswith("pass@") for name in evaluate(bench(), POLICY, Inference()).measurements.unit.measures
+    )
 
 
 def test_k_at_n_filters_by_the_public_tests() -> None:
@@ -277,7 +282,7 @@ def test_k_at_n_filters_by_the_public_tests() -> None:
     is odd too; k@n is the mean over problems of the closed form; a problem without public tests is refused."""
     bed = Bed()
     made = bench(spec=FILTERED, testbed=bed, evaluator=HiddenTestsEvaluator(bed))
-    measures = evaluate(made, POLICY, Inference())["unit"]["measures"]
+    measures = evaluate(made, POLICY, Inference()).measurements.unit.measures
     judged = [
         int(text.split()[1]) for text, tests in made.testbed.judge.judged if tests == PUBLIC and text.startswith("1.0")
     ]
@@ -395,15 +400,15 @@ def test_further_evaluators_measure_the_same_answers() -> None:
     first, second = Evaluator(), Brevity()
     opened = [OpenEvaluator(first, (REWARD,)), OpenEvaluator(second, (SHORT, WORDS), "brevity/")]
     made = bench(evaluators=opened)
-    result = evaluate(made, POLICY, Inference())
-    assert result["temperature"] == 0.2
+    result = evaluate(made, POLICY, Inference()).measurements
+    assert result.temperature == 0.2
     answers = [f"test {text}" for split, _, texts in first.given if split == "test" for text in texts]
     assert sorted(second.given) == sorted(answers)
-    for problem in result["unit"]["problems"].values():
-        assert set(problem["measures"]) == {"reward", "brevity/short", "brevity/words"}
-        assert problem["measures"]["reward"] == sum(problem["scores"]) / 2 == 1.0
+    for problem in result.unit.problems.values():
+        assert set(problem.measures) == {"reward", "brevity/short", "brevity/words"}
+        assert problem.measures["reward"] == sum(problem.scores) / 2 == 1.0
     numbers = [int(text.split()[1]) for text in noted(made)[3][2]]
-    assert result["unit"]["measures"]["brevity/words"] == pytest.approx(sum(numbers) / 8)
+    assert result.unit.measures["brevity/words"] == pytest.approx(sum(numbers) / 8)
     with pytest.raises(
         UserError, match=r"Odd.summarise, prompt 0: the evaluator measured short, words, but its spec declares short"
     ):
@@ -538,8 +543,8 @@ def measured(policy: LanguageModel, start: LanguageModel | None, inference: Infe
 def test_kl_to_itself_is_exactly_0(policy: LanguageModel) -> None:
     """Protects the SFT row of every table: 0, not rounding."""
     report = measured(policy, policy, Inference())
-    assert report["estimate"] == 0.0
-    assert "full-vocabulary" in report["estimator"]
+    assert report.estimate == 0.0
+    assert "full-vocabulary" in report.estimator
 
 
 def test_kl_by_full_sums_and_by_k3_agree(policy: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -548,10 +553,10 @@ def test_kl_by_full_sums_and_by_k3_agree(policy: LanguageModel, monkeypatch: pyt
     exact = measured(policy, start, Inference())
     monkeypatch.setattr(module, "EXACT_KL_VOCABULARY", 10)
     estimated = measured(policy, start, Inference())
-    assert exact["estimate"] > 0.1
-    assert "k3" in estimated["estimator"]
-    assert estimated["estimate"] == pytest.approx(exact["estimate"], rel=0.5)
-    assert estimated["entropy"] == exact["entropy"]
+    assert exact.estimate > 0.1
+    assert "k3" in estimated.estimator
+    assert estimated.estimate == pytest.approx(exact.estimate, rel=0.5)
+    assert estimated.entropy == exact.entropy
 
 
 def test_kl_is_a_sum_over_a_response(policy: LanguageModel) -> None:
@@ -572,8 +577,8 @@ def test_kl_is_a_sum_over_a_response(policy: LanguageModel) -> None:
             )
         total += float((mine.exp() * (mine - theirs)).sum())
         entropy -= float((mine.exp() * mine).sum())
-    assert report["estimate"] == pytest.approx(total / len(batch), rel=1e-4)
-    assert report["entropy"] == pytest.approx(entropy / int(batch.completion_lengths.sum()), rel=1e-4)
+    assert report.estimate == pytest.approx(total / len(batch), rel=1e-4)
+    assert report.entropy == pytest.approx(entropy / int(batch.completion_lengths.sum()), rel=1e-4)
 
 
 def test_kl_rows_are_spread_over_the_problems(policy: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -596,8 +601,8 @@ def test_kl_rows_are_spread_over_the_problems(policy: LanguageModel, monkeypatch
 def test_kl_of_best_of_n_and_of_nothing(policy: LanguageModel) -> None:
     """Protects what cannot be summed: best-of-n shows its closed-form bound by name, a policy without a start none."""
     bound = measured(policy, policy, BEST_OF_4)
-    assert bound["estimate"] == pytest.approx(0.636294, abs=1e-6) and "bound" in bound["estimator"]
-    assert measured(policy, None, Inference())["estimate"] is None
+    assert bound.estimate == pytest.approx(0.636294, abs=1e-6) and "bound" in bound.estimator
+    assert measured(policy, None, Inference()).estimate is None
 
 
 # -- evaluators -----------------------------------------------------------------------------------------------------------

@@ -108,9 +108,10 @@ def test_runs_without_an_evaluator_have_held_out_numbers(tmp_path: Path, capsys:
         looks = [json.loads(line) for line in (tmp_path / method / "metrics.jsonl").read_text().splitlines()]
         read = {"validation/loss", "validation/pair_accuracy", "validation/pair_margin"}
         assert sum(read <= look.keys() for look in looks) == 2
-        for split in ("validation", "held_out"):
-            assert {"loss", "pair_accuracy", "pair_margin", "length", "truncated", "kl"} == result[split].keys()
-        assert result["best"]["best_step"] == 0
+        for measures in (result.validation, result.held_out):
+            assert measures is not None
+            assert {"loss", "pair_accuracy", "pair_margin", "length", "truncated", "kl"} == measures.numbers.keys()
+        assert result.best is not None and result.best.best_step == 0
     capsys.readouterr()
     words = ["evaluate", str(tmp_path / "dpo" / "final"), "--testbed", "jsonl", "--data", str(data)]
     with pytest.raises(SystemExit) as ended:

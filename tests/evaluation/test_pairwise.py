@@ -17,6 +17,7 @@ from preflab.analysis.record import EvaluatorResult, read_results
 from preflab.analysis.winrates.length import control_length
 from preflab.arm.match import Match, match_directory
 from preflab.arm.play import execute_match
+from preflab.arm.result import MatchResult, PlayedPrompt
 from preflab.cli import run_command
 from preflab.cli.plan import format_plan
 from preflab.errors import UserError
@@ -140,7 +141,7 @@ def test_a_match_compares_answer_by_answer(tmp_path: Path) -> None:
     arm(tmp_path, "a", [["xxx", "x"], ["xx", "xxxx"]])
     arm(tmp_path, "b", [["y", "yy"], ["yy", "y"]])
     result = match(tmp_path)
-    rows = sorted((row["outcomes"], row["length_difference"]) for row in result["problems"].values())
+    rows = sorted((row.outcomes, row.length_difference) for row in result.problems.values())
     assert rows == [([0.5, 1.0], 1.5), ([1.0, 0.0], 0.5)]
     (tmp_path / "a" / "answers.jsonl").unlink()
     assert match(tmp_path) == result
@@ -170,16 +171,16 @@ def test_a_match_against_the_chosen_answers_of_the_data(tmp_path: Path) -> None:
     lines = [json.dumps({"problem": name, "text": text, "truncated": False}) + "\n" for name, text in answers]
     (tmp_path / "a" / "answers.jsonl").write_text("".join(lines))
     result = meet_chosen(tmp_path, data)
-    outcomes = {name: row["outcomes"] for name, row in result["problems"].items()}
+    outcomes = {name: row.outcomes for name, row in result.problems.items()}
     assert set(outcomes) == set(chosen) and all(row == [1.0, 0.0, 0.5] for row in outcomes.values())
-    assert result["left_out"] == 1
+    assert result.left_out == 1
     pair = win_rate([result])
     assert (pair.second, pair.win_rate.estimate) == (DATA_CHOSEN, 0.5)
     assert pair.notes == ("1 prompt without a chosen answer in the data was left out.",)
     arm(tmp_path / "two", "a", None)
     lost = meet_chosen(tmp_path / "two", data)
-    assert (lost["problems"], lost["diverged_arms"]) == ({}, ["a"])
-    assert win_rate([result, {**lost, "seed": 1}]).win_rate.estimate == pytest.approx(0.25)
+    assert (lost.problems, lost.diverged_arms) == ({}, ["a"])
+    assert win_rate([result, lost.model_copy(update={"seed": 1})]).win_rate.estimate == pytest.approx(0.25)
 
 
 def test_the_data_need_pairs_before_a_study_begins(tmp_path: Path) -> None:
@@ -202,8 +203,8 @@ def test_a_match_with_a_diverged_arm_is_lost(tmp_path: Path) -> None:
     arm(tmp_path, "a", None)
     arm(tmp_path, "b", [["y"], ["yy"]])
     result = match(tmp_path)
-    assert [row["outcomes"] for row in result["problems"].values()] == [[0.0], [0.0]]
-    assert result["diverged_arms"] == ["a"]
+    assert [row.outcomes for row in result.problems.values()] == [[0.0], [0.0]]
+    assert result.diverged_arms == ["a"]
 
 
 def test_a_match_names_what_is_wrong(tmp_path: Path) -> None:
@@ -257,9 +258,9 @@ def test_a_match_of_other_settings_is_played_anew(tmp_path: Path) -> None:
     and ties within 2. What is not a match is refused and stays."""
     arm(tmp_path, "a", [["xxx"], ["x"]])
     arm(tmp_path, "b", [["y"], ["y"]])
-    assert sorted(row["outcomes"] for row in match(tmp_path)["problems"].values()) == [[0.5], [1.0]]
+    assert sorted(row.outcomes for row in match(tmp_path).problems.values()) == [[0.5], [1.0]]
     wider = match(tmp_path, LONGER | {"margin": 2})
-    assert [row["outcomes"] for row in wider["problems"].values()] == [[0.5], [0.5]]
+    assert [row.outcomes for row in wider.problems.values()] == [[0.5], [0.5]]
     place = match_directory(tmp_path, "m", "a", "b")
     write_sealed(place / "manifest.json", {"format": 1, "spec": {"name": "an arm"}})
     with pytest.raises(UserError, match="holds another run"):
@@ -267,12 +268,14 @@ def test_a_match_of_other_settings_is_played_anew(tmp_path: Path) -> None:
     assert (place / "result.json").exists()
 
 
-def outcome(seed: int, rows: list[list[float]], diverged: tuple[str, ...] = ()) -> dict[str, Any]:
-    problems = {f"p{index}": {"outcomes": row} for index, row in enumerate(rows)}
-    return {"seed": seed, "first": "a", "second": "b", "problems": problems, "diverged_arms": list(diverged)}
+def outcome(seed: int, rows: list[list[float]], diverged: tuple[str, ...] = ()) -> MatchResult:
+    problems = {f"p{index}": PlayedPrompt(outcomes=row) for index, row in enumerate(rows)}
+    return MatchResult(
+        name="m", seed=seed, first="a", second="b", diverged=None, problems=problems, diverged_arms=list(diverged)
+    )
 
 
-def win_rate(results: list[dict[str, Any]], *, can_rank: bool = True, description: str = "") -> Any:
+def win_rate(results: list[MatchResult], *, can_rank: bool = True, description: str = "") -> Any:
     evaluator = EvaluatorResult(name="m", can_rank=can_rank, description=description)
     return pairwise_result("m", results, measure=WIN_RATE, evaluator=evaluator, family=1)
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from tests.study.results.test_make import PROBLEMS, SEEDS, runs, study
+from tests.written import written
 
 from preflab.analysis.record import Interval
 from preflab.errors import UserError
 from preflab.evaluation import EVALUATORS
 from preflab.evaluation.base import GradedPrompt, Summary
-from preflab.evaluation.evaluate import OpenEvaluator
+from preflab.evaluation.bench import OpenEvaluator
 from preflab.evaluation.refusals import REFUSALS
 from preflab.evaluation.safety import Safety, SafetyEvaluator
 from preflab.evaluation.settings import Evaluation
@@ -118,8 +119,7 @@ def judged(directory: Path, shares: dict[str, float], **changes: Any) -> None:
             row = {"accuracy": 0.8, "pairs": 200, "loss": 0.5, "calibration_error": 0.1}
             row |= {"sign_accuracy": 0.9} if name == "cost" else {}
             product = "cost_model" if name == "cost" else "reward_model"
-            counts = {"flops": 0.0, "labels": 0.0, "sampled_tokens": 0.0, "forward_tokens": 0.0, "trained_tokens": 0.0}
-            write_json(place / "result.json", {"held_out": row, "counts": counts, "product": product, "diverged": None})
+            write_json(place / "result.json", written(held_out=row, product=product))
 
 
 def values(outcome: Any, metric: str) -> dict[str, Interval]:

@@ -62,6 +62,8 @@ class Blind(EvaluatorSpec):
 
 
 COUNTS = {"flops": 100.0, "labels": 1.0, "sampled_tokens": 0.0, "forward_tokens": 0.0, "trained_tokens": 0.0}
+RESULT = {"name": "x", "seed": 0, "method": "work", "product": "policy", "parameters": 1, "counts": COUNTS}
+RESULT |= {"best": {"done": 0, "best_score": None, "best_step": 0}}
 
 
 def say(directory: Path, what: str) -> None:
@@ -90,7 +92,7 @@ def run(spec: dict[str, Any], directory: Path) -> None:
         work(end, directory)
         (directory / "final").mkdir(exist_ok=True)
         diverged = "The loss is nan." if end == "diverged" else None
-        write_json(directory / "result.json", {"diverged": diverged, "counts": COUNTS})
+        write_json(directory / "result.json", RESULT | {"diverged": diverged})
         say(directory, "end")
 
 

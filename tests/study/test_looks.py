@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.study.results.test_make import study, write
+from tests.written import COUNTS, written
 
 from preflab.analysis.simulate import Design, error_over_looks
 from preflab.analysis.statistics import LOOK_SHARES
@@ -18,7 +19,6 @@ from preflab.study.results.make import study_results
 from preflab.study.run import run_claimed
 from preflab.train.files import write_json
 
-STAGE = {"diverged": None, "counts": dict.fromkeys(("flops", "labels", "sampled_tokens", "forward_tokens"), 0.0)}
 CLAIM = {"id": "C", "text": "It helps.", "contrast": {"ppo": 1, "dpo": -1}, "margin": 0.02}
 
 
@@ -35,7 +35,7 @@ def finish(directory: Path, shares: Mapping[str, float | tuple[float, ...]], see
     for seed in seeds:
         stage = directory / f"seed-{seed}" / "stages" / "sft"
         stage.mkdir(parents=True)
-        write_json(stage / "result.json", STAGE | {"counts": STAGE["counts"] | {"trained_tokens": 1.0}})
+        write_json(stage / "result.json", written(counts=COUNTS | {"trained_tokens": 1.0}))
         for name, share in shares.items():
             turn = share[seed % len(share)] if isinstance(share, tuple) else share
             write(directory / f"seed-{seed}" / name, name, turn, seed=seed)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.written import COUNTS, written
 
 from preflab.arm.spec import Job, made_elsewhere, saved_models
 from preflab.cli.study import choose_size
@@ -204,9 +205,7 @@ def test_shared_stages_are_charged(tmp_path: Path) -> None:
     """Protects the budget: 1 + 20 + 300 FLOP of the three stages are charged before the arm begins."""
     for name, flops in (("sft", 1.0), ("pairs", 20.0), ("rm", 300.0)):
         (tmp_path / "seed-0" / "stages" / name).mkdir(parents=True)
-        write_json(
-            tmp_path / "seed-0" / "stages" / name / "result.json", {"diverged": None, "counts": {"flops": flops}}
-        )
+        write_json(tmp_path / "seed-0" / "stages" / name / "result.json", written(counts=COUNTS | {"flops": flops}))
     task = next(task for task in planned_runs(study(), tmp_path) if task.name == "ppo-rm")
     assert charged_spec(task)["budget"]["charged"] == 321.0
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from tests.written import written
 
 from preflab.arm.planned import Planned, PlannedRun
+from preflab.errors import UserError
 from preflab.spec import parse_spec
 from preflab.study.directory import claim_study
 from preflab.study.plan import planned_trials
@@ -19,6 +21,7 @@ from preflab.study.tuning import (
     choices_within_noise,
     choose_settings,
     extended_settings,
+    trial_score,
     value_beyond,
     with_chosen_settings,
 )
@@ -40,10 +43,11 @@ def study(seeds: Sequence[int] = (1000,), rates: Sequence[float] = (1e-4, 3e-4, 
 
 def finish(directory: Path, scores: Mapping[str, float] | None) -> None:
     """Writes the result of a trial that has these scores by problem; None for a trial that diverged."""
-    result: dict[str, object] = {"diverged": "The loss is nan.", "counts": {}}
+    result = written(diverged="The loss is nan.")
     if scores is not None:
         mean = sum(scores.values()) / len(scores)
-        result |= {"diverged": None, "evaluation": {"validation": {"1.0": mean}, "validation_by_problem": scores}}
+        evaluation = {"temperature": 0.0, "validation": {"1.0": mean}, "validation_by_problem": scores}
+        result = written(evaluation=evaluation)
     directory.mkdir(parents=True, exist_ok=True)
     write_sealed(directory / RESULT, result)
 
@@ -128,3 +132,12 @@ def test_a_grid_is_extended_once(best: float, tried: int, tmp_path: Path) -> Non
     assert len(records) == tried
     (chosen,) = [trial for trial in records if trial.chosen]
     assert chosen.settings[RATE] == best
+
+
+def test_a_trial_without_scores_is_named(tmp_path: Path) -> None:
+    """Protects from a traceback where a finished trial lacks what decides: the file is named."""
+    trial = next(planned for _, _, planned in planned_trials(study(), tmp_path) if planned.spec.measure == "validation")
+    trial.directory.mkdir(parents=True)
+    write_sealed(trial.result_file, written(evaluation={"temperature": 0.0}))
+    with pytest.raises(UserError, match=r"result\.json is damaged: the scores on the validation split are missing"):
+        trial_score(trial)

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from tests.study.results.test_make import SEEDS, runs, study, write
+from tests.written import written
 
 from preflab.analysis.record import Results, Spent
+from preflab.arm.result import TrainedResult
 from preflab.errors import UserError
 from preflab.study.results.caveats import name_cut_short
 from preflab.study.results.make import study_results
@@ -154,7 +156,10 @@ def test_a_tuned_value_at_the_edge_is_remarked(tmp_path: Path) -> None:
 
 def test_a_run_that_was_cut_short_is_remarked() -> None:
     """Protects the claim "trained to its plateau": two of three runs used all that they may use before."""
-    cut, ended = {"ending": {"reached": False}}, {"ending": {"reached": True}}
-    rows = {"stage sft": [cut, ended, cut], "ppo": [ended], "dpo": [{"ending": None}], "old": [{}]}
-    (words,) = name_cut_short(rows)
+    state = {"stale": 1, "updates": 9, "cooling_from": 0.5}
+    cut, ended, none, old = (
+        TrainedResult(**written(**({} if reached == "old" else {"ending": reached})))
+        for reached in (state | {"reached": False}, state | {"reached": True}, None, "old")
+    )
+    (words,) = name_cut_short({"stage sft": [cut, ended, cut], "ppo": [ended], "dpo": [none], "old": [old]})
     assert words.startswith("stage sft: in 2 of 3 runs validation had improved recently")

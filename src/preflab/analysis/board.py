@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from preflab.analysis.gather import Arms, FinishedRun, mean
-from preflab.analysis.record import Measure
+from preflab.analysis.record import DecodingChoice, Measure
 from preflab.analysis.scores import Scores
 from preflab.errors import UserError
+from preflab.evaluation.result import ProblemScores
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,25 @@ class Board:
     levels: Mapping[str, str]
     measures: Sequence[str]
     score: str
-    tables: Sequence[Mapping[str, Any]]
+    tables: Sequence[Mapping[str, ProblemScores]]
     lower: frozenset[str]
 
     @classmethod
-    def of(cls, arms: Arms, decoding: str, score: str, declared: Iterable[Measure] = ()) -> Board:
+    def of(cls, arms: Arms, decoding: DecodingChoice, score: str, declared: Iterable[Measure] = ()) -> Board:
         """Makes the board from the finished runs. `score`: the name of the mean score. `declared`: the measures that
         the evaluators declare. Raises `UserError` if every run of every arm diverged."""
         runs = [run for runs in arms.values() for run in runs if not run.diverged]
         if not runs:
             raise UserError("Every run of every arm diverged, so there is nothing to report. Lower the learning rates.")
         tables = [run.problems(decoding) for run in runs]
-        levels = {name: row["level"] for name, row in tables[0].items()}
-        measures = tuple(next(iter(tables[0].values())).get("measures", ()))
+        levels = {name: row.level for name, row in tables[0].items()}
+        measures = tuple(next(iter(tables[0].values())).measures)
         lower = frozenset(measure.name for measure in declared if measure.better == "lower")
         return cls(levels, measures, score, tables, lower)
 
-    def table(self, runs: Sequence[FinishedRun], decoding: str, level: str = "", measure: str = "") -> Scores:
+    def table(
+        self, runs: Sequence[FinishedRun], decoding: DecodingChoice, level: str = "", measure: str = ""
+    ) -> Scores:
         """Returns an arm's values of a measure as a table of seeds x problems: each cell is the value of one run on one
         problem. If `level` is given, the table has only the problems of this difficulty level. If `measure` is '', the
         table contains mean scores."""
@@ -61,19 +63,21 @@ class Board:
         return Scores(np.array(rows), tuple(run.seed for run in runs), names, diverged)
 
 
-def problem_value(problem: Mapping[str, Any], measure: str) -> float:
+def problem_value(problem: ProblemScores, measure: str) -> float:
     """Returns a problem's value of a measure. If `measure` is '', returns the mean score of the problem's samples."""
     if not measure:
-        return mean(problem["scores"])
+        return mean(problem.scores)
     try:
-        return problem["measures"][measure]
+        return problem.measures[measure]
     except KeyError as error:
         raise UserError(
             f"`headline` is {measure}, but these runs have not measured it. Choose a measure that the runs have."
         ) from error
 
 
-def worst_values(tables: Sequence[Mapping[str, Any]], measure: str = "", *, lower: bool = False) -> dict[str, float]:
+def worst_values(
+    tables: Sequence[Mapping[str, ProblemScores]], measure: str = "", *, lower: bool = False
+) -> dict[str, float]:
     """Returns the value that a diverged run gets on each problem: the worst value in any table. If higher is better,
     the value is at most 0."""
     worst: dict[str, float] = {}

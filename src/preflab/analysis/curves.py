@@ -17,7 +17,8 @@ def curve(run: FinishedRun) -> Iterator[CurvePoint]:
     """Yields the points of a run's training curve: all steps with an evaluation on the validation split, and fewer than
     2 x `CURVE_POINTS` of the other steps."""
     stride = max(1, len(run.steps) // CURVE_POINTS)
-    before = {name: run.used[name] - run.result["counts"][name] for name in ("flops", "labels")}
+    own = run.result.counts
+    before = {"flops": run.used.flops - own.flops, "labels": run.used.labels - own.labels}
     for index, step in enumerate(run.steps):
         if index % stride and "validation/score" not in step:
             continue
@@ -37,6 +38,6 @@ def frontier(run: FinishedRun) -> Iterator[FrontierPoint]:
         if "validation/score" in step and "validation/kl" in step:
             yield FrontierPoint(step=step["step"], kl=step["validation/kl"], score=step["validation/score"])
     if not run.diverged:
-        unit, step = run.evaluation["unit"], run.steps[-1]["step"] if run.steps else 0
-        kl, score = unit["kl"]["estimate"], unit["measures"]["score"]
-        yield FrontierPoint(step=step, kl=kl, score=score, bound=run.evaluation["inference"]["n"] > 1)
+        unit, step = run.evaluation.unit, run.steps[-1]["step"] if run.steps else 0
+        bound = run.evaluation.inference.n > 1
+        yield FrontierPoint(step=step, kl=unit.kl.estimate, score=unit.score, bound=bound)

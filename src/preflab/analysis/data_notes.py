@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-RunResults = Mapping[str, Sequence[Mapping[str, Any]]]
-"""For each arm or stage: the contents of `result.json` of each of its finished runs."""
+from preflab.arm.result import TrainedResult
+
+RunResults = Mapping[str, Sequence[TrainedResult]]
+"""For each arm or stage: the results of its finished runs."""
 
 
 def collect_data_notes(arms: RunResults, stages: RunResults) -> list[str]:
@@ -14,7 +15,7 @@ def collect_data_notes(arms: RunResults, stages: RunResults) -> list[str]:
     of the arms and stages that have it."""
     names_of: dict[str, list[str]] = {}
     for name, results in (*arms.items(), *((f"stage {name}", results) for name, results in stages.items())):
-        for note in dict.fromkeys(note for result in results for note in result.get("data_notes", ())):
+        for note in dict.fromkeys(note for result in results for note in result.data_notes):
             names_of.setdefault(note, []).append(name)
     shared = {note for note, names in names_of.items() if arms.keys() <= set(names)}
     return [note if note in shared else f"{', '.join(names)}: {note}" for note, names in names_of.items()]

@@ -11,7 +11,10 @@ from typing import Any
 
 from preflab.analysis.record import DecodingChoice, Timing
 from preflab.arm.planned import PlannedRun
+from preflab.arm.result import Counts, MeasuredResult, TrainedResult
 from preflab.arm.spec import is_trained_elsewhere
+from preflab.errors import UserError
+from preflab.evaluation.result import Measurements, ProblemScores
 from preflab.meter import Unit
 from preflab.train.directory import RUN_MANIFEST
 from preflab.train.files import read_lines
@@ -30,8 +33,8 @@ class FinishedRun:
     compute, labels and tokens that the run and the stages that it needs have used."""
 
     planned: PlannedRun
-    result: Mapping[str, Any]
-    used: Mapping[str, float]
+    result: MeasuredResult
+    used: Counts
 
     @property
     def seed(self) -> int:
@@ -39,12 +42,18 @@ class FinishedRun:
 
     @property
     def diverged(self) -> bool:
-        return self.result["diverged"] is not None
+        return self.result.diverged is not None
 
     @property
-    def evaluation(self) -> Mapping[str, Any]:
-        """The measurements in `result.json`. A diverged run has no measurements."""
-        return self.result["evaluation"]
+    def evaluation(self) -> Measurements:
+        """The measurements in `result.json`. A diverged run has no measurements. Raises `UserError` if the measurements are
+        missing."""
+        if self.result.evaluation is None:
+            raise UserError(
+                f"{self.planned.result_file} is damaged: `evaluation` is missing. Restore it, or remove "
+                f"{self.planned.directory} and run the study again."
+            )
+        return self.result.evaluation
 
     @cached_property
     def steps(self) -> list[dict[str, Any]]:
@@ -59,22 +68,21 @@ class FinishedRun:
         judged = [step for step in self.steps if any(name.startswith(VERDICT) for name in step)]
         return bool(judged) and not any(step.get(f"{VERDICT}passed") for step in judged)
 
-    def problems(self, decoding: str) -> Mapping[str, Any]:
-        return self.evaluation[decoding]["problems"]
+    def problems(self, decoding: DecodingChoice) -> Mapping[str, ProblemScores]:
+        return self.evaluation.at(decoding).problems
 
     @property
     def elsewhere(self) -> Mapping[str, Mapping[str, float]]:
         """The values of measures that are not measured on the testbed's prompts. Maps each measure to the value of each
         item."""
-        return {} if self.diverged else self.evaluation.get("elsewhere", {})
+        return {} if self.diverged else self.evaluation.elsewhere
 
-    def measures(self, decoding: str) -> dict[str, float | None]:
+    def measures(self, decoding: DecodingChoice) -> dict[str, float | None]:
         """Returns the run's measures by name. The KL, or the entropy, is None if it was not measured."""
         if self.diverged:
             return {}
-        measures = dict(self.evaluation[decoding]["measures"])
-        kl = self.evaluation["unit"]["kl"]
-        return measures if decoding == "chosen" else measures | {"kl": kl["estimate"], "entropy": kl["entropy"]}
+        measures, kl = dict[str, float | None](self.evaluation.at(decoding).measures), self.evaluation.unit.kl
+        return measures if decoding == "chosen" else measures | {"kl": kl.estimate, "entropy": kl.entropy}
 
 
 Arms = Mapping[str, Sequence[FinishedRun]]
@@ -86,18 +94,14 @@ def gather(planned: Iterable[PlannedRun]) -> dict[str, list[FinishedRun]]:
     arms: dict[str, list[FinishedRun]] = {}
     for run in planned:
         if run.spec.measure == "test" and run.result_file.exists():
-            result = read_result(run.directory)
+            result = read_result(run.directory, MeasuredResult)
             arms.setdefault(run.name, []).append(FinishedRun(run, result, total_counts(run, result)))
     return arms
 
 
-def total_counts(run: PlannedRun, result: Mapping[str, Any]) -> dict[str, float]:
+def total_counts(run: PlannedRun, result: TrainedResult) -> Counts:
     """Returns the compute, labels and tokens that a run has used, plus those of the stages that the run needs."""
-    totals = dict(result["counts"])
-    for need in run.needs:
-        for name, count in read_result(need)["counts"].items():
-            totals[name] += count
-    return totals
+    return Counts.total([result.counts, *(read_result(need, TrainedResult).counts for need in run.needs)])
 
 
 def mean_used(runs: Sequence[FinishedRun]) -> dict[Unit, float] | None:
@@ -105,7 +109,7 @@ def mean_used(runs: Sequence[FinishedRun]) -> dict[Unit, float] | None:
     outside the study."""
     if is_trained_elsewhere(runs[0].planned.spec):
         return None
-    return {"compute": mean([run.used["flops"] for run in runs]), "labels": mean([run.used["labels"] for run in runs])}
+    return {"compute": mean([run.used.flops for run in runs]), "labels": mean([run.used.labels for run in runs])}
 
 
 def mean(values: Sequence[float]) -> float:

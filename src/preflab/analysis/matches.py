@@ -22,6 +22,7 @@ from preflab.analysis.winrates.position import describe_one_side, position_bias
 from preflab.analysis.winrates.shares import outcome_shares, unreadable_bounds
 from preflab.analysis.winrates.verdict import EVEN, decide_win_rate
 from preflab.analysis.winrates.words import check_words, position_words, unreadable_words
+from preflab.arm.result import MatchResult
 from preflab.evaluation.preference.base import PairVerdict
 from preflab.text import counted
 
@@ -36,7 +37,7 @@ OLD_MATCH = (
 
 def pairwise_result(
     name: str,
-    results: Sequence[Mapping[str, Any]],
+    results: Sequence[MatchResult],
     *,
     measure: Measure,
     evaluator: EvaluatorResult,
@@ -47,12 +48,12 @@ def pairwise_result(
     the same statistics as a comparison of two arms' scores. `family`: the number of pairs that the evaluator compares;
     their intervals are simultaneous. `as_is`: see `Scores`. If the evaluator may be no better than chance, the verdict is
     "not decided"."""
-    problems = tuple(next((result["problems"] for result in results if result["problems"]), {"": {}}))
+    problems = tuple(next((result.problems for result in results if result.problems), ("",)))
     verdicts = [[read_match_verdicts(result, problem) for problem in problems] for result in results]
-    seeds = tuple(result["seed"] for result in results)
-    diverged = tuple(result["seed"] for result in results if result["diverged_arms"])
+    seeds = tuple(result.seed for result in results)
+    diverged = tuple(result.seed for result in results if result.diverged_arms)
     table = outcome_table(verdicts)
-    first, second = results[0]["first"], results[0]["second"]
+    first, second = results[0].first, results[0].second
     scores = Scores(table, seeds, problems, diverged, as_is=as_is)
     even = Scores(np.full_like(table, EVEN), seeds, problems, as_is=as_is)
     difference = compare_scores(scores, even, names=(first, second), family=family)
@@ -63,7 +64,7 @@ def pairwise_result(
     shares = outcome_shares(verdicts, lambda part: mean_interval(replace(scores, values=part)).within(0.0, 1.0))
     if not any(verdict.orders for row in verdicts for cell in row for verdict in cell):
         del shares["unreadable"]
-    details = [result["details"] for result in results if result.get("details")]
+    details = [result.details for result in results if result.details]
     return PairwiseResult(
         name=name,
         evaluator=evaluator,
@@ -81,31 +82,29 @@ def pairwise_result(
     )
 
 
-def read_match_verdicts(result: Mapping[str, Any], problem: str) -> list[PairVerdict]:
+def read_match_verdicts(result: MatchResult, problem: str) -> list[PairVerdict]:
     """Returns the verdicts on one problem, one for each pair of answers. A match without answers has one verdict, because
     at least one side diverged: the diverged side loses. If both sides diverged, the outcome is a tie."""
-    if not result["problems"]:
-        lost = [result[side] in result["diverged_arms"] for side in ("first", "second")]
+    if not result.problems:
+        lost = [side in result.diverged_arms for side in (result.first, result.second)]
         return [PairVerdict(problem, EVEN + (lost[1] - lost[0]) / 2)]
-    outcomes = result["problems"][problem]["outcomes"]
-    orders = result.get("details", {}).get("orders", {}).get(problem, [()] * len(outcomes))
-    return [PairVerdict(problem, float(each), tuple(order)) for each, order in zip(outcomes, orders, strict=True)]
+    outcomes = result.problems[problem].outcomes
+    orders = result.details.get("orders", {}).get(problem, [()] * len(outcomes))
+    return [PairVerdict(problem, each, tuple(order)) for each, order in zip(outcomes, orders, strict=True)]
 
 
-def length_control(scores: Scores, results: Sequence[Mapping[str, Any]], *, family: float) -> LengthControl | None:
+def length_control(scores: Scores, results: Sequence[MatchResult], *, family: float) -> LengthControl | None:
     """Returns the length-controlled win rate; None if the lengths of some answers are not known. `scores`: the mean
     outcomes. The interval treats seeds and problems like the interval of the win rate."""
-    rows = [
-        [result["problems"].get(problem, {}).get("length_difference") for problem in scores.problems]
-        for result in results
-    ]
-    if any(each is None for row in rows for each in row):
+    rows = [[result.problems.get(problem) for problem in scores.problems] for result in results]
+    lengths = [[None if each is None else each.length_difference for each in row] for row in rows]
+    if any(length is None for row in lengths for length in row):
         return None
 
     def interval(estimate: float, influence: Floats, *, family: float = 1.0) -> Interval:
         return mean_interval(replace(scores, values=estimate + influence), family=family)
 
-    return control_length(scores.values, np.array(rows, dtype=float), family=family, interval=interval)
+    return control_length(scores.values, np.array(lengths, dtype=float), family=family, interval=interval)
 
 
 def judge_agreement(details: Sequence[Mapping[str, Any]]) -> Agreement | None:
@@ -114,10 +113,10 @@ def judge_agreement(details: Sequence[Mapping[str, Any]]) -> Agreement | None:
     return agreement_on(next((row["labelled"] for row in details if row.get("labelled")), []))
 
 
-def left_out_notes(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def left_out_notes(results: Sequence[MatchResult]) -> Iterator[str]:
     """Yields a sentence with the number of prompts that were left out because the data have no chosen answer to them.
     The result of an older version of preflab does not contain this number."""
-    count = max(result.get("left_out", 0) for result in results)
+    count = max(result.left_out for result in results)
     if count:
         yield f"{counted(count, 'prompt')} without a chosen answer in the data {'was' if count == 1 else 'were'} left out."
 

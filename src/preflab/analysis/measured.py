@@ -82,7 +82,7 @@ def measures_of(headline: str, arms: Arms, declared: Mapping[str, Measure]) -> I
     runs = [run for runs in arms.values() for run in runs if not run.diverged]
     values = [item for run in runs for item in run.measures("unit").items()]
     measured = [name for name, value in values if value is not None and name != "score"]
-    estimators = dict.fromkeys(run.evaluation["unit"]["kl"]["estimator"] for run in runs)
+    estimators = dict.fromkeys(run.evaluation.unit.kl.estimator for run in runs)
     kl_note = "; ".join(["nats per response at temperature 1", *estimators])
     known = {**declared, **{each.name: each for each in map(on_validation, declared.values())}}
     for name in dict.fromkeys([headline, *declared, *measured]):

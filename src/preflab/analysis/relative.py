@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from preflab.analysis.gather import DECODINGS, Arms, FinishedRun, mean
 from preflab.evaluation.base import EvaluatorSpec
 from preflab.evaluation.measure import Measure
 from preflab.evaluation.relative import RelativeMeasure
+from preflab.evaluation.result import ProblemScores, SplitSummary
 from preflab.evaluation.several import measure_prefixes
 
 
@@ -52,25 +52,26 @@ def _extended(
 ) -> FinishedRun:
     if run.diverged:
         return run
-    evaluation = dict(run.evaluation)
+    summaries: dict[str, SplitSummary] = {}
     for decoding in DECODINGS:
-        summary = dict(evaluation[decoding])
+        summary = run.evaluation.at(decoding)
         for relative in measures:
             theirs = references[relative.reference, run.seed].problems(decoding)
             summary = _added(summary, relative, theirs)
-        evaluation[decoding] = summary
-    return replace(run, result={**run.result, "evaluation": evaluation})
+        summaries[decoding] = summary
+    evaluation = run.evaluation.model_copy(update=summaries)
+    return replace(run, result=run.result.model_copy(update={"evaluation": evaluation}))
 
 
-def _added(summary: Mapping[str, Any], relative: RelativeMeasure, theirs: Mapping[str, Any]) -> dict[str, Any]:
+def _added(summary: SplitSummary, relative: RelativeMeasure, theirs: Mapping[str, ProblemScores]) -> SplitSummary:
     """Returns the summary of a run's answers with one more measure. `theirs`: the problems of the reference arm."""
     name, of = relative.measure.name, relative.of
+    values = {problem: row.measures[of] - theirs[problem].measures[of] for problem, row in summary.problems.items()}
     problems = {
-        problem: {**row, "measures": {**row["measures"], name: row["measures"][of] - theirs[problem]["measures"][of]}}
-        for problem, row in summary["problems"].items()
+        problem: row.model_copy(update={"measures": {**row.measures, name: values[problem]}})
+        for problem, row in summary.problems.items()
     }
-    values = [row["measures"][name] for row in problems.values()]
-    return {**summary, "problems": problems, "measures": {**summary["measures"], name: mean(values)}}
+    return summary.model_copy(update={"problems": problems}).with_measures({name: mean([*values.values()])})
 
 
 def missing_words(measures: Sequence[RelativeMeasure]) -> Iterator[str]:

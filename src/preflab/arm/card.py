@@ -13,7 +13,9 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from preflab import __version__
+from preflab.arm.result import TrainedResult
 from preflab.arm.spec import Arm
+from preflab.evaluation.result import Measurements
 from preflab.methods import METHODS
 from preflab.methods.spec import SCORERS
 from preflab.testbeds import TESTBEDS
@@ -30,29 +32,29 @@ tokenizer = AutoTokenizer.from_pretrained("PATH OR NAME OF THIS MODEL")
 """
 
 
-def write_card(arm: Arm, result: Mapping[str, Any], directory: Path) -> None:
+def write_card(arm: Arm, result: TrainedResult, directory: Path) -> None:
     """Writes the card of a run's model into the directory where the model is saved."""
     (directory / CARD).write_text(make_card(arm, result), encoding="utf-8")
 
 
-def make_card(arm: Arm, result: Mapping[str, Any]) -> str:
+def make_card(arm: Arm, result: TrainedResult) -> str:
     """Returns the card as Markdown. The card begins with metadata for the hub. The text describes the model, how to
     load it, its data, its method and its measured results."""
     scores = dict(_measured(result))
-    is_scorer = result["product"] in SCORERS
+    is_scorer = result.product in SCORERS
     start = _without_place(arm.init) if arm.init is not None else _base(arm)
-    kind = {"reward_model": "A reward model", "cost_model": "A cost model"}.get(result["product"], "A policy")
+    kind = {"reward_model": "A reward model", "cost_model": "A cost model"}.get(result.product, "A policy")
     settings = {} if arm.method is None else METHODS.dump(arm.method)
     adapters = "" if arm.model.lora is None else f" with low-rank adapters (rank {arm.model.lora.rank}), merged here,"
     parts = [
         f"# {arm.name}",
-        f"{kind}, trained{adapters} by `{result['method']}` of preflab {__version__}, with seed {arm.seed}.",
-        f"- started from: `{start}`\n- parameters: {result['parameters']:,}",
+        f"{kind}, trained{adapters} by `{result.method}` of preflab {__version__}, with seed {arm.seed}.",
+        f"- started from: `{start}`\n- parameters: {result.parameters:,}",
         "## How to load it",
         LOADING.format(auto="AutoModelForSequenceClassification" if is_scorer else "AutoModelForCausalLM"),
         "## Data",
         _as_yaml(TESTBEDS.dump(arm.testbed)),
-        "\n".join(f"- {note}" for note in (*result["data_notes"], *result["notices"])),
+        "\n".join(f"- {note}" for note in (*result.data_notes, *result.notices)),
         "## Method and settings",
         _as_yaml(settings | ({} if arm.reward is None else {"reward": arm.reward.kind_name})),
         "## Results",
@@ -63,17 +65,17 @@ def make_card(arm: Arm, result: Mapping[str, Any]) -> str:
     )
 
 
-def _metadata(arm: Arm, result: Mapping[str, Any], scores: Mapping[tuple[str, str], float]) -> ModelCardData:
+def _metadata(arm: Arm, result: TrainedResult, scores: Mapping[tuple[str, str], float]) -> ModelCardData:
     data = dict(TESTBEDS.dump(arm.testbed)).get("data")
     from_hub = isinstance(data, str) and data.count("/") == 1 and not Path(data).exists()
     base = _base(arm)
-    task = "text-classification" if result["product"] in SCORERS else "text-generation"
+    task = "text-classification" if result.product in SCORERS else "text-generation"
     return ModelCardData(
         base_model=base if arm.init is None and base.count("/") == 1 and not Path(base).exists() else None,
         datasets=data if from_hub else None,
         library_name="transformers",
         pipeline_tag=task,
-        tags=["preflab", result["method"]],
+        tags=["preflab", result.method],
         model_name=arm.name,
         eval_results=[
             EvalResult(task, arm.testbed.kind_name, arm.testbed.kind_name, name, round(value, 6), dataset_split=split)
@@ -87,17 +89,15 @@ def _base(arm: Arm) -> str:
     return HUB_NAMES.get(arm.model.name, _without_place(arm.model.name))
 
 
-def _measured(result: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], float]]:
+def _measured(result: TrainedResult) -> Iterator[tuple[tuple[str, str], float]]:
     """Yields each number of a result as ((split, name of the measure), value)."""
-    chosen = result.get("evaluation", {}).get("chosen")
-    if chosen is not None:
-        kl = result["evaluation"]["unit"]["kl"]["estimate"]
-        measures = chosen["measures"] | ({} if kl is None else {"kl": kl})
+    if isinstance(result.evaluation, Measurements):
+        kl = result.evaluation.unit.kl.estimate
+        measures = result.evaluation.chosen.measures | ({} if kl is None else {"kl": kl})
         yield from ((("test", name), value) for name, value in measures.items())
-    for split, key in (("validation", "validation"), ("test", "held_out")):
-        for name, value in (result.get(key) or {}).items():
-            if isinstance(value, float):
-                yield (split, name), value
+    for split, held_out in (("validation", result.validation), ("test", result.held_out)):
+        if held_out is not None:
+            yield from (((split, name), value) for name, value in held_out.numbers.items())
 
 
 def _without_place(name: str) -> str:

@@ -11,7 +11,7 @@ from preflab.arm.open import pick_device
 from preflab.arm.spec import STAGE, Arm, saved_models
 from preflab.errors import UserError
 from preflab.evaluation.base import EvaluatorSpec
-from preflab.evaluation.evaluate import check_splits
+from preflab.evaluation.bench import check_splits
 from preflab.evaluation.programs import check_public
 from preflab.models.heads import load_reward_model
 from preflab.models.load import load_directory

@@ -26,11 +26,15 @@ from preflab.arm.fitting import FittedTestbed, fit_held_out
 from preflab.arm.memory import MemoryEstimator
 from preflab.arm.open import OpenArm, load_policy, open_arm, stages_of
 from preflab.arm.origin import manifest_of
+from preflab.arm.result import Counts, HeldOutMeasures, KeptCheckpoint, PlateauEnding, TrainedResult, result_class
 from preflab.arm.spec import STAGE, Arm, evaluator_models, made_elsewhere, stage_path
 from preflab.arm.stated import origin_notes
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
+from preflab.evaluation.bench import Bench
 from preflab.evaluation.evaluate import evaluate, look
+from preflab.evaluation.result import TemperatureChoice
+from preflab.evaluation.temperature import choose_temperature
 from preflab.methods.base import Parts, Validate
 from preflab.methods.shared.held_out_cost import measure_pairs
 from preflab.methods.spec import SCORERS
@@ -63,7 +67,7 @@ from preflab.types import Preference, Ranking, Split, from_preference, from_rank
 Product = LanguageModel | Sequence[Preference] | Sequence[Ranking]
 
 
-def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh: bool = False) -> dict[str, Any]:
+def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh: bool = False) -> TrainedResult:
     """Trains and measures an arm in `directory`, or resumes an interrupted run there. Returns the content of
     `result.json`. `fresh`: whether a new run replaces the run that the directory holds."""
     if fresh:
@@ -88,9 +92,9 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
                 with run.record.following_work():
                     parts = open_arm(arm, run, stack)
                 result = train_and_measure(parts)
-            result["files"] = checksums(directory)
+            result = result.model_copy(update={"files": checksums(directory)})
             faults.pass_point("result.before")
-            write_sealed(directory / RESULT, result)
+            write_sealed(directory / RESULT, result.as_data())
             seconds = round(time.monotonic() - started, 3)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
             run.record.write_timing({"wall_seconds": seconds, "peak_memory": peak})
@@ -110,7 +114,7 @@ def refuse_own_product(arm: Arm, directory: Path) -> None:
             )
 
 
-def earlier_result(arm: Arm, directory: Path) -> dict[str, Any] | None:
+def earlier_result(arm: Arm, directory: Path) -> TrainedResult | None:
     """Returns the result of a finished run in the directory, or None if there is no result.
 
     Also returns None for a stage whose saved output is missing or changed, because other runs need that output. For any
@@ -118,13 +122,13 @@ def earlier_result(arm: Arm, directory: Path) -> dict[str, Any] | None:
     """
     if not (directory / RESULT).exists():
         return None
-    result = read_result(directory)
-    if result["diverged"] is None and arm.measure == "none" and not has_product(directory):
+    result = read_result(directory, result_class(arm))
+    if result.diverged is None and arm.measure == "none" and not has_product(directory):
         refuse_in_the_way(directory)
         logger.warning("%s is missing or was changed: the run is repeated", directory / FINAL)
         return None
     altered = altered_files(directory, result)
-    if result["diverged"] is None and arm.method is not None and not (directory / FINAL).is_dir():
+    if result.diverged is None and arm.method is not None and not (directory / FINAL).is_dir():
         altered = [FINAL, *(name for name in altered if not name.startswith(FINAL))]
     if altered:
         logger.warning(
@@ -135,22 +139,25 @@ def earlier_result(arm: Arm, directory: Path) -> dict[str, Any] | None:
     return result
 
 
-def train_and_measure(parts: OpenArm) -> dict[str, Any]:
+def train_and_measure(parts: OpenArm) -> TrainedResult:
     """Trains and measures an arm; returns the content of `result.json`. The result of a run that diverges has no
     evaluation."""
     arm, run, method = parts.arm, parts.run, parts.arm.method
     check_data(parts)
-    result: dict[str, Any] = {
-        "name": arm.name,
-        "seed": arm.seed,
-        "method": "policy" if method is None else method.kind_name,
-        "product": "policy" if method is None else method.product,
-        "parameters": parts.start.size,
-        "notices": list(parts.start.notices),
-        "data_notes": [*parts.testbed.notes, *origin_notes(arm, parts.stages)],
-    }
+    notices = list(parts.start.notices)
+    make_result = partial(
+        result_class(arm),
+        name=arm.name,
+        seed=arm.seed,
+        method="policy" if method is None else method.kind_name,
+        product="policy" if method is None else method.product,
+        parameters=parts.start.size,
+        notices=notices,
+        data_notes=[*parts.testbed.notes, *origin_notes(arm, parts.stages)],
+    )
     provenance = provenance_of(arm, parts.testbed, parts.stages)
     refuse_shared_data(arm, provenance, parts.stages)
+    measures: dict[str, Any] = {}
     if method is None:
         product: Product = (
             parts.start if arm.init is None else load_policy(arm, run, arm.policy, parts.context, parts.testbed)
@@ -159,34 +166,52 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
         try:
             product = method.train(method_parts(parts))
         except FloatingPointError as error:
-            return result | {"diverged": str(error), "counts": run.meter.state_dict()}
-        result["notices"] += save_product(run, product, method.product, provenance, arm.model.trust_remote_code)
+            return make_result(diverged=str(error), counts=Counts(**run.meter.state_dict()))
+        notices += save_product(run, product, method.product, provenance, arm.model.trust_remote_code)
         if method.product in SCORERS and isinstance(product, LanguageModel):
             with run.record.following_work():
-                result |= measure_scorer(run, product, parts.testbed, parts.token_budget)
-    result |= {
-        "diverged": None,
-        "counts": run.meter.state_dict(),
-        "charged": arm.budget.charged if arm.budget else 0.0,
-        "best": run.selection.state_dict(),
-        "ending": None if arm.plateau is None else run.ending.state_dict(),
-        "last": last_record(run.directory),
-    }
-    is_measured = arm.measure != "none" and result["product"] == "policy"
-    if parts.bench is not None and is_measured and isinstance(product, LanguageModel):
+                measures = measure_scorer(run, product, parts.testbed, parts.token_budget)
+    result = make_result(
+        diverged=None,
+        counts=Counts(**run.meter.state_dict()),
+        charged=arm.budget.charged if arm.budget else 0.0,
+        best=KeptCheckpoint(**run.selection.state_dict()),
+        ending=None if arm.plateau is None else PlateauEnding(**run.ending.state_dict()),
+        last=last_record(run.directory),
+        **measures,
+    )
+    if isinstance(product, LanguageModel):
+        result = result.model_copy(update=measure_product(parts, product))
+        if method is not None:
+            write_card(arm, result, run.directory / FINAL)
+    return result
+
+
+def measure_product(parts: OpenArm, product: LanguageModel) -> dict[str, Any]:
+    """Measures a policy, with the arm's evaluators or on held-out answers, and writes its answers. Returns the fields of
+    the result; {} if nothing measures the model, as for a stage."""
+    arm, run, held_out = parts.arm, parts.run, parts.held_out
+    fields: dict[str, Any] = {}
+    is_policy = arm.method is None or arm.method.product == "policy"
+    if parts.bench is not None and is_policy and arm.measure != "none":
         with run.record.following_work():
-            result["evaluation"] = evaluate(parts.bench, product, arm.inference, test=arm.measure == "test")
-        lines = [json.dumps(row) + "\n" for row in result["evaluation"].pop("answers", ())]
+            fields["evaluation"], answers = measure_policy(arm, parts.bench, product)
         record_written(run.directory, [ANSWERS])
-        (run.directory / ANSWERS).write_text("".join(lines), encoding="utf-8")
-    if parts.held_out is not None and isinstance(product, LanguageModel):
+        (run.directory / ANSWERS).write_text("".join(json.dumps(row) + "\n" for row in answers), encoding="utf-8")
+    if held_out is not None:
         run.record.say("has no evaluator: the policy is measured by the likelihood of held-out answers")
         with run.record.following_work():
-            result["validation"] = parts.held_out.measure(product, "validation")
-            result["held_out"] = parts.held_out.measure(product, "test")
-    if method is not None and isinstance(product, LanguageModel):
-        write_card(arm, result, run.directory / FINAL)
-    return result
+            fields["validation"] = HeldOutMeasures.model_validate(held_out.measure(product, "validation"))
+            fields["held_out"] = HeldOutMeasures.model_validate(held_out.measure(product, "test"))
+    return fields
+
+
+def measure_policy(arm: Arm, bench: Bench, policy: LanguageModel) -> tuple[TemperatureChoice, list[dict[str, Any]]]:
+    """Measures a policy on the test split, or on the validation split alone if the arm's run tunes a method. Returns what
+    was measured, and the answers that the run keeps."""
+    if arm.measure == "test":
+        return evaluate(bench, policy, arm.inference)
+    return choose_temperature(bench, policy, arm.inference), []
 
 
 def check_data(parts: OpenArm) -> None:

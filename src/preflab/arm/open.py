@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 import torch
 
 from preflab.arm.fitting import FittedTestbed, Fitting
+from preflab.arm.result import ScorerResult
 from preflab.arm.spec import STAGE, STAGES, Arm, evaluator_models, made_elsewhere, saved_models, stage_path
 from preflab.errors import UserError
 from preflab.evaluation.base import Evaluator
-from preflab.evaluation.evaluate import Bench, OpenEvaluator, check_splits
+from preflab.evaluation.bench import Bench, OpenEvaluator, check_splits
 from preflab.evaluation.held_out import HeldOut
 from preflab.evaluation.programs import check_public
 from preflab.evaluation.several import measure_prefixes
@@ -30,6 +31,7 @@ from preflab.rewards.base import Reward, RewardSpec
 from preflab.sampling.base import Sampler
 from preflab.spec import Context, HoldsModels, require_base
 from preflab.testbeds.base import Testbed, require_testbed
+from preflab.train.directory import RESULT
 from preflab.train.finished import check_product, read_result
 from preflab.train.loop import Run
 from preflab.types import Split
@@ -213,9 +215,14 @@ def with_stage_models(spec: AnySpec, stages: Path) -> AnySpec:
     def settings(path: str) -> dict[str, Any]:
         if not path.startswith(STAGE):
             return {}
-        validation = read_result(stages / path.removeprefix(STAGE), {"validation": dict})["validation"]
-        moments = {"mean": validation["score_mean"], "std": validation["score_std"]}
-        return {"path": str(stage_path(path, stages)), **moments}
+        stage = stages / path.removeprefix(STAGE)
+        validation = read_result(stage, ScorerResult).validation
+        if validation is None or validation.score_mean is None or validation.score_std is None:
+            raise UserError(
+                f"{stage / RESULT} lacks the mean and the standard deviation of the scores on held-out pairs. Remove {stage} "
+                "and run the study again."
+            )
+        return {"path": str(stage_path(path, stages)), "mean": validation.score_mean, "std": validation.score_std}
 
     return spec.with_saved_models(settings)
 

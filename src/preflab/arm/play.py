@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from preflab.arm.data import provenance_of, read_provenance, refuse_trained_on_s
 from preflab.arm.match import Match
 from preflab.arm.open import pick_device, with_stage_models
 from preflab.arm.origin import manifest_of
+from preflab.arm.result import MatchResult, PlayedPrompt
 from preflab.arm.spec import STAGES, Arm, saved_models, stage_path
 from preflab.errors import UserError, refuse_unknown
 from preflab.evaluation.pairwise import DATA_CHOSEN, LOSS, TIE, WIN, PairwiseEvaluator, check_outcomes, data_answers
@@ -34,17 +34,16 @@ from preflab.train.directory import (
     withdrawn_when_refused,
 )
 from preflab.train.files import naming_failures, read_lines
-from preflab.train.finished import check_product, check_written, read_result
+from preflab.train.finished import AnyResult, check_product, check_written, read_result
 from preflab.train.own import ANSWERS, FINAL
-from preflab.train.sealed import Form, write_sealed
+from preflab.train.sealed import write_sealed
 from preflab.types import Completion
 
-PLAYED: Form = {"diverged": NoneType, "problems": dict}
 Answered = Mapping[str, Sequence[Completion]]
 """Maps the id of each prompt to the answers to this prompt."""
 
 
-def execute_match(match: Match, directory: Path) -> dict[str, Any]:
+def execute_match(match: Match, directory: Path) -> MatchResult:
     """Runs a match unless its result already exists. Returns the content of `result.json`."""
     torch.set_num_threads(match.threads)
     with locked(directory), naming_failures(directory):
@@ -53,8 +52,8 @@ def execute_match(match: Match, directory: Path) -> dict[str, Any]:
         claim(directory, manifest)
         if not (directory / RESULT).exists():
             with withdrawn_when_refused(directory), ExitStack() as stack:
-                write_sealed(directory / RESULT, play(match, directory, stack))
-    return read_result(directory, PLAYED)
+                write_sealed(directory / RESULT, play(match, directory, stack).as_data())
+    return read_result(directory, MatchResult)
 
 
 def clear_other_match(directory: Path, manifest: Mapping[str, Any]) -> None:
@@ -68,7 +67,7 @@ def clear_other_match(directory: Path, manifest: Mapping[str, Any]) -> None:
         clear(directory)
 
 
-def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
+def play(match: Match, directory: Path, stack: ExitStack) -> MatchResult:
     """Compares the arms' answers and returns the content of `result.json`, with the outcomes for each prompt from the
     first arm's point of view. An arm that diverged loses to the other arm. If both arms diverged, the outcome is a
     tie."""
@@ -93,23 +92,25 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
         first, second = beside_chosen(answered, testbed)
     if first is None or second is None:
         outcome = TIE if first is second else LOSS if first is None else WIN
-        problems = {name: {"outcomes": [outcome]} for name in evaluator.select_prompts(list(first or second or {}))}
+        problems = {
+            name: PlayedPrompt(outcomes=[outcome]) for name in evaluator.select_prompts(list(first or second or {}))
+        }
         details = {}
     else:
         outcomes = compare_answers(evaluator, testbed, first, second)
         problems = {
-            name: {"outcomes": row, "length_difference": mean_length_difference(first[name], second[name])}
+            name: PlayedPrompt(outcomes=row, length_difference=mean_length_difference(first[name], second[name]))
             for name, row in outcomes.items()
         }
         details = evaluator.details()
-    return {
+    return MatchResult(
         **match.model_dump(include={"name", "seed", "first", "second"}),
-        "diverged": None,
-        "diverged_arms": [name for name, part in ((match.first, first), (match.second, second)) if part is None],
-        "problems": problems,
-        "left_out": len(answered or ()) - len(first or ()),
-        "details": details,
-    }
+        diverged=None,
+        diverged_arms=[name for name, part in ((match.first, first), (match.second, second)) if part is None],
+        problems=problems,
+        left_out=len(answered or ()) - len(first or ()),
+        details=details,
+    )
 
 
 def beside_chosen(answers: Answered, testbed: Testbed) -> tuple[Answered, Answered]:
@@ -139,8 +140,8 @@ def provenance_of_run(directory: Path, testbed: Testbed, stages: Path) -> list[d
 def read_answered(directory: Path) -> Answered | None:
     """Reads the answers of a finished arm, by prompt; returns None if the arm diverged. Raises `UserError` if the arm's
     answers were not saved."""
-    result = read_result(directory, {"diverged": str | NoneType})
-    if result["diverged"] is not None:
+    result = read_result(directory, AnyResult)
+    if result.diverged is not None:
         return None
     if not (directory / ANSWERS).exists():
         raise UserError(

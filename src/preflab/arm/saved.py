@@ -10,7 +10,7 @@ from pathlib import Path
 from preflab.errors import UserError
 from preflab.models.load import ADAPTER_CONFIG
 from preflab.train.directory import RESULT, STUDY_MANIFEST, read_manifest
-from preflab.train.finished import check_product, read_result
+from preflab.train.finished import AnyResult, check_product, read_result
 from preflab.train.own import FINAL
 
 
@@ -39,7 +39,7 @@ def require_finished(directory: Path) -> None:
     """Raises `UserError` if a run has not finished, or has diverged."""
     if not (directory / RESULT).exists():
         raise UserError(f"The run in {directory} has not finished. Repeat the command that started it.")
-    if read_result(directory)["diverged"] is not None:
+    if read_result(directory, AnyResult).diverged is not None:
         raise UserError(
             f"The run in {directory} diverged, so it has no model. Repeat the run with a lower learning rate."
         )

@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace) -> None:
     arm = evaluation_arm(options)
     result = execute(arm, directory, fresh=options.fresh)
     if options.json:
-        print_json(result | {"directory": str(directory)})
+        print_json(result.as_data() | {"directory": str(directory)})
     else:
         print(summarize_run(result, directory, score_name(arm)))
 

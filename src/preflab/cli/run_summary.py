@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from preflab.arm.result import TrainedResult
 from preflab.arm.spec import Arm
+from preflab.evaluation.result import Measurements
 from preflab.evaluation.several import measures_by_evaluator
 
 
-def summarize_run(result: dict[str, Any], directory: Path, first: str) -> str:
+def summarize_run(result: TrainedResult, directory: Path, first: str) -> str:
     """Summarizes a finished run in a few lines. `result`: the content of its `result.json`. `first`: the name of the
     measure whose mean is the score; '' if the run has no evaluator."""
-    if result["diverged"]:
+    if result.diverged is not None:
         advice = f"Lower the learning rate, or check the data. See {directory}."
-        return f"{result['name']} diverged: {result['diverged']} {advice}"
-    lines = [f"{result['name']}: done, in {directory}"]
-    evaluation = result.get("evaluation")
-    if evaluation is not None and "chosen" in evaluation:
-        temperatures = {evaluation["temperature"]: "chosen", 1.0: "unit"}  # equal keys give one entry if 1.0 is chosen
-        for temperature, name in temperatures.items():
-            lines.append(f"  temperature {temperature:g}: {_join(_score_first(evaluation[name]['measures'], first))}")
-        kl = evaluation["unit"]["kl"]
-        if kl["estimate"] is not None:
-            lines.append(f"  KL to the start: {kl['estimate']:.3f} nats a response ({kl['estimator']})")
-    elif "held_out" in result:
-        for split, measures in (("validation", result["validation"]), ("test", result["held_out"])):
-            numbers = {name: value for name, value in (measures or {}).items() if isinstance(value, float)}
+        return f"{result.name} diverged: {result.diverged} {advice}"
+    lines = [f"{result.name}: done, in {directory}"]
+    evaluation = result.evaluation
+    if isinstance(evaluation, Measurements):
+        # Equal keys give one entry if temperature 1 was chosen.
+        summaries = {evaluation.temperature: evaluation.chosen, 1.0: evaluation.unit}
+        for temperature, summary in summaries.items():
+            lines.append(f"  temperature {temperature:g}: {_join(_score_first(summary.measures, first))}")
+        kl = evaluation.unit.kl
+        if kl.estimate is not None:
+            lines.append(f"  KL to the start: {kl.estimate:.3f} nats a response ({kl.estimator})")
+    elif "held_out" in result.model_fields_set:
+        for split, measures in (("validation", result.validation), ("test", result.held_out)):
+            numbers = {} if measures is None else measures.numbers
             lines += [f"  held out ({split} split): {_join(numbers)}"] if numbers else []
     else:
-        last = {name: value for name, value in result["last"].items() if "validation/" in name}
+        last = {name: value for name, value in result.last.items() if "validation/" in name}
         lines += [f"  {_join(last)}"] if last else []
     return "\n".join(lines)
 

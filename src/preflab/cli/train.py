@@ -72,13 +72,13 @@ def _run(options: argparse.Namespace) -> int:
     with said_of(options.run, directory):
         result = execute(arm, directory, keeping=keeping, fresh=options.fresh)
     address = None
-    if options.push is not None and not result["diverged"]:
+    if options.push is not None and result.diverged is None:
         address = push_directory(directory / FINAL, options.push)
     if options.json:
-        print_json(result | {"directory": str(directory), "pushed_to": address})
+        print_json(result.as_data() | {"directory": str(directory), "pushed_to": address})
     else:
         print(summarize_run(result, directory, score_name(arm)) + (f"\nsent to {address}" if address else ""))
-    return 1 if result["diverged"] and options.run is None else 0
+    return 1 if result.diverged is not None and options.run is None else 0
 
 
 def print_help(options: argparse.Namespace) -> None:

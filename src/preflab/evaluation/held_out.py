@@ -17,7 +17,7 @@ from functools import partial
 from torch import Tensor
 
 from preflab.batch import PairBatch, TokenBatch, collate_demonstrations, collate_pairs
-from preflab.evaluation.evaluate import estimate_kl
+from preflab.evaluation.divergence import estimate_kl
 from preflab.evaluation.measures import truncated_share
 from preflab.evaluation.settings import Evaluation
 from preflab.models import forward

@@ -20,7 +20,7 @@ from preflab.study.directory import read_manifest_file
 from preflab.study.runner import is_done
 from preflab.train.directory import RESULT, RUN_MANIFEST, STUDY_MANIFEST
 from preflab.train.files import naming_failures, new_directory
-from preflab.train.finished import altered_files, read_result
+from preflab.train.finished import AnyResult, altered_files, read_result
 from preflab.train.own import ANSWERS, METRICS, TIMING
 
 KEPT = (RUN_MANIFEST, RESULT, METRICS, TIMING, ANSWERS)
@@ -110,7 +110,7 @@ class Archive:
         try:
             if not is_done(run):
                 raise _OtherRunError
-            altered = altered_files(run.directory, read_result(run.directory, {}))
+            altered = altered_files(run.directory, read_result(run.directory, AnyResult))
         except UserError as error:  # names a directory that will be gone
             raise self._name_damage(f"{RUN_MANIFEST}` or `{RESULT}", run) from error
         for file in altered:

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from preflab.arm.origin import code_of
 from preflab.arm.planned import Planned
+from preflab.arm.result import Counts, TrainedResult
 from preflab.endings import Stopped
 from preflab.errors import UserError
 from preflab.study.launch import ArmProcess, last_log_lines, launch
@@ -31,7 +32,7 @@ from preflab.study.refused import removing_refused
 from preflab.study.watch import Watch
 from preflab.text import one_line
 from preflab.train.directory import edited_files, read_manifest
-from preflab.train.finished import has_product, read_result
+from preflab.train.finished import AnyResult, has_product, read_result
 
 POLL_SECONDS = 0.1
 LONGEST_CAUSE = 300
@@ -92,7 +93,7 @@ def is_done(run: Planned) -> bool:
     manifest = read_manifest(run.directory)
     if not run.result_file.exists() or manifest is None:
         return False
-    read_result(run.directory, {})
+    read_result(run.directory, AnyResult)
     try:
         old = type(run.spec).model_validate(manifest["spec"]).model_dump(mode="json")
     except (ValidationError, UserError):
@@ -109,8 +110,8 @@ def charged_spec(run: Planned) -> dict[str, Any]:
     budget."""
     spec = run.spec.model_dump(mode="json")
     if spec.get("budget") is not None:
-        count = "flops" if spec["budget"]["unit"] == "compute" else "labels"
-        spec["budget"]["charged"] = sum(read_result(need)["counts"][count] for need in run.needs)
+        used = Counts.total(read_result(need, TrainedResult).counts for need in run.needs)
+        spec["budget"]["charged"] = used.flops if spec["budget"]["unit"] == "compute" else used.labels
     return spec
 
 
@@ -143,7 +144,7 @@ def finish(process: ForkProcess, run: Planned, failures: Failures, watch: Watch)
     """Records whether a process succeeded or failed. Raises `UserError` if the process ended with a mistake of the
     user."""
     code = process.exitcode or 0  # never None: the process has ended
-    if code == 0 and not (run.is_stage and read_result(run.directory)["diverged"]):
+    if code == 0 and not (run.is_stage and read_result(run.directory, AnyResult).diverged):
         watch.done(run)
         return
     if code == 2:

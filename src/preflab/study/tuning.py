@@ -13,7 +13,9 @@ from pydantic import JsonValue
 
 from preflab.analysis.record import TuningTrial
 from preflab.arm.planned import PlannedRun
+from preflab.arm.result import TrainedResult
 from preflab.errors import UserError
+from preflab.evaluation.result import TemperatureChoice
 from preflab.study.plan import with_settings
 from preflab.study.spec import Study, Tuning
 from preflab.train.finished import read_result
@@ -145,14 +147,28 @@ def with_chosen_settings(study: Study, trials: Sequence[TuningTrial]) -> Study:
 
 def trial_score(run: PlannedRun) -> float | None:
     """Returns a trial's validation score at its best temperature; None if the trial diverged or failed."""
-    result = read_result(run.directory) if run.result_file.exists() else None
-    return None if result is None or result["diverged"] else max(result["evaluation"]["validation"].values())
+    choice = read_trial(run)
+    return None if choice is None else max(choice.validation.values())
 
 
 def scores_by_problem(run: PlannedRun) -> dict[str, float]:
     """Returns a trial's validation scores by problem; {} if the trial diverged or failed."""
-    result = read_result(run.directory) if run.result_file.exists() else None
-    return {} if result is None or result["diverged"] else result["evaluation"].get("validation_by_problem", {})
+    choice = read_trial(run)
+    return {} if choice is None else choice.validation_by_problem
+
+
+def read_trial(run: PlannedRun) -> TemperatureChoice | None:
+    """Returns what a trial measured on the validation split; None if the trial diverged or failed. Raises `UserError` if
+    its result is damaged."""
+    result = read_result(run.directory, TrainedResult) if run.result_file.exists() else None
+    if result is None or result.diverged is not None:
+        return None
+    if result.evaluation is None or not result.evaluation.validation:
+        raise UserError(
+            f"{run.result_file} is damaged: the scores on the validation split are missing. Restore it, or remove "
+            f"{run.directory} and tune again."
+        )
+    return result.evaluation
 
 
 def chosen_settings(trials: Iterable[TuningTrial], arm: str) -> dict[str, JsonValue]:

@@ -15,8 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from preflab.arm.planned import Planned
+from preflab.arm.result import MeasuredResult
+from preflab.errors import UserError
 from preflab.terminal import Terminal
-from preflab.train.directory import RESULT
+from preflab.train.finished import read_result
 from preflab.train.log import logger
 from preflab.train.own import METRICS
 from preflab.train.progress import format_metrics
@@ -118,7 +120,7 @@ def newest(directory: Path) -> dict[str, Any]:
 def last_score(directory: Path) -> str:
     """Returns a run's score at the first decoding as text for the end of a line; '' if the run was not measured."""
     try:
-        result = json.loads((directory / RESULT).read_text(encoding="utf-8"))
-        return f": {result['evaluation']['chosen']['measures']['score']:.3f}"
-    except (OSError, KeyError, ValueError):
+        evaluation = read_result(directory, MeasuredResult).evaluation
+    except UserError:  # a match or a stage; what reads a damaged result next says what is wrong with it
         return ""
+    return "" if evaluation is None else f": {evaluation.chosen.score:.3f}"

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from types import NoneType
-from typing import Any
+from typing import TypeVar
+
+from pydantic import ValidationError
 
 from preflab.errors import UserError
+from preflab.spec import explain
 from preflab.train.directory import RESULT, RUN_MANIFEST
 from preflab.train.files import sha256
 from preflab.train.own import ANSWERS, FINAL, METRICS, SAMPLES
-from preflab.train.sealed import Form, read_sealed
+from preflab.train.sealed import Stored, read_sealed
 
 RECORDS = (METRICS, SAMPLES, ANSWERS)
 """The files of a run that are read after the run, apart from `result.json`. `result.json` contains their checksums."""
-RESULT_FORM: Form = {"diverged": str | NoneType, "counts": dict}
 
 
-def read_result(directory: Path, form: Form = RESULT_FORM) -> dict[str, Any]:
-    """Returns the content of a run's `result.json`. Raises `UserError` if this file is missing or damaged."""
-    result = read_sealed(directory / RESULT, form)
-    if not isinstance(result.get("files", {}), dict):  # the result of an unfinished run has no `files`
-        raise UserError(
-            f"{directory / RESULT} is damaged: `files` does not contain checksums. Restore it, or start again with --fresh."
-        )
-    return result
+class AnyResult(Stored, frozen=True):
+    """What every `result.json` contains, whatever ran. `diverged`: why training stopped without a result; None if the run
+    ended well. `files`: the checksums of the files that the run wrote."""
+
+    diverged: str | None
+    files: dict[str, str] = {}
+
+
+ResultOf = TypeVar("ResultOf", bound=AnyResult)
+
+
+def read_result(directory: Path, record: type[ResultOf]) -> ResultOf:
+    """Returns the content of a run's `result.json` as a record of this class. Raises `UserError`, which names the file and
+    the faulty field, if the file is missing or damaged."""
+    path = directory / RESULT
+    try:
+        return record.model_validate(read_sealed(path, {}))
+    except ValidationError as error:
+        fault = explain(record, error).splitlines()[0]
+        raise UserError(f"{path} is damaged: {fault} Restore it, or start again with --fresh.") from error
 
 
 def checksums(directory: Path) -> dict[str, str]:
@@ -36,18 +48,17 @@ def checksums(directory: Path) -> dict[str, str]:
     return {str(path.relative_to(directory)): sha256(path) for path in paths if path.is_file()}
 
 
-def altered_files(directory: Path, result: Mapping[str, Any], within: str = "") -> list[str]:
+def altered_files(directory: Path, result: AnyResult, within: str = "") -> list[str]:
     """Returns the files of a finished run that are missing or have changed since the run wrote them. Checks only paths
     that begin with `within`."""
-    kept: Mapping[str, str] = result.get("files", {})
     return [
         name
-        for name, digest in kept.items()
+        for name, digest in result.files.items()
         if name.startswith(within) and not ((directory / name).is_file() and sha256(directory / name) == digest)
     ]
 
 
-def check_written(directory: Path, result: Mapping[str, Any], within: str) -> None:
+def check_written(directory: Path, result: AnyResult, within: str) -> None:
     """Raises `UserError` if a file of a finished run is missing or has changed. Checks only paths that begin with
     `within`."""
     altered = altered_files(directory, result, within)
@@ -61,7 +72,9 @@ def check_written(directory: Path, result: Mapping[str, Any], within: str) -> No
 def has_product(directory: Path) -> bool:
     """Returns True if the saved output of a run exists. If the run has a result, the output must also be unchanged."""
     is_there = (directory / FINAL).is_dir()
-    return is_there and not ((directory / RESULT).exists() and altered_files(directory, read_result(directory), FINAL))
+    if not is_there or not (directory / RESULT).exists():
+        return is_there
+    return not altered_files(directory, read_result(directory, AnyResult), FINAL)
 
 
 def check_product(path: Path) -> None:
@@ -71,7 +84,7 @@ def check_product(path: Path) -> None:
     for place in (path, path.parent):
         run = place.parent
         if place.name == FINAL and (run / RUN_MANIFEST).exists() and (run / RESULT).exists():
-            altered = altered_files(run, read_result(run), FINAL)
+            altered = altered_files(run, read_result(run, AnyResult), FINAL)
             if altered:
                 raise UserError(
                     f"{run / altered[0]} is missing or was changed after the run. Repeat the run with --fresh. If you changed "

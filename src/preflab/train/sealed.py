@@ -13,12 +13,23 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
+from pydantic import BaseModel
+
 from preflab.errors import UserError
 from preflab.train.files import read_json, write_json
 
 SEAL = "seal"
 Form = Mapping[str, type | UnionType]
 """Maps the name of each field that a record must have to the type of the field."""
+
+
+class Stored(BaseModel, frozen=True, strict=True, extra="ignore", allow_inf_nan=False, protected_namespaces=()):
+    """The base class of the records in a sealed file, and of their parts. A value of a wrong type is refused and not
+    converted. Fields that another version of preflab wrote are ignored."""
+
+    def as_data(self) -> dict[str, Any]:
+        """Returns the fields that were given, as plain data for JSON. Leaves out the fields with default values."""
+        return self.model_dump(exclude_unset=True)
 
 
 def write_sealed(path: Path, data: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from preflab.analysis.matches import HOW_TO_CHECK, OLD_MATCH, judge_agreement, j
 from preflab.analysis.record import EvaluatorResult, PairwiseResult, read_results
 from preflab.analysis.winrates.agreement import can_judge
 from preflab.analysis.winrates.words import check_words
+from preflab.arm.result import MatchResult
 from preflab.cli import run_command
 from preflab.errors import UserError
 from preflab.evaluation import PAIRWISE_EVALUATORS
@@ -37,7 +38,7 @@ def longer(prompt: str) -> str:
 UNCHECKED = check_words(None, HOW_TO_CHECK)
 
 
-def judged(result: dict[str, Any]) -> PairwiseResult:
+def judged(result: MatchResult) -> PairwiseResult:
     evaluator = EvaluatorResult(name="m", description="")
     return pairwise_result("m", [result], measure=WIN_RATE, evaluator=evaluator, family=1)
 
@@ -61,8 +62,8 @@ def test_a_match_by_a_judge(server: FaultServer, tmp_path: Path) -> None:
     arm(tmp_path, "a", [["xxx", "xx"], ["mumble", "xxxx"]])
     arm(tmp_path, "b", [["y", "yy"], ["yy", "y"]])
     result = match(tmp_path, settings(server, tmp_path))
-    assert sorted(row["outcomes"] for row in result["problems"].values()) == [[0.5, 1.0], [1.0, 0.5]]
-    assert result["details"]["judge"] == "openai:m"
+    assert sorted(row.outcomes for row in result.problems.values()) == [[0.5, 1.0], [1.0, 0.5]]
+    assert result.details["judge"] == "openai:m"
     pair = judged(result)
     assert {name: share.estimate for name, share in pair.shares.items()} == {
         "win": 0.5,
@@ -79,7 +80,7 @@ def test_a_match_by_a_judge(server: FaultServer, tmp_path: Path) -> None:
         "The two orders disagree on 1 of 3 pairs. These pairs are ties.",
     )
     assert pair.notes[4].startswith("Position bias: the answer shown first was chosen in 62.5% [")
-    del result["details"]["orders"]
+    del result.details["orders"]
     old = judged(result)
     assert (old.ties, old.notes[2:], "unreadable" in old.shares) == (0.5, (OLD_MATCH,), False)
 
@@ -94,7 +95,7 @@ def test_a_judge_is_checked_on_labelled_pairs(server: FaultServer, tmp_path: Pat
         pairs = [{"input": f"q{n}", "output_1": "long", "output_2": "s", "label": label} for n in range(8)]
         file = tmp_path / f"{label}.json"
         file.write_text(json.dumps(pairs))
-        details = [match(tmp_path, settings(server, tmp_path, agreement=[str(file)]))["details"]]
+        details = [match(tmp_path, settings(server, tmp_path, agreement=[str(file)])).details]
         assert can_judge(judge_agreement(details)) == decides
         assert [*judge_notes(details, [], {})][1].startswith(f"Judge on 8 labelled pairs: {words}")
         assert server.calls == 20

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.written import COUNTS, written
 
 from preflab.analysis.gather import gather, mean_used
 from preflab.analysis.record import Results, Spent
 from preflab.analysis.reward_models import wilson_interval
 from preflab.api import report_study
+from preflab.errors import UserError
 from preflab.evaluation import EVALUATORS, PAIRWISE_EVALUATORS
 from preflab.evaluation.base import EvaluatorSpec
 from preflab.evaluation.measure import Measure
@@ -31,6 +33,7 @@ from preflab.testbeds import TESTBEDS
 from preflab.train.files import write_json
 
 SEEDS, PROBLEMS = 5, 12
+COIN = {"accuracy": 0.55, "pairs": 100, "loss": 0.7, "calibration_error": 0.1}
 
 
 def study(**changes: Any) -> Study:
@@ -120,16 +123,7 @@ def runs(
         stage.mkdir(parents=True)
         write_json(
             stage / "result.json",
-            {
-                "diverged": None,
-                "counts": {
-                    "flops": 1000.0,
-                    "labels": 0.0,
-                    "sampled_tokens": 0.0,
-                    "forward_tokens": 0.0,
-                    "trained_tokens": 9.0,
-                },
-            },
+            written(counts=COUNTS | {"flops": 1000.0, "trained_tokens": 9.0}),
         )
         for name, share in shares.items():
             gone = diverged == (name, seed)
@@ -370,7 +364,7 @@ def test_an_evaluator_no_better_than_a_coin_cannot_rank(tmp_path: Path, place: s
     for seed in range(SEEDS):
         stage = tmp_path / f"seed-{seed}" / "stages" / "rm"
         stage.mkdir(parents=True)
-        write_json(stage / "result.json", {"held_out": None, "counts": {}, place: {"accuracy": 0.55, "pairs": 100}})
+        write_json(stage / "result.json", written(**{"product": "reward_model", "held_out": None, place: COIN}))
     outcome = results_of(tmp_path, spec)
     assert outcome.verdict.winner is None
     assert outcome.verdict.sentence.startswith("Cannot rank: the evaluator orders 55.0%")
@@ -382,7 +376,7 @@ def test_the_accuracy_of_an_evaluator_from_elsewhere_is_read_or_said_to_be_unkno
     of 100 pairs are no evidence. A model without a run has no measurement, and the report says so."""
     for name in ("theirs", "mine"):
         (tmp_path / name / "final").mkdir(parents=True)
-    write_json(tmp_path / "mine" / "result.json", {"held_out": {"accuracy": 0.55, "pairs": 100}, "counts": {}})
+    write_json(tmp_path / "mine" / "result.json", written(product="reward_model", held_out=COIN))
     write_json(tmp_path / "mine" / "manifest.json", {"format": 1, "spec": {}})
     specs = {
         name: study(evaluator={"kind": "reward-model", "model": {"path": str(tmp_path / name / "final")}})
@@ -459,6 +453,17 @@ def test_the_notes_of_all_data_are_caveats(tmp_path: Path) -> None:
             write_json(path, {**json.loads(path.read_text()), "data_notes": notes})
     caveats = study_results(study(), tmp_path, command="c").caveats
     assert caveats[-4:] == ("3 pairs were dropped", "ppo, dpo: filter a", "ppo: cut", "stage sft: order alone")
+
+
+def test_an_arm_without_its_measurements_is_named(tmp_path: Path) -> None:
+    """Protects from a KeyError in a report, and from a run that silently counts as diverged: the file and the field."""
+    runs(tmp_path, {"ppo": 0.8, "dpo": 0.3, "sft": 0.3})
+    path = tmp_path / "seed-1" / "ppo" / "result.json"
+    result = json.loads(path.read_text())
+    del result["evaluation"]
+    write_json(path, result)
+    with pytest.raises(UserError, match=f"^{path} is damaged: `evaluation` is missing. Restore it"):
+        study_results(study(), tmp_path, command="")
 
 
 def test_directories_of_before_are_still_reported(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from preflab.analysis import record
 from preflab.analysis.curves import curve, frontier
 from preflab.analysis.gather import FinishedRun
+from preflab.arm.result import TrainedResult
 from preflab.arm.spec import is_trained_elsewhere
 from preflab.spec import Spec
 from preflab.study.spec import Study
@@ -25,11 +26,11 @@ def arm_result(
     job = study.arms[runs[0].planned.name]
     return record.ArmResult(
         name=runs[0].planned.name,
-        method=runs[0].result["method"],
+        method=runs[0].result.method,
         description=job.description,
         baseline=job.baseline,
         origin=(job.policy or "") if is_trained_elsewhere(job) else "",
-        inference_cost=next((run.evaluation["inference"]["n"] for run in runs if not run.diverged), 1),
+        inference_cost=next((run.evaluation.inference.n for run in runs if not run.diverged), 1),
         differences=() if job.method is None else tuple(setting_differences(job.method, type(job.method)())),
         measures=tuple(measures),
         runs=tuple(run_result(study, run, directory) for run in runs),
@@ -45,10 +46,10 @@ def run_result(study: Study, run: FinishedRun, directory: Path) -> record.RunRes
         metrics={names.get(name, name): value for name, value in run.measures("chosen").items()},
         metrics_unit={names.get(name, name): value for name, value in run.measures("unit").items()},
         spent=spent_by(study, run),
-        temperature=None if run.diverged else run.evaluation["temperature"],
-        checkpoint=None if run.diverged else run.result["best"]["best_step"] or None,
+        temperature=None if run.diverged else run.evaluation.temperature,
+        checkpoint=None if run.result.best is None else run.result.best.best_step or None,
         diverged=run.diverged,
-        note=run.result["diverged"] or "",
+        note=run.result.diverged or "",
         curve=tuple(curve(run)),
         frontier=tuple(frontier(run)),
     )
@@ -62,19 +63,19 @@ def spent_by(study: Study, run: FinishedRun) -> record.Spent:
     calls of the reward. All other labels are labels of the data. The updates do not include the updates of stages, and
     come from the run's last record."""
     job = study.arms[run.planned.name]
-    tokens = None if run.diverged else run.evaluation["inference"].get("tokens_an_answer")
-    answer = tokens and 2.0 * run.result["parameters"] * tokens
+    tokens = None if run.diverged else run.evaluation.inference.tokens_an_answer
+    answer = tokens and 2.0 * run.result.parameters * tokens
     if is_trained_elsewhere(job):
         return record.Spent(flops_an_answer=answer)
-    labels = [(job, run.result["counts"]["labels"])]
-    labels += [(study.stages[need.name], read_result(need)["counts"]["labels"]) for need in run.planned.needs]
+    labels = [(job, run.result.counts.labels)]
+    labels += [(study.stages[need.name], read_result(need, TrainedResult).counts.labels) for need in run.planned.needs]
     calls = sum(count for part, count in labels if any(spec and spec.buys_labels for spec in (part.reward, part.cost)))
     return record.Spent(
-        labels=run.used["labels"] - calls,
+        labels=run.used.labels - calls,
         reward_calls=calls,
         updates=run.steps[-1].get("updates") if run.steps else 0,
         flops_an_answer=answer,
-        **{name: run.used[name] for name in ("flops", "sampled_tokens", "trained_tokens")},
+        **run.used.model_dump(include={"flops", "sampled_tokens", "trained_tokens"}),
     )
 
 

@@ -3,10 +3,10 @@ received a reward."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from preflab.analysis import record
+from preflab.analysis.data_notes import RunResults
 from preflab.analysis.gather import Arms, versions_of
 from preflab.arm.spec import saved_models
 from preflab.evaluation.several import explain_choice
@@ -64,13 +64,13 @@ def find_caveats(study: Study, arms: Arms) -> Iterator[str]:
             yield f"{name} has finished {len(runs)} of {study.seeds} seeds. Comparisons use the seeds that both arms have."
 
 
-def name_cut_short(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+def name_cut_short(results: RunResults) -> Iterator[str]:
     """Yields a sentence for each stage or arm with runs that were to end at a plateau of their validation score, but
     began the cooldown at 85% of the most that they may use, before the plateau. `results`: the results of the runs of
     each stage or arm."""
     for name, rows in results.items():
-        endings = [row["ending"] for row in rows if row.get("ending") is not None]
-        count = sum(not ending["reached"] for ending in endings)
+        endings = [row.ending for row in rows if row.ending is not None]
+        count = sum(not ending.reached for ending in endings)
         if count:
             yield (
                 f"{name}: in {count} of {len(endings)} runs validation had improved recently when the run had used 85% of "

@@ -25,6 +25,7 @@ from preflab.analysis.spread import spread_caveats
 from preflab.analysis.statistics import compare_all, compare_with_baselines, find_winner, mean_interval
 from preflab.analysis.verdict import Evidence, study_verdict
 from preflab.arm.match import match_directory
+from preflab.arm.result import MatchResult, result_class
 from preflab.arm.spec import is_trained_elsewhere
 from preflab.errors import UserError
 from preflab.evaluation.relative import RelativeMeasure
@@ -70,7 +71,10 @@ def results_at(
     scores: dict[DecodingChoice, dict[str, Scores]] = {decoding: measured[decoding] for decoding in decodings}
     means = {name: mean_interval(table) for name, table in scores["chosen"].items()}
     evaluators = describe_evaluators(study, directory, arms, boards, measured["unit"])
-    stages = {name: stage_results(directory, name, study.seed_numbers) for name in study.stages}
+    stages = {
+        name: stage_results(directory, name, study.seed_numbers, result_class(job))
+        for name, job in study.stages.items()
+    }
     collapses = find_collapses(study, arms, measured, declared[headline])
     run_results = {name: [run.result for run in runs] for name, runs in arms.items()}
     every_run = [run for runs in arms.values() for run in runs]
@@ -269,7 +273,7 @@ def pairwise_results(study: Study, directory: Path, *, times: float) -> Iterator
         pairs = pairing.pairs_among(study.arms)
         for first, second in pairs:
             places = [match_directory(directory / f"seed-{seed}", name, first, second) for seed in study.seed_numbers]
-            results = [read_result(place, {"problems": dict}) for place in places if (place / RESULT).exists()]
+            results = [read_result(place, MatchResult) for place in places if (place / RESULT).exists()]
             if results:
                 yield pairwise_result(
                     name,

@@ -8,6 +8,7 @@ from typing import Any
 
 from preflab.analysis import record
 from preflab.analysis.gather import Arms
+from preflab.evaluation.result import ShownAnswer
 
 LONGEST_DETAIL = 600
 """The largest number of characters that a report shows of each part of a failing test."""
@@ -19,21 +20,21 @@ def choose_samples(arms: Arms) -> Iterator[record.Sample]:
     if not firsts:
         return
     first = next(iter(firsts.values()))
-    for index, sample in enumerate(first.evaluation["samples"]):
-        answers = {name: run.evaluation["samples"][index] for name, run in firsts.items()}
+    for index, sample in enumerate(first.evaluation.samples):
+        answers = {name: run.evaluation.samples[index] for name, run in firsts.items()}
         yield record.Sample(
-            problem=sample["problem"],
+            problem=sample.problem,
             # An arm may add examples to a prompt. The shortest prompt has no added examples.
-            prompt=min((answer["prompt"] for answer in answers.values()), key=len),
-            level=sample["level"],
+            prompt=min((answer.prompt for answer in answers.values()), key=len),
+            level=sample.level,
             seed=first.seed,
             answers=tuple(describe_answer(name, answer) for name, answer in answers.items()),
         )
 
 
-def describe_answer(arm: str, answer: Mapping[str, Any]) -> record.Answer:
-    parts = {name: answer[name] for name in ("text", "score", "outcome", "passed", "truncated")}
-    return record.Answer(arm=arm, detail=describe_failure(answer["detail"]), **parts)
+def describe_answer(arm: str, answer: ShownAnswer) -> record.Answer:
+    parts = answer.model_dump(include={"text", "score", "outcome", "passed", "truncated"})
+    return record.Answer(arm=arm, detail=describe_failure(answer.detail), **parts)
 
 
 def describe_failure(detail: Mapping[str, Any]) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from preflab.analysis import record
-from preflab.analysis.reward_models import pooled_accuracy, rows_on_pairs, stage_results
+from preflab.analysis.reward_models import pooled_accuracy, pooled_sign_accuracy, rows_on_pairs, stage_results
+from preflab.arm.result import PairMeasures, ScorerResult, TrainedResult
 from preflab.arm.spec import STAGE, is_trained_elsewhere, saved_models
 from preflab.meter import Unit
 from preflab.paths import user_path
@@ -25,11 +25,11 @@ BUDGET_NOTES: Mapping[Unit, str] = {
 }
 
 
-def describe_model(study: Study, result: Mapping[str, Any]) -> record.Subject:
+def describe_model(study: Study, result: TrainedResult) -> record.Subject:
     if all(map(is_trained_elsewhere, study.arms.values())):
         return record.Subject(name="policies trained elsewhere", description="each arm names its own")
-    size = f"{result['parameters']:,} parameters" + (", trained through LoRA" if study.model.lora else "")
-    return record.Subject(name=study.model.name, description=size, notices=tuple(result["notices"]))
+    size = f"{result.parameters:,} parameters" + (", trained through LoRA" if study.model.lora else "")
+    return record.Subject(name=study.model.name, description=size, notices=tuple(result.notices))
 
 
 def describe_testbed(study: Study) -> record.Subject:
@@ -52,24 +52,24 @@ def describe_evaluator(study: Study, name: str, spec: HoldsModels, directory: Pa
         description=read_first_paragraph(type(spec)) + unknown,
         accuracy=pooled_accuracy(by_reward),
         cost_accuracy=pooled_accuracy(by_cost),
-        sign_accuracy=pooled_accuracy(by_cost, "sign_accuracy"),
+        sign_accuracy=pooled_sign_accuracy(by_cost),
     )
     return result.model_copy(update={"can_rank": result.doubtful is None})
 
 
-def held_out_rows(study: Study, directory: Path, models: Sequence[str]) -> list[Mapping[str, Any]]:
+def held_out_rows(study: Study, directory: Path, models: Sequence[str]) -> list[PairMeasures]:
     """Returns the measurements of the first of these models on held-out pairs. A model from a stage has one measurement
     for each seed, and a model that `preflab train` saved has one. Returns [] if a measurement is missing."""
     return rows_on_pairs([row for path in models[:1] for row in results_of_model(study, directory, path)])[0]
 
 
-def results_of_model(study: Study, directory: Path, path: str) -> list[dict[str, Any]]:
+def results_of_model(study: Study, directory: Path, path: str) -> list[ScorerResult]:
     """Returns the results of the runs that trained a saved model; [] if the model was trained elsewhere."""
     if path.startswith(STAGE):
-        return stage_results(directory, path.removeprefix(STAGE), study.seed_numbers)
+        return stage_results(directory, path.removeprefix(STAGE), study.seed_numbers, ScorerResult)
     place = user_path(path)
     is_run = place.name == FINAL and (place.parent / RUN_MANIFEST).is_file() and (place.parent / RESULT).is_file()
-    return [read_result(place.parent, {})] if is_run else []
+    return [read_result(place.parent, ScorerResult)] if is_run else []
 
 
 def describe_budget(study: Study) -> record.SharedBudget:

@@ -1,0 +1,23 @@
+"""Measures a policy by the evaluators that have their own items instead of prompts, such as the questions of a benchmark."""
+
+from __future__ import annotations
+
+from preflab.evaluation.base import PolicyEvaluator
+from preflab.evaluation.bench import Bench
+from preflab.evaluation.returned import blaming_outside, check_items
+from preflab.models.lm import LanguageModel
+
+
+def measure_elsewhere(bench: Bench, policy: LanguageModel) -> dict[str, dict[str, float]]:
+    """Returns the measures of the `PolicyEvaluator`s, which measure a policy on their own items. The keys of the
+    returned mapping are the names that the measures have in results. Each value maps items to numbers. The temperature
+    and best-of-n have no effect, because a `PolicyEvaluator` measures the policy itself."""
+    values: dict[str, dict[str, float]] = {}
+    for each in bench.evaluators:
+        if isinstance(each.evaluator, PolicyEvaluator):
+            source = f"{type(each.evaluator).__name__}.measure_policy"
+            bench.say(f"measures the policy by {', '.join(measure.label for measure in each.measures)}")
+            with blaming_outside(each.evaluator, source):
+                measurements = check_items(each.evaluator.measure_policy(policy), each.measures, source)
+            values |= {each.prefix + name: items for name, items in measurements.items()}
+    return values

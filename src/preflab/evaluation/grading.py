@@ -1,0 +1,112 @@
+"""Draws a policy's answers to the prompts of a split, and grades them by the main evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from preflab.evaluation.base import Grade, GradedPrompt
+from preflab.evaluation.bench import Bench, OpenEvaluator
+from preflab.evaluation.measures import truncated_share
+from preflab.evaluation.selecting import select
+from preflab.models.lm import LanguageModel
+from preflab.sampling.base import Decoding, Samples
+from preflab.sampling.inference import Inference
+from preflab.types import Completion, Prompt, Split
+
+
+@dataclass(frozen=True)
+class Graded:
+    """The graded samples of some prompts at one temperature. Row i is an answer to the prompt with the index i //
+    samples."""
+
+    prompts: Sequence[Prompt]
+    samples: int
+    drawn: Samples
+    completions: Sequence[Completion]
+    grades: Sequence[Grade]
+    copies: int
+    """How often each drawn answer occurs. Greedy decoding draws one answer to a prompt, which then occurs `samples`
+    times. Otherwise, each answer occurs once."""
+    tokens_an_answer: float
+    """The mean number of tokens that one answer needs: the tokens of its prompt, plus the tokens of all samples drawn
+    for the answer. Best-of-n draws n samples for one answer."""
+
+    def score(self) -> float:
+        return sum(grade.score for grade in self.grades) / len(self.grades)
+
+    def scores_by_problem(self) -> dict[str, float]:
+        """Returns the mean score of the answers to each prompt, by the prompt's id."""
+        return {row.prompt.id: sum(grade.score for grade in row.grades) / self.samples for row in self.by_prompt()}
+
+    def measures(self) -> dict[str, float]:
+        length = float(self.drawn.batch.completion_lengths.float().mean())
+        return {"score": self.score(), "length": length, "truncated": truncated_share(self.completions)}
+
+    def grade_by(self, each: OpenEvaluator, split: Split) -> list[Grade]:
+        """Returns the grades that another evaluator gives. Copies of an answer are graded once."""
+        grades = each.grade(split, self.prompt_rows[:: self.copies], self.completions[:: self.copies])
+        return [grade for grade in grades for _ in range(self.copies)]
+
+    @property
+    def prompt_rows(self) -> list[Prompt]:
+        """The prompt that each row answers."""
+        return [prompt for prompt in self.prompts for _ in range(self.samples)]
+
+    def by_prompt(self, grades: Sequence[Grade] | None = None) -> list[GradedPrompt]:
+        """Returns the answers grouped by prompt, with `grades`. If `grades` is None, uses the grades of the first
+        evaluator."""
+        grades = self.grades if grades is None else grades
+        rows = range(0, len(grades), self.samples)
+        return [
+            GradedPrompt(prompt, self.completions[row : row + self.samples], grades[row : row + self.samples])
+            for prompt, row in zip(self.prompts, rows, strict=True)
+        ]
+
+
+def draw(
+    bench: Bench,
+    policy: LanguageModel,
+    split: Split,
+    limit: int,
+    samples: int,
+    temperature: float,
+    inference: Inference,
+    *,
+    aloud: bool = False,
+) -> Graded:
+    """Draws samples for a split's prompts and grades them. A sample's seed depends only on the split, the temperature,
+    the index of the prompt in the split, and the index of the sample. With greedy decoding, all samples of a prompt
+    are equal, so that only one is drawn and graded. `aloud`: print a line before drawing, because drawing may take
+    minutes."""
+    prompts = bench.prompts(split, limit)
+    answers = samples if temperature > 0 else 1
+    count = answers * inference.n
+    if aloud:
+        bench.say(f"measures {len(prompts) * count} answers to the {split} prompts at temperature {temperature:g}")
+    rows = [prompt for prompt in prompts for _ in range(count)]
+    ids = {prompt.id: policy.encode_prompt(prompt) for prompt in prompts}
+    seeds = [bench.seed_for(split, str(temperature), i // count, i % count) for i in range(len(rows))]
+    decoding = Decoding(max_new_tokens=bench.spec.max_new_tokens, temperature=temperature)
+    drawn = bench.sampler.sample(policy, [ids[prompt.id] for prompt in rows], seeds=seeds, decoding=decoding)
+    completions = policy.completions(drawn.batch)
+    tokens = answers * sum(map(len, ids.values())) + int(drawn.batch.completion_lengths.sum())
+    if inference.n > 1:
+        kept = select(bench, rows, completions, inference)
+        batch = drawn.batch.select(kept)
+        drawn = Samples(batch, drawn.logprobs[kept, : batch.completion_ids.shape[1]])
+        completions, rows = [completions[row] for row in kept], [rows[row] for row in kept]
+    grades = bench.evaluators[0].grade(split, rows, completions)
+    copies = samples // answers
+    if copies > 1:
+        order = [row for row in range(len(rows)) for _ in range(copies)]
+        drawn = Samples(drawn.batch.select(order), drawn.logprobs[order])
+        completions, grades = [completions[row] for row in order], [grades[row] for row in order]
+    return Graded(prompts, samples, drawn, completions, grades, copies, tokens / max(1, answers * len(prompts)))
+
+
+def draw_to_measure(
+    bench: Bench, policy: LanguageModel, split: Split, temperature: float, inference: Inference
+) -> Graded:
+    """Samples as many answers to a split's prompts as the test needs, grades them, and returns the graded answers."""
+    return draw(bench, policy, split, bench.spec.prompts, bench.spec.samples, temperature, inference, aloud=True)

@@ -1,0 +1,46 @@
+"""Chooses the temperature at which a policy answers, by its score on the validation split."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from preflab.evaluation.bench import Bench
+from preflab.evaluation.grading import Graded, draw
+from preflab.evaluation.result import TemperatureChoice
+from preflab.evaluation.settings import Evaluation
+from preflab.models.lm import LanguageModel
+from preflab.sampling.inference import Inference
+from preflab.train import faults
+
+
+def choose_temperature(bench: Bench, policy: LanguageModel, inference: Inference) -> TemperatureChoice:
+    """Returns the temperature at which the policy answers, with its scores on the validation split. Uses no test problem,
+    so tuning may use these scores."""
+    tried = try_temperatures(bench, policy, inference)
+    grid = {temperature: graded.score() for temperature, graded in tried.items()}
+    faults.pass_point("evaluation")
+    declared = list_temperatures(bench.spec, inference)
+    best = max(grid, key=lambda key: grid[key], default=1.0)
+    return TemperatureChoice(
+        temperature=declared[0] if len(declared) == 1 else best,
+        validation={str(key): score for key, score in grid.items()},
+        validation_by_problem=tried[best].scores_by_problem() if tried else {},
+    )
+
+
+def list_temperatures(spec: Evaluation, inference: Inference) -> tuple[float, ...]:
+    """Returns the temperatures at which a policy may answer. Best-of-n needs different samples of a prompt. It
+    therefore answers at temperature 1 where the settings ask for greedy decoding."""
+    several = (temperature or 1.0 for temperature in spec.temperatures)
+    return spec.temperatures if inference.n == 1 else tuple(dict.fromkeys(several))
+
+
+def try_temperatures(bench: Bench, policy: LanguageModel, inference: Inference) -> dict[float, Graded]:
+    """Returns graded answers to the validation split at each temperature to choose from. If there is nothing to choose,
+    returns answers at temperature 1 instead, because tuning uses the score of these answers. Checkpoints are chosen at
+    temperature 1 too. Returns an empty mapping if the data have no validation split."""
+    spec, declared = bench.spec, list_temperatures(bench.spec, inference)
+    if not bench.prompts("validation", 1):
+        return {}
+    draws = partial(draw, bench, policy, "validation", spec.prompts, spec.validation_samples, inference=inference)
+    return {temperature: draws(temperature, aloud=True) for temperature in (declared if len(declared) > 1 else (1.0,))}
