@@ -294,13 +294,14 @@ def test_win_rates_by_hand() -> None:
     assert pair.win_rate.low < 0.5 and pair.win_rate.high == 1.0 and pair.length is None
 
 
-def with_lengths(rng: np.random.Generator, seed: int, prompts: int, *, per_character: float) -> dict[str, Any]:
+def with_lengths(rng: np.random.Generator, seed: int, prompts: int, *, per_character: float) -> MatchResult:
     """A match of two equally good arms. The first arm's answers are 20 characters longer on average, and the evaluator prefers
     the longer answer, the more so the larger `per_character`."""
     result = outcome(seed, [[0.5]] * prompts)
-    for row in result["problems"].values():
-        row["length_difference"] = float(rng.normal(20, 30))
-        row["outcomes"] = [float(rng.random() < 1 / (1 + np.exp(-per_character * row["length_difference"])))]
+    for name in result.problems:
+        length = float(rng.normal(20, 30))
+        won = rng.random() < 1 / (1 + np.exp(-per_character * length))
+        result.problems[name] = PlayedPrompt(outcomes=[float(won)], length_difference=length)
     return result
 
 
@@ -315,10 +316,10 @@ def test_a_study_has_a_length_controlled_win_rate() -> None:
     assert pair.verdict == "better" and pair.length is not None
     rate, phi = pair.length.rate, pair.length.phi
     assert rate.low < 0.5 < rate.high and phi.low > 0 and pair.length.difference == pytest.approx(20, abs=3)
-    rows = [list(result["problems"].values()) for result in seeds]
+    rows = [list(result.problems.values()) for result in seeds]
     contest = control_length(
-        np.array([[row["outcomes"][0] for row in seed] for seed in rows]),
-        np.array([[row["length_difference"] for row in seed] for seed in rows]),
+        np.array([[row.outcomes[0] for row in seed] for seed in rows]),
+        np.array([[row.length_difference or 0.0 for row in seed] for seed in rows]),
     )
     assert contest.rate is not None and rate.estimate == pytest.approx(contest.rate.estimate)
     assert win_rate([*seeds[:4], outcome(4, [], ("b",))]).length is None
