@@ -25,7 +25,7 @@ from preflab.analysis.spread import spread_caveats
 from preflab.analysis.statistics import compare_all, compare_with_baselines, find_winner, mean_interval
 from preflab.analysis.verdict import Evidence, study_verdict
 from preflab.arm.match import match_directory
-from preflab.arm.result import MatchResult, result_class
+from preflab.arm.result import MatchResult, TrainedResult, result_class
 from preflab.arm.spec import is_trained_elsewhere
 from preflab.errors import UserError
 from preflab.evaluation.relative import RelativeMeasure
@@ -71,10 +71,7 @@ def results_at(
     scores: dict[DecodingChoice, dict[str, Scores]] = {decoding: measured[decoding] for decoding in decodings}
     means = {name: mean_interval(table) for name, table in scores["chosen"].items()}
     evaluators = describe_evaluators(study, directory, arms, boards, measured["unit"])
-    stages = {
-        name: stage_results(directory, name, study.seed_numbers, result_class(job))
-        for name, job in study.stages.items()
-    }
+    stages = results_of_stages(study, directory)
     collapses = find_collapses(study, arms, measured, declared[headline])
     run_results = {name: [run.result for run in runs] for name, runs in arms.items()}
     every_run = [run for runs in arms.values() for run in runs]
@@ -122,6 +119,12 @@ def results_at(
         command=command,
         timing=tuple(timing_of(run) for run in every_run),
     )
+
+
+def results_of_stages(study: Study, directory: Path) -> dict[str, list[TrainedResult]]:
+    """Returns the results of each stage's finished runs."""
+    seeds = study.seed_numbers
+    return {name: stage_results(directory, name, seeds, result_class(job)) for name, job in study.stages.items()}
 
 
 def describe_evaluators(
