@@ -13,7 +13,7 @@ from pathlib import Path
 
 from preflab.analysis.board import Board
 from preflab.analysis.gather import Arms, gather
-from preflab.analysis.record import Claim
+from preflab.analysis.record import Claim, DecodingChoice
 from preflab.analysis.scores import Scores, share_seeds
 from preflab.analysis.statistics import contrast, detectable_difference
 from preflab.study.looks import looks_of
@@ -81,7 +81,7 @@ def gather_finished(study: Study, directory: Path) -> Arms:
 def read_scores(study: Study, arms: Arms, measure: str) -> list[dict[str, Scores]]:
     """Returns the scores of the arms by a measure, at each decoding; [] without arms."""
     declared = [each for row in study.measures.values() for each in row]
-    boards = {
+    boards: dict[DecodingChoice, Board] = {
         decoding: Board.of(arms, decoding, study.score, declared) for decoding in study.evaluation.decodings if arms
     }
     return [
