@@ -73,10 +73,11 @@ def explain_adjustment(pairs: Sequence[record.Comparison | record.PairwiseResult
     families = list(dict.fromkeys(pair.family for pair in pairs))
     if families in ([], [1.0]):
         return "The p-values are two-sided. Each is for one comparison alone, so they are not adjusted."
-    sizes = " or ".join(numbers.format_tick(family) for family in families)
+    sizes = " or ".join(f"{family:.1f}".removesuffix(".0") for family in families)
+    look = "" if all(family.is_integer() for family in families) else ", counted by the error that this look may spend"
     return (
-        f"The p-values are two-sided and adjusted for {sizes} comparisons (Bonferroni). They agree with the intervals: all "
-        "intervals of the family hold simultaneously with 95% confidence."
+        f"The p-values are two-sided and adjusted for {sizes} comparisons (Bonferroni{look}). They agree with the intervals: "
+        "all intervals of the family hold simultaneously with 95% confidence."
     )
 
 
