@@ -132,7 +132,10 @@ def test_collapses_are_shown_apart(results: Results) -> None:
     [
         ([1.0], "one comparison alone, so they are not adjusted"),
         ([4.0, 4.0], "adjusted for 4 comparisons"),
-        ([40 / 3, 80 / 3], "adjusted for 13.3 or 26.7 comparisons (Bonferroni, counted by the error that this look may spend)"),
+        (
+            [40 / 3, 80 / 3],
+            "adjusted for 13.3 or 26.7 comparisons (Bonferroni, counted by the error that this look may spend)",
+        ),
         ([3.5], "for 3.5 comp"),
     ],
 )
