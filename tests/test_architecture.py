@@ -21,7 +21,6 @@ import yaml
 
 import preflab
 from preflab.spec import Context
-from preflab.train import own
 
 HEAVY = ("torch", "transformers", "peft", "datasets")
 
@@ -195,14 +194,22 @@ def test_a_commit_is_checked_as_make_check_does(repository: Path) -> None:
 
 def test_every_file_of_a_run_is_named_once(source: Path) -> None:
     """Protects a run: the module that writes a file and the modules that read, keep or delete it cannot name two files."""
-    names = {own.FINAL, own.METRICS, own.SAMPLES, own.TIMING, own.ANSWERS, own.RESULT, own.PRODUCT}
+    names = {
+        ownership.FINAL,
+        ownership.METRICS,
+        ownership.SAMPLES,
+        ownership.TIMING,
+        ownership.ANSWERS,
+        ownership.RESULT,
+        ownership.PRODUCT,
+    }
     places = [
         (node.value, path.relative_to(source).as_posix())
         for path in sorted(source.rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in names
     ]
-    assert sorted(places) == sorted((name, "train/own.py") for name in names)
+    assert sorted(places) == sorted((name, "train/ownership.py") for name in names)
 
 
 def test_what_opened_objects_get_is_read(source: Path) -> None:

@@ -30,7 +30,7 @@ from preflab.study.say import Say, keep_silent, say_on_stderr
 from preflab.study.spec import Study
 from preflab.train.directory import locked
 from preflab.train.files import naming_failures
-from preflab.train.own import FINAL
+from preflab.train.ownership import FINAL
 from preflab.train.settings import Keeping
 
 if TYPE_CHECKING:

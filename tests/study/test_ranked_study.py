@@ -12,9 +12,9 @@ import pytest
 from preflab.arm.data import preferences_of, provenance_of, rankings_of, read_answers, refuse_shared_data
 from preflab.arm.execute import execute
 from preflab.arm.open import with_stage_models
+from preflab.arm.outside_data import origin_notes
 from preflab.arm.planned import PlannedRun
 from preflab.arm.spec import Arm, made_elsewhere, saved_models
-from preflab.arm.stated import origin_notes
 from preflab.errors import UserError
 from preflab.spec import Context, parse_spec
 from preflab.study.plan import planned_runs

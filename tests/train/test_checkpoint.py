@@ -25,7 +25,7 @@ from preflab.train.checkpoint import flatten, list_checkpoints, read_newest_chec
 from preflab.train.directory import claim, clear, locked, read_manifest
 from preflab.train.files import Lines, new_directory, read_json, read_lines, write_json
 from preflab.train.log import RUN_LOG, logged, logger
-from preflab.train.own import refuse_in_the_way, remove_own
+from preflab.train.ownership import refuse_in_the_way, remove_own
 from preflab.train.replacing import set_aside, settle
 from preflab.train.sealed import write_sealed
 

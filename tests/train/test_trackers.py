@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.util.tensor_util import make_ndarray
 
 from preflab.errors import UserError
-from preflab.train.own import EVENTS
+from preflab.train.ownership import EVENTS
 from preflab.train.trackers import Trackers
 
 from .conftest import Forks, arm, records

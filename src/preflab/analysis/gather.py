@@ -19,7 +19,7 @@ from preflab.meter import Unit
 from preflab.train.directory import RUN_MANIFEST
 from preflab.train.files import read_lines
 from preflab.train.finished import check_written, read_result
-from preflab.train.own import METRICS, TIMING
+from preflab.train.ownership import METRICS, TIMING
 from preflab.train.sealed import read_sealed
 from preflab.types import VERDICT
 

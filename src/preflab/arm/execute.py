@@ -26,9 +26,9 @@ from preflab.arm.fitting import FittedTestbed, fit_held_out
 from preflab.arm.memory import MemoryEstimator
 from preflab.arm.open import OpenArm, load_policy, open_arm, stages_of
 from preflab.arm.origin import manifest_of
+from preflab.arm.outside_data import origin_notes
 from preflab.arm.result import Counts, HeldOutMeasures, KeptCheckpoint, PlateauEnding, TrainedResult, result_class
 from preflab.arm.spec import STAGE, Arm, evaluator_models, made_elsewhere, stage_path
-from preflab.arm.stated import origin_notes
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
 from preflab.evaluation.bench import Bench
@@ -49,7 +49,7 @@ from preflab.train.files import new_directory, read_lines, remove, write_json
 from preflab.train.finished import altered_files, checksums, has_product, read_result
 from preflab.train.log import logger
 from preflab.train.loop import Run, open_run
-from preflab.train.own import (
+from preflab.train.ownership import (
     ANSWERS,
     FINAL,
     METRICS,

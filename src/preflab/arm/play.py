@@ -35,7 +35,7 @@ from preflab.train.directory import (
 )
 from preflab.train.files import naming_failures, read_lines
 from preflab.train.finished import AnyResult, check_product, check_written, read_result
-from preflab.train.own import ANSWERS, FINAL
+from preflab.train.ownership import ANSWERS, FINAL
 from preflab.train.sealed import write_sealed
 from preflab.types import Completion
 

@@ -11,7 +11,7 @@ from preflab.errors import UserError
 from preflab.models.load import ADAPTER_CONFIG
 from preflab.train.directory import RESULT, STUDY_MANIFEST, read_manifest
 from preflab.train.finished import AnyResult, check_product, read_result
-from preflab.train.own import FINAL
+from preflab.train.ownership import FINAL
 
 
 def find_saved_model(directory: Path) -> Path:

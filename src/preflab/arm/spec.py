@@ -26,7 +26,7 @@ from preflab.sampling.spec import SamplerSpec
 from preflab.spec import HoldsModels, Spec, optional_variant, variant
 from preflab.testbeds import TESTBEDS
 from preflab.testbeds.base import TestbedSpec
-from preflab.train.own import FINAL
+from preflab.train.ownership import FINAL
 from preflab.train.settings import COOLDOWN, Budget, Plateau
 
 STAGE = "stage:"

@@ -59,7 +59,7 @@ def _run(options: argparse.Namespace) -> int:
     from preflab.cli.run_summary import score_name, summarize_run
     from preflab.errors import said_of
     from preflab.models.push import create_repository, push_directory
-    from preflab.train.own import FINAL
+    from preflab.train.ownership import FINAL
     from preflab.train.settings import Keeping
 
     if options.verbose:

@@ -38,8 +38,8 @@ from preflab.data.kaggle import KAGGLE_CHOICES, read_kaggle
 from preflab.data.labels import LABEL_FIELDS, FileLabels
 from preflab.data.messages import ends_in_question, is_empty, list_unread_keys
 from preflab.data.oasst import read_tree
-from preflab.data.own import read_own_pair, read_own_ranking
 from preflab.data.pairs import read_messages_and_worse, read_pair, read_texts_alone
+from preflab.data.preflab_format import read_own_pair, read_own_ranking
 from preflab.data.prompts import (
     COMMON_FIELDS,
     DIALOGUE_FIELDS,

@@ -21,7 +21,7 @@ from preflab.study.runner import is_done
 from preflab.train.directory import RESULT, RUN_MANIFEST, STUDY_MANIFEST
 from preflab.train.files import naming_failures, new_directory
 from preflab.train.finished import AnyResult, altered_files, read_result
-from preflab.train.own import ANSWERS, METRICS, TIMING
+from preflab.train.ownership import ANSWERS, METRICS, TIMING
 
 KEPT = (RUN_MANIFEST, RESULT, METRICS, TIMING, ANSWERS)
 """The files of a run that an archive holds. Weights and the samples of the training are left out."""

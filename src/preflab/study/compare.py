@@ -15,7 +15,7 @@ from preflab.paths import user_path
 from preflab.spec import parse_spec
 from preflab.study.spec import Study
 from preflab.train.files import file_digests, read_json, write_json
-from preflab.train.own import FINAL
+from preflab.train.ownership import FINAL
 
 POLICIES_FILE = "policies.json"
 """The file of a comparison with the checksums of each policy that is a directory."""

@@ -17,7 +17,7 @@ from preflab.train.directory import RUN_FORMAT, RUN_MANIFEST, STUDY_MANIFEST, cl
 from preflab.train.files import remove
 from preflab.train.lock import LOCK
 from preflab.train.log import RUN_LOG
-from preflab.train.own import refuse_foreign
+from preflab.train.ownership import refuse_foreign
 from preflab.train.sealed import read_sealed, write_sealed
 
 REPORT_FILES = ("report.html", "report.md", "results.json", "results.csv")

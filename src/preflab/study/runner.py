@@ -27,8 +27,8 @@ from preflab.arm.planned import Planned
 from preflab.arm.result import Counts, TrainedResult
 from preflab.endings import Stopped
 from preflab.errors import UserError
+from preflab.study.cleanup import removing_refused
 from preflab.study.launch import ArmProcess, last_log_lines, launch
-from preflab.study.refused import removing_refused
 from preflab.study.watch import Watch
 from preflab.text import one_line
 from preflab.train.directory import edited_files, read_manifest

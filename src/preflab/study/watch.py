@@ -20,7 +20,7 @@ from preflab.errors import UserError
 from preflab.terminal import Terminal
 from preflab.train.finished import read_result
 from preflab.train.log import logger
-from preflab.train.own import METRICS
+from preflab.train.ownership import METRICS
 from preflab.train.progress import format_metrics
 
 _REFRESH_SECONDS = 1.0

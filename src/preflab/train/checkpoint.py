@@ -20,7 +20,7 @@ from preflab.text import one_line
 from preflab.train import faults
 from preflab.train.files import new_directory, read_json, remove, sha256, write_json
 from preflab.train.log import logger
-from preflab.train.own import is_checkpoint
+from preflab.train.ownership import is_checkpoint
 
 TENSORS, VALUES = "tensors.safetensors", "values.json"
 Check = Callable[[Mapping[str, Any]], None]

@@ -16,7 +16,17 @@ from preflab.errors import UserError
 from preflab.train.files import remove
 from preflab.train.lock import LOCK, remove_empty, take_lock
 from preflab.train.log import RUN_LOG, logger
-from preflab.train.own import ANSWERS, FINAL, METRICS, PRODUCT, RESULT, SAMPLES, TIMING, foreign_files, refuse_foreign
+from preflab.train.ownership import (
+    ANSWERS,
+    FINAL,
+    METRICS,
+    PRODUCT,
+    RESULT,
+    SAMPLES,
+    TIMING,
+    foreign_files,
+    refuse_foreign,
+)
 from preflab.train.sealed import Form, read_sealed, write_sealed
 
 RUN_FORMAT = 1

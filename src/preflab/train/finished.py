@@ -11,7 +11,7 @@ from preflab.errors import UserError
 from preflab.spec import explain
 from preflab.train.directory import RESULT, RUN_MANIFEST
 from preflab.train.files import sha256
-from preflab.train.own import ANSWERS, FINAL, METRICS, SAMPLES
+from preflab.train.ownership import ANSWERS, FINAL, METRICS, SAMPLES
 from preflab.train.sealed import Stored, read_sealed
 
 RECORDS = (METRICS, SAMPLES, ANSWERS)

@@ -13,7 +13,7 @@ from typing import Any
 from preflab.errors import UserError
 from preflab.train import faults
 from preflab.train.files import FileStart, Lines
-from preflab.train.own import METRICS, SAMPLES, TIMING
+from preflab.train.ownership import METRICS, SAMPLES, TIMING
 from preflab.train.progress import Progress
 from preflab.train.settings import Keeping
 from preflab.train.trackers import Trackers

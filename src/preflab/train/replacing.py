@@ -14,7 +14,7 @@ from pathlib import Path
 
 from preflab.train.directory import RUN_DIRECTORIES, RUN_FILES, RUN_MANIFEST, clear, has_begun, read_manifest
 from preflab.train.files import remove
-from preflab.train.own import RESULT, foreign_files, refuse_first, refuse_foreign, refuse_in_the_way
+from preflab.train.ownership import RESULT, foreign_files, refuse_first, refuse_foreign, refuse_in_the_way
 
 REPLACED = "replaced"
 """The folder of a run directory to which the old run is moved."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from preflab.errors import UserError
 from preflab.train.files import read_json
-from preflab.train.own import EVENTS, METRICS, remove_own
+from preflab.train.ownership import EVENTS, METRICS, remove_own
 from preflab.train.sealed import read_sealed, write_sealed
 
 

@@ -16,7 +16,7 @@ from preflab.study.spec import Study
 from preflab.study.tuning import choices_within_noise, values_at_edge, went_beyond
 from preflab.train.directory import RESULT, RUN_MANIFEST
 from preflab.train.finished import read_result
-from preflab.train.own import FINAL
+from preflab.train.ownership import FINAL
 
 BUDGET_NOTES: Mapping[Unit, str] = {
     "compute": "A token in a forward pass or a sampled token costs 2N FLOP, and a trained token 6N. An arm is charged for "
