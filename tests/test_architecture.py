@@ -21,6 +21,7 @@ import yaml
 
 import preflab
 from preflab.spec import Context
+from preflab.train import ownership
 
 HEAVY = ("torch", "transformers", "peft", "datasets")
 
