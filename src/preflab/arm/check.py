@@ -1,4 +1,4 @@
-"""Checks, before any training, that every part that an arm uses can be opened. Opens each part and closes it again."""
+"""Checks before any training that the testbed, the models, the rewards and the evaluators of an arm can be opened."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from preflab.testbeds.base import Testbed, require_testbed
 
 
 class ArmChecker:
-    """Checks arms one after another. A part that several arms share is opened only once. The output of a stage is not
-    checked, since it may not exist yet."""
+    """Checks arms one after another. A testbed, model, reward or evaluator that several arms share is opened only once.
+    The output of a stage is not checked, because the stage might not have run yet."""
 
     def __init__(self, stages: Path, stack: ExitStack) -> None:
         self.stages = stages
@@ -33,8 +33,8 @@ class ArmChecker:
         self._checked: set[str] = set()
 
     def check(self, arm: Arm) -> None:
-        """Checks one arm. Raises `UserError`, which names the arm, if a part of the arm cannot be opened, or if the
-        part lacks something that the arm needs."""
+        """Opens the testbed, the models, the rewards and the evaluators of one arm. Raises `UserError`, which names the
+        arm, if one of them cannot be opened or lacks something that the arm needs."""
         try:
             self._check(arm)
         except UserError as error:
@@ -65,7 +65,8 @@ class ArmChecker:
         return self._testbeds[key]
 
     def _open(self, part: EvaluatorSpec | RewardSpec | None, arm: Arm, testbed: Testbed) -> None:
-        """Opens and closes a reward or an evaluator, unless it uses a reward model that a stage trains."""
+        """Opens and closes a reward, a cost or an evaluator. Skips a `part` that uses the output of a stage, because
+        the stage might not have run yet. Also skips a `part` that was checked before."""
         if part is None or any(path.startswith(STAGE) for path in part.saved_models()):
             return
         if self._is_new(f"{type(part)} {part.model_dump_json()}", arm):
@@ -73,8 +74,8 @@ class ArmChecker:
                 pass
 
     def _is_new(self, what: str, arm: Arm) -> bool:
-        """Returns True if `what` was not checked before with the same testbed. The check of "rows" is also new if the
-        method or the file of preferences is another one."""
+        """Returns True at the first call with this `what` and the arm's testbed, and False at later calls. If `what` is
+        "rows" (the training rows), the first call with another method or another preference file also returns True."""
         rows = arm.model_dump_json(include={"testbed", "method", "preferences"}) if what == "rows" else ""
         key = f"{what} {arm.testbed.model_dump_json()} {rows}"
         known = key in self._checked

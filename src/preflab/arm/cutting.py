@@ -1,4 +1,4 @@
-"""Finds the answers that a method cuts after its largest number of tokens (`max_completion_tokens`)."""
+"""Finds the answers that have more tokens than the method's `max_completion_tokens`. The method cuts these answers."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from preflab.types import Completion
 
 
 def cut_answers(lm: LanguageModel, answers: Sequence[Completion], limit: int) -> list[list[int]]:
-    """Returns the first `limit` ids of each answer that has more than `limit` ids."""
+    """Returns the first `limit` token ids of each answer that has more than `limit` tokens. Leaves out the other
+    answers."""
     unsure = [answer for answer in answers if not _surely_fits(lm, answer, limit)]
     ids = [lm.drawn_ids(answer) or lm.encode_completion(answer) for answer in unsure]
     return [each[:limit] for each in ids if len(each) > limit]
 
 
 def is_same_after_cut(answers: Sequence[Completion], cuts: Sequence[list[int]]) -> bool:
-    """Checks whether a row's answers differ only after the cut. `cuts`: the result of `cut_answers`."""
+    """Returns True if the answers of a row differ, but are all the same once they are cut. `cuts`: the result of
+    `cut_answers` for these answers."""
     if len(answers) < 2 or len(cuts) < len(answers):
         return False
     return all(ids == cuts[0] for ids in cuts) and len({answer.text for answer in answers}) > 1
 
 
 def describe_cuts(cut: int, answers: str, limit: int, *, same: int, left: int) -> str:
-    """Returns a note about the answers that are cut; '' if none is. `cut`: the number of these answers. `answers`: a
-    phrase with the number of all answers. `same`: the number of rows that were left out, because all their answers
-    are the same after the cut. `left`: the number of the other rows. Raises `UserError` if rows were left
-    out and no other row remains."""
+    """Returns a note that says how many answers are cut; '' if no answer is cut. `cut`: the number of answers that are
+    cut. `answers`: a phrase that names all answers and their number. `limit`: the number of tokens that a cut answer
+    keeps. `same`: the number of rows that were left out because the cut makes their answers the same. `left`: the
+    number of rows that remain. Raises `UserError` if rows were left out and no row remains."""
     if not cut:
         return ""
     note = f"{cut} of {answers} are cut after {limit} tokens"
@@ -41,6 +43,7 @@ def describe_cuts(cut: int, answers: str, limit: int, *, same: int, left: int) -
 
 
 def _surely_fits(lm: LanguageModel, answer: Completion, limit: int) -> bool:
-    """Returns True if the answer cannot have more than `limit` tokens, since a token has at least one byte."""
+    """Returns True if the answer has at most `limit` bytes. The answer then has at most `limit` tokens, because a token
+    has at least one byte. Returns False for an answer whose sampled token ids are known (`drawn`)."""
     text = lm.form.prefix + answer.text + lm.form.suffix
     return answer.drawn is None and len(text.encode()) + len(lm.closing) <= limit

@@ -1,4 +1,4 @@
-"""Reads the training data of a run and their provenance.
+"""Reads the training data of a run, and the records of where these data come from.
 
 The data come from the testbed, from an earlier stage of the study, or from a file of the user.
 """
@@ -36,7 +36,7 @@ def keep_all(rows: list[Answers], path: Path, locate: Callable[[Prompt], str]) -
 
 
 def preferences_of(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> Callable[[], Sequence[Preference]]:
-    """Returns a function that reads the training pairs when it is called. From a ranking, the function makes a pair of
+    """Returns a function that reads the training pairs when it is called. The function turns a ranking into a pair of
     the best and the worst answer."""
     if arm.preferences is None:
         return partial(testbed.preferences, "train")
@@ -103,7 +103,7 @@ def check_training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = kee
 
 
 def locate_in(path: Path) -> Callable[[Prompt], str]:
-    """Returns a function that finds the line of a prompt in the user's file, for error messages."""
+    """Returns a function that finds the file and the line of a prompt in the user's data, for error messages."""
 
     def locate(prompt: Prompt) -> str:
         for read in FileReading().read_all(read_source(str(path))):
@@ -116,8 +116,8 @@ def locate_in(path: Path) -> Callable[[Prompt], str]:
 
 def read_answers(path: Path) -> list[Answers]:
     """Reads the pairs, rankings and labelled answers in a file, or in the directory that a stage saved. Leaves out
-    rankings whose answers all have the same score. The records may have any shape in `data.shapes`. Raises `UserError`,
-    which names the line, if a record cannot be read."""
+    rankings whose answers all have the same score. A record can have any format that `data.shapes` defines. Raises
+    `UserError`, which names the line, if a record cannot be read."""
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     rows = [row for file in files for row in _read_file(file)]
     return [row for row in rows if not isinstance(row, Ranking) or len(set(row.scores)) > 1]
@@ -141,7 +141,9 @@ def to_answers(row: DialogueRow, where: str) -> Answers:
     if row.rated and answer is not None:
         return Rated(row.prompt, answer, row.answer is not None)
     if row.answer is None or row.rejected is None:
-        raise UserError(f"{where}: not a pair (`chosen`, `rejected`), not a ranking, and not an answer with a `label`.")
+        raise UserError(
+            f"{where}: the record is not a pair (`chosen`, `rejected`), a ranking, or an answer with a `label`."
+        )
     labels = (row.margin, row.probability, *row.safe)
     return Preference(row.prompt, row.answer, row.rejected, *labels)
 
@@ -168,15 +170,15 @@ def read_provenance(path: Path) -> list[dict[str, Any]]:
 
 
 def refuse_shared_data(arm: Arm, provenance: Sequence[dict[str, Any]], stages: Path) -> None:
-    """Raises `UserError` if a learned evaluator was trained on the same data as the policy, the policy's starting model
-    or its reward model."""
+    """Raises `UserError` if a learned evaluator was trained on the same data as the arm's policy, starting model or
+    reward model."""
     for evaluator in arm.evaluators.values():
         refuse_trained_on_same(evaluator, provenance, stages)
 
 
 def refuse_trained_on_same(evaluator: HoldsModels, provenance: Sequence[dict[str, Any]], stages: Path) -> None:
     """Raises `UserError` if a model of the evaluator was trained on data that `provenance` lists. Also raises
-    `UserError` if neither the model's files nor the user say what the model was trained on."""
+    `UserError` if neither the model's files nor the user's spec name the training data of the model."""
     origins = evaluator.origins()
     for path in saved_models(evaluator):
         file = stage_path(path, stages) / TRAINED_ON

@@ -1,4 +1,4 @@
-"""Runs one arm: opens its parts, trains, saves, measures, and writes `result.json`."""
+"""Runs one arm: opens the arm's data and models, trains, saves and measures the model, and writes `result.json`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ Product = LanguageModel | Sequence[Preference] | Sequence[Ranking]
 
 def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh: bool = False) -> TrainedResult:
     """Trains and measures an arm in `directory`, or resumes an interrupted run there. Returns the content of
-    `result.json`. `fresh`: whether a new run replaces the run that the directory holds."""
+    `result.json`. `fresh`: whether to delete an earlier run in `directory` and start a new run."""
     if fresh:
         refuse_own_product(arm, directory)
     started = time.monotonic()
@@ -100,12 +100,13 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
             run.record.write_timing({"wall_seconds": seconds, "peak_memory": peak})
         for name in ("checkpoints", "best"):  # a finished arm does not need its optimizer's state
             remove_own(directory, name)
-        remove(directory / PRODUCT)  # the result lists these files now
+        remove(directory / PRODUCT)  # `result.json` now lists these files
     return result
 
 
 def refuse_own_product(arm: Arm, directory: Path) -> None:
-    """Raises `UserError` if the arm needs a file or a model in `directory`, whose earlier run will be deleted."""
+    """Raises `UserError` if the arm needs a file or a model in `directory`. The earlier run in this directory will be
+    deleted."""
     for name in (*made_elsewhere(arm), *evaluator_models(arm), arm.model.name):
         path = stage_path(name, stages_of(directory))
         if path.exists() and path.resolve().is_relative_to(directory.resolve()):
@@ -118,7 +119,7 @@ def earlier_result(arm: Arm, directory: Path) -> TrainedResult | None:
     """Returns the result of a finished run in the directory, or None if there is no result.
 
     Also returns None for a stage whose saved output is missing or changed, because other runs need that output. For any
-    other run, missing or changed files only cause a warning: users may keep results without the weights.
+    other run, missing or changed files only cause a warning, because users can delete the weights and keep the results.
     """
     if not (directory / RESULT).exists():
         return None
@@ -140,8 +141,8 @@ def earlier_result(arm: Arm, directory: Path) -> TrainedResult | None:
 
 
 def train_and_measure(parts: OpenArm) -> TrainedResult:
-    """Trains and measures an arm; returns the content of `result.json`. The result of a run that diverges has no
-    evaluation."""
+    """Trains and measures an arm. Returns the content of `result.json`. If the run diverges, the result has no
+    measurements."""
     arm, run, method = parts.arm, parts.run, parts.arm.method
     check_data(parts)
     notices = list(parts.start.notices)
@@ -188,8 +189,9 @@ def train_and_measure(parts: OpenArm) -> TrainedResult:
 
 
 def measure_product(parts: OpenArm, product: LanguageModel) -> dict[str, Any]:
-    """Measures a policy, with the arm's evaluators or on held-out answers, and writes its answers. Returns the fields of
-    the result; {} if nothing measures the model, as for a stage."""
+    """Measures a trained policy and returns the measured fields of the result. The arm's evaluators score the policy's
+    answers, and these answers are saved. A policy without evaluators is measured on held-out answers. Returns {} for a
+    model that is not measured, such as the model of a stage."""
     arm, run, held_out = parts.arm, parts.run, parts.held_out
     fields: dict[str, Any] = {}
     is_policy = arm.method is None or arm.method.product == "policy"
@@ -207,16 +209,17 @@ def measure_product(parts: OpenArm, product: LanguageModel) -> dict[str, Any]:
 
 
 def measure_policy(arm: Arm, bench: Bench, policy: LanguageModel) -> tuple[TemperatureChoice, list[dict[str, Any]]]:
-    """Measures a policy on the test split, or on the validation split alone if the arm's run tunes a method. Returns what
-    was measured, and the answers that the run keeps."""
+    """Measures a policy on the test split, or only on the validation split if the run is a tuning trial. Returns the
+    measurements and the answers to save. For a tuning trial, no answers are saved."""
     if arm.measure == "test":
         return evaluate(bench, policy, arm.inference)
     return choose_temperature(bench, policy, arm.inference), []
 
 
 def check_data(parts: OpenArm) -> None:
-    """Reads all rows that the run will use, and reports the rows that it learns from. Raises `UserError` if nothing can
-    be learned from these rows, or if rows are too long for the model and the arm's `too_long` is `stop`."""
+    """Reads all rows of data that the run will use, and logs how many rows the run learns from. Raises `UserError` if
+    nothing can be learned from the training rows, or if rows are too long for the model and the arm's `too_long` is
+    `stop`."""
     arm, testbed = parts.arm, parts.testbed
     counts = check_training_rows(arm, parts.stages, testbed, testbed.fit_file)
     if counts is not None:
@@ -233,7 +236,7 @@ def check_data(parts: OpenArm) -> None:
 
 
 def method_parts(parts: OpenArm) -> Parts:
-    """Returns the opened parts that the arm's method needs for training."""
+    """Returns the inputs of the arm's method, such as the policy, the data, the sampler and the reward."""
     arm = parts.arm
     return Parts(
         run=parts.run,
@@ -272,8 +275,8 @@ def save_product(
     run: Run, product: Product, kind: str, provenance: Sequence[Any], trust_remote_code: bool
 ) -> list[str]:
     """Saves the output of a run under `final/`, together with the provenance of its training data. A policy is saved
-    with its adapters merged, and a reward model unchanged. Pairs and rankings are saved in `KIND.jsonl`. Returns
-    notices for the report. There is a notice only if the saved weights differ from the trained weights."""
+    with its LoRA adapters merged into the weights. A reward model is saved unchanged. Pairs and rankings are saved in
+    `KIND.jsonl`. If the saved weights differ from the trained weights, returns a notice for the report."""
     notices: list[str] = []
     with new_directory(run.directory / FINAL) as aside:
         mark = aside / WRITING
@@ -297,8 +300,8 @@ def save_product(
 
 def measure_scorer(run: Run, scorer: LanguageModel, testbed: FittedTestbed, token_budget: int) -> dict[str, Any]:
     """Measures how well a reward model or a cost model orders the pairs of the validation split and of the test split,
-    and its calibration in bins. Returns the measurements. `validation` also has the measurements of the evaluation that
-    chose the checkpoint."""
+    and how well the model is calibrated. Returns the measurements as `validation` and `held_out` (the test split). The
+    measurements in `validation` include those of the evaluation that chose the checkpoint."""
     validation = order_pairs(scorer, testbed, "validation", token_budget) or {}
     return {"validation": validation | best_look(run), "held_out": order_pairs(scorer, testbed, "test", token_budget)}
 
@@ -306,8 +309,8 @@ def measure_scorer(run: Run, scorer: LanguageModel, testbed: FittedTestbed, toke
 def order_pairs(
     scorer: LanguageModel, testbed: FittedTestbed, split: Split, token_budget: int
 ) -> dict[str, Any] | None:
-    """Returns the result of `measure_pairs` for a split's pairs. The answers are cut as in training. Returns None
-    if the testbed has no pairs in this split."""
+    """Measures how well a scorer orders the pairs of a split (see `measure_pairs`). The answers are cut as in training.
+    Returns None if the testbed has no pairs in this split."""
     rows = read_rows(testbed.preferences, split)
     if rows is None:
         return None
@@ -322,6 +325,7 @@ def best_look(run: Run) -> dict[str, float]:
 
 
 def last_record(directory: Path) -> dict[str, float]:
-    """Returns the metrics of a run's last step, including those of an evaluation on the validation split."""
+    """Returns the last record of a run's metrics; {} if there is no record. If the policy was evaluated on the
+    validation split after this step, the record includes the scores."""
     rows = read_lines(directory / METRICS)
     return rows[-1] if rows else {}

@@ -1,8 +1,8 @@
-"""Handles rows that do not fit the model: the chat template does not take the row, or the row is longer than the
-context.
+"""Handles rows of data that do not fit a model, because the chat template rejects the row or because the row is longer
+than the model's context.
 
-The run counts such rows before any training. Depending on `too_long`, it then stops, drops these rows or cuts them. It
-never cuts a row that the chat template does not take.
+A run counts these rows before any training. Depending on `too_long`, the run then stops, drops these rows or cuts them.
+A row that the chat template rejects is never cut.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from preflab.text import counted
 from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking, Rated, Split, Test
 
 SURELY_FITS = 512
-"""The largest number of tokens that a chat template is assumed to add. A token has at least one byte. If
-the bytes of a row plus this number do not exceed the context, the row fits, and its tokens need not be counted."""
+"""The assumed largest number of tokens that a chat template adds to a row. If the bytes of a row plus this number do
+not exceed the context, the row fits, because a token has at least one byte. The tokens of such a row need not be
+counted."""
 Row = TypeVar("Row", bound=AnyRecord)
 
 
@@ -41,16 +42,16 @@ class Fitting:
         self, rows: Sequence[Row], where: str, locate: Callable[[Prompt], str], room: int = 0
     ) -> tuple[list[Row], str]:
         """Drops or cuts the rows that do not fit. Returns the resulting rows, and a note if some rows did not fit.
-        `where`: a phrase that names the rows in messages. `room`: the number of tokens that must stay free for the
-        answer to a row that is only a prompt. Raises `UserError` if a row does not fit and the rule is `stop`, or if
-        the rule drops every row."""
+        `where`: a phrase that names the rows in messages. `locate`: returns the file and line of a prompt, for
+        messages. `room`: for a row that is only a prompt, the number of tokens that must stay free for the answer.
+        Raises `UserError` if a row does not fit and the rule is `stop`, or if the rule drops every row."""
         taken, refused = self._drop_refused(rows, where, locate)
         kept, too_long = self._fit_lengths(taken, where, locate, room)
         return kept, " ".join(filter(None, (refused, too_long)))
 
     def cut(self, rows: Sequence[Row], where: str, *, training: bool) -> tuple[list[Row], str]:
-        """Counts the answers that the method cuts after `limit` tokens. If `training` is True, leaves out the rows
-        whose answers are all the same after the cut. Returns the remaining rows, and a note if an answer is cut. Raises
+        """Counts the answers that the method cuts after `limit` tokens. If `training` is True, leaves out a row if the
+        cut makes all its answers the same. Returns the remaining rows, and a note if an answer is cut. Raises
         `UserError` if no row remains."""
         kept: list[Row] = []
         answers = cut = 0
@@ -64,7 +65,7 @@ class Fitting:
         return kept, describe_cuts(cut, of_rows, self.limit, same=len(rows) - len(kept), left=len(kept))
 
     def _drop_refused(self, rows: Sequence[Row], where: str, locate: Callable[[Prompt], str]) -> tuple[list[Row], str]:
-        """Drops the rows that the chat template does not take. Returns the other rows, and a note if rows were dropped.
+        """Drops the rows that the chat template rejects. Returns the other rows, and a note if rows were dropped.
         Raises `UserError` if there is such a row and the rule is not `drop`, or if no row is left."""
         finder = RefusalFinder(self.lm)
         refusals = [finder.find(_prompt_of(row), _answers_of(row)) for row in rows]
@@ -88,7 +89,7 @@ class Fitting:
     def _fit_lengths(
         self, rows: Sequence[Row], where: str, locate: Callable[[Prompt], str], room: int
     ) -> tuple[list[Row], str]:
-        """Drops or cuts the rows that are longer than the context. See `fit`."""
+        """Drops or cuts the rows that are longer than the context. Takes and returns the same values as `fit`."""
         kept: list[Row] = []
         too_long: list[Row] = []
         for row in rows:
@@ -130,16 +131,17 @@ class Fitting:
         return max((min(max(length, 1), self.limit) for length in lengths), default=room)
 
     def _cut(self, row: Row, room: int) -> Row:
-        """Cuts the beginning of the prompt until the longest answer fits. Reserves for the answer at most half
-        of the context, or `room` tokens if this is more. Then cuts the end of each answer that is still too long."""
+        """Cuts the beginning of the prompt until the prompt and the longest answer fit the context. At most half of the
+        context is reserved for the answer, or `room` tokens if `room` is larger. Then cuts the end of each answer that
+        is still too long."""
         space = self.lm.context - min(self._needed(row, room), max(room, self.lm.context // 2))
         prompt = self._cut_prompt(_prompt_of(row), space)
         space = self.lm.context - len(self.lm.encode_prompt(prompt))
         return _with_texts(row, prompt, [self._cut_answer(answer, space) for answer in _answers_of(row)])
 
     def _cut_prompt(self, prompt: Prompt, space: int) -> Prompt:
-        """Drops the oldest turns of the prompt, but not a system turn. If this is not enough, cuts the beginning of the
-        last user turn."""
+        """Drops the oldest turns of the prompt, but not a system turn, until at most `space` tokens are left. If this
+        is not enough, cuts the beginning of the last user turn."""
         system = prompt.turns[:1] if prompt.turns[0].role == "system" else ()
         starts = [place for place, turn in enumerate(prompt.turns) if turn.role == "user"]
         for start in starts:
@@ -168,10 +170,10 @@ class Fitting:
 
 
 class FittedTestbed(Testbed):
-    """A testbed whose rows fit the model. `rooms`: the number of tokens that an answer to a prompt needs, for each
-    split whose prompts the policy answers. `held_out_pairs`: the largest number of pairs to read from each of the
-    validation and the test split (0: all pairs). `notes`: the notes of the original testbed. A group of rows adds
-    a note when it is read and some of its rows do not fit."""
+    """Wraps the testbed `inner`, and drops or cuts the rows that do not fit the model. `rooms`: for each split whose
+    prompts the policy answers, the number of tokens to keep free for an answer. `held_out_pairs`: the largest number of
+    pairs to read from the validation split, and also from the test split (0: all pairs). `notes`: the notes of `inner`.
+    If some rows of a split do not fit, a note is added when these rows are read."""
 
     def __init__(
         self,
@@ -243,9 +245,9 @@ class FittedTestbed(Testbed):
 
 
 def fit_held_out(present: Callable[[Split], Sequence[object]], fitted: Callable[[Split], Sequence[object]]) -> None:
-    """Fits the rows of the validation split and of the test split, where the testbed has such rows. `present`: reads
-    the original rows. `fitted`: reads the rows and fits them to the model. Raises `UserError` if the rows do not
-    fit."""
+    """Reads the rows of the validation split and of the test split, so that rows that do not fit the model are found
+    before training. Skips a split without rows. `present`: reads the original rows of a split. `fitted`: reads the rows
+    of a split and fits them to the model. Raises `UserError` if rows do not fit and the run must stop."""
     for split in SPLITS[1:]:
         if count_rows(present, split) is not None:
             fitted(split)

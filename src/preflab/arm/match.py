@@ -1,5 +1,5 @@
-"""Defines the run file of a match, in which a pairwise evaluator compares the answers of two finished arms of one seed, or
-of an arm and the data.
+"""Defines the run file of a match. In a match, a pairwise evaluator compares the answers of two finished arms of the
+same seed, or the answers of an arm with the chosen answers of the data.
 
 In a study, each match is a separate run.
 """
@@ -22,7 +22,8 @@ PAIRWISE = "pairwise"
 
 
 class Match(Spec):
-    """The run file of a match between the arms `first` and `second` of the same seed. `second` may be `data:chosen`."""
+    """The run file of a match between the arms `first` and `second` of the same seed. Instead of an arm, `second` can
+    be `data:chosen`, which means the chosen answers of the data."""
 
     kind: Literal["match"] = "match"
     name: str

@@ -1,5 +1,5 @@
-"""Estimates the peak memory of a run from the sizes of its models. A run that does not fit is refused before any model
-is loaded."""
+"""Estimates the peak memory of a run from the sizes of its models. A run that needs more memory than its device has is
+refused before any model is loaded."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ PROMPT_TOKENS = 128
 LEARNER = 3
 """The number of values that training keeps for each trainable weight: the gradient and both moments of Adam."""
 PROCESS = 0.6 * GIB
-"""The main memory of a process without any model: Python, torch, transformers and the data. It does not count for a
-GPU."""
+"""The bytes of main memory that a process takes without any model, for Python, torch, transformers and the data. For a
+run on a GPU, these bytes are not counted."""
 SMALL = 20
-"""If the memory of a device is more than this many times the size of a model's fp32 weights, any run with the model
-fits."""
+"""The memory of a device, divided by the size of a model's fp32 weights. Above this ratio, any run with the model fits
+the device."""
 OVERESTIMATE = 1.2
-"""A run is refused only if the estimate is larger than the device's memory by this factor. In 19 measured runs, the
+"""A run is refused only if the estimate exceeds this factor times the device's memory. In 19 measured runs, the
 estimate was at most 1.15 times the peak."""
 SMALLEST_BUDGET = 1024
 LARGE = DataSize(prompts=10**6, demonstrations=10**6, pairs=10**6, rated=10**6)
@@ -42,9 +42,10 @@ LARGE = DataSize(prompts=10**6, demonstrations=10**6, pairs=10**6, rated=10**6)
 @dataclass(frozen=True)
 class Memory:
     """The peak memory of a run in bytes, by its parts. `models`: the weights of all models. `learning`: gradients, the
-    optimizer's moments and the reference. `activations`: what the backward pass of one micro-batch needs. `sampling`: the
-    cache of the sampler and the logits of a step. `process`: the process itself. `is_whole`: False if a part is not known,
-    such as the size of a reward model on the hub; the real peak is then higher."""
+    optimizer's moments and the reference. `activations`: the activations that the backward pass of one micro-batch
+    needs. `sampling`: the sampler's cache and the logits of one sampling step. `process`: Python, the libraries and the
+    data. `is_whole`: False if a part is not known, such as the size of a reward model on the hub. The real peak is then
+    higher than the estimate."""
 
     models: float
     learning: float
@@ -55,8 +56,8 @@ class Memory:
 
     @property
     def peak(self) -> float:
-        """The sum of the parts. Activations and the sampler's logits are not in use at the same time, but all parts
-        count: a CPU keeps the sampler's cache, and freed memory is not given back at once."""
+        """The sum of all parts in bytes. Activations and the sampler's logits are not in use at the same time. They are
+        still added, because a CPU keeps the sampler's cache and freed memory is not returned at once."""
         return self.models + self.learning + self.activations + self.sampling + self.process
 
     @property
@@ -76,10 +77,10 @@ class MemoryEstimator:
     def estimate(self, arm: Arm) -> Memory:
         """Estimates the peak memory of a run.
 
-        The weights are in fp32. A run holds its starting policy and the copy that it trains. A method that trains a
-        scorer makes a further copy, and each critic is a further copy. Rewards and evaluators hold their own models.
-        Training keeps 3 values for each trainable weight (the gradient and both moments), and one more for a reference.
-        Raises `UserError` if the configuration of the model cannot be read.
+        The weights are in fp32. A run keeps its starting policy and the copy that it trains. A method that trains a
+        scorer keeps a further copy, and so does each critic. The models of the rewards and the evaluators are added.
+        Training keeps 3 values for each trainable weight (the gradient and both moments), and one more if the method
+        keeps a reference. Raises `UserError` if the configuration of the model cannot be read.
         """
         device = pick_device(arm.device).partition(":")[0]
         base = self._measure(starting_model(arm), arm, device)
@@ -99,16 +100,16 @@ class MemoryEstimator:
         )
 
     def try_estimate(self, arm: Arm) -> Memory | None:
-        """Estimates the peak memory of a run. Returns None if the configuration of the model cannot be read. Opening
-        the model later raises the error that says what is wrong."""
+        """Estimates the peak memory of a run. Returns None if the configuration of the model cannot be read. In that
+        case, the run reports the error when it opens the model."""
         try:
             return self.estimate(arm)
         except UserError:
             return None
 
     def refuse_too_large(self, arm: Arm) -> None:
-        """Raises `UserError` if a run needs more memory than its device has. The message says what would fit. If the
-        model is small compared with the device, nothing is estimated."""
+        """Raises `UserError` if a run needs more memory than its device has. The message names changes with which the
+        run fits. If the model is small compared with the device's memory, the run is not estimated."""
         device = pick_device(arm.device)
         there = available_memory(device)
         memory = None if is_small(starting_model(arm), there) else self.try_estimate(arm)
@@ -144,8 +145,8 @@ class MemoryEstimator:
 
 
 def starting_model(arm: Arm) -> ModelSpec:
-    """Returns a model of the same size as the model that a run trains or measures. If the run starts from the output of
-    a stage, this is the base model, because the stages of a study start from it."""
+    """Returns the spec of a model that has the same size as the model that a run trains or measures. If the run starts
+    from the output of a stage, returns the spec of the base model, because stages start from the base model."""
     path = arm.init or arm.policy
     if path is None or path.startswith(STAGE):
         return arm.model
@@ -154,9 +155,9 @@ def starting_model(arm: Arm) -> ModelSpec:
 
 
 def is_small(model: ModelSpec, there: float) -> bool:
-    """Returns True if the fp32 weights of a model need less than 1/`SMALL` of the memory `there`. Training with AdamW
-    needs 5 copies of the weights, so enough memory is left for further models and activations. Returns False for a
-    model that is not on the disk."""
+    """Returns True if the fp32 weights of a model take less than 1/`SMALL` of `there`, the device's memory in bytes.
+    Training with AdamW needs 5 copies of the weights, so enough memory is left for further models and activations.
+    Returns False for a model that is not on the disk."""
     if model.name == "tiny":
         return True
     directory = fetch() if model.name == "smollm2" else user_path(model.name)
@@ -170,7 +171,8 @@ def models_beside(arm: Arm) -> Iterator[str]:
 
 
 def sampling_bytes(arm: Arm, base: Footprint, device: str) -> float:
-    """Returns the memory of the sampler: keys and values of a batch, and two copies of the logits of one step."""
+    """Returns the memory of the sampler in bytes: the keys and values of a batch, and two copies of the logits of one
+    step."""
     if not isinstance(arm.sampler, Native):
         return 0.0
     drawn, new = (arm.evaluation.prompts or LARGE.prompts) * arm.evaluation.samples, arm.evaluation.max_new_tokens
@@ -183,14 +185,15 @@ def sampling_bytes(arm: Arm, base: Footprint, device: str) -> float:
 
 
 def available_memory(device: str) -> float:
-    """Returns the bytes of memory of a device: of the machine, or of the GPU."""
+    """Returns the total memory of a device in bytes. For the CPU, this is the machine's main memory."""
     if device == "cpu":
         return psutil.virtual_memory().total
     return torch.cuda.mem_get_info(torch.device(device))[1]
 
 
 def list_parts(memory: Memory) -> str:
-    """Returns the parts of a run's memory in words, the largest first."""
+    """Returns a phrase that lists the parts of a run's memory in GiB, the largest first. Leaves out parts below 0.05
+    GiB."""
     parts = {
         "weights": memory.models,
         "gradients and the optimizer": memory.learning,
@@ -207,7 +210,7 @@ def _with_small_batches(arm: Arm) -> Arm:
 
 
 def _with_adapters(arm: Arm) -> Arm | None:
-    """Returns the arm with LoRA; None if it has adapters already."""
+    """Returns a copy of the arm with LoRA; None if the arm already has LoRA."""
     return None if arm.model.lora is not None else arm.model_copy(update={"model": _adapted(arm.model)})
 
 

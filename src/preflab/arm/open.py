@@ -1,4 +1,4 @@
-"""Opens the parts that an arm's specs describe: testbed, models, reward, sampler and evaluators."""
+"""Opens the testbed, the models, the rewards, the sampler and the evaluators that an arm's spec describes."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ AnySpec = TypeVar("AnySpec", bound=HoldsModels)
 
 @dataclass(frozen=True)
 class OpenArm:
-    """An arm with all opened parts that its training and its measurement use. `start`: the policy of `init`, else the
-    policy to measure, else the base model. `bench`: measures a policy with
-    evaluators. `held_out`: measures a policy without evaluators, on held-out answers. `token_budget`: the most tokens of
-    a micro-batch."""
+    """An arm with the opened testbed, models, sampler, rewards and evaluators. `start`: the policy that `init` names.
+    Without `init`, `start` is the policy to measure if the arm names one, and the base model if it does not. `bench`:
+    measures a policy with evaluators. `held_out`: measures a policy without evaluators, on held-out answers.
+    `token_budget`: the largest number of tokens in a micro-batch."""
 
     arm: Arm
     run: Run
@@ -72,8 +72,8 @@ class OpenArm:
         return self.start.with_model(model)
 
     def critic_start(self) -> LanguageModel | None:
-        """Returns the reward model of the arm's reward if the method's critic starts from its weights; otherwise
-        None."""
+        """Loads the reward model whose weights the method's critic starts from. Returns None if the critic does not
+        start from a reward model, or if the arm's reward does not use exactly one saved model."""
         if self.arm.method is None or not self.arm.method.critic_from_reward:
             return None
         paths = [str(stage_path(path, self.stages)) for path in saved_models(self.arm.reward)]
@@ -83,8 +83,9 @@ class OpenArm:
 
 
 def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
-    """Opens an arm's parts; `stack` closes them. Raises `UserError` if a part cannot be opened, or if the arm uses the
-    output of another run and this output was changed."""
+    """Opens the testbed, the models, the rewards, the sampler and the evaluators of an arm, which are closed together
+    with `stack`. Raises `UserError` if one of them cannot be opened. Also raises `UserError` if the arm uses the output
+    of another run and this output was changed."""
     for path in (*made_elsewhere(arm), *evaluator_models(arm), arm.model.name):
         check_product(stage_path(path, stages_of(run.directory)))
     context = Context(seed=arm.seed, device=pick_device(arm.device), meter=run.meter, date=run.date)
@@ -96,7 +97,7 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     context = replace(context, testbed=fitted)
     reward = None if arm.reward is None else open_reward(arm.reward, run, context, stack)
     cost = None if arm.cost is None else open_reward(arm.cost, run, context, stack)
-    uncharged = replace(context, meter=Meter())  # measuring is not charged to the arm
+    uncharged = replace(context, meter=Meter())  # the cost of measuring is not charged to the arm
     bench = open_bench(arm, run, uncharged, start, token_budget, stack) if arm.evaluators else None
     held_out = (
         open_held_out(arm, run, uncharged, start, token_budget, stack) if is_measured_without_evaluator(arm) else None
@@ -114,7 +115,7 @@ def is_measured_without_evaluator(arm: Arm) -> bool:
 def open_held_out(
     arm: Arm, run: Run, context: Context, start: LanguageModel, token_budget: int, stack: ExitStack
 ) -> HeldOut:
-    """Opens the parts that are needed to measure a policy without an evaluator."""
+    """Returns a `HeldOut`, which measures a policy on held-out answers without an evaluator."""
     assert context.testbed is not None
     return HeldOut(
         spec=arm.evaluation,
@@ -133,7 +134,8 @@ def answer_limit(arm: Arm) -> int:
 
 
 def fit_testbed(arm: Arm, testbed: Testbed, start: LanguageModel) -> FittedTestbed:
-    """Returns the testbed with rows that fit the model. The arm's `too_long` says what happens to longer rows."""
+    """Returns a testbed whose rows fit the model `start`. The arm's setting `too_long` decides what happens to longer
+    rows."""
     rooms: dict[Split, int] = (
         {"train": arm.method.drawn_tokens} if arm.method is not None and arm.method.scores_samples else {}
     )
@@ -148,7 +150,7 @@ def fit_testbed(arm: Arm, testbed: Testbed, start: LanguageModel) -> FittedTestb
 def open_bench(
     arm: Arm, run: Run, context: Context, start: LanguageModel, token_budget: int, stack: ExitStack
 ) -> Bench:
-    """Opens the parts that are needed to measure a policy with evaluators. If the arm selects the best of n answers by
+    """Returns a `Bench`, which measures a policy with the arm's evaluators. If the arm selects the best of n answers by
     its reward, opens the reward a second time for this selection."""
     assert context.testbed is not None
     check_public(arm.evaluation, context.testbed)
@@ -184,8 +186,8 @@ def open_reward(spec: RewardSpec, run: Run, context: Context, stack: ExitStack) 
 
 
 def pick_device(name: str) -> str:
-    """Returns the device to use; for `auto`, this is the GPU if there is a GPU, otherwise the CPU. Raises `UserError`
-    if the device cannot be used on this machine."""
+    """Returns the device to use. `auto` selects the GPU if the machine has a GPU, and the CPU if it has none. Raises
+    `UserError` if the device cannot be used on this machine."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return "cuda" if gpus else "cpu"
@@ -202,15 +204,16 @@ def pick_device(name: str) -> str:
 
 
 def stages_of(directory: Path) -> Path:
-    """Returns the directory of the stages whose output a run may use. For an arm, this is `stages/` beside the arm's
-    own directory. For a stage, this is the parent of the stage's directory."""
+    """Returns the directory that contains the stages of a seed. `directory`: the directory of a run of this seed. The
+    stages of an arm are in `stages/` beside the arm's directory. For a stage, this is the parent of the stage's
+    directory."""
     return directory.parent if directory.parent.name == STAGES else directory.parent / STAGES
 
 
 def with_stage_models(spec: AnySpec, stages: Path) -> AnySpec:
-    """Returns a copy of the spec in which each reward model `stage:NAME` is replaced by its directory. The copy also
-    has the mean and the standard deviation of this model's scores on held-out pairs. Other reward models stay
-    unchanged."""
+    """Returns a copy of the spec in which the directory of the model replaces each path `stage:NAME` of a reward model.
+    The copy also contains the mean and the standard deviation of the model's scores on held-out pairs. Reward models
+    with other paths stay unchanged."""
 
     def settings(path: str) -> dict[str, Any]:
         if not path.startswith(STAGE):
@@ -228,7 +231,8 @@ def with_stage_models(spec: AnySpec, stages: Path) -> AnySpec:
 
 
 def load_policy(arm: Arm, run: Run, path: str | None, context: Context, testbed: Testbed) -> LanguageModel:
-    """Loads the policy `path`, which is a stage, a directory or a name on the hub, or the base model if `path` is None."""
+    """Loads the policy in `path`, which is `stage:NAME`, a directory or a name on the Hugging Face hub. Loads the base
+    model if `path` is None."""
     if path is not None:
         place = stage_path(path, stages_of(run.directory)) if path.startswith(STAGE) else locate_policy(path)
         return prepare_model(load_directory(place, date=context.date), arm, context)

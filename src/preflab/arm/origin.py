@@ -1,4 +1,5 @@
-"""Makes the manifest of a run, which records the spec, the versions, the git revision and the user's own code."""
+"""Makes the manifest of a run, which records the spec, the package versions, the git revision and the checksums of the
+user's own code."""
 
 from __future__ import annotations
 
@@ -30,8 +31,9 @@ def manifest_of(spec: Spec) -> dict[str, Any]:
 
 
 def code_of(data: JsonValue) -> dict[str, str]:
-    """Returns the SHA-256 of each file with the user's own code: the file that defines a `module:function` of the spec,
-    and the files that a `command` of the spec names."""
+    """Returns the SHA-256 checksum of each file with the user's own code. These are the files that define a
+    `module:function` in the spec, and the files that a `command` in the spec names. `data`: the spec, or a part of it,
+    as plain data."""
     files: dict[str, str] = {}
     if isinstance(data, list):
         for item in data:
@@ -49,7 +51,7 @@ def files_of_command(command: str) -> dict[str, str]:
     """Returns the SHA-256 of each file whose path is a word of the command."""
     try:
         words = shlex.split(command)
-    except ValueError:  # the reward raises its own error for a command that cannot be split
+    except ValueError:  # opening the reward reports a command that cannot be split
         return {}
     return {word: sha256(Path(word)) for word in words if os.path.isfile(word)}
 

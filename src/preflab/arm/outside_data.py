@@ -1,4 +1,4 @@
-"""Describes the training data of evaluators' models that were made elsewhere. Only the user knows these data."""
+"""Describes the training data of evaluator models that preflab did not train. The descriptions come from the user."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from preflab.models.facts import TRAINED_ON
 
 
 def origin_notes(arm: Arm, stages: Path) -> list[str]:
-    """Returns a sentence for the report about each model of an evaluator whose training data only the user knows."""
+    """Returns a sentence for the report about each evaluator model that preflab did not train. The sentence quotes the
+    user's description of the model's training data."""
     origins = {path: text for evaluator in arm.evaluators.values() for path, text in evaluator.origins().items()}
     return [
         f"The evaluator's model {path} was made elsewhere. It was trained on: {text.rstrip('.')}. preflab cannot check this."

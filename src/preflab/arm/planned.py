@@ -14,7 +14,7 @@ from preflab.train.directory import RESULT
 class Planned:
     """A run of a study: a stage, an arm or a match. `spec`: the content of the run file. `needs`: the directories of
     the runs whose output this run uses, directly or indirectly. `waits`: the directories of the stages that train the
-    models of this run's evaluators."""
+    models of this run's evaluators. The run starts after all runs in `needs` and `waits`."""
 
     spec: Arm | Match
     directory: Path
@@ -56,7 +56,8 @@ class PlannedMatch(Planned):
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun(Planned):
-    """A planned stage or arm. The field `charged` of its budget is set later, when the cost of its stages is known.
+    """A planned stage or arm. The field `charged` of the run's budget is set when the run starts, because the cost of
+    the needed stages is known only then.
 
     The cost of the runs in `needs` is charged to the arm. The cost of the runs in `waits` is not charged.
     """

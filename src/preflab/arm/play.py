@@ -44,7 +44,7 @@ Answered = Mapping[str, Sequence[Completion]]
 
 
 def execute_match(match: Match, directory: Path) -> MatchResult:
-    """Runs a match unless its result already exists. Returns the content of `result.json`."""
+    """Runs a match, or only reads its result if the match has already run. Returns the content of `result.json`."""
     torch.set_num_threads(match.threads)
     with locked(directory), naming_failures(directory):
         manifest = {"format": RUN_FORMAT, **manifest_of(match)}
@@ -57,8 +57,8 @@ def execute_match(match: Match, directory: Path) -> MatchResult:
 
 
 def clear_other_match(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Removes an earlier match from the directory if its settings or its code were different, so that the match runs
-    again. If the directory contains anything other than a match, nothing is removed, and a later check raises
+    """Removes an earlier match from the directory if its settings or the user's code have changed since then. The match
+    then runs again. If the directory contains anything other than a match, nothing is removed, and a later check raises
     `UserError`."""
     known = read_manifest(directory)
     if known is None or known["spec"].get("kind") != manifest["spec"]["kind"]:
@@ -115,8 +115,8 @@ def play(match: Match, directory: Path, stack: ExitStack) -> MatchResult:
 
 def beside_chosen(answers: Answered, testbed: Testbed) -> tuple[Answered, Answered]:
     """Returns two sets of answers: the arm's answers to the prompts that have a chosen answer in the test split, and
-    the chosen answers. Each chosen answer is repeated as often as the arm answered the prompt. Raises `UserError` if no
-    prompt that the arm answered has a chosen answer."""
+    the chosen answers. The chosen answer to a prompt is repeated until there are as many chosen answers as answers of
+    the arm. Raises `UserError` if no prompt that the arm answered has a chosen answer."""
     chosen = data_answers(testbed, "chosen")
     known = {name: row for name, row in answers.items() if name in chosen}
     if not known:
@@ -145,7 +145,8 @@ def read_answered(directory: Path) -> Answered | None:
         return None
     if not (directory / ANSWERS).exists():
         raise UserError(
-            f"{directory} keeps no answers: an older preflab measured this arm. Remove the directory and run the study again."
+            f"{directory} keeps no answers, because an older version of preflab measured this arm. Remove the directory "
+            "and run the study again."
         )
     check_written(directory, result, ANSWERS)
     answers: dict[str, list[Completion]] = {}
@@ -157,8 +158,9 @@ def read_answered(directory: Path) -> Answered | None:
 def compare_answers(
     evaluator: PairwiseEvaluator, testbed: Testbed, first: Answered, second: Answered
 ) -> dict[str, list[float]]:
-    """Compares the i-th answers of both arms to each prompt, for every i, and returns the outcomes by prompt. Raises
-    `UserError` if the arms did not answer the same prompts, or if the evaluator returns an invalid outcome."""
+    """Compares the answers of two arms to each prompt: the first answers with each other, then the second answers, and
+    so on. Returns the outcomes of each prompt. Raises `UserError` if the arms did not answer the same prompts, or if
+    the evaluator returns an invalid outcome."""
     prompts = {prompt.id: prompt for prompt in testbed.prompts("test")}
     if set(first) != set(second) or not set(first) <= set(prompts):
         raise UserError("The two arms did not answer the same prompts. Measure both arms on the same test split.")
@@ -178,7 +180,7 @@ def compare_answers(
 
 
 def mean_length_difference(first: Sequence[Completion], second: Sequence[Completion]) -> float:
-    """Returns the characters of the first arm's answers minus those of the second's, as the mean over the pairs that are
-    compared."""
+    """Returns the number of characters in the first arm's answer minus the number of characters in the second arm's
+    answer, as the mean over the compared pairs of answers."""
     pairs = list(zip(first, second, strict=False))
     return sum(len(one.text) - len(other.text) for one, other in pairs) / len(pairs)

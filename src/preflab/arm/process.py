@@ -1,6 +1,6 @@
-"""Runs one arm in a separate process, which the kernel kills if the study's process dies.
+"""Runs one arm or match in a separate process. The kernel kills this process if the study's process dies.
 
-A study that cannot fork its own process starts `python -m preflab.arm.process RUN_FILE DIRECTORY`.
+If a study cannot fork its own process, it starts `python -m preflab.arm.process RUN_FILE DIRECTORY`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ PARENT = "PREFLAB_PARENT"
 
 
 def run_arm(run_file: Path, directory: Path) -> int:
-    """Executes the arm or the match that a run file describes. Returns the exit code: 0 success, 1 failure, 2 a mistake
-    of the user or a disk that is full or has failed, 70 a bug in preflab."""
+    """Executes the arm or the match that a run file describes. Returns the exit code: 0 after success, 1 after a
+    failure, 2 after a mistake of the user or an error of the disk (full or broken), and 70 after a bug in preflab."""
     from preflab.arm.execute import execute
     from preflab.arm.match import Match
     from preflab.arm.play import execute_match
@@ -43,7 +43,7 @@ def run_arm(run_file: Path, directory: Path) -> int:
 def die_with_parent() -> None:
     """Asks the kernel to kill this process when the study that started it dies. Does nothing if no study started this
     process."""
-    parent = os.environ.pop(PARENT, None)  # removed, because the processes that this process starts are not arms
+    parent = os.environ.pop(PARENT, None)  # removed, so that child processes do not inherit it
     if parent is None or not sys.platform.startswith("linux"):
         return
     set_death_signal = 1  # PR_SET_PDEATHSIG

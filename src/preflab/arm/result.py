@@ -1,5 +1,5 @@
-"""The content of `result.json`, which a run or a match writes at its end, and which all later steps read. Does not import
-torch."""
+"""Defines the content of `result.json`. A run or a match writes this file at its end, and all later steps read it. Does
+not import torch."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Counts(Stored, frozen=True):
 
 
 class KeptCheckpoint(Stored, frozen=True):
-    """The checkpoint that the run kept, and the number of evaluations on the validation split. `best_score`: None if there
-    was no evaluation."""
+    """The checkpoint that a run kept. `done`: the number of evaluations on the validation split during training.
+    `best_score` and `best_step`: the score and the step of this checkpoint; None and 0 if there was no evaluation."""
 
     done: int
     best_score: float | None
@@ -47,7 +47,10 @@ class KeptCheckpoint(Stored, frozen=True):
 
 
 class PlateauEnding(Stored, frozen=True):
-    """How a run ended that was to end at a plateau of its validation score. `reached`: whether there was a plateau."""
+    """Describes the end of a run that has a `plateau` setting. `stale`: the number of evaluations since the best score.
+    `updates`: the number of updates of the policy before the last evaluation. `cooling_from`: the progress at which the
+    cooldown of the learning rate began; None before the cooldown. `reached`: whether the validation score reached a
+    plateau."""
 
     stale: int
     updates: int
@@ -60,12 +63,13 @@ class HeldOutMeasures(Stored, frozen=True, extra="allow"):
 
     @property
     def numbers(self) -> dict[str, float]:
-        """The measures that are numbers with a fraction, by name: neither counts nor bins."""
+        """The measurements of type `float`, by name. Leaves out counts, which are integers, and bins."""
         return {name: value for name, value in self.as_data().items() if isinstance(value, float)}
 
 
 class StatedBin(Stored, frozen=True):
-    """Pairs of which a scorer states similar probabilities. `right`: the share that the scorer orders correctly."""
+    """A bin of pairs to which a scorer assigns similar probabilities. `stated`: the mean of these probabilities.
+    `right`: the fraction of the pairs that the scorer orders correctly. `count`: the number of pairs."""
 
     stated: float
     right: float
@@ -73,7 +77,8 @@ class StatedBin(Stored, frozen=True):
 
 
 class GapBin(Stored, frozen=True):
-    """Pairs whose scores differ by between `low` and `high`, and the share that the scorer orders correctly."""
+    """A bin of pairs in which the difference of the two scores is between `low` and `high`. `accuracy`: the fraction of
+    the pairs that the scorer orders correctly. `count`: the number of pairs."""
 
     low: float
     high: float
@@ -82,8 +87,8 @@ class GapBin(Stored, frozen=True):
 
 
 class PairMeasures(HeldOutMeasures, frozen=True, extra="allow"):
-    """How well a scorer orders the held-out pairs of one split. The fields with defaults are absent in the results of older
-    versions, or if they were not measured."""
+    """How well a scorer orders the held-out pairs of one split. A field has its default value if it was not measured,
+    or if an older version of preflab wrote the result."""
 
     pairs: int | None = None
     accuracy: float
@@ -101,9 +106,9 @@ def _none_if_empty(value: Any) -> Any:
 
 
 class TrainedResult(AnyResult, frozen=True):
-    """The result of a run that trained or measured a model. `evaluation`: what evaluators measured. `held_out`,
-    `validation`: what was measured on the held-out data of the test split and of the validation split. A run that diverged
-    has no `best`, and no measurements."""
+    """The result of a run that trained or measured a model. `evaluation`: the measurements of the evaluators.
+    `held_out`: the measurements on held-out data of the test split. `validation`: the measurements on held-out data of
+    the validation split. A run that diverged has no `best` and no measurements."""
 
     name: str
     seed: int
@@ -142,23 +147,25 @@ class ScorerResult(TrainedResult, frozen=True):
 
 
 def result_class(job: Job) -> type[TrainedResult]:
-    """Returns the class of the result of a job's run."""
+    """Returns the class that represents the result of a run of this job."""
     if job.method is not None and job.method.product in SCORERS:
         return ScorerResult
     return MeasuredResult if isinstance(job, Arm) and job.measure == "test" else TrainedResult
 
 
 class PlayedPrompt(Stored, frozen=True):
-    """The outcomes on one prompt from the first side's point of view. `length_difference`: the mean length of the first
-    side's answers minus that of the second side's, in characters; None if it is not known."""
+    """The outcomes of a match on one prompt, from the point of view of `first`. `length_difference`: the mean length of
+    the answers of `first` minus the mean length of the answers of `second`, in characters. None if the lengths are not
+    known."""
 
     outcomes: list[float]
     length_difference: float | None = None
 
 
 class MatchResult(AnyResult, frozen=True):
-    """The result of a match. `diverged_arms`: the sides without answers. `left_out`: the number of prompts without a chosen
-    answer in the data. `details`: what the pairwise evaluator says about the comparison, as plain data."""
+    """The result of a match. `diverged_arms`: the arms that diverged and therefore have no answers. `left_out`: the
+    number of prompts that were left out because the data have no chosen answer. `details`: further data about the
+    comparison from the pairwise evaluator."""
 
     name: str
     seed: int

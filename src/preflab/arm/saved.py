@@ -1,4 +1,4 @@
-"""Finds the saved model in a directory. If the directory is a finished run, this is the model that the run trained.
+"""Finds the saved model in a directory. If the directory is a finished run, finds the model that the run trained.
 
 This module does not import torch.
 """
@@ -15,11 +15,11 @@ from preflab.train.ownership import FINAL
 
 
 def find_saved_model(directory: Path) -> Path:
-    """Returns the directory of the model. For a run, this is its subdirectory `final/`. An arm or a stage of a study is
-    a run too. For any other directory, this is the directory itself.
+    """Returns the directory of the saved model. If `directory` is a run, returns its subdirectory `final/`. An arm or a
+    stage of a study is also a run. Any other directory is returned unchanged.
 
-    Raises `UserError` if the run has not finished or has diverged, if there is no model, or if the model has changed
-    since the run wrote it.
+    Raises `UserError` if `directory` does not exist, is a study, or contains no model. Also raises `UserError` if the
+    run has not finished or has diverged, or if the model has changed since the run wrote it.
     """
     if not directory.is_dir():
         raise UserError(f"There is no directory {directory}. Name a finished run or a saved model.")

@@ -1,4 +1,4 @@
-"""Defines an arm, which is the content of a run file: all settings of one training run."""
+"""Defines `Arm`, the content of a run file. A run file contains all settings of one training run."""
 
 from __future__ import annotations
 
@@ -39,13 +39,14 @@ class Job(Spec):
     """The settings of one stage or arm of a study: its method, starting model, data and reward. In every path,
     `stage:NAME` means the output of the study's stage NAME under the same seed.
 
-    `init`: the policy to start from, which is also the reference for the KL; by default the study's base model.
-    `cost`: scores the harm of an answer, for a method that limits harm. `stage:NAME` or a path means a saved cost
-    model. `preferences`: a JSON-lines file with pairs, rankings or labelled answers; by default the testbed's data.
-    `policy`: a policy that is only measured, not trained. It is, like `init`, a directory or a name on the hub.
-    `testbed`: replaces the study's testbed, for a stage that trains an evaluator. `model`: replaces the study's base
-    model, for a stage that samples answers from another model. `plateau`: ends the training when the validation score
-    has stopped improving. The method's length and the budget are then upper limits.
+    `init`: the policy to start from, by default the study's base model. This policy is also the reference of the KL.
+    `cost`: scores the harm of an answer, for a method that limits harm. If `cost` is `stage:NAME` or a path, a saved
+    cost model gives the scores. `preferences`: a JSON-lines file with pairs, rankings or labelled answers; by default
+    the testbed's data. `policy`: a policy that is measured but not trained. Both `init` and `policy` can be a directory
+    or a name on the Hugging Face hub. `testbed`: replaces the study's testbed, for example in a stage that trains an
+    evaluator. `model`: replaces the study's base model, for example in a stage that samples answers from another model.
+    `plateau`: ends the training when the validation score has stopped improving. The method's length and the budget are
+    then upper limits.
     """
 
     method: Annotated[Method | None, *optional_variant(METHODS)] = None
@@ -69,7 +70,8 @@ class Job(Spec):
 
     @property
     def inference(self) -> Inference:
-        """How the trained policy draws an answer: as one sample, unless the method selects from several samples."""
+        """The settings with which the trained policy gives an answer: one sample, or the best of several samples if the
+        method selects among samples."""
         return Inference() if self.method is None else self.method.inference()
 
 
@@ -80,13 +82,13 @@ TooLong = Literal["stop", "drop", "cut"]
 class RunSettings(Spec):
     """The settings that all runs of a study share: how answers are sampled and measured, and how the machine is used.
 
-    `looks`: the number of evaluations on the validation split over the whole length of a training. `token_budget`: the
-    largest number of tokens in a micro-batch. The default depends on the model's width and the device.
-    `checkpoint_activations`: whether the backward pass computes the activations of each layer again instead of keeping
-    them. This takes less memory and more time. `too_long`: what the run does if rows do not fit the model's context.
-    With `stop` it stops before its first step. With `drop` it drops these rows. With `cut` it cuts the prompt's start
-    and the answer's end. Rows that do not fit the model's chat template are dropped with `drop`.
-    With `stop` or `cut`, they stop the run.
+    `looks`: the number of evaluations on the validation split during a training run. `token_budget`: the largest number
+    of tokens in a micro-batch. The default depends on the model's width and the device. `checkpoint_activations`:
+    whether the backward pass recomputes the activations of each layer instead of storing them. This takes less memory
+    and more time. `too_long`: what the run does if rows do not fit the model's context. With `stop`, the run stops
+    before its first step. With `drop`, the run drops these rows. With `cut`, the run removes the start of the prompt
+    and the end of the answer. Rows that the model's chat template rejects are dropped with `drop`, and stop the run
+    with `stop` or `cut`.
     """
 
     sampler: Annotated[SamplerSpec, *variant(SAMPLERS)] = Field(default="native")  # pyright: ignore[reportAssignmentType] # the registry reads the name
@@ -102,9 +104,9 @@ class RunSettings(Spec):
 
 class Arm(Job, RunSettings):
     """All settings of one run: a job, the settings that all runs share, its evaluators, its budget and its seed.
-    `measure`: the split on which the policy is measured: the test split, the validation split (for a tuning trial), or
-    none (for a stage). `main_evaluator`: the evaluator whose score chooses the temperature and the checkpoint; '' means
-    the first evaluator."""
+    `measure`: the split on which the policy is measured. This is the test split for an arm, the validation split for a
+    tuning trial, and no split for a stage. `main_evaluator`: the evaluator whose score chooses the temperature and the
+    checkpoint; '' means the first evaluator."""
 
     schema_version: Literal[1] = 1
     name: Name
@@ -149,9 +151,9 @@ class Arm(Job, RunSettings):
 
 
 def refuse_plateau(name: str, job: Job, looks: int) -> None:
-    """Raises `UserError` if a stage or arm is to end at a plateau of its validation score, but trains nothing, or is
-    evaluated too rarely. With patience n, n + 1 evaluations must come before 85% of the run. `name`: the name of the
-    stage or arm. `looks`: the number of evaluations during training."""
+    """Raises `UserError` if a stage or arm has a `plateau` but trains nothing, or is evaluated too rarely. With
+    patience n, there must be n + 1 evaluations in the first 85% of the run. `name`: the name of the stage or arm.
+    `looks`: the number of evaluations during training."""
     if job.plateau is None:
         return
     if job.method is None or job.method.product in ("preferences", "rankings") or job.method.inference().n > 1:
@@ -165,32 +167,32 @@ def refuse_plateau(name: str, job: Job, looks: int) -> None:
 
 
 def needs_base_model(arm: Arm) -> bool:
-    """Returns True if an arm trains a base model on the user's data, so that the user must name the model. An embedded
-    testbed has a default model."""
+    """Returns True if the user must name the base model of an arm, because the arm trains a base model on the user's
+    data. With an embedded testbed, the base model has a default."""
     starts = arm.method is not None and arm.method.starts_from_policy and arm.init is None
     return starts and "data" in type(arm.testbed).model_fields
 
 
 def is_trained_elsewhere(job: Job) -> bool:
-    """Returns True if a job measures a policy that was not trained by a stage of the study."""
+    """Returns True if a job measures a policy that no stage of the study has trained."""
     return job.policy is not None and not job.policy.startswith(STAGE)
 
 
 def made_elsewhere(job: Job) -> list[str]:
-    """Returns the paths of everything that a job uses but does not make itself: its starting policy, its data, the
-    policy to measure, and saved reward models and cost models."""
+    """Returns the paths of all inputs of a job: the starting policy, the preference file, the policy to measure, and
+    the saved reward models and cost models. An input without a path is left out."""
     models = (path for part in (job.reward, job.cost, job.method) for path in saved_models(part))
     paths = (job.init, job.preferences, job.policy, *models)
     return [path for path in paths if path is not None]
 
 
 def stages_needed(job: Job) -> list[str]:
-    """Returns the names of the stages whose output a job uses."""
+    """Returns the names of the stages whose output a job uses directly."""
     return name_stages(made_elsewhere(job))
 
 
 def name_stages(paths: Iterable[str]) -> list[str]:
-    """Returns the names of the stages among these paths, each of the form `stage:NAME`. Leaves out every other path."""
+    """Returns NAME for each path of the form `stage:NAME`. Leaves out all other paths."""
     return [path.removeprefix(STAGE) for path in paths if path.startswith(STAGE)]
 
 
@@ -205,5 +207,6 @@ def evaluator_models(arm: Arm) -> list[str]:
 
 
 def stage_path(path: str, stages: Path) -> Path:
-    """Returns the directory with the output of the stage NAME if `path` is `stage:NAME`; otherwise returns `path`."""
+    """Returns the directory with the output of the stage NAME if `path` is `stage:NAME`. Returns any other path as it
+    is, with `~` expanded."""
     return stages / path.removeprefix(STAGE) / FINAL if path.startswith(STAGE) else user_path(path)
