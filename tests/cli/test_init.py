@@ -71,7 +71,7 @@ def test_solutions_beside_tests(tmp_path: Path, capsys: pytest.CaptureFixture[st
     sums = write_data(tmp_path, {"completion": "4", "tests": [{"input": None, "output": 4}]})
     assert inspect_data(FirstStudy("x", str(sums), "tiny", "rm")).judged == "neither"
     code, _, err = run("init", "--data", sums, "--model", "tiny", "--output", tmp_path / "x.yaml", capsys=capsys)
-    assert code == 2 and "under `judge: sandbox`" in err
+    assert code == 2 and "with `judge: sandbox`" in err
 
 
 @pytest.mark.parametrize(

@@ -242,7 +242,7 @@ def test_what_they_refuse(kind: str, train: Callable[..., Any]) -> None:
     """Greedy decoding, no reward, no prompts."""
     with pytest.raises(UserError, match="temperature must be above 0"):
         train(small(kind, decoding={"temperature": 0}))
-    with pytest.raises(UserError, match="name a reward"):
+    with pytest.raises(UserError, match="Name a reward"):
         train(small(kind), reward=None)
     with pytest.raises(UserError, match="no prompts"):
         train(small(kind), prompts=0)

@@ -64,10 +64,25 @@ def made(tree: ast.Module) -> set[str]:
     return classes | types
 
 
+@cache
+def holders(name: str) -> set[str]:
+    """The classes with a field of this type, such as `Bench`, whose `spec` is an `Evaluation`."""
+    return {
+        node.name
+        for tree in TREES.values()
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+        for field in node.body
+        if isinstance(field, ast.AnnAssign)
+        if name in {part.id for part in ast.walk(field.annotation) if isinstance(part, ast.Name)}
+    }
+
+
 def readers(cls: type[Spec]) -> Iterator[Path]:
-    """The modules that could read a spec: its own, those that import it, and those that know what its module makes."""
+    """The modules that could read a spec: its own, those that import it or a class that holds it, and those that know what
+    its module makes."""
     own = Path(importlib.import_module(cls.__module__).__file__ or "")
-    public = made(TREES[own])
+    public = made(TREES[own]) | holders(cls.__name__)
     for path, tree in TREES.items():
         if path == own or names(tree) & public or names(tree) & {own.stem}:
             yield path

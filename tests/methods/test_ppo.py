@@ -341,7 +341,7 @@ def test_what_ppo_refuses(train: Callable[..., Any]) -> None:
     """Greedy decoding, no reward, no prompts; and numbers that mean nothing."""
     with pytest.raises(UserError, match="temperature must be above 0"):
         train(small(decoding=Decoding(temperature=0)))
-    with pytest.raises(UserError, match="name a reward"):
+    with pytest.raises(UserError, match="Name a reward"):
         train(SMALL, reward=None)
     with pytest.raises(UserError, match="no prompts"):
         train(SMALL, prompts=0)

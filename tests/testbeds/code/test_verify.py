@@ -117,7 +117,7 @@ def test_verify_is_refused_before_anything_runs(tmp_path: Path) -> None:
     data = write(tmp_path / "data.jsonl", HUMANEVAL)
     for words, said in (
         (["--programs", "0"], "--programs must be 1 or more, not 0"),
-        (["--workers", "-3"], "--workers must be 1 or more"),
+        (["--workers", "-3"], "--workers must be 0 .one worker per core. or more, not -3"),
         (["--reasons", str(tmp_path / "none.json")], "cannot be read"),
         (["--reasons", str(tmp_path / "list.json")], "must contain one JSON object"),
         (["--out", str(tmp_path)], "is a folder"),
