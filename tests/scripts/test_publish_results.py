@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import publish_results as script
+from collections.abc import Callable
+from types import ModuleType
 
 from preflab.analysis.record import CurvePoint
 
 
-def test_a_thin_curve_keeps_its_evaluations() -> None:
+def test_a_thin_curve_keeps_its_evaluations(script: Callable[[str], ModuleType]) -> None:
     """Protects the published curves. Of 61 points every tenth stays (61 // 6 = 10: steps 0, 10, ..., 60), and the evaluation at
     step 33. 1.23456 becomes 1.235; what a run used keeps its digits."""
     curve = [
@@ -21,7 +22,7 @@ def test_a_thin_curve_keeps_its_evaluations() -> None:
         )
         for step in range(61)
     ]
-    thin = script.thin_curve(curve)
+    thin = script("publish_results").thin_curve(curve)
     assert [point.step for point in thin] == [0, 10, 20, 30, 33, 40, 50, 60]
     assert thin[4].metrics == {"validation": 1.235, "reward": 1.235}
     assert thin[4].flops == 123456.0 * 33
