@@ -14,6 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from preflab.sandbox.backends import open_backend
+from preflab.sandbox.limits import Limits
+from preflab.sandbox.plain_json import format_json, parse_json
+from preflab.sandbox.process import open_box
+from preflab.sandbox.walls import INNER_PYTHON
 from preflab.sandbox.wire import _DEPTH, Foreign, Tagged, decode, encode, rebuild
 
 SCALARS = (
@@ -232,3 +237,30 @@ def test_no_node_is_made_of_anything_else(text: str) -> None:
     """Protects the checker: only classes and places that are there, only plain attributes."""
     with pytest.raises(Foreign):
         rebuild(decode(text), {"Node": Node})
+
+
+@given(st.recursive(SCALARS.filter(lambda value: not isinstance(value, bytes | complex)), st.lists, max_leaves=8))
+def test_json_is_written_and_read_as_by_the_standard_library(value: Any) -> None:
+    """Protects the sandbox's quick start: the C functions alone do what `json` does with them."""
+    text = json.dumps(value, separators=(",", ":"))
+    assert format_json(value) == text
+    assert typed(parse_json(f" {text}\n")) == typed(json.loads(text))
+
+
+@pytest.mark.parametrize("text", ["", "[1", "[1] 2", "nul", "{'a': 1}", b"\xff"])
+def test_text_that_is_not_json_is_a_value_error(text: str | bytes) -> None:
+    """Protects `decode`, which turns a `ValueError` into `Foreign`."""
+    with pytest.raises(ValueError):
+        parse_json(text)
+
+
+def test_programs_start_without_slow_imports() -> None:
+    """Protects the speed of judging: `re`, `typing` and `json` take longer to import than the sandbox takes to build."""
+    slow = {"re", "typing", "json", "enum", "importlib.util", "pathlib"}
+    command = "import sys, preflab.sandbox.guest, preflab.sandbox.checker; print(*sys.modules)"
+    walls = open_backend("bubblewrap", ())
+    limits = Limits()
+    with open_box(walls, (INNER_PYTHON, "-s", "-P", "-c", command), b"", limits, group=None, stdin=b"") as box:
+        box.finish()
+    assert box.code == 0
+    assert not slow & {*bytes(box.output).decode().split()}

@@ -9,21 +9,23 @@ the request and the reason.
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from _collections_abc import Callable
 
 from preflab.sandbox import wire
 from preflab.sandbox.line import JudgeLine
+from preflab.sandbox.plain_json import parse_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the tests wait for the imports of this module, and `typing` takes long
+    from typing import Any
 
 
 def run_tests(path: str) -> None:
     """Runs the tests that the JSON file `path` describes. Each test starts when the judge writes a line."""
     line = JudgeLine()
-    job = json.loads(Path(path).read_text())
+    with open(path, "rb") as file:
+        job = parse_json(file.read())
     space: dict[str, Any] = {"__name__": "tests"}
     exec(compile(job["prelude"], "prelude", "exec"), space)
     classes = {name: space.setdefault(name, _make_stand_in(name)) for name in job["nodes"]}
@@ -63,7 +65,3 @@ def _make_stand_in(name: str) -> type:
         self.__dict__[wire.NODE_ARGUMENTS] = arguments
 
     return type(name, (), {"__init__": __init__})
-
-
-if __name__ == "__main__":
-    run_tests(*sys.argv[1:])

@@ -6,25 +6,26 @@ not trust this process: every line from this process is an answer, never a verdi
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from collections.abc import Callable
+from _collections_abc import Callable
 from types import ModuleType
-from typing import Any
 
 from preflab.sandbox import wire
 from preflab.sandbox.line import JudgeLine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # a program waits for the imports of this module, and `typing` takes long
+    from typing import Any
 
 
 def answer_calls(path: str, *nodes: str) -> None:
     """Answers the judge's calls. `nodes`: the names of the program's classes whose objects may be sent to and from the
     judge."""
     line = JudgeLine()
-    spec = importlib.util.spec_from_file_location("solution", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["solution"] = module  # dataclasses with postponed annotations look up the module here
-    spec.loader.exec_module(module)
+    module = sys.modules["solution"] = ModuleType("solution")  # dataclasses look up their module by name
+    module.__file__ = path
+    with open(path, "rb") as file:
+        exec(compile(file.read(), path, "exec", dont_inherit=True), module.__dict__)
     classes = {name: getattr(module, name) for name in nodes if hasattr(module, name)}
     functions: dict[str, Callable[..., Any]] = {}
     for request in line:
@@ -48,7 +49,3 @@ def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
     if not owner and not own and hasattr(getattr(module, "Solution", None), name):
         owner = "Solution"
     return getattr(getattr(module, owner)() if owner else module, method)
-
-
-if __name__ == "__main__":
-    answer_calls(*sys.argv[1:])

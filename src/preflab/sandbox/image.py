@@ -25,7 +25,7 @@ from preflab.errors import UserError
 from preflab.sandbox.packages import SANDBOX_PACKAGES, copy_distribution, find_distributions
 from preflab.sandbox.walls import INNER_PYTHON
 
-_GUEST_FILES = ("guest.py", "checker.py", "compare.py", "line.py", "values.py", "wire.py")
+_GUEST_FILES = ("guest.py", "checker.py", "compare.py", "line.py", "plain_json.py", "values.py", "wire.py")
 _ignore_unneeded = shutil.ignore_patterns(
     *("site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "__pycache__"),
     *("config-*", "_tkinter*", "*.a"),

@@ -13,8 +13,10 @@ from preflab.sandbox.usage import Tree
 
 INNER_PYTHON = "/python/bin/python3"
 INNER_SOURCE = "/tmp/main.py"
-RUN_MODULE: tuple[str, ...] = (INNER_PYTHON, "-s", "-P", "-m", "preflab.sandbox.guest", INNER_SOURCE)
-RUN_CHECKER: tuple[str, ...] = (INNER_PYTHON, "-s", "-P", "-m", "preflab.sandbox.checker", INNER_SOURCE)
+_RUN_GUEST = "import sys; from preflab.sandbox.guest import answer_calls; answer_calls(*sys.argv[1:])"
+_RUN_CHECKER = "import sys; from preflab.sandbox.checker import run_tests; run_tests(*sys.argv[1:])"
+RUN_MODULE: tuple[str, ...] = (INNER_PYTHON, "-s", "-P", "-c", _RUN_GUEST, INNER_SOURCE)  # `-m` starts more slowly
+RUN_CHECKER: tuple[str, ...] = (INNER_PYTHON, "-s", "-P", "-c", _RUN_CHECKER, INNER_SOURCE)
 RUN_COMPARISON: tuple[str, ...] = (INNER_PYTHON, "-s", "-P", "-m", "preflab.sandbox.values")
 RUN_SCRIPT: tuple[str, ...] = (INNER_PYTHON, "-s", "-P", INNER_SOURCE)
 INNER_ENVIRONMENT = {

@@ -18,11 +18,14 @@ because a program could choose keys that collide.
 
 from __future__ import annotations
 
-import importlib
-import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from _collections_abc import Callable, Iterator, Mapping, Sequence  # Python has loaded it; `collections.abc` loads more
+
+from preflab.sandbox.plain_json import format_json, parse_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # a program waits for the imports of this module, and `typing` takes long
+    from typing import Any
 
 _DEPTH = 200  # the largest allowed depth of nesting
 _SMALL = 2**53  # integers with a smaller absolute value are JSON numbers
@@ -38,11 +41,13 @@ class Foreign(ValueError):
     """Raised for a value that is not plain data, and for text that is not an encoded value."""
 
 
-class Tagged(NamedTuple):
+class Tagged:
     """A decoded value of a kind that JSON lacks. The `items` are decoded too; the items of a dictionary are pairs."""
 
-    tag: str
-    items: Any
+    __slots__ = ("items", "tag")
+
+    def __init__(self, tag: str, items: Any) -> None:
+        self.tag, self.items = tag, items
 
 
 def encode(value: Any, classes: Mapping[str, type] = _NO_CLASSES) -> str:
@@ -51,14 +56,14 @@ def encode(value: Any, classes: Mapping[str, type] = _NO_CLASSES) -> str:
     nodes = _Nodes(classes)
     plain = _encode_value(value, _DEPTH, nodes)
     table = nodes.table()
-    return json.dumps({"n": [plain, table]} if table else plain, separators=(",", ":"))
+    return format_json({"n": [plain, table]} if table else plain)
 
 
 def decode(text: str | bytes) -> Any:
     """Returns the value in a line: None, bool, int, float, str, list or `Tagged`. Raises `Foreign` if the line does not
     contain such a value."""
     try:
-        return _decode_value(json.loads(text), _DEPTH)
+        return _decode_value(parse_json(text), _DEPTH)
     except (ValueError, RecursionError) as error:
         raise Foreign(f"the line is not an encoded value: {type(error).__name__}") from None
 
@@ -199,7 +204,7 @@ def _is_a(value: Any, module: str, name: str) -> bool:
 
 
 def _make_from_module(module: str, name: str) -> Callable[[list[Any]], Any]:
-    return lambda parts: getattr(importlib.import_module(module), name)(*parts)
+    return lambda parts: getattr(__import__(module), name)(*parts)
 
 
 def _read_attributes(node: Any) -> dict[str, Any]:
