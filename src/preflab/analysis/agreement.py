@@ -1,4 +1,4 @@
-"""Measures how often two evaluators agree about which of two arms answers a problem better. No torch."""
+"""Measures how often two evaluators agree about which of two arms answers a problem better. Does not import torch."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from preflab.analysis.scores import Scores
 def measure_order_agreement(
     trusted: Mapping[str, Scores], other: Mapping[str, Scores], *, lower: bool
 ) -> Interval | None:
-    """Returns how often another evaluator orders two arms' answers to a problem as the trusted evaluator does.
+    """Returns how often two evaluators rank two arms in the same order on a problem, as a share with its interval.
 
-    d is the difference between two arms' scores on a problem by the trusted evaluator, under one seed. e is the
-    difference by the other evaluator, with the opposite sign if `lower` says that a lower value is better. The share
-    under a seed is the mean of (1 + sign(d) sign(e)) / 2 over all pairs of arms and all problems with d != 0. So a tie
-    by the other evaluator counts one half, and an evaluator that guesses has one half (the concordance index, Harrell et
-    al. 1982). The interval is over seeds. Diverged runs are left out. Returns None if d is always 0.
+    For one seed, two arms and one problem, d is the difference of the arms' scores by the trusted evaluator, and e is
+    the difference by the other evaluator. If `lower` is True, lower values of the other evaluator are better, and e
+    changes its sign. The share under a seed is the mean of (1 + sign(d) sign(e)) / 2 over all pairs of arms and all
+    problems with d != 0 (the concordance index, Harrell et al. 1982). A tie by the other evaluator counts as one half,
+    so random guessing gives a share of one half. The interval is over seeds. Diverged runs are left out. Returns None
+    if d is always 0.
 
     `trusted`, `other`: each arm's scores (seeds x problems) by the two evaluators.
     """
@@ -48,11 +49,12 @@ def with_agreement(
     board: Board,
     trusted: Mapping[str, Scores],
 ) -> dict[str, EvaluatorResult]:
-    """Returns the evaluators, each but the main one with its agreement with the main one.
+    """Returns a copy of `evaluators` in which each evaluator has its agreement with the main evaluator.
 
-    An evaluator is compared by its first measure that has a better direction and a value for each problem. An evaluator
-    without such a measure gets no agreement. `measures`: each evaluator's measures. `board`: the values at the decoding
-    of `trusted`. `trusted`: each arm's scores by the main evaluator.
+    The main evaluator itself is not changed. The agreement of any other evaluator is computed from its first measure
+    that is measured on each problem and whose higher or lower values are better. An evaluator without such a measure
+    gets no agreement. `measures`: each evaluator's measures. `board`: the values of all measures at the decoding of
+    `trusted`. `trusted`: each arm's scores by the main evaluator.
     """
     described = dict(evaluators)
     for name, declared in measures.items():

@@ -1,4 +1,4 @@
-"""Makes tables of seeds x problems that contain the score of every run of a study on every problem. No torch."""
+"""Makes tables of seeds x problems: each cell is the score of one run of a study on one problem. No torch."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from preflab.evaluation.result import ProblemScores
 
 @dataclass(frozen=True)
 class Board:
-    """The problems of a study, and the values that every run measured on every problem.
+    """The problems of a study, and the measured values of every run on every problem.
 
-    `levels`: the difficulty level of each problem. `measures`: the names of the measures, other than the score, that
-    each problem has. `score`: the name of the score. `tables`: for each run that did not diverge, the run's record of
-    each problem. `lower`: the measures for which a lower value is better.
+    `levels`: the difficulty level of each problem. `measures`: the names of the measures with a value for each problem,
+    without the score. `score`: the name of the score. `tables`: for each run that did not diverge, the run's scores and
+    measures on each problem. `lower`: the measures for which lower values are better.
 
-    A diverged run has no policy to measure, so the board gives the run a value on each problem. If higher is better,
-    this value is the lowest value of any run on the problem, but at most 0. If lower is better, it is the highest value
-    of any run on the problem.
+    A diverged run has no policy to measure, so the board gives a diverged run the worst value on each problem. If
+    higher values are better, the worst value is the lowest value of any run on the problem, or 0 if this value is
+    positive. If lower values are better, the worst value is the highest value of any run on the problem.
     """
 
     levels: Mapping[str, str]
@@ -36,7 +36,8 @@ class Board:
     @classmethod
     def of(cls, arms: Arms, decoding: DecodingChoice, score: str, declared: Iterable[Measure] = ()) -> Board:
         """Makes the board from the finished runs. `score`: the name of the mean score. `declared`: the measures that
-        the evaluators declare. Raises `UserError` if every run of every arm diverged."""
+        the evaluators declare, which define whether lower values are better. Raises `UserError` if every run of every
+        arm diverged."""
         runs = [run for runs in arms.values() for run in runs if not run.diverged]
         if not runs:
             raise UserError("Every run of every arm diverged, so there is nothing to report. Lower the learning rates.")
@@ -49,9 +50,9 @@ class Board:
     def table(
         self, runs: Sequence[FinishedRun], decoding: DecodingChoice, level: str = "", measure: str = ""
     ) -> Scores:
-        """Returns an arm's values of a measure as a table of seeds x problems: each cell is the value of one run on one
-        problem. If `level` is given, the table has only the problems of this difficulty level. If `measure` is '', the
-        table contains mean scores."""
+        """Returns the values of a measure for an arm as a table of seeds x problems. Each cell is the value of one run
+        on one problem. If `level` is given, the table contains only the problems of this difficulty level. If `measure`
+        is '', the cells are mean scores."""
         measure = "" if measure == self.score else measure
         names = tuple(name for name, its_level in self.levels.items() if level in ("", its_level))
         diverged = tuple(run.seed for run in runs if run.diverged)
@@ -64,22 +65,23 @@ class Board:
 
 
 def problem_value(problem: ProblemScores, measure: str) -> float:
-    """Returns a problem's value of a measure. If `measure` is '', returns the mean score of the problem's samples."""
+    """Returns the value of `measure` on a problem. If `measure` is '', returns the mean score over the problem's
+    samples."""
     if not measure:
         return mean(problem.scores)
     try:
         return problem.measures[measure]
     except KeyError as error:
         raise UserError(
-            f"`headline` is {measure}, but these runs have not measured it. Choose a measure that the runs have."
+            f"`headline` is {measure}, but these runs did not measure {measure}. Choose a measure of these runs."
         ) from error
 
 
 def worst_values(
     tables: Sequence[Mapping[str, ProblemScores]], measure: str = "", *, lower: bool = False
 ) -> dict[str, float]:
-    """Returns the value that a diverged run gets on each problem: the worst value in any table. If higher is better,
-    the value is at most 0."""
+    """Maps each problem to the value that a diverged run gets: the worst value in any table. If lower values are better
+    (`lower`), this is the highest value. If not, it is the lowest value, or 0 if the lowest value is positive."""
     worst: dict[str, float] = {}
     for name in tables[0]:
         values = [problem_value(rows[name], measure) for rows in tables if name in rows]

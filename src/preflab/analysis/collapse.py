@@ -1,8 +1,8 @@
-"""Counts the runs of an arm that collapsed, and measures the runs that did not. No torch.
+"""Counts the collapsed runs of an arm, and measures the other runs. Does not import torch.
 
-If one run in ten ends far below the others, the mean of an arm mixes two questions: how often training fails, and how good
-the policy is otherwise. The interval of such a mean contains the true mean too rarely (see docs/statistics.md). This
-module therefore answers the two questions separately.
+If one run in ten ends far below the others, the mean of an arm mixes two quantities: how often training fails, and how
+good the policy is after a successful training. The interval of such a mean contains the true mean too rarely (see
+docs/statistics.md). This module therefore measures the two quantities separately.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from preflab.analysis.statistics import ALPHA, mean_interval
 
 
 def collapse_rule(share: float, headline: Measure) -> str:
-    """Writes the rule by which a run has collapsed. If the headline measure is not a share, only a diverged run has
-    collapsed."""
+    """Returns a sentence that defines a collapsed run. If the values of the headline measure are not shares, only a
+    diverged run counts as collapsed. `share`: the limit, as a share of the value of the starting policy."""
     if not headline.share:
         return "A run has collapsed if it diverged."
     return (
-        f"A run has collapsed if it diverged, or if its {headline.name} at temperature 1 is below {share:.0%} of that of the "
-        "policy that it started from, under the same seed."
+        f"A run has collapsed if it diverged, or if its {headline.name} at temperature 1 is below {share:.0%} of the "
+        f"{headline.name} of its starting policy under the same seed."
     )
 
 
 def collapsed_seeds(arm: Scores, starts: Sequence[Scores], share: float) -> tuple[int, ...]:
-    """Returns the seeds under which an arm collapsed. A run has collapsed if it diverged, or if its mean score is below
-    `share` times the mean score of every starting policy that was measured under the same seed. All scores are at
-    temperature 1. `starts`: the scores of these starting policies."""
+    """Returns the seeds under which an arm collapsed. A run has collapsed if the run diverged, or if its mean score is
+    below `share` times the mean score of every starting policy under the same seed. All scores are measured at
+    temperature 1. `starts`: the scores of the starting policies. A starting policy without a score under a seed is
+    ignored for this seed."""
     means = dict(zip(arm.seeds, arm.values.mean(axis=1), strict=True))
     known = [dict(zip(start.seeds, start.values.mean(axis=1), strict=True)) for start in starts]
 
@@ -48,9 +49,9 @@ def measure_collapse(
     *,
     compared: bool,
 ) -> Collapse:
-    """Returns how often an arm collapsed among its `seeds`, with Clopper and Pearson's interval. Also returns
-    the mean score of the runs that did not collapse, at each decoding. `tables`: the arm's scores at each decoding.
-    `compared`: whether the runs were compared with the policy that they started from."""
+    """Returns the share of an arm's runs that collapsed, with Clopper and Pearson's interval, and the mean score of the
+    other runs at each decoding. `seeds`: the seeds of all runs. `collapsed`: the seeds of the collapsed runs. `tables`:
+    the arm's scores at each decoding. `compared`: True if the runs were compared with their starting policies."""
     rate = len(collapsed) / len(seeds)
     low, high = exact_ends(rate, len(seeds), ALPHA)
     kept = [seed for seed in seeds if seed not in collapsed]
@@ -65,5 +66,6 @@ def measure_collapse(
 
 
 def select_seeds(table: Scores, seeds: Sequence[int]) -> Scores:
-    """Returns an arm's scores under these seeds alone. No run under these seeds may have diverged."""
+    """Returns the rows of `table` with these seeds. All runs under these seeds must have finished without
+    divergence."""
     return Scores(table.table(seeds, table.problems), tuple(seeds), table.problems, as_is=table.as_is)

@@ -1,4 +1,4 @@
-"""Collects the data notes of a study's runs, so that the report prints each note once. Does not import torch."""
+"""Collects the notes on the training data of a study's runs, so that the report prints each note once. No torch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from preflab.arm.result import TrainedResult
 
 RunResults = Mapping[str, Sequence[TrainedResult]]
-"""For each arm or stage: the results of its finished runs."""
+"""Maps each arm or stage to the results of its finished runs."""
 
 
 def collect_data_notes(arms: RunResults, stages: RunResults) -> list[str]:
-    """Returns each note on the data of arms and stages once. If some arms lack a note, the note begins with the names
-    of the arms and stages that have it."""
+    """Returns each note on the training data of arms and stages once. If a note does not apply to all arms, the names
+    of the arms and stages to which it applies stand before the note."""
     names_of: dict[str, list[str]] = {}
     for name, results in (*arms.items(), *((f"stage {name}", results) for name, results in stages.items())):
         for note in dict.fromkeys(note for result in results for note in result.data_notes):

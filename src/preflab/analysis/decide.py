@@ -1,10 +1,10 @@
-"""Decides claims by comparing the interval of each claim's contrast with 0 and with the claim's margin. No torch.
+"""Decides claims: compares the interval of each claim's contrast with 0 and with the claim's margin. No torch.
 
-A study decides each claim at each of its decodings. All claims at all decodings are one family with simultaneous 95%
-intervals (Bonferroni, valid under any dependence). The size of the family is the number of declared claims, measured or
-not, times the number of decodings. All outcomes of a study are therefore correct together with at least 95%
-probability. This probability is over all studies. Among the studies in which a claim passed its gate (see
-`decide_claims`), it may be lower.
+A study decides each claim at each of the study's decodings. All claims at all decodings are one family with
+simultaneous 95% intervals (Bonferroni, valid under any dependence). The size of the family is the number of declared
+claims times the number of decodings. Claims that were not measured count too. With at least 95% probability, all
+outcomes of a study are therefore correct. This probability is over all studies. Among only those studies in which a
+claim passed its gate (see `decide_claims`), the probability can be lower.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from preflab.analysis.statistics import contrast
 
 
 def outcome_of(rule: ClaimRule, low: float, high: float, margin: float) -> ClaimOutcome:
-    """Applies the claim's rule to an interval (low, high) of the contrast and a margin m > 0.
+    """Returns the outcome of a claim's rule, given an interval (low, high) of the contrast and a margin m > 0.
 
-    superior:      confirmed if low > 0;   refuted if high < m and low <= 0: a gain of m is excluded, a smaller one is not.
+    superior:      confirmed if low > 0;   refuted if high < m and low <= 0.
     not-superior:  confirmed if high < m;  refuted if low > 0 and high >= m.
 
-    "Not superior" is a non-superiority test: a non-significant gain does not confirm the claim; the interval must
-    exclude gains of m or more.
+    The rule "superior" is refuted if a gain of m is excluded, even if a smaller gain is possible. The rule
+    "not-superior" is a non-superiority test. A gain that is not significant does not confirm it. Only an interval that
+    excludes gains of m or more confirms it.
     """
     above, below = low > 0, high < margin
     supported, contradicted = (above, below) if rule == "superior" else (below, above)
@@ -33,8 +34,8 @@ def outcome_of(rule: ClaimRule, low: float, high: float, margin: float) -> Claim
 
 
 def says_no_gain(rule: ClaimRule, outcome: ClaimOutcome) -> bool:
-    """Returns True if the outcome says that no gain reaches the margin. Such an outcome means something only in a study
-    that could have shown such a gain."""
+    """Returns True if the outcome means that the gain is smaller than the margin. Such an outcome is informative only
+    if the study could have detected a gain as large as the margin."""
     return outcome == ("refuted" if rule == "superior" else "confirmed")
 
 
@@ -45,15 +46,15 @@ def decide_claims(
     unreliable: Collection[str] = (),
     times: float = 1.0,
 ) -> list[DecidedClaim]:
-    """Decides every claim at every decoding. `scores`: for each measure that a claim names, the scores of the arms that have
-    finished runs, by decoding; '' stands for the headline. `unreliable`: the measures whose evaluator may be no better than
-    chance; claims about them are left undecided. `times`: alpha divided by the part of alpha that this look at the
-    results may use; 1 if the study looks at its results once.
+    """Decides every claim at every decoding. `scores`: maps each measure that a claim names, then each decoding, to the
+    scores of the arms with finished runs. The key '' is the headline measure. `unreliable`: the measures of evaluators
+    that are not shown to be better than chance. Claims about these measures stay undecided. `times`: alpha divided by
+    the part of alpha that this look at the results may use. It is 1 if the study looks at its results once.
 
-    If the outcome would say that no gain reaches the margin, the claim must pass a gate: the whole interval of its
-    control must be above the margin. Otherwise the outcome becomes "not testable here". The controls are a separate
-    family. The claims' intervals do not depend on the gate, so all outcomes together are still correct with at least
-    95% probability."""
+    An outcome can mean that the gain is smaller than the margin. Such an outcome must pass a gate: the whole interval
+    of the claim's control must be above the margin. If it is not, the outcome becomes "not testable here". The controls
+    are a separate family. The claims' intervals do not depend on the gate. All outcomes together are therefore still
+    correct with at least 95% probability."""
     tests = len(scores[""]) * times
     family = len(claims) * tests
     controls = len({(claim.measure, *sorted(claim.control.items())) for claim in claims if claim.control}) * tests
@@ -66,9 +67,10 @@ def decide_claims(
 
 
 def pass_gate(decided: DecidedClaim, scores: Mapping[str, Scores], family: float) -> DecidedClaim:
-    """Returns the decided claim with the interval of its control. If the outcome says that no gain reaches the margin,
-    but the interval of the control is not wholly above the margin, the outcome becomes "not testable here". `family`:
-    the number of controls, times the number of decodings, times `times` of `decide_claims`."""
+    """Adds the interval of the control to a decided claim, and applies the gate of `decide_claims`. If the outcome
+    means that the gain is smaller than the margin, the whole interval of the control must be above the margin. If it is
+    not, the outcome becomes "not testable here". `family`: the number of controls, times the number of decodings, times
+    the argument `times` of `decide_claims`."""
     claim = decided.claim
     decided = decided.model_copy(update={"control": measure_control(claim, scores, family)})
     if not says_no_gain(claim.rule, decided.outcome):
@@ -87,8 +89,8 @@ def pass_gate(decided: DecidedClaim, scores: Mapping[str, Scores], family: float
 
 
 def measure_control(claim: Claim, scores: Mapping[str, Scores], family: float) -> Interval | None:
-    """Returns the interval of a claim's control. Returns None if there is no control, or if no seed has runs of all
-    arms of the control."""
+    """Returns the interval of a claim's control. Returns None if the claim has no control, or if no seed has runs of
+    all arms that the control names."""
     if not claim.control or not all(arm in scores for arm in claim.control):
         return None
     if not share_seeds(*(scores[arm] for arm in claim.control)):

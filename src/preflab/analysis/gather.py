@@ -1,4 +1,4 @@
-"""Reads the finished runs of a study: their results, and the compute and labels that they used. No torch."""
+"""Reads the finished runs of a study: the runs' results, and the compute and labels that the runs used. No torch."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from preflab.train.sealed import read_sealed
 from preflab.types import VERDICT
 
 DECODINGS: tuple[DecodingChoice, ...] = ("chosen", "unit")
-"""The decodings under which every run is measured: the temperature of the evaluation (0: greedy), and temperature 1."""
+"""The decodings at which every run is measured. 'chosen' is the evaluation's temperature (0: greedy), 'unit' is 1."""
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """One finished run. `planned`: the run in the study's plan. `result`: the content of its `result.json`. `used`: the
-    compute, labels and tokens that the run and the stages that it needs have used."""
+    """One finished run. `planned`: the run in the study's plan. `result`: the content of the run's `result.json`.
+    `used`: the total compute, labels and tokens of the run and of the stages that the run needs."""
 
     planned: PlannedRun
     result: MeasuredResult
@@ -46,8 +46,8 @@ class FinishedRun:
 
     @property
     def evaluation(self) -> Measurements:
-        """The measurements in `result.json`. A diverged run has no measurements. Raises `UserError` if the measurements are
-        missing."""
+        """The measurements in `result.json`. Raises `UserError` if `result.json` contains no measurements. Do not read
+        this property of a diverged run, which has no measurements."""
         if self.result.evaluation is None:
             raise UserError(
                 f"{self.planned.result_file} is damaged: `evaluation` is missing. Restore it, or remove "
@@ -64,7 +64,7 @@ class FinishedRun:
 
     @property
     def never_rewarded(self) -> bool:
-        """True if samples were judged during training and none passed."""
+        """True if samples were judged during training and no sample passed."""
         judged = [step for step in self.steps if any(name.startswith(VERDICT) for name in step)]
         return bool(judged) and not any(step.get(f"{VERDICT}passed") for step in judged)
 
@@ -73,12 +73,13 @@ class FinishedRun:
 
     @property
     def elsewhere(self) -> Mapping[str, Mapping[str, float]]:
-        """The values of measures that are not measured on the testbed's prompts. Maps each measure to the value of each
-        item."""
+        """The values of measures that are taken on other items than the testbed's prompts. Maps each measure to a map
+        from items to values. Empty for a diverged run."""
         return {} if self.diverged else self.evaluation.elsewhere
 
     def measures(self, decoding: DecodingChoice) -> dict[str, float | None]:
-        """Returns the run's measures by name. The KL, or the entropy, is None if it was not measured."""
+        """Maps the names of the run's measures to their values. The KL or the entropy is None if it was not measured.
+        Returns {} for a diverged run."""
         if self.diverged:
             return {}
         measures, kl = dict[str, float | None](self.evaluation.at(decoding).measures), self.evaluation.unit.kl
@@ -100,13 +101,13 @@ def gather(planned: Iterable[PlannedRun]) -> dict[str, list[FinishedRun]]:
 
 
 def total_counts(run: PlannedRun, result: TrainedResult) -> Counts:
-    """Returns the compute, labels and tokens that a run has used, plus those of the stages that the run needs."""
+    """Returns the total compute, labels and tokens of a run and of the stages that the run needs."""
     return Counts.total([result.counts, *(read_result(need, TrainedResult).counts for need in run.needs)])
 
 
 def mean_used(runs: Sequence[FinishedRun]) -> dict[Unit, float] | None:
-    """Returns the compute and the labels that an arm used, as means over seeds. Returns None if the arm was trained
-    outside the study."""
+    """Returns the compute and the labels that an arm used, each as a mean over the arm's runs. Returns None if the arm
+    was trained outside the study."""
     if is_trained_elsewhere(runs[0].planned.spec):
         return None
     return {"compute": mean([run.used.flops for run in runs]), "labels": mean([run.used.labels for run in runs])}
@@ -117,8 +118,8 @@ def mean(values: Sequence[float]) -> float:
 
 
 def versions_of(directories: Iterable[Path]) -> dict[str, str]:
-    """Returns the versions of the packages, and the revision of preflab, that the runs used. If the runs used several
-    versions of a package, lists all of them."""
+    """Maps each package to the version that the runs used, and 'revision' to the revision of preflab. If the runs used
+    several versions of a package, the text lists all of them. `directories`: the directories of the runs."""
     versions: dict[str, list[str]] = {}
     for directory in directories:
         manifest = read_sealed(directory / RUN_MANIFEST, {"versions": dict, "revision": str | NoneType})
@@ -128,7 +129,8 @@ def versions_of(directories: Iterable[Path]) -> dict[str, str]:
 
 
 def timing_of(run: FinishedRun) -> Timing:
-    """Returns the run time in seconds, over the first start and all resumptions of the run, and its peak memory."""
+    """Returns a run's wall-clock seconds, summed over the first start and all resumptions, and the run's peak
+    memory."""
     rows = [row for row in read_lines(run.planned.directory / TIMING) if "wall_seconds" in row]
     seconds = sum(row["wall_seconds"] for row in rows) or None
     peak_memory = max((row["peak_memory"] for row in rows if "peak_memory" in row), default=None)

@@ -1,22 +1,22 @@
-"""Computes confidence intervals for the mean of a table of seeds x problems, with numpy and scipy.
+"""Computes confidence intervals for the mean of a table of seeds x problems. Uses numpy and scipy.
 
-A table d[s, p] (an arm's scores, or the paired difference of two arms) is read as
+The model of a table d[s, p] (an arm's scores, or the paired differences of two arms) is
 
     d[s,p] = mean + A[s] + B[p] + E[s,p],        A: seed effects, B: problem effects, E: residuals.
 
-A, B and E are all random, because claims are about runs and problems in general, and not only about those in the table.
-The variance of the mean has two parts, one for the seeds and one for the problems. They are computed from the mean
-squares (MS) of the two-way table:
+A, B and E are all random effects, because claims are about runs and problems in general, and not only about the runs
+and problems in the table. The variance of the mean has a seed part and a problem part. Both parts are computed from the
+mean squares (MS) of the two-way analysis of variance:
 
     seed_part    = MS_seed / (S P)                              S-1 degrees of freedom
     problem_part = max(0, MS_problem - MS_residual) / (S P)     P-1 degrees of freedom
 
 (E[seed_part] = var A / S + var E / (S P), E[problem_part] = var B / P.) Two rules turn the two parts into a half width.
-docs/statistics.md holds the measured coverage of both rules.
+docs/statistics.md lists the measured coverage of both rules.
 
 `sharp_half_width` is for one interval. With three or more seeds, its coverage is within two points of the nominal
 level. `safe_half_width` is for several simultaneous intervals, or for two seeds. Its coverage is at least the nominal
-level, for every level.
+level, whatever the level is.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ Floats = NDArray[np.float64]
 
 
 class Crossed(NamedTuple):
-    """The analysis of variance of tables [..., S, P]. Every field has the shape [...]; the degrees of freedom are
-    numbers."""
+    """The two-way analysis of variance of tables [..., S, P]. The fields are arrays of shape [...], except the degrees
+    of freedom `seed_df` and `problem_df`, which are integers."""
 
     mean: Floats
     seed_part: Floats
@@ -48,8 +48,8 @@ class Crossed(NamedTuple):
 
     @property
     def df(self) -> Floats:
-        """The degrees of freedom: 1/df = share_seed/(S-1) + share_problem/(P-1). `share_seed` and `share_problem` are
-        the shares of the two parts in the variance. If the variance is 0, df is S-1."""
+        """The degrees of freedom: 1/df = share_seed/(S-1) + share_problem/(P-1). share_seed is `seed_part` divided by
+        the variance, and share_problem is `problem_part` divided by the variance. If the variance is 0, df is S-1."""
         variance = self.variance
         share = np.divide(self.seed_part, variance, out=np.ones_like(variance), where=variance > 0)
         return 1 / (share / self.seed_df + (1 - share) / self.problem_df)
@@ -64,8 +64,8 @@ def analyse(tables: Floats) -> Crossed:
     seeds, problems = tables.shape[-2:]
     if seeds < 2 or problems < 2:
         raise ValueError(
-            f"a table of {seeds} seeds x {problems} problems is too small to estimate a variance; at "
-            "least 2 x 2 is needed"
+            f"a table of {seeds} seeds x {problems} problems is too small to estimate a variance. Give at least 2 "
+            "seeds and 2 problems."
         )
     cells = seeds * problems
     mean = tables.mean(axis=(-2, -1))
@@ -75,15 +75,15 @@ def analyse(tables: Floats) -> Crossed:
     seed_squares, problem_squares = problems * np.square(by_seed).sum(-1), seeds * np.square(by_problem).sum(-1)
     ms_seed = seed_squares / (seeds - 1)
     ms_problem = problem_squares / (problems - 1)
-    # If seed and problem effects explain the whole table, rounding may make this difference negative.
+    # If seed and problem effects explain the whole table, rounding errors can make this difference negative.
     residual = np.maximum(total - seed_squares - problem_squares, 0) / ((seeds - 1) * (problems - 1))
     problem_part = np.maximum(ms_problem - residual, 0) / cells
     return Crossed(mean, ms_seed / cells, problem_part, seeds - 1, problems - 1, residual)
 
 
 def analyse_one_run(table: Floats) -> Crossed:
-    """Returns the analysis of a table [1, P] in which only the choice of the problems is random. The variance of the
-    mean is that of P independent cells. P must be at least 2."""
+    """Analyses a table [1, P] of one run, in which only the choice of the problems is random. Treats the P cells as
+    independent to compute the variance of their mean. P must be at least 2."""
     problems = table.shape[-1]
     part = table.var(axis=(-2, -1), ddof=1) / problems
     zero = np.zeros_like(part)
@@ -91,16 +91,17 @@ def analyse_one_run(table: Floats) -> Crossed:
 
 
 def half_width(table: Crossed, alpha: float, family: float = 1.0) -> Floats:
-    """Returns half the width of one interval in a family of `family` intervals. With probability 1 - `alpha`, all
-    intervals of the family cover their true values (Bonferroni)."""
+    """Returns half the width of an interval that belongs to a family of `family` intervals. With a probability of at
+    least 1 - `alpha`, all intervals of the family contain their true values (Bonferroni)."""
     return safe_half_width(table, alpha / family) if _safe(table, family) else sharp_half_width(table, alpha)
 
 
 def p_value(table: Crossed, distance: float, family: float = 1.0) -> float:
-    """Returns the two-sided p-value, adjusted for the family, of a mean that differs from the hypothesis by `distance`.
+    """Returns the two-sided p-value of a mean whose distance from the hypothesis is `distance`, adjusted for the
+    family.
 
-    The p-value is the smallest alpha, at most 1, for which `half_width` is not above `distance`. `table` must be the
-    analysis of a single table. If `distance` is 0 or less, the p-value is 1.
+    The p-value is the smallest alpha for which `half_width` is at most `distance`. The p-value is at most 1. `table`
+    must be the analysis of a single table. If `distance` is 0 or less, the p-value is 1.
     """
     if distance <= 0:
         return 1.0
@@ -111,30 +112,30 @@ def p_value(table: Crossed, distance: float, family: float = 1.0) -> float:
 
 
 def sharp_half_width(table: Crossed, alpha: float) -> Floats:
-    """Returns t(df) sqrt(seed_part + problem_part), with `Crossed.df`.
+    """Returns t(df) sqrt(seed_part + problem_part), where df is `Crossed.df`.
 
-    Satterthwaite's degrees of freedom, 1/df = sum share^2/df, give too small a coverage if there are few seeds and most
-    of the variance comes from them. The reason is that the estimated seed part can be too small by chance. `Crossed.df`
-    corrects this: it does not square the shares.
+    Satterthwaite's degrees of freedom, 1/df = sum share^2/df, make the coverage too small if there are few seeds and
+    most of the variance comes from the seeds. The cause is that the estimated seed part can be too small by chance.
+    `Crossed.df` does not square the shares, and this corrects the coverage.
     """
     return stats.t.isf(alpha / 2, table.df) * np.sqrt(table.variance)
 
 
 def safe_half_width(table: Crossed, alpha: float) -> Floats:
-    """Returns sqrt(t(S-1)^2 seed_part + t(P-1)^2 problem_part). The coverage is at least 1 - `alpha`, for every alpha
-    and for every split of the variance into the two parts. This half width is at least `sharp_half_width`, because t^2
-    is convex in 1/df.
+    """Returns sqrt(t(S-1)^2 seed_part + t(P-1)^2 problem_part). The coverage is at least 1 - `alpha`, for every `alpha`
+    and for every ratio of the two parts. The result is never smaller than `sharp_half_width`, because t^2 is convex in
+    1/df.
 
     Source: Banerjee, Sankhya 22 (1960), for a sum of independent mean squares. `problem_part` is a difference of two
-    mean squares, so the guarantee is exact only in the limit of many problems. With 30 or more problems, no shortfall
-    was measured.
+    mean squares, so the guarantee is exact only in the limit of many problems. With 30 or more problems, the measured
+    coverage was never too small.
     """
     t_seed, t_problem = stats.t.isf(alpha / 2, table.seed_df), stats.t.isf(alpha / 2, table.problem_df)
     return np.sqrt(t_seed**2 * table.seed_part + t_problem**2 * table.problem_part)
 
 
 def _safe(table: Crossed, family: float) -> bool:
-    # The coverage of the sharp rule is too small far in the tails, and for one degree of freedom.
+    # The coverage of `sharp_half_width` is too small for very small alphas (large families), and for two seeds.
     return family > 1 or table.seed_df < 2
 
 
@@ -143,7 +144,7 @@ def _sharp_p_value(table: Crossed, distance: float) -> float:
 
 
 def _safe_p_value(table: Crossed, distance: float) -> float:
-    def excess(log_alpha: float) -> float:  # decreases with alpha; equals -distance at alpha = 1
+    def excess(log_alpha: float) -> float:  # falls as alpha rises; is -distance at alpha = 1
         return float(safe_half_width(table, float(np.exp(log_alpha)))) - distance
 
     smallest = float(np.log(1e-100))
@@ -153,7 +154,8 @@ def _safe_p_value(table: Crossed, distance: float) -> float:
 
 
 def exact_ends(share: float, count: int, alpha: float) -> tuple[float, float]:
-    """Returns the ends of Clopper and Pearson's interval of a share among `count` values, at level 1 - alpha."""
+    """Returns the ends of Clopper and Pearson's interval for the share of successes in `count` trials, at level 1 -
+    alpha."""
     wins = share * count
     low = float(stats.beta.ppf(alpha / 2, wins, count - wins + 1)) if share > 0 else 0.0
     high = float(stats.beta.ppf(1 - alpha / 2, wins + 1, count - wins)) if share < 1 else 1.0

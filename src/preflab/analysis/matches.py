@@ -1,6 +1,7 @@
 """Computes win rates of pairs of arms over seeds and problems, from the saved pairwise outcomes. No torch.
 
-`analysis.winrates` says what a study and a contest have in common, and why their intervals differ.
+The docstring of `analysis.winrates` compares the win rates of studies and of contests, and explains why their intervals
+differ.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from preflab.evaluation.preference.base import PairVerdict
 from preflab.text import counted
 
 HOW_TO_CHECK = "a file of labelled pairs (agreement: FILE, in its evaluator)"
-"""What checks the judge of a study."""
+"""The source of labelled pairs for a study's judge, as named in notes."""
 OLD_MATCH = (
     "An older preflab made this match: unreadable verdicts count as ties, and the position bias is not known. To know both, "
     "remove the folder pairwise of each seed and run the study again. Replies in the judge's cache are not asked for again."
 )
-"""The note on a match whose record does not say which replies were unreadable."""
+"""The note on a match of an older version, whose record does not list the unreadable replies."""
 
 
 def pairwise_result(
@@ -44,10 +45,10 @@ def pairwise_result(
     family: float,
     as_is: bool = False,
 ) -> PairwiseResult:
-    """Returns the result of one pair of arms over its seeds. Tests whether the mean outcome differs from `EVEN`, with
-    the same statistics as a comparison of two arms' scores. `family`: the number of pairs that the evaluator compares;
-    their intervals are simultaneous. `as_is`: see `Scores`. If the evaluator may be no better than chance, the verdict is
-    "not decided"."""
+    """Returns the result of one pair of arms over all seeds. Tests whether the mean outcome differs from `EVEN`, with
+    the same statistics as `compare_scores`. If the evaluator is not shown to be better than chance, the verdict is "not
+    decided". `results`: the pair's match under each seed. `family`: the number of pairs that the evaluator compares.
+    The intervals of these pairs are simultaneous. `as_is`: see `Scores`."""
     problems = tuple(next((result.problems for result in results if result.problems), ("",)))
     verdicts = [[read_match_verdicts(result, problem) for problem in problems] for result in results]
     seeds = tuple(result.seed for result in results)
@@ -83,8 +84,8 @@ def pairwise_result(
 
 
 def read_match_verdicts(result: MatchResult, problem: str) -> list[PairVerdict]:
-    """Returns the verdicts on one problem, one for each pair of answers. A match without answers has one verdict, because
-    at least one side diverged: the diverged side loses. If both sides diverged, the outcome is a tie."""
+    """Returns the verdicts on one problem, one for each pair of answers. If a side diverged, the match has no answers,
+    and the function returns a single verdict: the diverged side loses. If both sides diverged, the outcome is a tie."""
     if not result.problems:
         lost = [side in result.diverged_arms for side in (result.first, result.second)]
         return [PairVerdict(problem, EVEN + (lost[1] - lost[0]) / 2)]
@@ -94,8 +95,8 @@ def read_match_verdicts(result: MatchResult, problem: str) -> list[PairVerdict]:
 
 
 def length_control(scores: Scores, results: Sequence[MatchResult], *, family: float) -> LengthControl | None:
-    """Returns the length-controlled win rate; None if the lengths of some answers are not known. `scores`: the mean
-    outcomes. The interval treats seeds and problems like the interval of the win rate."""
+    """Returns the length-controlled win rate, or None if the lengths of some answers are not known. The interval is
+    computed over seeds and problems, like the interval of the win rate. `scores`: the mean outcomes."""
     rows = [[result.problems.get(problem) for problem in scores.problems] for result in results]
     lengths = [[None if each is None else each.length_difference for each in row] for row in rows]
     if any(length is None for row in lengths for length in row):
@@ -108,14 +109,16 @@ def length_control(scores: Scores, results: Sequence[MatchResult], *, family: fl
 
 
 def judge_agreement(details: Sequence[Mapping[str, Any]]) -> Agreement | None:
-    """Returns how well a preference judge agrees with labelled pairs; None without such pairs. Every seed has the same
-    labelled pairs, so only the verdicts of the first seed are used."""
+    """Returns the agreement of a preference judge with labelled pairs, or None if there are no labelled pairs. The
+    labelled pairs are the same under every seed, so only the verdicts of the first seed are used. `details`: for each
+    seed, the saved details of the evaluator."""
     return agreement_on(next((row["labelled"] for row in details if row.get("labelled")), []))
 
 
 def left_out_notes(results: Sequence[MatchResult]) -> Iterator[str]:
-    """Yields a sentence with the number of prompts that were left out because the data have no chosen answer to them.
-    The result of an older version of preflab does not contain this number."""
+    """Yields a sentence with the number of prompts that were left out because the data contain no chosen answer to
+    them. Yields nothing if no prompt was left out. The number is 0 in the results of older preflab versions, which did
+    not record it."""
     count = max(result.left_out for result in results)
     if count:
         yield f"{counted(count, 'prompt')} without a chosen answer in the data {'was' if count == 1 else 'were'} left out."
@@ -124,8 +127,9 @@ def left_out_notes(results: Sequence[MatchResult]) -> Iterator[str]:
 def judge_notes(
     details: Sequence[Mapping[str, Any]], verdicts: Verdicts, shares: Mapping[str, Interval]
 ) -> Iterator[str]:
-    """Yields sentences about the check and the replies of a preference judge, over all seeds. `details`: for each seed, the
-    dictionary that `OpenPreferenceEvaluator.details` returned. Yields nothing for other evaluators."""
+    """Yields sentences about a preference judge: its agreement with labelled pairs, its unreadable replies and its
+    position bias, over all seeds. Yields nothing for other evaluators. `details`: for each seed, the dictionary that
+    `OpenPreferenceEvaluator.details` returned."""
     if not all("judge" in row for row in details) or not details:
         return
     template = f", template {details[0]['template']}" if details[0]["template"] else ""

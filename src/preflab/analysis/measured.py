@@ -24,10 +24,10 @@ def measured_values(
     headline: str,
     declared: Mapping[str, Measure],
 ) -> Iterator[MeasuredValue]:
-    """Yields the values of an arm's measures. If a measure has a value for each problem, its intervals are over seeds
-    and problems, for all problems and for each difficulty level. If a measure has its own items instead of problems,
-    its interval is over seeds and items. Every other measure gets its mean over seeds with a t interval. All intervals
-    are clipped to the range of the measure."""
+    """Yields the values of an arm's measures with intervals. A measure with a value for each problem gets intervals
+    over seeds and problems: one for all problems, and one for each difficulty level. A measure that is taken on other
+    items than the testbed's problems gets an interval over seeds and items. Any other measure gets a t interval over
+    seeds. All intervals are clipped to the range of the measure. `boards`: the board of the study at each decoding."""
     ranges = {name: measure.range for name, measure in declared.items()}
     for decoding, board in boards.items():
         by_problem = dict.fromkeys([headline, *board.measures])
@@ -48,9 +48,9 @@ def measured_values(
 
 
 def tabulate_items(runs: Sequence[FinishedRun], name: str) -> Scores | None:
-    """Returns an arm's values of a measure that has its own items, as a table of seeds x items. Returns None for any
-    other measure. A diverged run has 0 on each item, or the lowest value of the arm if this value is negative. Raises
-    `UserError` if two runs have different items."""
+    """Returns the values of a measure that is taken on other items than the testbed's problems, as a table of seeds x
+    items. Returns None for any other measure. A diverged run gets 0 on each item, or the arm's lowest value on the item
+    if this value is negative. Raises `UserError` if two runs have different items."""
     measured = [run.elsewhere[name] for run in runs if name in run.elsewhere]
     if not measured:
         return None
@@ -67,7 +67,8 @@ def tabulate_items(runs: Sequence[FinishedRun], name: str) -> Scores | None:
 
 
 def interval_over_seeds(values: Sequence[float]) -> Interval:
-    """Returns the mean over seeds with its t interval. With a single seed, there is no interval."""
+    """Returns the mean of `values`, one for each seed, with its t interval. With a single seed, there is no
+    interval."""
     centre, seeds = mean(values), len(values)
     if seeds < 2:
         return Interval(estimate=centre, seeds=seeds)
@@ -77,8 +78,8 @@ def interval_over_seeds(values: Sequence[float]) -> Interval:
 
 
 def measures_of(headline: str, arms: Arms, declared: Mapping[str, Measure]) -> Iterator[Measure]:
-    """Yields the columns of the report's table: the headline measure, the other measures that the evaluators declare,
-    and all other measures that have a value in at least one run."""
+    """Yields the measures for the columns of the report's table: first the headline measure, then the other measures
+    that the evaluators declare, then all other measures with a value in at least one run."""
     runs = [run for runs in arms.values() for run in runs if not run.diverged]
     values = [item for run in runs for item in run.measures("unit").items()]
     measured = [name for name, value in values if value is not None and name != "score"]

@@ -1,4 +1,4 @@
-"""Adds to the results of a study's runs the measures that are relative to a reference arm. Does not import torch."""
+"""Adds measures that are relative to a reference arm to the results of a study's runs. Does not import torch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from preflab.evaluation.several import measure_prefixes
 
 
 def relative_measures(evaluators: Mapping[str, EvaluatorSpec]) -> list[RelativeMeasure]:
-    """Returns the relative measures of all evaluators, under the names that the results use: with the evaluator's
-    prefix if it has one."""
+    """Returns the relative measures of all evaluators. If an evaluator has a prefix, the names of its measures begin
+    with this prefix, as in the results."""
     prefixes = measure_prefixes(evaluators)
     return [
         RelativeMeasure(_prefixed(relative, prefixes[name]), prefixes[name] + relative.of, relative.reference)
@@ -30,14 +30,15 @@ def _prefixed(relative: RelativeMeasure, prefix: str) -> Measure:
 
 
 def lacks_reference(arms: Arms, relative: RelativeMeasure) -> bool:
-    """Checks whether there is a seed under which another arm has a measured run but the reference arm does not."""
+    """Returns True if an arm has a run without divergence under a seed under which the reference arm has no such
+    run."""
     known = {run.seed for run in arms.get(relative.reference, ()) if not run.diverged}
     return any(run.seed not in known for runs in arms.values() for run in runs if not run.diverged)
 
 
 def with_relative(arms: Arms, measures: Sequence[RelativeMeasure]) -> dict[str, list[FinishedRun]]:
-    """Returns the runs. Each run now also has the values of these measures on every problem, and their means. A
-    diverged run gets no values."""
+    """Returns copies of the runs of all arms, with the relative measures added. Each run gets the value of each measure
+    on every problem, and the mean of these values. A diverged run is not changed."""
     references = {
         (relative.reference, run.seed): run
         for relative in measures
@@ -64,7 +65,7 @@ def _extended(
 
 
 def _added(summary: SplitSummary, relative: RelativeMeasure, theirs: Mapping[str, ProblemScores]) -> SplitSummary:
-    """Returns the summary of a run's answers with one more measure. `theirs`: the problems of the reference arm."""
+    """Returns `summary` with a relative measure added. `theirs`: the problem scores of the reference arm's run."""
     name, of = relative.measure.name, relative.of
     values = {problem: row.measures[of] - theirs[problem].measures[of] for problem, row in summary.problems.items()}
     problems = {
@@ -75,7 +76,8 @@ def _added(summary: SplitSummary, relative: RelativeMeasure, theirs: Mapping[str
 
 
 def missing_words(measures: Sequence[RelativeMeasure]) -> Iterator[str]:
-    """Yields a caveat for each measure that cannot be computed."""
+    """Yields a caveat for each of `measures`. All of them cannot be computed, because runs of the reference arm are
+    missing."""
     for relative in measures:
         yield (
             f"{relative.measure.name} is not shown, because it is relative to the arm {relative.reference}, and this arm is "

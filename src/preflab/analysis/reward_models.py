@@ -1,4 +1,4 @@
-"""Summarises how well reward models and learned evaluators order pairs that they were not trained on. No torch."""
+"""Summarises the accuracy of reward models and learned evaluators on pairs outside their training data. No torch."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ Bin = TypeVar("Bin", StatedBin, GapBin)
 
 
 def stage_results(directory: Path, stage: str, seeds: Iterable[int], record: type[ResultOf]) -> list[ResultOf]:
-    """Returns the results of a stage's finished runs under these seeds, in the order of the seeds. `record`: their class."""
+    """Returns the results of a stage's finished runs, in the order of `seeds`. `record`: the class of the results."""
     places = [directory / f"seed-{seed}" / STAGES / stage for seed in seeds]
     return [read_result(place, record) for place in places if (place / RESULT).exists()]
 
 
 def reward_model_result(name: str, results: Sequence[TrainedResult]) -> RewardModelResult | None:
-    """Returns the result of one stage's reward models. Returns None if nothing was measured, or if the stage did not
-    train reward models."""
+    """Returns the combined result of the reward models that a stage trained, one for each seed. Returns None if the
+    stage did not train reward models, or if a reward model was not measured on pairs outside its training data."""
     rows, place = rows_on_pairs([result for result in results if isinstance(result, ScorerResult)])
     return pooled_result(name, place, rows) if rows else None
 
 
 def rows_on_pairs(results: Sequence[ScorerResult]) -> tuple[list[PairMeasures], str]:
-    """Returns the measurements of reward models on pairs that they were not trained on, one for each result, and says
-    in words which pairs these are.
+    """Returns the measurements of reward models on pairs outside their training data, one for each result. Also returns
+    a description of these pairs.
 
-    They are the pairs of the test split. If the test split has no pairs, they are the validation pairs, by which the
-    checkpoints were also chosen. Returns [] if a result has no measurement.
+    The measurements on the test split are preferred. If a result lacks them, the measurements on the validation split
+    are used, although the checkpoints were chosen on the validation split too. Returns [] and '' if a result lacks
+    both.
     """
     tested = [result.held_out for result in results if result.held_out is not None]
     if len(tested) == len(results):
@@ -46,8 +47,8 @@ def rows_on_pairs(results: Sequence[ScorerResult]) -> tuple[list[PairMeasures], 
 
 
 def pooled_result(name: str, place: str, rows: Sequence[PairMeasures]) -> RewardModelResult:
-    """Combines the rows of all seeds, one row for each seed, into one result. Its numbers are means over seeds, and its
-    bins contain the pairs of all seeds."""
+    """Combines the measurements of all seeds into one result. The numbers of the result are means over seeds, and its
+    bins contain the pairs of all seeds. `place`: a description of the pairs. `rows`: one measurement for each seed."""
     reliability = bins_by_place([row.reliability for row in rows], stated_place)
     by_margin = bins_by_place([row.by_margin for row in rows], lambda place, _: place)
     return RewardModelResult(
@@ -65,53 +66,55 @@ def pooled_result(name: str, place: str, rows: Sequence[PairMeasures]) -> Reward
 
 
 def stated_place(place: int, row: StatedBin) -> int:
-    """Returns the index of the bin that contains the row's mean stated probability, among ten bins in [1/2, 1]. The
-    index is computed because empty bins have no row."""
+    """Returns the index of the bin to which `row` belongs, among ten equal bins of the stated probability in [1/2, 1].
+    The index is computed from the row's mean stated probability. `place`, the row's position in its list, is not used,
+    because empty bins are not in the list."""
     return min(int((row.stated - 0.5) * 20), 9)
 
 
 def bins_by_place(rows: Sequence[Sequence[Bin]], place_of: Callable[[int, Bin], int]) -> list[list[Bin]]:
-    """Groups the bins of all seeds by bin index, in rising order."""
+    """Groups the bins of all seeds by bin index, in ascending order. `place_of`: computes the bin index of a bin."""
     placed = [(place_of(place, bins), bins) for row in rows for place, bins in enumerate(row)]
     return [[bins for at, bins in placed if at == place] for place in sorted({at for at, _ in placed})]
 
 
 def pooled_bin(bins: Sequence[StatedBin] | Sequence[GapBin]) -> dict[str, Any]:
-    """Returns the mean of each field over the pairs of all bins, and the number of these pairs."""
+    """Merges bins into one. Returns the mean of each field, weighted by the bins' numbers of pairs, and the total
+    number."""
     rows = [dict(each) for each in bins]
     count = sum(row["count"] for row in rows)
     return {name: sum(row[name] * row["count"] for row in rows) / count for name in rows[0]} | {"count": count}
 
 
 def pooled_accuracy(rows: Sequence[PairMeasures]) -> Interval | None:
-    """Returns the share of correctly ordered pairs with Wilson's interval. Returns None if the number of pairs is not
-    known."""
+    """Returns the share of correctly ordered pairs with Wilson's interval. Returns None if the number of pairs is
+    unknown under a seed."""
     return pooled_share([(row.accuracy, row.pairs) for row in rows])
 
 
 def pooled_sign_accuracy(rows: Sequence[PairMeasures]) -> Interval | None:
-    """Returns the share of answers whose cost has the right sign, with Wilson's interval. Returns None if a row does not
-    have the share, or if the number of pairs is not known."""
+    """Returns the share of answers whose cost has the right sign, with Wilson's interval. Returns None if this share or
+    the number of pairs is unknown under a seed."""
     return pooled_share([(row.sign_accuracy, row.pairs) for row in rows])
 
 
 def pooled_share(shares: Sequence[tuple[float | None, int | None]]) -> Interval | None:
-    """Returns a share of pairs with Wilson's interval. `shares`: for each seed, the share and the number of its pairs.
-    Returns None if one of them is not known."""
+    """Returns the mean share over all seeds, weighted by the numbers of pairs, with Wilson's interval. `shares`: the
+    share and the number of pairs for each seed. Returns None if a share or a number is unknown."""
     known = [(share, pairs) for share, pairs in shares if share is not None and pairs]
     if not known or len(known) < len(shares):
         return None
     pairs = sum(count for _, count in known)
     share = sum(each * count for each, count in known) / pairs
-    # All seeds score the same pairs. Pooled counts would make the interval too narrow, so the pairs of one seed are
-    # counted.
+    # The models of all seeds score the same pairs, so the interval uses the number of pairs of one seed. The total number
+    # would make the interval too narrow.
     low, high = wilson_interval(share, pairs / len(known))
     return Interval(estimate=share, low=low, high=high)
 
 
 def wilson_interval(share: float, count: float, z: float = 1.959964) -> tuple[float, float]:
-    """Returns Wilson's confidence interval (95% with the default `z`) for a share observed in `count` trials (Wilson
-    1927)."""
+    """Returns the ends of Wilson's interval for a share of successes in `count` trials (Wilson 1927). The default `z`
+    gives a 95% interval."""
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
     return centre - half, centre + half

@@ -1,7 +1,7 @@
 """Defines the score table of an arm (seeds x problems) and computes weighted sums of score tables. No torch.
 
-Each cell is the mean score of one seed's answers to one problem (a pass rate, a reward). Arms are *paired*: with the
-same seed, all arms start from the same SFT model and answer the same problems.
+Each cell is the mean score of the answers of one run (one seed) to one problem, such as a pass rate or a reward. Arms
+are *paired*: with the same seed, all arms start from the same SFT model and answer the same problems.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ class Scores:
     """One arm's scores: `values` [S, P], with one row for each of the `seeds` and one column for each of the
     `problems`.
 
-    A diverged run has a row too, with the scores that it is given (such as 0), and its seed is listed in `diverged`.
-    Raises `UserError` if the table is empty, has the wrong shape, holds a value that is not finite, or names a seed or
-    a problem twice.
+    A diverged run also has a row, which contains substitute scores (such as 0). Its seed is listed in `diverged`.
+    Raises `UserError` if the table is empty or has the wrong shape, if a value is not finite, or if a seed or a problem
+    occurs twice.
 
-    `as_is`: the arm is one policy that was trained elsewhere, not a sample of training runs. With a single seed, the
-    interval of such arms is over the problems alone.
+    `as_is`: True if the arm is one policy that was trained outside the study, and not a sample of training runs. With a
+    single seed, the interval of such an arm is over the problems alone.
     """
 
     values: Floats
@@ -38,7 +38,7 @@ class Scores:
         expected = (len(self.seeds), len(self.problems))
         if self.values.shape != expected or 0 in expected:
             raise UserError(
-                f"scores: a table of shape {self.values.shape} for {expected[0]} seeds and {expected[1]} problems. "
+                f"scores: the table has shape {self.values.shape} for {expected[0]} seeds and {expected[1]} problems. "
                 "Give one row for each seed and one column for each problem, at least one of each."
             )
         if len(set(self.seeds)) < expected[0] or len(set(self.problems)) < expected[1]:
@@ -51,20 +51,20 @@ class Scores:
             )
 
     def table(self, seeds: Sequence[int], problems: Sequence[str]) -> Floats:
-        """Returns the cells of these seeds and problems, in the order of the arguments: [len(seeds), len(problems)]."""
+        """Returns the cells of `seeds` and `problems` in the given order, as an array [len(seeds), len(problems)]."""
         rows = [self.seeds.index(seed) for seed in seeds]
         column = {problem: i for i, problem in enumerate(self.problems)}
         return self.values[np.ix_(rows, [column[problem] for problem in problems])]
 
 
 def share_seeds(*arms: Scores) -> bool:
-    """Checks whether there is a seed under which all the arms have a run."""
+    """Returns True if at least one seed occurs in all of the arms' tables."""
     return bool(set(arms[0].seeds).intersection(*(arm.seeds for arm in arms[1:])))
 
 
 def combined(arms: Sequence[Scores], weights: Sequence[float], names: Sequence[str]) -> tuple[tuple[int, ...], Floats]:
-    """Returns the seeds that all the arms have, and the weighted sum of the arms' cells on these seeds, [S, P]. `names`: the
-    names of the arms in error messages.
+    """Returns the common seeds of the arms, and the weighted sum of the arms' cells under these seeds, [S, P]. `names`:
+    the names of the arms for error messages.
 
     Raises `UserError` if the arms answered different problems or share no seed.
     """
@@ -79,6 +79,8 @@ def combined(arms: Sequence[Scores], weights: Sequence[float], names: Sequence[s
     seeds = tuple(seed for seed in first.seeds if all(seed in arm.seeds for arm in arms[1:]))
     if not seeds:
         have = " and ".join(f"{name} (seeds {list(arm.seeds)})" for arm, name in zip(arms, names, strict=True))
-        raise UserError(f"{have} share no seed, but arms are compared seed by seed. Run them with the same seeds.")
+        raise UserError(
+            f"{have} share no seed, but arms are compared seed by seed. Run these arms with the same seeds."
+        )
     tables = [weight * arm.table(seeds, first.problems) for arm, weight in zip(arms, weights, strict=True)]
     return seeds, np.sum(tables, axis=0)

@@ -1,11 +1,11 @@
-"""Simulates studies with known true differences, and counts how often the computed intervals cover the differences.
+"""Simulates studies with known true differences, and counts how often the intervals contain the true differences.
 
 All arms answer the same problems. An answer is correct with probability
 
     sigmoid(level[arm] + difficulty[p] + taste[arm, p] + run[arm, s] + chance[arm, s, p])
 
 and a cell of the table is the share of correct answers among `samples` answers. `run` is the seed effect, which shifts
-all answers of one training run (one arm with one seed). All random terms are normal, so an arm's true mean is a
+all answers of one training run (one arm with one seed). All random terms are normal. An arm's true mean is therefore a
 one-dimensional integral. `python -m preflab.analysis.simulate` computes the tables of docs/statistics.md.
 """
 
@@ -27,9 +27,10 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Design:
-    """The design of a simulated study. `seed_sd`: each arm's SD between runs, on the scale of the mean score. `tails`: the
-    degrees of freedom of the t distribution from which seed effects with heavy tails are drawn; None for normal
-    effects. If the effects are not normal, true differences are known only for arms with equal levels: they are 0."""
+    """The design of a simulated study. `seed_sd`: each arm's standard deviation (SD) between runs, on the scale of the
+    mean score. `tails`: the degrees of freedom of the t distribution of the seed effects, or None for normal seed
+    effects. With a t distribution, true differences are known only between arms with equal levels: these differences
+    are 0."""
 
     seeds: int
     problems: int
@@ -43,7 +44,7 @@ class Design:
 
     @classmethod
     def pair(cls, seeds: int, problems: int, seed_sd: float, levels: tuple[float, float] = (0.0, 0.0)) -> Design:
-        """Returns a design with two arms. The SD of their *difference* between seeds is `seed_sd`."""
+        """Returns a design with two arms. `seed_sd`: the SD between seeds of the *difference* of the two arms."""
         return cls(seeds, problems, seed_sd=(seed_sd / np.sqrt(2),) * 2, levels=levels)
 
     @property
@@ -51,8 +52,8 @@ class Design:
         return self.difficulty_sd**2 + self.taste_sd**2 + self.chance_sd**2
 
     def run_sd(self) -> Floats:
-        """Returns the SD of each arm's seed effects inside the sigmoid, [A]: `seed_sd` divided by the slope of the mean
-        score."""
+        """Returns the SD of each arm's seed effects on the logit scale (inside the sigmoid), [A]. This is `seed_sd`
+        divided by the slope of the mean score."""
         slopes = [
             _gauss_mean(lambda x: special.expit(x) * special.expit(-x), m, self.fixed_variance) for m in self.levels
         ]
@@ -70,8 +71,8 @@ def _gauss_mean(f: Callable[[Floats], Floats], mean: float, variance: float) -> 
 
 
 def studies(design: Design, count: int, rng: np.random.Generator, chunk: int = 100) -> Iterator[Floats]:
-    """Yields `count` studies as arrays [n, A, S, P] of scores in [0, 1]. To limit the memory, each array has at most
-    `chunk` studies."""
+    """Yields arrays [n, A, S, P] of scores in [0, 1], which together contain `count` studies. To limit the memory, each
+    array contains at most `chunk` studies."""
     arms, run_sd = len(design.levels), design.run_sd()[:, None, None]
     for start in range(0, count, chunk):
         n = min(chunk, count - start)
@@ -84,8 +85,8 @@ def studies(design: Design, count: int, rng: np.random.Generator, chunk: int = 1
 
 
 def misses(design: Design, pairs: Sequence[tuple[int, int]], count: int, alpha: float) -> Bools:
-    """Returns booleans [count, pairs]: for each study and each pair (a, b), whether the interval for arm a minus arm b
-    misses the true difference."""
+    """Returns booleans [count, pairs], one for each study and each pair (a, b) of arms. A boolean is True if the
+    interval for arm a minus arm b does not contain the true difference."""
     truth, (first, second) = design.truth(), np.array(pairs).T
     out: list[Bools] = []
     for scores in studies(design, count, np.random.default_rng(0)):
@@ -101,14 +102,14 @@ def coverage(design: Design, count: int, *, alpha: float = 0.05) -> float:
 
 
 def false_wins(design: Design, pairs: Sequence[tuple[int, int]], count: int, *, alpha: float = 0.05) -> float:
-    """Returns the family-wise error of `statistics.compare_all`: the share of studies in which *any* interval misses
-    its true difference."""
+    """Returns the family-wise error of `statistics.compare_all`: the share of studies in which *at least one* interval
+    does not contain its true difference."""
     return float(misses(design, pairs, count, alpha).any(axis=1).mean())
 
 
 def wrong_winners(design: Design, count: int, *, alpha: float = 0.05) -> float:
-    """Returns the share of studies in which `statistics.find_winner` declares a wrong winner. A winner is wrong if
-    another arm is truly as good or better."""
+    """Returns the share of studies in which `statistics.find_winner` declares a wrong winner. A winner is wrong if the
+    true mean of another arm is equal or higher."""
     truth, arms = design.truth(), len(design.levels)
     alone = np.array([(truth[i] > np.delete(truth, i) + 1e-12).all() for i in range(arms)])
     wrong = 0
@@ -130,8 +131,9 @@ def seed_effects(design: Design, shape: tuple[int, ...], rng: np.random.Generato
 
 
 def error_over_looks(design: Design, looks: Sequence[tuple[int, float]], count: int, *, alpha: float = 0.05) -> float:
-    """Returns the share of studies of two equal arms in which the interval of their difference misses 0 at any look.
-    `looks`: for each look, its number of seeds and the factor by which its families grow (`study.looks.Look`)."""
+    """Returns the share of studies of two equal arms in which the interval of the difference does not contain 0 at one
+    look or more. `looks`: for each look, the number of seeds, and the factor by which the sizes of all families are
+    multiplied (`study.looks.Look`)."""
     missed = 0
     for scores in studies(design, count, np.random.default_rng(0)):
         difference = scores[:, 0] - scores[:, 1]
@@ -141,7 +143,7 @@ def error_over_looks(design: Design, looks: Sequence[tuple[int, float]], count: 
 
 
 def print_looks(count: int) -> None:
-    """Prints the error of studies that look at their results after 5, 8 and 12 seeds."""
+    """Prints the share of false differences in studies that look at their results after 5, 8 and 12 seeds."""
     looks = [(seeds, 1 / share) for seeds, share in zip((5, 8, 12), LOOK_SHARES[3], strict=True)]
     print(f"\nA false difference of two equal arms at any look, 300 problems, {count} studies a cell")
     print("| seed SD of an arm | normal seed effects | t(3) |\n|---|---|---|")
@@ -153,12 +155,14 @@ def print_looks(count: int) -> None:
 def collapse_coverage(
     design: Design, *, rate: float, depth: float, count: int, alpha: float = 0.05
 ) -> tuple[float, float, float]:
-    """Returns the coverage of three intervals of one arm: of the plain mean, of the mean of the runs that did not
-    collapse, and of the rate of collapse. Each run falls with probability `rate`: all its scores are then multiplied by
-    1 - `depth`. As in the reports, a run has collapsed if its mean is below half of the mean of its starting policy.
-    The simulated starting policy is as good as a run that did not fall. `depth` must be far above one half, so that
-    this rule finds the runs that fell. The second coverage leaves out studies with fewer than two runs that did not
-    collapse, because such a study has no interval of this mean."""
+    """Returns the coverage of three intervals of one arm: for the mean of all runs, for the mean of the runs that did
+    not collapse, and for the rate of collapse.
+
+    With probability `rate`, a simulated run fails: all its scores are multiplied by 1 - `depth`. As in the reports, a
+    run counts as collapsed if its mean is below half of the mean of its starting policy. The simulated starting policy
+    is as good as a run that did not fail. `depth` must be far above one half, so that the runs that failed count as
+    collapsed. The second coverage leaves out studies in which fewer than two runs did not collapse, because these
+    studies give no interval for the mean."""
     truth, rng = float(design.truth()[0]), np.random.default_rng(0)
     plain, given, given_of, rates = 0, 0, 0, 0
     for scores in studies(design, count, rng):
@@ -175,7 +179,7 @@ def collapse_coverage(
 
 
 def print_collapse(count: int) -> None:
-    """Prints the coverage of an arm whose runs collapse."""
+    """Prints the coverage of the three intervals of `collapse_coverage`, for several rates and depths of collapse."""
     print(f"\nCoverage if runs collapse, 300 problems, {count} studies a cell")
     print("| seeds | rate | depth | plain mean | mean of the others | rate |\n|---|---|---|---|---|---|")
     for seeds, rate, depth in product((5, 10), (0.1, 0.3), (0.7, 0.9)):
@@ -185,7 +189,7 @@ def print_collapse(count: int) -> None:
 
 
 def covered(cells: Floats, truth: float, alpha: float, family: float = 1.0) -> Bools:
-    """Returns, for tables [n, S, P], whether the interval of the mean contains the truth: [n]."""
+    """Returns booleans [n] for tables [n, S, P]: True if the interval of the table's mean contains `truth`."""
     table = analyse(cells)
     return np.abs(table.mean - truth) <= half_width(table, alpha, family)
 

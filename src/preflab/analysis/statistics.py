@@ -1,8 +1,9 @@
-"""Computes an arm's mean score, the comparison of two arms, and the winner of a study, with intervals. No torch.
+"""Computes mean scores of arms, comparisons of two arms, and the winner of a study, with intervals. No torch.
 
-The cells of two arms' `Scores` [seeds, problems] are paired, so two arms are compared by their difference in every cell.
-Seeds and problems are both treated as random samples, from all possible runs and all possible problems. `intervals.py`
-computes the intervals on this assumption, and docs/statistics.md gives their measured coverage.
+The cells of two arms' `Scores` [seeds, problems] are paired, so two arms are compared by their difference in every
+cell. Seeds and problems are both treated as random samples, from all possible runs and all possible problems.
+`intervals.py` computes the intervals under this assumption. docs/statistics.md lists the measured coverage of the
+intervals.
 
 A verdict always agrees with its interval. With a margin m, "better" means that the whole interval lies above m, and
 "worse" that the whole interval lies below -m. Every other interval means "not decided".
@@ -24,22 +25,23 @@ from preflab.analysis.spread import cancels, no_spread, shows_too_little
 from preflab.errors import UserError, nearest
 
 ALPHA = 1 - 0.95
-"""The probability that an interval, or any interval of a family, misses the true value. (In floating point, 1 - 0.95
-differs from 0.05 in the last bit.)"""
+"""The probability that an interval does not contain the true value. For a family of intervals, the probability that at
+least one of them does not. The value is written as 1 - 0.95, which differs from 0.05 in the last bit."""
 LOOK_SHARES = {1: (1.0,), 2: (0.4, 0.6), 3: (0.2, 0.3, 0.5)}
-"""For each number of looks at a study's results, the share of alpha that each look may use. With alpha .05 and three
+"""Maps the number of looks at a study's results to the shares of alpha that the looks may use. With alpha .05 and three
 looks, the looks use .01, .015 and .025."""
 
 
 AS_IT_IS = "one run of each policy: the interval is over problems alone, and says nothing about other training runs"
-"""The remark on an interval of policies that were trained elsewhere. Such an interval does not cover other training
-runs of the same methods."""
+"""The remark on an interval for policies that were trained outside the study. Such an interval is not valid for other
+training runs of the same methods."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Winner:
-    """The arm with the highest mean (`leader`), and the arms that are not significantly worse (`contenders`). An arm
-    that shares no seed with the leader is a contender too."""
+    """The arm with the highest mean (`leader`), the arms that are not significantly worse than the leader
+    (`contenders`), and the comparisons of the leader with other arms. An arm without a common seed with the leader is a
+    contender too."""
 
     leader: str
     contenders: tuple[str, ...]
@@ -56,8 +58,8 @@ class Winner:
 
 
 def mean_interval(scores: Scores, *, family: float = 1.0) -> Interval:
-    """Returns one arm's mean score over seeds and problems, with its interval. `family`: the number of intervals that hold
-    simultaneously. To compare two arms, use `compare_scores`."""
+    """Returns one arm's mean score over seeds and problems, with its interval. `family`: the number of intervals for
+    which this interval is adjusted (Bonferroni). To compare two arms, use `compare_scores`."""
     table = _analysed(scores.values, family, as_is=scores.as_is)
     return _interval(scores.values, table, family, len(scores.diverged))
 
@@ -65,13 +67,13 @@ def mean_interval(scores: Scores, *, family: float = 1.0) -> Interval:
 def compare_scores(
     a: Scores, b: Scores, *, names: tuple[str, str] = ("a", "b"), margin: float = 0.0, family: float = 1.0
 ) -> Comparison:
-    """Compares two arms by the differences `a` minus `b` in each cell, over all problems and the seeds that both arms
-    have.
+    """Compares two arms by the difference `a` minus `b` in each cell. The cells are all problems under the common seeds
+    of the two arms.
 
     `margin`: the smallest difference that matters in practice, 0 or more. "Better" and "worse" mean a difference of
-    more than the margin, and the p-value tests for a difference beyond the margin. `family`: the number of comparisons
-    for which interval and p-value are adjusted (see `intervals.half_width`). Raises `UserError` if the arms share no
-    seed or answered different problems.
+    more than the margin. The p-value tests for a difference of more than the margin. `family`: the number of
+    comparisons for which the interval and the p-value are adjusted (see `intervals.half_width`). Raises `UserError` if
+    the arms share no seed or answered different problems.
     """
     if margin < 0:
         raise UserError(f"margin is {margin}. Give a number that is 0 or more.")
@@ -90,17 +92,17 @@ def compare_scores(
 
 
 def contrast(scores: Mapping[str, Scores], weights: Mapping[str, float], *, family: float = 1.0) -> Interval:
-    """Returns the interval of a contrast of arms: sum_arm weight[arm] * score[arm] in each cell, over all problems and
-    the seeds that all the arms have.
+    """Returns the interval of a contrast of arms. The value of a cell is sum_arm weight[arm] * score[arm]. The cells
+    are all problems under the common seeds of the arms.
 
     A difference is {a: 1, b: -1}, a difference of differences is {a: 1, b: -1, c: -1, d: 1}, and a trend is {small: -1,
-    large: 1}. The sums are analysed like the differences in `compare_scores`, and `family` has the same meaning. The
-    interval's `diverged` counts the diverged runs of all arms. Raises `UserError` if an arm has no scores, or if the
-    arms share no seed or answered different problems.
+    large: 1}. The interval is computed as in `compare_scores`, and `family` has the same meaning as there. The
+    interval's `diverged` counts the diverged runs of all arms under the common seeds. Raises `UserError` if an arm has
+    no scores, or if the arms share no seed or answered different problems.
     """
     for name in weights:
         if name not in scores:
-            raise UserError(f"contrast: no arm {name!r} in this study.{nearest(name, scores)}")
+            raise UserError(f"contrast: the study has no arm {name!r}.{nearest(name, scores)}")
     arms = [scores[name] for name in weights]
     seeds, cells = combined(arms, list(weights.values()), list(weights))
     diverged = sum(seed in seeds for arm in arms for seed in arm.diverged)
@@ -110,17 +112,17 @@ def contrast(scores: Mapping[str, Scores], weights: Mapping[str, float], *, fami
 def compare_all(
     scores: Mapping[str, Scores], pairs: Sequence[tuple[str, str]] | None = None, *, times: float = 1.0
 ) -> list[Comparison]:
-    """Compares the arms in each of `pairs`, or all pairs of arms if `pairs` is None. Choose `pairs` before you know the
-    results. The probability that any comparison finds a false difference is at most 5%.
+    """Compares the arms in each of `pairs`, or in all pairs of arms if `pairs` is None. Choose `pairs` before you know
+    the results. The probability of at least one false difference among all comparisons is at most 5%.
 
-    The intervals are adjusted for the number of pairs, multiplied by `times` (Bonferroni, valid under any dependence).
-    `times` says how often the same pairs are compared, such as once for each decoding. Fewer pairs therefore give
-    narrower intervals.
+    The intervals are adjusted for the number of pairs times `times` (Bonferroni, valid under any dependence). Fewer
+    pairs therefore give narrower intervals. `times`: how often the same pairs are compared, for example the number of
+    decodings.
     """
     pairs = list(combinations(scores, 2)) if pairs is None else pairs
     for name in (name for pair in pairs for name in pair):
         if name not in scores:
-            raise UserError(f"comparisons: no arm {name!r} in this study.{nearest(name, scores)}")
+            raise UserError(f"comparisons: the study has no arm {name!r}.{nearest(name, scores)}")
     if len({frozenset(pair) for pair in pairs}) < len(pairs) or any(a == b for a, b in pairs):
         raise UserError(
             "comparisons: a pair occurs twice or compares an arm with itself. Name each pair of different arms once."
@@ -131,17 +133,18 @@ def compare_all(
 
 def find_winner(scores: Mapping[str, Scores], *, times: float = 1.0) -> Winner:
     """Compares the leader (the arm with the highest mean) with each of the other A - 1 arms. Each comparison has the
-    two-sided level 2 alpha/A, which is Bonferroni's level for A/2 comparisons. `times`: alpha divided
-    by the part of alpha that this look at the results may use; 1 if the study looks at its results once.
+    two-sided level 2 alpha/A, which is Bonferroni's level for A/2 comparisons. `times`: alpha divided by the part of
+    alpha that this look at the results may use. It is 1 if the study looks at its results once.
 
-    A/2 is enough, although the results chose the leader. Proof: let b be the truly best arm. A wrong winner i must beat
-    b, which is a one-sided event of probability alpha/A. There are A - 1 such events, one for each other arm i. If b is
-    truly tied with another arm, b is a wrong winner too if it beats that arm, which adds one event. Together the A
-    events have a probability of at most alpha. The same argument bounds the probability that b is neither the leader
-    nor a contender. Source: the argument of Hsu's comparisons with the best (Annals of Statistics 9, 1981).
+    A family of A/2 comparisons is enough, although the leader is chosen by the results. Proof: let b be the truly best
+    arm. A wrong winner i must beat b. For each i this is a one-sided event of probability at most alpha/A. Each arm i
+    other than b has one such event, which makes A - 1 events. If another arm is truly as good as b, then b is also a
+    wrong winner when b beats this arm. This adds one event. The A events together have a probability of at most alpha.
+    The same argument bounds the probability that b is neither the leader nor a contender. Source: the argument of Hsu's
+    comparisons with the best (Annals of Statistics 9, 1981).
     """
     if not scores:
-        raise UserError("no arm has a finished run, so there is nothing to compare")
+        raise UserError("no arm has a finished run, so there is nothing to compare. Finish at least one run.")
     leader = max(scores, key=lambda arm: float(scores[arm].values.mean()))
     family = max(1.0, len(scores) / 2) * times
     comparisons = tuple(
@@ -162,11 +165,11 @@ def compare_with_baselines(
     *,
     times: float = 1.0,
 ) -> tuple[Comparison, ...]:
-    """Compares each arm with the baselines that it started from (`starts`), and the leader with every baseline. Pairs
-    of arms without a common seed are left out.
+    """Compares each arm with its starting baselines (`starts`), and the leader with every baseline. A pair without a
+    common seed is left out.
 
-    The results chose the leader, so any arm could have been compared with every baseline. The Bonferroni adjustment
-    therefore counts all pairs of an arm and a baseline. `times` means the same as in `find_winner`.
+    The leader is chosen by the results, so any arm could have been compared with every baseline. The Bonferroni
+    adjustment therefore counts all pairs of an arm and a baseline. `times` has the same meaning as in `find_winner`.
     """
     family = max(1, len(starts) * len(baselines)) * times
     rows = {arm: baselines if arm == leader else own for arm, own in starts.items()}
@@ -188,13 +191,14 @@ def detectable_difference(
     family: float = 1.0,
     power: float = 0.5,
 ) -> float:
-    """Returns the true difference that a study of this size detects with probability `power`. It is the half width of
-    the interval plus t(power; df) standard errors.
+    """Returns the true difference that a study of this size detects with probability `power`. This difference is the
+    half width of the interval plus t(power; df) standard errors.
 
-    At power 1/2 this is the expected half width: a study detects a true difference of this size about every second
-    time. A power of 80% adds .84 standard errors if df is large, and 1.06 if df is 2. df is `Crossed.df`. The three
-    standard deviations are of the paired difference or another contrast (see `Interval`). Source: the usual normal
-    approximation with t quantiles, e.g. Machin et al., Sample Size Tables for Clinical Studies (2009), ch. 3.
+    At power 1/2 the result is the half width itself: about every second study detects a true difference of this size. A
+    power of 80% adds .84 standard errors if df is large, and 1.06 standard errors if df is 2. df is `Crossed.df`.
+    `seed_sd`, `problem_sd` and `noise_sd` are standard deviations of the paired difference or of another contrast (see
+    `Interval`). Source: the usual normal approximation with t quantiles, e.g. Machin et al., Sample Size Tables for
+    Clinical Studies (2009), ch. 3.
     """
     if seeds < 2 or problems < 2:
         raise UserError(f"{seeds} seeds x {problems} problems are too few. Give at least two seeds and two problems.")

@@ -1,4 +1,5 @@
-"""Writes the study's verdict as a sentence, and says whether it would be the same under the other budget. No torch."""
+"""Writes the verdict of a study as a sentence, and checks whether the same arm would win under the other budget. No
+torch."""
 
 from __future__ import annotations
 
@@ -12,21 +13,21 @@ from preflab.analysis.statistics import Winner
 from preflab.meter import Unit
 
 MOST_NAMES = 5
-"""The largest number of arm names in one sentence."""
+"""The largest number of contenders that the verdict's sentence names."""
 RULE = (
     "Differences are paired by seed and problem. Both seeds and problems are treated as random samples. The intervals of "
     "all comparisons with the leader hold at once with 95% (family-wise), at each decoding. Their coverage was checked by "
     "simulation."
 )
 Used = Mapping[str, Mapping[Unit, float] | None]
-"""The compute and the labels that each arm used; None if they are unknown."""
+"""Maps each arm to the compute and the labels that the arm used, or to None if they are unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """The comparisons that decide the verdict. `winner`: the leader against every other arm. `starts`: arms against the
-    baselines that they started from, and the leader against every baseline. A baseline cannot win, but an arm must beat
-    every baseline to win."""
+    """The comparisons that decide the verdict. `winner`: the comparisons of the leader with every other arm. `starts`:
+    the comparisons of arms with their starting baselines, and of the leader with every baseline. A baseline cannot win,
+    but an arm must beat every baseline to win."""
 
     winner: Winner
     starts: Sequence[Comparison] = ()
@@ -47,15 +48,15 @@ class Evidence:
 
     @property
     def unbeaten(self) -> tuple[str, ...]:
-        """The arms that prevent the leader from winning: the contenders or, without contenders, the baselines that the
-        leader does not beat."""
+        """The names of the contenders. If there are no contenders, the names of the baselines that the leader does not
+        beat. The leader wins only if this tuple is empty."""
         level = tuple(pair.second for pair in self.against_baselines if pair.verdict != "better")
         return self.winner.contenders or level
 
     @property
     def decided(self) -> bool:
-        """True if the leader is better than every other arm and every baseline. False if there is no arm or baseline to
-        compare with."""
+        """True if the leader is better than every other arm and every baseline. False if the study has no other arm and
+        no baseline."""
         return bool(self.pairs) and not self.unbeaten
 
     @property
@@ -75,9 +76,9 @@ def study_verdict(
     samples_per_answer: int,
     decoding: DecodingChoice = "chosen",
 ) -> StudyVerdict:
-    """Returns the verdict. The verdict names a winner only if the leader is significantly better than all other arms
-    and all baselines. Otherwise it names the arms that do not differ significantly from the leader. If the evaluator
-    may be no better than chance, no arm wins.
+    """Returns the verdict of a study. The verdict names a winner only if the leader is significantly better than all
+    other arms and all baselines. If there is no winner, the verdict names the arms that do not differ significantly
+    from the leader. If the evaluator is not shown to be better than chance, no arm wins.
 
     `samples_per_answer`: the number of samples that the leader draws for each answer.
     """
@@ -109,8 +110,8 @@ def study_verdict(
 
 
 def answer_words(evidence: Evidence, levels: Mapping[str, float], headline: Measure, *, at: str, under: str) -> str:
-    """Writes the sentence for an evaluator that is better than chance. `at`: the leader's mean score in words. `under`:
-    the budget that was equal for all arms, in words; '' if there is none."""
+    """Returns the verdict's sentence for an evaluator that is better than chance. `at`: the leader's mean score in
+    words. `under`: words for the budget that was equal for all arms, or '' if no budget was equal."""
     leader, metric, share = evidence.leader, headline.name, headline.share
     baselines = {pair.second for pair in evidence.against_baselines}
     if not evidence.pairs:
@@ -139,7 +140,7 @@ def level_words(level: float, share: bool) -> str:
 
 
 def coin_words(evaluator: EvaluatorResult, leader: str, metric: str, at: str) -> str:
-    """Writes the sentence for an evaluator that may be no better than chance."""
+    """Returns the verdict's sentence for an evaluator that is not shown to be better than chance."""
     accuracy = evaluator.doubtful
     assert accuracy is not None
     return (
@@ -150,8 +151,8 @@ def coin_words(evaluator: EvaluatorResult, leader: str, metric: str, at: str) ->
 
 
 def contender_words(winner: Winner) -> str:
-    """Names the arms that the leader does not beat. If there are more than `MOST_NAMES` of them, gives only their
-    number."""
+    """Returns the names of the contenders, the arms that the leader does not beat. For more than `MOST_NAMES`
+    contenders, returns only their number in words."""
     if len(winner.contenders) <= MOST_NAMES:
         return ", ".join(winner.contenders)
     count = "any" if len(winner.contenders) == len(winner.comparisons) else len(winner.contenders)
@@ -161,11 +162,11 @@ def contender_words(winner: Winner) -> str:
 def holds_under_other_budget(
     evidence: Evidence, budget: Unit | None, used: Used
 ) -> tuple[Literal["yes", "no", "unknown"], str]:
-    """Says whether the winner would also win under the other budget, and why.
+    """Returns whether the winner would also win if the other budget were equal for all arms, and the reason.
 
-    The answer is "yes" if every arm that the winner beat used at least as much of the other budget as the winner.
-    Otherwise the answer is "unknown", because the study did not measure those arms with as much of that budget.
-    Baselines are ignored: they have no budget, because the arms start from them.
+    The result is "yes" if each beaten arm used at least as much of the other budget as the winner. If a beaten arm used
+    less, the result is "unknown", because the study did not measure this arm with the winner's amount. Baselines are
+    ignored, because a baseline has no budget.
     """
     beaten = [pair.second for pair in evidence.winner.comparisons]
     if not evidence.decided:
@@ -194,8 +195,8 @@ def holds_under_other_budget(
 
 
 def difference_words(comparison: Comparison, share: bool, *, sign: int = 1) -> str:
-    """Writes a difference with its interval. If `sign` is -1, writes the difference of the second arm minus the
-    first."""
+    """Returns the words for a difference with its interval. If `sign` is -1, the difference is the second arm minus the
+    first arm. If `share` is True, the difference is given in percentage points."""
     unit, scale = (" points", 100.0 * sign) if share else ("", 1.0 * sign)
     estimate, low, high = comparison.difference, comparison.low, comparison.high
     if low is None or high is None:

@@ -9,59 +9,62 @@ from preflab.evaluation.settings import DecodingChoice
 
 
 class Spent(Record):
-    """The budget that one arm used under one seed, including the stages that it shares. None: unknown, because the arm
-    was trained elsewhere."""
+    """The budget that one arm used under one seed, including the stages that the arm shares with other arms. A field is
+    None if its amount is unknown, because the arm was trained outside the study."""
 
     labels: Number = None
-    """The number of preference labels used, from data or from a reward."""
+    """The number of preference labels that the arm used. The labels come from data or from a reward."""
     reward_calls: Number = None
     """The number of calls of the reward function or reward model."""
     flops: Number = None
-    """FLOP used: 2N per forward or sampled token and 6N per trained token, summed over all models."""
+    """The FLOP used, summed over all models: 2N per forward or sampled token and 6N per trained token, with N
+    parameters."""
     sampled_tokens: Number = None
     """The number of tokens drawn by the sampler."""
     trained_tokens: Number = None
-    """The number of tokens in backward passes."""
+    """The number of tokens that were trained on (in backward passes)."""
     updates: Number = None
-    """The number of optimizer steps of the policy in the arm's own training, without the shared stages. None:
-    unknown."""
+    """The number of optimizer steps of the policy in the arm's own training, without the shared stages. None if the
+    number is unknown."""
     flops_an_answer: Number = None
-    """FLOP for generating one answer in the evaluation: 2N per token of the prompt and of every sample drawn for the
-    answer. Not charged to the budget."""
+    """The FLOP for generating one answer in the evaluation: 2N per token of the prompt and of every sample drawn for
+    the answer. These FLOP are not charged to the budget."""
 
 
 class CurvePoint(Record):
     """One point of a training curve."""
 
     step: int
-    """Step of the arm's own training loop. One step of PPO contains several optimizer steps."""
+    """The step of the arm's training loop, without the shared stages. One step of PPO contains several optimizer
+    steps."""
     updates: Number = None
     """Number of optimizer steps of the policy so far."""
     labels: Number = None
-    """Number of labels or reward calls used so far."""
+    """Number of labels or reward calls used so far, including the shared stages."""
     flops: Number = None
     """FLOP used so far, including the shared stages."""
     tokens: Number = None
-    """Trained tokens so far."""
+    """Number of trained tokens so far."""
     metrics: dict[str, Number] = Field(default_factory=dict[str, Number])
-    """The values of the metrics at this step by name, e.g. 'validation', 'reward', 'kl', 'loss'."""
+    """Maps the name of each metric (e.g. 'validation', 'reward', 'loss') to the metric's value at this step."""
 
 
 class FrontierPoint(Record):
-    """The KL between one checkpoint and the SFT model, and the checkpoint's score."""
+    """One point of the reward-KL plot: the score of a checkpoint and the KL between this checkpoint and the SFT
+    model."""
 
     step: int
-    """Checkpoint step."""
+    """The training step of the checkpoint."""
     kl: Number
     """KL to the SFT model, in nats per response."""
     score: Number
-    """The headline metric or the reward at this checkpoint."""
+    """The value of the metric that `Results.score` names, at this checkpoint."""
     bound: bool = False
     """True if `kl` is an upper bound (the closed form for best-of-n) instead of an estimate."""
 
 
 class RunResult(Record):
-    """One run: one arm under one seed. Every number of an arm is computed from its runs."""
+    """The result of one run: one arm under one seed. All results of an arm are computed from the arm's runs."""
 
     seed: int
     """The study's seed. Runs of different arms with the same seed are paired."""
@@ -80,7 +83,8 @@ class RunResult(Record):
     diverged: bool = False
     """True if training diverged. Diverged runs are kept in all statistics."""
     note: str = ""
-    """An event in this run that readers should know, e.g. 'killed for memory at step 40'."""
+    """An event in this run that affects the interpretation, e.g. 'killed for memory at step 40'; '' if there is
+    none."""
     curve: tuple[CurvePoint, ...] = ()
     """The points of the training curve, ordered by step."""
     frontier: tuple[FrontierPoint, ...] = ()
@@ -95,30 +99,30 @@ class MeasuredValue(Record):
     value: Interval
     """The estimate with its interval."""
     level: str = ""
-    """Difficulty level of the problems; '' for all problems."""
+    """The difficulty level of the problems; '' if the value is over all problems."""
     decoding: DecodingChoice = "chosen"
-    """'chosen': at the first decoding. 'unit': at temperature 1."""
+    """The decoding of the answers: 'chosen' is the first decoding, 'unit' is temperature 1."""
 
 
 class Collapse(Record):
-    """How often the runs of an arm collapsed, and how good the others are. `Results.collapse_rule` says when a run has
-    collapsed."""
+    """How often the runs of an arm collapsed, and the headline metric of the other runs. `Results.collapse_rule`
+    defines a collapsed run."""
 
     seeds: tuple[int, ...] = ()
-    """The seeds whose run collapsed."""
+    """The seeds of the collapsed runs."""
     rate: Interval
-    """The share of the runs that collapsed, with Clopper and Pearson's interval."""
+    """The number of collapsed runs divided by the number of runs, with Clopper and Pearson's interval."""
     means: dict[DecodingChoice, Interval] = {}
-    """The headline metric of the runs that did not collapse, at each decoding; empty if all collapsed."""
+    """The mean headline metric of the runs that did not collapse, at each decoding. Empty if all runs collapsed."""
     compared: bool = False
-    """True if the runs were compared with the policy that they started from. Otherwise only a diverged run has collapsed."""
+    """True if the runs were compared with their starting policies. If False, only diverged runs count as collapsed."""
 
 
 class SettingDifference(Record):
     """A setting whose value differs from the method's default."""
 
     field: str
-    """The dotted name of the setting in the spec."""
+    """The path of the setting in the spec, with dots between the names."""
     default: JsonValue = None
     """The method's default; None if there is no default."""
     value: JsonValue
@@ -131,20 +135,20 @@ class ArmResult(Record):
     name: str
     """The arm's name, unique within the study."""
     method: str
-    """The method's kind, e.g. 'ppo'; 'policy' if the arm was trained elsewhere."""
+    """The kind of the method, e.g. 'ppo'; 'policy' if the arm was trained outside the study."""
     description: str = ""
     """One sentence that describes the arm to readers."""
     baseline: bool = False
     """True if the arm is a starting point (such as the SFT model) that cannot win the study."""
     origin: str = ""
-    """The source of a policy that was trained elsewhere; '' if this study trained the policy."""
+    """The source of a policy that was trained outside the study; '' if the study trained the policy."""
     inference_cost: float = 1.0
-    """The number of samples drawn for each answer: n for best-of-n, otherwise 1."""
+    """The number of samples drawn for each answer: n for best-of-n, and 1 for all other arms."""
     differences: tuple[SettingDifference, ...] = ()
     """The settings of the spec that differ from the defaults."""
     measures: tuple[MeasuredValue, ...] = ()
-    """Metrics with intervals, overall and for each difficulty level, at the first decoding and at temperature 1."""
+    """The arm's metrics with intervals, for all problems and for each difficulty level, at each decoding."""
     runs: tuple[RunResult, ...] = ()
     """The arm's runs, one per seed."""
     collapse: Collapse | None = None
-    """How often the arm's runs collapsed; None if the study did not train the arm."""
+    """The collapsed runs of the arm; None if the study did not train the arm."""

@@ -1,4 +1,4 @@
-"""The types from which the records of a study's results are built: numbers and intervals."""
+"""Defines the base class of all records in a study's results, and the types for numbers and intervals."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ class Record(BaseModel):
 
 
 ENOUGH_SEEDS = 5
-"""A result with fewer seeds than this number is called preliminary."""
+"""The number of seeds from which a result is no longer called preliminary."""
 
 
 class Interval(Record):
-    """An estimate with its confidence interval. With only one seed or one problem, the interval is missing, and `reason`
-    says why. If no spread was seen, the interval has no width, and `reason` says so."""
+    """An estimate with its confidence interval. One seed or one problem can be too few for an interval. `low` and
+    `high` are then None, and `reason` gives the cause. If the data show no spread, `low` equals `high`, and `reason`
+    gives the cause."""
 
     estimate: Number = None
     """The point estimate; None if it could not be computed."""
     low: Number = None
-    """Lower end of the interval; None if there is no interval (a single seed)."""
+    """Lower end of the interval; None if there is no interval."""
     high: Number = None
     """Upper end of the interval; None if there is no interval."""
     df: Number = None
@@ -47,29 +48,31 @@ class Interval(Record):
     problem_sd: Number = None
     """Standard deviation between problems."""
     noise_sd: Number = None
-    """Residual standard deviation of a cell (one seed, one problem), after the effects of seed and problem are
-    removed."""
+    """Residual standard deviation of a cell (one seed and one problem), without the effects of the seed and the
+    problem."""
     confidence: float = 0.95
-    """The confidence level of the interval. For a family of intervals, the simultaneous confidence level."""
+    """The confidence level of the interval. If the interval belongs to a family, the simultaneous level of the
+    family."""
     seeds: int = 0
-    """The number of seeds behind the estimate; 0 if the estimate is not over seeds."""
+    """The number of seeds from which the estimate is computed; 0 if the estimate is not a mean over seeds."""
     problems: int = 0
-    """The number of problems behind the estimate; 0 if the estimate is not over problems."""
+    """The number of problems from which the estimate is computed; 0 if the estimate is not a mean over problems."""
     diverged: int = 0
-    """The number of diverged runs that are part of the estimate. Diverged runs are kept in all statistics."""
+    """The number of diverged runs among the runs from which the estimate is computed. All statistics include diverged
+    runs."""
     reason: str = ""
-    """The reason why there is no interval, or why it has no width."""
+    """The reason why there is no interval, or why the interval is unusual, e.g. has width 0; '' in all other cases."""
 
     def within(self, lowest: float, highest: float) -> Self:
-        """Clips the interval to the possible values of its quantity, `lowest` to `highest`. If the estimate itself lies
-        outside this range, the interval is not changed."""
+        """Returns the interval with its ends clipped to the range `lowest` to `highest`. If the estimate lies outside
+        this range, returns the interval unchanged."""
         if self.estimate is None or not lowest <= self.estimate <= highest or self.low is None or self.high is None:
             return self
         return self.model_copy(update={"low": max(self.low, lowest), "high": min(self.high, highest)})
 
     @property
     def has_no_spread(self) -> bool:
-        """True if the interval has no width, because no spread was seen."""
+        """True if there is an interval and it comes with a `reason`, such as data without any spread."""
         return self.low is not None and self.reason != ""
 
     @property

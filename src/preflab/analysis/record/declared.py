@@ -1,5 +1,5 @@
-"""Defines the records of what a study declares before it runs (claims, results of the paper, a sweep), and of tuning
-trials."""
+"""Defines the records of a study's declarations (claims, results of the paper, a sweep), and of tuning trials. A study
+makes these declarations before it runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Claim(Record):
     id: str
     """The claim's number, e.g. 'C6'."""
     part: str = ""
-    """The name of this part, if the claim has several parts that must all be true; '' if the claim has one part."""
+    """The name of this part of the claim, if several parts must all be true; '' if the claim has only one part."""
     text: str
     """The claim in words."""
     contrast: dict[str, float]
@@ -37,23 +37,23 @@ class Claim(Record):
     margin: float = Field(gt=0)
     """The smallest value of the contrast that matters in practice, in units of the claim's measure."""
     measure: str = ""
-    """The name of the measure that the claim is about; '' for the headline metric."""
+    """The name of the measure whose values the claim compares; '' for the headline metric."""
     control: dict[str, float] = {}
-    """A contrast that is known to be a gain, with weights like those of `contrast`; empty for none. If the whole
-    interval of the control is above the margin, the study can show a gain as large as the margin. Only then may an
-    outcome say that no gain reaches the margin."""
+    """The weights of a contrast that is known to be a gain, or {} for no control. If the whole interval of the control
+    is above the margin, the study can detect a gain as large as the margin. An outcome which excludes such a gain is
+    allowed only in this case."""
     rule: ClaimRule = "superior"
-    """The claim's statement. 'superior': the contrast is above 0. 'not-superior': the contrast is below the margin."""
+    """The statement to be tested. 'superior': the contrast is above 0. 'not-superior': the contrast is below the
+    margin."""
     paper: str = ""
-    """The paper's numbers for this claim, measured on other models."""
+    """The numbers in the paper for this claim, which were measured on other models."""
 
     @property
     def name(self) -> str:
         return f"{self.id} ({self.part})" if self.part else self.id
 
     def among(self, arms: Iterable[str]) -> Claim:
-        """Returns the claim unchanged if all arms of its control are among `arms`; otherwise returns it without its
-        control."""
+        """Returns the claim, without its control if an arm of the control is missing from `arms`."""
         return self if set(self.control) <= set(arms) else self.model_copy(update={"control": {}})
 
     @model_validator(mode="after")
@@ -64,13 +64,14 @@ class Claim(Record):
             if _direction(self.control) in (_direction(self.contrast), _direction(self.contrast, -1)):
                 raise UserError(
                     f"`claims`: the control of {self.name} is the claim itself, or its negation. Name another contrast that "
-                    "is known to help."
+                    "is known to be a gain."
                 )
         return self
 
 
 def check_contrast(weights: Mapping[str, float], name: str) -> None:
-    """Raises `UserError` if the weights do not form a contrast: at least two weights that are not 0, with sum 0."""
+    """Raises `UserError` unless the weights form a contrast. A contrast has at least two nonzero weights, whose sum is
+    0."""
     if sum(weight != 0 for weight in weights.values()) < 2:
         raise UserError(f"`claims`: {name} gives a weight to fewer than two arms. A contrast needs at least two arms.")
     total = sum(weights.values())
@@ -79,35 +80,38 @@ def check_contrast(weights: Mapping[str, float], name: str) -> None:
 
 
 def _direction(weights: Mapping[str, float], sign: int = 1) -> dict[str, float]:
-    """Returns the weights that are not 0, divided by the largest absolute weight and multiplied by `sign`."""
+    """Returns the nonzero weights, divided by the largest absolute weight and multiplied by `sign`. Two contrasts that
+    differ only in scale give equal results."""
     largest = max(map(abs, weights.values()))
     return {arm: round(sign * weight / largest, 9) for arm, weight in weights.items() if weight}
 
 
 class DecidedClaim(Record):
-    """A claim and its outcome in this study at one decoding. A study that decides at two decodings has two such
-    records for each claim."""
+    """A claim and its outcome at one decoding of the study. A study with two decodings has two of these records for
+    each claim."""
 
     claim: Claim
     """The claim that was tested."""
     decoding: DecodingChoice = "chosen"
     """The decoding of the answers whose scores decide the claim."""
     outcome: ClaimOutcome
-    """The outcome of the claim's rule for the interval. 'not testable here' if the rule says that no gain reaches the
-    margin, but the control does not show that the study could see such a gain. 'not measured' if no seed has finished
-    runs of all the claim's arms."""
+    """The outcome of the claim's rule, given the interval. 'not testable here': the interval excludes a gain as large
+    as the margin, but the control does not show that the study can detect such a gain. 'not measured': no seed has
+    finished runs of all arms of the claim."""
     value: Interval = Interval()
-    """The contrast with its interval. The intervals of all claims are simultaneous."""
+    """The estimated contrast with its interval. The intervals of all claims are simultaneous."""
     control: Interval | None = None
-    """The control's contrast with its interval; None if the claim has no control, or if no seed has finished runs of all its
-    arms. The intervals of all controls are simultaneous."""
+    """The estimated contrast of the control, with its interval. The intervals of all controls are simultaneous. None if
+    the claim has no control, or if no seed has finished runs of all arms of the control."""
     reason: str = ""
-    """The reason why the claim was not decided, not testable or not measured; '' if the interval is the reason."""
+    """The reason why the claim is not decided, not testable or not measured; '' if the interval alone gives the
+    outcome."""
 
 
 def joint_outcome(outcomes: Sequence[ClaimOutcome]) -> str:
-    """Returns the joint outcome of a claim at all decodings. If all outcomes are the same, returns this outcome. If the
-    claim is confirmed at one decoding and refuted at another, returns `DEPENDS`. Otherwise returns ''."""
+    """Returns the joint outcome of a claim, given its outcomes at all decodings. If all outcomes are equal, returns
+    this outcome. If the claim is confirmed at one decoding and refuted at another, returns `DEPENDS`. Otherwise returns
+    ''."""
     if len(set(outcomes)) == 1:
         return outcomes[0]
     return DEPENDS if {"confirmed", "refuted"} <= set(outcomes) else ""
@@ -139,18 +143,18 @@ class PaperTable(Record):
 
 
 class Sweep(Record):
-    """A factor that the study varies, and the arms that have its values."""
+    """A factor that the study varies, and the arm for each value of this factor."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     label: str
-    """The factor's name."""
+    """The name of the factor."""
     x: tuple[float, ...] = Field(min_length=2)
     """The values of the factor, in the order of the x axis."""
     log: bool = False
-    """True if the factor has a logarithmic axis."""
+    """True if the x axis is logarithmic."""
     series: dict[str, tuple[str | None, ...]] = Field(min_length=1)
-    """The lines of the figure by name. Each line has one arm for each value of the factor, or null for a value without
-    an arm."""
+    """Maps the name of each line in the figure to one arm for each value of the factor. A value without an arm has
+    null."""
 
     @model_validator(mode="after")
     def _lines_are_complete(self) -> Self:
@@ -161,11 +165,11 @@ class Sweep(Record):
                     "value without an arm."
                 )
         if self.log and min(self.x) <= 0:
-            raise UserError(f"`sweep.x` holds {min(self.x):g}. A logarithmic axis needs values above 0.")
+            raise UserError(f"`sweep.x` contains {min(self.x):g}. A logarithmic axis needs values above 0.")
         return self
 
     def among(self, arms: Iterable[str]) -> Sweep | None:
-        """Returns a copy of the sweep with only these arms; None if the sweep has none of these arms."""
+        """Returns a copy of the sweep with only these arms. Returns None if none of the arms is in the sweep."""
         known = set(arms)
         series = {name: tuple(arm if arm in known else None for arm in line) for name, line in self.series.items()}
         kept = {name: line for name, line in series.items() if any(line)}
@@ -173,29 +177,29 @@ class Sweep(Record):
 
 
 class TuningTrial(Record):
-    """One combination of settings that the tuning stage tried."""
+    """One combination of settings that was tried before the study to tune an arm."""
 
     arm: str
     """Name of the arm."""
     settings: dict[str, JsonValue]
-    """The tuned fields and their values in this trial."""
+    """Maps each tuned setting to its value in this trial."""
     seed: int
-    """The tuning seed, which is not one of the study's seeds."""
+    """The seed of this trial. Tuning and the study use different seeds."""
     score: Number = None
     """Validation score; None if the trial diverged."""
     chosen: bool = False
     """True if the study uses these settings."""
     behind: Number = None
-    """How far the mean score of these settings is below that of the chosen settings; None for the chosen settings,
-    or if it was not measured."""
+    """The mean score of the chosen settings minus the mean score of these settings. None for the chosen settings, and
+    if the difference was not measured."""
     behind_error: Number = None
-    """Standard error of `behind` over the validation problems. The trials are paired on these problems. The error does
-    not include the variation between training seeds."""
+    """Standard error of `behind`, computed from paired differences on the validation problems. The error does not
+    include the variation between training seeds."""
 
 
 def check_arms(claims: Iterable[Claim], sweep: Sweep | None, arms: Iterable[str]) -> None:
-    """Raises `UserError` if a claim or the sweep names an unknown arm (the message gives the nearest known name), or if
-    two claims have the same name."""
+    """Raises `UserError` if a claim or the sweep names an unknown arm, or if two claims have the same name. The message
+    about an unknown arm gives the nearest known name."""
     known, names = set(arms), set[str]()
     for claim in claims:
         if claim.name in names:

@@ -6,13 +6,13 @@ from preflab.analysis.record.base import Interval, Record
 
 
 class LengthControl(Record):
-    """A length-controlled win rate: the win rate if both answers had the same length."""
+    """A length-controlled win rate: an estimate of the win rate if both answers had the same length."""
 
     rate: Interval | None = None
-    """The length-controlled win rate; None if there is none. `reason` then says why."""
+    """The length-controlled win rate; None if it could not be computed, for the cause in `reason`."""
     phi: Interval | None = None
-    """The coefficient of the length. It is above 0 if the judge prefers the longer answer."""
+    """The coefficient of the length difference. A value above 0 means that the judge prefers longer answers."""
     difference: float
-    """The mean difference of the lengths: characters of the first answer minus characters of the second."""
+    """The mean length difference: characters of the first answer minus characters of the second answer."""
     reason: str = ""
-    """Why there is no rate."""
+    """The reason why `rate` is None; '' if there is a rate."""

@@ -1,8 +1,9 @@
 """The record of a study's measurements and decisions: the content of `results.json` and the only input of every report.
 
-The record contains final numbers (estimates with their intervals) and no raw data. Everything except `timing` depends
-only on specs and seeds, so that repeating a study gives the same bytes. None in a field means "unknown" or "does not
-apply"; reports show it as a dash. A number that is not finite (the loss of a diverged run) is stored as None.
+The record contains final numbers (estimates with their intervals) and no raw data. All fields except `timing` depend
+only on specs and seeds. Repeating a study therefore gives the same bytes in these fields. A field is None if its value
+is unknown or does not apply, and reports show None as a dash. A number that is not finite (such as the loss of a
+diverged run) is stored as None.
 """
 
 from __future__ import annotations
@@ -33,41 +34,44 @@ class Subject(Record):
     """A description of the model or the testbed of a study."""
 
     name: str
-    """The name of the model or testbed in the study file."""
+    """The name of the model or of the testbed in the study file."""
     description: str = ""
     """One or two sentences for a reader who does not know the model or the testbed."""
     notices: tuple[str, ...] = ()
-    """Properties that limit how far the study's numbers can be trusted, e.g. 'already preference-tuned, dequantised
-    from 4 bit'."""
+    """Properties that limit the validity of the study's results, e.g. 'already preference-tuned, dequantised from 4
+    bit'."""
     language: str = ""
-    """The programming language of the testbed's answers, as Pygments names it; '' if the answers are text."""
+    """The Pygments name of the programming language in which the testbed's answers are written; '' if the answers are
+    text."""
 
 
 class EvaluatorResult(Record):
-    """One evaluator that measured the arms."""
+    """A description of one evaluator that measured the arms, and measures of its reliability."""
 
     name: str
     """The evaluator's name in the study file."""
     description: str = ""
-    """A description of the evaluator and of its training data, if it was trained."""
+    """A description of the evaluator and, for a trained evaluator, of its training data."""
     accuracy: Interval | None = None
-    """The accuracy of a learned evaluator on held-out pairs. If it has a reward model and a cost model, this is the
-    accuracy of the reward model."""
+    """The accuracy of a learned evaluator on held-out pairs. If the evaluator consists of a reward model and a cost
+    model, this is the accuracy of the reward model."""
     cost_accuracy: Interval | None = None
     """The accuracy of the evaluator's cost model on held-out pairs."""
     sign_accuracy: Interval | None = None
-    """The share of the answers (in held-out pairs) whose cost has the sign of the answer's safety label."""
+    """For a cost model: the share of answers in held-out pairs for which the sign of the cost agrees with the safety
+    label."""
     agreement: Interval | None = None
-    """How often the evaluator orders two arms' answers to a problem as the study's main evaluator does, at temperature
-    1, over the pairs of arms and the problems that the main evaluator does not score equally. A tie counts one half,
-    so guessing gives one half. The interval is over seeds."""
+    """How often this evaluator and the study's main evaluator rank two arms in the same order on a problem, at
+    temperature 1. Ties by the main evaluator are left out. A tie by this evaluator counts as one half, so random
+    guessing gives one half. The interval is over seeds."""
     can_rank: bool = True
-    """False if the interval of `accuracy` or of `cost_accuracy` is not wholly above one half. The report then decides
-    nothing by the evaluator's scores."""
+    """False if a part of the interval of `accuracy` or of `cost_accuracy` is not above one half. The report then makes
+    no decision from the evaluator's scores."""
 
     @property
     def doubtful(self) -> Interval | None:
-        """The first of `accuracy` and `cost_accuracy` whose interval is not wholly above one half."""
+        """The first of `accuracy` and `cost_accuracy` whose interval reaches down to one half or below; None if there
+        is none."""
         known = (self.accuracy, self.cost_accuracy)
         return next((each for each in known if each is not None and each.low is not None and each.low <= 0.5), None)
 
@@ -76,17 +80,17 @@ class SharedBudget(Record):
     """The budget of the study, which is equal for all arms."""
 
     binding: Literal["labels", "compute", "none"]
-    """The budget that is equal for all arms: 'labels' (labels or reward calls) or 'compute' (FLOP). 'none': each arm
-    ran its own number of steps."""
+    """The unit of the budget that is equal for all arms: 'labels' (labels or reward calls) or 'compute' (FLOP). 'none'
+    means that no budget is equal, because each arm has a fixed number of steps."""
     amount: Number = None
-    """The amount that an arm may use: a number of labels or of FLOP."""
+    """The largest amount that each arm is allowed to use: a number of labels or of FLOP."""
     note: str = ""
-    """Which costs are charged to an arm, and which costs are shared."""
+    """A sentence about the costs that are charged to each arm, and the costs that all arms share."""
 
 
 class Comparison(Interval):
-    """The difference `first` minus `second`, paired by seed and problem, with its interval. The intervals of all
-    comparisons of a family are simultaneous."""
+    """The difference of two arms (`first` minus `second`), paired by seed and problem, with its interval. The intervals
+    of all comparisons in a family are simultaneous."""
 
     first: str
     """Name of the first arm."""
@@ -99,14 +103,15 @@ class Comparison(Interval):
     p_value: Number = None
     """The p-value of the difference, adjusted for the number of comparisons."""
     verdict: ComparisonVerdict = "not decided"
-    """'better' or 'worse' if the first arm is better or worse than the second by more than `margin`; otherwise 'not
-    decided'."""
+    """'better': the first arm is better by more than `margin`. 'worse': the first arm is worse by more than `margin`.
+    'not decided': the interval shows neither."""
     margin: float = 0.0
     """The smallest difference that matters in practice, 0 or more."""
     family: float = 1.0
     """The number of comparisons for which the interval and the p-value are adjusted."""
     named: bool = True
-    """True if the comparison was declared before the study ran. If False, every pair of arms was compared."""
+    """True if this comparison was declared before the study ran. False if the study declared no comparisons, and all
+    pairs of arms were compared."""
 
     @property
     def decided(self) -> bool:
@@ -125,33 +130,35 @@ class PairwiseResult(Record):
     name: str
     """The evaluator's name in the study file."""
     evaluator: EvaluatorResult
-    """The description of the evaluator."""
+    """The record of the pairwise evaluator."""
     measure: Measure
-    """The name of the mean outcome, and how to read it."""
+    """The measure whose value is the mean outcome, e.g. the win rate."""
     first: str
     """Name of the first arm."""
     second: str
     """Name of the second arm; 'data:chosen' for the preferred answers of the data."""
     win_rate: Interval
-    """The first arm's mean outcome over seeds and problems. The outcome of a win is 1, of a tie one half, and of a loss
-    0."""
+    """The first arm's mean outcome over seeds and problems. A win has the outcome 1, a tie one half, and a loss 0."""
     ties: Number = None
     """The share of ties."""
     shares: dict[str, Interval] = Field(default_factory=dict[str, Interval])
-    """The shares of wins, ties and losses of the first arm, under `win`, `tie` and `loss`, and of unreadable verdicts,
-    under `unreadable`, if a preference judge replied. Each has its own 95% interval. Empty in the results of an older
-    version."""
+    """The shares of the first arm's wins, ties and losses, with the keys `win`, `tie` and `loss`. If a preference judge
+    replied, the key `unreadable` has the share of unreadable verdicts. Each share has a separate 95% interval. Empty in
+    the results of older versions."""
     length: LengthControl | None = None
-    """The length-controlled win rate. The intervals of `rate` of all pairs of the evaluator are simultaneous. None if the
-    lengths of the answers are not known: a run diverged, or an older version compared the answers."""
+    """The length-controlled win rate. Over all pairs of the evaluator, the intervals of the length-controlled win rates
+    are simultaneous. None if the lengths of the answers are unknown, because a run diverged or an older version
+    compared the answers."""
     p_value: Number = None
-    """The p-value of the difference from one half, adjusted for the number of the evaluator's pairs."""
+    """The p-value of the difference between `win_rate` and one half, adjusted for the number of pairs (`family`)."""
     family: float = 1.0
-    """The number of pairs for which the interval and the p-value are adjusted."""
+    """The number of pairs of the evaluator, for which the interval and the p-value are adjusted."""
     verdict: ComparisonVerdict = "not decided"
-    """'better' or 'worse' if the interval of `win_rate` is above or below one half; otherwise 'not decided'."""
+    """'better': the whole interval of `win_rate` is above one half. 'worse': it is below. 'not decided': neither is
+    true."""
     notes: tuple[str, ...] = ()
-    """Sentences about the judge's replies: unreadable verdicts, disagreement between the orders, position bias."""
+    """Sentences about the judge's replies: unreadable verdicts, disagreements between the two orders of a pair, and the
+    position bias."""
 
 
 class StudyVerdict(Record):
@@ -162,35 +169,37 @@ class StudyVerdict(Record):
     winner: str | None = None
     """The winning arm; None if no arm won."""
     tied: tuple[str, ...] = ()
-    """The other arms that do not differ significantly from the best arm."""
+    """The arms and baselines that do not differ significantly from the best arm. Empty if an arm won."""
     preliminary: bool = False
-    """True if the study has fewer than five seeds."""
+    """True if a comparison of the best arm has fewer than five seeds."""
     holds_under_other_budget: Literal["yes", "no", "unknown"] = "unknown"
-    """Whether the verdict would be the same if the other budget had been equal for all arms."""
+    """'yes' if the winner would also win if the other budget (compute or labels) were equal for all arms; 'unknown' if
+    this was not measured."""
     other_budget: str = ""
     """The reason for `holds_under_other_budget`, in one or two sentences."""
     method: str = ""
-    """How the verdict was decided: the statistical test, the confidence level and the correction for multiple
+    """The statistical method behind the verdict: the test, the confidence level and the correction for multiple
     comparisons."""
     evidence: tuple[Comparison, ...] = ()
-    """The comparisons that support the verdict: the leader against every other arm, and arms against the baselines that
-    they started from."""
+    """The comparisons that support the verdict: of the leader with every other arm and every baseline, and of arms with
+    their starting baselines."""
 
 
 class TuningResult(Record):
-    """The trials and the choices of the tuning stage."""
+    """The trials of the tuning stage, and notes on the chosen settings."""
 
     note: str = ""
-    """How the settings were tuned, or where the given values come from."""
+    """A sentence about the way the settings were tuned, or about the source of settings that were not tuned."""
     metric: str = ""
     """The name of the metric in `TuningTrial.score`."""
     trials: tuple[TuningTrial, ...] = ()
     """All trials, including those that were not chosen."""
     within_noise: tuple[str, ...] = ()
-    """A phrase for each arm for which other settings scored at most two standard errors below the chosen settings."""
+    """One phrase for each arm with a close choice: other settings scored at most two standard errors below the chosen
+    settings."""
     at_edge: tuple[str, ...] = ()
-    """One sentence for each chosen value that is the smallest or largest tried. A better value may exist outside the
-    tried range."""
+    """One sentence for each chosen value that is the smallest or the largest of the tried values. A better value
+    possibly lies outside the tried range."""
 
 
 class Answer(Record):
@@ -203,39 +212,41 @@ class Answer(Record):
     score: Number = None
     """The evaluator's score."""
     outcome: str = ""
-    """'passed', or the reason why the answer did not pass; '' if no program was executed."""
+    """'passed', or the reason why the program in the answer did not pass; '' if no program was executed."""
     passed: tuple[bool, ...] = ()
-    """For each test, in order, True if the answer passed."""
+    """One boolean for each test, in the order of the tests: True if the answer passed the test."""
     detail: str = ""
-    """The first failing test (input, expected, got), in a form for people to read."""
+    """The first failing test as readable text: its input, the expected output and the actual output."""
     truncated: bool = False
     """True if the answer reached the length limit."""
 
 
 class Sample(Record):
-    """One prompt and each arm's answer to it. All answers have the same seed and the same sample number."""
+    """One prompt, and each arm's answer to the prompt. All answers come from runs with the same seed and have the same
+    sample number."""
 
     problem: str
-    """Id of the prompt."""
+    """The id of the prompt."""
     prompt: str
-    """The text of the prompt, in a form for people to read."""
+    """The prompt as readable text."""
     level: str = ""
     """The difficulty level of the prompt."""
     seed: int | None = None
-    """The study's seed with which the answering models were trained."""
+    """The seed of the runs that answered the prompt."""
     answers: tuple[Answer, ...] = ()
     """One answer for each arm, in the order of the arms."""
 
 
 class Timing(Record):
-    """The time and memory of one run. Results of identical studies differ only in their timing."""
+    """The time and memory of one run. If a study is repeated, its results differ only in these records."""
 
     arm: str
     """Name of the arm."""
     seed: int
     """The study's seed."""
     wall_seconds: Number = None
-    """Wall-clock seconds of the run without its stages, summed over the first start and all resumptions."""
+    """The wall-clock seconds of the run, summed over the first start and all resumptions. The stages that the run needs
+    are not included."""
     peak_memory: Number = None
     """The peak memory of the run, in bytes."""
 
@@ -244,13 +255,13 @@ class Results(Record):
     """The measurements and decisions of a study."""
 
     schema_version: Literal[2] = 2
-    """The version of this schema. It increases when the meaning of a field changes."""
+    """The version of this schema. The version increases when the meaning of a field changes."""
     study: str
     """The study's name."""
     question: str
     """The question that the study asks."""
     model: Subject
-    """The model with which all arms start."""
+    """The model from which all arms start."""
     testbed: Subject
     """The testbed (the task)."""
     evaluators: tuple[EvaluatorResult, ...] = ()
@@ -258,31 +269,32 @@ class Results(Record):
     budget: SharedBudget
     """The budget that was equal for all arms."""
     seeds: tuple[int, ...]
-    """The seeds of the runs in the report. Tuning used other seeds."""
+    """The seeds of the study's runs. The tuning stage used other seeds."""
     metrics: tuple[Measure, ...]
-    """All metrics, in the order of the table's columns."""
+    """All metrics, in the order of the columns in the report's table."""
     headline: str
     """The name of the metric that decides the study."""
     decodings: dict[DecodingChoice, str] = {"chosen": "At the chosen temperature"}
-    """The decodings at which the study decides. Maps each decoding to words that can begin a sentence. The numbers in
-    the report's table are measured at the first decoding."""
+    """The decodings at which the study decides its verdict and claims. Maps each decoding to a phrase that can begin a
+    sentence. The numbers in the report's table are measured at the first decoding."""
     score: str = ""
-    """The name of the metric in the training curves and the reward-KL plot: the first metric of the evaluator that
-    measures the headline."""
+    """The name of the metric that the training curves and the reward-KL plot show. It is the first metric of the
+    evaluator that measures the headline metric."""
     levels: tuple[str, ...] = ()
-    """The difficulty levels, easiest first."""
+    """The difficulty levels of the problems, from the easiest to the hardest."""
     arms: tuple[ArmResult, ...]
-    """The arms, in the order of the tables. An arm's position in this order determines its colour."""
+    """The arms, in the order of the report's tables. The position of an arm determines its colour in the figures."""
     comparisons: tuple[Comparison, ...] = ()
-    """Paired differences, the most important first."""
+    """The paired differences between arms, the most important comparison first."""
     pairwise: tuple[PairwiseResult, ...] = ()
     """The pairs of arms whose answers a pairwise evaluator compared."""
     claims: tuple[DecidedClaim, ...] = ()
-    """The claims declared before the study ran, in the order of the study file. All claims are one family."""
+    """The claims that were declared before the study ran, with their outcomes, in the order of the study file. All
+    claims are one family."""
     paper: PaperTable | None = None
     """Results from the paper, measured on other models."""
     collapse_rule: str = ""
-    """When a run has collapsed, as one sentence; '' if the study does not say."""
+    """The definition of a collapsed run, as one sentence; '' if the study does not define collapse."""
     sweep: Sweep | None = None
     """The factor that the study varies; None if it varies no factor."""
     reward_models: tuple[RewardModelResult, ...] = ()
@@ -290,25 +302,25 @@ class Results(Record):
     verdict: StudyVerdict
     """The study's answer to its question at the first decoding."""
     unit_verdict: StudyVerdict | None = None
-    """The answer at temperature 1; None if the study decides at one decoding only."""
+    """The study's answer to its question at temperature 1; None if the study decides at one decoding only."""
     tuning: TuningResult = TuningResult()
-    """The tuning of the settings."""
+    """The trials and the notes of the tuning stage."""
     samples: tuple[Sample, ...] = ()
-    """Example answers for people to read; empty if the data may not be redistributed."""
+    """Prompts with example answers for readers; empty if the licence of the data forbids redistribution."""
     unrewarded: tuple[str, ...] = ()
     """One sentence for each arm that never received a reward during training."""
     caveats: tuple[str, ...] = ()
-    """Sentences that say what limits the study's answer."""
+    """Sentences about limits of the study's conclusions."""
     versions: dict[str, str] = Field(default_factory=dict[str, str])
     """Versions of the packages and of the platform, and the revision of preflab."""
     command: str = ""
     """The command that repeats the study."""
     looks: str = ""
-    """The look at which the study stopped, in words, if the study looks at its results several times; otherwise ''."""
+    """A sentence that names the look at which the study stopped; '' if the study looks at its results only once."""
     unfinished: str = ""
     """The missing arms and seeds, and the command that continues the study; '' if the study is finished."""
     timing: tuple[Timing, ...] = ()
-    """Seconds and memory of the runs."""
+    """The wall-clock seconds and the peak memory of each run."""
 
     @model_validator(mode="after")
     def _refers_to_what_exists(self) -> Results:
@@ -330,7 +342,7 @@ class Results(Record):
 
     @property
     def verdicts(self) -> dict[DecodingChoice, StudyVerdict]:
-        """The study's answer at each decoding at which it decides."""
+        """Maps each decoding at which the study decides to the study's verdict at this decoding."""
         first = next(iter(self.decodings))
         return {first: self.verdict} if self.unit_verdict is None else {first: self.verdict, "unit": self.unit_verdict}
 
@@ -356,8 +368,8 @@ def _all_known(noun: str, names: Iterable[str], known: set[str]) -> None:
 
 
 def read_results(path: Path) -> Results:
-    """Reads the results from a `results.json`. Raises `UserError`, which names the file and the faulty field, if the
-    file is missing or invalid."""
+    """Reads the results from a `results.json`. Raises `UserError` if the file is missing or invalid. The message names
+    the file and, for an invalid file, the faulty field."""
     try:
         data = parse_json(path.read_bytes(), f"{path} cannot be read")
     except FileNotFoundError as error:
@@ -368,5 +380,5 @@ def read_results(path: Path) -> Results:
 
 
 def dump_results(results: Results) -> str:
-    """Returns the text of `results.json`. The same results give the same bytes."""
+    """Returns the text of `results.json`. Equal results give equal text."""
     return json.dumps(results.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"

@@ -6,24 +6,25 @@ from preflab.analysis.record.base import Interval, Number, Record
 
 
 class ReliabilityBin(Record):
-    """A bin of the reliability diagram: pairs for which the model states similar probabilities."""
+    """One bin of the reliability diagram: pairs for which the model predicts similar probabilities."""
 
     stated: Number
-    """Mean of the probability sigmoid(|margin|) that the model gives to its preferred order."""
+    """The mean of sigmoid(|margin|), which is the probability that the model gives to its preferred order of the two
+    answers."""
     right: Number
-    """Share of the pairs whose label agrees with the order that the model prefers."""
+    """The share of pairs whose label agrees with the order that the model prefers."""
     count: int
     """The number of pairs, over all seeds."""
 
 
 class MarginBin(Record):
-    """A group of pairs with similar margins. A margin is the absolute difference of the two scores: the log-odds, in
-    nats."""
+    """A group of pairs with similar margins. The margin of a pair is the absolute difference of the scores of its two
+    answers. The unit is nats, because the margin is a log-odds."""
 
     low: Number
-    """Smallest margin, as a mean over seeds."""
+    """The smallest margin in the group, as a mean over seeds."""
     high: Number
-    """Largest margin, as a mean over seeds."""
+    """The largest margin in the group, as a mean over seeds."""
     accuracy: Number
     """Share of the pairs that the model orders correctly."""
     count: int
@@ -38,20 +39,21 @@ class RewardModelResult(Record):
     measured_on: str = ""
     """A description of the pairs on which the model was measured."""
     seeds: int = 1
-    """The number of models: one for each seed."""
+    """The number of trained models. Each seed has one model."""
     pairs: int | None = None
-    """The number of pairs that each model scored; None: unknown."""
+    """The number of pairs that each model scored; None if the number is unknown."""
     accuracy: Interval
-    """Share of the pairs that the model orders correctly, as a mean over seeds. Wilson's interval uses the number of
-    pairs of one seed."""
+    """The share of pairs that the models order correctly, as a mean over seeds, with Wilson's interval. The interval
+    uses the number of pairs of one seed, because all seeds score the same pairs."""
     sign_accuracy: Interval | None = None
-    """For a cost model: the share of the answers whose cost has the sign of the answer's safety label."""
+    """For a cost model: the share of answers for which the sign of the cost agrees with the safety label."""
     loss: Number = None
-    """Mean -log sigmoid(margin): the log-loss in nats. Random guessing has .693."""
+    """The mean log-loss -log sigmoid(score of the preferred answer minus score of the other answer), in nats. Random
+    guessing gives .693."""
     calibration_error: Number = None
-    """Expected calibration error over ten bins: the mean gap between the stated probability and the share of correctly
-    ordered pairs."""
+    """The expected calibration error over ten bins: the mean absolute difference between the predicted probability and
+    the share of correctly ordered pairs."""
     reliability: tuple[ReliabilityBin, ...] = ()
     """The bins of the reliability diagram, with the pairs of all seeds pooled. Empty bins are left out."""
     by_margin: tuple[MarginBin, ...] = ()
-    """Accuracy by margin, small margins first."""
+    """The accuracy for each group of margins, from small to large margins."""
