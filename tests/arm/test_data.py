@@ -66,7 +66,7 @@ def test_rankings_of_equal_scores_are_left_out(tmp_path: Path) -> None:
     ("record", "said"),
     [
         ({"prompt": "Two?", "chosen": "2"}, r"answers.jsonl:1: the record has `chosen` but not `rejected`"),
-        ({"prompt": "Two?", "completion": "2"}, r"answers.jsonl:1: not a pair"),
+        ({"prompt": "Two?", "completion": "2"}, r"answers.jsonl:1: the record is not a pair"),
         ({"answer": "2"}, r"answers.jsonl:1: there is neither `prompt` nor `messages`"),
     ],
 )
