@@ -106,7 +106,10 @@ def test_shapes_that_cannot_be_are_explained(pairwise: Any, words: str) -> None:
             {"pairwise": {"m": {"evaluator": f"{__name__}:Forgotten", "against": "b"}}},
             "has an `open` that is not a context manager. Write `@contextmanager`",
         ),
-        ({"pairwise": {"m": {"evaluator": LONGER, "against": "b"}}, "headline": "m/win rate"}, "which is pairwise"),
+        (
+            {"pairwise": {"m": {"evaluator": LONGER, "against": "b"}}, "headline": "m/win rate"},
+            "which is a pairwise evaluator",
+        ),
     ],
 )
 def test_a_part_in_the_place_of_another_is_refused(changes: dict[str, Any], words: str) -> None:

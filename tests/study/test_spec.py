@@ -308,9 +308,9 @@ ARM = {"method": "dpo", "init": "stage:sft"}
     [
         (
             {"init": "stage:rm"},
-            "`arms.x.init` is `stage:rm`, but the method rm there makes a reward model. .* a policy.",
+            "`arms.x.init` is `stage:rm`, but the method rm of that stage makes a reward model. .* a policy.",
         ),
-        ({"init": "stage:pairs"}, "`arms.x.init` is `stage:pairs`, but the method pairs there makes pairs"),
+        ({"init": "stage:pairs"}, "`arms.x.init` is `stage:pairs`, but the method pairs of that stage makes pairs"),
         ({"policy": "stage:rm", "method": None}, "`arms.x.policy` is `stage:rm`, .* a reward model"),
         ({"preferences": "stage:sft"}, "`arms.x.preferences` is `stage:sft`, .* makes a policy. .* pairs or rankings"),
         ({"preferences": "stage:rm"}, "`arms.x.preferences` is `stage:rm`, .* makes a reward model"),

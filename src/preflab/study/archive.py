@@ -1,8 +1,9 @@
-"""Writes the finished runs of a study into one small file, and takes finished runs from such a file.
+"""Writes the finished runs of a study into an archive, which is one small file, and copies finished runs from an
+archive.
 
-A file holds the results, the training curves and the test answers of the runs, but no weights, so that it can be
-committed beside the study's report. A study that takes the runs of a file counts them as done. It can then go on with
-more seeds, or on another machine.
+An archive contains the results, the training curves and the test answers of the runs, but no weights. It is small
+enough to be committed beside the study's report. A study that copies runs from an archive counts these runs as done.
+The study can then continue with more seeds, or on another machine.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ from preflab.train.finished import AnyResult, altered_files, read_result
 from preflab.train.ownership import ANSWERS, METRICS, TIMING
 
 KEPT = (RUN_MANIFEST, RESULT, METRICS, TIMING, ANSWERS)
-"""The files of a run that an archive holds. Weights and the samples of the training are left out."""
+"""The names of the files that an archive contains for each run. Weights and the samples of the training are left
+out."""
 LARGEST = 2**30
-"""The most bytes that the files of an archive may have together."""
+"""The largest allowed size in bytes of all files in an archive together."""
 
 
 def export_runs(directory: Path, file: Path) -> int:
-    """Writes the finished runs of the study in `directory` into the archive `file`. Returns the number of runs. The
-    same runs give the same bytes. Raises `UserError` if the directory has no study, or if no run has finished."""
+    """Writes the finished runs of the study in `directory` into the archive `file`. Returns the number of runs.
+    Archives of the same runs are equal byte for byte. Raises `UserError` if the directory has no study, or if no run
+    has finished."""
     if not (directory / STUDY_MANIFEST).exists():
         raise UserError(f"{directory} holds no study. Give the directory that `preflab study` wrote.")
     names = read_manifest_file(directory).runs
@@ -40,7 +43,7 @@ def export_runs(directory: Path, file: Path) -> int:
         raise UserError(f"{directory}: no run has finished, so there is nothing to write. Run the study first.")
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for kept in KEPT:  # files of one kind lie together, because they compress better so
+        for kept in KEPT:  # files with the same name are neighbours, because this compresses better
             for path in (directory / name / kept for name in finished):
                 if path.is_file():
                     entry = tarfile.TarInfo(path.relative_to(directory).as_posix())
@@ -53,7 +56,7 @@ def export_runs(directory: Path, file: Path) -> int:
 
 
 class Archive:
-    """The finished runs in an archive. `taken`: the names of the runs that a study took from the archive."""
+    """The finished runs in an archive. `taken`: the names of the runs that a study copied from the archive."""
 
     def __init__(self, file: Path) -> None:
         """Reads an archive. Raises `UserError` if the file is missing, or if it is not an archive of runs."""
@@ -65,17 +68,17 @@ class Archive:
             self._runs.setdefault(str(place.parent), {})[place.name] = data
 
     def restore(self, planned: Sequence[Planned], home: Path) -> None:
-        """Writes the runs of the archive that are among the planned runs into the study's directory `home`.
+        """Copies the planned runs that the archive contains into the study's directory `home`.
 
-        Leaves out a run whose directory exists, and a run that was made from other settings than the planned ones. Also
-        leaves out a run if it needs a stage or an arm that does not come from the archive, because the run's result
-        would not belong to this stage or arm. Raises `UserError` if a run in the archive is damaged.
+        Leaves out a run whose directory exists, and a run whose settings in the archive differ from the planned
+        settings. Also leaves out a run that needs a stage or an arm from elsewhere than the archive, because the run's
+        result would not belong to this stage or arm. Raises `UserError` if a run in the archive is damaged.
         """
         waiting = [
             run for run in planned if self._name(run.directory, home) in self._runs and not run.directory.exists()
         ]
         count = -1
-        while count != len(waiting):  # a run may come before the stages that its evaluators need
+        while count != len(waiting):  # repeated, because a run can be listed before the stages that its evaluators need
             count = len(waiting)
             for run in list(waiting):
                 if all(self._has_given(need, home) for need in (*run.needs, *run.waits)):
@@ -88,13 +91,15 @@ class Archive:
         return directory.relative_to(home).as_posix()
 
     def _has_given(self, directory: Path, home: Path) -> bool:
-        """Checks whether the run in a directory comes from this archive. It may have been taken now or earlier."""
+        """Returns True if the run in a directory was copied from this archive, now or earlier. The results are then
+        equal."""
         files = self._runs.get(self._name(directory, home), {})
         result = directory / RESULT
         return RESULT in files and result.is_file() and result.read_bytes() == files[RESULT]
 
     def _write(self, run: Planned, files: dict[str, bytes]) -> bool:
-        """Writes the files of a run if they belong to the planned run. Returns True if the files were written."""
+        """Writes the files of a run into the directory of the planned run. Returns False, and writes nothing, if the
+        files belong to a different run."""
         try:
             with new_directory(run.directory) as aside:
                 for file, data in files.items():
@@ -111,7 +116,7 @@ class Archive:
             if not is_done(run):
                 raise _OtherRunError
             altered = altered_files(run.directory, read_result(run.directory, AnyResult))
-        except UserError as error:  # names a directory that will be gone
+        except UserError as error:  # its message names a temporary directory
             raise self._name_damage(f"{RUN_MANIFEST}` or `{RESULT}", run) from error
         for file in altered:
             if file in files:
@@ -121,12 +126,12 @@ class Archive:
         return UserError(f"{self.file}: `{file}` of the run {run.label} is damaged. Export the runs again.")
 
     def describe(self) -> str:
-        """Says in a sentence how many runs were taken."""
+        """Returns a sentence with the number of runs that the study copied from the archive."""
         rest = len(self._runs) - len(self.taken)
         words = f"{self.file}: {len(self.taken)} of {len(self._runs)} finished runs were taken."
         if not rest:
             return words
-        return f"{words} The study has the others already, does not need them, or has other settings or other stages."
+        return f"{words} The study already has the other runs, does not need them, or has other settings or stages."
 
 
 class _OtherRunError(Exception):
@@ -134,8 +139,8 @@ class _OtherRunError(Exception):
 
 
 def _read_files(file: Path) -> Iterator[tuple[str, bytes]]:
-    """Yields the path and the content of each file in an archive. Raises `UserError` for a file that an archive of runs
-    does not have."""
+    """Yields the path and the content of each file in an archive. Raises `UserError` if the archive cannot be read, is
+    too large, or contains a file that does not belong to a run."""
     total = 0
     try:
         with tarfile.open(file, mode="r:xz") as archive:

@@ -1,4 +1,5 @@
-"""Checks before any training that a study can run: opens each part of the study's runs once."""
+"""Checks before any training that a study can run. The check opens each testbed, model, reward and evaluator of the
+runs once."""
 
 from __future__ import annotations
 
@@ -19,11 +20,13 @@ from preflab.testbeds.base import read_rows, require_testbed
 
 
 def check_study(study: Study, directory: Path, *, fresh: bool = False) -> None:
-    """Checks that every run of a study can run, unless the run is already done.
+    """Checks every run of a study that is not done yet: the run must be able to start. `fresh`: whether the runs in the
+    directory will be replaced.
 
-    Raises `UserError` if the directory holds another study. Also raises `UserError` if the data, the evaluator, the
-    reward, the judge or the starting model of a stage or arm cannot be opened, or lacks something that the run needs.
-    Only the runs of the first seed are checked, since the runs of the other seeds open the same parts.
+    Raises `UserError` if the directory belongs to another study. Also raises `UserError` if the data, the evaluator,
+    the reward, the judge or the starting model of a stage or arm cannot be opened, or lacks something that the run
+    needs. Only the runs of the first seed are checked, because the runs of the other seeds use the same data and
+    models.
     """
     if not fresh:
         refuse_other_study(study, directory)
@@ -45,7 +48,8 @@ def make_memory_estimator(study: Study) -> MemoryEstimator:
 
 
 def check_chosen_answers(study: Study, stack: ExitStack) -> None:
-    """Raises `UserError` if arms are to meet the data's chosen answers, and the test split has no pairs."""
+    """Raises `UserError` if the study compares arms with the chosen answers of the data (`data:chosen`), but the test
+    split has no pairs."""
     places = [
         name
         for name, pairing in study.pairwise.items()

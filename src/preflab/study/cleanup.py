@@ -1,4 +1,4 @@
-"""Removes what a study put into the directories of runs that were refused before they began."""
+"""Removes the files that a study put into the directories of runs that were refused before they began."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from preflab.train.lock import remove_empty
 
 @contextmanager
 def removing_refused(made: Sequence[Path]) -> Generator[None]:
-    """Cleans up if the block raises `UserError`: removes what the study put into the directory of each run that has not
-    begun, and then the empty directories. `made`: the directories of runs that the study itself has made."""
+    """Cleans up if the block raises `UserError`. Removes the files that the study put into the directory of each run
+    that has not begun, and then the empty directories. `made`: the run directories that the study created."""
     try:
         yield
     except UserError:

@@ -1,4 +1,4 @@
-"""Makes a study that only measures policies, wherever they were trained, and records the checksums of these policies.
+"""Makes a study that measures finished policies without training, and records the checksums of these policies.
 
 Does not import torch.
 """
@@ -18,14 +18,15 @@ from preflab.train.files import file_digests, read_json, write_json
 from preflab.train.ownership import FINAL
 
 POLICIES_FILE = "policies.json"
-"""The file of a comparison with the checksums of each policy that is a directory."""
+"""The name of the file with the checksums of the policies that a study compares. Only policies that are directories
+have checksums."""
 ONE_RUN_EACH = (
     "Each policy was measured as it is. The intervals are over the problems alone: they say nothing about other training runs "
     "of the same methods."
 )
 GIB_A_BYTE = 3 / 2**30
-"""The GiB of memory that a policy needs for each byte of its weight files. The files may be half as large as the
-weights in fp32."""
+"""The GiB of memory that a policy needs for each byte of its weight files. The factor is 3, because the files can be
+half as large as the weights in fp32."""
 
 
 def comparison_study(
@@ -34,8 +35,9 @@ def comparison_study(
     """Returns the study that measures policies and compares all pairs of them.
 
     `policies`: maps each name to a directory, a finished run, or a name on the hub. `baseline`: the name of the policy
-    with which the others are compared; this policy cannot win. `settings`: further fields of a study file, such as
-    `testbed`, `evaluators` and `evaluation`. Raises `UserError` for fewer than two policies, or an unknown baseline."""
+    with which the other policies are compared. This policy cannot win. `settings`: further fields of a study file, such
+    as `testbed`, `evaluators` and `evaluation`. Raises `UserError` for fewer than two policies, or an unknown
+    baseline."""
     if len(policies) < 2:
         raise UserError(
             "Give at least two policies, such as `preflab compare dpo=runs/dpo ppo=runs/ppo --testbed NAME`."
@@ -61,19 +63,20 @@ def comparison_study(
 
 
 def find_policy(path: str) -> str:
-    """Returns the directory of the model if `path` is a directory or a finished run; otherwise `path`, a name on the hub."""
+    """Returns the directory of the saved model if `path` is a directory, such as a finished run. Returns any other
+    `path` unchanged, because it is a name on the hub."""
     return str(find_saved_model(user_path(path))) if user_path(path).is_dir() else path
 
 
 def weigh_policy(directory: Path) -> int:
-    """Returns the bytes of the weights in a directory."""
+    """Returns the total size in bytes of the weight files in a directory."""
     return sum(file.stat().st_size for file in directory.glob("*.safetensors"))
 
 
 def name_policies(texts: Sequence[str]) -> dict[str, str]:
     """Reads texts of the form `[NAME=]SOURCE`, and returns the source of each policy by its name. Without `NAME`, a
-    policy has the name of its directory (`runs/dpo/final` is `dpo`) or of its model on the hub. Raises `UserError` if
-    two policies have the same name."""
+    policy is named after its directory (`dpo` for `runs/dpo/final`) or after its model on the hub. Raises `UserError`
+    if two policies have the same name."""
     policies: dict[str, str] = {}
     for text in texts:
         name, sign, path = text.partition("=")
@@ -82,14 +85,16 @@ def name_policies(texts: Sequence[str]) -> dict[str, str]:
             parts = [part for part in user_path(text).parts if part != FINAL]
             name = parts[-1] if parts else text
         if name in policies:
-            raise UserError(f"Two policies are called {name!r}. Name them: first={policies[name]} second={path}.")
+            raise UserError(
+                f"Two policies are called {name!r}. Give each a name: first={policies[name]} second={path}."
+            )
         policies[name] = path
     return policies
 
 
 def refuse_changed_policies(study: Study, directory: Path) -> None:
     """Writes the checksums of the policies into the directory. Raises `UserError` if a policy has changed since the
-    directory recorded its checksums, because the results there would belong to another policy."""
+    directory recorded its checksums, because the earlier results in the directory belong to the unchanged policy."""
     path = directory / POLICIES_FILE
     known = read_json(path) if path.exists() else {}
     if not isinstance(known, dict):

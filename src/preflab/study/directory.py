@@ -1,4 +1,5 @@
-"""Reserves a directory for one study, and keeps the manifest from which the study's report can be written again."""
+"""Reserves a directory for one study, and reads and writes the study's manifest. The study's report can be written
+again from the manifest."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ STARTED_FILES = (LOCK, RUN_LOG, "run.json")
 
 
 class StudyRecord(NamedTuple):
-    """A study as its manifest records it. `command`: the command that runs the study. `failures`: a sentence for each
+    """The study that a manifest describes. `command`: the command that runs the study. `failures`: a sentence for each
     run that failed."""
 
     study: Study
@@ -35,9 +36,10 @@ class StudyRecord(NamedTuple):
 
 
 class StudyManifest(BaseModel):
-    """The fields of a study's manifest. `arms` and `pairwise`: names in the order of the study file; `study` loses this
-    order, because the JSON file is sorted by name. `runs`: the directories of all runs that the study has planned,
-    relative to the study's directory. `own`: what a report needs to know about the evaluators that the user wrote."""
+    """The fields of a study's manifest. `arms` and `pairwise`: the names of the arms and of the pairings in the order
+    of the study file. `study` does not keep this order, because the JSON file is sorted by name. `runs`: the
+    directories of all runs that the study has planned, relative to the study's directory. `own`: descriptions of the
+    evaluators that the user wrote, which a report needs."""
 
     format: int
     study: dict[str, JsonValue]
@@ -50,9 +52,9 @@ class StudyManifest(BaseModel):
 
 
 def claim_study(study: Study, directory: Path, runs: Iterable[Path]) -> None:
-    """Writes or updates the manifest, which marks a directory and the directories of the runs as belonging to the
-    study. Raises `UserError` if the directory holds another study, a run, or files of another program that a report
-    would overwrite."""
+    """Writes or updates the manifest in `directory`. The manifest marks this directory and the directories in `runs` as
+    belonging to the study. Raises `UserError` if `directory` belongs to another study or to a run, or if a report would
+    overwrite files in it that a study did not write."""
     refuse_other_study(study, directory)
     if (directory / STUDY_MANIFEST).exists():
         manifest = read_manifest_file(directory)
@@ -68,8 +70,8 @@ def claim_study(study: Study, directory: Path, runs: Iterable[Path]) -> None:
 
 
 def write_study(study: Study, directory: Path, command: str, failures: Sequence[str] = ()) -> None:
-    """Writes the study, its command and its failures into the manifest, since a report needs them. The study must have
-    claimed the directory before."""
+    """Writes the study, its command and its failures into the manifest, because a report needs them. The directory must
+    already be reserved by `claim_study`."""
     changes = {"command": command, "failures": tuple(failures), "runs": read_manifest_file(directory).runs}
     write_manifest(directory, describe_study(study).model_copy(update=changes))
 
@@ -95,9 +97,9 @@ def read_manifest_file(directory: Path) -> StudyManifest:
 
 
 def read_study(directory: Path) -> StudyRecord:
-    """Reads the study in a directory for its report. In place of an evaluator that the user wrote, the study has a
-    stand-in. The stand-in says what the evaluator measures, but cannot itself measure. Raises `UserError` if the
-    directory does not belong to a study."""
+    """Reads the study in a directory for its report. A stand-in replaces each evaluator that the user wrote. The
+    stand-in names the evaluator's measures, but cannot be opened. Raises `UserError` if the directory does not belong
+    to a study."""
     path = directory / STUDY_MANIFEST
     if not path.exists():
         raise UserError(f"{directory} holds no study. Give the directory that `preflab study` wrote.")
@@ -112,14 +114,14 @@ def read_study(directory: Path) -> StudyRecord:
 
 
 def in_order(parts: Any, names: Sequence[str]) -> Any:
-    """Returns the parts of a study in the order of `names`, because a manifest is sorted and loses the order of the
-    study file. Returns `parts` unchanged if it is not a dictionary."""
+    """Returns the dictionary `parts` with its keys in the order of `names`. A manifest is sorted and therefore does not
+    keep the order of the study file. Returns any other value of `parts` unchanged."""
     return {name: parts[name] for name in names if name in parts} | parts if isinstance(parts, dict) else parts
 
 
 def refuse_other_study(study: Study, directory: Path) -> None:
-    """Raises `UserError` if the directory holds a run, or a study of another name. The arms, seeds and settings of the
-    study may have changed, since each run checks its own spec."""
+    """Raises `UserError` if the directory belongs to a run, or to a study of another name. The arms, seeds and settings
+    of the study are allowed to differ, because each run compares its own spec."""
     if (directory / RUN_MANIFEST).exists():
         raise UserError(f"{directory} holds a run, and a study needs a separate directory. Choose another --output.")
     if not (directory / STUDY_MANIFEST).exists():
@@ -146,17 +148,18 @@ def withdrawn_unless_begun(directory: Path) -> Generator[None]:
 
 
 def remove_study(directory: Path, planned: Iterable[Path]) -> None:
-    """Removes only the study's runs, its report and its manifest. The removed runs are those that the manifest lists
-    and those in `planned`, because an older manifest lists no runs. `planned`: the directories of the runs that the
-    study will start. Raises `UserError`, and removes nothing, in two cases: one of these directories holds a run but
-    the study has no manifest, or a folder of a run holds a file that the run did not write."""
+    """Removes the study's runs, report and manifest, and no other files. Removes the runs that the manifest lists and
+    the runs in `planned`, because the manifest of an older version lists no runs. `planned`: the directories of the
+    runs that the study will start. Raises `UserError`, and removes nothing, if one of these directories contains a run
+    but the study has no manifest. The same happens if the directory of a run contains a file that the run did not
+    write."""
     home = directory.resolve()
     places = set(planned)
     if (directory / STUDY_MANIFEST).exists():
         places |= {directory / name for name in read_manifest_file(directory).runs}
     elif any((place / RUN_MANIFEST).exists() for place in places):
         raise UserError(
-            f"{directory} holds runs but no {STUDY_MANIFEST}, so that --fresh cannot know which files it may delete. Choose "
+            f"{directory} holds runs but no {STUDY_MANIFEST}, so --fresh cannot know which files to delete. Choose "
             "another --output, or remove the runs yourself."
         )
     else:

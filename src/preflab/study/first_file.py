@@ -1,6 +1,7 @@
-"""Writes a first study file for the user's data and model, with a comment on every part that users change.
+"""Writes a first study file for the user's data and model. The file has a comment on every setting that users usually
+change.
 
-The kind of the data decides the arms and the evaluator: pairs, demonstrations, or problems with tests.
+The arms and the evaluator depend on the data, which are pairs, demonstrations, or problems with tests.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class FirstStudy:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """Facts about the user's data. `judged`: whether tests, pairs or neither can judge an answer. `size`: the numbers
-    of training rows."""
+    """Facts about the user's data. `judged`: what the evaluator judges answers with: tests, a reward model trained on
+    pairs, or neither. `size`: the numbers of training rows."""
 
     judged: Judged
     size: DataSize
@@ -82,7 +83,8 @@ def write_first_file(wanted: FirstStudy) -> str:
 
 
 def inspect_data(wanted: FirstStudy) -> DataFacts:
-    """Opens the data and counts their rows. If the data have tests and no pairs, opens them with the sandbox as the judge."""
+    """Opens the data and counts the rows. If the data have tests but no pairs, the data are opened with the sandbox as
+    the judge."""
     try:
         with Jsonl(data=wanted.data).open(Context()) as opened:
             facts, tested = _count(require_testbed(opened)), any("`judge`" in note for note in opened.notes)
@@ -130,7 +132,7 @@ def _evaluator(facts: DataFacts, wanted: FirstStudy) -> list[str]:
             _lines(evaluator="hidden-tests"),
         ]
     model = {"kind": "reward-model", "model": {"path": "stage:evaluator"}}
-    words = "# The evaluator of all arms: a reward model. Its 30% of the pairs (`part: evaluator`) are used by no arm."
+    words = "# The evaluator of all arms: a reward model, trained on 30% of the pairs. No arm uses these pairs."
     return [words, _lines(evaluator=model)]
 
 
@@ -150,8 +152,9 @@ def _start(facts: DataFacts) -> dict[str, object]:
 
 
 def _arms(facts: DataFacts) -> dict[str, object]:
-    """Returns the arms. With demonstrations: SFT as the baseline, and further SFT. With pairs: DPO. With tests or
-    pairs: PPO, whose reward is the tests, or a reward model trained on the pairs."""
+    """Returns the arms. Demonstrations add the arms `sft` (the baseline) and `more-sft` (further training). Pairs add
+    the arm `dpo`. Tests or pairs add the arm `ppo`, whose reward is the tests or a reward model that is trained on the
+    pairs."""
     arms: dict[str, object] = {}
     if facts.size.pairs:
         arms["dpo"] = {**_start(facts), "method": {"kind": "dpo"}}

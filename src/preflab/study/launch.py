@@ -4,9 +4,9 @@ The study's process has already imported the modules that arms need. A fork ther
 torch, and shares the memory of these modules. The process of an arm sets its number of threads and writes to its own
 log.
 
-A fork does not copy OpenMP's threads: an arm with several threads would wait for these threads for ever. An arm with
-one thread never uses them. A fork cannot use CUDA either if the study's process used CUDA, for example in a notebook.
-Where a fork could not compute, the arm starts in a new interpreter.
+A fork does not copy OpenMP's threads. An arm with several threads would wait for these threads for ever, but an arm
+with one thread does not use them. A fork cannot use CUDA if the study's process has used CUDA, for example in a
+notebook. If a fork cannot compute, the arm starts in a new interpreter instead.
 """
 
 from __future__ import annotations
@@ -56,9 +56,10 @@ def start_afresh(run_file: Path, directory: Path) -> int:
 
 
 def can_fork(threads: int) -> bool:
-    """Checks whether a fork of this process can compute with this number of threads. After this process has used CUDA,
-    no fork can compute. Otherwise, a fork with one thread always can. A fork with several threads can compute only if
-    OpenMP has started no thread of this process, that is, if Python has started all of them."""
+    """Returns True if a fork of this process can compute with this number of threads. After this process has used CUDA,
+    no fork can compute. If this process has not used CUDA, a fork with one thread can compute. A fork with several
+    threads can compute only if OpenMP has not started threads in this process, so that Python has started all
+    threads."""
     if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
         return False
     tasks = Path("/proc/self/task")
@@ -78,8 +79,8 @@ def import_shared_modules() -> None:
 
 
 def _become(arm_process: ArmProcess, run_file: Path, directory: Path, env: dict[str, str], log: int) -> None:
-    """Runs in the child process: removes the parent's signal handlers, redirects the output to the run's log, runs the
-    arm, and exits."""
+    """This is the main function of the child process. It removes the parent's signal handlers, redirects the output to
+    the run's log, runs the arm, and exits."""
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, signal.SIG_DFL)
     os.environ.update(env)

@@ -1,4 +1,5 @@
-"""Loads a study in one of its sizes, either from a preset that comes with preflab or from the user's file."""
+"""Loads a study from a preset that comes with preflab or from the user's file. A study file can define several sizes of
+the study."""
 
 from __future__ import annotations
 
@@ -27,10 +28,10 @@ class _Sizes(Spec):
 def load_study(name: str, size: str | None = None) -> Study:
     """Loads a preset by its name, or a study file (YAML, TOML, JSON), in one of its sizes.
 
-    A file can define sizes with `sizes: {NAME: {...}}`. In the size NAME, these settings replace the file's settings at
-    any depth. The name of the study then ends with `-NAME`, so that two sizes never share a directory. The size `smoke`
-    is the file without replacements. Raises `UserError` for an unknown name, and suggests the most similar name. Also
-    raises `UserError` if a function of the user cannot be imported.
+    A file can define sizes with `sizes: {NAME: {...}}`. In the size NAME, these settings replace the file's settings
+    with the same keys, including keys in nested mappings. The name of the study then ends with `-NAME`, so that two
+    sizes never share a directory. The size `smoke` is the file without replacements. Raises `UserError` for an unknown
+    name, and suggests the most similar name. Also raises `UserError` if a function of the user cannot be imported.
     """
     data = study_data(name)
     sizes = _take_sizes(data, name)
@@ -52,7 +53,7 @@ def load_study(name: str, size: str | None = None) -> Study:
 
 
 def _check_tuning(tuning: Tuning, study: Study, where: str) -> None:
-    """Raises `UserError` if a value to try does not suit its arm's method."""
+    """Raises `UserError` if the method of an arm does not accept a value in `tuning.spaces`."""
     for arm, space in tuning.spaces.items():
         for settings in grid_points(space, tuning.trials):
             with_settings(study.arms[arm], settings, where=f"{where}: tuning.spaces.{arm}")
@@ -86,8 +87,8 @@ def study_data(name: str) -> Any:
 
 def merge_settings(data: Any, patch: Any) -> Any:
     """Returns a copy of `data` in which the values of `patch` replace the old values. Nested mappings are merged in the
-    same way. But a mapping with another `kind` replaces the old mapping, because the old settings belong to the old
-    kind."""
+    same way. A mapping with another `kind` is not merged and replaces the old mapping, because the old settings belong
+    to the old kind."""
     if not (isinstance(data, dict) and isinstance(patch, dict)):
         return patch
     if "kind" in data and patch.get("kind", data["kind"]) != data["kind"]:

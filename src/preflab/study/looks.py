@@ -1,10 +1,11 @@
-"""Says after how many seeds a study looks at its results, and when it may stop. Needs no torch.
+"""Decides after how many seeds a study analyses its results (a look), and whether the study can stop after a look. Does
+not import torch.
 
-A study with several looks may stop at each look. Look k has a share alpha_k of the error alpha, so that the chance of
-any false statement at any look is at most alpha. This is a union bound: the looks share problems and seeds, and no
-independence is needed. At look k, the intervals of a family with m comparisons are adjusted as for m alpha / alpha_k
-comparisons. The intervals are repeated confidence intervals (Jennison and Turnbull 1989): they hold at whichever look
-the study stops.
+A study with several looks can stop at each look. Look k uses the part alpha_k of the error alpha, so that the chance of
+any false statement at any look is at most alpha. This is a union bound, which does not need independent looks. The
+looks are not independent, because they use the same problems and seeds. At look k, the intervals of a family with m
+comparisons are adjusted as for m alpha / alpha_k comparisons. The intervals are repeated confidence intervals (Jennison
+and Turnbull 1989): they hold at whichever look the study stops.
 """
 
 from __future__ import annotations
@@ -18,20 +19,23 @@ from preflab.study.spec import Study
 
 
 class Look(NamedTuple):
-    """A look after `seeds` seeds. `times`: alpha / alpha_k, the factor by which the families of intervals grow."""
+    """An analysis of the results after `seeds` seeds. `times`: alpha / alpha_k. The correction for multiple tests
+    multiplies the number of comparisons by this factor."""
 
     seeds: int
     times: float
 
 
 def looks_of(study: Study) -> list[Look]:
-    """Returns the looks of a study, in order. A study without looks has one, after all its seeds."""
+    """Returns the looks of a study, in order. A study without the setting `seeds.looks` has a single look, after all
+    seeds."""
     counts = study.seed_looks or (study.seeds,)
     return [Look(seeds, 1 / share) for seeds, share in zip(counts, LOOK_SHARES[len(counts)], strict=True)]
 
 
 def look_reached(study: Study, arms: Arms) -> Look:
-    """Returns the last look for which every arm has finished all seeds; the first look if there is none."""
+    """Returns the last look for which every arm has finished all seeds. If there is no such look, returns the first
+    look."""
     looks = looks_of(study)
     reached = [look for look in looks if is_complete(study, arms, look.seeds)]
     return reached[-1] if reached else looks[0]
@@ -52,8 +56,8 @@ def is_complete(study: Study, arms: Arms, seeds: int) -> bool:
 
 def is_settled(results: Results) -> bool:
     """Checks whether the study's statements are final, so that no more seeds are needed. The claims must all be decided
-    at every decoding. In a study without claims, the named comparisons must all be decided. If there are none of these
-    either, there must be a winner at every decoding."""
+    at every decoding. In a study without claims, the comparisons in the study file must all be decided. In a study
+    without claims and comparisons, there must be a winner at every decoding."""
     if results.claims:
         return all(is_decided(claim) for claim in results.claims)
     named = [pair for pair in results.comparisons if pair.named]
@@ -71,7 +75,8 @@ def is_decided(decided: DecidedClaim) -> bool:
 
 
 def describe_looks(study: Study, look: Look, results: Results) -> str:
-    """Writes where a study with several looks stopped; '' for a study without looks, or before its first look."""
+    """Returns a phrase that says whether the results of a study are settled at this look. Returns '' for a study
+    without the setting `seeds.looks`, or before the first look."""
     if not study.seed_looks or len(results.seeds) < look.seeds:
         return ""
     if not is_settled(results):

@@ -1,7 +1,8 @@
-"""Records in a study's manifest what a report needs to know about the evaluators that the user wrote.
+"""Adds descriptions of the user's own evaluators to the study's manifest, so that a report can be written without the
+user's modules.
 
-A report can therefore be written without the user's modules. The report uses a stand-in for each of these evaluators. A
-stand-in is a spec that says what the evaluator measures, but cannot itself measure.
+The report uses a stand-in for each of these evaluators. A stand-in is a spec that names the measures of the evaluator,
+but cannot be opened.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from preflab.study.spec import Study
 
 
 class EvaluatorRecord(BaseModel):
-    """What a report needs to know about an evaluator. `words`: the docstring of its class. `measures`: what it
-    measures; for a pairwise evaluator, the measure of its mean outcome. `models`: the paths of its reward models."""
+    """The description of an evaluator for a report. `words`: the docstring of the evaluator's class. `measures`: the
+    evaluator's measures. For a pairwise evaluator, this is the measure of the mean outcome. `models`: the paths of the
+    evaluator's reward models."""
 
     words: str
     measures: tuple[Measure, ...]
@@ -40,7 +42,7 @@ class OwnEvaluators(BaseModel):
 
 
 def record_own_evaluators(study: Study) -> OwnEvaluators:
-    """Returns the records of those evaluators of a study that preflab does not define."""
+    """Returns a record of each evaluator of a study that preflab does not define."""
     evaluators = {
         name: _record(spec, spec.measures(study.evaluation))
         for name, spec in study.evaluators.items()
@@ -64,8 +66,8 @@ def _record(spec: HoldsModels, measures: tuple[Measure, ...]) -> EvaluatorRecord
 
 
 def with_recorded_evaluators(data: Mapping[str, Any], own: OwnEvaluators) -> dict[str, Any]:
-    """Returns the data of a study with a stand-in in place of each evaluator that has a record. Data that do not have
-    the form of a study are returned unchanged, and the parser of the study then reports them."""
+    """Returns a copy of a study's data in which a stand-in replaces each evaluator that has a record in `own`. Data
+    that do not have the form of a study stay unchanged, and the parser of the study reports them later."""
     changed = dict(data)
     pairs, pairings = data.get("evaluators"), data.get("pairwise")
     if isinstance(pairs, list):
@@ -90,8 +92,8 @@ def _replace_pairing(name: str, pairing: Any, own: OwnEvaluators) -> Any:
 
 
 class _ReadForReport:
-    """The base class of the stand-ins for both kinds of evaluators. A stand-in names the evaluator's reward models, and
-    cannot be opened."""
+    """The base class of the stand-ins for evaluators and for pairwise evaluators. A stand-in names the evaluator's
+    reward models, but cannot be opened."""
 
     record: ClassVar[EvaluatorRecord]
 

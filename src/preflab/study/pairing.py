@@ -1,4 +1,4 @@
-"""Selects the pairs of arms that a pairwise evaluator compares, and checks `pairwise` in a file.
+"""Selects the pairs of arms that a pairwise evaluator compares, and checks the field `pairwise` of a study file.
 
 Does not import torch.
 """
@@ -21,16 +21,16 @@ EXAMPLE = "`pairwise: {shorter: {evaluator: {kind: 'my_duel:Shorter', margin: 2}
 
 
 class Pairing(Spec):
-    """A pairwise evaluator, and the pairs of arms whose answers to the same prompts it compares. The evaluator compares
-    either the arms in `pairs`, or every other arm with the arm `against`. The second of a pair, and `against`, may also be
-    `data:chosen`: the preferred answer of the test split to the same prompt."""
+    """A pairwise evaluator, and the pairs of arms that the evaluator compares by their answers to the same prompts. The
+    pairs are either listed in `pairs`, or consist of every other arm and the arm `against`. In place of the second arm
+    of a pair, or of `against`, a study file can name `data:chosen`: the chosen answers of the test split."""
 
     evaluator: Annotated[PairwiseEvaluatorSpec, *variant(PAIRWISE_EVALUATORS)]
     pairs: tuple[tuple[str, str], ...] = ()
     against: str | None = None
 
     def pairs_among(self, arms: Iterable[str]) -> list[tuple[str, str]]:
-        """Returns the pairs whose first arm is in `arms`, and whose second is in `arms` too or is `data:chosen`."""
+        """Returns the pairs whose first arm is in `arms`, and whose second arm is in `arms` or is `data:chosen`."""
         known = list(arms)
         named = self.pairs if self.against is None else [(arm, self.against) for arm in known if arm != self.against]
         return [pair for pair in named if pair[0] in known and pair[1] in (*known, DATA_CHOSEN)]
@@ -41,8 +41,8 @@ class Pairing(Spec):
         return self.model_copy(update={"pairs": () if self.against else pairs}) if pairs else None
 
     def check(self, place: str, arms: Iterable[str]) -> None:
-        """Raises `UserError` if this pairing has no pair, the same pair twice, or an arm that the study does not have.
-        `place`: the key of the pairing in the study file."""
+        """Raises `UserError` if this pairing has no pair, the same pair twice, a pair of an arm with itself, or an arm
+        that is not in `arms`. `place`: the key of the pairing in the study file."""
         if (self.against is None) == (not self.pairs):
             raise UserError(f"`{place}` needs `pairs`, such as [[dpo, sft]], or an arm as `against`, but not both.")
         if any(first == DATA_CHOSEN for first, _ in self.pairs):
@@ -57,14 +57,14 @@ class Pairing(Spec):
 
 
 def refuse_same_pairs(comparisons: Iterable[tuple[str, str]]) -> None:
-    """Raises `UserError` if `comparisons` has a pair twice or an arm with itself, since each comparison counts in the
-    correction for multiple tests."""
+    """Raises `UserError` if `comparisons` has a pair twice or a pair of an arm with itself. Such a pair would count in
+    the correction for multiple tests."""
     seen: set[frozenset[str]] = set()
     for first, second in comparisons:
         if first == second:
             raise UserError(f"`comparisons` compares the arm {first!r} with itself. Remove this pair.")
         if frozenset((first, second)) in seen:
-            raise UserError(f"`comparisons` has the pair of {first!r} and {second!r} twice. Remove one of them.")
+            raise UserError(f"`comparisons` has the pair of {first!r} and {second!r} twice. Remove one of these pairs.")
         seen.add(frozenset((first, second)))
 
 

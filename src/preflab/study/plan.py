@@ -17,7 +17,8 @@ from preflab.spec import parse_spec
 from preflab.study.spec import Contestant, Study, all_stages_needed, measuring_stages
 
 JOB_FIELDS = ("method", "policy", "init", "preferences", "reward", "cost", "plateau")
-"""The fields of a run that come from its stage or arm in the study file, not from the settings of the study."""
+"""The fields of a run's spec that are copied from the stage or arm in the study file, and not from the study's
+settings."""
 
 
 def planned_runs(study: Study, directory: Path) -> Iterator[PlannedRun]:
@@ -46,7 +47,7 @@ def planned_matches(study: Study, directory: Path) -> Iterator[PlannedMatch]:
 
 def planned_trials(study: Study, directory: Path) -> Iterator[tuple[str, dict[str, Any], PlannedRun]]:
     """Yields every run of the tuning stage as (arm, settings, run). For each tuning seed, the runs of the stages come
-    before the trials, and have the arm ''."""
+    before the trials. A run of a stage has '' in place of the arm and {} in place of the settings."""
     assert study.tuning is not None
     for seed in study.tuning.seeds:
         home = directory / "tuning" / f"seed-{seed}"
@@ -61,8 +62,8 @@ def planned_extensions(
     study: Study, directory: Path, extensions: Iterable[tuple[str, dict[str, Any]]]
 ) -> Iterator[tuple[str, dict[str, Any], PlannedRun]]:
     """Yields the further trials of the tuning stage, each as (arm, settings, run), under each tuning seed.
-    `extensions`: the arm and the settings of each trial. The values of these settings are part of the name of the
-    trial's directory."""
+    `extensions`: the arm and the settings of each trial. The name of a trial's directory contains the values of the
+    settings."""
     assert study.tuning is not None
     for arm, settings in extensions:
         values = "-".join(f"{value:g}" if isinstance(value, float) else str(value) for value in settings.values())
@@ -116,8 +117,8 @@ def plan_run(
 
 
 def grid_points(space: Mapping[str, tuple[JsonValue, ...]], count: int) -> list[dict[str, JsonValue]]:
-    """Returns the settings of at most `count` points in the grid of a space. If the grid has more points, the returned
-    points are evenly spaced in the grid."""
+    """Returns at most `count` combinations of the values in `space`, each as a dictionary of settings. If there are
+    more combinations, the returned combinations are evenly spaced in their order."""
     grid: list[dict[str, JsonValue]] = [{}]
     for field, values in space.items():
         grid = [{**point, field: value} for point in grid for value in values]
@@ -128,7 +129,7 @@ def with_settings(job: Job, settings: Mapping[str, JsonValue], *, where: str) ->
     """Returns a copy of the job in which `settings` replace fields of the method. The name of a nested field has a dot,
     such as `optim.beta1`. Raises `UserError` for a field that the method does not have."""
     if job.method is None:
-        raise UserError(f"{where}: the arm trains with no method, so it has no settings. Remove it from `tuning`.")
+        raise UserError(f"{where}: the arm has no method and therefore no settings. Remove the arm from `tuning`.")
     data: dict[str, Any] = job.method.model_dump()
     for field, value in settings.items():
         *parents, leaf = field.split(".")

@@ -1,5 +1,5 @@
-"""Checks that each stage of a study makes the product that other parts of the study need: a policy, a model that scores
-answers, or data. Does not import torch."""
+"""Checks the products of a study's stages. If a stage, an arm or an evaluator uses another stage, this other stage must
+make the needed product: a policy, a model that scores answers, or data. Does not import torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from preflab.errors import UserError
 from preflab.spec import HoldsModels
 
 POLICY, REWARD_MODEL, COST_MODEL, DATA = ("policy",), ("reward_model",), ("cost_model",), ("preferences", "rankings")
-"""The products that a stage may have if it is used as a policy, as a reward model, as a cost model or as data."""
+"""Each tuple lists the products that are accepted where a policy, a reward model, a cost model or data are needed."""
 WORDS = {
     "policy": "a policy",
     "reward_model": "a reward model",
@@ -21,8 +21,8 @@ WORDS = {
 
 
 def check_products(stages: Mapping[str, Job], arms: Mapping[str, Job], evaluators: Mapping[str, HoldsModels]) -> None:
-    """Raises `UserError` if a stage, an arm or an evaluator uses a stage as something that the stage does not make, or
-    if an arm makes no policy."""
+    """Raises `UserError` if a stage, an arm or an evaluator needs a product of a stage that this stage does not make,
+    or if an arm does not make a policy."""
     for name, stage in stages.items():
         _check_uses(f"stages.{name}", stage, stages)
     for name, arm in arms.items():
@@ -33,21 +33,21 @@ def check_products(stages: Mapping[str, Job], arms: Mapping[str, Job], evaluator
 
 
 def _check_uses(where: str, job: Job, stages: Mapping[str, Job]) -> None:
-    """Raises `UserError` if a stage or arm uses the output of a stage as something that the stage does not make.
+    """Raises `UserError` if a stage or arm needs a product of another stage that this other stage does not make.
     `where`: the place of the stage or arm in the study file."""
     for field, path, needed in _uses(job):
         _check_use(f"{where}.{field}", path, needed, stages)
 
 
 def check_models(where: str, part: HoldsModels, stages: Mapping[str, Job]) -> None:
-    """Raises `UserError` if an evaluator needs a reward model or a cost model of a stage, but the stage does not make
-    this model. `where`: the place of the evaluator in the study file."""
+    """Raises `UserError` if an evaluator needs a reward model or a cost model from a stage that makes a different
+    product. `where`: the place of the evaluator in the study file."""
     for path, needed in _models_used(part):
         _check_use(where, path, needed, stages)
 
 
 def _check_makes_policy(where: str, job: Job) -> None:
-    """Raises `UserError` if the method of an arm makes no policy, since only a policy can be measured."""
+    """Raises `UserError` if the method of an arm does not make a policy. Only a policy can be measured."""
     if job.method is not None and job.method.product != "policy":
         raise UserError(
             f"`{where}`: the method {job.method.kind_name} makes {_name(job.method.product)}, but a study compares policies. "
@@ -56,8 +56,7 @@ def _check_makes_policy(where: str, job: Job) -> None:
 
 
 def _uses(job: Job) -> Iterator[tuple[str, str | None, Iterable[str]]]:
-    """Yields the places where a job uses the output of another job: the field, the path in it, and the products that
-    the field accepts."""
+    """Yields each field of a job that can name the output of a stage, as (field, path, accepted products)."""
     yield from (("init", job.init, POLICY), ("policy", job.policy, POLICY), ("preferences", job.preferences, DATA))
     for field, part in (("reward", job.reward), ("cost", job.cost), ("method", job.method)):
         for path, needed in _models_used(part):
@@ -65,9 +64,8 @@ def _uses(job: Job) -> Iterator[tuple[str, str | None, Iterable[str]]]:
 
 
 def _models_used(part: HoldsModels | None) -> Iterator[tuple[str, Iterable[str]]]:
-    """Yields the path of each saved model that a reward, an evaluator or a method uses, with the
-    products (reward model, cost model) that are allowed there. A path that is used as a reward model and as a cost model
-    is yielded twice."""
+    """Yields the path of each saved model that a reward, an evaluator or a method uses, together with the accepted
+    product (reward model or cost model). A path that is used as a reward model and as a cost model is yielded twice."""
     if part is None:
         return
     rest = [*saved_models(part)]
@@ -83,7 +81,7 @@ def _check_use(place: str, path: str | None, needed: Iterable[str], stages: Mapp
     method = stages[path.removeprefix(STAGE)].method
     if method is None or method.product not in needed:
         makes = (
-            f"the method {method.kind_name} there makes {_name(method.product)}"
+            f"the method {method.kind_name} of that stage makes {_name(method.product)}"
             if method
             else "that stage has no method"
         )

@@ -27,7 +27,7 @@ from preflab.study.tuning import (
 from preflab.study.watch import Watch
 
 RunAll = Callable[[Sequence[Planned]], Failures]
-"""A function that runs planned runs and returns the failures."""
+"""A function that executes planned runs and returns the failures."""
 
 
 def run_missing(
@@ -42,7 +42,7 @@ def run_missing(
 ) -> tuple[str, ...]:
     """Runs all runs of a study that are not done yet. Returns a sentence for each run that failed. The caller must have
     locked the directory. `command`: the command line that the report shows for a repetition of the study. `archives`:
-    files with finished runs; a run in such a file is taken from there and does not run again."""
+    files with finished runs. A run that such a file contains is copied from the file instead of being run."""
     from preflab.study.check import check_study  # imports torch, which is not needed to read a report
 
     refuse_missing_tuning(study, tune=tune)
@@ -60,10 +60,10 @@ def run_missing(
 
 def run_claimed(study: Study, directory: Path, command: str, run: RunAll, *, tune: bool) -> tuple[str, ...]:
     """Runs the tuning stage, the other runs and the matches in a directory that the study has claimed. Returns a
-    sentence for each run that failed. `run`: runs planned runs."""
+    sentence for each run that failed. `run`: executes planned runs."""
     if study.tuning is not None and must_tune(study.tuning, tune=tune):
         study = with_chosen_settings(study, run_trials(study, directory, run))
-    write_study(study, directory, command)  # now, so that an interrupted study has a report too
+    write_study(study, directory, command)  # written before the runs, so that an interrupted study has a report too
     failures: tuple[str, ...] = ()
     for look in looks_of(study):
         part = study.until_seed(look.seeds)
@@ -76,9 +76,9 @@ def run_claimed(study: Study, directory: Path, command: str, run: RunAll, *, tun
 
 
 def run_trials(study: Study, directory: Path, run: RunAll) -> list[TuningTrial]:
-    """Runs the tuning stage and returns a record of each trial. If the best value of an arm is at the edge of its grid,
-    the grid is extended beyond this edge, once, by one value. An arm with a failed trial is not extended. `run`: runs
-    planned runs."""
+    """Runs the tuning stage and returns a record of each trial. If the best value of an arm is at the edge of the arm's
+    grid, one value beyond this edge is tried too. The grid is extended only once, and only for arms without a failed
+    trial. `run`: executes planned runs."""
     trials = list(planned_trials(study, directory))
     failures = run([trial for _, _, trial in trials])
     broken = {arm for arm, _, trial in trials if trial.directory in failures}
@@ -92,8 +92,8 @@ def run_trials(study: Study, directory: Path, run: RunAll) -> list[TuningTrial]:
 def run_watched(
     planned: Sequence[Planned], *, study: Study, directory: Path, archives: Sequence[Archive], quiet: bool
 ) -> Failures:
-    """Takes finished runs from the archives, runs the planned runs that are still not done, and shows their progress
-    unless `quiet`. Returns the failures."""
+    """Copies finished runs from the archives, and executes the planned runs that are not done yet. Shows the progress
+    unless `quiet` is True. Returns the failures."""
     for archive in archives:
         archive.restore(planned, directory)
     with closing(Watch(len(planned), quiet=quiet)) as watch:

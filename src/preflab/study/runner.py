@@ -1,5 +1,5 @@
-"""Runs a study's planned runs, each in its own process. As many run at a time as the free cores and memory allow. A
-run starts only after the runs whose output it uses have finished.
+"""Executes a study's planned runs, each in a separate process. The free cores and the free memory limit the number of
+runs at a time. A run starts only after the runs whose output it uses have finished.
 
 A run is done if it has a `result.json` that was made from the same spec. A run that is done does not run again. A study
 can therefore be resumed after an interruption, and arms and seeds can be added. If an arm fails, the other runs
@@ -36,7 +36,7 @@ from preflab.train.finished import AnyResult, has_product, read_result
 
 POLL_SECONDS = 0.1
 LONGEST_CAUSE = 300
-"""The most characters of a failed run's last log line that are quoted in the sentence about the failure."""
+"""The sentence about a failed run quotes at most this number of characters of the last line in the run's log."""
 Failures = dict[Path, str]
 """Maps the directory of each failed run to a sentence about its failure."""
 
@@ -44,9 +44,9 @@ Failures = dict[Path, str]
 def run_all(
     planned: Sequence[Planned], *, memory_gb: float, watch: Watch, arm_process: ArmProcess | None = None
 ) -> Failures:
-    """Runs all planned runs that are not done. Raises `UserError` if a run ends with a mistake of the user, and
-    `Stopped` after SIGTERM or Ctrl-C. `arm_process`: a function that each process calls instead of executing the
-    run."""
+    """Executes all planned runs that are not done. Returns the failures. Raises `UserError` if a run ends with a
+    mistake of the user, and `Stopped` after SIGTERM or Ctrl-C. `arm_process`: a function that each process calls
+    instead of executing the run."""
     failures: Failures = {}
     waiting = runs_to_do(planned)
     for run in planned:
@@ -74,10 +74,10 @@ def run_all(
 def runs_to_do(planned: Sequence[Planned]) -> list[Planned]:
     """Returns the runs that have to run, in order. A run has to run if it is not done. A finished stage has to run
     again if its output is missing or changed and another run in the list needs this output. Any other finished run
-    counts as done even without its weights, since users may keep results without weights."""
+    counts as done even without its weights, because users can delete the weights and keep the results."""
     to_do: list[Planned] = []
     products_needed: set[Path] = set()
-    for run in reversed(planned):  # backwards, since the runs that need a stage come after it
+    for run in reversed(planned):  # backwards, because the runs that need a stage come after it
         if not is_done(run) or (run.directory in products_needed and not has_product(run.directory)):
             to_do.append(run)
             products_needed |= run.products
@@ -87,8 +87,9 @@ def runs_to_do(planned: Sequence[Planned]) -> list[Planned]:
 def is_done(run: Planned) -> bool:
     """Returns True if the run's result exists and was made from this spec and with the same code of the user.
 
-    The budget's `charged` is not compared, since it follows from the stages. A spec that an older preflab wrote is read
-    by the rules of this version. Raises `UserError` if the manifest or the result is damaged.
+    The field `charged` of the budget is not compared, because its value follows from the stages. If an older version of
+    preflab wrote the spec, the spec is parsed with the defaults of this version. Raises `UserError` if the manifest or
+    the result is damaged.
     """
     manifest = read_manifest(run.directory)
     if not run.result_file.exists() or manifest is None:
@@ -106,8 +107,8 @@ def is_done(run: Planned) -> bool:
 
 
 def charged_spec(run: Planned) -> dict[str, Any]:
-    """Returns the content of the run file. There, the cost of the stages that the run needs is charged to the run's
-    budget."""
+    """Returns the content of a run's run file. If the run has a budget, the field `charged` of the budget is the cost
+    of the stages that the run needs."""
     spec = run.spec.model_dump(mode="json")
     if spec.get("budget") is not None:
         used = Counts.total(read_result(need, TrainedResult).counts for need in run.needs)
@@ -119,7 +120,7 @@ def runs_to_start(
     waiting: Sequence[Planned], running: dict[ForkProcess, Planned], memory_gb: float
 ) -> Iterator[Planned]:
     """Yields the runs to start now. A run starts when all runs that it needs have finished, and enough cores and memory
-    are free. If no run is running, one run may start without enough free cores and memory."""
+    are free. If no run is in progress, one run starts even without enough free cores and memory."""
     pending = {run.directory for run in (*waiting, *running.values())}
     free_cores = usable_cores() - sum(run.spec.threads for run in running.values())
     free_memory = psutil.virtual_memory().available / 2**30
@@ -157,7 +158,7 @@ def finish(process: ForkProcess, run: Planned, failures: Failures, watch: Watch)
 
 
 def drop_orphans(waiting: Sequence[Planned], failures: Failures) -> list[Planned]:
-    """Returns the waiting runs that can still run. A run that needs a failed run is recorded as failed too."""
+    """Returns the waiting runs that do not need a failed run. Records every other waiting run as failed too."""
     kept: list[Planned] = []
     for run in waiting:
         broken = next((need for need in (*run.needs, *run.waits) if need in failures), None)
@@ -170,8 +171,9 @@ def drop_orphans(waiting: Sequence[Planned], failures: Failures) -> list[Planned
 
 @contextmanager
 def interruptible(running: dict[ForkProcess, Planned]) -> Generator[list[int]]:
-    """Yields a list to which each SIGTERM or Ctrl-C is added. After the block, sends SIGTERM to the running processes,
-    so that each of them writes a checkpoint, and waits until all processes have ended."""
+    """Yields a list to which the number of each received SIGTERM or SIGINT (Ctrl-C) is added. After the block, sends
+    SIGTERM to the running processes, so that each of them writes a checkpoint, and waits until all processes have
+    ended."""
     stop_signals: list[int] = []
 
     def note(signum: int, frame: object) -> None:

@@ -1,4 +1,4 @@
-"""Tells the user, in one line for each step, what a study does next while the user waits."""
+"""Defines functions that show the user one line of text before each slow step of a study."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable
 
 Say = Callable[[str], None]
-"""A function that tells the user a line."""
+"""A function that shows the user one line of text."""
 
 
 def keep_silent(text: str) -> None:
-    """Tells the user nothing."""
+    """Shows nothing. Used where no lines are wanted."""
 
 
 def say_on_stderr(text: str) -> None:
-    """Prints the line on standard error immediately, even if standard error is a pipe."""
+    """Prints the line on standard error without buffering."""
     print(text, file=sys.stderr, flush=True)

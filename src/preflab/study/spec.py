@@ -1,8 +1,8 @@
 """Defines a study file: the arms to compare, their data and evaluators, and their budget. Does not import torch.
 
-A study's `stages` (SFT, pairs, reward model) run once per seed. All `arms` of a seed share the output of its stages, so
-that the scores of the arms are paired. Each seed has its own random draws: initialisation, data order, noise, pairs,
-rollouts and evaluation.
+A study's `stages` (such as SFT, pairs, reward model) run once for each seed. All `arms` with this seed use the same
+output of the stages, so that the scores of the arms are paired. The initialisation, the data order, the noise, the
+pairs, the rollouts and the evaluation are drawn anew for each seed.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from preflab.train.settings import Budget
 
 
 class Contestant(Job):
-    """An arm of a study. `baseline`: True if the arm is a starting policy, which the report shows but which cannot
-    win."""
+    """An arm of a study. `baseline`: True if the arm is a starting policy. The report shows a baseline, but a baseline
+    cannot win."""
 
     description: str = ""
     baseline: bool = False
@@ -47,8 +47,8 @@ class Contestant(Job):
 class Tuning(Spec):
     """Settings of the tuning stage, which tries up to `trials` settings for every arm in `spaces`. `spaces`: for each
     arm, the dotted names of fields and the values to try. The best setting is chosen on the validation split, with
-    `seeds` that the report does not use. `shipped`: records of earlier trials; the arms already have the settings that
-    these trials chose."""
+    `seeds` that the report does not use. `shipped`: records of earlier trials. The arms in the study file already have
+    the best settings of these trials."""
 
     trials: int = Field(default=6, ge=1)
     seeds: tuple[int, ...] = (1000,)
@@ -58,8 +58,8 @@ class Tuning(Spec):
 
 class Pilot(Spec):
     """The standard deviations of the paired difference of two arms in earlier runs, in units of the headline measure.
-    From these, `--plan` computes what the study can detect. `source`: says which runs these were. The other fields are
-    those of `analysis.statistics.detectable_difference`."""
+    With these numbers, `--plan` computes the smallest difference that the study can detect. `source`: a description of
+    the earlier runs. The other fields are arguments of `analysis.statistics.detectable_difference`."""
 
     source: str
     seed_sd: float = Field(ge=0)
@@ -68,18 +68,20 @@ class Pilot(Spec):
 
 
 class Study(RunSettings):
-    """The content of a study file. `evaluators`: measure every arm; a file may write `evaluator` for a single
-    evaluator. `headline`: the measure that decides the verdict, such as "pass@5", or "NAME/MEASURE" for a measure of a
-    further evaluator; by default the first measure. `pairwise`: evaluators that compare the answers of two arms.
+    """The content of a study file. `evaluators`: the evaluators that measure every arm. A file with a single evaluator
+    can use the key `evaluator`. `headline`: the measure that decides the verdict, such as "pass@5", or "NAME/MEASURE"
+    for a measure of a further evaluator. The default is the first measure. `pairwise`: evaluators that compare the
+    answers of two arms.
 
     `seeds`: a number, or `{looks: [5, 8, 12]}` for a study that looks at its results after 5, 8 and 12 seeds, and stops
-    once the results are settled (see `study.looks`). `first_seed`: the first of these seeds, for a repetition with
+    once the results are settled (see `study.looks`). `first_seed`: the first seed. A repetition of the study can use
     other seeds. `comparisons`: the pairs of arms that the report compares; by default all pairs. `claims`: statements
-    that the report decides one by one, with one correction for multiple tests over all claims. `paper`: a table of the
-    paper that the report shows. `sweep`: a factor that differs between the arms; the report plots this factor.
-    `budget`: limits every arm; the cost of an arm's stages is charged to the arm. `collapse`: a run has collapsed if it
-    diverged, or if its headline at temperature 1 is below this share of the headline of the policy from which the run
-    started. `pilot`: standard deviations from earlier runs; with these, `--plan` says what each claim can detect.
+    that the report decides one by one, with one correction for multiple tests over all claims. `paper`: a table from a
+    paper, which the report shows. `sweep`: a factor that differs between the arms; the report plots this factor.
+    `budget`: the limit of each arm. The cost of an arm's stages is charged to the arm. `collapse`: a fraction. A run
+    has collapsed if it diverged, or if its headline measure at temperature 1 is below this fraction of its starting
+    policy's headline measure. `pilot`: standard deviations from earlier runs. With these numbers, `--plan` computes the
+    smallest difference that each claim can detect.
     """
 
     schema_version: Literal[1] = 1
@@ -136,7 +138,7 @@ class Study(RunSettings):
         return self
 
     def _refuse_tuning_seeds(self) -> None:
-        """Raises `UserError` if a run of the study has a seed with which the study was tuned."""
+        """Raises `UserError` if a seed of the study's runs is also a seed of the tuning stage."""
         both = {*self.seed_numbers} & {*(self.tuning.seeds if self.tuning else ())}
         if both:
             raise UserError(f"`tuning.seeds` has {min(both)}, which the study's runs use. Tune with other seeds.")
@@ -173,14 +175,14 @@ class Study(RunSettings):
         self._refuse_measures_of_claims()
         if self.headline.partition("/")[0] in self.pairwise.keys() - self.evaluators.keys():
             raise UserError(
-                f"`headline` is {self.headline!r}, which is pairwise. Name a measure of `evaluators` instead of a win rate."
+                f"`headline` is {self.headline!r}, which is a pairwise evaluator. Name a measure of `evaluators`."
             )
         evaluator_of(self.evaluators, self.evaluation, self.headline)
         return self
 
     def _refuse_measures_of_claims(self) -> None:
-        """Raises `UserError` if a claim names a measure that the study does not have for each problem, or for which
-        higher is not better."""
+        """Raises `UserError` if a claim names a measure that the study does not measure on each problem, or a measure
+        for which lower is better."""
         evaluators = {each.name: name for name, row in self.measures.items() for each in row}
         measures = {each.name: each for row in self.measures.values() for each in row}
         for claim in self.claims:
@@ -193,8 +195,8 @@ class Study(RunSettings):
                     )
 
     def _refuse_circle(self, path: tuple[str, ...]) -> None:
-        """Raises `UserError` if the stages need each other in a circle. `path`: names of stages, in which each stage
-        needs the next; the search continues from the last stage."""
+        """Raises `UserError` if a stage needs its own output, directly or through other stages. `path`: the names of
+        stages, each of which needs the next. The search continues from the last stage."""
         for name in stages_needed(self.stages[path[-1]]):
             if name in path:
                 raise UserError(f"`stages.{name}` needs itself: {' needs '.join((*path[path.index(name) :], name))}.")
@@ -221,9 +223,9 @@ class Study(RunSettings):
         return self.measures[self.main_evaluator][0].name
 
     def with_testbed(self, **changes: Any) -> Study:
-        """Returns a copy of the study with changed settings of its testbed. If a stage or arm has a testbed that reads
-        the same data, the copy has the same changes there. A testbed of another kind or with other data does not
-        change. Raises `UserError` if the study's testbed does not have a setting of that name."""
+        """Returns a copy of the study with changed settings of its testbed. If the testbed of a stage or arm reads the
+        same data, the same settings change in this testbed. Testbeds of another kind or with other data stay unchanged.
+        Raises `UserError` if the study's testbed does not have a setting of that name."""
         fields = type(self.testbed).model_fields
         if absent := next((name for name in changes if name not in fields), ""):
             has = "brings its own data" if absent == "data" else "has no such setting"
@@ -239,8 +241,9 @@ class Study(RunSettings):
         return self.model_copy(update={"testbed": changed(self.testbed), "stages": stages, "arms": arms})
 
     def with_stage_data(self, stage: str, data: str) -> Study:
-        """Returns a copy of the study in which a stage reads other data. Every stage and arm that reads the same data as this
-        stage changes with it. Raises `UserError` if there is no such stage, or if it has no data of its own."""
+        """Returns a copy of the study in which a stage reads other data. Every stage and arm that reads the same data
+        as this stage also gets the new data. Raises `UserError` if there is no such stage, or if the stage reads the
+        data of the study."""
         refuse_unknown([stage], self.stages, f"The study {self.name!r} has no stage")
         own = self.stages[stage].testbed
         if own is None or "data" not in type(own).model_fields or reads_same_data(own, self.testbed):
@@ -265,8 +268,8 @@ class Study(RunSettings):
         return self.model_copy(update={"model": self.model.model_copy(update={"name": name})})
 
     def with_first_seed(self, seed: int) -> Study:
-        """Returns a copy of the study with as many seeds, from this one on. Raises `UserError` for a negative seed, or for
-        seeds with which the study was tuned."""
+        """Returns a copy of the study with the same number of seeds, the first of which is `seed`. Raises `UserError`
+        if `seed` is negative, or if the tuning stage uses one of the seeds."""
         if seed < 0:
             raise UserError(f"The first seed is {seed}. Seeds are 0 or more.")
         study = self.model_copy(update={"first_seed": seed})
@@ -274,7 +277,7 @@ class Study(RunSettings):
         return study
 
     def until_seed(self, seeds: int) -> Study:
-        """Returns a copy of the study with its first `seeds` seeds, as at one of its looks."""
+        """Returns a copy of the study with only its first `seeds` seeds and without looks."""
         return self.model_copy(update={"seeds": seeds, "seed_looks": ()})
 
     def narrowed(self, arms: Sequence[str] | None = None, seeds: int | None = None) -> Study:
@@ -308,8 +311,8 @@ class Study(RunSettings):
 
 
 def all_stages_needed(study: Study, job: Job) -> list[str]:
-    """Returns the stages that a job needs, directly or through other stages, each once. A stage comes after the stages
-    that it needs."""
+    """Returns the stages that a job needs, directly or through other stages. Each stage is listed once, after the
+    stages that it needs."""
     stages: list[str] = []
     for name in stages_needed(job):
         stages += [*all_stages_needed(study, study.stages[name]), name]
@@ -317,12 +320,12 @@ def all_stages_needed(study: Study, job: Job) -> list[str]:
 
 
 def measuring_stages(study: Study, evaluators: Iterable[HoldsModels]) -> list[str]:
-    """Returns the stages that these evaluators need, directly or through other stages, each once."""
+    """Returns the stages that the evaluators need, directly or through other stages. Each stage is listed once."""
     own = [stage for evaluator in evaluators for stage in name_stages(saved_models(evaluator))]
     return list(dict.fromkeys(stage for name in own for stage in (*all_stages_needed(study, study.stages[name]), name)))
 
 
 def reads_same_data(one: TestbedSpec | None, other: TestbedSpec) -> bool:
-    """Checks whether two testbeds have the same kind and read the same source. They may use different parts of the
-    source."""
+    """Returns True if two testbeds have the same kind and read the same data source. The parts of the source that the
+    testbeds use can differ."""
     return one is not None and type(one) is type(other) and dict(one).get("data") == dict(other).get("data")

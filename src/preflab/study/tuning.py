@@ -1,4 +1,5 @@
-"""Chooses the settings of the tuned arms by their validation scores, with the same limit of trials for every arm."""
+"""Chooses the settings of the tuned arms by validation scores. The largest number of trials is the same for every
+arm."""
 
 from __future__ import annotations
 
@@ -40,8 +41,8 @@ def refuse_missing_tuning(study: Study, *, tune: bool) -> None:
 
 def choose_settings(study: Study, trials: Sequence[Trial]) -> list[TuningTrial]:
     """Returns a record of each trial. In each arm, the trials with the best settings are marked as chosen. The best
-    settings have the highest mean validation score over the tuning seeds. The records of the other trials say how far
-    these are behind the best settings, with the standard error of this difference."""
+    settings have the highest mean validation score over the tuning seeds. The record of every other trial contains the
+    distance in score to the best settings (`behind`) and its standard error."""
     assert study.tuning is not None
     records: list[TuningTrial] = []
     for name in study.tuning.spaces:
@@ -69,7 +70,7 @@ def choose_settings(study: Study, trials: Sequence[Trial]) -> list[TuningTrial]:
 
 
 def name_settings(settings: Mapping[str, JsonValue]) -> str:
-    """Returns a text that is the same for equal settings."""
+    """Returns the settings as JSON text. Equal settings give the same text."""
     return json.dumps(settings, sort_keys=True)
 
 
@@ -80,7 +81,8 @@ def mean_score(runs: Sequence[PlannedRun]) -> float:
 
 
 def compare_trials(best: Sequence[PlannedRun], other: Sequence[PlannedRun]) -> tuple[float, float] | None:
-    """Returns how far other settings are behind the best settings, and the standard error of this difference.
+    """Returns the difference in validation score between the best settings and other settings, and the standard error
+    of this difference.
 
     Let d_i be the difference on validation problem i, averaged over the tuning seeds. The result is the mean of d over
     the n problems, and its standard error sd(d) / sqrt(n). This error does not include the variation between training
@@ -119,9 +121,9 @@ def extended_settings(study: Study, trials: Sequence[TuningTrial]) -> Iterator[t
 def value_beyond(edge: Edge) -> float:
     """Returns the value that continues a grid beyond its edge.
 
-    If the grid has equal differences, or a value that is not positive, repeats the last difference. Otherwise repeats
-    the last but one ratio of neighbouring values: 1e-4, 3e-4, 1e-3 continues with 3e-3. If the grid has only two
-    values, repeats their ratio.
+    If the values have equal differences, or if a value is not positive, adds the last difference once more. In any
+    other grid, multiplies by the last but one ratio of neighbouring values: 1e-4, 3e-4, 1e-3 continues with 3e-3. If
+    the grid has only two values, multiplies by their ratio.
     """
     row = edge.tried if edge.is_largest else edge.tried[::-1]
     *_, before, last = row
@@ -158,8 +160,8 @@ def scores_by_problem(run: PlannedRun) -> dict[str, float]:
 
 
 def read_trial(run: PlannedRun) -> TemperatureChoice | None:
-    """Returns what a trial measured on the validation split; None if the trial diverged or failed. Raises `UserError` if
-    its result is damaged."""
+    """Returns the measurements of a trial on the validation split; None if the trial diverged or failed. Raises
+    `UserError` if the result of the trial is damaged."""
     result = read_result(run.directory, TrainedResult) if run.result_file.exists() else None
     if result is None or result.diverged is not None:
         return None
@@ -172,7 +174,7 @@ def read_trial(run: PlannedRun) -> TemperatureChoice | None:
 
 
 def chosen_settings(trials: Iterable[TuningTrial], arm: str) -> dict[str, JsonValue]:
-    """Returns the settings that an arm's trials chose; {} if the arm has no trials."""
+    """Returns the settings of an arm's chosen trial; {} if the arm has no chosen trial."""
     return next((trial.settings for trial in trials if trial.arm == arm and trial.chosen), {})
 
 
@@ -187,7 +189,7 @@ class Edge(NamedTuple):
 
     @property
     def words(self) -> str:
-        """Says in words that the number is at an edge."""
+        """A phrase that names the chosen number and the numbers that were tried."""
         value, end = (self.tried[-1], "largest") if self.is_largest else (self.tried[0], "smallest")
         return f"{self.arm}: {self.field} = {value:g} is the {end} of {', '.join(f'{each:g}' for each in self.tried)}"
 
@@ -204,7 +206,8 @@ def values_at_edge(tuning: Tuning) -> Iterator[Edge]:
 
 
 def went_beyond(tuning: Tuning) -> bool:
-    """Checks whether a trial has a value that is not in its arm's grid, because the grid was extended."""
+    """Returns True if the grid of an arm was extended, so that a trial has a value outside the arm's grid in
+    `spaces`."""
     return any(
         value not in tuning.spaces.get(trial.arm, {}).get(field, ())
         for trial in tuning.shipped
@@ -213,8 +216,8 @@ def went_beyond(tuning: Tuning) -> bool:
 
 
 def choices_within_noise(tuning: Tuning) -> Iterator[str]:
-    """Yields a phrase for each arm in which other settings are at most two standard errors behind the chosen
-    settings."""
+    """Yields a phrase for each arm in which other settings are at most two standard errors behind the chosen settings.
+    The phrase contains the number of these settings."""
     for arm in tuning.spaces:
         trials = [trial for trial in tuning.shipped if trial.arm == arm and trial.behind is not None]
         close = [trial for trial in trials if (trial.behind or 0.0) <= 2 * (trial.behind_error or 0.0)]

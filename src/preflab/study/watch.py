@@ -27,7 +27,8 @@ _REFRESH_SECONDS = 1.0
 
 
 class Watch:
-    """Counts the finished runs of a study and shows the running runs. `quiet`: show only failures."""
+    """Shows the progress of a study: the number of finished runs, and the runs in progress. `quiet`: whether only
+    failures are shown."""
 
     def __init__(self, total: int, *, quiet: bool = False) -> None:
         self.total = total
@@ -36,7 +37,7 @@ class Watch:
         self.console = Terminal(stderr=True)
         self.started_at = self.refreshed = time.monotonic()
         self.live: Live | None = None
-        self.steps: dict[Path, int] = {}  # the last printed step of each run
+        self.steps: dict[Path, int] = {}  # the last printed step, by the directory of the run
 
     def started(self, task: Planned) -> None:
         if not self.console.is_terminal:
@@ -97,7 +98,7 @@ class Watch:
 
 
 def progress(directory: Path) -> float:
-    """Returns the share of a run that is done."""
+    """Returns the fraction of a run that is done, from 0 to 1."""
     return min(float(newest(directory).get("progress", 0.0)), 1.0)
 
 
@@ -121,6 +122,6 @@ def last_score(directory: Path) -> str:
     """Returns a run's score at the first decoding as text for the end of a line; '' if the run was not measured."""
     try:
         evaluation = read_result(directory, MeasuredResult).evaluation
-    except UserError:  # a match or a stage; what reads a damaged result next says what is wrong with it
+    except UserError:  # the result of a match or a stage, or a damaged result, which a later step reports
         return ""
     return "" if evaluation is None else f": {evaluation.chosen.score:.3f}"

@@ -1,8 +1,9 @@
-"""Says before a study runs which difference each of its claims can detect. Needs no torch.
+"""Computes, before a study runs, the smallest difference that each claim of the study can detect. Does not import
+torch.
 
-The standard deviations come from the study's own finished runs if these have at least two seeds of a claim's arms.
-Otherwise the standard deviations come from the study's `pilot`. If a claim can only detect differences above its
-margin, the claim will probably stay undecided.
+The standard deviations of a claim come from the study's own finished runs if the claim's arms have finished at least
+two seeds. If not, they come from the study's `pilot`. A claim that can detect only differences above its margin will
+probably stay undecided.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ OWN_RUNS = "the study's finished runs"
 
 @dataclass(frozen=True)
 class Detectable:
-    """What a claim can detect. `difference`: the size of a true contrast that a share `POWER` of all such studies would
-    detect, in units of `measure`. `source`: where the standard deviations come from."""
+    """The smallest difference that a claim can detect. `difference`: the size of a true contrast that such a study
+    would detect with probability `POWER`, in units of `measure`. `source`: the runs from which the standard deviations
+    come."""
 
     claim: str
     measure: str
@@ -39,9 +41,9 @@ class Detectable:
 
 def detectable_claims(study: Study, directory: Path | None, problems: int) -> list[Detectable]:
     """Returns the smallest difference that each claim can detect with all seeds of the study and `problems` test
-    problems. If this difference depends on the decoding, the larger one is returned. Leaves out a claim whose standard
-    deviations are unknown. All claims at all decodings form one family of tests, at the last look. `directory`: where
-    the study's runs are; None if the runs will be replaced."""
+    problems. If this difference depends on the decoding, the largest difference is returned. Leaves out a claim whose
+    standard deviations are unknown. The correction for multiple tests covers all claims at all decodings, at the last
+    look. `directory`: the directory of the study's runs; None if the runs will be replaced."""
     if not study.claims or study.seeds < 2 or problems < 2:
         return []
     headline = study.headline or study.score
@@ -70,7 +72,8 @@ def detectable_claims(study: Study, directory: Path | None, problems: int) -> li
 
 
 def gather_finished(study: Study, directory: Path) -> Arms:
-    """Returns the finished runs of this very study; {} if there are none, or if the runs have different problems."""
+    """Returns the finished runs that were made with the present settings of the study. Returns {} if there are no such
+    runs, or if the runs were measured on different problems."""
     arms = gather(run for run in planned_runs(study, directory) if is_done(run))
     finished = [run for runs in arms.values() for run in runs if not run.diverged]
     if not finished or any({*run.problems("chosen")} != {*finished[0].problems("chosen")} for run in finished):
@@ -79,7 +82,8 @@ def gather_finished(study: Study, directory: Path) -> Arms:
 
 
 def read_scores(study: Study, arms: Arms, measure: str) -> list[dict[str, Scores]]:
-    """Returns the scores of the arms by a measure, at each decoding; [] without arms."""
+    """Returns the scores of each arm on a measure, as a list with one dictionary for each decoding. Returns [] if there
+    are no arms."""
     declared = [each for row in study.measures.values() for each in row]
     boards: dict[DecodingChoice, Board] = {
         decoding: Board.of(arms, decoding, study.score, declared) for decoding in study.evaluation.decodings if arms
@@ -91,7 +95,8 @@ def read_scores(study: Study, arms: Arms, measure: str) -> list[dict[str, Scores
 
 
 def own_spread(claim: Claim, scores: Mapping[str, Scores]) -> Pilot | None:
-    """Returns the deviations of a claim's contrast in the study's own runs; None with fewer than two seeds of its arms."""
+    """Returns the standard deviations of a claim's contrast in the study's own runs. Returns None if the claim's arms
+    have not finished at least two common seeds."""
     arms = [scores[name] for name in claim.contrast if name in scores]
     if len(arms) < len(claim.contrast) or not share_seeds(*arms):
         return None

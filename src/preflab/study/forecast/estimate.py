@@ -26,13 +26,14 @@ from preflab.testbeds.base import SPLITS, Testbed, count_rows, require_testbed
 from preflab.types import Ranking, Rated, Split
 
 FORK_SECONDS = 0.5
-"""The seconds between the start of an arm's process and its work, plus those between its result and its exit."""
+"""The seconds from the start of an arm's process to the start of its work, plus the seconds from the arm's result to
+the exit of the process."""
 SHARING = 1.3
 """The factor by which work takes longer if other runs share the machine. On two cores, benchmarks/sharing.py measured
 the factors 1.50 for sampling, 1.24 for training and 1.18 for forward passes, whose mean is about 1.3."""
 DISTINCT = 0.6
-"""The share of sampled answers that are judged, since equal answers to a problem are judged only once. In `quickstart`
-at temperatures .2 to 1, this share was .28 to .79 with six samples of each problem, and .62 to .91 with two samples."""
+"""The fraction of sampled answers that are judged. Equal answers to a problem are judged only once. In `quickstart` at
+temperatures .2 to 1, this fraction was .28 to .79 with six samples of each problem, and .62 to .91 with two samples."""
 KL_READS = 3
 """The number of forward passes that measure the KL and the entropy of a sample. The policy and the starting model need
 one pass each for the KL, and the policy needs one pass for the entropy."""
@@ -55,8 +56,8 @@ class Estimate:
     @classmethod
     def measured(cls, study: Study, arms: Sequence[Arm], at_once: int, say: Say = keep_silent) -> Estimate:
         """Times the study's models, data and judge on this machine. `at_once`: the number of runs that share the
-        machine. `say`: takes a line about what is timed next. Raises `UserError` if an arm's evaluation needs public
-        tests that the testbed does not have."""
+        machine. `say`: called with a line of text before each timing. Raises `UserError` if an arm's evaluation needs
+        public tests that the testbed does not have."""
         say("Plan: measures how long the data take to open, and the speed of the judge")
         started = time.perf_counter()
         with study.testbed.open(Context()) as opened:
@@ -76,8 +77,8 @@ class Estimate:
         return cls(study, speeds, sizes, opening, judging, SHARING if at_once > 1 else 1.0)
 
     def seconds(self, run: PlannedRun) -> float:
-        """Returns the seconds of one run, for opening, training, the evaluations during training, and the
-        measurement."""
+        """Returns the expected seconds of one run: opening the data and the model, training, the evaluations during
+        training, and the final measurement."""
         speed = self.speeds[run.spec.model]
         cost = self.cost(run)
         training = self.training_seconds(run.spec, cost, speed)
@@ -88,8 +89,8 @@ class Estimate:
         return FORK_SECONDS + self.opening + speed.loading + self.sharing * (training + measuring)
 
     def match_seconds(self, match: Match) -> float:
-        """Returns the seconds of a match. If a saved model compares the answers, its forward passes over both answers
-        of each pair are counted. The time of any other evaluator is unknown and is not counted."""
+        """Returns the expected seconds of a match. If a saved model compares the answers, the model's forward passes
+        over both answers of each pair are counted. The time of any other evaluator is unknown and is not counted."""
         seconds = FORK_SECONDS + self.opening
         if not saved_models(match.evaluator):
             return seconds
@@ -99,8 +100,9 @@ class Estimate:
         return seconds + speed.loading + self.sharing * reads * speed.forward
 
     def cost(self, run: PlannedRun) -> Cost:
-        """Returns the cost of a run's method under the study's budget, after the cost of the run's stages is subtracted
-        from the budget."""
+        """Returns the cost of a run's method under the run's budget. With a budget of compute, the cost is scaled to
+        the FLOP that remain after the run's stages. With a budget of labels, the cost is reduced if the method would
+        buy more labels."""
         arm = run.spec
         if arm.method is None:
             return Cost()
@@ -128,8 +130,8 @@ class Estimate:
         return read * self.speeds[arm.model].forward_flops
 
     def data_size(self, arm: Arm) -> DataSize:
-        """Returns the size of the data that a method trains on, from the testbed, a stage or a file. A stage is assumed
-        to make one pair or ranking for each prompt, which is an upper limit."""
+        """Returns the size of the data that a method trains on. The data come from the testbed, a stage or a file. A
+        stage makes at most one pair or ranking for each prompt, and this upper limit is the assumed number."""
         source, size = arm.preferences, self.sizes["train"]
         if source is None:
             return size
@@ -166,8 +168,9 @@ class Estimate:
     def measuring_seconds(self, arm: Arm, speed: Speed) -> float:
         """Returns the seconds of measuring a trained policy. The policy gives `validation_samples` answers to each
         validation prompt at each temperature of the grid. If the test split is measured, the policy answers each test
-        prompt at two decodings, with `samples` answers at each, or with one answer if the decoding is greedy. If the
-        validation split is measured too, the policy answers its prompts in the same way."""
+        prompt at two decodings. At each decoding it gives `samples` answers, or one answer if the decoding is greedy.
+        If `validation` is set in the evaluation settings, the policy also answers the validation prompts at both
+        decodings."""
         spec = arm.evaluation
         if arm.measure == "none" or not arm.evaluators:
             return 0.0
@@ -184,8 +187,8 @@ class Estimate:
         return drawn * speed.sampling + answers * main + tested * sum(others) + judging + reads * speed.forward
 
     def grading(self, arm: Arm, speed: Speed) -> list[float]:
-        """Returns the seconds that each evaluator takes to grade one answer, with the main evaluator first. An
-        evaluator runs a forward pass of each of its models, and some evaluators also judge the answer as a program."""
+        """Returns the seconds that each evaluator takes to grade one answer, with the main evaluator first. Each model
+        of an evaluator needs one forward pass. Some evaluators also judge the answer as a program."""
         judging = DISTINCT * self.judging
         return [
             len(saved_models(evaluator)) * speed.forward + evaluator.judges_programs * judging
@@ -195,7 +198,7 @@ class Estimate:
 
 def labels_bought(arm: Arm, cost: Cost) -> float:
     """Returns the number of labels that a run buys. The scores of a learned reward are free. The labels of pairs that a
-    stage has made are free too."""
+    stage has made are also free."""
     data = 0.0 if (arm.preferences or "").startswith(STAGE) else cost.labels
     return data + (cost.scored if arm.reward is not None and arm.reward.buys_labels else 0.0)
 
@@ -208,8 +211,9 @@ def size_of(testbed: Testbed, split: Split) -> DataSize:
 
 
 def size_with_file(size: DataSize, path: Path) -> DataSize:
-    """Returns the size of the testbed's data when the answers in a file, or in the files of a directory, replace the
-    testbed's answers. Counts no answers if a file cannot be read, since the run itself reports this error."""
+    """Returns the size of the training data if the answers in a file or a directory replace the testbed's answers.
+    `size`: the size of the testbed's data. If a file cannot be read, no answers are counted, because the run itself
+    reports this error."""
     try:
         rows = read_answers(path)
     except (OSError, UserError):

@@ -1,4 +1,4 @@
-"""Forecasts the runs of a study on this machine and their duration, for `preflab study --plan`."""
+"""Forecasts the runs of a study and their duration on this machine, for `preflab study --plan`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Part = Literal["stage", "arm", "match"]
 
 @dataclass(frozen=True)
 class ForecastRow:
-    """The forecast of a stage, an arm or a match. `runs`: the number of its runs. `done`: how many of these runs are
-    done. `seconds`: the expected duration of each run. `memory`: the expected peak memory of a run; None for a match, or
-    if it is not known."""
+    """The forecast of a stage, an arm or a match. `runs`: the number of runs. `done`: the number of runs that are done.
+    `seconds`: the expected duration of each run. `memory`: the expected peak memory of a run. This is None for a match,
+    or if the memory is not known."""
 
     part: Part
     name: str
@@ -37,11 +37,11 @@ class ForecastRow:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The forecast of a study. `rows`: its stages, arms and matches. `at_once`: how many runs share the machine.
-    `seconds`: the expected time on the clock until all runs are done. `trials`: the number of trials of the tuning
-    stage. `tunes`: whether these trials run before the other runs. `tuning_seconds`: the expected time on the clock for
-    the trials that still have to run. `uncounted`: the work whose time is not known and not counted. `detectable`: what the
-    claims can detect."""
+    """The forecast of a study. `rows`: the forecasts of the stages, arms and matches. `at_once`: the number of runs
+    that share the machine. `seconds`: the expected wall-clock time until all runs are done, without the tuning stage.
+    `trials`: the number of trials of the tuning stage. `tunes`: whether these trials run before the other runs.
+    `tuning_seconds`: the expected wall-clock time of the tuning runs that are not done. `uncounted`: descriptions of
+    work whose time is unknown and not counted. `detectable`: the smallest difference that each claim can detect."""
 
     rows: tuple[ForecastRow, ...]
     at_once: int
@@ -61,9 +61,9 @@ def forecast_study(
     study: Study, directory: Path, *, fresh: bool = False, tune: bool = False, say: Say = keep_silent
 ) -> Forecast:
     """Times the study's models and its judge on this machine, and multiplies the cost of each run by these times.
-    `tune`: whether the tuning stage runs even if the study has tuned values. `say`: takes a line about each part
-    of the work when the part begins. Raises `UserError` if a part of the study cannot be opened or lacks something that
-    a run needs. Also raises `UserError` if `fresh` is False and the directory holds another study, or if `tune` is True
+    `tune`: whether the tuning stage runs even if the study has tuned values. `say`: called with a line of text before
+    each part of the work. Raises `UserError` if a part of the study cannot be opened or lacks something that a run
+    needs. Also raises `UserError` if `fresh` is False and the directory belongs to another study, or if `tune` is True
     and the study has no tuning stage."""
     refuse_missing_tuning(study, tune=tune)
     if not fresh:

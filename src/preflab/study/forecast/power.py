@@ -1,8 +1,8 @@
 """Computes the smallest difference between arms that a study can detect with a given number of seeds.
 
-`python -m preflab.study.forecast.power DIRECTORY` reads the standard deviations of the paired differences in a finished study.
-The command prints the differences that 3, 5 and 10 seeds would detect. These numbers help to write claims before the
-runs that test the claims.
+`python -m preflab.study.forecast.power DIRECTORY` reads the standard deviations of the paired differences in a finished
+study. The command prints the differences that 3, 5 and 10 seeds would detect. These numbers help to choose the margins
+of claims before the runs that test the claims.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ POWERS = (0.5, 0.8)
 
 
 def contrasts(study: Study) -> list[dict[str, float]]:
-    """Returns the study's comparisons, and then the contrasts of its claims, each as the weights of its arms. A claim's
-    contrast is left out if it is equal to a comparison."""
+    """Returns the contrasts of the study's comparisons, followed by the contrasts of the study's claims. A contrast is
+    a dictionary from the names of arms to weights. The contrast of a claim is left out if it is equal to a
+    comparison."""
     weights = [{first: 1.0, second: -1.0} for first, second in study.comparisons]
     return [*weights, *(claim.contrast for claim in study.claims if claim.contrast not in weights)]
 
 
 def spreads(scores: Mapping[str, Scores], weights: Iterable[Mapping[str, float]]) -> Iterator[tuple[str, Interval]]:
-    """Yields the text and the interval of each contrast. The fields `seed_sd`, `problem_sd` and `noise_sd` of the
-    interval are its standard deviations."""
+    """Yields each contrast as text, together with its interval. Leaves out a contrast if an arm of it has no scores.
+    The fields `seed_sd`, `problem_sd` and `noise_sd` of the interval are its standard deviations."""
     for row in weights:
         if all(arm in scores for arm in row):
             words = " ".join(f"{weight:+g} {arm}" for arm, weight in row.items())
@@ -44,8 +45,8 @@ def spreads(scores: Mapping[str, Scores], weights: Iterable[Mapping[str, float]]
 
 
 def power_table(rows: Sequence[tuple[str, Interval]], *, family: int, seeds: Sequence[int] = SEED_COUNTS) -> str:
-    """Returns a Markdown table with a row for each contrast. The row has the contrast's standard deviations and, for
-    each number of seeds, the differences that 50% and 80% of studies would detect."""
+    """Returns a Markdown table with a row for each contrast. A row contains the contrast's standard deviations. For
+    each number of seeds, the row also contains the differences that 50% and 80% of studies would detect."""
     heads = ["contrast", "seeds", "seed SD", "problem SD", "noise SD", *(f"{count} seeds" for count in seeds)]
     lines = [heads, [":--", *("--:" for _ in heads[1:])]]
     for words, item in rows:

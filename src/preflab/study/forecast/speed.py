@@ -1,4 +1,4 @@
-"""Measures the speed of this machine for a study, by short timings of the study's models, data and judge."""
+"""Measures how fast this machine runs the models and the judge of a study, by short timings."""
 
 from __future__ import annotations
 
@@ -31,20 +31,21 @@ from preflab.types import Completion, Problem, Prompt
 Result = TypeVar("Result")
 
 TIMED_ROWS = 64
-"""The most rows of a timed batch, and the most programs that are judged in a timing."""
+"""The largest number of rows in a timed batch, and of programs that are judged in a timing."""
 TIMED_TOKENS = 4096
-"""The most tokens of a timed batch. A micro-batch of the paper's size may not fit into this machine's memory."""
+"""The largest number of tokens in a timed batch. A micro-batch of the paper's size might not fit into this machine's
+memory."""
 TIMED_SAMPLES = 4
-"""The number of answers to each prompt in a timing of sampling. Rollouts, pairs and measurements also sample several
-answers to a prompt, and run the forward pass over the prompt only once."""
+"""The number of answers that are sampled for each prompt when sampling is timed. A study also samples several answers
+to a prompt (rollouts, pairs and measurements), and runs the forward pass over the prompt only once."""
 UPDATE_ROWS = 32
 """The number of rows in a timed update, as in a mini-batch of medium size."""
 TIMED_CALLS = 5
-"""The most timed calls of a function, not counting its first call."""
+"""The largest number of timed calls of a function, not counting the first call."""
 LONG_SECONDS = 5.0
-"""If the calls of a timed function have taken longer than this number of seconds, the timing ends."""
+"""A timing ends when the calls of the timed function have taken more than this number of seconds in total."""
 ANSWER_TOKENS = 16
-"""The number of tokens of an answer in a timing if the data have no answers."""
+"""The assumed number of tokens in an answer if the data have no answers."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,9 @@ class Examples:
 
     @classmethod
     def of(cls, testbed: Testbed, *, with_answers: bool) -> Examples:
-        """Takes examples from a testbed, evenly spread over its training records. If `with_answers` is True, these are
-        the prompts and answers of the testbed's demonstrations; otherwise they are prompts without answers."""
+        """Takes examples from a testbed, evenly spread over its training records. If `with_answers` is True, the
+        examples are the prompts and answers of the testbed's demonstrations. If `with_answers` is False, the examples
+        are prompts without answers."""
         if not with_answers:
             prompts = list(testbed.prompts("train"))
             prompts = prompts[spread(len(prompts))]
@@ -84,8 +86,8 @@ class Examples:
 
 
 def spread(count: int) -> slice:
-    """Returns a slice that selects at most `TIMED_ROWS` of `count` rows. The rows are evenly spread, since the records
-    may be sorted by length."""
+    """Returns a slice that selects at most `TIMED_ROWS` of `count` rows. The rows are evenly spread, because the
+    records can be sorted by length."""
     step = max(1, count // TIMED_ROWS)
     return slice(0, step * TIMED_ROWS, step)
 
@@ -129,8 +131,8 @@ def load_as_run(model: ModelSpec, examples: Examples, study: Study) -> LanguageM
 
 
 def encode_examples(lm: LanguageModel, examples: Examples) -> tuple[list[list[int]], list[list[int]]]:
-    """Returns prompts and answers as token ids. Each text is cut to at most half of `TIMED_TOKENS`, and to at most half
-    of the model's context. Returns only as many rows as fit into `TIMED_TOKENS`."""
+    """Returns the prompts and the answers as token ids. Each text is cut to at most half of `TIMED_TOKENS`, and to at
+    most half of the model's context. Returns only as many rows as fit into `TIMED_TOKENS`."""
     most = min(TIMED_TOKENS, lm.context) // 2
     prompts = [lm.encode_prompt(prompt)[-most:] for prompt in examples.prompts]
     answers = [
@@ -159,8 +161,8 @@ def read_once(lm: LanguageModel, batch: TokenBatch) -> None:
 
 
 def timed(work: Callable[[], Result]) -> tuple[float, Result]:
-    """Calls `work` a few times. Returns the median of the seconds, and the result of the last call. The first call is
-    not counted unless it is the only call, since it also imports modules and allocates memory."""
+    """Calls `work` a few times. Returns the median of the seconds, and the result of the last call. If there are
+    several calls, the first call is not counted, because it also imports modules and allocates memory."""
     seconds: list[float] = []
     while True:
         started = time.perf_counter()
@@ -171,7 +173,8 @@ def timed(work: Callable[[], Result]) -> tuple[float, Result]:
 
 
 def judging_seconds(testbed: Testbed, examples: Examples) -> float:
-    """Returns the seconds that judging takes per program while all workers are busy; 0 if answers are not programs."""
+    """Returns the mean number of seconds in which one program is judged while all workers are busy. Returns 0 if the
+    answers are not programs."""
     if not testbed.tested:
         return 0.0
     texts = [answer.text if answer else "pass" for answer in examples.answers]

@@ -1,4 +1,5 @@
-"""Describes what each arm and each run of a study measured and spent, as a part of the study's results."""
+"""Makes the parts of a study's results that describe each arm and each run: measurements, settings, labels and
+compute."""
 
 from __future__ import annotations
 
@@ -56,12 +57,12 @@ def run_result(study: Study, run: FinishedRun, directory: Path) -> record.RunRes
 
 
 def spent_by(study: Study, run: FinishedRun) -> record.Spent:
-    """Returns what a run and the stages that it needs have used, such as labels and compute. For a policy that was
-    trained elsewhere, this is unknown.
+    """Returns the labels, the compute and the tokens that a run and the stages that it needs have used. For a policy
+    that the study did not train, these numbers are unknown.
 
     If the reward or the cost of a stage or arm is not a learned model, the labels of this stage or arm are counted as
-    calls of the reward. All other labels are labels of the data. The updates do not include the updates of stages, and
-    come from the run's last record."""
+    calls of the reward. All other labels are counted as labels of the data. The number of updates is in the last record
+    of the run and does not include the updates of stages."""
     job = study.arms[run.planned.name]
     tokens = None if run.diverged else run.evaluation.inference.tokens_an_answer
     answer = tokens and 2.0 * run.result.parameters * tokens

@@ -17,8 +17,8 @@ from preflab.text import counted
 
 
 def name_unrewarded(arms: Arms) -> Iterator[str]:
-    """Yields a sentence for each arm with a run in which no sample passed its tests during training, so that the run
-    had no reward to learn from."""
+    """Yields a sentence for each arm with a run in which no sample passed its tests during training. Such a run has no
+    reward to learn from."""
     for name, runs in arms.items():
         count = sum(run.never_rewarded for run in runs)
         if count:
@@ -65,9 +65,9 @@ def find_caveats(study: Study, arms: Arms) -> Iterator[str]:
 
 
 def name_cut_short(results: RunResults) -> Iterator[str]:
-    """Yields a sentence for each stage or arm with runs that were to end at a plateau of their validation score, but
-    began the cooldown at 85% of the most that they may use, before the plateau. `results`: the results of the runs of
-    each stage or arm."""
+    """Yields a sentence for each stage or arm with a `plateau` setting if runs did not reach a plateau of the
+    validation score. Such a run began the cooldown when it had used 85% of the method's length or of the budget.
+    `results`: the results of the runs of each stage or arm."""
     for name, rows in results.items():
         endings = [row.ending for row in rows if row.ending is not None]
         count = sum(not ending.reached for ending in endings)
@@ -80,7 +80,7 @@ def name_cut_short(results: RunResults) -> Iterator[str]:
 
 def describe_unfinished(study: Study, arms: Arms, command: str, *, look: Look, settled: bool) -> str:
     """Returns a sentence that names the missing arms and seeds and says how to continue; '' if the study is
-    finished. `look`: the look at the results; `settled`: whether the study stops there."""
+    finished. `look`: the look at which the results are analysed. `settled`: whether the study stops at this look."""
     if study.seed_looks and not settled and look.seeds < study.seeds and is_complete(study, arms, look.seeds):
         return f"Unfinished: not settled after {look.seeds} seeds, so that the study goes on. {continue_words(command)}"
     study = study.until_seed(look.seeds)

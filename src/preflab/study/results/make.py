@@ -1,4 +1,5 @@
-"""Makes the `Results` of a study: analyses the results of its runs, and adds the declarations of its study file."""
+"""Makes the `Results` of a study: analyses the results of the runs, and adds the claims and other declarations of the
+study file."""
 
 from __future__ import annotations
 
@@ -62,8 +63,8 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
 def results_at(
     look: Look, study: Study, gathered: Arms, directory: Path, *, command: str, failures: Sequence[str]
 ) -> record.Results:
-    """Returns the results of a study at one of its looks. `study`, `gathered`: the study and its finished runs with the
-    seeds of this look."""
+    """Returns the results of a study at one of its looks. `study`: the study with only the seeds of this look.
+    `gathered`: the finished runs of these seeds."""
     arms, declared, missing = with_relative_measures(study, gathered)
     boards, headline = make_boards(study, arms, declared), study.headline or study.score
     decodings = study.evaluation.decodings
@@ -130,8 +131,8 @@ def results_of_stages(study: Study, directory: Path) -> dict[str, list[TrainedRe
 def describe_evaluators(
     study: Study, directory: Path, arms: Arms, boards: Mapping[DecodingChoice, Board], trusted: Mapping[str, Scores]
 ) -> dict[str, record.EvaluatorResult]:
-    """Returns the descriptions of the evaluators, with their agreement with the main one. `trusted`: each arm's scores by
-    the main evaluator at temperature 1."""
+    """Returns a description of each evaluator, which includes the evaluator's agreement with the main evaluator.
+    `trusted`: each arm's scores by the main evaluator at temperature 1."""
     described = {name: describe_evaluator(study, name, spec, directory) for name, spec in study.evaluators.items()}
     return with_agreement(described, study.measures, arms, boards["unit"], trusted) if boards else described
 
@@ -139,8 +140,9 @@ def describe_evaluators(
 def with_relative_measures(
     study: Study, gathered: Arms
 ) -> tuple[Arms, dict[str, record.Measure], list[RelativeMeasure]]:
-    """Adds the measures that are relative to an arm. Returns the arms, all declared measures by name, and the relative
-    measures that cannot be computed because their reference arm is not measured under every seed."""
+    """Adds the relative measures, which compare an arm with a reference arm. Returns the arms, all declared measures by
+    name, and the relative measures that cannot be computed. A relative measure cannot be computed if its reference arm
+    is not measured under every seed."""
     relative = relative_measures(study.evaluators)
     missing = [each for each in relative if lacks_reference(gathered, each)]
     known = [each for each in relative if each not in missing]
@@ -152,8 +154,8 @@ def with_relative_measures(
 def headline_scores(
     study: Study, arms: Arms, boards: Mapping[DecodingChoice, Board], headline: str
 ) -> dict[DecodingChoice, dict[str, Scores]]:
-    """Returns each arm's table of the headline measure at each decoding; the tables of a decoding are {} if every run
-    diverged."""
+    """Returns, for each decoding, the scores of each arm on the headline measure. If every run diverged, the value for
+    each decoding is {}."""
     as_is = is_as_it_is(study)
 
     def table(decoding: DecodingChoice, runs: Sequence[FinishedRun]) -> Scores:
@@ -171,8 +173,8 @@ def decided_claims(
     *,
     times: float,
 ) -> list[record.DecidedClaim]:
-    """Decides the study's claims. `scores`: the scores of the headline, which a claim is about unless it names another
-    measure. A claim is left undecided if the evaluator that measures it may be no better than chance."""
+    """Decides the study's claims. `scores`: the scores on the headline measure, which decide every claim that names no
+    other measure. A claim is left undecided if its evaluator might be no better than chance."""
     names = {claim.measure for claim in study.claims} - {""}
     tables = {name: headline_scores(study, arms, boards, name) for name in names}
     by_measure: dict[str, Mapping[DecodingChoice, Mapping[str, Scores]]] = {"": scores}
@@ -184,13 +186,14 @@ def decided_claims(
 
 
 def is_as_it_is(study: Study) -> bool:
-    """Returns True if no arm is a sample of training runs: every arm measures a policy that was trained elsewhere."""
+    """Returns True if every arm measures a policy that the study did not train. The runs of an arm are then not a
+    sample of training runs."""
     return all(map(is_trained_elsewhere, study.arms.values()))
 
 
 def make_boards(study: Study, arms: Arms, declared: Mapping[str, record.Measure]) -> dict[DecodingChoice, Board]:
-    """Returns the tables of scores at the first decoding and at temperature 1; {} if every run of every arm
-    diverged."""
+    """Returns a board, which makes tables of scores, for the first decoding and for temperature 1. Returns {} if every
+    run of every arm diverged."""
     if all(run.diverged for runs in arms.values() for run in runs):
         return {}
     return {name: Board.of(arms, name, study.score, declared.values()) for name in DECODINGS}
@@ -230,8 +233,9 @@ def form_verdict(
 def find_collapses(
     study: Study, arms: Arms, scores: Mapping[DecodingChoice, Mapping[str, Scores]], headline: record.Measure
 ) -> dict[str, record.Collapse]:
-    """Returns, for each arm that this study trained, how often the arm collapsed. `scores`: each arm's scores at both
-    decodings; {} for a decoding if every run of the study diverged."""
+    """Returns, for each arm that this study trained, the fraction of runs that collapsed and the mean score of the
+    other runs. `scores`: each arm's scores at both decodings. The scores of a decoding are {} if every run of the study
+    diverged."""
     unit, collapses = scores["unit"], dict[str, record.Collapse]()
     for name, runs in arms.items():
         if study.arms[name].method is None or study.arms[name].inference.n > 1:
@@ -245,22 +249,22 @@ def find_collapses(
 
 
 def own_starts(study: Study, arm: str, names: Iterable[str]) -> list[str]:
-    """Returns the baselines among these arms that measure the very policy from which an arm starts."""
+    """Returns the baselines in `names` that measure exactly the policy from which `arm` starts."""
     start, baselines = study.arms[arm].init, [name for name in names if study.arms[name].baseline]
     return [name for name in baselines if study.arms[name].method is None and study.arms[name].policy == start]
 
 
 def find_starts(study: Study, arm: str, baselines: Sequence[str]) -> Sequence[str]:
-    """Returns the baselines that measure the policy from which the arm starts; all baselines if there is no such
-    baseline."""
+    """Returns the baselines that measure the policy from which the arm starts. If there is no such baseline, returns
+    all baselines."""
     return own_starts(study, arm, baselines) or baselines
 
 
 def compare_arms(
     study: Study, scores: Mapping[DecodingChoice, Mapping[str, Scores]], headline: str, *, times: float
 ) -> Iterator[record.Comparison]:
-    """Compares the pairs of arms in the study's `comparisons`, or all pairs if there are no `comparisons`, at each
-    decoding. Leaves out a pair if its arms have no runs of the same seed."""
+    """Compares pairs of arms at each decoding. The pairs are the study's `comparisons`, or all pairs of arms if there
+    are no `comparisons`. Leaves out a pair if its arms have no runs of the same seed."""
     arms = scores["chosen"]
     named = [pair for pair in study.comparisons if pair[0] in arms and pair[1] in arms]
     pairs = [pair for pair in named or combinations(arms, 2) if share_seeds(*(arms[name] for name in pair))]

@@ -41,8 +41,8 @@ def describe_testbed(study: Study) -> record.Subject:
 
 def describe_evaluator(study: Study, name: str, spec: HoldsModels, directory: Path) -> record.EvaluatorResult:
     """Returns a description of an evaluator. For a learned evaluator, adds the accuracies of its reward model and of
-    its cost model on held-out pairs. Each accuracy has a Wilson interval over the pairs of all seeds. `can_rank` says
-    whether the intervals of `accuracy` and `cost_accuracy` lie above one half."""
+    its cost model on held-out pairs. Each accuracy has a Wilson interval over the pairs of all seeds. The field
+    `can_rank` is True if the intervals of `accuracy` and `cost_accuracy` lie above one half."""
     models, costs = saved_models(spec), spec.cost_models()
     by_reward = held_out_rows(study, directory, [path for path in models if path not in costs])
     by_cost = held_out_rows(study, directory, costs)
@@ -58,13 +58,14 @@ def describe_evaluator(study: Study, name: str, spec: HoldsModels, directory: Pa
 
 
 def held_out_rows(study: Study, directory: Path, models: Sequence[str]) -> list[PairMeasures]:
-    """Returns the measurements of the first of these models on held-out pairs. A model from a stage has one measurement
-    for each seed, and a model that `preflab train` saved has one. Returns [] if a measurement is missing."""
+    """Returns the measurements of the first model in `models` on held-out pairs. For a model from a stage, there is one
+    measurement for each seed. For a model that `preflab train` saved, there is a single measurement. Returns [] if a
+    measurement is missing."""
     return rows_on_pairs([row for path in models[:1] for row in results_of_model(study, directory, path)])[0]
 
 
 def results_of_model(study: Study, directory: Path, path: str) -> list[ScorerResult]:
-    """Returns the results of the runs that trained a saved model; [] if the model was trained elsewhere."""
+    """Returns the results of the runs that trained a saved model; [] if preflab did not train the model."""
     if path.startswith(STAGE):
         return stage_results(directory, path.removeprefix(STAGE), study.seed_numbers, ScorerResult)
     place = user_path(path)
