@@ -24,6 +24,7 @@ from preflab.sandbox.usage import Usage
 
 GROUPS_ROOT = Path("/sys/fs/cgroup")
 GROUP_OVERHEAD = 8 * MEGABYTE  # the memory of bubblewrap itself, including the kernel's memory for bubblewrap
+_READ_BYTES = 4096  # more than any of the files that are read
 _PREFIX = "preflab"
 _ASIDE = "preflab-judge"  # `_divide` moves processes into the group of this name, and never divides this group itself
 _names = itertools.count()
@@ -42,6 +43,7 @@ class ControlGroup(ABC):
     def __init__(self, name: str, bases: Sequence[Path]) -> None:
         self.name, self.bases, self.runs = name, bases, 0
         self.folders: dict[str, Path] = {}
+        self.files: dict[str, int] = {}
 
     def open(self, memory: int) -> None:
         """Makes the group for a run that may use at most `memory` bytes."""
@@ -62,10 +64,20 @@ class ControlGroup(ABC):
 
     def close(self) -> None:
         """Removes the run's group. If the group's last process has not ended yet, the group is left to `sweep_groups`."""
+        for file in self.files.values():
+            os.close(file)
+        self.files = {}
         for folder in self.folders.values():
             with contextlib.suppress(OSError):
                 folder.rmdir()
         self.folders = {}
+
+    def read(self, hierarchy: str, name: str) -> str:
+        """Returns the text of one of the group's files. The file stays open until the group is closed, because the
+        judge reads it for each test, and opening a file takes longer than reading it."""
+        if name not in self.files:
+            self.files[name] = os.open(self.folders[hierarchy] / name, os.O_RDONLY | os.O_CLOEXEC)
+        return os.pread(self.files[name], _READ_BYTES, 0).decode()
 
     @abstractmethod
     def usage(self) -> Usage:
@@ -78,8 +90,8 @@ class GroupVersion1(ControlGroup):
     hierarchies, limit_file, swap_file = ("memory", "cpuacct"), "memory.limit_in_bytes", "memory.swappiness"
 
     def usage(self) -> Usage:
-        cpu = int((self.folders["cpuacct"] / "cpuacct.usage").read_text()) * 1e-9
-        killed = int((self.folders["memory"] / "memory.oom_control").read_text().split()[-1]) > 0
+        cpu = int(self.read("cpuacct", "cpuacct.usage")) * 1e-9
+        killed = int(self.read("memory", "memory.oom_control").split()[-1]) > 0
         return Usage(cpu, 0, killed)
 
 
@@ -92,7 +104,7 @@ class GroupVersion2(ControlGroup):
             _divide(base)
 
     def usage(self) -> Usage:
-        texts = [(self.folders[""] / file).read_text() for file in ("cpu.stat", "memory.events")]
+        texts = [self.read("", name) for name in ("cpu.stat", "memory.events")]
         counts = dict(line.split() for text in texts for line in text.splitlines())
         return Usage(int(counts["usage_usec"]) * 1e-6, 0, int(counts["oom_kill"]) > 0)
 
