@@ -3,8 +3,8 @@
 L = E[ w_D (1 - sigmoid(beta (r - z0))) ] over desirable answers,
     E[ w_U (1 - sigmoid(beta (z0 - r))) ] over undesirable answers.
 
-Here r = log(pi/pi_ref)(y|x). Each pair is split into two single answers: the chosen answer is desirable, and the
-rejected answer is undesirable. A batch can contain one answer of a pair without the other answer.
+r is the log-ratio log(pi/pi_ref)(y|x). Each pair is split into two single answers: the chosen answer is desirable, and
+the rejected answer is undesirable. A batch can contain one answer of a pair without the other answer.
 
 The reference point z0 is one number for each batch. To compute z0, each prompt of the batch is joined with an answer to
 another prompt. z0 is the mean log-ratio of these mismatched answers, or 0 if the mean is negative. The mismatched

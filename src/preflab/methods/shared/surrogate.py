@@ -63,8 +63,8 @@ def ask_old_and_reference(
     spec: Surrogate, parts: Parts, reference: Reference, samples: Samples
 ) -> tuple[Tensor, Tensor]:
     """Returns the samples' log-probabilities under the policy that drew them and under the reference, [B,T] each. Both
-    are computed at the sampling temperature and normalised over the token ids that top-k and top-p kept. Charges the
-    forward passes to the run's meter."""
+    tensors are computed at the sampling temperature and normalised over the token ids that top-k and top-p kept.
+    Charges the forward passes to the run's meter."""
     old = samples.logprobs if samples.exact else _sampled_logprobs(spec, parts, samples)
     with reference.active():
         reference_logprobs = _sampled_logprobs(spec, parts, samples)
