@@ -82,7 +82,7 @@ def _try_way(base: Any, way: type[DecodeBatch], layers: int) -> Support:
     with torch.autocast(base.device.type, enabled=False):
         try:
             hidden, kept, size = _decode(base, way, layers)
-        except Exception as error:  # whatever the error is, this cache does not support the architecture
+        except Exception as error:  # any error means that this cache does not support the architecture
             return Support(f"the model does not work with preflab's cache ({type(error).__name__}: {error}).")
         rows = [[*PROBE[row], *PROBE_TOKENS[row]] for row in kept]
         uncached = [
