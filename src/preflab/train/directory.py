@@ -147,7 +147,7 @@ def claim(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     if known.get("versions") != manifest.get("versions"):
         changed = differing_paths(known.get("versions"), manifest.get("versions"))
         logger.warning(
-            "the run in %s began with other versions of %s; its results can differ slightly from those of a new run",
+            "the run in %s began with other versions of %s; its results can differ slightly from the results of a new run",
             directory,
             ", ".join(changed),
         )

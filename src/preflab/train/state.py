@@ -39,7 +39,9 @@ def refused_unless_it_fits(name: str) -> Generator[None]:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = one_line(f"{type(error).__name__}: {error}")[:200]
-        raise UserError(f"The checkpoint holds the state of another run: `{name}` does not fit ({reason}).") from error
+        raise UserError(
+            f"The checkpoint contains the state of another run: `{name}` does not fit ({reason})."
+        ) from error
 
 
 def require_number(state: Mapping[str, Any], name: str) -> float:
