@@ -51,8 +51,8 @@ class HoldsModels(Spec):
         return tuple(path for _, part in self if isinstance(part, HoldsModels) for path in part.saved_models())
 
     def cost_models(self) -> tuple[str, ...]:
-        """Returns those paths from `saved_models` at which there must be a cost model. At all other paths from
-        `saved_models`, there must be a reward model."""
+        """Returns the paths from `saved_models` that must lead to a cost model. All other paths from `saved_models`
+        must lead to a reward model."""
         return tuple(path for _, part in self if isinstance(part, HoldsModels) for path in part.cost_models())
 
     def origins(self) -> dict[str, str]:
