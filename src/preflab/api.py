@@ -172,7 +172,7 @@ def compare_policies(
 
     `policies`: maps the name of each policy to a directory, a finished run or a name on the hub. `testbed`: the name of
     the testbed, or its settings with `kind`. `baseline`: the name of the policy with which all other policies are
-    compared; the baseline cannot win. `settings`: further fields of a study file, such as `evaluator` and `evaluation`.
+    compared. The baseline cannot win. `settings`: further fields of a study file, such as `evaluator` and `evaluation`.
     All other parameters are explained at `run_study`. Raises `UserError` if a policy has changed since it was measured
     in the directory `output`.
     """

@@ -295,7 +295,7 @@ def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     models = [cls]
     for part in path:
         inner = [model.model_fields[str(part)].annotation for model in models if str(part) in model.model_fields]
-        if inner:  # otherwise `part` is an index, a key of a mapping, or the tag of a union
+        if inner:  # `inner` is empty if `part` is an index, a key of a mapping, or the tag of a union
             models = [model for annotation in inner for model in _models_in(annotation)]
     return sorted({name for model in models for name in model.model_fields})
 

@@ -179,10 +179,10 @@ def log_ratios(parts: Parts, data: Labelled) -> Tensor:
 
 def labelled_terms(spec: KTO, policy: LanguageModel, point: Tensor, rows: Labelled) -> Terms:
     """Returns the unreduced loss of each answer: [B]. Logs three measures. `ratio`: the log-ratio. `signed_ratio`: the
-    log-ratio of a desirable answer, or the negated log-ratio of an undesirable answer; this measure rises as the policy
-    learns. `accuracy`: the share of answers whose log-ratio is on the right side of the reference point. The right side
-    is above the point for a desirable answer and below the point for an undesirable answer; a log-ratio equal to the
-    point counts one half."""
+    log-ratio of a desirable answer, or the negated log-ratio of an undesirable answer. This measure rises while the
+    policy learns. `accuracy`: the share of answers whose log-ratio is on the right side of the reference point. The
+    right side is above the point for a desirable answer and below the point for an undesirable answer. A log-ratio
+    equal to the point counts one half."""
     logprobs = forward.sequence_logprobs(policy.model, rows.batch)
     ratios = logprobs - rows.reference
     weights = {"desirable_weight": spec.desirable_weight, "undesirable_weight": spec.undesirable_weight}

@@ -71,7 +71,7 @@ class TheoremCertificates(NamedTuple):
 
     @property
     def cases(self) -> Tensor:
-        """Long [T,3]: the case of each problem, as three numbers.
+        """Long [T,3]: three properties of each problem, each given as a number.
 
         First: 0 if pi_ref > 0 everywhere, otherwise 1. Second: 0 if the compared responses of every prompt are linked,
         otherwise 1. Third: 0 if every group of linked responses is strongly connected (the minimum is attained), 2 if

@@ -2,8 +2,8 @@
 
 The rows of the batch are sorted by length and split into micro-batches by a token budget. The loss terms of every
 micro-batch are divided by the count of the *whole* batch over all ranks, so that the split does not change the update.
-The weights are always fp32; with bf16, the arithmetic uses autocast (see `models.forward.precision`). Dropout is off,
-because the model stays in evaluation mode.
+The weights are always fp32. With the precision bf16, the arithmetic uses autocast (see `models.forward.precision`).
+Dropout is off, because the model stays in evaluation mode.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def refused_unless_it_fits(name: str) -> Generator[None]:
 
 
 def require_number(state: Mapping[str, Any], name: str) -> float:
-    """Returns a number from a part's state; an integer stays an integer. Raises `ValueError` for any other value."""
+    """Returns a number from a part's state. An integer stays an integer. Raises `ValueError` for any other value."""
     number = state[name]
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise ValueError(f"{name} is {number!r}, not a number")
