@@ -56,8 +56,8 @@ class Trained:
 
     @property
     def score(self) -> float:
-        """The test score at the first decoding of the evaluation: greedy decoding by default. Raises `UserError` if the run
-        was not measured on the test split."""
+        """The test score under the first decoding setting of the evaluation. By default, this setting is greedy
+        decoding. Raises `UserError` if the run was not measured on the test split."""
         return _measurements(self).chosen.score
 
 
@@ -109,11 +109,11 @@ def fit(
 
 
 def compare(first: Sequence[Trained], second: Sequence[Trained]) -> Comparison:
-    """Compares two methods by the difference of their test scores, paired by problem and by seed. Uses only the seeds
-    for which both sides have a run.
+    """Compares two methods by the difference of their test scores, paired by problem and by seed. Each side is a list
+    of one method's runs. Uses only the seeds for which each side has a run.
 
     As in a study, a diverged run gets the lowest score of any run on each problem, but at most 0. Raises `UserError` if
-    a side has no run, if a run was not measured, if all runs diverged, or if the sides share no seed.
+    a side has no run, if a run was not measured, if all runs diverged, or if the two sides share no seed.
     """
     if not first or not second:
         raise UserError("compare: give at least one run on each side.")
@@ -166,13 +166,13 @@ def compare_policies(
     quiet: bool = True,
     **settings: Any,
 ) -> StudyOutcome:
-    """Measures policies, whether preflab trained them or not, and writes the same report as a study, with paired
-    intervals. If a call is interrupted, a repeated call continues the work. Each policy counts as one run, so the
-    intervals are over problems alone.
+    """Measures policies and writes the same report as a study, with paired intervals. The policies can come from
+    preflab or from another tool. If a call is interrupted, a repeated call continues the work. Each policy counts as
+    one run. The intervals therefore cover the variation between problems, but not the variation between seeds.
 
     `policies`: maps the name of each policy to a directory, a finished run or a name on the hub. `testbed`: the name of
     the testbed, or its settings with `kind`. `baseline`: the name of the policy with which all other policies are
-    compared; the baseline cannot win. `settings`: further fields of a study file, such as `evaluator` and `evaluation`.
+    compared. The baseline cannot win. `settings`: further fields of a study file, such as `evaluator` and `evaluation`.
     All other parameters are explained at `run_study`. Raises `UserError` if a policy has changed since it was measured
     in the directory `output`.
     """
@@ -306,7 +306,7 @@ def ask_people(
 
 
 def _measurements(run: Trained) -> Measurements:
-    """Returns what evaluators measured on the test split. Raises `UserError` if the run was not measured."""
+    """Returns the evaluators' measurements on the test split. Raises `UserError` if the run was not measured."""
     if run.diverged:
         raise UserError(f"The run in {run.directory} diverged, so it was not measured. Lower the learning rate.")
     if not isinstance(run.result.evaluation, Measurements):

@@ -52,8 +52,8 @@ class Tensors:
     """A record whose fields are tensors, other `Tensors` records, or None."""
 
     def to(self, device: str | torch.device) -> Self:
-        """Returns a copy of the record on another device. Batches stay on the CPU; each micro-batch moves to the device of
-        its model.
+        """Returns a copy of the record on another device. Batches stay on the CPU. Each micro-batch moves to the device
+        of its model.
         """
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: None if part is None else part.to(device) for name, part in parts.items()})
@@ -204,7 +204,7 @@ class PairBatch(Batch):
 class RankedBatch(Batch):
     """B prompts with `counts[b]` = K_b answers each.
 
-    `candidates` contains the R = sum K_b answers; the answers to one prompt are consecutive. `scores[R]` are their
+    `candidates` contains the R = sum K_b answers. The answers to one prompt are consecutive. `scores[R]` are their
     scores. A row of this batch is a prompt, so `select` keeps all answers to a prompt together.
     """
 
@@ -214,7 +214,7 @@ class RankedBatch(Batch):
 
     @property
     def lengths(self) -> Tensor:
-        """Int[B]: the number of tokens of all answers to a prompt; the prompt is counted once for each answer."""
+        """Int[B]: the number of tokens of all answers to a prompt. The prompt is counted once for each answer."""
         return self.table(self.candidates.lengths).sum(dim=1)
 
     @property

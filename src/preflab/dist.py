@@ -14,7 +14,7 @@ def world() -> int:
 
 
 def all_sum(values: Tensor) -> Tensor:
-    """Returns the elementwise sum of `values` over all ranks; every rank gets the same sum. With one process, returns
+    """Returns the elementwise sum of `values` over all ranks. Every rank gets the same sum. With one process, returns
     `values`."""
     if world() > 1:
         values = values.clone()

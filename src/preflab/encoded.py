@@ -17,7 +17,7 @@ from preflab.batch import Batch, Encode, Encoded
 from preflab.types import Completion, Prompt
 
 CHUNK = 1024
-"""The largest number of rows in each batch on which `EncodedRows.measure` calls a function."""
+"""The largest number of rows in a batch that `EncodedRows.measure` passes to its function."""
 Source = TypeVar("Source")
 Taken = TypeVar("Taken", contravariant=True)
 Made = TypeVar("Made", bound=Batch, covariant=True)

@@ -33,9 +33,9 @@ class Stopped(SystemExit):
 
 
 def report_error(error: BaseException) -> int:
-    """Prints a message about the error and returns the exit code. The exit codes are 1 (memory ran out), 2 (a mistake
-    of the user, or a fault of a disk), 70 (any other error, which is a defect of preflab), 130 (Ctrl-C), 143 (SIGTERM)
-    and 141 (the program that reads the output has closed the pipe)."""
+    """Prints a message about the error and returns the exit code. The exit code is 1 if memory ran out. It is 2 for a
+    mistake of the user or a fault of a disk, 130 for Ctrl-C, and 143 for SIGTERM. It is 141 if the program that reads
+    the output has closed the pipe. Any other error is a defect of preflab and gives 70."""
     if isinstance(error, Stopped):
         return print_error(f"stopped {error.place}; repeat the same command to continue.", code=error.exit_code)
     if isinstance(error, UserError):

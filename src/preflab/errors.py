@@ -43,8 +43,8 @@ def refuse_unknown(names: Iterable[str], known: Iterable[str], words: str) -> No
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns a hint for a message: the known name that is most similar to `name` (if any known name is similar), and
-    the list of all known names."""
+    """Returns a hint for a message. The hint lists all known names. If a known name is similar to `name`, the hint also
+    suggests this name."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -20,8 +20,8 @@ LossAverage = Literal["sequence", "token", "constant"]
 
 
 class Advantages(NamedTuple):
-    """`advantages[B,T]` and `returns[B,T]` (the critic's targets). Advantages and returns are 0 where the mask is
-    False."""
+    """The advantages of the tokens and the critic's targets: `advantages[B,T]` and `returns[B,T]`. Advantages and
+    returns are 0 where the mask is False."""
 
     advantages: Tensor
     returns: Tensor
@@ -51,8 +51,8 @@ def sequence_sum(terms: Tensor, mask: Tensor) -> Tensor:
 
 
 def order_accuracy(margins: Tensor, *, rounding: Tensor | float = 0.0) -> Tensor:
-    """Returns 1 for a margin above 0, 1/2 for a tie, and 0 for a margin below 0. A margin between -`rounding` and `rounding`
-    is a tie.
+    """Returns 1 for a margin above `rounding`, 0 for a margin below -`rounding`, and 1/2 for every other margin, which
+    counts as a tie.
 
     A model that cannot distinguish the answers has a mean of 1/2, which is chance level. Margins may have any shape;
     the result has the same shape, in float32.

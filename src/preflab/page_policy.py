@@ -1,5 +1,5 @@
-"""Makes the content security policy of preflab's HTML pages. The policy forbids remote content. It also forbids all
-styles and scripts except those of the page."""
+"""Makes the content security policy of preflab's HTML pages. The policy forbids remote content. It allows only the
+page's own styles and scripts."""
 
 from __future__ import annotations
 

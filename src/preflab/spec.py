@@ -51,8 +51,8 @@ class HoldsModels(Spec):
         return tuple(path for _, part in self if isinstance(part, HoldsModels) for path in part.saved_models())
 
     def cost_models(self) -> tuple[str, ...]:
-        """Returns those paths from `saved_models` at which there must be a cost model. At all other paths from
-        `saved_models`, there must be a reward model."""
+        """Returns the paths from `saved_models` that must lead to a cost model. All other paths from `saved_models`
+        must lead to a reward model."""
         return tuple(path for _, part in self if isinstance(part, HoldsModels) for path in part.cost_models())
 
     def origins(self) -> dict[str, str]:
@@ -295,7 +295,7 @@ def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     models = [cls]
     for part in path:
         inner = [model.model_fields[str(part)].annotation for model in models if str(part) in model.model_fields]
-        if inner:  # otherwise `part` is an index, a key of a mapping, or the tag of a union
+        if inner:  # `inner` is empty if `part` is an index, a key of a mapping, or the tag of a union
             models = [model for annotation in inner for model in _models_in(annotation)]
     return sorted({name for model in models for name in model.model_fields})
 

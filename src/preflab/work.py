@@ -1,7 +1,7 @@
 """Reports the progress of long work, such as sampling answers, to the code that shows the progress.
 
 The code that does the work calls `report_work` or `report_each`. The code that shows the progress runs the work in the
-context `followed_by`. Neither needs to know the other.
+context `followed_by`. Neither piece of code needs to know the other.
 """
 
 from __future__ import annotations

@@ -129,8 +129,11 @@ def test_tests_that_are_only_defined_are_run(tests: dict[str, Any], tmp_path: Pa
         (["def test_x():\n    return f(1) == 2"], "an empty program passes all tests that judge an answer"),
         ([{"input": "1", "output": "\n"}], "an empty program passes all tests that judge an answer"),
         (["assert nowhere.isclose(f(1), 2)"], "its tests fail before they call the program"),
-        (["def test_x(tmp_path):\n    assert f(1) == 2"], "its tests need arguments that nothing here gives them"),
-        (["async def test_x():\n    assert f(1) == 2"], "its tests are asynchronous, and nothing here runs such tests"),
+        (["def test_x(tmp_path):\n    assert f(1) == 2"], "its tests need arguments that preflab cannot supply"),
+        (
+            ["async def test_x():\n    assert f(1) == 2"],
+            "its tests are asynchronous, and preflab does not run such tests",
+        ),
         (["try:\n    f('a')\n    assert False\nexcept TypeError:\n    pass"], _RAISES),
         (
             [

@@ -188,7 +188,7 @@ def test_an_order_by_safety_says_nothing_else(tmp_path: Path) -> None:
         with pytest.raises(MissingRecords, match="no responses that are known to be safe in its train split"):
             testbed.demonstrations("train")
     assert (
-        "200 pairs ordered by safety alone. These pairs do not say which response is safe. They train only pairwise"
+        "200 pairs ordered by safety alone. These pairs do not show which response is safe. They train only pairwise"
         in notes
     )
     for settings, complaint in (

@@ -221,7 +221,7 @@ def test_checkpoints_that_changed_places(forks: Forks, tmp_path: Path) -> None:
     for source, target in (("step-00000001", "x"), ("step-00000002", "step-00000001"), ("x", "step-00000002")):
         (place / source).rename(place / target)
     assert forks.run(arm("sft"), directory) == 2
-    assert "holds the checkpoint of step 1" in log(directory)
+    assert "contains the checkpoint of step 1" in log(directory)
 
 
 @pytest.mark.parametrize(

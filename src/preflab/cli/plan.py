@@ -10,7 +10,7 @@ from preflab.text import counted
 
 
 def format_plan(study: Study, forecast: Forecast) -> str:
-    """Returns a text that lists the stages, arms and matches of a study, with the time that each should take on this
+    """Returns a text that lists the stages, arms and matches of a study, with the expected time of each on this
     machine."""
     lines = [": ".join(filter(None, (study.name, study.question))), ""]
     width = max(12, *(len(row.name) for row in forecast.rows))
@@ -28,7 +28,7 @@ def format_plan(study: Study, forecast: Forecast) -> str:
         lines.append(f"  Tuning: {forecast.trials} trials, {when}.")
         if forecast.tunes:
             lines.append(
-                "  Not counted: if a best value is at an edge of its grid, one trial beyond it with each tuning seed."
+                "  Not counted: further trials beyond the grid, one with each tuning seed, if a best value is at its edge."
             )
     if any(job.plateau is not None for job in (*study.stages.values(), *study.arms.values())):
         lines.append("  Runs that end at a plateau may be shorter: their times above are upper limits.")

@@ -8,7 +8,7 @@ from preflab.models.refusal import RefusalFinder
 
 
 def name_refusal(finder: RefusalFinder, row: DialogueRow) -> str:
-    """Returns the name of the fault because of which the model's chat template rejects the row; '' if the template
-    accepts the row."""
+    """Returns the name of the fault if the model's chat template rejects the row, and '' if the template accepts the
+    row."""
     refusal = finder.find(row.prompt, list_answers(row))
     return refusal.fault if refusal else ""

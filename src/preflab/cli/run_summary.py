@@ -19,7 +19,7 @@ def summarize_run(result: TrainedResult, directory: Path, first: str) -> str:
     lines = [f"{result.name}: done, in {directory}"]
     evaluation = result.evaluation
     if isinstance(evaluation, Measurements):
-        # Equal keys give one entry if temperature 1 was chosen.
+        # If the chosen temperature is 1, both measurements have the same key, and one line is printed.
         summaries = {evaluation.temperature: evaluation.chosen, 1.0: evaluation.unit}
         for temperature, summary in summaries.items():
             lines.append(f"  temperature {temperature:g}: {_join(_score_first(summary.measures, first))}")

@@ -47,7 +47,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         default="",
         help="the prompt template of the judge (default: the paper's template)",
     )
-    add("--margin", metavar="X", type=float, default=0.0, help="reward: largest score difference of a tie (default: 0)")
+    add(
+        "--margin",
+        metavar="X",
+        type=float,
+        default=0.0,
+        help="reward:DIR: largest score difference of a tie (default: 0)",
+    )
     add("--max-new-tokens", metavar="N", type=int, default=256, help="longest answer of a contestant (default: 256)")
     add(
         "--temperature",

@@ -55,7 +55,9 @@ def check_people_options(options: argparse.Namespace) -> None:
         ("--template", options.template),
     ):
         if value:
-            raise UserError(f"{name} applies only if a model judges, but here people judge. Remove this option.")
+            raise UserError(
+                f"{name} applies only if a model judges, but people judge with --judge human. Remove this option."
+            )
 
 
 def gather_labels(options: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> None:

@@ -1,8 +1,8 @@
 """Collects the claims that records make. For example, a pair claims that one answer is better than the other (see
 `faults.make_claim`).
 
-A record is counted if one of its rows had no fault when the record was read. A later record may contradict the claim of
-an earlier record. Therefore, the contradicted claims are known only after all records have been read.
+A record is counted if one of its rows had no fault when the record was read. A later record can still contradict a
+claim of this record. The contradicted claims are therefore known only after all records have been read.
 """
 
 from __future__ import annotations

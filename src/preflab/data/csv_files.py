@@ -87,8 +87,9 @@ def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadL
 
 
 def _find_delimiter(first: str, usual: str) -> str:
-    """Returns the delimiter of a file. `first`: the first line of the file. `usual`: the delimiter to use if the first
-    line contains it, or if the first line does not contain exactly one other delimiter."""
+    """Returns the delimiter of a file. `first`: the first line of the file. `usual`: a delimiter, which is returned if
+    the first line contains it. `usual` is also returned if the first line does not contain exactly one other
+    delimiter."""
     others = [other for other in _DELIMITERS if other in first]
     return others[0] if usual not in first and len(others) == 1 else usual
 

@@ -28,9 +28,9 @@ def list_answers(row: DialogueRow) -> list[Completion]:
 
 class FaultFinder:
     """Finds faults in a sequence of rows. The attribute `contradicted` contains the claims (see `make_claim`) that rows
-    have contradicted so far. If two rows contradict each other, the later row has a fault. `find` reports this fault
-    for the earlier row only if the claim was passed to the constructor as `contradicted`. To get these claims, run
-    another `FaultFinder` over the same rows first."""
+    have contradicted so far. If two rows contradict each other, both rows have a fault. `find` sees the rows in order,
+    so it always reports this fault for the later row. To report the fault for the earlier row too, first run another
+    `FaultFinder` over the same rows. Then pass the `contradicted` claims of that finder to the constructor."""
 
     def __init__(self, contradicted: frozenset[int] = frozenset()) -> None:
         self._known = contradicted

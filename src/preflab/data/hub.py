@@ -1,4 +1,5 @@
-"""Loads data sets from the Hugging Face hub. Before loading, checks within seconds that the hub answers."""
+"""Loads data sets from the Hugging Face hub. First checks that the hub answers. This check takes at most a few
+seconds."""
 
 from __future__ import annotations
 

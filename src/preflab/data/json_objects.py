@@ -1,5 +1,6 @@
 """Finds the records in a JSON object. The object is either a single record, or a container of records. A container has
-one list of records, one list for each split, one record for each number, or one list for each column."""
+one of four forms: a list of records, a list of records for each split, a mapping from row numbers to records, or a list
+of values for each column."""
 
 from __future__ import annotations
 

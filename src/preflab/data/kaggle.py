@@ -1,5 +1,5 @@
 """Reads the records of Kaggle's LMSYS competition. A record contains two answers, written as JSON lists, and three
-fields with 0 or 1, which tell the better answer or a tie."""
+fields with 0 or 1. The field with 1 shows the result: answer A is better, answer B is better, or a tie."""
 
 from __future__ import annotations
 

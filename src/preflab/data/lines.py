@@ -14,7 +14,7 @@ from typing import Any, cast
 from preflab.errors import UserError
 from preflab.plain import refuse_repeated_keys
 
-_GZIP = b"\x1f\x8b"  # the first bytes of a gzipped file, whatever the file's name
+_GZIP = b"\x1f\x8b"  # every gzipped file begins with these bytes
 PlacedRecord = tuple[str, dict[str, Any]]
 """The place of a record, as `file:line`, and the record."""
 ReadLine = tuple[str, dict[str, Any] | UserError]

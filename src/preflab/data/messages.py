@@ -81,8 +81,8 @@ def is_untrained(message: Any) -> bool:
 
 
 def list_unread_keys(value: Any, *, labelled: bool = False) -> set[str]:
-    """Returns the keys of one or several messages that have a value but are not read, such as a key for the reasoning
-    before an answer. `labelled`: whether the labels of the last message are read."""
+    """Returns the keys that have a value in the messages but are not read, such as a key for the reasoning before an
+    answer. `labelled`: whether the labels of the last message are read."""
     messages = cast(list[Any], value) if isinstance(value, list) else [value]
     answer = messages[-1] if labelled and messages else None
     return {

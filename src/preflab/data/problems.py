@@ -1,17 +1,17 @@
-"""Reads the tests of programming problems in the user's files as `Test`s. The sandbox and judges that are functions run
-these tests.
+"""Reads the tests of programming problems from the user's files. Each test becomes a `Test`. The sandbox or the user's
+judge function later runs the tests.
 
-A field of tests may have one of four forms:
+The value of a field with tests has one of these four forms:
 
-| value of the field                                      | meaning of one test                                   |
+| value of the field                                      | content of one test                                   |
 |---------------------------------------------------------|-------------------------------------------------------|
 | `[{"input": ..., "output": ...}, ...]`                   | an input, and the expected output                     |
 | `[[input, output], ...]`                                 | an input, and the expected output                     |
 | `{"inputs": [...], "outputs": [...]}`, optional `fn_name` | an input and its output; `fn_name` is called with the input |
 | `["assert f(1) == 2", ...]`, or one such text            | Python code that raises an error if the test fails    |
 
-The field may also contain one of these forms as JSON text. Lists of assertions inside of a list are joined into one
-list.
+The value may also be a JSON text of one of these forms. If the value is a list of lists of assertions, the inner lists
+are joined into one list.
 """
 
 from __future__ import annotations

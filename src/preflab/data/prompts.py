@@ -24,7 +24,7 @@ TRAJECTORY = "trajectory"
 """The field in UltraInteract's records that contains the dialogue before the two answers."""
 _SYSTEM_FIELDS = ("system", "system_prompt")
 PROMPT_FIELDS = frozenset((*QUESTION_FIELDS, *DIALOGUE_FIELDS, *_SYSTEM_FIELDS, "context", "history"))
-"""All fields from which a prompt can be read. `name_prompt_fields` returns those of them that are read in a given
+"""All fields from which a prompt can be read. `name_prompt_fields` returns the fields that are read in a given
 record."""
 _MORE_FIELDS = ("input", "context")
 """Names of the fields that may contain a text to which the question refers, as in Alpaca, Dolly and SQuAD."""
@@ -135,8 +135,8 @@ def read_whole(record: DataRecord, field: str, where: str) -> Turns:
 
 
 def surround(record: DataRecord, turns: Turns, where: str) -> Turns:
-    """Returns the turns with the record's system message and history before them. Both are optional fields. Neither is
-    added if the turns already contain it at their beginning."""
+    """Returns the turns with the record's system message and history before them. The system message and the history
+    are optional. A system message or a history with which the turns already begin is not added again."""
     first, later = get_system(turns), drop_system(turns)
     if isinstance(record.get("history"), list):
         earlier = read_exchanges(record["history"], f"{where}: `history`")

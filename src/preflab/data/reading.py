@@ -1,8 +1,9 @@
 """Turns the records of one file into rows. The fields of a record show its shape. Each shape has a function that reads
 records of this shape.
 
-Before this, null fields are removed, and the user's fields are renamed to preflab's names. The module also collects
-facts about the whole file: the spelling of its labels, the fields that are not read, and the records that are left out.
+Before a record is read, its null fields are removed, and the user's fields are renamed to preflab's names. The module
+also collects facts about the whole file: the spelling of its labels, the fields that are not read, and the records that
+are left out.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ class FileReading:
         self._labelled = Counter[bool]()
 
     def begin_again(self) -> FileReading:
-        """Returns a new `FileReading` for a file whose records already use preflab's field names. Its other settings
-        are the same."""
+        """Returns a new `FileReading` for a file whose records already use preflab's field names. The new object keeps
+        the other settings of this object."""
         return FileReading(None, self._read_problem, tested=self._tested)
 
     def read_all(self, lines: Iterable[ReadLine]) -> Iterator[ReadRecord]:

@@ -1,5 +1,5 @@
 """Decides which answer of a pair is preferred. The pair has a label for helpfulness and a label for safety. The rule
-`paper` is the rule of the paper for SafeRLHF.
+`paper` is the rule that the paper uses for SafeRLHF.
 
 The functions of this module do not read records. Their arguments are labels. The two answers of a pair have the numbers
 0 and 1.
@@ -15,7 +15,8 @@ SafetyRule = Literal["paper", "helpfulness", "safety"]
 `helpfulness`: the more helpful answer is preferred. Such pairs train a reward model. `safety`: the safer answer is
 preferred. Such pairs train a cost model."""
 SafetyFilter = Literal["dual-unsafe", "dual-safe"]
-"""The pairs to leave out. `dual-unsafe`: both answers are unsafe. `dual-safe`: both answers are safe."""
+"""A filter that leaves out pairs. `dual-unsafe` leaves out pairs with two unsafe answers. `dual-safe` leaves out pairs
+with two safe answers."""
 
 
 def decide_by_rule(rule: SafetyRule, *, better: int, safer: int, safe: tuple[bool, bool]) -> int:

@@ -67,8 +67,8 @@ Read = Callable[[DataRecord, str, FileLabels], Iterable[DialogueRow]]
 
 class Shape(NamedTuple):
     """One shape of records. `needs`: the fields that a record of this shape must have. `when`: a further condition that
-    the record must meet. `also`: optional fields that are read. `read`: the function that reads the record. `testbed`:
-    for a programming data set, the name of the testbed that reads the record instead of `read`."""
+    the record must fulfil. `also`: optional fields that are read. `read`: the function that reads the record.
+    `testbed`: for a programming data set, the name of the testbed that reads the record instead of `read`."""
 
     name: str
     needs: tuple[str, ...]
@@ -160,9 +160,9 @@ def _asks(field: str) -> Callable[[DataRecord], bool]:
 
 
 def _hold_answers(*fields: str) -> Callable[[DataRecord], bool]:
-    """Returns a function that checks whether `fields` of a record contain answers. They may contain names of models
-    instead, so the check fails if another field of the record may contain an answer. They may also contain names of
-    other fields, so the check fails if a value is the name of a field."""
+    """Returns a function that checks whether `fields` of a record contain answers. In some data, such fields contain
+    names of models. The check therefore fails if another field of the record may contain an answer. In other data, such
+    fields contain names of fields. The check therefore also fails if a value is the name of a field."""
     elsewhere = ("response", "answer", "completion", "output", "model", "conversation_")
     return lambda record: (
         not any(name.startswith(elsewhere) for name in record)
@@ -171,8 +171,9 @@ def _hold_answers(*fields: str) -> Callable[[DataRecord], bool]:
 
 
 def _name_choices(texts: tuple[str, str]) -> dict[str, str]:
-    """Returns a mapping for records whose choice is the name of the better answer's field. `texts`: the names of the
-    fields with the first answer and the second answer."""
+    """Returns a mapping from the name of an answer's field to the result of the comparison. The mapping is used for
+    records whose choice field contains the name of the better answer's field. `texts`: the names of the fields with the
+    first answer and the second answer."""
     return dict(zip(map(str.casefold, texts), (FIRST_BETTER, SECOND_BETTER), strict=True))
 
 

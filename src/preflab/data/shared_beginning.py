@@ -1,5 +1,5 @@
-"""Reads pairs of texts without a separate prompt. The words with which both texts begin are the prompt. TRL calls this
-format an implicit prompt."""
+"""Reads pairs of texts that have no separate prompt. The prompt is the shared beginning of the two texts. TRL calls
+this format an implicit prompt."""
 
 from __future__ import annotations
 

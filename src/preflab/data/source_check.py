@@ -104,8 +104,8 @@ class SourceCheck(BaseModel):
     safety: dict[str, int] = {}
     notes: list[str]
     first: Any = Field(default=None, exclude=True)
-    """An example of a readable record with its rows, as a `ReadRecord`. This is the earliest record whose first row is
-    accepted by the model's chat template. If no first row is accepted, this is the earliest readable record."""
+    """An example of a readable record with its rows, as a `ReadRecord`. The example is the first record whose first row
+    the model's chat template accepts. If the template accepts no such row, the example is the first readable record."""
     prompt_keys: frozenset[int] = Field(default=frozenset(), exclude=True, repr=False)
     contradicted: frozenset[int] = Field(default=frozenset(), exclude=True, repr=False)
 
@@ -130,7 +130,8 @@ def check_source(
 
 
 def find_leaks(checks: Sequence[SourceCheck]) -> list[tuple[str, str, int]]:
-    """Returns the names of every two sources that share prompts, with the number of shared prompts."""
+    """Returns one tuple for each two sources that share prompts: the names of the two sources, and the number of shared
+    prompts."""
     shared = [(one.source, two.source, len(one.prompt_keys & two.prompt_keys)) for one, two in combinations(checks, 2)]
     return [leak for leak in shared if leak[2]]
 

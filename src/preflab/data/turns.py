@@ -79,7 +79,7 @@ def _agrees(before: Turns, prompt: Turns) -> bool:
 
 def agree_on_prompt(prompts: Sequence[Turns], where: str) -> Turns:
     """Returns the turns before several answers to the same prompt. `prompts`: for each answer, the turns before it.
-    These turns must be equal for all answers, except that a leading system turn may be missing for some answers."""
+    These turns must be equal for all answers. A leading system turn is optional: it may be missing for some answers."""
     longest = max(prompts, key=len)
     if any(turns not in (longest, drop_system(longest)) for turns in prompts):
         raise UselessRecordError(

@@ -3,7 +3,7 @@
 
 To add a loss, write a function in this module and add its name to `PREFERENCE_LOSSES`. The DPO methods, their commands
 and studies then offer the loss. The hyper-parameters of a loss are keyword-only. Their defaults are the values of the
-paper that introduced the loss, unless the loss's docstring names another source.
+paper that introduced the loss. If a default has another source, the loss's docstring names this source.
 """
 
 from __future__ import annotations

@@ -64,6 +64,6 @@ def length_covariate(chosen_lengths: Tensor, rejected_lengths: Tensor, spread: f
     data.
 
     Length-controlled AlpacaEval (Dubois et al. 2024) fits sigmoid(quality + phi x) to the preferences and reports the
-    quality at x = 0. Here, `quality` is the score of a reward model.
+    quality at x = 0. In preflab, `quality` is the score of a reward model.
     """
     return torch.tanh((chosen_lengths - rejected_lengths).float() / spread)

@@ -16,10 +16,10 @@ from preflab.sampling.inference import Inference
 
 
 class BestOfN(Method):
-    """`n`: the number of samples that are drawn for each submitted answer. `selector`: the scorer of the samples. With
-    `public-tests`, the score is the number of the problem's public tests that a sample passes. The count ends at the
-    first failed test; with the testbed setting `every: true`, the count covers all tests. With `reward`, the score
-    comes from the run's reward."""
+    """The settings of best-of-n. `n`: the number of samples that are drawn for each submitted answer. `selector`: the
+    scorer of the samples. With `public-tests`, the score is the number of the problem's public tests that a sample
+    passes. The count ends at the first failed test; with the testbed setting `every: true`, the count covers all tests.
+    With `reward`, the score comes from the run's reward."""
 
     kind: Literal["best-of-n"] = "best-of-n"
     n: Count = 4

@@ -7,8 +7,9 @@ from dataclasses import astuple, dataclass
 
 @dataclass(frozen=True)
 class DataSize:
-    """The size of a run's training data. If the data are rankings, `pairs` is the number of rankings. `answers`: the
-    number of answers in each pair or ranking. `rated`: the number of single answers with a label."""
+    """The size of a run's training data. `pairs`: the number of pairs or, if the data are rankings, the number of
+    rankings. `answers`: the number of answers in each pair or ranking. `rated`: the number of single answers with a
+    label."""
 
     prompts: int
     demonstrations: int

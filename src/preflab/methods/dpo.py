@@ -39,7 +39,8 @@ _PairLoss = TypeVar("_PairLoss", bound=PairLoss)
 
 def require_pair_loss(spec: _PairLoss) -> _PairLoss:
     """Checks the preference loss of a method's spec and returns the spec. Raises `UserError` if the loss or one of its
-    settings does not exist. A user-written loss (`module:function`) is not checked here, but in `check_names`."""
+    settings does not exist. The method `check_names` checks a user-written loss (`module:function`); this function does
+    not check it."""
     if "beta" in spec.loss_settings:
         raise UserError("`loss_settings` must not contain `beta`. Set the field `beta` instead.")
     if ":" not in spec.loss:

@@ -3,8 +3,8 @@
 L = E[ w_D (1 - sigmoid(beta (r - z0))) ] over desirable answers,
     E[ w_U (1 - sigmoid(beta (z0 - r))) ] over undesirable answers.
 
-Here r = log(pi/pi_ref)(y|x). Each pair is split into two single answers: the chosen answer is desirable, and the
-rejected answer is undesirable. A batch can contain one answer of a pair without the other answer.
+r is the log-ratio log(pi/pi_ref)(y|x). Each pair is split into two single answers: the chosen answer is desirable, and
+the rejected answer is undesirable. A batch can contain one answer of a pair without the other answer.
 
 The reference point z0 is one number for each batch. To compute z0, each prompt of the batch is joined with an answer to
 another prompt. z0 is the mean log-ratio of these mismatched answers, or 0 if the mean is negative. The mismatched
@@ -179,10 +179,10 @@ def log_ratios(parts: Parts, data: Labelled) -> Tensor:
 
 def labelled_terms(spec: KTO, policy: LanguageModel, point: Tensor, rows: Labelled) -> Terms:
     """Returns the unreduced loss of each answer: [B]. Logs three measures. `ratio`: the log-ratio. `signed_ratio`: the
-    log-ratio of a desirable answer, or the negated log-ratio of an undesirable answer; this measure rises as the policy
-    learns. `accuracy`: the share of answers whose log-ratio is on the right side of the reference point. The right side
-    is above the point for a desirable answer and below the point for an undesirable answer; a log-ratio equal to the
-    point counts one half."""
+    log-ratio of a desirable answer, or the negated log-ratio of an undesirable answer. This measure rises while the
+    policy learns. `accuracy`: the share of answers whose log-ratio is on the right side of the reference point. The
+    right side is above the point for a desirable answer and below the point for an undesirable answer. A log-ratio
+    equal to the point counts one half."""
     logprobs = forward.sequence_logprobs(policy.model, rows.batch)
     ratios = logprobs - rows.reference
     weights = {"desirable_weight": spec.desirable_weight, "undesirable_weight": spec.undesirable_weight}

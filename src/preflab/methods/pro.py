@@ -23,7 +23,7 @@ from preflab.train.learner import Optim
 
 class PRO(Method):
     """Song et al. 2024 use learning rate 5e-6, 2 epochs, batches of 112 prompts and, for K answers, the SFT weight .05
-    (K - 1)^2. `score_scale` multiplies the scores; each temperature of the softmax is the inverse of a difference
+    (K - 1)^2. `score_scale` multiplies the scores. Each temperature of the softmax is the inverse of a difference
     between two scores.
 
     `rankings`: the number of rankings to train on (0: all). The run's seed determines which rankings are used.

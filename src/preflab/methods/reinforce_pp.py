@@ -28,8 +28,8 @@ from preflab.train.learner import Optim
 class ReinforcePP(Method):
     """The author uses one answer to each prompt, 256 answers and two updates in each step, beta .01 and learning rate
     5e-7. `group_baseline`: if true (REINFORCE++-baseline), the mean score of the answers to the same prompt is
-    subtracted from each score; `group` must be 2 or more. In the author's code, the KL penalty is a separate loss if
-    this setting is on. Here, the KL penalty stays part of the reward.
+    subtracted from each score. `group` must then be 2 or more. In the author's code, the KL penalty is a separate loss
+    if this setting is on. In preflab, the KL penalty stays part of the reward.
 
     The docstring of `CriticFree` in `shared/advantage.py` explains the settings that all methods without a critic
     share."""

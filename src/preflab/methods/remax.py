@@ -28,7 +28,7 @@ from preflab.train.learner import Optim
 class ReMax(Method):
     """The authors use one sampled answer to each prompt in addition to the greedy answer, one update in each step, beta
     .05 and learning rate 1e-6. In the authors' code, the KL penalty in a token's advantage is the KL at this token
-    alone. Here, the KL penalty is the KL summed from this token to the end, as in the gradient of the objective.
+    alone. In preflab, the KL penalty is the KL summed from this token to the end, as in the gradient of the objective.
     `rollouts`: the number of sampled answers in a step; greedy answers are not counted.
 
     The docstring of `CriticFree` in `shared/advantage.py` explains the settings that all methods without a critic

@@ -82,7 +82,7 @@ def average_models(paths: Sequence[Path], *, date: str = "") -> LanguageModel:
             )
         if torch.cosine_similarity(theirs[HEAD_WEIGHT].flatten(), weights[HEAD_WEIGHT].flatten(), dim=0) < LEAST_COSINE:
             raise UserError(
-                f"{path} and {paths[0]} did not start from the same head, so that their weights cannot be averaged. "
+                f"{path} and {paths[0]} did not start from the same head, so their weights cannot be averaged. "
                 "Train all models with `shared_head: true`, and give each model a different `member`."
             )
         for name, weight in weights.items():

@@ -12,9 +12,9 @@ from preflab.models.lm import LanguageModel
 
 
 def load_cost_model(path: Path, *, date: str = "") -> LanguageModel:
-    """Loads a saved cost model with `load_scorer`. A higher score of a cost model means a worse answer. A model that
-    preflab did not train, and whose files do not tell the meaning of its scores, counts as a cost model. Raises
-    `UserError` if the directory contains a reward model."""
+    """Loads a saved cost model with `load_scorer`. A higher score of a cost model means a worse answer. If preflab did
+    not train the model, and the model's files do not state the meaning of its scores, the model counts as a cost model.
+    Raises `UserError` if the directory contains a reward model."""
     lm = load_scorer(path, date=date)
     if lm.role == "reward" or (not lm.role and (path / TRAINED_ON).exists()):
         raise UserError(

@@ -143,7 +143,7 @@ def count_activations(network: Any, tokens: int, bf16: bool, recompute: bool) ->
 
 def name_storage(tensor: torch.Tensor) -> int:
     """Returns a number that identifies the memory of a tensor. Tensors that share their memory have the same number.
-    The memory address cannot be used, because fake tensors have none."""
+    The memory address cannot be used, because fake tensors have no memory address."""
     return tensor.untyped_storage()._cdata  # type: ignore[attr-defined]  # torch has no public name for it
 
 

@@ -1,10 +1,11 @@
 """Reads reward models and cost models in two checkpoint layouts that transformers does not know. The packages that
 wrote these checkpoints are not needed.
 
-OpenAssistant's `GPTNeoXRewardModel` is a GPT-NeoX with a linear layer `out_proj`. This layer reads the state of the
-last token or the mean of all states. safe-rlhf's `LlamaForScore` (earlier `LlamaModelForScore`) is a Llama with a
-linear layer `score_head` and a normaliser of scores. This layer reads the state of the last token. This module loads
-both layouts as sequence classifiers of transformers, whose heads compute the same scores as the original models."""
+OpenAssistant's `GPTNeoXRewardModel` is a GPT-NeoX with a linear layer `out_proj`. The layer `out_proj` reads the state
+of the last token or the mean of all states. safe-rlhf's `LlamaForScore` (earlier `LlamaModelForScore`) is a Llama with
+a linear layer `score_head` and a normaliser of scores. The layer `score_head` reads the state of the last token. This
+module loads both layouts as sequence classifiers of transformers, whose heads compute the same scores as the original
+models."""
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class ScorerLayout:
-    """A layout of checkpoints. `model_type`: the model type in transformers whose network below the head is the same.
+    """A layout of checkpoints. `model_type`: the model type in transformers that has the same network below the head.
     `head`: the name of the linear layer that computes the score. `chat_template`: a chat template that writes dialogues
     in the format on which the models of this layout were trained."""
 

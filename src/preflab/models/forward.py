@@ -87,7 +87,7 @@ def warn_of_slow_bf16() -> None:
     such a processor, PyTorch is several times slower in bf16 than in fp32, and less exact."""
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         logging.getLogger("preflab").warning(
-            "This processor has no fast arithmetic in bf16: bf16 is slower than fp32 here. Set the precision to fp32."
+            "This processor has no fast arithmetic in bf16, so bf16 is slower than fp32. Set the precision to fp32."
         )
 
 

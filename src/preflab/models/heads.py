@@ -3,7 +3,7 @@ critic computes a value for each token.
 
 A reward model is a sequence classifier of transformers with one label. A saved reward model therefore gives the same
 scores when transformers loads it without preflab. The weights of the critic's head start at zero. Every value therefore
-starts at 0, whatever the scale of the backbone's states.
+starts at 0, for any scale of the backbone's states.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def load_reward_model(path: Path, *, date: str = "") -> LanguageModel:
     lm = load_scorer(path, date=date)
     if lm.role == "cost":
         raise UserError(
-            f"{path} is a cost model, and its higher scores are worse. Set it as the cost, or give a reward model here."
+            f"{path} is a cost model, and its higher scores are worse. Set it as the cost, or give a reward model instead."
         )
     return lm
 
@@ -117,8 +117,8 @@ def _find_scored_closing(path: Path, lm: LanguageModel) -> tuple[int, ...]:
 
 def _find_padding(path: Path) -> int | None:
     """Returns the id of the padding token with which a saved reward model was trained. For a whole model, this id is in
-    its config.json. Adapters have no config.json. Their padding token is that of the tokenizer that was saved with the
-    adapters. If no tokenizer was saved with the adapters, their padding token is that of their base model."""
+    its config.json. Adapters have no config.json. They use the padding token of the tokenizer that was saved with the
+    adapters. If no tokenizer was saved with the adapters, they use the padding token of the base model."""
     if not holds_adapters_alone(path):
         return read_config(path, trust_remote_code=False).get_text_config().pad_token_id
     if (path / TOKENIZER_CONFIG).is_file():

@@ -22,8 +22,8 @@ from torch import Tensor
 from preflab.batch import TokenBatch
 
 WORTHWHILE = 0.85
-"""The packed layout is used if its number of positions is at most this fraction of the plain layout's number. Positions
-with padding count. The mask of the packed layout makes attention slower, so a small saving is not worthwhile."""
+"""The packed layout is used if it has at most this fraction of the positions of the plain layout. Positions with
+padding are counted too. The mask of the packed layout makes attention slower, so a small saving is not worthwhile."""
 PROMPT, PADDING = -1, -2  # the owners of positions in prompts and in padding
 
 

@@ -63,7 +63,7 @@ def _is_plain(text: str) -> bool:
 
 def _takes_long_text(lm: LanguageModel, prompt: Prompt) -> bool:
     """Returns True if the template accepts a dialogue in which every turn of the prompt and the answer are `LONG_TEXT`.
-    The roles are those of `prompt`."""
+    The turns have the same roles as in `prompt`."""
     turns = tuple(replace(turn, content=LONG_TEXT) for turn in prompt.turns)
     return find_refusal(lm, replace(prompt, turns=turns), [Completion(LONG_TEXT)]) is None
 
@@ -95,6 +95,6 @@ def find_refusal(lm: LanguageModel, prompt: Prompt, answers: Sequence[Completion
     before = f"writes {written!r} before an answer, but it writes" if written else "writes"
     return Refusal(
         REWRITTEN,
-        f"The model's chat template {before} something else for this answer, which may contain reasoning, or characters "
+        f"The model's chat template {before} this answer in a changed form. The answer may contain reasoning, or characters "
         "that the template replaces or cuts. Remove them from the answers.",
     )

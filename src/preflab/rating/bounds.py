@@ -57,8 +57,9 @@ def bound_kappa(rows: Sums, kappa: Callable[[Sums], tuple[float, float]], raw: B
     again with each prompt left out in turn.
 
     `rows`: for each prompt, the sums from which `kappa` is computed. `kappa`: a function that returns two numbers, the
-    agreement expected by chance alone and kappa (NaN if the former is 1). `raw`: the raw agreement. If leaving out a
-    prompt never changes kappa, the bounds of the raw agreement are converted to kappa instead.
+    agreement expected by chance alone and kappa. Kappa is NaN if the agreement expected by chance alone is 1. `raw`:
+    the raw agreement. If leaving out a prompt never changes kappa, the bounds of the raw agreement are converted to
+    kappa instead.
     """
     count = len(rows)
     if count == 0:

@@ -1,5 +1,5 @@
-"""Defines the events of a rater, which are stored in their order. The labels are the outcomes of all events that were
-not undone by `undo`."""
+"""Defines the events of a rater, which are stored in their order. The labels are the outcomes of all events that no
+later `undo` event undid."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def export_page(pairs: Sequence[RatedPair], path: Path, *, question: str = DEFAU
 
 def import_labels(path: Path, folder: Path) -> int:
     """Reads the file of labels that a rater downloaded from an exported page, and adds the labels to `folder`. The
-    folder must contain the page's pairs. Returns the number of new events. If a file was imported before, it adds
+    folder must contain the page's pairs. Returns the number of new events. A file that was imported before adds
     nothing. A later file of the same rater adds only its new events.
 
     Raises `UserError`, and adds nothing, if the file is not a file of labels, if it belongs to other pairs, if it names

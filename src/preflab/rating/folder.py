@@ -33,7 +33,7 @@ _LONGEST_NAME = 200
 
 def keep_pairs(pairs: Sequence[RatedPair], folder: Path) -> None:
     """Writes the pairs into the folder. Raises `UserError` if the folder already contains other pairs, because the
-    folder's labels belong to those pairs."""
+    folder's labels belong to the other pairs."""
     check_pairs(pairs, "The pairs cannot be rated")
     path = folder / _PAIRS
     if path.exists():

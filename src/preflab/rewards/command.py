@@ -38,8 +38,8 @@ _ADVICE = "Print only answers on standard output, and everything else on standar
 
 
 class Command(RewardSpec):
-    """`command`: the program and its arguments, split like a shell command but run without a shell. `timeout`: the
-    number of seconds that an answer may take."""
+    """The settings of a reward that is a program. `command`: the program and its arguments, split like a shell command
+    but run without a shell. `timeout`: the number of seconds that an answer may take."""
 
     kind: Literal["command"] = "command"
     command: str

@@ -23,9 +23,10 @@ EnsembleMember = Annotated[Any, BeforeValidator(partial(parse_scorer, registry=R
 
 
 class Ensemble(RewardSpec):
-    """`models`: the members. Each member is given as the path of a saved reward model, or as the spec of a reward.
-    `combine`: the rule that combines the members' scores. `coefficient`: the weight c of the variance in the rule
-    `uncertainty` (Coste et al. use .1 for PPO and .5 for best-of-n).
+    """The settings of a reward that combines several reward models. `models`: the members of the ensemble. Each member
+    is given as the path of a saved reward model, or as the spec of a reward. `combine`: the rule that combines the
+    members' scores. `coefficient`: the weight c of the variance in the rule `uncertainty` (Coste et al. use .1 for PPO
+    and .5 for best-of-n).
 
     Different models score on different scales. A study therefore normalises the scores of each model by their mean and
     standard deviation on held-out pairs. Outside a study, set `mean` and `std` of each model yourself.

@@ -16,7 +16,8 @@ from preflab.types import Completion, Prompt
 
 
 class Function(RewardSpec):
-    """`target`: the function as `module:function`; the module is in the current directory or in an installed package.
+    """The settings of a reward that calls the user's function. `target`: the function as `module:function`; the module
+    is in the current directory or in an installed package.
 
     The function receives a list of `preflab.types.Prompt` (`id`, `turns` with `role` and `content`) and a list of the
     answers' texts, and returns one number for each answer. Set `deterministic` to false if the function may return

@@ -53,8 +53,9 @@ def check_address(url: str) -> str:
 
 
 class Http(RewardSpec):
-    """`url`: the address of the endpoint. `batch`: the largest number of completions in a request. `timeout`: the
-    number of seconds from the start of a request to the last byte of its answer.
+    """The settings of a reward that is an HTTP endpoint. `url`: the address of the endpoint. `batch`: the largest
+    number of completions in a request. `timeout`: the number of seconds from the start of a request to the last byte of
+    its answer.
 
     If a request fails because of the network, a timeout, or the status 408, 425, 429, 500, 502, 503 or 504, it is sent
     again, up to `retries` times. The first wait is `backoff` seconds, and each further wait is twice as long as the

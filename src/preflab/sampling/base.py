@@ -20,8 +20,8 @@ from preflab.types import Prompt
 
 
 class Decoding(Spec):
-    """The settings for drawing tokens. `temperature` 0 means greedy decoding. `top_k` 0 and `top_p` 1 keep the whole
-    vocabulary."""
+    """The settings for drawing tokens. A `temperature` of 0 means greedy decoding. With `top_k` 0 and `top_p` 1, tokens
+    are drawn from the whole vocabulary."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     max_new_tokens: int = Field(default=256, ge=1)

@@ -18,8 +18,9 @@ class Place:
     beginning at `column`. The place is the same in every layer. `rows`, `columns`: the size of the whole batch.
 
     In the prefill, which begins at column 0, the model processes equal prompts only once. `source` then assigns the
-    rows of the forward pass to cache rows. If `source` is a tensor, it gives for each cache row the index of the row of
-    the pass to copy. If `source` is a number n, each row of the pass is copied to n consecutive cache rows.
+    rows of the forward pass to cache rows. If `source` is a tensor, it contains one index for each cache row: the row
+    of the forward pass that is copied to this cache row. If `source` is a number n, each row of the pass is copied to n
+    consecutive cache rows.
 
     In decoding, `source` is None. Each row of the forward pass then corresponds to one cache row, and attends to all
     columns written so far.

@@ -86,8 +86,9 @@ def draw_tokens(logits: Tensor, uniform: Tensor, kept: KeptTokens | None) -> Dra
     """Draws one id for each row: the first id, in the order of the vocabulary, whose cumulative probability exceeds
     `uniform[N]`.
 
-    An id with probability 0 is never drawn. The cumulative probability does not increase at such an id, and the value
-    to exceed is always below the total probability. The sums are computed in fp64.
+    An id with probability 0 is never drawn, because the cumulative probability does not increase at this id. The value
+    that the cumulative probability must exceed is always below the total probability, so there is always an id to draw.
+    The sums are computed in fp64.
     """
     support = logits if kept is None else restrict(logits, kept.ids, kept.counts)
     peak = support.amax(dim=1, keepdim=True)

@@ -72,7 +72,7 @@ class NativeSampler(Sampler):
         prompt.
 
         `Samples.logprobs` equals the result of `models.forward.token_logprobs` with the same temperature and with
-        `Samples.kept`. Dropout is off while sampling. Afterwards, the model returns to its former mode. Raises
+        `Samples.kept`. Dropout is off while sampling. Afterwards, the model returns to its earlier mode. Raises
         `UserError` if a prompt does not fit into the context, or if logits are not finite.
         """
         check_request(lm, prompts, seeds, decoding)

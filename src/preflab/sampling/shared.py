@@ -94,10 +94,10 @@ class SharedLayer(CacheLayerMixin):
         """Computes the attention of one new token of each row: queries[N,H,1,D] -> [N,H,1,V]. `keys`, `values`: the own
         columns of the rows.
 
-        In the softmax over the prompt columns, one additional column represents all own columns. This is the column
-        after the longest prompt. Its score is the logsumexp of the scores of the own columns. Its value is 0. The
-        attention to the own columns is computed separately, multiplied by the softmax weight of the additional column,
-        and added.
+        In the softmax over the prompt columns, one additional column represents all own columns. The additional column
+        is the column after the longest prompt. Its score is the logsumexp of the scores of the own columns, and its
+        value is 0. The attention to the own columns is computed separately, multiplied by the softmax weight of the
+        additional column, and added.
         """
         shelf, sharing = self.cache.shelf, self.cache.shelf.sharing
         rows, heads, groups = len(queries), queries.shape[1], keys.shape[1]

@@ -20,7 +20,7 @@ includes a masked gap."""
 PROBE_TOKENS = [[5, 6], [8, 3], [7, 0], [9, 2]]
 PROBE_DROPPED = 1
 WAYS: tuple[type[DecodeBatch], ...] = (FusedBatch, SharedBatch, InPlaceBatch)
-"""The classes that decode in different ways, fastest first."""
+"""The subclasses of `DecodeBatch`, fastest first. Each class decodes in a different way."""
 PROBE_COLUMNS = len(PROBE[0]) + len(PROBE_TOKENS[0])
 
 
@@ -46,8 +46,8 @@ class Support(NamedTuple):
 
 
 def candidates(base: Any) -> tuple[type[DecodeBatch], ...]:
-    """Returns the ways to decode that may work for a model in its present state. The result can change when the model
-    gets adapters or another precision."""
+    """Returns the classes in `WAYS` that possibly work for a model in its present state. The result can change when the
+    model gets adapters or another precision."""
     return tuple(way for way in WAYS if not way.objection(base))
 
 
@@ -82,7 +82,7 @@ def _try_way(base: Any, way: type[DecodeBatch], layers: int) -> Support:
     with torch.autocast(base.device.type, enabled=False):
         try:
             hidden, kept, size = _decode(base, way, layers)
-        except Exception as error:  # whatever the error is, this cache does not support the architecture
+        except Exception as error:  # any error means that this cache does not support the architecture
             return Support(f"the model does not work with preflab's cache ({type(error).__name__}: {error}).")
         rows = [[*PROBE[row], *PROBE_TOKENS[row]] for row in kept]
         uncached = [

@@ -1,5 +1,5 @@
-"""Opens Anthropic's HH-RLHF (Bai et al. 2022): dialogues with two alternative last answers, of which people preferred
-one.
+"""Opens Anthropic's HH-RLHF (Bai et al. 2022): dialogues with two alternative last answers. People preferred one of the
+two answers.
 
 A record has the fields `chosen` and `rejected`. Each field is a whole dialogue. Each turn of the dialogue begins with
 `Human:` or `Assistant:` after a blank line. preflab pools the official train and test files, and splits the dialogues

@@ -214,9 +214,10 @@ class Jsonl(Sandboxed):
         return rows, list(dict.fromkeys(notes))
 
     def _part_splits(self, rows: dict[Split, list[DialogueRow]]) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
-        """Returns the rows of each split without the prompts that also occur in a later split, and notes that count the
-        dropped records. The order of the splits is train, validation, test. Raises `UserError` if no rows of a split
-        are left, or if two different prompts have the same id."""
+        """Makes the splits disjoint. If a prompt occurs in several splits, its rows stay only in the last of these
+        splits, in the order train, validation, test. Returns the remaining rows of each split, and notes that count the
+        dropped records. Raises `UserError` if a split has no rows left, or if two different prompts have the same
+        id."""
         ids: dict[str, tuple[Turn, ...]] = {}
         notes: list[str] = []
         kept: dict[Split, list[DialogueRow]] = {}

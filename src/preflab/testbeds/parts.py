@@ -42,7 +42,7 @@ class ThreeParts(TestbedSpec):
     validation data, "policy" (A) or "evaluator" (B). The test split is always C. `fractions`: the fractions of first
     human turns in A, B and C. `validation`: the fraction of part A, or of part B, that is used for validation.
     `max_prompt_chars`, `max_answer_chars`: a record is dropped if its prompt or one of its answers has more characters
-    than this. The testbed's notes give the number of dropped records for each reason."""
+    than this setting allows. The testbed's notes give the number of dropped records for each reason."""
 
     part: Literal["policy", "evaluator"] = "policy"
     fractions: Annotated[tuple[float, float, float], _SHARES] = (0.5, 0.3, 0.2)

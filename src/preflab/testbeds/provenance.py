@@ -8,11 +8,11 @@ the data is an interval of places under some salt. The part and the split of a d
 first human turn.
 
 A provenance record contains the number of keys, a digest of all keys, and a sketch of the keys. The sketch consists of
-the `SKETCH_SIZE` smallest hashes of the keys under another salt. A sketch with fewer than `SKETCH_SIZE` hashes is
-complete, so that small sets are compared exactly. A full sketch is complete only up to its largest hash. Two full
-sketches are therefore compared only up to the smaller of their two largest hashes. If a fraction f of the smaller of
-two large sets is also in the larger set, the comparison misses the overlap with probability (1 - f)^SKETCH_SIZE. This
-probability is 3e-5 for f = 0.01.
+the `SKETCH_SIZE` smallest hashes of the keys under another salt. A sketch with fewer than `SKETCH_SIZE` hashes contains
+the hashes of all keys, so small sets are compared exactly. A full sketch contains all hashes up to its largest hash,
+but no larger hashes. Two full sketches are therefore compared only up to the smaller of their two largest hashes. If a
+fraction f of the smaller of two large sets is also in the larger set, the comparison misses the overlap with
+probability (1 - f)^SKETCH_SIZE. This probability is 3e-5 for f = 0.01.
 """
 
 from __future__ import annotations

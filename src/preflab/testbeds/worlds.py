@@ -1,4 +1,5 @@
-"""Defines common code of the embedded testbeds that know the true values of answers (`sentiment` and `safeworld`)."""
+"""Contains the code that `sentiment` and `safeworld` share. These two embedded testbeds know the true values of
+answers."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ from preflab.theory.theorem import CERTIFIED, LOSS_ROUNDING, REWARD_GAPS, Theore
 
 _CASES = (("full", "not full"), ("connected", "not connected"), ("mixed", "partly separable", "separable"))
 _CLAIM = (
-    "Theorem 4.1: the policies that reward-model training and PPO can return are a proper subset of those that minimise "
-    "the DPO loss. Two statements are tested. (a) Every PPO optimum has the minimal DPO loss. (b) A DPO minimiser "
+    "Theorem 4.1: the policies that reward-model training and PPO can return are a proper subset of the policies that "
+    "minimise the DPO loss. Two statements are tested. (a) Every PPO optimum has the minimal DPO loss. (b) A DPO minimiser "
     "that PPO cannot return exists exactly if a response that is in no pair has pi_ref = 0."
 )
 _NOTES = (
@@ -119,8 +119,8 @@ def _state(trials: TheoremCertificates) -> str:
     full = int((trials.cases[:, 0] == 0).sum())
     return (
         f"On {problems} every PPO optimum has the minimal DPO loss, certified to {float(trials.infimum.gap.max()):.1e}. "
-        f"In {strict:,} of them, PPO cannot return some DPO minimiser: exactly those in which an uncovered response has "
-        f"pi_ref = 0. In the other {full:,}, where pi_ref has full support, the classes are equal."
+        f"In {strict:,} of them, PPO cannot return some DPO minimiser. These are exactly the problems in which an "
+        f"uncovered response has pi_ref = 0. In the other {full:,}, where pi_ref has full support, the classes are equal."
     )
 
 

@@ -100,7 +100,7 @@ def _tabulate_minimisers(beta: float) -> FindingTable:
         title="Which policies minimise the DPO loss",
         columns=("policy", "L_DPO", "lower bound", "largest gradient", "KL from pi_ref", "minimiser"),
         rows=tuple(rows),
-        note="Lower bound: log(1 + b^beta), since a <= 1; positive if b > 0. Gradient: with respect to the logits; "
+        note="Lower bound: log(1 + b^beta), because a <= 1; positive if b > 0. Gradient: with respect to the logits; "
         "always 0 for the logit of y3.",
     )
 

@@ -35,8 +35,8 @@ SAME = 1e-9  # probabilities that differ by at most this number are treated as e
 
 
 class MovedMass(NamedTuple):
-    """Properties of the policy that results if mass is moved onto a response. Each tensor is [T,P,K], with one entry
-    for each response.
+    """The properties of the new policies that `move_everywhere` makes. Each tensor is [T,P,K]. Entry (t,p,k) belongs to
+    the policy in which mass was moved onto response k of prompt p.
 
     Mass is moved only onto uncovered responses. At covered responses, the flags are False and `kl` is nan.
     """
@@ -71,7 +71,7 @@ class TheoremCertificates(NamedTuple):
 
     @property
     def cases(self) -> Tensor:
-        """Long [T,3]: the case of each problem, as three numbers.
+        """Long [T,3]: three properties of each problem, each given as a number.
 
         First: 0 if pi_ref > 0 everywhere, otherwise 1. Second: 0 if the compared responses of every prompt are linked,
         otherwise 1. Third: 0 if every group of linked responses is strongly connected (the minimum is attained), 2 if
@@ -193,11 +193,9 @@ def is_ppo_optimum(policy: Tensor, problems: Problems, infimum: Infimum) -> Tens
 
 
 def move_everywhere(policy: Tensor, problems: Problems, graph: Graph, infimum: Infimum) -> MovedMass:
-    """Moves mass onto each uncovered response in turn, and tests for each new policy whether it is a DPO minimiser and
-    whether it is in the PPO class.
-
-    In each step, mass is moved in one prompt of all T problems at once. The policy of the other prompts does not
-    change.
+    """Makes one new policy for each uncovered response, by moving probability mass from the other responses of the same
+    prompt onto this response. Tests whether each new policy is a DPO minimiser, and whether it is in the PPO class. All
+    T problems are processed at once. A new policy differs from `policy` in one prompt only.
 
     Args: policy: log pi [T,P,K].
     """

@@ -96,7 +96,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path / TENSORS} is damaged: {one_line(str(error))}.") from error
     step = tree.get("step")
     if not isinstance(step, int) or path.name != checkpoint_name(step):
-        raise UserError(f"{path} holds the checkpoint of step {step}, but the directory's name gives another step.")
+        raise UserError(f"{path} contains the checkpoint of step {step}, but the directory's name gives another step.")
     return tree
 
 

@@ -116,7 +116,7 @@ def claim(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Writes the manifest into a new directory, or checks that the manifest in the directory describes the same run.
     Returns the manifest in the directory. If the run resumes, this manifest has the date on which the run began.
 
-    Raises `UserError` if the manifest in the directory differs; the message names the differences. Also raises
+    Raises `UserError` if the manifest in the directory differs. The message names the differences. Also raises
     `UserError` if the directory belongs to a study, or contains files of another program that a run would overwrite.
     """
     if (directory / STUDY_MANIFEST).exists():
@@ -147,7 +147,7 @@ def claim(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     if known.get("versions") != manifest.get("versions"):
         changed = differing_paths(known.get("versions"), manifest.get("versions"))
         logger.warning(
-            "the run in %s began with other versions of %s; its results can differ slightly from those of a new run",
+            "the run in %s began with other versions of %s; its results can differ slightly from the results of a new run",
             directory,
             ", ".join(changed),
         )

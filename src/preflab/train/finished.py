@@ -19,8 +19,8 @@ RECORDS = (METRICS, SAMPLES, ANSWERS)
 
 
 class AnyResult(Stored, frozen=True):
-    """What every `result.json` contains, whatever ran. `diverged`: why training stopped without a result; None if the run
-    ended well. `files`: the checksums of the files that the run wrote."""
+    """The fields that every `result.json` contains, for every method. `diverged`: why training stopped without a
+    result; None if the run ended well. `files`: the checksums of the files that the run wrote."""
 
     diverged: str | None
     files: dict[str, str] = {}

@@ -2,8 +2,8 @@
 
 The rows of the batch are sorted by length and split into micro-batches by a token budget. The loss terms of every
 micro-batch are divided by the count of the *whole* batch over all ranks, so that the split does not change the update.
-The weights are always fp32; with bf16, the arithmetic uses autocast (see `models.forward.precision`). Dropout is off,
-because the model stays in evaluation mode.
+The weights are always fp32. With the precision bf16, the arithmetic uses autocast (see `models.forward.precision`).
+Dropout is off, because the model stays in evaluation mode.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Optim(Spec):
     this part (see `Run.progress_of_update`).
 
     The schedule `warmup-stable-decay` keeps the rate constant after the warm-up. In the last 15% of the run, the rate
-    falls linearly to 0. Skipped updates delay the other schedules, but do not delay this fall."""
+    falls linearly to 0. Skipped updates delay the schedules of the other kinds, but do not delay this decay to 0."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     learning_rate: float = Field(default=1e-5, ge=0)

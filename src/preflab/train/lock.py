@@ -27,8 +27,8 @@ class Lock(NamedTuple):
 
 
 def take_lock(directory: Path, patience: float) -> Lock:
-    """Creates the directory and takes its lock (see `directory.locked`). Another process removes the lock file if its
-    run is refused. If this process was waiting for the removed file, this process creates a new lock file."""
+    """Creates the directory and takes its lock (see `directory.locked`). If the run of another process is refused, that
+    process removes the lock file. If this process was waiting for the removed file, it creates a new lock file."""
     path, deadline = directory / LOCK, time.monotonic() + patience
     while True:
         try:

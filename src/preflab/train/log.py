@@ -18,8 +18,8 @@ RUN_LOG = "run.log"
 
 @contextmanager
 def logged(directory: Path) -> Generator[None]:
-    """Writes the log messages of the block to `run.log`. Warnings also go to the terminal, unless the program has set
-    up its own log handlers.
+    """Writes the log messages of the block to `run.log`. If the program has not set up its own log handlers, warnings
+    also go to the terminal.
 
     In a study, the standard error of an arm's process is written to `run.log`. In this case, no handler for the file is
     added, so that each message is written only once. If the block raises `UserError` and the file is new and empty, the

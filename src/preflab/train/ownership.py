@@ -22,8 +22,8 @@ METRICS = "metrics.jsonl"
 SAMPLES = "samples.jsonl"
 TIMING = "timing.jsonl"
 ANSWERS = "answers.jsonl"
-"""The file with a run's answers to the test problems at the study's first decoding. Pairwise evaluators compare these
-answers with the answers of another run."""
+"""The file with a run's answers to the test problems under the study's first decoding setting (by default, greedy
+decoding). Pairwise evaluators compare these answers with the answers of another run."""
 EVENTS = "events.out.tfevents.0000000000.preflab"
 """The event file in `tensorboard/`. TensorBoard reads files whose names contain `tfevents`."""
 WRITING = "preflab.writing"

@@ -39,11 +39,13 @@ def refused_unless_it_fits(name: str) -> Generator[None]:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = one_line(f"{type(error).__name__}: {error}")[:200]
-        raise UserError(f"The checkpoint holds the state of another run: `{name}` does not fit ({reason}).") from error
+        raise UserError(
+            f"The checkpoint contains the state of another run: `{name}` does not fit ({reason})."
+        ) from error
 
 
 def require_number(state: Mapping[str, Any], name: str) -> float:
-    """Returns a number from a part's state; an integer stays an integer. Raises `ValueError` for any other value."""
+    """Returns a number from a part's state. An integer stays an integer. Raises `ValueError` for any other value."""
     number = state[name]
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise ValueError(f"{name} is {number!r}, not a number")

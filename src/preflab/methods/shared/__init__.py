@@ -1,1 +1,2 @@
-"""Functions that several methods share. A method calls these functions instead of inheriting from another method."""
+"""Contains functions that several methods share. A method calls these functions, and does not inherit from another
+method."""

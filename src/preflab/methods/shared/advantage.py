@@ -1,8 +1,9 @@
 """Policy gradients without a critic: the training loop that GRPO, RLOO, REINFORCE++ and ReMax share.
 
-The four methods differ in the baseline with which an answer is compared: the mean of all answers to the same prompt
-(GRPO), the mean of the other answers to the same prompt (RLOO), the mean of the whole batch (REINFORCE++), or the
-greedy answer (ReMax). Each method has one function `Assessed -> advantages[B,T]` that computes this comparison.
+The four methods differ in the baseline that is subtracted from an answer's score. GRPO subtracts the mean score of all
+answers to the same prompt. RLOO subtracts the mean score of the other answers to the same prompt. REINFORCE++ subtracts
+the mean over the whole batch. ReMax subtracts the score of the greedy answer. Each method has one function `Assessed ->
+advantages[B,T]` that computes the advantages with this baseline.
 """
 
 from __future__ import annotations

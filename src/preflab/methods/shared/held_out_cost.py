@@ -1,4 +1,5 @@
-"""Measures on held-out pairs whether the order and the signs of a cost model's costs are right."""
+"""Measures on held-out pairs how often a cost model orders the two answers correctly, and how often the sign of a cost
+is right."""
 
 from __future__ import annotations
 

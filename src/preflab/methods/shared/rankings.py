@@ -36,7 +36,7 @@ class LearnsRankings(Protocol):
 
 
 def imitate_rankings(spec: LearnsRankings, parts: Parts) -> LanguageModel:
-    """Trains the policy on rankings. A labels budget limits the number of rankings; `count_comparisons` returns the
+    """Trains the policy on rankings. A labels budget limits the number of rankings. `count_comparisons` returns the
     number of labels that a ranking costs."""
     run, policy = parts.run, parts.policy
     # 1. Take the rankings. The answers of a ranking are encoded when the ranking is first selected.

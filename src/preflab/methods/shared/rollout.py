@@ -48,9 +48,9 @@ class Rollout:
         return (rows != rows[:, :1]).any(dim=1)
 
     def share_without_variance(self) -> float:
-        """Returns the share of prompts whose answers all score the same; such a prompt has no better answer to learn
-        from. If each prompt has only one answer, returns 1 if all answers of the rollout score the same, and 0
-        otherwise."""
+        """Returns the share of prompts whose answers all score the same. The method cannot learn from such a prompt,
+        because no answer is better. If each prompt has only one answer, returns 1 if all answers of the rollout score
+        the same, and 0 otherwise."""
         if self.group == 1:
             return float((self.scores == self.scores[0]).all())
         return 1.0 - float(self.differing().float().mean())

@@ -1,4 +1,5 @@
-"""The rounds of DPO-Iter and expert iteration; each round draws data from the newest policy and trains on these data.
+"""Runs the rounds of DPO-Iter and expert iteration. Each round draws data from the newest policy and trains on these
+data.
 
 The journal stores the data of a round before the policy trains on them. A resumed run reads the data from the journal,
 because the policy has changed since the draw, and would draw different data.
@@ -29,11 +30,11 @@ class Rounds(Generic[Data]):
     """The rounds of a method: `rounds` rounds, each with `epochs` passes over its data in batches of `batch_size`.
     `number` is the index of the current round, and `update` is the index of the next update in this round.
 
-    `draw(number)` draws the data of a round and returns them as a JSON value; `draw` must not log, because a resumed
-    run reads the stored data and does not call `draw`. `read(drawn)` turns these data into a batch, or returns None if
-    the data contain nothing to learn from. `barren`: the end of the error message for a run in which no round has data
-    to learn from. `fruitful`: whether any round so far had data to learn from. `drawn`: the data of the current round,
-    as stored in the journal.
+    `draw(number)` draws the data of a round and returns the data as a JSON value. `draw` must not log, because a
+    resumed run reads the stored data and does not call `draw`. `read(drawn)` turns these data into a batch, or returns
+    None if the data contain nothing to learn from. `barren`: the end of the error message for a run in which no round
+    has data to learn from. `fruitful`: whether any round so far had data to learn from. `drawn`: the data of the
+    current round, as stored in the journal.
     """
 
     run: Run

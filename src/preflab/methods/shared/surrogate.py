@@ -63,8 +63,8 @@ def ask_old_and_reference(
     spec: Surrogate, parts: Parts, reference: Reference, samples: Samples
 ) -> tuple[Tensor, Tensor]:
     """Returns the samples' log-probabilities under the policy that drew them and under the reference, [B,T] each. Both
-    are computed at the sampling temperature and normalised over the token ids that top-k and top-p kept. Charges the
-    forward passes to the run's meter."""
+    tensors are computed at the sampling temperature and normalised over the token ids that top-k and top-p kept.
+    Charges the forward passes to the run's meter."""
     old = samples.logprobs if samples.exact else _sampled_logprobs(spec, parts, samples)
     with reference.active():
         reference_logprobs = _sampled_logprobs(spec, parts, samples)
@@ -86,7 +86,7 @@ def actor_terms(spec: Surrogate, policy: LanguageModel, rows: Experience, *, kl_
     the clip range, the entropy, and the KL between the policy that drew the rollout and the current policy (the k3
     estimate).
 
-    The ratio is clipped to [1 - clip, 1 + clip_high]; if `clip_high` is None, `clip` is used instead. If `kl_loss` is
+    The ratio is clipped to [1 - clip, 1 + clip_high]. If `clip_high` is None, `clip` is used instead. If `kl_loss` is
     not 0, `kl_loss` times the k3 estimate of the KL from the reference is added to the loss, with its gradient (GRPO,
     Shao et al. 2024, eq. 4).
     """

@@ -12,15 +12,15 @@ import ast
 from collections.abc import Iterable, Sequence
 
 NEEDS_PYTEST = "its tests need pytest, which the sandbox lacks"
-NEEDS_ARGUMENTS = "its tests need arguments that nothing here gives them"
-IS_ASYNCHRONOUS = "its tests are asynchronous, and nothing here runs such tests"
+NEEDS_ARGUMENTS = "its tests need arguments that preflab cannot supply"
+IS_ASYNCHRONOUS = "its tests are asynchronous, and preflab does not run such tests"
 _TEST = "test"
 _CHECK = "check"
 _CANDIDATE = "candidate"
 _CASE = "TestCase"
 _MAIN = ("__name__ == '__main__'", "'__main__' == __name__")
 _RUNNERS = ("unittest.main()", "main()")
-"""Calls that run all test classes of a file. A call is recognised whatever its arguments are."""
+"""Calls that run all test classes of a file. A call is recognised with any arguments."""
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 

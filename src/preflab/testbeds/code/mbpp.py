@@ -28,7 +28,7 @@ class MBPP(Code):
     """Short Python functions (MBPP), each described by a sentence and judged by assertions in the sandbox.
 
     `data`: `mbpp.jsonl[.gz]` or `sanitized-mbpp.json`, a folder that contains one of these files, or the data set's
-    name on the hub. MBPP+ on the hub can be used too; its field `test` becomes one more test. The statement lists every
+    name on the hub. MBPP+ on the hub can be used too. Its field `test` becomes one more test. The statement lists every
     assertion of `test_list`, as the official statement does, although these assertions also judge the answer. If
     `public_first` is set, the statement lists only the public assertions.
     """

@@ -2,10 +2,10 @@
 
 Statements express this in many ways, so regular expressions search each sentence. Three rules decide that several
 answers are right. First, a sentence lets the program choose the answer, or the order of the answer's parts. Second, a
-sentence mentions several answers, and neither this sentence nor the next says which answer to give. Third, the program
-must print a list without a stated order, or an object that only has to fulfil conditions. Some statements do not reveal
-that several answers are right. For these problems, `preflab testbed verify` finds right programs that give different
-answers.
+sentence mentions several answers, and neither this sentence nor the next sentence names the answer to give. Third, the
+program must print a list without a stated order, or an object that only has to fulfil conditions. Some statements do
+not reveal that several answers are right. For these problems, `preflab testbed verify` finds right programs that give
+different answers.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ _POSSIBLE = _compile(
     r"\b(?:multiple|several|many|various) (?:\w+ )?(?:answers?|solutions?|outputs?) (?:are|is|may be|can be) (?:\w+ )?"
     rf"(?:possible|valid|{_ACCEPTED})\b|{_PRINT} (?:(?:should|must) (?:contain|be|have) )?such an? {_KIND}\b"
 )
-"""Matches a sentence that mentions several possible answers. The sentence allows all of them, unless this sentence or
-the next says which answer to give."""
+"""Matches a sentence that mentions several possible answers. Such a sentence allows all these answers, except if this
+sentence or the next sentence names the answer to give."""
 _SEVERAL = _compile(
     r"\b(?:if|in case|when|should|where|since|as|there (?:can|may|might|could) be)\b.*"
     rf"\b(?:several|multiple|many|various|two or more|more than one|more)\b(?: \w+){{0,3}}? (?:{_KIND}|such|{_THEM})\b"
@@ -241,8 +241,8 @@ def _asks_for_a_thing(story: Sequence[str], output: Sequence[str]) -> bool:
 
 
 def _takes_either_case(sentence: str) -> bool:
-    """Checks whether a sentence allows both upper and lower case. A sentence allows both if it says so, or if it quotes
-    one word in several cases ("YES", "Yes")."""
+    """Checks whether a sentence allows both upper and lower case. A sentence allows both cases if it states this, or if
+    it quotes one word in several spellings ("YES", "Yes")."""
     quoted = set(_QUOTED.findall(sentence))
     varied = len({word.casefold() for word in quoted}) < len(quoted) and not _DIFFERENT.search(sentence)
     return bool(_EITHER_CASE.search(sentence)) or varied

@@ -1,8 +1,8 @@
 """Finds problems with useless tests: an empty program passes all tests, or the tests fail before they call the program.
 
-The empty program defines the functions that the tests call, but does nothing. It is called the stub. The tests are run
-on the stub only if neither an analysis of the tests nor an earlier run shows the result (see `certain_failure` and
-`stub_memory`). These runs therefore take time only when new data are first opened.
+The empty program defines the functions that the tests call, but does nothing. It is called the stub. If an analysis of
+the tests (`certain_failure`) or an earlier run (`stub_memory`) shows the result, the tests are not run on the stub. The
+runs therefore take time only when new data are first opened.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from preflab.types import Test, Verdict
 _logger = logging.getLogger("preflab")
 PASSES_ALL = "an empty program passes all tests that judge an answer"
 FAILS_ALONE = "its tests fail before they call the program"
-_LIMITS = ("timeout", "memory", "output-limit")  # not the tests but the machine can cause these failures
+_LIMITS = ("timeout", "memory", "output-limit")  # the machine can cause these failures, even if the tests are right
 _MANY = 500  # above this number of problems, a message announces long runs
 
 

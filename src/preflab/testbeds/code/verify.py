@@ -1,8 +1,8 @@
-"""Checks the tests of a data set with the programs of the data set. The programs are judged in the sandbox, and for
-comparison with the backend `bare`, which does not isolate programs.
+"""Checks the tests of a data set by running them on the programs of the same data set. The sandbox judges the programs.
+For comparison, the right programs can be judged again with the backend `bare`, which does not isolate programs.
 
-If a program that the data call right does not pass, then the judge or the tests are wrong, or the problem has several
-right answers.
+A program that the data call right should pass the tests. If such a program fails, the judge or the tests are wrong, or
+the problem has several right answers.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ def _explain_doubt(outcomes: Sequence[str], loose: Sequence[str]) -> str:
 
 
 def explain_failure(problem: Exercise, outcome: str) -> str:
-    """Returns a known reason why a right program of the problem does not pass, or '' if no reason is known. The fact
-    that several answers are right can explain the outcome `failed`, but not a crash or an exceeded limit."""
+    """Returns a known reason why a right program of the problem does not pass, or '' if no reason is known. Several
+    right answers to a problem can explain the outcome `failed`, but not a crash or an exceeded limit."""
     return "" if problem.unjudged in (MANY, UNSAID, SHOWN) and outcome != "failed" else problem.unjudged
 
 

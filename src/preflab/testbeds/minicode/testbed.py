@@ -36,7 +36,8 @@ class Minicode(TestbedSpec):
     evaluator: ClassVar[str | None] = "hidden-tests"
     kind: Literal["minicode"] = "minicode"
     seed: int = 0
-    train: Annotated[int, Field(ge=1, le=6000)] = 3000  # a third have two steps; train has only 2,785 such behaviours
+    # A third of the problems have two steps, and train has only 2,785 behaviours of two steps.
+    train: Annotated[int, Field(ge=1, le=6000)] = 3000
     validation: _HeldSize = 200
     test: _HeldSize = 300
     wrong_share: Share = 0.37

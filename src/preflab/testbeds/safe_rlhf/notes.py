@@ -33,7 +33,7 @@ def describe_records(
     ordered = sum(isinstance(record, DialogueRow) and record.rejected is not None for record in records)
     if ordered:
         notes.append(
-            f"{counted(ordered, 'pair')} ordered by safety alone. These pairs do not say which response is safe. They "
+            f"{counted(ordered, 'pair')} ordered by safety alone. These pairs do not show which response is safe. They "
             "train only pairwise methods, give no demonstrations, and are not filtered."
         )
     if safe := sum(len(list_safe(record)) for record in records):

@@ -1,4 +1,4 @@
-"""Makes a pair from a record with labels for helpfulness and for safety. The rule says which label orders the two
+"""Makes a pair from a record with labels for helpfulness and for safety. The rule decides which label orders the two
 responses."""
 
 from __future__ import annotations

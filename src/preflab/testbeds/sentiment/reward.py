@@ -147,8 +147,8 @@ def find_best_reward(request: SentimentRequest) -> float:
     Uses dynamic programming over the items of the request. The state after an item consists of two values. The first
     value is the set of used opinion words that can occur again in a later item. The second value is the number of words
     by which the answer so far exceeds the word limit for its items (see `count_room`). This number is negative if the
-    answer is shorter than the limit. It is bounded below, because later items can use only a limited number of spare
-    words.
+    answer is shorter than the limit. The number has a lower bound, because later items can use only a limited number of
+    spare words.
 
     The search covers only answers with at most one well-formed clause for each item. All other answers get a lower or
     equal reward, because clauses that are malformed, repeated or not in the request only cost points. For any sequence

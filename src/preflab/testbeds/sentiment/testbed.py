@@ -38,9 +38,9 @@ class Sentiment(TestbedSpec):
 
     `part`: the part that supplies the requests for training and validation, "policy" or "evaluator". Both parts have
     the same test split. `noise`: the temperature of the Bradley-Terry model that draws the labels. With 0, the answer
-    with the higher true reward is always preferred. `answers`: the number of answers in a ranking. The first two of
-    these answers to be written also form a pair. `skill`: the skill of the writer of the demonstrations, from 0 to 1.
-    See docs/sentiment.md.
+    with the higher true reward is always preferred. `answers`: the number of answers in a ranking. The first two
+    answers that are written also form a pair. `skill`: the skill of the writer of the demonstrations, from 0 to 1. See
+    docs/sentiment.md.
     """
 
     evaluator: ClassVar[str | None] = "true-reward"
