@@ -14,7 +14,9 @@ from preflab.analysis.intervals import Floats, analyse, half_width, p_value, saf
 from preflab.analysis.measured import interval_over_seeds
 from preflab.analysis.scores import Scores
 from preflab.analysis.simulate import Design, coverage, false_wins, studies, wrong_winners
+from preflab.analysis.spread import spread_caveats
 from preflab.analysis.statistics import (
+    AS_IT_IS,
     compare_all,
     compare_scores,
     detectable_difference,
@@ -174,6 +176,16 @@ def test_policies_from_elsewhere_have_their_own_reason() -> None:
     """Guards the reason: one seed is enough for policies from elsewhere, but three problems without spread are not."""
     first, second = (Scores(np.full((1, 3), at), (0,), ("a", "b", "c"), as_is=True) for at in (1.0, 0.0))
     assert compare_scores(first, second).reason == "3 problems without any spread: these are too few for an interval"
+
+
+def test_one_run_of_each_policy_is_not_an_interval_without_width() -> None:
+    """Guards from calling every remark a missing spread: an interval over problems alone has a width."""
+    scores = Scores(np.arange(40.0)[None] % 7, (0,), tuple(map(str, range(40))), as_is=True)
+    value = mean_interval(scores)
+    assert value.reason == AS_IT_IS and value.is_unusual and not value.has_no_spread
+    assert [*spread_caveats({"ours": value}, "pass@1")] == []
+    flat = mean_interval(Scores(np.full((2, 9), 0.3), (0, 1), tuple("abcdefghi")))
+    assert [line.partition(":")[0] for line in spread_caveats({"ours": value, "flat": flat}, "pass@1")] == ["flat"]
 
 
 def test_an_interval_without_width_says_so() -> None:

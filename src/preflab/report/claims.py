@@ -61,7 +61,7 @@ def list_doubts(decided: record.DecidedClaim) -> str:
     """Lists the reasons to doubt a claim's outcome: the reason why the claim is undecided, an interval without width,
     few seeds, and diverged runs."""
     doubts, value = [decided.reason] if decided.reason else [], decided.value
-    doubts += [value.reason] if value.has_no_spread else []
+    doubts += [value.reason] if value.is_unusual else []
     doubts += [f"preliminary: {text.counted(value.seeds, 'seed')}"] if value.seeds and value.preliminary else []
     doubts += [f"{text.counted(value.diverged, 'run')} diverged"] if value.diverged else []
     return "; ".join(doubts)

@@ -56,7 +56,7 @@ def _pair(pair: Comparison, metric: Measure, where: str) -> Text:
     words = (
         f"{pair.first} − {pair.second}{where}: {difference} {numbers.format_bounds(metric, pair, sign=True)}".strip()
     )
-    remark = f" ({text.one_line(pair.reason)})" if pair.has_no_spread else ""
+    remark = f" ({text.one_line(pair.reason)})" if pair.is_unusual else ""
     return Text(f"  {text.one_line(words)}: {verdicts.state_outcome(pair)}{remark}")
 
 

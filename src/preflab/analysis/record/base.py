@@ -72,6 +72,11 @@ class Interval(Record):
 
     @property
     def has_no_spread(self) -> bool:
+        """True if the interval has width 0, apart from rounding."""
+        return self.low is not None and self.high is not None and math.isclose(self.low, self.high, rel_tol=1e-9)
+
+    @property
+    def is_unusual(self) -> bool:
         """True if there is an interval and it comes with a `reason`, such as data without any spread."""
         return self.low is not None and self.reason != ""
 
