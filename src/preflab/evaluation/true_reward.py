@@ -1,5 +1,5 @@
-"""The evaluator for the testbed `sentiment`. It measures the true reward of each answer. The testbed's preferences were
-drawn from the same true reward."""
+"""The evaluator for the testbed `sentiment`. It measures the true reward of each answer. The preferences in the
+testbed's data were drawn from this true reward."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _MEASURES = (
 
 
 class TrueReward(EvaluatorSpec):
-    """The testbed's true reward grades each answer. The methods have only seen preferences that were drawn from this
-    reward."""
+    """Grades each answer by the testbed's true reward. The methods never see this reward, only preferences that were
+    drawn from it."""
 
     kind: Literal["true-reward"] = "true-reward"
 

@@ -1,4 +1,4 @@
-"""Holds the settings of a preference judge, and opens the judge. Does not import torch before a judge is opened."""
+"""Defines the settings of a preference judge, and opens the judge. Does not import torch before a judge is opened."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from preflab.train.files import file_digests
 
 JUDGE_KINDS = ("openai", "local", "reward")
 HUMAN = "human"
-"""The name of the judge if people judge."""
+"""The name of the judge if people compare the answers."""
 EXAMPLES = "openai:MODEL, local:NAME or reward:PATH"
 
 
@@ -85,7 +85,7 @@ class JudgeSettings(HoldsModels):
 
     @contextmanager
     def open_judge(self, context: Context, use: EndpointUse | None = None) -> Generator[PreferenceJudge]:
-        """Opens the judge. `use`: counts the calls and the cost of an endpoint against the caps. Raises `UserError` if
+        """Opens the judge. `use`: the counter of an endpoint's calls and cost, which are capped. Raises `UserError` if
         the template or the model cannot be read, or if a key is missing."""
         if self.judge.by == HUMAN:
             raise UserError(
