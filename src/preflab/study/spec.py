@@ -70,8 +70,8 @@ class Pilot(Spec):
 class Study(RunSettings):
     """The content of a study file. `evaluators`: the evaluators that measure every arm. A file with a single evaluator
     can use the key `evaluator`. `headline`: the measure that decides the verdict, such as "pass@5", or "NAME/MEASURE"
-    for a measure of a further evaluator. The default is the first measure. `pairwise`: evaluators that compare the
-    answers of two arms.
+    for a measure of the evaluator NAME if NAME is not the first evaluator. The default is the first evaluator's first
+    measure. `pairwise`: evaluators that compare the answers of two arms.
 
     `seeds`: a number, or `{looks: [5, 8, 12]}` for a study that looks at its results after 5, 8 and 12 seeds, and stops
     once the results are settled (see `study.looks`). `first_seed`: the first seed. A repetition of the study can use
@@ -188,7 +188,7 @@ class Study(RunSettings):
         for claim in self.claims:
             if claim.measure:
                 refuse_unknown([claim.measure], measures, f"`claims`: {claim.name} names the measure")
-                refuse_unless_higher(measures[claim.measure], f"the claim {claim.name} decides by it")
+                refuse_unless_higher(measures[claim.measure], f"the claim {claim.name} is decided by this measure")
                 if self.evaluators[evaluators[claim.measure]].of_policy:
                     raise UserError(
                         f"`claims`: {claim.name} names {claim.measure!r}, which is not measured on the testbed's prompts."
@@ -268,8 +268,8 @@ class Study(RunSettings):
         return self.model_copy(update={"model": self.model.model_copy(update={"name": name})})
 
     def with_first_seed(self, seed: int) -> Study:
-        """Returns a copy of the study with the same number of seeds, the first of which is `seed`. Raises `UserError`
-        if `seed` is negative, or if the tuning stage uses one of the seeds."""
+        """Returns a copy of the study with the same number of seeds, beginning with `seed`. Raises `UserError` if
+        `seed` is negative, or if the tuning stage uses one of the seeds."""
         if seed < 0:
             raise UserError(f"The first seed is {seed}. Seeds are 0 or more.")
         study = self.model_copy(update={"first_seed": seed})
