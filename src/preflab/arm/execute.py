@@ -105,8 +105,8 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
 
 
 def refuse_own_product(arm: Arm, directory: Path) -> None:
-    """Raises `UserError` if the arm needs a file or a model in `directory`. The earlier run in this directory will be
-    deleted."""
+    """Raises `UserError` if the arm needs a file or a model in `directory`, because the earlier run in this directory
+    will be deleted."""
     for name in (*made_elsewhere(arm), *evaluator_models(arm), arm.model.name):
         path = stage_path(name, stages_of(directory))
         if path.exists() and path.resolve().is_relative_to(directory.resolve()):
@@ -318,7 +318,8 @@ def order_pairs(
 
 
 def best_look(run: Run) -> dict[str, float]:
-    """Returns the measurements of the evaluation during training that chose the kept checkpoint."""
+    """Returns the measurements of the kept checkpoint, from the evaluation during training that chose this
+    checkpoint."""
     rows = read_lines(run.directory / METRICS)
     best = next(row for row in rows if row["step"] == run.selection.best_step)
     return {name.removeprefix("validation/"): value for name, value in best.items() if name.startswith("validation/")}

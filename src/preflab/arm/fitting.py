@@ -31,8 +31,8 @@ Row = TypeVar("Row", bound=AnyRecord)
 
 @dataclass(frozen=True)
 class Fitting:
-    """Fits rows into the context of a model. `rule`: whether rows that are too long stop the run, are dropped or are
-    cut. `limit`: the number of tokens after which the method cuts every answer of the data."""
+    """Fits rows into the context of a model. `rule`: the treatment of rows that are too long: they stop the run, are
+    dropped, or are cut. `limit`: the number of tokens after which the method cuts every answer of the data."""
 
     lm: LanguageModel
     rule: TooLong
@@ -89,7 +89,8 @@ class Fitting:
     def _fit_lengths(
         self, rows: Sequence[Row], where: str, locate: Callable[[Prompt], str], room: int
     ) -> tuple[list[Row], str]:
-        """Drops or cuts the rows that are longer than the context. Takes and returns the same values as `fit`."""
+        """Drops or cuts the rows that are longer than the context. The arguments and the return value are the same as
+        for `fit`."""
         kept: list[Row] = []
         too_long: list[Row] = []
         for row in rows:

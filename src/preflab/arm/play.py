@@ -158,9 +158,9 @@ def read_answered(directory: Path) -> Answered | None:
 def compare_answers(
     evaluator: PairwiseEvaluator, testbed: Testbed, first: Answered, second: Answered
 ) -> dict[str, list[float]]:
-    """Compares the answers of two arms to each prompt: the first answers with each other, then the second answers, and
-    so on. Returns the outcomes of each prompt. Raises `UserError` if the arms did not answer the same prompts, or if
-    the evaluator returns an invalid outcome."""
+    """Compares the answers of two arms to each prompt. Answer i of one arm is compared with answer i of the other arm.
+    Returns the outcomes of each prompt. Raises `UserError` if the arms did not answer the same prompts, or if the
+    evaluator returns an invalid outcome."""
     prompts = {prompt.id: prompt for prompt in testbed.prompts("test")}
     if set(first) != set(second) or not set(first) <= set(prompts):
         raise UserError("The two arms did not answer the same prompts. Measure both arms on the same test split.")
