@@ -145,8 +145,8 @@ def read_answered(directory: Path) -> Answered | None:
         return None
     if not (directory / ANSWERS).exists():
         raise UserError(
-            f"{directory} keeps no answers, because an older version of preflab measured this arm. Remove the directory "
-            "and run the study again."
+            f"{directory} does not contain the arm's answers, because an older version of preflab measured this arm. "
+            "Remove the directory and run the study again."
         )
     check_written(directory, result, ANSWERS)
     answers: dict[str, list[Completion]] = {}

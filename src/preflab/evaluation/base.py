@@ -88,8 +88,8 @@ class PolicyEvaluator(Evaluator):
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
         """Raises `UserError`, because this evaluator does not grade answers."""
         raise UserError(
-            f"{type(self).__name__} measures a policy on its own items and grades no answers. List it after an "
-            "evaluator that grades answers."
+            f"{type(self).__name__} measures a policy on the evaluator's own items and does not grade answers. List it "
+            "after an evaluator that grades answers."
         )
 
 

@@ -78,7 +78,7 @@ def check_splits(testbed: Testbed, spec: Evaluation, measure: Literal["test", "v
         )
     if measure != "none" and chooses and not testbed.prompts("validation"):
         raise UserError(
-            f"{name} has no validation problems, but choosing a temperature and tuning need them. Give a single "
-            "temperature, such as `temperatures: [0.2]` under `evaluation` (`--temperatures 0.2`), do not tune, and leave "
-            "`validation` of the evaluation at false."
+            f"{name} has no validation problems, but choosing a temperature and tuning need validation problems. "
+            "Add validation problems. Or give a single temperature, such as `temperatures: [0.2]` under `evaluation` "
+            "(`--temperatures 0.2`), do not tune, and leave `validation` under `evaluation` at false."
         )

@@ -18,8 +18,8 @@ from preflab.types import Completion, Prompt, Split
 
 class ByTrueValue(PairwiseEvaluatorSpec):
     """The answer with the better true value wins. `value`: the name of the true value, such as `reward` on sentiment
-    and `helpfulness` on safeworld. `better`: 'higher' if a higher value is better, 'lower' if a lower value is better,
-    as for `cost`. If the values differ by `margin` or less, the outcome is a tie."""
+    and `helpfulness` on safeworld. `better`: whether a `higher` or a `lower` value is better. For `cost`, a lower value
+    is better. If the values differ by `margin` or less, the outcome is a tie."""
 
     kind: Literal["by-true-value"] = "by-true-value"
     value: str = "reward"

@@ -36,7 +36,7 @@ class FinalAnswers(EvaluatorSpec):
     def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
         if evaluation.submissions:
             raise UserError(
-                "`submissions` (k@n) filters programs by their public tests, but answers to mathematical problems have none. "
+                "`submissions` (k@n) filters programs by their public tests, but mathematical problems have no tests. "
                 "Remove `submissions`."
             )
         note = "the share of solutions that mark a final answer, right or wrong"

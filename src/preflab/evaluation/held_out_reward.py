@@ -14,7 +14,7 @@ from preflab.types import Completion, Prompt, Split
 
 
 class HeldOutReward(EvaluatorSpec):
-    """A reward model scores each answer. No arm may be trained on the data of this reward model.
+    """A reward model scores each answer. No arm was trained on the data of this reward model.
 
     `model`: the evaluator's reward model and the normalisation of its scores.
     """

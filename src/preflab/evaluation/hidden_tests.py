@@ -18,8 +18,7 @@ from preflab.types import Completion, Prompt, Split, Test
 
 
 class HiddenTests(EvaluatorSpec):
-    """The evaluator for programs. Each answer is run on the hidden tests of its problem. No method is trained on the
-    hidden tests of the test problems."""
+    """The hidden tests of the testbed judge each answer. No method is trained on the tests of the test problems."""
 
     kind: Literal["hidden-tests"] = "hidden-tests"
     judges_programs: ClassVar[bool] = True

@@ -115,6 +115,7 @@ def read_items(results: Mapping[str, Any], task: str, metric: str) -> dict[str, 
         )
     if results["higher_is_better"].get(task, {}).get(name) is False:
         raise UserError(
-            f"Lower is better for {name!r} of the task {task!r}, but in reports higher is better. Name another metric."
+            f"Lower is better for {name!r} of the task {task!r}, but preflab needs a metric for which higher is better. "
+            "Name another metric."
         )
     return {str(row["doc_id"]): float(row[name]) for row in rows}

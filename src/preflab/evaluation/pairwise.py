@@ -74,7 +74,7 @@ def check_outcomes(outcomes: Any, pairs: int, *, source: str) -> list[float]:
     `WIN`, `TIE` or `LOSS`. True and False are refused, because they cannot express a tie."""
     each = f"each WIN ({WIN}), TIE ({TIE}) or LOSS ({LOSS})"
     if not isinstance(outcomes, Iterable) or isinstance(outcomes, str | bytes):
-        raise UserError(f"{source} gave {outcomes!r:.60}, not a list with one outcome for each pair, {each}.")
+        raise UserError(f"{source} gave {outcomes!r:.60}. Return a list with one outcome for each pair, {each}.")
     listed: list[Any] = list(outcomes)
     if len(listed) != pairs:
         raise UserError(

@@ -88,7 +88,7 @@ def check_items(values: Any, measures: Sequence[Measure], source: str) -> dict[s
 
 def _checked(grade: Any, first: Measure, further: Mapping[str, Measure], place: str, averaged: bool) -> Grade:
     if not isinstance(grade, Grade):
-        raise UserError(f"{place}: it returned {brief(grade)}, a {type(grade).__name__}. Return a `Grade`.")
+        raise UserError(f"{place}: the evaluator returned {brief(grade)}, a {type(grade).__name__}. Return a `Grade`.")
     # An evaluator from outside preflab may have set values of any type.
     verdict, further_values = cast("object", grade.verdict), cast("object", grade.values)
     if not isinstance(verdict, Verdict) or not isinstance(further_values, Mapping):

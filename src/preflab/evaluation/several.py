@@ -77,7 +77,7 @@ def measures_by_evaluator(
             )
         declared = spec.measures(evaluation)
         if not declared:
-            raise UserError(f"The evaluator {name!r} declares no measure.")
+            raise UserError(f"The evaluator {name!r} does not declare a measure. Declare at least one measure.")
         prefix = prefixes[name]
         measures[name] = tuple(
             each.model_copy(update={"name": prefix + each.name, "label": prefix + each.label}) for each in declared

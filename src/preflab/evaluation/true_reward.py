@@ -26,8 +26,8 @@ _MEASURES = (
 
 
 class TrueReward(EvaluatorSpec):
-    """Grades each answer by the testbed's true reward. The methods never see this reward, only preferences that were
-    drawn from it."""
+    """The testbed's true reward grades each answer. The methods have only seen preferences that were drawn from this
+    reward."""
 
     kind: Literal["true-reward"] = "true-reward"
 

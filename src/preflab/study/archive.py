@@ -36,7 +36,7 @@ def export_runs(directory: Path, file: Path) -> int:
     Archives of the same runs are equal byte for byte. Raises `UserError` if the directory has no study, or if no run
     has finished."""
     if not (directory / STUDY_MANIFEST).exists():
-        raise UserError(f"{directory} holds no study. Give the directory that `preflab study` wrote.")
+        raise UserError(f"{directory} does not contain a study. Give the directory that `preflab study` wrote.")
     names = read_manifest_file(directory).runs
     finished = [name for name in sorted(names) if (directory / name / RESULT).is_file()]
     if not finished:
@@ -148,10 +148,12 @@ def _read_files(file: Path) -> Iterator[tuple[str, bytes]]:
             for entry in archive:
                 place = PurePosixPath(entry.name)
                 if not entry.isreg() or place.is_absolute() or ".." in place.parts or place.name not in KEPT:
-                    raise UserError(f"{file} is not an archive of runs: it holds {entry.name!r}.")
+                    raise UserError(f"{file} is not an archive of runs: it contains {entry.name!r}.")
                 total += entry.size
                 if total > LARGEST:
-                    raise UserError(f"{file} holds more than {LARGEST:,} bytes, more than preflab reads at once.")
+                    raise UserError(
+                        f"{file} contains more than {LARGEST:,} bytes, the largest size that preflab reads."
+                    )
                 data = archive.extractfile(entry)
                 yield entry.name, data.read() if data else b""
     except FileNotFoundError as error:

@@ -61,6 +61,6 @@ def check_chosen_answers(study: Study, stack: ExitStack) -> None:
     testbed = require_testbed(stack.enter_context(study.testbed.open(Context())))
     if not read_rows(testbed.preferences, "test"):
         raise UserError(
-            f"`pairwise.{places[0]}` compares with {DATA_CHOSEN!r}, but the test split of {testbed.name} has no pairs. Name an "
-            "arm instead, or add pairs to the test split."
+            f"`pairwise.{places[0]}` compares with {DATA_CHOSEN!r}, the chosen answers in the data, but the test split of "
+            f"{testbed.name} has no pairs. Name an arm instead of {DATA_CHOSEN!r}, or add pairs to the test split."
         )

@@ -102,7 +102,7 @@ def read_study(directory: Path) -> StudyRecord:
     if the directory does not belong to a study."""
     path = directory / STUDY_MANIFEST
     if not path.exists():
-        raise UserError(f"{directory} holds no study. Give the directory that `preflab study` wrote.")
+        raise UserError(f"{directory} does not contain a study. Give the directory that `preflab study` wrote.")
     manifest = read_manifest_file(directory)
     ordered = {
         "arms": in_order(manifest.study.get("arms"), manifest.arms),
@@ -123,13 +123,13 @@ def refuse_other_study(study: Study, directory: Path) -> None:
     """Raises `UserError` if the directory belongs to a run, or to a study of another name. The arms, seeds and settings
     of the study are allowed to differ, because each run compares its own spec."""
     if (directory / RUN_MANIFEST).exists():
-        raise UserError(f"{directory} holds a run, and a study needs a separate directory. Choose another --output.")
+        raise UserError(f"{directory} contains a run, but a study needs a separate directory. Choose another --output.")
     if not (directory / STUDY_MANIFEST).exists():
         return
     name = read_manifest_file(directory).study.get("name")
     if name != study.name:
         raise UserError(
-            f"{directory} holds another study, {name!r}. Choose another --output, or replace it with --fresh."
+            f"{directory} contains another study, {name!r}. Choose another --output, or replace it with --fresh."
         )
 
 
@@ -160,7 +160,7 @@ def remove_study(directory: Path, planned: Iterable[Path]) -> None:
         places |= {directory / name for name in read_manifest_file(directory).runs}
     elif any((place / RUN_MANIFEST).exists() for place in places):
         raise UserError(
-            f"{directory} holds runs but no {STUDY_MANIFEST}, so --fresh cannot know which files to delete. Choose "
+            f"{directory} contains runs but no {STUDY_MANIFEST}, so --fresh cannot know which files to delete. Choose "
             "another --output, or remove the runs yourself."
         )
     else:

@@ -141,7 +141,9 @@ class Study(RunSettings):
         """Raises `UserError` if a seed of the study's runs is also a seed of the tuning stage."""
         both = {*self.seed_numbers} & {*(self.tuning.seeds if self.tuning else ())}
         if both:
-            raise UserError(f"`tuning.seeds` has {min(both)}, which the study's runs use. Tune with other seeds.")
+            raise UserError(
+                f"`tuning.seeds` contains {min(both)}, which the study's runs also use. Tune with other seeds."
+            )
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -149,7 +151,9 @@ class Study(RunSettings):
             raise UserError("`evaluators` is empty. A study needs at least one evaluator.")
         for name in (STAGES, PAIRWISE):
             if name in self.arms:
-                raise UserError(f"`arms.{name}`: a study has a folder of that name. Give the arm another name.")
+                raise UserError(
+                    f"`arms.{name}`: preflab uses this folder name for other files. Give the arm another name."
+                )
         for evaluator in self.evaluators.values():
             refuse_unknown(name_stages(saved_models(evaluator)), self.stages, "`evaluators` names the stage")
             refuse_unknown([each.reference for each in evaluator.relative], self.arms, "`relative_to` names the arm")
@@ -247,9 +251,7 @@ class Study(RunSettings):
         refuse_unknown([stage], self.stages, f"The study {self.name!r} has no stage")
         own = self.stages[stage].testbed
         if own is None or "data" not in type(own).model_fields or reads_same_data(own, self.testbed):
-            raise UserError(
-                f"The stage {stage!r} has no data of its own. It reads the data of the study, which you name with --data."
-            )
+            raise UserError(f"The stage {stage!r} reads the data of the study. Name the data of the study with --data.")
 
         def changed(job: Any) -> Any:
             if not reads_same_data(job.testbed, own):

@@ -89,8 +89,8 @@ class JudgeSettings(HoldsModels):
         the template or the model cannot be read, or if a key is missing."""
         if self.judge.by == HUMAN:
             raise UserError(
-                "People judge on a page of their own: `preflab winrate A B --judge human --output DIR`. Name a model here: "
-                f"{EXAMPLES}."
+                "Only the command `preflab winrate A B --judge human --output DIR` accepts people as the judge. Name a model "
+                f"instead: {EXAMPLES}."
             )
         if self.judge.by == "openai":
             from preflab.evaluation.preference.by_endpoint import EndpointJudge
@@ -105,7 +105,9 @@ class JudgeSettings(HoldsModels):
             from preflab.rewards.learned import Learned
 
             if self.template:
-                raise UserError("A reward model scores each answer alone and reads no template. Remove the template.")
+                raise UserError(
+                    "A reward model scores each answer alone and does not use a template. Remove the template."
+                )
             refuse_no_reward_model(self.judge.model)
             with Learned(path=self.judge.model).open(context) as reward:
                 yield ScoreJudge(OpenByReward(reward, self.margin))
