@@ -300,8 +300,8 @@ def save_product(
 
 def measure_scorer(run: Run, scorer: LanguageModel, testbed: FittedTestbed, token_budget: int) -> dict[str, Any]:
     """Measures how well a reward model or a cost model orders the pairs of the validation split and of the test split,
-    and how well the model is calibrated. Returns the measurements as `validation` and `held_out` (the test split). The
-    measurements in `validation` include those of the evaluation that chose the checkpoint."""
+    and how well the model is calibrated. Returns the measurements as `validation` and `held_out` (the test split).
+    `validation` also contains the measurements of the evaluation that chose the checkpoint."""
     validation = order_pairs(scorer, testbed, "validation", token_budget) or {}
     return {"validation": validation | best_look(run), "held_out": order_pairs(scorer, testbed, "test", token_budget)}
 

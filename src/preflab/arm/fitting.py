@@ -66,7 +66,7 @@ class Fitting:
 
     def _drop_refused(self, rows: Sequence[Row], where: str, locate: Callable[[Prompt], str]) -> tuple[list[Row], str]:
         """Drops the rows that the chat template rejects. Returns the other rows, and a note if rows were dropped.
-        Raises `UserError` if there is such a row and the rule is not `drop`, or if no row is left."""
+        Raises `UserError` if the chat template rejects a row and the rule is not `drop`, or if no row is left."""
         finder = RefusalFinder(self.lm)
         refusals = [finder.find(_prompt_of(row), _answers_of(row)) for row in rows]
         taken = [row for row, refusal in zip(rows, refusals, strict=True) if refusal is None]

@@ -44,9 +44,8 @@ class GradedPrompt(NamedTuple):
 
 @dataclass(frozen=True)
 class Summary:
-    """The arguments that an evaluator gets, besides the graded prompts, when it summarises them. `measures`: the
-    measures that the evaluator's spec declares for these `settings`. `seed_for`: a function from names to a seed for
-    random choices."""
+    """The settings with which an evaluator summarises graded prompts. `measures`: the measures that the evaluator's
+    spec declares for these `settings`. `seed_for`: a function from names to a seed for random choices."""
 
     measures: Sequence[Measure]
     settings: Evaluation

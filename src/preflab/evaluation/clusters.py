@@ -27,7 +27,7 @@ _MOST_CHANGES = 3
 """The largest number of changes made to one input."""
 _WORD = re.compile(r"-?\d+|[^\W\d_]+")
 _MOST_DIGITS = 18
-"""The largest number of digits of a word that is changed as a number. A longer number is changed as text."""
+"""A word of digits is changed as a number if it has at most this many digits. A longer word is changed as text."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 

@@ -1,5 +1,5 @@
-"""The evaluator of helpfulness and harm. It uses a reward model and a cost model. No arm may be trained on the data of
-these two models."""
+"""The evaluator of helpfulness and harm. It uses a reward model and a cost model. No arm is allowed to train on the
+data of these two models."""
 
 from __future__ import annotations
 

@@ -88,8 +88,8 @@ class Evaluation(Spec):
     @property
     def decodings(self) -> dict[DecodingChoice, str]:
         """The decoding settings at which a study compares its arms, each with a phrase that can begin a sentence, such
-        as 'At temperature 1'. 'chosen' is the temperature in `temperatures`; with several temperatures, it is the best
-        of them. 'unit' is temperature 1, and is left out if 'chosen' is temperature 1 too."""
+        as 'At temperature 1'. 'chosen' is the temperature in `temperatures`, or the best temperature if there are
+        several. 'unit' is temperature 1. 'unit' is left out if 'chosen' is temperature 1 too."""
         unit = "At temperature 1"
         only, *others = self.temperatures
         if others:

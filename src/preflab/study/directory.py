@@ -121,7 +121,7 @@ def in_order(parts: Any, names: Sequence[str]) -> Any:
 
 def refuse_other_study(study: Study, directory: Path) -> None:
     """Raises `UserError` if the directory belongs to a run, or to a study of another name. The arms, seeds and settings
-    of the study are allowed to differ, because each run compares its own spec."""
+    of the study are allowed to differ, because each run is compared with its own spec."""
     if (directory / RUN_MANIFEST).exists():
         raise UserError(f"{directory} contains a run, but a study needs a separate directory. Choose another --output.")
     if not (directory / STUDY_MANIFEST).exists():

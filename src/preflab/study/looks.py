@@ -76,8 +76,8 @@ def is_decided(decided: DecidedClaim) -> bool:
 
 
 def describe_looks(study: Study, look: Look, results: Results) -> str:
-    """Returns a phrase that says whether the results of a study are settled at this look. Returns '' for a study
-    without the setting `seeds.looks`, or before the first look."""
+    """Returns a phrase about a study's results at this look: settled or not settled. Returns '' for a study without the
+    setting `seeds.looks`, or before the first look."""
     if not study.seed_looks or len(results.seeds) < look.seeds:
         return ""
     if not is_settled(results):

@@ -22,7 +22,7 @@ EXAMPLE = "`pairwise: {shorter: {evaluator: {kind: 'my_duel:Shorter', margin: 2}
 
 class Pairing(Spec):
     """A pairwise evaluator, and the pairs of arms that the evaluator compares by their answers to the same prompts. The
-    pairs are listed in `pairs`; or `against` names an arm, and each other arm forms a pair with the arm `against`. The
+    pairs are listed in `pairs`. Alternatively, `against` names one arm, which forms a pair with each other arm. The
     second element of a pair, or `against`, can also be `data:chosen`, which means the chosen answers in the data of the
     test split."""
 

@@ -136,7 +136,7 @@ def runs_to_start(
 
 
 def usable_cores() -> int:
-    """Returns the number of cores that this process may use."""
+    """Returns the number of cores that this process is allowed to use."""
     if sys.platform.startswith("linux"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1  # this system has no CPU affinities

@@ -1,4 +1,4 @@
-"""Shows the progress of a study: a live table on a terminal, otherwise one line for each event."""
+"""Shows the progress of a study. A terminal shows a live table. Any other output gets one line for each event."""
 
 from __future__ import annotations
 

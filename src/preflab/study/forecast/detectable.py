@@ -28,8 +28,8 @@ OWN_RUNS = "the study's finished runs"
 
 @dataclass(frozen=True)
 class Detectable:
-    """The smallest difference that a claim can detect. `difference`: the size in units of `measure` that the claim's
-    true contrast (a weighted sum of arms' mean scores) must have so that the study detects it with probability `POWER`.
+    """The smallest difference that a claim can detect. `difference`: the study detects the claim's contrast (a weighted
+    sum of arms' mean scores) with probability `POWER` if its true value is this number, in units of `measure`.
     `source`: the runs from which the standard deviations come."""
 
     claim: str

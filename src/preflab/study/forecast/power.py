@@ -29,7 +29,7 @@ POWERS = (0.5, 0.8)
 
 def contrasts(study: Study) -> list[dict[str, float]]:
     """Returns the contrasts of the study's comparisons, followed by the contrasts of the study's claims. A contrast is
-    a dictionary from the names of arms to weights. The contrast of a claim is left out if it is equal to a
+    a dictionary from the names of arms to weights. The contrast of a claim is left out if it equals the contrast of a
     comparison."""
     weights = [{first: 1.0, second: -1.0} for first, second in study.comparisons]
     return [*weights, *(claim.contrast for claim in study.claims if claim.contrast not in weights)]

@@ -173,8 +173,8 @@ def decided_claims(
     *,
     times: float,
 ) -> list[record.DecidedClaim]:
-    """Decides the study's claims. `scores`: the scores on the headline measure. They decide every claim that does not
-    name another measure. A claim is left undecided if its evaluator might be no better than chance."""
+    """Decides the study's claims. `scores`: the scores on the headline measure. These scores decide every claim that
+    does not name another measure. A claim is left undecided if its evaluator might be no better than chance."""
     names = {claim.measure for claim in study.claims} - {""}
     tables = {name: headline_scores(study, arms, boards, name) for name in names}
     by_measure: dict[str, Mapping[DecodingChoice, Mapping[str, Scores]]] = {"": scores}
@@ -234,8 +234,8 @@ def find_collapses(
     study: Study, arms: Arms, scores: Mapping[DecodingChoice, Mapping[str, Scores]], headline: record.Measure
 ) -> dict[str, record.Collapse]:
     """Returns, for each arm that this study trained, the fraction of runs that collapsed and the mean score of the
-    other runs. `scores`: each arm's scores at the chosen temperature and at temperature 1. Both are {} if every run of
-    the study diverged."""
+    other runs. `scores`: each arm's scores at the chosen temperature and at temperature 1. The scores at a temperature
+    are {} if every run of the study diverged."""
     unit, collapses = scores["unit"], dict[str, record.Collapse]()
     for name, runs in arms.items():
         if study.arms[name].method is None or study.arms[name].inference.n > 1:
