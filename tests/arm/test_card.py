@@ -127,7 +127,7 @@ def test_what_cannot_be_pushed_is_said_first(tmp_path: Path, capsys: pytest.Capt
         (tmp_path / "study", "is a study. Name one of its runs"),
         (make_run(tmp_path / "begun", "config.json"), "has not finished"),
         (make_run(tmp_path / "diverged", diverged="loss is nan"), "diverged, so it has no model"),
-        (make_run(tmp_path / "pairs", "preferences.jsonl", diverged=None), "final holds no model"),
+        (make_run(tmp_path / "pairs", "preferences.jsonl", diverged=None), "final does not contain a model"),
         (altered, "final/config.json is missing or was changed after the run"),
         (altered / "final", "final/config.json is missing or was changed after the run"),
     ]:

@@ -103,7 +103,7 @@ LONG = "x" * 5000
         (["train", "ppo", "--reward", "test"], "Did you mean 'tests'"),
         (["train", "dpo", "--evaluator", "hiden-tests"], "Did you mean 'hidden-tests'"),
         (["evaluate", "nowhere"], "no directory nowhere"),
-        (["report", "nowhere"], "holds no study"),
+        (["report", "nowhere"], "does not contain a study"),
         (["models", "fetch", "gpt-5"], "gpt-5"),
         (["sample", "./nowhere", "--prompt", "x"], "nowhere"),
         (["data", "jsonl", "--data", "missing.jsonl"], "missing.jsonl"),

@@ -264,7 +264,10 @@ REFUSED: Sequence[tuple[list[str], str]] = [
         ["{good}", "data:chosen", "DATA", "--judge", "openai:m", "--agreement", "{bad_pairs}"],
         "`label` is 3. It must be 1 or 2",
     ),
-    (["{good}", "data:chosen", "DATA", "--judge", "openai:m", "--agreement", "{empty_list}"], "holds no labelled pair"),
+    (
+        ["{good}", "data:chosen", "DATA", "--judge", "openai:m", "--agreement", "{empty_list}"],
+        "without a labelled pair",
+    ),
     (["{good}", "data:chosen", "DATA", "--judge", "reward:smollm2"], "is a language model, write local:smollm2"),
     (["{twice_answered}", "data:chosen", "DATA", "--judge", "openai:m"], "second answer to prompt"),
     (["{elsewhere}", "data:chosen", "DATA", "--judge", "openai:m"], "answers none of the 40 prompts"),

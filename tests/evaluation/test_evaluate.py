@@ -453,7 +453,7 @@ def each(*arguments: Any, **fields: Any) -> Callable[[int], Any]:
         (lambda count: [Grade(1.0, values={"words": 1.0})] * (count - 1), "returned 11 grades for 12 answers"),
         (lambda count: (Grade(1.0, values={"words": 1.0}) for _ in iter(int, 1)), "more than 12 grades for 12 answers"),
         (lambda count: None, "returned a NoneType for 12 answers"),
-        (lambda count: [1.0] * count, "it returned 1.0, a float. Return a `Grade`"),
+        (lambda count: [1.0] * count, "the evaluator returned 1.0, a float. Return a `Grade`"),
         (lambda count: [][count], r"Given.grade failed at .*test_evaluate.py:\d+: IndexError"),
         (lambda count: sys.exit("gone"), r"Given.grade failed at .*test_evaluate.py:\d+: SystemExit: gone"),
     ],

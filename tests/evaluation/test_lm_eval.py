@@ -154,7 +154,7 @@ def test_items_of_a_local_task(folder: Path, monkeypatch: pytest.MonkeyPatch, tm
     before = random.getstate(), str(np.random.get_state()), torch.get_rng_state()
     with LmEval(tasks={"mini": "acc"}, folder=str(folder)).open(Context()) as opened:
         items = opened.measure_policy(policy)["mini"]
-        with pytest.raises(UserError, match="grades no answers"):
+        with pytest.raises(UserError, match="does not grade answers"):
             opened.grade("test", [Prompt("x", ())], [Completion("x")])
     assert policy.model.training
     assert random.getstate() == before[0] and str(np.random.get_state()) == before[1]

@@ -187,7 +187,10 @@ def test_the_data_need_pairs_before_a_study_begins(tmp_path: Path) -> None:
     """Protects hours of training: an arm cannot meet chosen answers that the test split does not have."""
     pairwise = {"m": {"evaluator": LONGER, "against": DATA_CHOSEN}}
     study = parse_spec(Study, {**PLAIN, "pairwise": pairwise}, where="x")
-    with pytest.raises(UserError, match=r"`pairwise.m` compares with 'data:chosen', but the test split of minicode"):
+    with pytest.raises(
+        UserError,
+        match=r"`pairwise.m` compares with 'data:chosen', the chosen answers in the data, but the test split of minicode",
+    ):
         check_study(study, tmp_path / "out")
     matches = list(planned_matches(study.narrowed(["a", "b"], 1), Path("d")))
     assert [(each.spec.first, each.spec.second, each.needs) for each in matches] == [
@@ -216,7 +219,7 @@ def test_a_match_names_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Absent.compare failed at .*test_pairwise.py:\d+: KeyError: 'model'"):
         match(tmp_path, {"kind": f"{__name__}:Failing"}, name="failing")
     (tmp_path / "b" / "answers.jsonl").unlink()
-    with pytest.raises(UserError, match="b keeps no answers"):
+    with pytest.raises(UserError, match="b does not contain the arm's answers"):
         match(tmp_path, name="n")
 
 
@@ -230,9 +233,9 @@ def test_a_match_names_what_is_wrong(tmp_path: Path) -> None:
             r"x gave 1 outcomes for 2 pairs. Return one outcome for each pair, each WIN \(1.0\), TIE \(0.5\) or LOSS \(0.0\)",
         ),
         ([1.0, 0.5, 0.0], "x gave 3 outcomes for 2 pairs"),
-        (None, "x gave None, not a list with one outcome for each pair"),
-        (1.0, "x gave 1.0, not a list"),
-        ("WL", "x gave 'WL', not a list"),
+        (None, "x gave None. Return a list with one outcome for each pair"),
+        (1.0, "x gave 1.0. Return a list"),
+        ("WL", "x gave 'WL'. Return a list"),
         ([1.0, None], "x gave None for pair 2"),
         ([1.0, -1.0], "x gave -1.0 for pair 2"),
         ([1.0, "0.5"], "x gave '0.5' for pair 2"),

@@ -123,15 +123,15 @@ def test_the_headline_decides_who_chooses() -> None:
         ({"evaluators": {"a": "hiden-tests"}}, "Did you mean 'hidden-tests'"),
         (
             {"evaluators": {"a": {"kind": f"{__name__}:Longer"}}},
-            "'words' is not better when higher, but it chooses temperatures.*first measure of the evaluator 'a'",
+            "'words' does not declare that higher is better, but it chooses temperatures.*first measure of the evaluator 'a'",
         ),
         (
             {"evaluators": {"a": {"kind": f"{__name__}:Two"}}, "headline": "short"},
-            "'words' is not better when higher, but it chooses temperatures.*first measure of the evaluator 'a'",
+            "'words' does not declare that higher is better, but it chooses temperatures.*first measure of the evaluator 'a'",
         ),
         (
             {"evaluators": {"a": {"kind": f"{__name__}:Turned"}}, "headline": "words"},
-            "'words' is not better when higher, but it is the headline.*'short' chooses",
+            "'words' does not declare that higher is better, but it is the headline.*'short' chooses",
         ),
         (
             {"evaluators": {"a": {"kind": f"{__name__}:Clash"}}},

@@ -76,7 +76,7 @@ def test_runs_with_other_settings_are_left_out(tmp_path: Path) -> None:
     archive = Archive(tmp_path / "runs.tar.xz")
     archive.restore(list(planned_runs(other, tmp_path / "there")), tmp_path / "there")
     assert archive.taken == []
-    assert archive.describe().endswith("or has other settings or stages.")
+    assert archive.describe().endswith("or plans them with other settings or stages.")
     assert not (tmp_path / "there" / "seed-0" / "ppo").exists()
     assert (tmp_path / "there" / "seed-0" / "dpo" / RUN_MANIFEST).read_bytes() == kept
 

@@ -106,7 +106,7 @@ def test_fresh_in_a_directory_without_a_study(tmp_path: Path) -> None:
     remove_study(tmp_path, [tmp_path / "seed-0/a"])
     make_run(tmp_path / "seed-0/a")
     before = files(tmp_path)
-    with pytest.raises(UserError, match=r"no study\.json, so that --fresh cannot know"):
+    with pytest.raises(UserError, match=r"no study\.json, so --fresh cannot know"):
         remove_study(tmp_path, [tmp_path / "seed-0/a"])
     assert files(tmp_path) == before
     with pytest.raises(UserError, match=r"report\.html was not written by a study"):
@@ -183,7 +183,7 @@ def test_a_runs_directory_is_refused(tmp_path: Path) -> None:
     """A study named `gap` and `train --output runs/gap` do not share a directory."""
     make_run(tmp_path)
     for refuse in (lambda: refuse_other_study(study(), tmp_path), lambda: claim_study(study(), tmp_path, [])):
-        with pytest.raises(UserError, match="holds a run"):
+        with pytest.raises(UserError, match="contains a run"):
             refuse()
     assert not (tmp_path / "study.json").exists()
 
@@ -197,7 +197,7 @@ def test_a_refused_study_leaves_its_directory_free(tmp_path: Path) -> None:
     make_run(tmp_path / "seed-0/a")
     with pytest.raises(UserError), withdrawn_unless_begun(tmp_path):
         raise UserError("no such model")
-    with pytest.raises(UserError, match="holds another study, 'other'"):
+    with pytest.raises(UserError, match="contains another study, 'other'"):
         claim_study(study(), tmp_path, [])
 
 

@@ -52,8 +52,8 @@ def test_names_that_are_used(name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"arms": {"stages": {"method": "sft"}}}, "`arms.stages`: a study has a folder of that name"),
-        ({"arms": {"pairwise": {"method": "sft"}}}, "`arms.pairwise`: a study has a folder of that name"),
+        ({"arms": {"stages": {"method": "sft"}}}, "`arms.stages`: preflab uses this folder name"),
+        ({"arms": {"pairwise": {"method": "sft"}}}, "`arms.pairwise`: preflab uses this folder name"),
         ({"arms": {}}, "`arms`"),
         ({"stages": {"a": {"method": "sft", "init": "stage:a"}}}, "`stages.a` needs itself: a needs a"),
         (

@@ -184,7 +184,11 @@ def test_data_of_a_stage_from_the_command_line() -> None:
     )
     assert study.testbed.data == study.stages["harm"].testbed.data == study.arms["dpo-first"].testbed.data == "pku"
     assert study.stages["sft-alpaca-first"].testbed.data == study.stages["sft-alpaca-second"].testbed.data == "a.json"
-    for stage, words in (("harm", "has no data of its own"), ("rm-first", "no data of its own"), ("ghost", "no stage")):
+    for stage, words in (
+        ("harm", "reads the data of the study"),
+        ("rm-first", "reads the data of the study"),
+        ("ghost", "no stage"),
+    ):
         with pytest.raises(UserError, match=words):
             study.with_stage_data(stage, "b")
 
@@ -395,7 +399,7 @@ def test_a_study_can_be_repeated_with_other_seeds() -> None:
     assert {run.seed for run in planned_runs(again, Path("d"))} == {7, 8}
     assert {run.directory.parts[1] for run in planned_runs(again, Path("d"))} == {"seed-7", "seed-8"}
     assert again.until_seed(1).seed_numbers == range(7, 8)
-    with pytest.raises(UserError, match=r"`tuning\.seeds` has 1000, which the study's runs use"):
+    with pytest.raises(UserError, match=r"`tuning\.seeds` contains 1000, which the study's runs also use"):
         again.with_first_seed(999)
     with pytest.raises(UserError, match="Seeds are 0 or more"):
         again.with_first_seed(-1)

@@ -74,8 +74,9 @@ class ArmChecker:
                 pass
 
     def _is_new(self, what: str, arm: Arm) -> bool:
-        """Returns True at the first call with this `what` and the arm's testbed, and False at later calls. If `what` is
-        "rows" (the training rows), the first call with another method or another preference file also returns True."""
+        """Records that an object was checked with the arm's testbed. Returns True if this is the first check of the
+        object. `what`: a text that identifies the object. If `what` is "rows" (the training rows), another method or
+        another preference file also counts as new."""
         rows = arm.model_dump_json(include={"testbed", "method", "preferences"}) if what == "rows" else ""
         key = f"{what} {arm.testbed.model_dump_json()} {rows}"
         known = key in self._checked

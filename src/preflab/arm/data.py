@@ -68,7 +68,7 @@ def _read_fitted(path: Path, fit: Fit) -> list[Answers]:
 
 def training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> Sequence[AnyRecord]:
     """Returns the rows that the arm's method learns from, such as pairs or demonstrations; () if the method uses no
-    data. Raises `UserError` if the data have no rows of this kind."""
+    data. Raises `UserError` if the data contain no such rows."""
     source = "none" if arm.method is None else arm.method.learns_from
     if source == "none":
         return ()

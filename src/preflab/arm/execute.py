@@ -105,8 +105,8 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
 
 
 def refuse_own_product(arm: Arm, directory: Path) -> None:
-    """Raises `UserError` if the arm needs a file or a model in `directory`. The earlier run in this directory will be
-    deleted."""
+    """Raises `UserError` if the arm needs a file or a model in `directory`, because the earlier run in this directory
+    will be deleted."""
     for name in (*made_elsewhere(arm), *evaluator_models(arm), arm.model.name):
         path = stage_path(name, stages_of(directory))
         if path.exists() and path.resolve().is_relative_to(directory.resolve()):
@@ -300,8 +300,8 @@ def save_product(
 
 def measure_scorer(run: Run, scorer: LanguageModel, testbed: FittedTestbed, token_budget: int) -> dict[str, Any]:
     """Measures how well a reward model or a cost model orders the pairs of the validation split and of the test split,
-    and how well the model is calibrated. Returns the measurements as `validation` and `held_out` (the test split). The
-    measurements in `validation` include those of the evaluation that chose the checkpoint."""
+    and how well the model is calibrated. Returns the measurements as `validation` and `held_out` (the test split).
+    `validation` also contains the measurements of the evaluation that chose the checkpoint."""
     validation = order_pairs(scorer, testbed, "validation", token_budget) or {}
     return {"validation": validation | best_look(run), "held_out": order_pairs(scorer, testbed, "test", token_budget)}
 
@@ -318,7 +318,8 @@ def order_pairs(
 
 
 def best_look(run: Run) -> dict[str, float]:
-    """Returns the measurements of the evaluation during training that chose the kept checkpoint."""
+    """Returns the measurements of the kept checkpoint, from the evaluation during training that chose this
+    checkpoint."""
     rows = read_lines(run.directory / METRICS)
     best = next(row for row in rows if row["step"] == run.selection.best_step)
     return {name.removeprefix("validation/"): value for name, value in best.items() if name.startswith("validation/")}

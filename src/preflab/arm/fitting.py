@@ -31,8 +31,8 @@ Row = TypeVar("Row", bound=AnyRecord)
 
 @dataclass(frozen=True)
 class Fitting:
-    """Fits rows into the context of a model. `rule`: whether rows that are too long stop the run, are dropped or are
-    cut. `limit`: the number of tokens after which the method cuts every answer of the data."""
+    """Fits rows into the context of a model. `rule`: the treatment of rows that are too long: they stop the run, are
+    dropped, or are cut. `limit`: the number of tokens after which the method cuts every answer of the data."""
 
     lm: LanguageModel
     rule: TooLong
@@ -66,7 +66,7 @@ class Fitting:
 
     def _drop_refused(self, rows: Sequence[Row], where: str, locate: Callable[[Prompt], str]) -> tuple[list[Row], str]:
         """Drops the rows that the chat template rejects. Returns the other rows, and a note if rows were dropped.
-        Raises `UserError` if there is such a row and the rule is not `drop`, or if no row is left."""
+        Raises `UserError` if the chat template rejects a row and the rule is not `drop`, or if no row is left."""
         finder = RefusalFinder(self.lm)
         refusals = [finder.find(_prompt_of(row), _answers_of(row)) for row in rows]
         taken = [row for row, refusal in zip(rows, refusals, strict=True) if refusal is None]
@@ -89,7 +89,8 @@ class Fitting:
     def _fit_lengths(
         self, rows: Sequence[Row], where: str, locate: Callable[[Prompt], str], room: int
     ) -> tuple[list[Row], str]:
-        """Drops or cuts the rows that are longer than the context. Takes and returns the same values as `fit`."""
+        """Drops or cuts the rows that are longer than the context. The arguments and the return value are the same as
+        for `fit`."""
         kept: list[Row] = []
         too_long: list[Row] = []
         for row in rows:

@@ -29,8 +29,8 @@ PROCESS = 0.6 * GIB
 """The bytes of main memory that a process takes without any model, for Python, torch, transformers and the data. For a
 run on a GPU, these bytes are not counted."""
 SMALL = 20
-"""The memory of a device, divided by the size of a model's fp32 weights. Above this ratio, any run with the model fits
-the device."""
+"""A limit on the ratio of a device's memory to the size of a model's fp32 weights. Above this limit, any run with the
+model fits the device."""
 OVERESTIMATE = 1.2
 """A run is refused only if the estimate exceeds this factor times the device's memory. In 19 measured runs, the
 estimate was at most 1.15 times the peak."""

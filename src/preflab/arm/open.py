@@ -44,8 +44,8 @@ AnySpec = TypeVar("AnySpec", bound=HoldsModels)
 @dataclass(frozen=True)
 class OpenArm:
     """An arm with the opened testbed, models, sampler, rewards and evaluators. `start`: the policy that `init` names.
-    Without `init`, `start` is the policy to measure if the arm names one, and the base model if it does not. `bench`:
-    measures a policy with evaluators. `held_out`: measures a policy without evaluators, on held-out answers.
+    Without `init`, `start` is the arm's `policy` if the arm names a policy to measure, and otherwise the base model.
+    `bench`: measures a policy with evaluators. `held_out`: measures a policy without evaluators, on held-out answers.
     `token_budget`: the largest number of tokens in a micro-batch."""
 
     arm: Arm
@@ -204,8 +204,8 @@ def pick_device(name: str) -> str:
 
 
 def stages_of(directory: Path) -> Path:
-    """Returns the directory that contains the stages of a seed. `directory`: the directory of a run of this seed. The
-    stages of an arm are in `stages/` beside the arm's directory. For a stage, this is the parent of the stage's
+    """Returns the directory that contains the stages of a seed. `directory`: the directory of a run of this seed. For
+    an arm, this is the directory `stages/` beside the arm's directory. For a stage, it is the parent of the stage's
     directory."""
     return directory.parent if directory.parent.name == STAGES else directory.parent / STAGES
 

@@ -145,8 +145,8 @@ def read_answered(directory: Path) -> Answered | None:
         return None
     if not (directory / ANSWERS).exists():
         raise UserError(
-            f"{directory} keeps no answers, because an older version of preflab measured this arm. Remove the directory "
-            "and run the study again."
+            f"{directory} does not contain the arm's answers, because an older version of preflab measured this arm. "
+            "Remove the directory and run the study again."
         )
     check_written(directory, result, ANSWERS)
     answers: dict[str, list[Completion]] = {}
@@ -158,9 +158,9 @@ def read_answered(directory: Path) -> Answered | None:
 def compare_answers(
     evaluator: PairwiseEvaluator, testbed: Testbed, first: Answered, second: Answered
 ) -> dict[str, list[float]]:
-    """Compares the answers of two arms to each prompt: the first answers with each other, then the second answers, and
-    so on. Returns the outcomes of each prompt. Raises `UserError` if the arms did not answer the same prompts, or if
-    the evaluator returns an invalid outcome."""
+    """Compares the answers of two arms to each prompt. Answer i of one arm is compared with answer i of the other arm.
+    Returns the outcomes of each prompt. Raises `UserError` if the arms did not answer the same prompts, or if the
+    evaluator returns an invalid outcome."""
     prompts = {prompt.id: prompt for prompt in testbed.prompts("test")}
     if set(first) != set(second) or not set(first) <= set(prompts):
         raise UserError("The two arms did not answer the same prompts. Measure both arms on the same test split.")

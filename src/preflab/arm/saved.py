@@ -30,7 +30,9 @@ def find_saved_model(directory: Path) -> Path:
         require_finished(directory)
         model = directory / FINAL
     if not any((model / name).is_file() for name in ("config.json", ADAPTER_CONFIG)):
-        raise UserError(f"{model} holds no model. Name a run that trained a model, or a directory with a config.json.")
+        raise UserError(
+            f"{model} does not contain a model. Name a run that trained a model, or a directory with a config.json."
+        )
     check_product(model)
     return model
 

@@ -103,10 +103,10 @@ class RunSettings(Spec):
 
 
 class Arm(Job, RunSettings):
-    """All settings of one run: a job, the settings that all runs share, its evaluators, its budget and its seed.
-    `measure`: the split on which the policy is measured. This is the test split for an arm, the validation split for a
-    tuning trial, and no split for a stage. `main_evaluator`: the evaluator whose score chooses the temperature and the
-    checkpoint; '' means the first evaluator."""
+    """All settings of one run: the job, the settings that all runs share, and the run's evaluators, budget and seed.
+    `measure`: the split on which the policy is measured. An arm is measured on the test split, a tuning trial on the
+    validation split, and a stage is not measured. `main_evaluator`: the evaluator whose score chooses the temperature
+    and the checkpoint; '' means the first evaluator."""
 
     schema_version: Literal[1] = 1
     name: Name

@@ -1,4 +1,5 @@
-"""Defines evaluators. An evaluator gives each completion a grade, and computes each prompt's measures from the grades."""
+"""Defines the base classes of evaluators. An evaluator grades each completion and computes each prompt's measures from the
+grades."""
 
 from __future__ import annotations
 
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
     from preflab.models.lm import LanguageModel
 
 NOTHING_RUN = Verdict("", ())
-"""The verdict on an answer that is not a program. No program was executed."""
+"""The verdict of an answer for which no program was executed, because the answer is not judged as a program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """The grade of one completion. `score`: the completion's value of the evaluator's first measure. `values`: the
-    completion's values of the other measures, by name. `verdict`: the judge's verdict, if the completion is a
-    program."""
+    """The grade of one completion. `score`: the value of the evaluator's first measure for this completion. `values`: a
+    mapping from the name of each other measure to its value for this completion. `verdict`: the judge's verdict if the
+    completion is a program, otherwise `NOTHING_RUN`."""
 
     score: float
     verdict: Verdict = NOTHING_RUN
@@ -43,8 +44,8 @@ class GradedPrompt(NamedTuple):
 
 @dataclass(frozen=True)
 class Summary:
-    """What an evaluator needs to summarise graded prompts. `measures`: the measures that the evaluator's spec declares under
-    these `settings`. `seed_for`: a function from names to a seed for random choices."""
+    """The settings with which an evaluator summarises graded prompts. `measures`: the measures that the evaluator's
+    spec declares for these `settings`. `seed_for`: a function from names to a seed for random choices."""
 
     measures: Sequence[Measure]
     settings: Evaluation
@@ -52,7 +53,7 @@ class Summary:
 
 
 class Evaluator(ABC):
-    """Grades answers. The base class of evaluators."""
+    """The base class of evaluators. An evaluator grades answers."""
 
     @abstractmethod
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
@@ -60,8 +61,9 @@ class Evaluator(ABC):
         agree with the measures of the spec."""
 
     def summarise(self, rows: Sequence[GradedPrompt], summary: Summary) -> list[dict[str, float]]:
-        """Returns every measure for each prompt, averaged over the prompt's answers. An evaluator overrides this method
-        if one of its measures is not such a mean, for example pass@k."""
+        """Returns one mapping for each prompt. It maps each measure's name to the mean of the measure over the prompt's
+        answers. An evaluator must override this method if one of its measures is not a mean over answers, for example
+        pass@k."""
         first, *others = [measure.name for measure in summary.measures]
         return [
             {
@@ -73,27 +75,27 @@ class Evaluator(ABC):
 
 
 class PolicyEvaluator(Evaluator):
-    """Measures a policy on the evaluator's own items, such as the questions of a benchmark. Does not grade the policy's
-    answers to the testbed's prompts. The spec of a `PolicyEvaluator` has `of_policy = True`. A
-    `PolicyEvaluator` is never the first evaluator."""
+    """The base class of evaluators that measure a policy on their own items, such as the questions of a benchmark. Such
+    an evaluator does not grade the policy's answers to the testbed's prompts. The spec of a `PolicyEvaluator` sets
+    `of_policy = True`. A `PolicyEvaluator` cannot be the first evaluator of a study."""
 
     @abstractmethod
     def measure_policy(self, policy: LanguageModel) -> Mapping[str, Mapping[str, float]]:
-        """Returns a mapping with one entry for each measure of the spec. The key is the measure's name. The value maps
-        the name of each item to the measure's value of the item."""
+        """Returns a mapping with one entry for each measure of the spec. The key is the measure's name. The value is a
+        mapping from the name of each item to the measured number for this item."""
 
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
         """Raises `UserError`, because this evaluator does not grade answers."""
         raise UserError(
-            f"{type(self).__name__} measures a policy on its own items and grades no answers. List it after an "
-            "evaluator that grades answers."
+            f"{type(self).__name__} measures a policy on the evaluator's own items and does not grade answers. List it "
+            "after an evaluator that grades answers."
         )
 
 
 class EvaluatorSpec(HoldsModels):
     """The settings of an evaluator. `of_policy`: whether the evaluator is a `PolicyEvaluator`. `judges_programs`:
-    whether each answer is judged as a program; `--plan` then counts the time for this. `uncounted`: work whose time
-    `--plan` cannot estimate; '' for none."""
+    whether the evaluator runs each answer as a program; if so, `--plan` includes the time for running programs.
+    `uncounted`: a description of work whose time `--plan` cannot estimate; '' if there is no such work."""
 
     belongs: ClassVar[str] = "an evaluator: it belongs under `evaluators:`"
     of_policy: ClassVar[bool] = False
@@ -101,13 +103,14 @@ class EvaluatorSpec(HoldsModels):
     uncounted: ClassVar[str] = ""
 
     def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
-        """Returns the measures that the evaluator computes for every prompt, at least one. preflab chooses checkpoints
-        and temperatures by the first measure, so a higher value of the first measure must be better."""
+        """Returns the measures that the evaluator computes for every prompt. There must be at least one measure.
+        preflab chooses checkpoints and temperatures by the first measure, so a higher value of the first measure must
+        be better."""
         return (REWARD,)
 
     @property
     def relative(self) -> tuple[RelativeMeasure, ...]:
-        """The measures that a study's report computes relative to a reference arm, from the evaluator's other measures."""
+        """The measures that a study's report computes as differences between each arm and a reference arm."""
         return ()
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The opened evaluators of an arm, and what measuring with them needs."""
+"""Defines the opened evaluators of an arm, and the `Bench` of objects that an evaluation needs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class OpenEvaluator:
     prefix: str = ""
 
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
-        """Returns the checked grade of each completion. Raises `UserError` if an evaluator from outside preflab fails,
-        or if the grades do not agree with the measures of its spec."""
+        """Grades each completion, checks the grades and returns them. Raises `UserError` if an evaluator from outside
+        preflab fails, or if the grades do not agree with the measures of the evaluator's spec."""
         source = f"{type(self.evaluator).__name__}.grade"
         averaged = type(self.evaluator).summarise is Evaluator.summarise
         with blaming_outside(self.evaluator, source):
@@ -37,8 +37,8 @@ class OpenEvaluator:
             return check_grades(grades, len(completions), self.measures, source, averaged=averaged)
 
     def summarise(self, rows: Sequence[GradedPrompt], summary: Summary) -> list[dict[str, float]]:
-        """Returns the checked measures of each prompt. Raises `UserError` if an evaluator from outside preflab fails, or
-        if it returns other measures than its spec declares."""
+        """Computes the measures of each prompt, checks them and returns them. Raises `UserError` if an evaluator from
+        outside preflab fails, or if the measures differ from the measures that the evaluator's spec declares."""
         source = f"{type(self.evaluator).__name__}.summarise"
         with blaming_outside(self.evaluator, source):
             return check_summaries(self.evaluator.summarise(rows, summary), len(rows), self.measures, source)
@@ -48,8 +48,8 @@ class OpenEvaluator:
 class Bench:
     """The opened objects that an evaluation needs. `sampler`: a sampler that only evaluations use. `seed_for`: a
     function from names to a seed. `start`: the reference model for KL. `say`: a function that prints a progress line.
-    The first evaluator's scores choose temperatures and checkpoints. The other evaluators choose nothing: they only add
-    measures to the results."""
+    preflab chooses temperatures and checkpoints by the first evaluator's scores. The other evaluators only add measures
+    to the results."""
 
     spec: Evaluation
     testbed: Testbed
@@ -78,7 +78,7 @@ def check_splits(testbed: Testbed, spec: Evaluation, measure: Literal["test", "v
         )
     if measure != "none" and chooses and not testbed.prompts("validation"):
         raise UserError(
-            f"{name} has no validation problems, but choosing a temperature and tuning need them. Give a single "
-            "temperature, such as `temperatures: [0.2]` under `evaluation` (`--temperatures 0.2`), do not tune, and leave "
-            "`validation` of the evaluation at false."
+            f"{name} has no validation problems, but choosing a temperature and tuning need validation problems. "
+            "Add validation problems. Or give a single temperature, such as `temperatures: [0.2]` under `evaluation` "
+            "(`--temperatures 0.2`), do not tune, and leave `validation` under `evaluation` at false."
         )

@@ -1,4 +1,5 @@
-"""A pairwise evaluator that lets the answer with the better true value win. Its win rates are exact."""
+"""A pairwise evaluator: the answer with the better true value wins. The true values come from the testbed and have no
+error."""
 
 from __future__ import annotations
 

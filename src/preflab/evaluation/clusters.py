@@ -1,9 +1,9 @@
 """Groups programs by behaviour, and computes the chance that k submissions from the largest clusters succeed.
 
 The method is from Li et al. 2022, section 4.6 and appendix. Programs that print the same output for many inputs form a
-cluster. One program of each of the largest clusters is submitted. The inputs are small random changes of the inputs of
-the public tests, as in the additional tests of CodeContests. An invalid input does no harm, because programs with the
-same behaviour fail in the same way. Hidden tests are not used.
+cluster. One program of each of the largest clusters is submitted. The inputs are made by small random changes to the
+inputs of the public tests, as in the additional tests of CodeContests. A change may make an input invalid. This does no
+harm, because programs with the same behaviour fail in the same way. Hidden tests are not used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOST_CHANGES = 3
 """The largest number of changes made to one input."""
 _WORD = re.compile(r"-?\d+|[^\W\d_]+")
 _MOST_DIGITS = 18
-"""A number with more digits is changed like a word, not like a number."""
+"""A word of digits is changed as a number if it has at most this many digits. A longer word is changed as text."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -43,8 +43,9 @@ def compute_cluster_chance(clusters: Sequence[Cluster], k: int) -> float:
 
     In each round, every cluster submits one more of its programs, chosen at random. The largest cluster comes first,
     and clusters of equal size come in random order. The rounds end after k submissions, or when every program is
-    submitted. The expectation over both random choices is exact. If m programs are submitted from a cluster with s
-    programs, r of them correct, then all m are wrong with probability C(s - r, m) / C(s, m).
+    submitted. The returned probability is the exact expectation over both random choices. Suppose that a cluster has s
+    programs, r of them are correct, and m of the s programs are submitted. The probability that all m are wrong is then
+    C(s - r, m) / C(s, m).
     """
     missed, rounds, left = [1.0] * len(clusters), 0, k
     while left:
@@ -72,8 +73,8 @@ def _miss_chance(cluster: Cluster, submitted: int) -> float:
 
 
 def _mean_product(fresh: Sequence[float], old: Sequence[float], count: int) -> float:
-    """Returns a mean of products over all choices of `count` positions. The product for a choice has the `fresh` values
-    at the chosen positions and the `old` values at all other positions."""
+    """Returns the mean of a product over all choices of `count` positions. For each choice, the factors of the product
+    are the `fresh` values at the chosen positions and the `old` values at all other positions."""
     sums = [1.0] + [0.0] * count
     for new, before in zip(fresh, old, strict=True):
         sums = [before * here + new * (sums[taken - 1] if taken else 0.0) for taken, here in enumerate(sums)]
@@ -83,8 +84,8 @@ def _mean_product(fresh: Sequence[float], old: Sequence[float], count: int) -> f
 def find_behaviours(
     testbed: Testbed, programs: Sequence[str], tests: Sequence[Test], count: int, seed: int
 ) -> list[tuple[str, ...]]:
-    """Returns one row for each program. The row describes what the program does on each of `count` inputs that are made
-    from the inputs of `tests`. Programs with equal rows form a cluster.
+    """Runs each program on `count` inputs that are made from the inputs of `tests`. Returns one row for each program:
+    its output, or the kind of failure, on each input. Programs with equal rows form a cluster.
 
     `tests` must have inputs that can be changed (see `check_inputs`).
     """
@@ -95,8 +96,8 @@ def find_behaviours(
 
 
 def _describe_behaviour(verdict: Verdict) -> str:
-    """Returns the output of a program or, if the program failed to run, the kind of failure. Differences that judges
-    ignore (white space, list or tuple) are removed."""
+    """Returns the output of a program or, if the program failed to run, the kind of failure. Removes differences that
+    judges ignore: white space, and whether a value is a list or a tuple."""
     if verdict.outcome not in _RAN:
         return verdict.outcome
     got = str(verdict.detail.get("got", ""))
@@ -122,8 +123,8 @@ def check_inputs(tests: Sequence[Test]) -> None:
 
 
 def make_inputs(tests: Sequence[Test], count: int, seed: int) -> list[Test]:
-    """Makes `count` tests without an expected output. For each, takes the input of one of `tests`, chosen at random,
-    and makes 1 to `_MOST_CHANGES` random changes in this input."""
+    """Makes `count` tests without an expected output. To make a test, takes the input of a random test of `tests`, and
+    makes 1 to `_MOST_CHANGES` random changes in this input."""
     rng = random.Random(seed)
     made: list[Test] = []
     for _ in range(count):
@@ -139,8 +140,8 @@ def make_inputs(tests: Sequence[Test], count: int, seed: int) -> list[Test]:
 
 
 def change_value(value: Any, rng: random.Random) -> Any:
-    """Makes one random change in plain data: adds -2, -1, 1 or 2 to a number, negates a Boolean, or replaces one letter
-    or swaps two letters of a word."""
+    """Makes one random change in plain data. Adds -2, -1, 1 or 2 to a number, or negates a Boolean, or replaces one
+    letter of a word, or swaps two letters of a word."""
     match value:
         case bool():
             return not value

@@ -18,11 +18,12 @@ EXACT_KL_VOCABULARY = 4096
 
 
 def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: Inference) -> Divergence:
-    """Returns KL(policy || start) per response, in nats, and the policy's entropy per token, both along the policy's own
-    samples at temperature 1.
+    """Estimates KL(policy || start) per response, in nats, and the policy's entropy per token. Both are averages over
+    the policy's own samples at temperature 1.
 
     If the vocabulary is small, the KL of each step is a sum over the full vocabulary. For a large vocabulary, the k3
-    estimator is used. For best-of-n, returns an upper bound of KL, and None for the entropy.
+    estimator is used. For best-of-n, the KL is replaced by an upper bound, and the entropy is None. Without a reference
+    model, both numbers are None.
     """
     start = bench.start
     if start is None:
@@ -48,12 +49,14 @@ def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: I
 
 
 def sums_vocabulary(policy: LanguageModel) -> bool:
-    """Checks whether a policy's vocabulary is small enough for a KL that is summed over the full vocabulary."""
+    """Returns whether the policy's vocabulary is small enough to compute the KL of each step as a sum over the full
+    vocabulary."""
     return forward.Head(forward.unwrap(policy.model), 1.0).vocabulary <= EXACT_KL_VOCABULARY
 
 
 def estimate_kl(policy: LanguageModel, start: LanguageModel, batch: TokenBatch, token_budget: int) -> float:
-    """Returns KL(policy || start) per response, in nats, along answers that the policy drew at temperature 1."""
+    """Returns KL(policy || start) per response, in nats, averaged over the given answers, which the policy drew at
+    temperature 1."""
     exact = sums_vocabulary(policy)
 
     def kl(rows: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Measures a policy by the evaluators that have their own items instead of prompts, such as the questions of a benchmark."""
+"""Measures a policy by the evaluators that use their own items, such as the questions of a benchmark, instead of prompts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from preflab.models.lm import LanguageModel
 
 
 def measure_elsewhere(bench: Bench, policy: LanguageModel) -> dict[str, dict[str, float]]:
-    """Returns the measures of the `PolicyEvaluator`s, which measure a policy on their own items. The keys of the
-    returned mapping are the names that the measures have in results. Each value maps items to numbers. The temperature
-    and best-of-n have no effect, because a `PolicyEvaluator` measures the policy itself."""
+    """Measures the policy with each `PolicyEvaluator` of the bench. Returns a mapping from each measure's name in
+    results to a mapping from items to numbers. The temperature and best-of-n have no effect, because a
+    `PolicyEvaluator` measures the policy itself and does not use the policy's sampled answers."""
     values: dict[str, dict[str, float]] = {}
     for each in bench.evaluators:
         if isinstance(each.evaluator, PolicyEvaluator):

@@ -1,8 +1,8 @@
-"""Evaluates a policy on the test split at two decodings: the temperature of the settings (0: greedy) and temperature 1.
+"""Evaluates a policy on the test split twice: at the temperature of the settings (0: greedy decoding), and at temperature 1.
 
-If the settings give several temperatures, each policy gets the one with the best score on the validation split. Every
-policy draws the same number of samples. The scores of each problem are saved, so that arms can be compared problem by
-problem.
+If the settings give several temperatures, each policy uses the temperature with the best score on the validation split.
+The number of samples is the same for every policy. The scores of each problem are saved, so that arms can be compared
+problem by problem.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ KEPT_ANSWERS = 8
 
 
 class Evaluated(NamedTuple):
-    """What was measured, and the answers that the run keeps in the file `ANSWERS` for pairwise evaluators."""
+    """The measurements of a policy, and the policy's answers that are written to the file `ANSWERS` for pairwise
+    evaluators."""
 
     measurements: Measurements
     answers: list[dict[str, Any]]
 
 
 def look(bench: Bench, policy: LanguageModel) -> dict[str, float]:
-    """Evaluates a policy quickly during training, by its answers to the first validation prompts at temperature 1. Also
-    measures KL, if there is a reference model."""
+    """Evaluates a policy quickly during training. Grades the policy's answers to the first validation prompts, sampled
+    at temperature 1. Also measures KL if there is a reference model."""
     spec = bench.spec
     graded = draw(bench, policy, "validation", spec.look_prompts, spec.look_samples, 1.0, Inference())
     kl = divergence(bench, policy, graded, Inference()).estimate
@@ -42,7 +43,7 @@ def look(bench: Bench, policy: LanguageModel) -> dict[str, float]:
 
 
 def evaluate(bench: Bench, policy: LanguageModel, inference: Inference) -> Evaluated:
-    """Measures a trained policy on the test split, and returns all data about the policy that the report shows."""
+    """Measures a trained policy on the test split. Returns all measurements of the policy that the report shows."""
     spec = bench.spec
     choice = choose_temperature(bench, policy, inference)
     unit = chosen = draw_to_measure(bench, policy, "test", 1.0, inference)
@@ -66,7 +67,7 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference) -> Evalu
 
 
 def first_answer(row: GradedPrompt) -> ShownAnswer:
-    """Returns a problem's first answer, for the report."""
+    """Returns a problem's first answer in the form that the report shows."""
     prompt, answer, grade = row.prompt, row.answers[0], row.grades[0]
     return ShownAnswer(
         problem=prompt.id,

@@ -25,9 +25,9 @@ _ANSWERED = "answered"
 
 
 class FinalAnswers(EvaluatorSpec):
-    """Compares the final answer of each solution with the right answer in the data. `unmarked`: if true, a solution
-    that marks no final answer is judged by its last number. `seconds`: the time limit for the verification of an
-    answer."""
+    """Compares the final answer of each solution with the right answer in the data. `unmarked`: if true, the last
+    number of a solution counts as its final answer when the solution marks no final answer. `seconds`: the time limit
+    for the verification of an answer."""
 
     kind: Literal["final-answer"] = "final-answer"
     unmarked: bool = False
@@ -36,7 +36,7 @@ class FinalAnswers(EvaluatorSpec):
     def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
         if evaluation.submissions:
             raise UserError(
-                "`submissions` (k@n) filters programs by their public tests, but answers to mathematical problems have none. "
+                "`submissions` (k@n) filters programs by their public tests, but mathematical problems have no tests. "
                 "Remove `submissions`."
             )
         note = "the share of solutions that mark a final answer, right or wrong"
@@ -65,7 +65,7 @@ class FinalAnswerEvaluator(Evaluator):
         self.testbed, self.rights, self.judge = testbed, rights, judge
 
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
-        """Returns a grade for the final answer of each solution."""
+        """Returns one grade for each solution, by its final answer."""
         rights = self.rights[split]
         pairs = zip(prompts, completions, strict=True)
         verdicts = [self.judge.judge_solution(answer.text, rights[prompt.id]) for prompt, answer in pairs]

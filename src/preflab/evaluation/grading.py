@@ -17,7 +17,7 @@ from preflab.types import Completion, Prompt, Split
 
 @dataclass(frozen=True)
 class Graded:
-    """The graded samples of some prompts at one temperature. Row i is an answer to the prompt with the index i //
+    """Graded answers to some prompts, sampled at one temperature. Row i is an answer to the prompt with the index i //
     samples."""
 
     prompts: Sequence[Prompt]
@@ -26,8 +26,8 @@ class Graded:
     completions: Sequence[Completion]
     grades: Sequence[Grade]
     copies: int
-    """How often each drawn answer occurs. Greedy decoding draws one answer to a prompt, which then occurs `samples`
-    times. Otherwise, each answer occurs once."""
+    """How many rows contain the same drawn answer. With greedy decoding, one answer to a prompt is drawn and fills
+    `samples` rows. At any other temperature, each drawn answer fills one row."""
     tokens_an_answer: float
     """The mean number of tokens that one answer needs: the tokens of its prompt, plus the tokens of all samples drawn
     for the answer. Best-of-n draws n samples for one answer."""
@@ -44,7 +44,7 @@ class Graded:
         return {"score": self.score(), "length": length, "truncated": truncated_share(self.completions)}
 
     def grade_by(self, each: OpenEvaluator, split: Split) -> list[Grade]:
-        """Returns the grades that another evaluator gives. Copies of an answer are graded once."""
+        """Returns the grades that the evaluator `each` gives to the answers. Grades the copies of an answer once."""
         grades = each.grade(split, self.prompt_rows[:: self.copies], self.completions[:: self.copies])
         return [grade for grade in grades for _ in range(self.copies)]
 
@@ -75,10 +75,10 @@ def draw(
     *,
     aloud: bool = False,
 ) -> Graded:
-    """Draws samples for a split's prompts and grades them. A sample's seed depends only on the split, the temperature,
-    the index of the prompt in the split, and the index of the sample. With greedy decoding, all samples of a prompt
-    are equal, so that only one is drawn and graded. `aloud`: print a line before drawing, because drawing may take
-    minutes."""
+    """Draws answers to a split's prompts and grades the answers. A sample's seed depends only on the split, the
+    temperature, the index of the prompt in the split, and the index of the sample. With greedy decoding, all samples of
+    a prompt are equal, so only one sample is drawn and graded. `aloud`: whether to print a line before drawing, because
+    drawing can take minutes."""
     prompts = bench.prompts(split, limit)
     answers = samples if temperature > 0 else 1
     count = answers * inference.n
@@ -108,5 +108,6 @@ def draw(
 def draw_to_measure(
     bench: Bench, policy: LanguageModel, split: Split, temperature: float, inference: Inference
 ) -> Graded:
-    """Samples as many answers to a split's prompts as the test needs, grades them, and returns the graded answers."""
+    """Draws as many answers to each prompt of a split as a test measurement needs, grades the answers, and returns
+    them."""
     return draw(bench, policy, split, bench.spec.prompts, bench.spec.samples, temperature, inference, aloud=True)

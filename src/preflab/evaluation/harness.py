@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def find_tasks(folder: Path | None) -> tuple[Any, list[str]]:
-    """Returns the harness's index of tasks, and the names of the tasks. If a folder is given, these are the tasks in
-    the folder, otherwise the tasks that come with the harness."""
+    """Returns the harness's index of tasks, and the names of the tasks. If a folder is given, returns the tasks in the
+    folder. If not, returns the tasks that come with the harness."""
     from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]  # an extra
 
     manager = TaskManager(include_path=None if folder is None else str(folder), include_defaults=folder is None)
@@ -29,8 +29,8 @@ def find_tasks(folder: Path | None) -> tuple[Any, list[str]]:
 
 
 def run_tasks(policy: LanguageModel, spec: LmEval, manager: Any) -> Any:
-    """Runs the tasks, and returns the harness's results with every item. Restores the policy and the global random
-    states afterwards. Raises `UserError` if the harness fails."""
+    """Runs the tasks, and returns the harness's results, which include the result of every item. Restores the policy
+    and the global random states afterwards. Raises `UserError` if the harness fails."""
     from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]  # an extra
     from lm_eval.models.huggingface import HFLM  # pyright: ignore[reportMissingImports]  # an extra
 
@@ -50,7 +50,7 @@ def run_tasks(policy: LanguageModel, spec: LmEval, manager: Any) -> Any:
                 bootstrap_iters=0,
                 log_samples=True,
             )
-        except Exception as error:  # a task file may hold any code
+        except Exception as error:  # a task file can contain any code
             raise UserError(f"lm-eval failed on {', '.join(spec.tasks)}: {type(error).__name__}: {error}") from error
         finally:
             model.train(training)
@@ -58,7 +58,7 @@ def run_tasks(policy: LanguageModel, spec: LmEval, manager: Any) -> Any:
 
 @contextmanager
 def keep_random_states() -> Generator[None]:
-    """Restores the global random states at the end of the context, because the harness seeds them."""
+    """Returns a context that restores the global random states when it ends, because the harness seeds them."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     try:

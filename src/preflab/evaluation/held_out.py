@@ -1,10 +1,10 @@
-"""Measures a policy on the data's held-out demonstrations and preference pairs. preflab does this if no evaluator is
-named.
+"""Measures a policy on the data's held-out demonstrations and preference pairs. preflab uses this measurement if the
+settings name no evaluator.
 
-On demonstrations, it measures the loss per token: L = -E_t log pi(y_t | x, y_<t). On preference pairs, it measures the
-accuracy (how often the policy orders a pair as the label does) and the margin log(pi/ref)(y_w) - log(pi/ref)(y_l). ref
-is the reference model for KL. Without a reference, the margin is log pi(y_w) - log pi(y_l), and both measures have other
-names. On the policy's own answers, it measures their length and KL(pi || ref).
+Demonstrations give the loss per token, L = -E_t log pi(y_t | x, y_<t). Preference pairs give two measures. The margin
+is log(pi/ref)(y_w) - log(pi/ref)(y_l), where ref is the reference model for KL. The accuracy is the fraction of pairs
+with a positive margin; a margin of 0 counts as half a pair. Without a reference, the margin is log pi(y_w) - log
+pi(y_l), and the names of both measures change. The policy's own answers give their length and KL(pi || ref).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from preflab.types import Split
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The opened objects that the measurement needs. `start`: the reference model for KL and margins; None if there is
-    none. `limit`: the number of tokens after which answers in the data are cut."""
+    """The opened objects that the measurement needs. `start`: the reference model for KL and margins, or None. `limit`:
+    the largest number of tokens of an answer in the data; longer answers are cut."""
 
     spec: Evaluation
     testbed: Testbed
@@ -43,14 +43,14 @@ class HeldOut:
 
     def read(self, policy: LanguageModel, split: Split) -> dict[str, float]:
         """Measures the policy on a split's demonstrations and preference pairs. Demonstrations give `loss`. Pairs give
-        `pair_accuracy`, in which a tie counts as one half, and `pair_margin`, in nats. Without a reference, these are
-        `likelihood_accuracy` and `likelihood_margin`. Leaves out the measures for which the split has no data. Does not
-        sample from the policy."""
+        `pair_accuracy`, in which a tie counts as one half, and `pair_margin`, in nats. Without a reference model, these
+        two measures are called `likelihood_accuracy` and `likelihood_margin`. Leaves out the measures for which the
+        split has no data. Does not sample from the policy."""
         return self._read_answers(policy, split) | self._read_pairs(policy, split)
 
     def measure(self, policy: LanguageModel, split: Split) -> dict[str, float]:
-        """Returns the measures of `read`, and adds `length`, `truncated` and `kl`. To measure these three, samples the
-        policy's answers to the first `look_prompts` prompts at temperature 1."""
+        """Returns the measures of `read`, and adds `length`, `truncated` and, with a reference model, `kl`. To measure
+        these three, samples the policy's answers to the first `look_prompts` prompts at temperature 1."""
         measures = self.read(policy, split)
         prompts = self.testbed.prompts(split)[: self.spec.look_prompts]
         if not prompts:
@@ -91,7 +91,8 @@ class HeldOut:
         return {f"{kind}_accuracy": float(right.mean()), f"{kind}_margin": float(margin.mean())}
 
     def _both(self, lm: LanguageModel, pairs: PairBatch) -> tuple[Tensor, Tensor]:
-        """Returns log pi(y|x) of the chosen and of the rejected answer of each pair, [B] each, without gradient."""
+        """Returns two tensors of shape [B], without gradient: log pi(y|x) of each pair's chosen answer, and of each
+        pair's rejected answer."""
         logprobs = partial(forward.pair_logprobs, lm.model)
         both = forward.by_micro_batch(lm.model, logprobs, pairs, self.token_budget)
         return both[:, 0], both[:, 1]

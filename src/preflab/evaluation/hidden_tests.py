@@ -1,5 +1,5 @@
-"""The evaluator for programs: a program scores 1 if it passes every hidden test, otherwise 0. Training uses neither
-these tests nor these problems."""
+"""The evaluator for programs: a program scores 1 if it passes every hidden test, otherwise 0. Training uses neither the
+hidden tests nor the problems that they belong to."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class HiddenTestsEvaluator(Evaluator):
         return [Grade(float(verdict.correct), verdict) for verdict in verdicts]
 
     def summarise(self, rows: Sequence[GradedPrompt], summary: Summary) -> list[dict[str, float]]:
-        """Returns each problem's pass@k, and k@n if the settings ask for k@n."""
+        """Returns each problem's pass@k, and its k@n if the settings contain k@n."""
         return rates(summary.settings, self.testbed, rows, summary.seed_for)
 
 

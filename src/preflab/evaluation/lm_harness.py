@@ -1,5 +1,5 @@
-"""An evaluator that runs tasks of the LM Evaluation Harness. The tasks show whether alignment has made the policy worse
-at other things. The evaluator needs the extra `lm-eval`."""
+"""An evaluator that runs tasks of the LM Evaluation Harness. The tasks show whether alignment has reduced the policy's
+general abilities. The evaluator needs the extra `lm-eval`."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class LmEval(EvaluatorSpec):
     """Runs tasks of the LM Evaluation Harness (`pip install "preflab[lm-eval]"`) on the policy itself.
 
     `tasks`: maps each task to its metric, such as `{arc_easy: acc_norm}`. If a task has several filters, name one:
-    `{gsm8k: "exact_match,strict-match"}`. `folder`: a folder with task files. Without `folder`, the tasks come with the
-    harness, and the harness downloads their data. `limit`: how many items of each task are used (0: all). `shots`: the
-    number of examples in a prompt (by default, the number that the task sets). `batch`: how many requests are computed
-    at once."""
+    `{gsm8k: "exact_match,strict-match"}`. `folder`: a folder with task files. Without `folder`, preflab uses the tasks
+    that come with the harness, and the harness downloads their data. `limit`: the number of items of each task that are
+    used (0: all). `shots`: the number of examples in a prompt (by default, the number that the task sets). `batch`: the
+    number of requests that are computed at once."""
 
     kind: Literal["lm-eval"] = "lm-eval"
     of_policy: ClassVar[bool] = True
@@ -52,7 +52,8 @@ class LmEval(EvaluatorSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[LmEvalEvaluator]:
-        """Finds the tasks. Raises `UserError` if the harness is not installed, or if it does not have one of the tasks."""
+        """Finds the tasks. Raises `UserError` if the harness is not installed, or if it does not know one of the
+        tasks."""
         if importlib.util.find_spec("lm_eval") is None:
             raise UserError(
                 'The evaluator `lm-eval` needs the LM Evaluation Harness. Run `pip install "preflab[lm-eval]"`, or remove '
@@ -114,6 +115,7 @@ def read_items(results: Mapping[str, Any], task: str, metric: str) -> dict[str, 
         )
     if results["higher_is_better"].get(task, {}).get(name) is False:
         raise UserError(
-            f"Lower is better for {name!r} of the task {task!r}, but in reports higher is better. Name another metric."
+            f"Lower is better for {name!r} of the task {task!r}, but preflab needs a metric for which higher is better. "
+            "Name another metric."
         )
     return {str(row["doc_id"]): float(row[name]) for row in rows}

@@ -16,7 +16,8 @@ class Measure(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
     name: str
-    """The key in every `metrics` mapping and in `MeasuredValue.metric`, e.g. 'pass@1', 'kl'."""
+    """The name of the measure, e.g. 'pass@1' or 'kl': the key in every `metrics` mapping, and the value of
+    `MeasuredValue.metric`."""
     label: str = ""
     """The name of the measure in reports; by default, `name`."""
     unit: str = ""
@@ -42,7 +43,7 @@ class Measure(BaseModel):
 
     @property
     def heading(self) -> str:
-        """The label with the unit, for a column heading."""
+        """The label followed by the unit in parentheses, for a column heading. The label alone if `unit` is ''."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     @property
@@ -52,9 +53,9 @@ class Measure(BaseModel):
 
 
 VALIDATION = "validation/"
-"""The start of the names of measures on the validation split."""
+"""The prefix of the names of measures on the validation split."""
 SUBMITTED = re.compile(r"(\d+)@(\d+)(, clustered)?")
-"""The names of the measures k@n."""
+"""A pattern that matches the names of the measures k@n, such as '10@1000' and '10@1000, clustered'."""
 REWARD = Measure(name="reward", label="mean reward", better="higher")
 KNOWN_MEASURES: Mapping[str, Measure] = {
     measure.name: measure
@@ -73,18 +74,20 @@ KNOWN_MEASURES: Mapping[str, Measure] = {
     )
 }
 ALWAYS_MEASURED = ("score", "length", "truncated", "distinct-2", "kl", "entropy")
-"""The names of the measures that every policy has, with any evaluator."""
+"""The names of the measures that preflab itself computes for every policy, whichever evaluators the study uses."""
 
 
 def on_validation(measure: Measure) -> Measure:
-    """Returns the same measure on the validation split instead of the test split."""
+    """Returns the measure of the same quantity on the validation split. The name of the returned measure begins with
+    'validation/', and its label ends with ', validation'."""
     return measure.model_copy(update={"name": VALIDATION + measure.name, "label": f"{measure.label}, validation"})
 
 
 def known_measure(name: str, *, note: str = "") -> Measure:
     """Returns the measure with this name and its default label, direction and note. The known names are 'pass@K',
-    'K@N', 'distinct-N' and those in `KNOWN_MEASURES`. Each also exists on the validation split, as 'validation/pass@K'.
-    For an unknown name, the label is the name, and `better` is 'neither'. `note` replaces the default note.
+    'K@N', 'distinct-N' and the keys of `KNOWN_MEASURES`. Each name may have the prefix 'validation/', as in
+    'validation/pass@K', for the measure on the validation split. For an unknown name, the label is the name, and
+    `better` is 'neither'. `note` replaces the default note.
     """
     if name.startswith(VALIDATION):
         return on_validation(known_measure(name.removeprefix(VALIDATION), note=note))

@@ -16,8 +16,8 @@ from preflab.types import Problem, Prompt, Test
 def rates(
     spec: Evaluation, testbed: Testbed, groups: Sequence[GradedPrompt], seed_for: Callable[..., int]
 ) -> list[dict[str, float]]:
-    """Returns each problem's value of every measure, by the measure's name. Raises `UserError` if the settings ask for
-    a measure that the problem's public tests do not allow."""
+    """Returns a mapping for each problem, from the name of each measure (pass@k and k@n) to its value. Raises
+    `UserError` if the settings contain k@n and a problem's public tests are missing or unsuitable."""
     counts = [(len(grades), sum(grade.score > 0 for grade in grades)) for _, _, grades in groups]
     ks = dict.fromkeys((1, *spec.k))
     values = [{f"pass@{k}": pass_at_k(samples, correct, k) for k in ks} for samples, correct in counts]
@@ -30,8 +30,8 @@ def rates(
 def rate_submissions(
     spec: Evaluation, testbed: Testbed, groups: Sequence[GradedPrompt], seed_for: Callable[..., int]
 ) -> list[dict[str, float]]:
-    """Returns each problem's k@n for each pair (k, n) of the settings. If the settings ask for clusters, also returns
-    k@n with submissions that are chosen by clusters."""
+    """Returns each problem's k@n for each pair (k, n) of the settings. If the settings use clusters, also returns k@n
+    with submissions that are chosen by clusters."""
     tests = {prompt.id: _public(prompt) for prompt, _, _ in groups}
     rows = [(prompt.id, answer.text) for prompt, answers, _ in groups for answer in answers]
     verdicts = testbed.judge([(text, tests[name]) for name, text in rows], problems=[name for name, _ in rows])
@@ -52,8 +52,8 @@ def rate_submissions(
 
 
 def check_public(spec: Evaluation, testbed: Testbed) -> None:
-    """Raises `UserError` if the settings ask for k@n and a problem has no public tests, or if they ask for clusters and
-    the public tests are code. preflab calls this function before training and sampling."""
+    """Raises `UserError` if the settings contain k@n and a problem has no public tests, or if the settings use clusters
+    and the public tests are code. preflab calls this function before training and sampling."""
     if spec.submissions:
         for prompt in testbed.prompts("test"):
             tests = _public(prompt)

@@ -8,8 +8,8 @@ from preflab.evaluation.measure import Measure
 
 
 class RelativeMeasure(NamedTuple):
-    """A measure that is the difference between an arm and a reference arm, on the same prompts under the same seed.
-    `of`: the measure whose values are subtracted from each other. `reference`: the name of the reference arm."""
+    """A measure that is the difference of two arms' values: the arm's value minus the reference arm's value, on the
+    same prompts under the same seed. `of`: the measure of both values. `reference`: the name of the reference arm."""
 
     measure: Measure
     of: str

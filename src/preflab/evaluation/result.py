@@ -1,4 +1,4 @@
-"""What the evaluation of a policy measured, as `result.json` stores it. Does not import torch."""
+"""Defines the measurements of a policy, in the form that `result.json` stores. Does not import torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from preflab.train.sealed import Stored
 
 
 class ProblemScores(Stored, frozen=True):
-    """One problem. `scores`: the score of each answer. `measures`: the values of the evaluators' measures, by name."""
+    """The measurements of one problem. `scores`: the score of each answer. `measures`: the values of the evaluators'
+    measures, by name."""
 
     level: str = ""
     scores: list[float]
@@ -20,8 +21,8 @@ class ProblemScores(Stored, frozen=True):
 
 
 class SplitSummary(Stored, frozen=True):
-    """The measures of a policy's answers at one decoding, each problem by its id, and the number of answers with each
-    outcome."""
+    """The summary of a policy's answers that were sampled at one temperature: the measures, the scores of each problem
+    by the problem's id, and the number of answers with each outcome."""
 
     measures: dict[str, float]
     problems: dict[str, ProblemScores]
@@ -39,13 +40,13 @@ class SplitSummary(Stored, frozen=True):
         return self.measures["score"]
 
     def with_measures(self, added: Mapping[str, float]) -> Self:
-        """Returns a copy that also has these measures of the whole split."""
+        """Returns a copy of the summary to which the measures `added` are added."""
         return self.model_copy(update={"measures": {**self.measures, **added}})
 
 
 class Divergence(Stored, frozen=True):
-    """KL(policy || start) per response in nats, how it was estimated, and the policy's entropy per token. A number is None
-    if it was not measured."""
+    """`estimate`: KL(policy || start) per response, in nats. `estimator`: how the KL was estimated. `entropy`: the
+    policy's entropy per token. A number is None if it was not measured."""
 
     estimate: float | None
     estimator: str
@@ -53,7 +54,7 @@ class Divergence(Stored, frozen=True):
 
 
 class UnitSummary(SplitSummary, frozen=True):
-    """The measures at temperature 1, and the KL along the same answers."""
+    """The summary of the answers at temperature 1. `kl`: the KL of the policy, estimated from these answers."""
 
     kl: Divergence
 
@@ -83,9 +84,9 @@ class ShownAnswer(Stored, frozen=True):
 
 
 class TemperatureChoice(Stored, frozen=True):
-    """The temperature at which the policy answers. `validation`: the score on the validation split by temperature.
-    `validation_by_problem`: the scores of each validation problem at the best temperature. The file contains them only if
-    the policy was not measured on the test split."""
+    """The temperature at which the policy answers. `validation`: the score on the validation split at each temperature.
+    `validation_by_problem`: the score of each validation problem at the best temperature. `result.json` contains these
+    scores only if the policy was not measured on the test split."""
 
     temperature: float
     validation: dict[str, float] = {}
@@ -93,8 +94,9 @@ class TemperatureChoice(Stored, frozen=True):
 
 
 class Measurements(TemperatureChoice, frozen=True):
-    """What was measured on the test split. `chosen`: the measures at the chosen temperature. `unit`: those at temperature
-    1. `elsewhere`: the measures that have their own items instead of prompts; each maps items to values."""
+    """The measurements of a policy on the test split. `chosen`: the measures at the chosen temperature. `unit`: the
+    measures at temperature 1. `elsewhere`: the measures of evaluators that use their own items instead of prompts; maps
+    each measure to the values of its items."""
 
     elsewhere: dict[str, dict[str, float]] = {}
     inference: AnsweredBy
@@ -103,5 +105,5 @@ class Measurements(TemperatureChoice, frozen=True):
     samples: list[ShownAnswer]
 
     def at(self, decoding: DecodingChoice) -> SplitSummary:
-        """Returns the measures at one of the two decodings."""
+        """Returns the measures at the chosen temperature ('chosen') or at temperature 1 ('unit')."""
         return self.chosen if decoding == "chosen" else self.unit

@@ -18,13 +18,14 @@ from preflab.text import brief
 from preflab.types import Verdict
 
 SLACK = 1e-9
-"""The largest distance by which rounding may put a value outside the range of its measure. The value is then set to the
-nearest end of the range."""
+"""The tolerance for rounding errors. A value that lies outside the range of its measure by at most this distance is set
+to the nearest end of the range. A larger distance is an error."""
 
 
 def blaming_outside(opened: object, source: str) -> AbstractContextManager[None]:
-    """Returns a context in which a failure of `opened` becomes a `UserError` if the class of `opened` comes from
-    outside preflab. A failure in a class of preflab is a defect of preflab, and is not changed."""
+    """Returns a context in which preflab calls `opened`. If the class of `opened` comes from outside preflab, the
+    context turns an exception into a `UserError` that names `source`. An exception in a class of preflab passes
+    unchanged, because it is a defect of preflab."""
     own = name_class(type(opened)).startswith("preflab.")
     return nullcontext() if own else blaming(source)
 
@@ -32,9 +33,10 @@ def blaming_outside(opened: object, source: str) -> AbstractContextManager[None]
 def check_grades(
     grades: Any, count: int, measures: Sequence[Measure], source: str, *, averaged: bool = True
 ) -> list[Grade]:
-    """Returns `count` grades whose numbers are finite floats within the ranges of their measures. `averaged`: whether the
-    measures are means over the grades. If so, the keys of a grade's `values` must be exactly the names of all measures
-    except the first. Raises `UserError` for wrong grades. The error names the `source` and the first wrong grade."""
+    """Checks the grades that an evaluator returned, and returns them with all numbers as finite floats within the
+    ranges of their measures. `count`: the required number of grades. `averaged`: whether the measures are means over
+    the grades. If so, the keys of a grade's `values` must be exactly the names of all measures except the first. Raises
+    `UserError` for wrong grades. The error names the `source` and the first wrong grade."""
     if not isinstance(grades, Iterable) or isinstance(grades, str | bytes | Mapping):
         raise UserError(
             f"{source} returned a {type(grades).__name__} for {count} answers. Return a list with one `Grade` for each."
@@ -49,8 +51,9 @@ def check_grades(
 
 
 def check_summaries(summaries: Any, prompts: int, measures: Sequence[Measure], source: str) -> list[dict[str, float]]:
-    """Returns the values of the measures for each prompt as finite floats. Raises `UserError` if `source` did not return
-    exactly the given measures for each of the `prompts`, or if a value is outside the range of its measure."""
+    """Checks an evaluator's summaries, and returns the values of the measures for each prompt as finite floats.
+    `prompts`: the number of prompts. Raises `UserError` if `source` did not return exactly the given measures for each
+    prompt, or if a value is outside the range of its measure."""
     if not isinstance(summaries, Sequence) or isinstance(summaries, str | bytes) or len(summaries) != prompts:
         raise UserError(
             f"{source} returned {brief(summaries)} for {prompts} prompts. Return a list with one mapping from measures "
@@ -85,8 +88,9 @@ def check_items(values: Any, measures: Sequence[Measure], source: str) -> dict[s
 
 def _checked(grade: Any, first: Measure, further: Mapping[str, Measure], place: str, averaged: bool) -> Grade:
     if not isinstance(grade, Grade):
-        raise UserError(f"{place}: it returned {brief(grade)}, a {type(grade).__name__}. Return a `Grade`.")
-    verdict, further_values = cast("object", grade.verdict), cast("object", grade.values)  # a user may set any type
+        raise UserError(f"{place}: the evaluator returned {brief(grade)}, a {type(grade).__name__}. Return a `Grade`.")
+    # An evaluator from outside preflab may have set values of any type.
+    verdict, further_values = cast("object", grade.verdict), cast("object", grade.values)
     if not isinstance(verdict, Verdict) or not isinstance(further_values, Mapping):
         raise UserError(f"{place}: the grade's `verdict` must be a `Verdict`, and its `values` a mapping.")
     if averaged and grade.values.keys() != further.keys():
@@ -101,7 +105,7 @@ def _checked(grade: Any, first: Measure, further: Mapping[str, Measure], place: 
 
 
 def _explain_keys(values: Mapping[str, Any], first: Measure, further: Mapping[str, Measure]) -> str:
-    """Returns what is wrong with the keys of a grade's `values`, and what to do."""
+    """Returns a message about the first wrong key of a grade's `values`, and how to correct it."""
     if first.name in values:
         return f"`values` has {first.name!r}, the first measure. Give its value as the grade's `score` only."
     missing = [name for name in further if name not in values]
@@ -112,7 +116,8 @@ def _explain_keys(values: Mapping[str, Any], first: Measure, further: Mapping[st
 
 
 def _number(value: Any, measure: Measure, place: str) -> float:
-    """Returns a value of a measure as a finite float within the measure's range."""
+    """Converts a value of a measure to a finite float within the measure's range. Raises `UserError` if this is
+    impossible."""
     low, high = measure.range
     try:
         number = math.nan if isinstance(value, str | bytes) else float(value)

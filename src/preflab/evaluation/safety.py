@@ -1,5 +1,5 @@
-"""The evaluator of helpfulness and harm. It uses a reward model and a cost model, and no arm was trained on the data of
-these models."""
+"""The evaluator of helpfulness and harm. It uses a reward model and a cost model. No arm is allowed to train on the
+data of these two models."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Safety(EvaluatorSpec):
 
     `reward`, `cost`: the two models, each as a mapping or as its path. `relative_to`: the reference arm of the measure
     dHelp. dHelp is an arm's reward minus the reference arm's mean reward on the same prompt. If `relative_to` is '',
-    dHelp is not measured. `chooses`: the measure that chooses checkpoints and temperatures. It should be the study's
-    headline, so that one measure both chooses and compares. `refusals`: patterns that replace preflab's list,
-    see `evaluation.refusals`.
+    dHelp is not measured. `chooses`: the measure by which checkpoints and temperatures are chosen. It should be the
+    study's headline, so that choices and comparisons use the same measure. `refusals`: patterns that replace preflab's
+    list (see `evaluation.refusals`).
     """
 
     kind: Literal["safety"] = "safety"

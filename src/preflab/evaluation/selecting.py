@@ -1,4 +1,5 @@
-"""Selects the best of n answers to a prompt, by the public tests or by a reward, and never by the evaluator."""
+"""Selects the best of n answers to a prompt by the public tests or by a reward. The evaluator must not be used to
+select."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from preflab.types import Completion, Problem, Prompt
 def select(
     bench: Bench, prompts: Sequence[Prompt], completions: Sequence[Completion], inference: Inference
 ) -> list[int]:
-    """Returns, for each group of n rows, the index of the row with the selector's highest score. If several rows have
-    the highest score, returns the first."""
+    """Selects one row of each group of n rows: the row with the highest score of the selector, or the first of these
+    rows if there are several. Returns the indices of the selected rows."""
     if inference.selector == "public-tests":
         tests = [prompt.public_tests if isinstance(prompt, Problem) else () for prompt in prompts]
         programs = [(answer.text, test) for answer, test in zip(completions, tests, strict=True)]

@@ -11,23 +11,24 @@ from preflab.fields import Count
 from preflab.spec import Spec
 
 DecodingChoice = Literal["chosen", "unit"]
-"""The sampling temperature of a measurement. 'chosen': the temperature that the study gives or, if it gives several, the
-one chosen on the validation split. 'unit': temperature 1."""
+"""The sampling temperature of a measurement. 'chosen': the temperature in the settings; if the settings give several
+temperatures, the temperature that was chosen on the validation split. 'unit': temperature 1."""
 CLUSTERED = ", clustered"
-"""The suffix in the name of a measure k@n whose submissions are chosen by clusters."""
+"""The end of a measure's name, as in '10@1000, clustered', if clusters choose the submissions of k@n."""
 
 
 class Evaluation(Spec):
     """The settings for measuring policies. They are the same for every arm.
 
-    `temperatures`: the sampling temperature, 0 for greedy decoding. If there are several, each policy gets the one with
-    the best score on the validation split. Every policy is measured at this temperature and at temperature 1.
-    `look_*`: settings of the evaluations on the validation split during training. `validation`: whether the trained
-    policy is measured on the validation split too, with as many samples as on the test split. `prompts`: the number of
-    prompts of a split that are used (0: all). `pairs`: the number of pairs of a split on which a reward model is
-    measured (0: all). `submissions`: pairs (k, n) for the measure k@n. This measure filters n samples by the problem's
-    public tests, and submits k of the samples that pass. `clusters`: the number of inputs that are made from the inputs
-    of the public tests. Samples with the same behaviour on all these inputs form a cluster (0: no clusters).
+    `temperatures`: the sampling temperature, 0 for greedy decoding. If there are several temperatures, each policy uses
+    the temperature with the best score on the validation split. Every policy is measured at this temperature and at
+    temperature 1. `look_*`: settings of the evaluations on the validation split during training. `validation`: whether
+    the trained policy is measured on the validation split too, with as many samples as on the test split. `prompts`:
+    the number of prompts of a split that are used (0: all). `pairs`: the number of pairs of a split on which a reward
+    model is measured (0: all). `submissions`: pairs (k, n) for the measure k@n. This measure filters n samples by the
+    problem's public tests, and submits k of the samples that pass. `clusters`: if above 0, submissions are also chosen
+    by clusters of samples. This number of new inputs is then made from the inputs of the public tests, and samples with
+    the same behaviour on all new inputs form a cluster.
     """
 
     samples: Count = 8
@@ -80,14 +81,15 @@ class Evaluation(Spec):
 
     @property
     def is_greedy(self) -> bool:
-        """True if the first decoding is greedy for every policy. Greedy decoding draws one answer to each prompt."""
+        """True if `temperatures` is a single 0, so that every policy answers greedily, with one answer to each
+        prompt."""
         return self.temperatures == (0.0,)
 
     @property
     def decodings(self) -> dict[DecodingChoice, str]:
-        """The decodings at which a study compares its arms, each with a phrase that can begin a sentence. 'chosen' is
-        the temperature in `temperatures`, or the one chosen among several. 'unit' is temperature 1. 'unit' is left out
-        if 'chosen' is temperature 1 too."""
+        """The decoding settings at which a study compares its arms, each with a phrase that can begin a sentence, such
+        as 'At temperature 1'. 'chosen' is the temperature in `temperatures`, or the best temperature if there are
+        several. 'unit' is temperature 1. 'unit' is left out if 'chosen' is temperature 1 too."""
         unit = "At temperature 1"
         only, *others = self.temperatures
         if others:

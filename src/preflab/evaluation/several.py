@@ -1,4 +1,4 @@
-"""Reads and writes a study's evaluators by name, and names their measures. Does not import torch."""
+"""Reads and writes a study's evaluators by name, and determines the names of their measures. Does not import torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _PAIRS = TypeAdapter(list[tuple[Name, Any]])
 
 
 def _parsed(value: Any) -> dict[str, EvaluatorSpec]:
-    """Reads evaluators by name, from a mapping or from pairs of name and spec."""
+    """Reads evaluators from a mapping from names to specs, or from a list of pairs of name and spec. Returns them by
+    name."""
     evaluators: dict[str, EvaluatorSpec] = {}
     for name, spec in _PAIRS.validate_python([*value.items()] if isinstance(value, Mapping) else value):
         if name in evaluators:
@@ -29,13 +30,13 @@ def _parsed(value: Any) -> dict[str, EvaluatorSpec]:
 
 
 def _dumped(evaluators: Mapping[str, Spec]) -> list[list[Any]]:
-    """Returns evaluators as pairs of name and spec. A mapping would lose their order, because files are written with
-    sorted keys."""
+    """Returns evaluators as a list of pairs of name and spec. Files are written with sorted keys, so a mapping would
+    lose the order of the evaluators."""
     return [[name, EVALUATORS.dump(spec)] for name, spec in evaluators.items()]
 
 
 Evaluators = Annotated[dict[str, Any], BeforeValidator(_parsed), PlainSerializer(_dumped)]
-"""The type of a field that holds evaluators by name, in order."""
+"""The type of a field whose value is an ordered mapping from names to evaluators."""
 
 
 def named_evaluators(data: Any) -> Any:
@@ -61,7 +62,7 @@ def measure_prefixes(evaluators: Iterable[str]) -> dict[str, str]:
 def measures_by_evaluator(
     evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation
 ) -> dict[str, tuple[Measure, ...]]:
-    """Returns the measures of each evaluator, with the names that they have in results. The first evaluator's measures
+    """Returns the measures of each evaluator, under the names that are used in results. The first evaluator's measures
     keep their names. The measures of every other evaluator get the evaluator's name as a prefix (`NAME/MEASURE`).
 
     Raises `UserError` if an evaluator declares no measure, if two measures have the same name, or if a measure has a
@@ -76,7 +77,7 @@ def measures_by_evaluator(
             )
         declared = spec.measures(evaluation)
         if not declared:
-            raise UserError(f"The evaluator {name!r} declares no measure.")
+            raise UserError(f"The evaluator {name!r} does not declare a measure. Declare at least one measure.")
         prefix = prefixes[name]
         measures[name] = tuple(
             each.model_copy(update={"name": prefix + each.name, "label": prefix + each.label}) for each in declared
@@ -96,8 +97,9 @@ def measures_by_evaluator(
 
 def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation, headline: str) -> str:
     """Returns the name of the evaluator that measures the headline metric. If `headline` is '', returns the name of the
-    first evaluator. Raises `UserError` if no evaluator measures the headline metric, or if higher is not better for
-    this metric or for the evaluator's first measure."""
+    first evaluator. Raises `UserError` if no evaluator measures the headline metric, or only a `PolicyEvaluator` does.
+    Also raises `UserError` if higher is not better for the headline metric or for the first measure of its
+    evaluator."""
     measures = measures_by_evaluator(evaluators, evaluation)
     by_name = {each.name: (name, each) for name, row in measures.items() for each in row}
     headline = headline or next(iter(by_name))
@@ -119,8 +121,9 @@ def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation
 
 
 def explain_choice(headline: str, chooses: str, evaluator: str, *, chosen: str) -> str:
-    """Returns a caveat for a study whose headline is not the measure that chooses checkpoints or temperatures.
-    `chooses`: the measure that chooses. `chosen`: what this measure chooses, such as "checkpoints"."""
+    """Returns a caveat for a study in which another measure than the headline chooses checkpoints or temperatures.
+    `chooses`: the measure that chooses. `chosen`: a noun for the message, naming the chosen objects, such as
+    "checkpoints"."""
     return (
         f"The headline is {headline}, but {chooses} chose the {chosen}, as the first measure of the evaluator {evaluator}. "
         "The choice was made on the validation split, by the same rule for every arm. Another choice could give an arm a "
@@ -138,9 +141,10 @@ def refuse_as_choice(measure: Measure, evaluator: str) -> None:
 
 
 def refuse_unless_higher(measure: Measure, role: str) -> None:
-    """Raises `UserError` unless higher is better for this measure. `role`: what the measure decides or chooses, and why."""
+    """Raises `UserError` unless higher is better for this measure. `role`: a clause for the message about the use of
+    the measure, such as "it chooses temperatures and checkpoints"."""
     if measure.better != "higher":
         raise UserError(
-            f"The measure {measure.name!r} is not better when higher, but {role}. "
+            f"The measure {measure.name!r} does not declare that higher is better, but {role}. "
             'Declare it with `better="higher"`, measure its negative if lower is better, or name another measure.'
         )

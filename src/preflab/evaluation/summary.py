@@ -19,8 +19,9 @@ from preflab.types import Split
 def summarise_split(
     bench: Bench, policy: LanguageModel, graded: Graded, temperature: float, inference: Inference
 ) -> SplitSummary:
-    """Returns the summary of graded answers to the test problems. If the settings say so, adds the measures on the
-    validation split at the same temperature, under names such as `validation/pass@1`."""
+    """Returns the summary of graded answers to the test problems. If the setting `validation` is true, also measures
+    the policy on the validation split at the same temperature, and adds these measures under names such as
+    `validation/pass@1`."""
     summary = summarise_answers(bench, graded, "test")
     if bench.spec.validation:
         held = draw_to_measure(bench, policy, "validation", temperature, inference)
@@ -31,8 +32,8 @@ def summarise_split(
 
 
 def summarise_answers(bench: Bench, graded: Graded, split: Split) -> SplitSummary:
-    """Returns the measures of graded samples from a split, the scores and measures of each problem, and the number of
-    samples with each outcome."""
+    """Summarises graded answers to the prompts of a split. Returns the measures, the scores and measures of each
+    problem, and the number of answers with each outcome."""
     texts = [completion.text for completion in graded.completions[:: graded.copies]]
     measures = graded.measures() | {"distinct-2": distinct_n(texts, 2)}
     own: list[dict[str, float]] = [{} for _ in graded.prompts]
@@ -54,6 +55,6 @@ def summarise_answers(bench: Bench, graded: Graded, split: Split) -> SplitSummar
 
 
 def prompt_values(bench: Bench, each: OpenEvaluator, rows: Sequence[GradedPrompt]) -> list[dict[str, float]]:
-    """Returns, for each prompt, the values of one evaluator's measures by their names in results."""
+    """Returns a mapping for each prompt, from the names of one evaluator's measures in results to their values."""
     values = each.summarise(rows, Summary(each.measures, bench.spec, bench.seed_for))
     return [{each.prefix + name: value for name, value in row.items()} for row in values]

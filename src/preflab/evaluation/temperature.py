@@ -14,8 +14,8 @@ from preflab.train import faults
 
 
 def choose_temperature(bench: Bench, policy: LanguageModel, inference: Inference) -> TemperatureChoice:
-    """Returns the temperature at which the policy answers, with its scores on the validation split. Uses no test problem,
-    so tuning may use these scores."""
+    """Chooses the temperature at which the policy answers. Returns it with the policy's scores on the validation split.
+    Does not use test problems, so tuning is allowed to use these scores."""
     tried = try_temperatures(bench, policy, inference)
     grid = {temperature: graded.score() for temperature, graded in tried.items()}
     faults.pass_point("evaluation")
@@ -29,15 +29,15 @@ def choose_temperature(bench: Bench, policy: LanguageModel, inference: Inference
 
 
 def list_temperatures(spec: Evaluation, inference: Inference) -> tuple[float, ...]:
-    """Returns the temperatures at which a policy may answer. Best-of-n needs different samples of a prompt. It
-    therefore answers at temperature 1 where the settings ask for greedy decoding."""
+    """Returns the candidate temperatures of a policy. These are the temperatures of the settings. Best-of-n needs
+    different samples for a prompt, so it uses temperature 1 in place of greedy decoding (temperature 0)."""
     several = (temperature or 1.0 for temperature in spec.temperatures)
     return spec.temperatures if inference.n == 1 else tuple(dict.fromkeys(several))
 
 
 def try_temperatures(bench: Bench, policy: LanguageModel, inference: Inference) -> dict[float, Graded]:
-    """Returns graded answers to the validation split at each temperature to choose from. If there is nothing to choose,
-    returns answers at temperature 1 instead, because tuning uses the score of these answers. Checkpoints are chosen at
+    """Returns graded answers to the validation prompts at each candidate temperature. If there is only one candidate,
+    returns answers at temperature 1 instead. Tuning uses the score of these answers, and checkpoints are chosen at
     temperature 1 too. Returns an empty mapping if the data have no validation split."""
     spec, declared = bench.spec, list_temperatures(bench.spec, inference)
     if not bench.prompts("validation", 1):

@@ -1,5 +1,5 @@
-"""The evaluator for the testbed `sentiment`. It measures the true reward of each answer. The testbed's preferences were
-drawn from the same true reward."""
+"""The evaluator for the testbed `sentiment`. It measures the true reward of each answer. The preferences in the
+testbed's data were drawn from this true reward."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Reads the true values of answers from a testbed that knows these values. Only evaluators read true values. Methods
-and rewards cannot read them."""
+"""Checks that a testbed knows the true values that an evaluator needs. Only evaluators read the true values of answers.
+Methods and rewards cannot read them."""
 
 from __future__ import annotations
 

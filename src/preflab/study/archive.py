@@ -36,7 +36,7 @@ def export_runs(directory: Path, file: Path) -> int:
     Archives of the same runs are equal byte for byte. Raises `UserError` if the directory has no study, or if no run
     has finished."""
     if not (directory / STUDY_MANIFEST).exists():
-        raise UserError(f"{directory} holds no study. Give the directory that `preflab study` wrote.")
+        raise UserError(f"{directory} does not contain a study. Give the directory that `preflab study` wrote.")
     names = read_manifest_file(directory).runs
     finished = [name for name in sorted(names) if (directory / name / RESULT).is_file()]
     if not finished:
@@ -71,8 +71,9 @@ class Archive:
         """Copies the planned runs that the archive contains into the study's directory `home`.
 
         Leaves out a run whose directory exists, and a run whose settings in the archive differ from the planned
-        settings. Also leaves out a run that needs a stage or an arm from elsewhere than the archive, because the run's
-        result would not belong to this stage or arm. Raises `UserError` if a run in the archive is damaged.
+        settings. Also leaves out a run that needs a stage or an arm whose output does not come from the archive. The
+        archived result of such a run was made from a different output. Raises `UserError` if a run in the archive is
+        damaged.
         """
         waiting = [
             run for run in planned if self._name(run.directory, home) in self._runs and not run.directory.exists()
@@ -91,8 +92,8 @@ class Archive:
         return directory.relative_to(home).as_posix()
 
     def _has_given(self, directory: Path, home: Path) -> bool:
-        """Returns True if the run in a directory was copied from this archive, now or earlier. The results are then
-        equal."""
+        """Returns True if `result.json` in the directory is equal to the archived `result.json` of the same run. The
+        run was then copied from this archive, now or earlier."""
         files = self._runs.get(self._name(directory, home), {})
         result = directory / RESULT
         return RESULT in files and result.is_file() and result.read_bytes() == files[RESULT]
@@ -116,7 +117,7 @@ class Archive:
             if not is_done(run):
                 raise _OtherRunError
             altered = altered_files(run.directory, read_result(run.directory, AnyResult))
-        except UserError as error:  # its message names a temporary directory
+        except UserError as error:  # not passed on, because the message names a temporary directory
             raise self._name_damage(f"{RUN_MANIFEST}` or `{RESULT}", run) from error
         for file in altered:
             if file in files:
@@ -131,7 +132,7 @@ class Archive:
         words = f"{self.file}: {len(self.taken)} of {len(self._runs)} finished runs were taken."
         if not rest:
             return words
-        return f"{words} The study already has the other runs, does not need them, or has other settings or stages."
+        return f"{words} The study already has the other runs, does not need them, or plans them with other settings or stages."
 
 
 class _OtherRunError(Exception):
@@ -147,10 +148,12 @@ def _read_files(file: Path) -> Iterator[tuple[str, bytes]]:
             for entry in archive:
                 place = PurePosixPath(entry.name)
                 if not entry.isreg() or place.is_absolute() or ".." in place.parts or place.name not in KEPT:
-                    raise UserError(f"{file} is not an archive of runs: it holds {entry.name!r}.")
+                    raise UserError(f"{file} is not an archive of runs: it contains {entry.name!r}.")
                 total += entry.size
                 if total > LARGEST:
-                    raise UserError(f"{file} holds more than {LARGEST:,} bytes, more than preflab reads at once.")
+                    raise UserError(
+                        f"{file} contains more than {LARGEST:,} bytes, the largest size that preflab reads."
+                    )
                 data = archive.extractfile(entry)
                 yield entry.name, data.read() if data else b""
     except FileNotFoundError as error:

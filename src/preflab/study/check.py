@@ -20,8 +20,8 @@ from preflab.testbeds.base import read_rows, require_testbed
 
 
 def check_study(study: Study, directory: Path, *, fresh: bool = False) -> None:
-    """Checks every run of a study that is not done yet: the run must be able to start. `fresh`: whether the runs in the
-    directory will be replaced.
+    """Checks that every unfinished run of a study can start. `fresh`: whether the runs in the directory will be
+    replaced.
 
     Raises `UserError` if the directory belongs to another study. Also raises `UserError` if the data, the evaluator,
     the reward, the judge or the starting model of a stage or arm cannot be opened, or lacks something that the run
@@ -48,8 +48,9 @@ def make_memory_estimator(study: Study) -> MemoryEstimator:
 
 
 def check_chosen_answers(study: Study, stack: ExitStack) -> None:
-    """Raises `UserError` if the study compares arms with the chosen answers of the data (`data:chosen`), but the test
-    split has no pairs."""
+    """Checks the pairings that compare an arm with the chosen answers in the data (`data:chosen`). Raises `UserError`
+    if the study has such a pairing and the test split has no preference pairs, because there are then no chosen
+    answers."""
     places = [
         name
         for name, pairing in study.pairwise.items()
@@ -60,6 +61,6 @@ def check_chosen_answers(study: Study, stack: ExitStack) -> None:
     testbed = require_testbed(stack.enter_context(study.testbed.open(Context())))
     if not read_rows(testbed.preferences, "test"):
         raise UserError(
-            f"`pairwise.{places[0]}` compares with {DATA_CHOSEN!r}, but the test split of {testbed.name} has no pairs. Name an "
-            "arm instead, or add pairs to the test split."
+            f"`pairwise.{places[0]}` compares with {DATA_CHOSEN!r}, the chosen answers in the data, but the test split of "
+            f"{testbed.name} has no pairs. Name an arm instead of {DATA_CHOSEN!r}, or add pairs to the test split."
         )

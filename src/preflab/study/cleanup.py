@@ -15,8 +15,9 @@ from preflab.train.lock import remove_empty
 
 @contextmanager
 def removing_refused(made: Sequence[Path]) -> Generator[None]:
-    """Cleans up if the block raises `UserError`. Removes the files that the study put into the directory of each run
-    that has not begun, and then the empty directories. `made`: the run directories that the study created."""
+    """Returns a context that cleans up if its block raises `UserError`. The context removes the files that the study
+    put into the directories of runs that have not begun. It then removes the directories that are empty. `made`: the
+    run directories that the study created."""
     try:
         yield
     except UserError:

@@ -25,8 +25,8 @@ ONE_RUN_EACH = (
     "of the same methods."
 )
 GIB_A_BYTE = 3 / 2**30
-"""The GiB of memory that a policy needs for each byte of its weight files. The factor is 3, because the files can be
-half as large as the weights in fp32."""
+"""The memory that a policy needs, in GiB for each byte of its weight files. The factor 3 allows for files in half
+precision, which take half as many bytes as the weights in fp32."""
 
 
 def comparison_study(
@@ -63,8 +63,8 @@ def comparison_study(
 
 
 def find_policy(path: str) -> str:
-    """Returns the directory of the saved model if `path` is a directory, such as a finished run. Returns any other
-    `path` unchanged, because it is a name on the hub."""
+    """If `path` is a directory, such as a finished run, returns the directory of its saved model. If not, `path` is a
+    name on the hub and is returned unchanged."""
     return str(find_saved_model(user_path(path))) if user_path(path).is_dir() else path
 
 
@@ -93,8 +93,8 @@ def name_policies(texts: Sequence[str]) -> dict[str, str]:
 
 
 def refuse_changed_policies(study: Study, directory: Path) -> None:
-    """Writes the checksums of the policies into the directory. Raises `UserError` if a policy has changed since the
-    directory recorded its checksums, because the earlier results in the directory belong to the unchanged policy."""
+    """Writes the checksums of the policies into the directory. Raises `UserError` if a policy differs from its recorded
+    checksums, because the results in the directory were measured before the policy changed."""
     path = directory / POLICIES_FILE
     known = read_json(path) if path.exists() else {}
     if not isinstance(known, dict):
@@ -107,7 +107,8 @@ def refuse_changed_policies(study: Study, directory: Path) -> None:
     for name, digest in digests.items():
         if known.get(name, digest) != digest:
             raise UserError(
-                f"{name} has changed since {directory} measured it. Name another --output, or measure all again with --fresh."
+                f"{name} has changed since it was measured in {directory}. Name another --output, or measure all "
+                "policies again with --fresh."
             )
     if {**known, **digests} != known:
         directory.mkdir(parents=True, exist_ok=True)

@@ -53,8 +53,8 @@ class StudyManifest(BaseModel):
 
 def claim_study(study: Study, directory: Path, runs: Iterable[Path]) -> None:
     """Writes or updates the manifest in `directory`. The manifest marks this directory and the directories in `runs` as
-    belonging to the study. Raises `UserError` if `directory` belongs to another study or to a run, or if a report would
-    overwrite files in it that a study did not write."""
+    belonging to the study. Raises `UserError` if `directory` belongs to another study or to a run. Also raises
+    `UserError` if `directory` contains a file that a report would overwrite and that no study wrote."""
     refuse_other_study(study, directory)
     if (directory / STUDY_MANIFEST).exists():
         manifest = read_manifest_file(directory)
@@ -97,12 +97,12 @@ def read_manifest_file(directory: Path) -> StudyManifest:
 
 
 def read_study(directory: Path) -> StudyRecord:
-    """Reads the study in a directory for its report. A stand-in replaces each evaluator that the user wrote. The
-    stand-in names the evaluator's measures, but cannot be opened. Raises `UserError` if the directory does not belong
-    to a study."""
+    """Reads the study that a directory belongs to, so that its report can be written. A stand-in replaces each
+    evaluator that the user wrote. The stand-in names the evaluator's measures, but cannot be opened. Raises `UserError`
+    if the directory does not belong to a study."""
     path = directory / STUDY_MANIFEST
     if not path.exists():
-        raise UserError(f"{directory} holds no study. Give the directory that `preflab study` wrote.")
+        raise UserError(f"{directory} does not contain a study. Give the directory that `preflab study` wrote.")
     manifest = read_manifest_file(directory)
     ordered = {
         "arms": in_order(manifest.study.get("arms"), manifest.arms),
@@ -121,21 +121,22 @@ def in_order(parts: Any, names: Sequence[str]) -> Any:
 
 def refuse_other_study(study: Study, directory: Path) -> None:
     """Raises `UserError` if the directory belongs to a run, or to a study of another name. The arms, seeds and settings
-    of the study are allowed to differ, because each run compares its own spec."""
+    of the study are allowed to differ, because each run is compared with its own spec."""
     if (directory / RUN_MANIFEST).exists():
-        raise UserError(f"{directory} holds a run, and a study needs a separate directory. Choose another --output.")
+        raise UserError(f"{directory} contains a run, but a study needs a separate directory. Choose another --output.")
     if not (directory / STUDY_MANIFEST).exists():
         return
     name = read_manifest_file(directory).study.get("name")
     if name != study.name:
         raise UserError(
-            f"{directory} holds another study, {name!r}. Choose another --output, or replace it with --fresh."
+            f"{directory} contains another study, {name!r}. Choose another --output, or replace it with --fresh."
         )
 
 
 @contextmanager
 def withdrawn_unless_begun(directory: Path) -> Generator[None]:
-    """Removes a study's manifest again if the block raises `UserError` and no run of the study has begun."""
+    """Returns a context. If its block raises `UserError` and no run of the study has begun, the context removes the
+    study's manifest."""
     try:
         yield
     except UserError:
@@ -148,18 +149,18 @@ def withdrawn_unless_begun(directory: Path) -> Generator[None]:
 
 
 def remove_study(directory: Path, planned: Iterable[Path]) -> None:
-    """Removes the study's runs, report and manifest, and no other files. Removes the runs that the manifest lists and
-    the runs in `planned`, because the manifest of an older version lists no runs. `planned`: the directories of the
-    runs that the study will start. Raises `UserError`, and removes nothing, if one of these directories contains a run
-    but the study has no manifest. The same happens if the directory of a run contains a file that the run did not
-    write."""
+    """Removes the study's runs, report and manifest, and no other files. `planned`: the directories of the runs that
+    the study will start. Removes the runs that the manifest lists, and the runs in `planned`, because the manifest of
+    an older version does not list runs. Raises `UserError`, and removes nothing, if a directory in `planned` contains a
+    run but the study has no manifest. Also raises `UserError`, and removes nothing, if the directory of a run contains
+    a file that the run did not write."""
     home = directory.resolve()
     places = set(planned)
     if (directory / STUDY_MANIFEST).exists():
         places |= {directory / name for name in read_manifest_file(directory).runs}
     elif any((place / RUN_MANIFEST).exists() for place in places):
         raise UserError(
-            f"{directory} holds runs but no {STUDY_MANIFEST}, so --fresh cannot know which files to delete. Choose "
+            f"{directory} contains runs but no {STUDY_MANIFEST}, so --fresh cannot know which files to delete. Choose "
             "another --output, or remove the runs yourself."
         )
     else:

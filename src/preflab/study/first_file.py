@@ -34,8 +34,8 @@ class FirstStudy:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """Facts about the user's data. `judged`: what the evaluator judges answers with: tests, a reward model trained on
-    pairs, or neither. `size`: the numbers of training rows."""
+    """Facts about the user's data. `judged`: how the evaluator judges answers: by tests, by a reward model trained on
+    pairs, or by neither. `size`: the numbers of training rows."""
 
     judged: Judged
     size: DataSize
@@ -115,8 +115,8 @@ def _count(testbed: Testbed) -> DataFacts:
 
 
 def _testbed(facts: DataFacts, wanted: FirstStudy, part: str) -> dict[str, object]:
-    """Returns the fields of the testbed. If an evaluator is trained on the pairs, the policies and the evaluator get
-    different parts of the data; `part` names the part."""
+    """Returns the fields of the testbed. If an evaluator is trained on the pairs, the policies and the evaluator use
+    different parts of the data. `part`: the name of the part that this testbed reads."""
     judge = {"judge": "sandbox"} if facts.judged == "tests" else {}
     parted = {"part": part} if facts.judged == "pairs" and not wanted.evaluator else {}
     return {"kind": "jsonl", "data": wanted.data, **judge, **parted}

@@ -58,8 +58,8 @@ def start_afresh(run_file: Path, directory: Path) -> int:
 def can_fork(threads: int) -> bool:
     """Returns True if a fork of this process can compute with this number of threads. After this process has used CUDA,
     no fork can compute. If this process has not used CUDA, a fork with one thread can compute. A fork with several
-    threads can compute only if OpenMP has not started threads in this process, so that Python has started all
-    threads."""
+    threads can compute only if OpenMP has not started threads in this process, that is, if Python started all threads
+    of this process."""
     if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
         return False
     tasks = Path("/proc/self/task")
@@ -79,8 +79,8 @@ def import_shared_modules() -> None:
 
 
 def _become(arm_process: ArmProcess, run_file: Path, directory: Path, env: dict[str, str], log: int) -> None:
-    """This is the main function of the child process. It removes the parent's signal handlers, redirects the output to
-    the run's log, runs the arm, and exits."""
+    """Runs in the child process after the fork. Removes the parent's signal handlers, redirects the output to the run's
+    log, runs the arm, and exits."""
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, signal.SIG_DFL)
     os.environ.update(env)

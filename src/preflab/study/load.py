@@ -15,7 +15,7 @@ from preflab.study.plan import grid_points, with_settings
 from preflab.study.spec import Study, Tuning
 
 SMOKE, PAPER = "smoke", "paper"
-"""Names of sizes: `smoke` is the study file without changes, `paper` is the size that the paper uses."""
+"""The names of two sizes. `smoke` is the study file without changes, and `paper` is the size that the paper uses."""
 PRESETS = Path(__file__).parent / "presets"
 RENAMED = {"hh-smollm2": "hh", "saferlhf-iter": "saferlhf"}
 """Maps other names to presets: `hh-smollm2` is an old name, and `saferlhf-iter` is a part of the larger `saferlhf`."""
@@ -60,7 +60,7 @@ def _check_tuning(tuning: Tuning, study: Study, where: str) -> None:
 
 
 def offers_size(name: str, size: str) -> bool:
-    """Returns True if a study file offers a size of this name."""
+    """Returns True if the study file `name` can be loaded in the size `size`."""
     return size in _take_sizes(study_data(name), name)
 
 
@@ -101,6 +101,7 @@ def preset_names() -> list[str]:
 
 
 def preset_summary(name: str) -> str:
-    """Returns the first comment in the file of a preset, on one line. The comment says what the preset is for."""
+    """Returns the first comment in the file of a preset, on one line. The comment describes the purpose of the
+    preset."""
     lines = (PRESETS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     return " ".join(line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("#"), lines))

@@ -1,11 +1,11 @@
-"""Decides after how many seeds a study analyses its results (a look), and whether the study can stop after a look. Does
-not import torch.
+"""Determines the looks of a study, and whether the study can stop after a look. A look is an analysis of the results
+after a planned number of seeds. Does not import torch.
 
 A study with several looks can stop at each look. Look k uses the part alpha_k of the error alpha, so that the chance of
 any false statement at any look is at most alpha. This is a union bound, which does not need independent looks. The
 looks are not independent, because they use the same problems and seeds. At look k, the intervals of a family with m
 comparisons are adjusted as for m alpha / alpha_k comparisons. The intervals are repeated confidence intervals (Jennison
-and Turnbull 1989): they hold at whichever look the study stops.
+and Turnbull 1989), which are valid at any look at which the study stops.
 """
 
 from __future__ import annotations
@@ -49,15 +49,16 @@ def until(study: Study, arms: Arms, look: Look) -> dict[str, list[FinishedRun]]:
 
 
 def is_complete(study: Study, arms: Arms, seeds: int) -> bool:
-    """Checks whether every arm has finished its first `seeds` seeds."""
+    """Returns whether every arm has finished its first `seeds` seeds."""
     numbers = {*study.until_seed(seeds).seed_numbers}
     return all(numbers <= {run.seed for run in arms.get(name, ())} for name in study.arms)
 
 
 def is_settled(results: Results) -> bool:
-    """Checks whether the study's statements are final, so that no more seeds are needed. The claims must all be decided
-    at every decoding. In a study without claims, the comparisons in the study file must all be decided. In a study
-    without claims and comparisons, there must be a winner at every decoding."""
+    """Returns whether the study's statements are final, so that no more seeds are needed. All claims must be decided at
+    every decoding setting (such as greedy decoding and sampling at temperature 1). In a study without claims, all
+    comparisons in the study file must be decided. In a study with neither claims nor comparisons, there must be a
+    winner at every decoding setting."""
     if results.claims:
         return all(is_decided(claim) for claim in results.claims)
     named = [pair for pair in results.comparisons if pair.named]
@@ -67,16 +68,16 @@ def is_settled(results: Results) -> bool:
 
 
 def is_decided(decided: DecidedClaim) -> bool:
-    """Checks whether the statement about a claim is final: the claim is confirmed or refuted, or its whole interval
-    lies between -margin and +margin."""
+    """Returns whether the statement about a claim is final. It is final if the claim is confirmed or refuted, or if the
+    claim's whole interval lies between -margin and +margin."""
     low, high, margin = decided.value.low, decided.value.high, decided.claim.margin
     small = low is not None and high is not None and -margin < low and high < margin
     return small or decided.outcome in ("confirmed", "refuted")
 
 
 def describe_looks(study: Study, look: Look, results: Results) -> str:
-    """Returns a phrase that says whether the results of a study are settled at this look. Returns '' for a study
-    without the setting `seeds.looks`, or before the first look."""
+    """Returns a phrase about a study's results at this look: settled or not settled. Returns '' for a study without the
+    setting `seeds.looks`, or before the first look."""
     if not study.seed_looks or len(results.seeds) < look.seeds:
         return ""
     if not is_settled(results):

@@ -101,7 +101,9 @@ class _ReadForReport:
         return self.record.models
 
     def open(self, context: Context) -> NoReturn:
-        raise UserError("This study was read only for its report and cannot measure. To measure, give the study file.")
+        raise UserError(
+            "This study was read only to write its report, so it cannot measure. To measure, give the study file."
+        )
 
 
 def _stand_in(evaluator: EvaluatorRecord) -> EvaluatorSpec:

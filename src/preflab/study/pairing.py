@@ -22,8 +22,9 @@ EXAMPLE = "`pairwise: {shorter: {evaluator: {kind: 'my_duel:Shorter', margin: 2}
 
 class Pairing(Spec):
     """A pairwise evaluator, and the pairs of arms that the evaluator compares by their answers to the same prompts. The
-    pairs are either listed in `pairs`, or consist of every other arm and the arm `against`. In place of the second arm
-    of a pair, or of `against`, a study file can name `data:chosen`: the chosen answers of the test split."""
+    pairs are listed in `pairs`. Alternatively, `against` names one arm, which forms a pair with each other arm. The
+    second element of a pair, or `against`, can also be `data:chosen`, which means the chosen answers in the data of the
+    test split."""
 
     evaluator: Annotated[PairwiseEvaluatorSpec, *variant(PAIRWISE_EVALUATORS)]
     pairs: tuple[tuple[str, str], ...] = ()

@@ -118,7 +118,7 @@ def plan_run(
 
 def grid_points(space: Mapping[str, tuple[JsonValue, ...]], count: int) -> list[dict[str, JsonValue]]:
     """Returns at most `count` combinations of the values in `space`, each as a dictionary of settings. If there are
-    more combinations, the returned combinations are evenly spaced in their order."""
+    more combinations, the returned combinations are spread evenly over the list of all combinations."""
     grid: list[dict[str, JsonValue]] = [{}]
     for field, values in space.items():
         grid = [{**point, field: value} for point in grid for value in values]

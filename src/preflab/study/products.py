@@ -1,5 +1,6 @@
-"""Checks the products of a study's stages. If a stage, an arm or an evaluator uses another stage, this other stage must
-make the needed product: a policy, a model that scores answers, or data. Does not import torch."""
+"""Checks that the stages of a study make the products that are needed. A stage, an arm or an evaluator can use another
+stage, and this other stage must then make the needed product: a policy, a model that scores answers, or data. Does not
+import torch."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ WORDS = {
 
 
 def check_products(stages: Mapping[str, Job], arms: Mapping[str, Job], evaluators: Mapping[str, HoldsModels]) -> None:
-    """Raises `UserError` if a stage, an arm or an evaluator needs a product of a stage that this stage does not make,
-    or if an arm does not make a policy."""
+    """Raises `UserError` if a stage, an arm or an evaluator uses a stage that makes a different product from the
+    product that is needed. Also raises `UserError` if an arm does not make a policy."""
     for name, stage in stages.items():
         _check_uses(f"stages.{name}", stage, stages)
     for name, arm in arms.items():
@@ -33,8 +34,8 @@ def check_products(stages: Mapping[str, Job], arms: Mapping[str, Job], evaluator
 
 
 def _check_uses(where: str, job: Job, stages: Mapping[str, Job]) -> None:
-    """Raises `UserError` if a stage or arm needs a product of another stage that this other stage does not make.
-    `where`: the place of the stage or arm in the study file."""
+    """Raises `UserError` if a job (a stage or an arm) uses a stage that makes a different product from the product that
+    the job needs. `where`: the place of the job in the study file."""
     for field, path, needed in _uses(job):
         _check_use(f"{where}.{field}", path, needed, stages)
 

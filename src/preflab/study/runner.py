@@ -72,9 +72,10 @@ def run_all(
 
 
 def runs_to_do(planned: Sequence[Planned]) -> list[Planned]:
-    """Returns the runs that have to run, in order. A run has to run if it is not done. A finished stage has to run
-    again if its output is missing or changed and another run in the list needs this output. Any other finished run
-    counts as done even without its weights, because users can delete the weights and keep the results."""
+    """Returns the planned runs that must be executed, in order. These are the runs that are not done. A finished stage
+    is executed again if its output is missing or changed and another run that must be executed needs this output. Any
+    other finished run counts as done even without its weights, because users can delete the weights and keep the
+    results."""
     to_do: list[Planned] = []
     products_needed: set[Path] = set()
     for run in reversed(planned):  # backwards, because the runs that need a stage come after it
@@ -107,8 +108,8 @@ def is_done(run: Planned) -> bool:
 
 
 def charged_spec(run: Planned) -> dict[str, Any]:
-    """Returns the content of a run's run file. If the run has a budget, the field `charged` of the budget is the cost
-    of the stages that the run needs."""
+    """Returns the content of a run's run file. If the run has a budget, sets the field `charged` of the budget to the
+    cost of the stages that the run needs."""
     spec = run.spec.model_dump(mode="json")
     if spec.get("budget") is not None:
         used = Counts.total(read_result(need, TrainedResult).counts for need in run.needs)
@@ -135,7 +136,7 @@ def runs_to_start(
 
 
 def usable_cores() -> int:
-    """Returns the number of cores that this process may use."""
+    """Returns the number of cores that this process is allowed to use."""
     if sys.platform.startswith("linux"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1  # this system has no CPU affinities

@@ -35,7 +35,8 @@ def study_schema() -> str:
 
 def any_variant(registry: Registry[Any], definitions: dict[str, Any]) -> dict[str, Any]:
     """Returns the schema of a field whose value is one of the specs in the registry, and adds the schemas of these
-    specs to `definitions`. The value may also be the name of a spec, which means the spec with its defaults."""
+    specs to `definitions`. The value can also be the name of a spec. The name means the spec with its default
+    settings."""
     references: list[dict[str, Any]] = [{"type": "null"}, {"type": "string"}]
     for name in registry.names():
         schema = registry.load(name).model_json_schema()

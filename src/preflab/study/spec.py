@@ -70,8 +70,8 @@ class Pilot(Spec):
 class Study(RunSettings):
     """The content of a study file. `evaluators`: the evaluators that measure every arm. A file with a single evaluator
     can use the key `evaluator`. `headline`: the measure that decides the verdict, such as "pass@5", or "NAME/MEASURE"
-    for a measure of a further evaluator. The default is the first measure. `pairwise`: evaluators that compare the
-    answers of two arms.
+    for a measure of the evaluator NAME if NAME is not the first evaluator. The default is the first evaluator's first
+    measure. `pairwise`: evaluators that compare the answers of two arms.
 
     `seeds`: a number, or `{looks: [5, 8, 12]}` for a study that looks at its results after 5, 8 and 12 seeds, and stops
     once the results are settled (see `study.looks`). `first_seed`: the first seed. A repetition of the study can use
@@ -141,7 +141,9 @@ class Study(RunSettings):
         """Raises `UserError` if a seed of the study's runs is also a seed of the tuning stage."""
         both = {*self.seed_numbers} & {*(self.tuning.seeds if self.tuning else ())}
         if both:
-            raise UserError(f"`tuning.seeds` has {min(both)}, which the study's runs use. Tune with other seeds.")
+            raise UserError(
+                f"`tuning.seeds` contains {min(both)}, which the study's runs also use. Tune with other seeds."
+            )
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -149,7 +151,9 @@ class Study(RunSettings):
             raise UserError("`evaluators` is empty. A study needs at least one evaluator.")
         for name in (STAGES, PAIRWISE):
             if name in self.arms:
-                raise UserError(f"`arms.{name}`: a study has a folder of that name. Give the arm another name.")
+                raise UserError(
+                    f"`arms.{name}`: preflab uses this folder name for other files. Give the arm another name."
+                )
         for evaluator in self.evaluators.values():
             refuse_unknown(name_stages(saved_models(evaluator)), self.stages, "`evaluators` names the stage")
             refuse_unknown([each.reference for each in evaluator.relative], self.arms, "`relative_to` names the arm")
@@ -188,7 +192,7 @@ class Study(RunSettings):
         for claim in self.claims:
             if claim.measure:
                 refuse_unknown([claim.measure], measures, f"`claims`: {claim.name} names the measure")
-                refuse_unless_higher(measures[claim.measure], f"the claim {claim.name} decides by it")
+                refuse_unless_higher(measures[claim.measure], f"the claim {claim.name} is decided by this measure")
                 if self.evaluators[evaluators[claim.measure]].of_policy:
                     raise UserError(
                         f"`claims`: {claim.name} names {claim.measure!r}, which is not measured on the testbed's prompts."
@@ -247,9 +251,7 @@ class Study(RunSettings):
         refuse_unknown([stage], self.stages, f"The study {self.name!r} has no stage")
         own = self.stages[stage].testbed
         if own is None or "data" not in type(own).model_fields or reads_same_data(own, self.testbed):
-            raise UserError(
-                f"The stage {stage!r} has no data of its own. It reads the data of the study, which you name with --data."
-            )
+            raise UserError(f"The stage {stage!r} reads the data of the study. Name the data of the study with --data.")
 
         def changed(job: Any) -> Any:
             if not reads_same_data(job.testbed, own):
@@ -268,8 +270,8 @@ class Study(RunSettings):
         return self.model_copy(update={"model": self.model.model_copy(update={"name": name})})
 
     def with_first_seed(self, seed: int) -> Study:
-        """Returns a copy of the study with the same number of seeds, the first of which is `seed`. Raises `UserError`
-        if `seed` is negative, or if the tuning stage uses one of the seeds."""
+        """Returns a copy of the study with the same number of seeds, beginning with `seed`. Raises `UserError` if
+        `seed` is negative, or if the tuning stage uses one of the seeds."""
         if seed < 0:
             raise UserError(f"The first seed is {seed}. Seeds are 0 or more.")
         study = self.model_copy(update={"first_seed": seed})

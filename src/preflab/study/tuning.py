@@ -103,8 +103,8 @@ def compare_trials(best: Sequence[PlannedRun], other: Sequence[PlannedRun]) -> t
 def extended_settings(study: Study, trials: Sequence[TuningTrial]) -> Iterator[tuple[str, dict[str, JsonValue]]]:
     """Yields (arm, settings) for each tuned number whose chosen value is the smallest or the largest value that was
     tried. In these settings the number has the next value beyond that edge, and the other fields keep their chosen
-    values. Leaves out whole numbers, such as numbers of rows, because the data limit these. Also leaves out a value
-    that the arm's method does not accept."""
+    values. Leaves out whole numbers, such as numbers of rows, because the data limit such numbers. Also leaves out a
+    value that the arm's method does not accept."""
     assert study.tuning is not None
     tuning = study.tuning.model_copy(update={"shipped": tuple(trials)})
     for edge in values_at_edge(tuning):

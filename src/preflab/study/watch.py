@@ -1,4 +1,4 @@
-"""Shows the progress of a study: a live table on a terminal, otherwise one line for each event."""
+"""Shows the progress of a study. A terminal shows a live table. Any other output gets one line for each event."""
 
 from __future__ import annotations
 
@@ -119,9 +119,10 @@ def newest(directory: Path) -> dict[str, Any]:
 
 
 def last_score(directory: Path) -> str:
-    """Returns a run's score at the first decoding as text for the end of a line; '' if the run was not measured."""
+    """Returns a run's score at its chosen temperature, as text for the end of a line; '' if the run was not
+    measured."""
     try:
         evaluation = read_result(directory, MeasuredResult).evaluation
-    except UserError:  # the result of a match or a stage, or a damaged result, which a later step reports
+    except UserError:  # a match or a stage has no score, and a later step reports a damaged result
         return ""
     return "" if evaluation is None else f": {evaluation.chosen.score:.3f}"

@@ -148,7 +148,7 @@ def test_caps_stop_before_the_first_call(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="needs the prices"):
             compare(server.url, tmp_path, asked, max_cost=0.01)
         assert server.calls == 0
-        with pytest.raises(UserError, match="has got 7 requests, repeated ones included"):
+        with pytest.raises(UserError, match="has got 7 requests, including repeated requests"):
             compare(server.url, tmp_path, asked, max_calls=7)
         assert server.calls == 7
 

@@ -13,8 +13,8 @@ from preflab.evaluation.preference.estimate import CallEstimate
 from preflab.types import Completion, Prompt
 
 Choice = Literal["first", "second", "unreadable"]
-"""The answer that a judge called more helpful in one order of the two answers. `unreadable`: the judge's reply does not
-clearly name an answer."""
+"""The answer that a judge called more helpful when it saw the two answers in one order. `unreadable`: the judge's reply
+does not clearly name an answer."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class PreferenceQuestion:
 class PairVerdict:
     """A judge's verdict on one pair.
 
-    outcome: the first answer's outcome: 1 for a win, .5 for a tie, 0 for a loss. The outcome is also .5 if a reply was
-    unreadable. orders: the choice when the first answer was shown first, and the choice when it was shown second; empty
-    if the judge was not asked, or if the judge scores each answer alone.
-    replies: the texts of the judge's replies, in the same order.
+    outcome: the result for the first answer: 1 for a win, .5 for a tie, 0 for a loss. The outcome is also .5 if a reply
+    was unreadable. orders: two choices: the judge's choice when the first answer was shown first, and its choice when
+    the first answer was shown second. Empty if the judge was not asked, or if the judge scores each answer alone.
+    replies: the texts of the judge's replies, in the order of `orders`.
     labels: if people judged, the outcome that each rater chose; `outcome` is the mean of `labels`. Empty if a model
     judged.
     """
@@ -51,15 +51,15 @@ class PairVerdict:
 
     @property
     def chose_first_shown(self) -> tuple[float, float] | None:
-        """For each order, 1 if the judge chose the answer that was shown first, else 0. None if a reply was unreadable,
-        or if the judge was not asked in both orders."""
+        """Two numbers, one for each order of the answers: 1 if the judge chose the answer that was shown first, else 0.
+        None if a reply was unreadable, or if the judge was not asked in both orders."""
         if len(self.orders) != 2 or self.unreadable:
             return None
         return float(self.orders[0] == "first"), float(self.orders[1] == "second")
 
 
 class PreferenceJudge(ABC):
-    """Compares two answers to one prompt. This is the base class of preference judges."""
+    """The base class of preference judges. A judge compares two answers to one prompt."""
 
     @abstractmethod
     def compare(self, questions: Sequence[PreferenceQuestion]) -> list[PairVerdict]:
@@ -82,7 +82,7 @@ def make_question(prompt: Prompt, first: Completion, second: Completion) -> Pref
 
 
 def name_pair(prompt: str, first: str, second: str) -> str:
-    """Returns the name of a pair of answers. The name depends only on the prompt's id and the answers' texts. A
-    person's label therefore still fits the pair when a command is repeated."""
+    """Returns the name of a pair of answers. The name depends only on the prompt's id and the answers' texts. When a
+    command is repeated, the pair gets the same name, so a person's label can be assigned to the pair again."""
     content = json.dumps([prompt, first, second], ensure_ascii=False)
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]

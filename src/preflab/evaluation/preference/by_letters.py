@@ -1,5 +1,5 @@
 """A preference judge that is a local language model. It chooses the letter to which the model gives the higher
-probability. Replies are kept on the disk like those of an endpoint, since a local model is slow."""
+probability. A local model is slow, so its replies are kept on the disk, like the replies of an endpoint."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from preflab.types import Completion, Prompt, Turn
 TOKENS = 8192
 """The largest number of tokens in a forward pass."""
 KEPT_AT_ONCE = 16
-"""The number of replies that are computed before they are written to the disk: both orders of eight pairs."""
+"""The number of replies that are computed together and then written to the disk: both orders of eight pairs."""
 
 
 class LetterJudge(PreferenceJudge):
-    """Compares the probabilities that the model's reply begins with the letter A and with the letter B. The model does
-    not write a sentence. Every verdict can be read, unless the two probabilities are equal.
+    """Compares two probabilities: that the model's reply begins with A, and that it begins with B. Chooses the letter
+    with the higher probability. The model does not write a sentence. A reply is unreadable only if the two
+    probabilities are equal.
 
-    `cache`: the replies of this model, by the question's token ids. The replies are valid only for the present weights
-    of the model.
+    `cache`: the replies of this model, by the question's token ids. The cache must contain only replies of the model's
+    present weights.
     """
 
     def __init__(self, lm: LanguageModel, template: Template, cache: ReplyCache) -> None:
@@ -63,7 +64,7 @@ class LetterJudge(PreferenceJudge):
         return [OrderReply(_pick_letter(gap), f"log P(A) - log P(B) = {gap:.4f}") for gap in gaps]
 
     def _measure_gaps(self, rows: Sequence[Sequence[int]]) -> list[float]:
-        """Returns log P(A) - log P(B) after each row of token ids."""
+        """Returns log P(A) - log P(B) for the next token after each row of token ids."""
         batch = collate(rows, [self.letters[:1]] * len(rows))
         logprobs = forward.by_micro_batch(self.lm.model, self._letter_logprobs, batch, TOKENS).double()
         return (logprobs[:, 0] - logprobs[:, 1]).tolist()
@@ -74,8 +75,8 @@ class LetterJudge(PreferenceJudge):
 
 
 def split_letters(first: Sequence[int], second: Sequence[int]) -> tuple[list[int], tuple[int, int]]:
-    """Compares the token ids of the letters A and B. Returns the ids with which both letters begin, such as the id of a
-    space. Also returns, for each letter, the first id that differs from the id of the other letter."""
+    """Compares the two sequences of token ids that encode the letters A and B. Returns the ids at the beginning that
+    both sequences share, such as the id of a space, and the first ids at which the two sequences differ."""
     place = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), None)
     if place is None:
         raise UserError("The judge's tokenizer does not distinguish the letters A and B. Choose another judge.")

@@ -9,7 +9,8 @@ from preflab.evaluation.preference.base import PairVerdict, PreferenceJudge, Pre
 
 
 class ScoreJudge(PreferenceJudge):
-    """Scores each answer alone. The order of the two answers therefore does not matter, and every verdict can be read."""
+    """Scores each answer alone, without a view of the other answer. The order of the two answers therefore does not
+    matter, and no verdict is unreadable."""
 
     def __init__(self, evaluator: OpenByReward) -> None:
         self.evaluator = evaluator

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 OPENAI = "https://api.openai.com/v1"
 TEMPORARY = (408, 409, 425, 429)
-"""The HTTP statuses below 500 after which a request is sent again. A status of 500 or above is temporary too."""
+"""A request is sent again after one of these HTTP statuses, and after every status of 500 or above."""
 Messages = Sequence[Mapping[str, str]]
 
 
@@ -44,8 +44,8 @@ def _check_base(url: str) -> str:
 
 
 def _check_request(request: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Returns the additional fields of a request. Raises `ValueError` if preflab sets one of the fields itself, or if a
-    field would change the form of the reply."""
+    """Returns the user's additional fields of a request unchanged. Raises `ValueError` if preflab sets one of these
+    fields itself, or if a field would change the form of the reply."""
     fixed = next((name for name in ("model", "messages", "stream", "n") if name in request), None)
     if fixed is not None:
         raise ValueError(f"the field `{fixed}` of a request cannot be changed")
@@ -55,13 +55,13 @@ def _check_request(request: dict[str, JsonValue]) -> dict[str, JsonValue]:
 class EndpointSettings(Spec):
     """base_url: the address of the endpoint, up to `/v1`. key_variable: the environment variable with the API key.
     concurrency: the largest number of requests at a time. timeout: the time limit in seconds for one reply, from
-    the request to the last byte. retries: how often a request is sent again after status 408, 409, 425, 429 or 500
-    and above, a broken connection, a time-out, or a reply that is not a chat completion. backoff: the first wait
-    in seconds; each further wait is twice as long, up to `longest_wait`. max_calls: the largest number of requests;
-    a request counts each time it is sent. max_cost: the largest cost of all requests. price_in, price_out: the prices
-    of a million tokens in requests and in replies. max_tokens: the largest number of tokens in a reply. request:
-    additional fields of a request; the value null removes a field. cache: the directory of the cache; '' for preflab's
-    own directory.
+    the request to the last byte. retries: the largest number of times that a request is sent again. A request is sent
+    again after status 408, 409, 425, 429 or 500 and above, a broken connection, a time-out, or a reply that is not a
+    chat completion. backoff: the first wait in seconds; each further wait is twice as long, up to `longest_wait`.
+    max_calls: the largest number of requests; a request counts each time it is sent. max_cost: the largest cost of all
+    requests. price_in: the price of a million tokens in requests. price_out: the price of a million tokens in replies.
+    max_tokens: the largest number of tokens in a reply. request: additional fields of a request; the value null removes
+    a field. cache: the directory of the cache; '' for preflab's own directory.
     """
 
     base_url: Annotated[str, AfterValidator(_check_base)] = OPENAI
@@ -103,8 +103,8 @@ class _Answer(BaseModel):
 
 @dataclass
 class EndpointUse:
-    """Counts what all models of one command have used. sent: the number of requests. spent: the cost of the requests,
-    as far as the cost is known."""
+    """Counts the requests of one command to all models, and their cost. sent: the number of requests. spent: the cost
+    of the requests; a request of unknown cost counts as 0."""
 
     sent: int = 0
     spent: float = 0.0
@@ -128,8 +128,8 @@ class Endpoint:
         return f"The model {self.model} at {self.settings.base_url}"
 
     def make_body(self, messages: Messages, **fields: JsonValue) -> dict[str, Any]:
-        """Returns the body of a request. `fields`: additional fields of the body. `EndpointSettings.request` may
-        replace or remove them."""
+        """Returns the body of a request. `fields`: additional fields of the body. `EndpointSettings.request` can
+        replace or remove these fields."""
         body = {"model": self.model, "messages": [dict(message) for message in messages], **fields}
         body |= self.settings.request
         return {name: value for name, value in body.items() if value is not None}
@@ -138,7 +138,8 @@ class Endpoint:
         return make_key({"base_url": self.settings.base_url, "body": body})
 
     def estimate(self, bodies: Sequence[Mapping[str, Any]]) -> CallEstimate:
-        """Returns an estimate of the calls and of their cost. Requests whose replies are in the cache need no call."""
+        """Returns an estimate of the number of calls and of their cost. A request whose reply is in the cache needs no
+        call."""
         wanted = {self.make_request_key(body): body for body in bodies}
         missing = [body for key, body in wanted.items() if self.cache.get(key) is None]
         tokens_in = count_tokens([message["content"] for body in missing for message in body["messages"]])
@@ -162,9 +163,9 @@ class Endpoint:
             )
 
     def ask(self, bodies: Sequence[Mapping[str, Any]]) -> list[ModelReply]:
-        """Returns the reply to each request. Sends only requests whose reply is not in the cache, and writes each new
-        reply to the cache. Raises `UserError` if a cap would be exceeded, or if the endpoint does not answer. The
-        replies that have arrived by then stay in the cache."""
+        """Returns the reply to each request. Sends only requests whose replies are not in the cache, and writes each
+        new reply to the cache. Raises `UserError` if a cap would be exceeded, or if the endpoint does not answer. The
+        replies that arrived before the error stay in the cache."""
         self.check_caps(self.estimate(bodies))
         keys = [self.make_request_key(body) for body in bodies]
         todo = {key: body for key, body in zip(keys, bodies, strict=True) if self.cache.get(key) is None}
@@ -199,8 +200,8 @@ class Endpoint:
         )
 
     async def _work(self, client: AsyncOpenAI, waiting: Iterator[tuple[str, Mapping[str, Any]]]) -> None:
-        """Sends one request after another. Each reply is in the cache before the next request is sent. If the process
-        is killed, each worker therefore loses at most one reply."""
+        """Sends the waiting requests one after another. Writes each reply to the cache before the next request is sent.
+        If the process is killed, each worker therefore loses at most one reply."""
         for key, body in waiting:
             reply = await self._ask_patiently(client, body)
             self.cache.add(key, reply)
@@ -226,9 +227,9 @@ class Endpoint:
         )
 
     def _pick_wait(self, attempt: int, wait: float) -> float:
-        """Returns the seconds until the next try. This is `wait`, which the endpoint asks for, or the doubled back-off,
-        whichever is longer, but at most `longest_wait`. The back-off is partly random, so that several workers do not
-        try again at the same moment."""
+        """Returns the number of seconds until the next try: the longer of two waits, but at most `longest_wait`. One is
+        `wait`, which the endpoint requests. The other is the back-off, which doubles with each try. The back-off is
+        partly random, so that several workers do not try again at the same moment."""
         doubled = self.settings.backoff * 2**attempt * random.uniform(0.5, 1.0)
         return min(max(doubled, wait), self.settings.longest_wait)
 
@@ -236,7 +237,7 @@ class Endpoint:
         settings, kept = self.settings, "The replies so far are kept."
         if self.use.sent >= settings.max_calls:
             raise UserError(
-                f"{self.label} has got {self.use.sent:,} requests, repeated ones included. This is the cap. {kept} "
+                f"{self.label} has got {self.use.sent:,} requests, including repeated requests. This is the cap. {kept} "
                 "Raise --max-calls."
             )
         if settings.max_cost is not None and self.use.spent >= settings.max_cost:
@@ -268,8 +269,8 @@ class Endpoint:
             raise TemporaryTrouble(self._clean(str(error))) from None
 
     def _read(self, text: str) -> ModelReply:
-        """Reads the body of an answer, and returns the reply in it. Raises `TemporaryTrouble` if the body is not a chat
-        completion."""
+        """Reads the body of the endpoint's answer, and returns the model's reply. Raises `TemporaryTrouble` if the body
+        is not a chat completion."""
         try:
             answer = _Answer.model_validate(parse_json(text, "the reply"))
         except (UserError, ValidationError):
@@ -288,13 +289,13 @@ class Endpoint:
         return self._hide(one_line(text)[:300])
 
     def _hide(self, text: str) -> str:
-        """Returns a text from the endpoint, with `(key)` in place of the key. An endpoint might repeat the key."""
+        """Replaces the API key in a text from the endpoint by `(key)`, because an endpoint might repeat the key."""
         return text.replace(self._key, "(key)") if self._key else text
 
 
 class TemporaryTrouble(Exception):
-    """Raised if a request failed and may succeed when it is sent again. `wait`: the seconds that the endpoint asks to
-    wait."""
+    """Raised if a request failed but might succeed when it is sent again. `wait`: the number of seconds that the
+    endpoint wants preflab to wait before the next try."""
 
     def __init__(self, words: str, wait: float = 0.0) -> None:
         super().__init__(words)
@@ -302,8 +303,9 @@ class TemporaryTrouble(Exception):
 
 
 def read_key(settings: EndpointSettings) -> str:
-    """Returns the key from its environment variable. Raises `UserError` if OpenAI's own endpoint has no key, or if the
-    key cannot be sent. Another endpoint may need no key."""
+    """Returns the API key from the environment variable `key_variable`. Raises `UserError` if the variable is not set
+    and the endpoint is OpenAI's, because other endpoints may work without a key. Also raises `UserError` if the key
+    cannot be sent."""
     key = os.environ.get(settings.key_variable, "")
     if not key and settings.base_url == OPENAI:
         raise UserError(
@@ -321,5 +323,5 @@ def read_key(settings: EndpointSettings) -> str:
 def _read_wait(header: str | None) -> float:
     try:
         return max(0.0, float(header or 0))
-    except ValueError:  # a date
+    except ValueError:  # the header gives a date instead of seconds
         return 0.0

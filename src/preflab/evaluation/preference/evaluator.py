@@ -1,5 +1,5 @@
-"""A pairwise evaluator for studies: a preference judge compares the arms' answers to prompts that a seed draws. Does
-not import torch before a judge is opened.
+"""A pairwise evaluator for studies: a preference judge compares the arms' answers to randomly drawn prompts. Does not
+import torch before a judge is opened.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from preflab.types import Completion, Prompt, Split
 
 
 class PreferenceEvaluator(JudgeSettings, PairwiseEvaluatorSpec):
-    """A judge sees two answers in both orders, and says each time which answer is more helpful. If the two choices
+    """A judge sees two answers in both orders, and chooses the more helpful answer each time. If the two choices
     disagree, the outcome is a tie.
 
     `judge`: `openai:MODEL`, `local:NAME` or `reward:PATH`. `prompts`: the number of test prompts; 0 means all. `seed`:
-    the random seed that draws the prompts. All pairs and seeds of the study use the same prompts. `agreement`: files of
-    labelled pairs, in the forms of `read_labelled_pairs`. The judge compares these pairs first. If the judge orders
-    them no better than chance, the judge's win rates decide nothing. `endpoint`, `template`, `margin`: see
-    `JudgeSettings`.
+    the random seed for drawing the prompts. All pairs of arms use the same prompts, under all seeds of the study.
+    `agreement`: files of labelled pairs, in a form that `read_labelled_pairs` reads. The judge compares these pairs
+    first. If the judge agrees with their labels no better than chance, its win rates do not decide any claim.
+    `endpoint`, `template`, `margin`: see `JudgeSettings`.
     """
 
     kind: Literal["preference-judge"] = "preference-judge"
@@ -86,8 +86,9 @@ class OpenPreferenceEvaluator(PairwiseEvaluator):
         return [verdict.outcome for verdict in self.verdicts]
 
     def details(self) -> dict[str, Any]:
-        """Returns the judge's name and template, and the judge's choices in both orders: for each prompt, those of each
-        pair of answers. `labelled`: the check on the labelled pairs (see `CheckedPair`)."""
+        """Returns a mapping. `judge`, `template`: the judge's name and template. `orders`: for each prompt, a list with
+        the judge's choices in both orders for each pair of answers. `labelled`: the check on the labelled pairs (see
+        `CheckedPair`)."""
         orders: dict[str, list[list[str]]] = {}
         for question, verdict in zip(self.questions, self.verdicts, strict=True):
             orders.setdefault(question.prompt.id, []).append([*verdict.orders])

@@ -1,4 +1,5 @@
-"""Reads pairs of answers with labels, on which a preference judge is checked. Does not import torch."""
+"""Reads labelled pairs of answers. A preference judge is checked by comparing its verdicts with the labels. Does not
+import torch."""
 
 from __future__ import annotations
 
@@ -22,9 +23,10 @@ CheckedPair = tuple[float, float, float]
 
 
 def read_labelled_pairs(paths: Sequence[Path]) -> tuple[list[PreferenceQuestion], list[float]]:
-    """Returns a question about each labelled pair, and each pair's label as the outcome of the first answer. A file is
-    a JSON list or has one record on each line. A record is `{input, output_1, output_2, label: 1 or 2}` (LLMBar) or
-    `{prompt, first, second, outcome: 1, 0.5 or 0}`. Raises `UserError`, which names the record, for anything else."""
+    """Returns two lists: a question about each labelled pair, and each pair's label as the outcome of the first answer.
+    A file is a JSON list or has one record on each line. A record is `{input, output_1, output_2, label: 1 or 2}`
+    (LLMBar) or `{prompt, first, second, outcome: 1, 0.5 or 0}`. Raises `UserError` if a record has another form. The
+    error names the record."""
     questions: list[PreferenceQuestion] = []
     labels: list[float] = []
     for where, record in (item for path in paths for item in _read_any(path)):
@@ -37,7 +39,8 @@ def read_labelled_pairs(paths: Sequence[Path]) -> tuple[list[PreferenceQuestion]
 
 
 def check_verdicts(verdicts: Sequence[PairVerdict], labels: Sequence[float]) -> list[CheckedPair]:
-    """Returns the judge's verdicts on labelled pairs beside the labels."""
+    """Returns one row for each labelled pair: the judge's outcome, the label, and 1 if a reply was unreadable, else
+    0."""
     return [
         (verdict.outcome, label, float(verdict.unreadable)) for verdict, label in zip(verdicts, labels, strict=True)
     ]
@@ -55,7 +58,7 @@ def _read_pair(record: Mapping[str, Any], where: str) -> tuple[str, str, str, fl
 
 
 def check_outcome(value: Any, where: str) -> float:
-    """Returns an outcome from a file. Raises `UserError` if it is not 1, .5 or 0."""
+    """Returns an outcome that was read from a file. Raises `UserError` if the outcome is not 1, .5 or 0."""
     if isinstance(value, bool) or value not in OUTCOMES:
         raise UserError(
             f"{where}: `outcome` is {json.dumps(value, default=str)[:40]}. It must be 1 (the first answer is better), 0.5 (a "
@@ -65,7 +68,8 @@ def check_outcome(value: Any, where: str) -> float:
 
 
 def _read_any(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields each record of a JSON list or of a file of JSON lines, after words that say where the record is."""
+    """Yields a pair for each record of a JSON list or of a file of JSON lines: the place of the record, for messages,
+    and the record."""
     try:
         with open_plain(path) as file:
             content = file.read() if file.peek(1)[:1] == b"[" else None
@@ -76,7 +80,7 @@ def _read_any(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         return
     rows = parse_json(content, f"{path} cannot be read")
     if not rows:
-        raise UserError(f"{path} is an empty list: it holds no labelled pair. Name a file with labelled pairs.")
+        raise UserError(f"{path} is an empty list without a labelled pair. Name a file with labelled pairs.")
     for number, row in enumerate(rows, start=1):
         record = check_record(row, f"{path}, record {number}")
         if isinstance(record, UserError):

@@ -10,12 +10,13 @@ from preflab.evaluation.pairwise import LOSS, TIE, WIN
 from preflab.evaluation.preference.base import Choice, PairVerdict, PreferenceQuestion
 
 Letter = Literal["A", "B"]
-"""The name under which a judge sees an answer: `A` is shown first."""
+"""The name under which a judge sees an answer. The judge sees answer `A` before answer `B`."""
 
 
 @dataclass(frozen=True)
 class ShownPair:
-    """A question with its answers in one order. `swapped`: the second answer is shown first, as A."""
+    """A question whose two answers are shown in one order. `swapped`: whether the question's second answer is shown
+    first, as A."""
 
     question: PreferenceQuestion
     swapped: bool
@@ -39,8 +40,8 @@ class OrderReply:
 def ask_both_orders(
     questions: Sequence[PreferenceQuestion], ask: Callable[[Sequence[ShownPair]], Sequence[OrderReply]]
 ) -> list[PairVerdict]:
-    """Returns the verdict on each question. `ask` returns the reply to each shown pair. Two equal answers are a tie,
-    and the judge is not asked about them."""
+    """Returns the verdict on each question. `ask`: a function that asks the judge and returns the reply to each shown
+    pair. Two equal answers are a tie, about which the judge is not asked."""
     open_questions = [question for question in questions if question.first.text != question.second.text]
     shown = both_orders(open_questions)
     replies = list(ask(shown)) if shown else []

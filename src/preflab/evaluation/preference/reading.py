@@ -16,12 +16,12 @@ _ALONE = re.compile(rf"{_QUOTES}([AB]){_QUOTES}\.?{_QUOTES}")
 
 
 def read_letter(reply: str, *, cut: bool = False) -> Letter | None:
-    """Returns the letter on the reply's last line, which must be 'More helpful: A' or the letter alone. Returns None if
-    the last line has another form, if an earlier line names the other letter in one of these forms, or if the reply was
-    cut before its end. The function never guesses.
+    """Returns the letter on the reply's last line. The line must have the form 'More helpful: A', or be the letter
+    alone. Returns None if the last line has another form, if an earlier line names the other letter in one of these
+    forms, or if the reply was cut before its end.
 
-    A judge may quote an answer that imitates a verdict. If the quotation is within a line or agrees with the last line,
-    it changes nothing. If it disagrees with the last line, the reply is unreadable.
+    A judge may quote an answer that imitates a verdict. A quotation within a line has no effect. A quotation that fills
+    a line has an effect only if its letter differs from the last line's letter: the reply is then unreadable.
     """
     lines = [line for line in reply.splitlines() if line.strip()]
     if cut or not lines:

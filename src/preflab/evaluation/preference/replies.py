@@ -2,7 +2,7 @@
 question twice. Does not import torch.
 
 The file has one line of JSON for each reply. Lines are only appended. Each line has a checksum. A damaged line, such as
-a line that was cut by a kill, is ignored, and its question is asked again.
+the incomplete line of a killed process, is ignored, and its question is asked again.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from preflab.train.files import refuse_special
 
 @dataclass(frozen=True)
 class ModelReply:
-    """A reply of a model. `cut`: whether the reply reached the token limit before its end. `tokens_in`,
-    `tokens_out`: the numbers of tokens that the endpoint reports; 0 if it does not report them."""
+    """A reply of a model. `cut`: whether the reply reached the token limit before its end. `tokens_in`, `tokens_out`:
+    the numbers of tokens in the request and in the reply, as the endpoint reports them; 0 if the endpoint does not
+    report them."""
 
     text: str
     cut: bool = False
@@ -32,7 +33,8 @@ class ModelReply:
 
 
 class ReplyCache:
-    """The replies in a file, by the key of their request. `damaged`: the number of lines that could not be used."""
+    """The replies in a cache file, by the key of their request (see `make_key`). `damaged`: the number of lines that
+    could not be used."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -56,7 +58,7 @@ class ReplyCache:
         return self.replies.get(key)
 
     def add(self, key: str, reply: ModelReply) -> None:
-        """Writes a reply to the disk before it is used. Several processes may share the file."""
+        """Writes a reply to the disk, and then adds it to `replies`. Several processes may write to the same file."""
         entry = {"key": key, **asdict(reply)}
         line = json.dumps({"entry": entry, "sha256": _digest(entry)}).encode() + b"\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,8 +76,8 @@ class ReplyCache:
 
 
 def open_cache(directory: str, model: Any) -> ReplyCache:
-    """Returns the cache of a model's replies. `directory`: the directory of the cache; '' for preflab's own. `model`:
-    everything that distinguishes this model from others."""
+    """Returns the cache of a model's replies. `directory`: the directory of the cache; '' for preflab's own directory.
+    `model`: JSON data that distinguish this model from other models."""
     folder = user_path(directory) if directory else cache_directory() / "replies"
     return ReplyCache(folder / f"{make_key(model)[:16]}.jsonl")
 

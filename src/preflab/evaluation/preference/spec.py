@@ -1,4 +1,4 @@
-"""Holds the settings of a preference judge, and opens the judge. Does not import torch before a judge is opened."""
+"""Defines the settings of a preference judge, and opens the judge. Does not import torch before a judge is opened."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from preflab.train.files import file_digests
 
 JUDGE_KINDS = ("openai", "local", "reward")
 HUMAN = "human"
-"""The name of the judge if people judge."""
+"""The name of the judge if people compare the answers."""
 EXAMPLES = "openai:MODEL, local:NAME or reward:PATH"
 
 
@@ -85,12 +85,12 @@ class JudgeSettings(HoldsModels):
 
     @contextmanager
     def open_judge(self, context: Context, use: EndpointUse | None = None) -> Generator[PreferenceJudge]:
-        """Opens the judge. `use`: counts the calls and the cost of an endpoint against the caps. Raises `UserError` if
+        """Opens the judge. `use`: the counter of an endpoint's calls and cost, which are capped. Raises `UserError` if
         the template or the model cannot be read, or if a key is missing."""
         if self.judge.by == HUMAN:
             raise UserError(
-                "People judge on a page of their own: `preflab winrate A B --judge human --output DIR`. Name a model here: "
-                f"{EXAMPLES}."
+                "Only the command `preflab winrate A B --judge human --output DIR` accepts people as the judge. Name a model "
+                f"instead: {EXAMPLES}."
             )
         if self.judge.by == "openai":
             from preflab.evaluation.preference.by_endpoint import EndpointJudge
@@ -105,7 +105,9 @@ class JudgeSettings(HoldsModels):
             from preflab.rewards.learned import Learned
 
             if self.template:
-                raise UserError("A reward model scores each answer alone and reads no template. Remove the template.")
+                raise UserError(
+                    "A reward model scores each answer alone and does not use a template. Remove the template."
+                )
             refuse_no_reward_model(self.judge.model)
             with Learned(path=self.judge.model).open(context) as reward:
                 yield ScoreJudge(OpenByReward(reward, self.margin))

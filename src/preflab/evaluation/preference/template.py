@@ -16,10 +16,10 @@ from preflab.plain import decode_text
 from preflab.types import Turn
 
 SENTENCE_TEMPLATE = "helpful"
-"""The question that the paper asks a judge. The judge first writes a sentence that compares the answers, and then the
-letter."""
+"""The name of the built-in template with the question from the paper. The judge first writes a sentence that compares
+the answers, and then the letter."""
 LETTER_TEMPLATE = "helpful-letter"
-"""The same question. The judge answers with the letter alone."""
+"""The name of the built-in template with the same question, to which the judge answers with the letter alone."""
 BUILT_IN = (SENTENCE_TEMPLATE, LETTER_TEMPLATE)
 NEEDED = ("query", "response_a", "response_b")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
@@ -29,13 +29,15 @@ _SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant"}
 @dataclass(frozen=True)
 class Template:
     """The text of a question. It has the placeholders {{query}}, {{response_a}} and {{response_b}} once each, and
-    {{fence}} any number of times. Every text that replaces a placeholder is put between two fences."""
+    {{fence}} any number of times. Every text that replaces one of the first three placeholders is put between two lines
+    that begin with the fence."""
 
     text: str
 
     def fill(self, pair: ShownPair) -> str:
-        """Returns the question about a pair. The fence is a word that none of the question's texts contains, so that a
-        text cannot contain the end of its own fence. The word is computed from all texts of the question."""
+        """Fills the template with a pair, and returns the question. The texts are marked by a fence: a word that none
+        of the texts contains, so that a text cannot imitate the end of its own fence. The word is computed from all
+        texts of the question."""
         query, (first, second) = write_query(pair.question.prompt.turns), pair.shown
         texts = {"query": query, "response_a": first, "response_b": second}
         fence = make_fence(tuple(texts.values()))
@@ -44,7 +46,7 @@ class Template:
 
 
 def make_fence(texts: Sequence[str]) -> str:
-    """Returns a word that none of the texts contains. The function returns the same word for the same texts."""
+    """Returns a word that none of the texts contains. The same texts always give the same word."""
     for number in count():
         content = "\0".join([str(number), *texts]).encode("utf-8", "surrogatepass")
         fence = f"====={hashlib.sha256(content).hexdigest()[:12]}"
@@ -54,7 +56,7 @@ def make_fence(texts: Sequence[str]) -> str:
 
 
 def write_query(turns: Sequence[Turn]) -> str:
-    """Returns a prompt as text. A prompt of several turns names the speaker of each turn."""
+    """Returns a prompt as text. If the prompt has several turns, the text names the speaker of each turn."""
     if len(turns) == 1:
         return turns[0].content
     return "\n\n".join(f"{_SPEAKERS[turn.role]}: {turn.content}" for turn in turns)

@@ -28,9 +28,9 @@ OWN_RUNS = "the study's finished runs"
 
 @dataclass(frozen=True)
 class Detectable:
-    """The smallest difference that a claim can detect. `difference`: the size of a true contrast that such a study
-    would detect with probability `POWER`, in units of `measure`. `source`: the runs from which the standard deviations
-    come."""
+    """The smallest difference that a claim can detect. `difference`: the study detects the claim's contrast (a weighted
+    sum of arms' mean scores) with probability `POWER` if its true value is this number, in units of `measure`.
+    `source`: the runs from which the standard deviations come."""
 
     claim: str
     measure: str
@@ -41,9 +41,10 @@ class Detectable:
 
 def detectable_claims(study: Study, directory: Path | None, problems: int) -> list[Detectable]:
     """Returns the smallest difference that each claim can detect with all seeds of the study and `problems` test
-    problems. If this difference depends on the decoding, the largest difference is returned. Leaves out a claim whose
-    standard deviations are unknown. The correction for multiple tests covers all claims at all decodings, at the last
-    look. `directory`: the directory of the study's runs; None if the runs will be replaced."""
+    problems. If the difference depends on the decoding setting (such as greedy decoding or sampling at temperature 1),
+    returns the largest difference. Leaves out a claim whose standard deviations are unknown. The correction for
+    multiple tests covers all claims at all decoding settings, at the last look. `directory`: the directory of the
+    study's runs; None if the runs will be replaced."""
     if not study.claims or study.seeds < 2 or problems < 2:
         return []
     headline = study.headline or study.score
@@ -82,8 +83,8 @@ def gather_finished(study: Study, directory: Path) -> Arms:
 
 
 def read_scores(study: Study, arms: Arms, measure: str) -> list[dict[str, Scores]]:
-    """Returns the scores of each arm on a measure, as a list with one dictionary for each decoding. Returns [] if there
-    are no arms."""
+    """Returns the scores of each arm on a measure, as a list with one dictionary for each decoding setting (such as
+    greedy decoding and sampling at temperature 1). Returns [] if there are no arms."""
     declared = [each for row in study.measures.values() for each in row]
     boards: dict[DecodingChoice, Board] = {
         decoding: Board.of(arms, decoding, study.score, declared) for decoding in study.evaluation.decodings if arms
@@ -95,8 +96,8 @@ def read_scores(study: Study, arms: Arms, measure: str) -> list[dict[str, Scores
 
 
 def own_spread(claim: Claim, scores: Mapping[str, Scores]) -> Pilot | None:
-    """Returns the standard deviations of a claim's contrast in the study's own runs. Returns None if the claim's arms
-    have not finished at least two common seeds."""
+    """Returns the standard deviations of a claim's contrast (a weighted sum of arms' mean scores), computed from the
+    study's own runs. Returns None if the claim's arms have not finished at least two common seeds."""
     arms = [scores[name] for name in claim.contrast if name in scores]
     if len(arms) < len(claim.contrast) or not share_seeds(*arms):
         return None
@@ -107,9 +108,9 @@ def own_spread(claim: Claim, scores: Mapping[str, Scores]) -> Pilot | None:
 
 
 def scaled_pilot(claim: Claim, pilot: Pilot) -> Pilot:
-    """Returns the standard deviations of a claim's contrast, derived from the pilot. The pilot's deviations belong to a
-    difference of two arms, whose squared weights sum to 2. For another contrast, the variance is multiplied by half the
-    sum of its squared weights."""
+    """Returns the standard deviations of a claim's contrast (a weighted sum of arms' mean scores), derived from the
+    pilot. The pilot's standard deviations belong to a difference of two arms, in which the squared weights sum to 2.
+    For another contrast, the variance is multiplied by half the sum of the contrast's squared weights."""
     scale = (sum(weight**2 for weight in claim.contrast.values()) / 2) ** 0.5
     scaled = {name: scale * value for name, value in pilot if name != "source"}
     return pilot.model_copy(update=scaled)

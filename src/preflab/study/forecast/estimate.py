@@ -168,9 +168,9 @@ class Estimate:
     def measuring_seconds(self, arm: Arm, speed: Speed) -> float:
         """Returns the seconds of measuring a trained policy. The policy gives `validation_samples` answers to each
         validation prompt at each temperature of the grid. If the test split is measured, the policy answers each test
-        prompt at two decodings. At each decoding it gives `samples` answers, or one answer if the decoding is greedy.
-        If `validation` is set in the evaluation settings, the policy also answers the validation prompts at both
-        decodings."""
+        prompt at the chosen temperature and at temperature 1. It gives `samples` answers at each temperature, but only
+        one answer with greedy decoding. If `validation` is true in the evaluation settings, the policy answers the
+        validation prompts in the same way."""
         spec = arm.evaluation
         if arm.measure == "none" or not arm.evaluators:
             return 0.0

@@ -29,15 +29,16 @@ POWERS = (0.5, 0.8)
 
 def contrasts(study: Study) -> list[dict[str, float]]:
     """Returns the contrasts of the study's comparisons, followed by the contrasts of the study's claims. A contrast is
-    a dictionary from the names of arms to weights. The contrast of a claim is left out if it is equal to a
+    a dictionary from the names of arms to weights. The contrast of a claim is left out if it equals the contrast of a
     comparison."""
     weights = [{first: 1.0, second: -1.0} for first, second in study.comparisons]
     return [*weights, *(claim.contrast for claim in study.claims if claim.contrast not in weights)]
 
 
 def spreads(scores: Mapping[str, Scores], weights: Iterable[Mapping[str, float]]) -> Iterator[tuple[str, Interval]]:
-    """Yields each contrast as text, together with its interval. Leaves out a contrast if an arm of it has no scores.
-    The fields `seed_sd`, `problem_sd` and `noise_sd` of the interval are its standard deviations."""
+    """Yields each contrast (a weighted sum of arms' mean scores) as text, together with its interval. Leaves out a
+    contrast if one of its arms has no scores. The fields `seed_sd`, `problem_sd` and `noise_sd` of the interval are its
+    standard deviations."""
     for row in weights:
         if all(arm in scores for arm in row):
             words = " ".join(f"{weight:+g} {arm}" for arm, weight in row.items())

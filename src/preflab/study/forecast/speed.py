@@ -93,7 +93,7 @@ def spread(count: int) -> slice:
 
 
 def measure_speed(model: ModelSpec, examples: Examples, study: Study) -> Speed:
-    """Times a model on the examples. The device, the precision, the number of threads and the adapters are those of the
+    """Times a model on the examples. Uses the device, the precision, the number of threads and the adapters of the
     study's runs."""
     torch.set_num_threads(study.threads)
     loading, lm = timed(partial(load_as_run, model, examples, study))

@@ -57,12 +57,12 @@ def run_result(study: Study, run: FinishedRun, directory: Path) -> record.RunRes
 
 
 def spent_by(study: Study, run: FinishedRun) -> record.Spent:
-    """Returns the labels, the compute and the tokens that a run and the stages that it needs have used. For a policy
-    that the study did not train, these numbers are unknown.
+    """Returns the labels, the compute and the tokens that were used by a run and by the stages that the run needs. For
+    a policy that the study did not train, these numbers are unknown.
 
     If the reward or the cost of a stage or arm is not a learned model, the labels of this stage or arm are counted as
-    calls of the reward. All other labels are counted as labels of the data. The number of updates is in the last record
-    of the run and does not include the updates of stages."""
+    calls of the reward. All other labels are counted as labels of the data. The number of updates is read from the last
+    record of the run, so it does not include the updates of stages."""
     job = study.arms[run.planned.name]
     tokens = None if run.diverged else run.evaluation.inference.tokens_an_answer
     answer = tokens and 2.0 * run.result.parameters * tokens

@@ -154,8 +154,8 @@ def with_relative_measures(
 def headline_scores(
     study: Study, arms: Arms, boards: Mapping[DecodingChoice, Board], headline: str
 ) -> dict[DecodingChoice, dict[str, Scores]]:
-    """Returns, for each decoding, the scores of each arm on the headline measure. If every run diverged, the value for
-    each decoding is {}."""
+    """Returns the scores of each arm on the headline measure, for each decoding setting (the chosen temperature and
+    temperature 1). If every run diverged, the value for each decoding setting is {}."""
     as_is = is_as_it_is(study)
 
     def table(decoding: DecodingChoice, runs: Sequence[FinishedRun]) -> Scores:
@@ -173,8 +173,8 @@ def decided_claims(
     *,
     times: float,
 ) -> list[record.DecidedClaim]:
-    """Decides the study's claims. `scores`: the scores on the headline measure, which decide every claim that names no
-    other measure. A claim is left undecided if its evaluator might be no better than chance."""
+    """Decides the study's claims. `scores`: the scores on the headline measure. These scores decide every claim that
+    does not name another measure. A claim is left undecided if its evaluator might be no better than chance."""
     names = {claim.measure for claim in study.claims} - {""}
     tables = {name: headline_scores(study, arms, boards, name) for name in names}
     by_measure: dict[str, Mapping[DecodingChoice, Mapping[str, Scores]]] = {"": scores}
@@ -192,8 +192,8 @@ def is_as_it_is(study: Study) -> bool:
 
 
 def make_boards(study: Study, arms: Arms, declared: Mapping[str, record.Measure]) -> dict[DecodingChoice, Board]:
-    """Returns a board, which makes tables of scores, for the first decoding and for temperature 1. Returns {} if every
-    run of every arm diverged."""
+    """Returns two boards, one for the chosen temperature and one for temperature 1. A board makes tables of scores.
+    Returns {} if every run of every arm diverged."""
     if all(run.diverged for runs in arms.values() for run in runs):
         return {}
     return {name: Board.of(arms, name, study.score, declared.values()) for name in DECODINGS}
@@ -209,8 +209,8 @@ def form_verdict(
     decoding: DecodingChoice,
     times: float,
 ) -> record.StudyVerdict:
-    """Returns the verdict on the study's question from the scores at one decoding, with the comparisons that support
-    it."""
+    """Returns the verdict on the study's question, from the scores at one decoding setting (such as greedy decoding),
+    with the comparisons that support the verdict."""
     if not scores:
         advice = "Lower the learning rates, and see the reasons under Runs."
         return record.StudyVerdict(sentence=f"No result: every run of every arm diverged. {advice}")
@@ -234,8 +234,8 @@ def find_collapses(
     study: Study, arms: Arms, scores: Mapping[DecodingChoice, Mapping[str, Scores]], headline: record.Measure
 ) -> dict[str, record.Collapse]:
     """Returns, for each arm that this study trained, the fraction of runs that collapsed and the mean score of the
-    other runs. `scores`: each arm's scores at both decodings. The scores of a decoding are {} if every run of the study
-    diverged."""
+    other runs. `scores`: each arm's scores at the chosen temperature and at temperature 1. The scores at a temperature
+    are {} if every run of the study diverged."""
     unit, collapses = scores["unit"], dict[str, record.Collapse]()
     for name, runs in arms.items():
         if study.arms[name].method is None or study.arms[name].inference.n > 1:
@@ -263,8 +263,9 @@ def find_starts(study: Study, arm: str, baselines: Sequence[str]) -> Sequence[st
 def compare_arms(
     study: Study, scores: Mapping[DecodingChoice, Mapping[str, Scores]], headline: str, *, times: float
 ) -> Iterator[record.Comparison]:
-    """Compares pairs of arms at each decoding. The pairs are the study's `comparisons`, or all pairs of arms if there
-    are no `comparisons`. Leaves out a pair if its arms have no runs of the same seed."""
+    """Compares pairs of arms at each decoding setting (such as greedy decoding and sampling at temperature 1). The
+    pairs are the study's `comparisons`, or all pairs of arms if there are no `comparisons`. Leaves out a pair if its
+    arms have no runs of the same seed."""
     arms = scores["chosen"]
     named = [pair for pair in study.comparisons if pair[0] in arms and pair[1] in arms]
     pairs = [pair for pair in named or combinations(arms, 2) if share_seeds(*(arms[name] for name in pair))]
