@@ -15,9 +15,9 @@ from preflab.meter import Unit
 MOST_NAMES = 5
 """The largest number of contenders that the verdict's sentence names."""
 RULE = (
-    "Differences are paired by seed and problem. Both seeds and problems are treated as random samples. The intervals of "
-    "all comparisons with the leader hold at once with 95% (family-wise), at each decoding. Their coverage was checked by "
-    "simulation."
+    "Differences are paired by seed and problem. Both seeds and problems are treated as random samples. For each decoding "
+    "setting, the intervals of all comparisons with the leader are simultaneous 95% intervals (family-wise). Their coverage "
+    "was checked by simulation."
 )
 Used = Mapping[str, Mapping[Unit, float] | None]
 """Maps each arm to the compute and the labels that the arm used, or to None if they are unknown."""

@@ -86,15 +86,17 @@ def explain_family(results: Results) -> str:
     claims, decodings = len(group_claims(results)), ""
     if decides_twice(results):
         decodings = (
-            " Each is decided at both decodings, and opposite outcomes mean that the claim depends on the decoding."
+            " Each claim is decided for two decoding settings. If the two outcomes are opposite, the claim depends on the "
+            "decoding setting."
         )
     if len(results.claims) == 1:
-        return "One claim, written down before the study ran; its interval holds with 95% confidence."
+        return "One claim, written down before the study ran. Its interval has 95% confidence."
     return (
-        f"{text.counted(claims, 'claim')}, written down before the study ran.{decodings} They are one family: their intervals "
-        "hold simultaneously with 95% confidence. If a claim “X improves” is refuted, a gain of the margin or more is "
+        f"{text.counted(claims, 'claim')}, written down before the study ran.{decodings} The intervals of all claims "
+        "are simultaneous 95% intervals. If a claim “X improves” is refuted, a gain of the margin or more is "
         "excluded, but a smaller gain is still possible. If a claim “X does not improve” is refuted, there is a gain. A claim "
-        "is decided as “no gain” only if its control, a contrast that is known to be a gain, is above the margin here. "
-        "Otherwise the claim is not testable here. The 95% hold over all studies; among those "
-        "whose controls were above the margin, the rate may be lower."
+        "is decided as “no gain” only if the study can detect a gain. The study shows this with a control, which is another "
+        "difference that is known to be a gain: the interval of the control must be above the margin. If it is not, the claim "
+        "is not testable here. All outcomes are correct in at least 95% of all studies. Among only the studies with a control "
+        "above the margin, this rate can be lower."
     )

@@ -75,12 +75,12 @@ def explain_adjustment(pairs: Sequence[record.Comparison | record.PairwiseResult
     """Returns sentences that explain how the p-values of the comparisons are adjusted for multiple comparisons."""
     families = list(dict.fromkeys(pair.family for pair in pairs))
     if families in ([], [1.0]):
-        return "The p-values are two-sided. Each is for one comparison alone, so they are not adjusted."
+        return "The p-values are two-sided. Each p-value is for one comparison alone, so it is not adjusted."
     sizes = " or ".join(f"{family:.1f}".removesuffix(".0") for family in families)
     look = "" if all(family.is_integer() for family in families) else ", counted by the error that this look may spend"
     return (
         f"The p-values are two-sided and adjusted for {sizes} comparisons (Bonferroni{look}). They agree with the intervals: "
-        "all intervals of the family hold simultaneously with 95% confidence."
+        "all intervals of the family are simultaneous 95% intervals."
     )
 
 
