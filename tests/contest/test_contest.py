@@ -153,7 +153,7 @@ def test_labels_against_the_judge_decide(
     assert "| not decided |" in out
     _, out, _ = run(*words, "--labels", many, capsys=capsys)
     assert "| bad (corrected) |" in out
-    assert "all labels are equal, so the interval is that of the labels alone, without the judge" in out
+    assert "all labels are equal, so the interval is computed from the labels alone, without the judge" in out
     _, out, _ = run(*words[:3], f"more={bad}", *words[3:], "--labels", many, capsys=capsys)
     assert "None: the judge is not clearly better than a coin on people's labels of good against bad" in out
 

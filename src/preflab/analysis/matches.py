@@ -30,8 +30,8 @@ from preflab.text import counted
 HOW_TO_CHECK = "a file of labelled pairs (agreement: FILE, in its evaluator)"
 """The words with which notes name the setting that gives labelled pairs to a study's judge."""
 OLD_MATCH = (
-    "An older preflab made this match: unreadable verdicts count as ties, and the position bias is not known. To know both, "
-    "remove the folder pairwise of each seed and run the study again. Replies in the judge's cache are not asked for again."
+    "An older preflab version made this match. Unreadable verdicts count as ties, and the position bias is not known. To "
+    "measure both, remove the folder pairwise of each seed and run the study again. Replies in the judge's cache are reused."
 )
 """The note on a match that an older preflab version saved without the list of unreadable replies."""
 

@@ -25,7 +25,7 @@ def measured_values(
     declared: Mapping[str, Measure],
 ) -> Iterator[MeasuredValue]:
     """Yields the values of an arm's measures with intervals. A measure with a value for each problem gets intervals
-    over seeds and problems: one for all problems, and one for each difficulty level. A measure with values for other
+    over seeds and problems: one for all problems, and one for each difficulty level. A measure that is measured on other
     items than the testbed's problems gets an interval over seeds and items. Any other measure gets a t interval over
     seeds. All intervals are clipped to the range of the measure. `boards`: the board of the study for each decoding
     setting (such as greedy, or sampling at temperature 1)."""
@@ -49,8 +49,8 @@ def measured_values(
 
 
 def tabulate_items(runs: Sequence[FinishedRun], name: str) -> Scores | None:
-    """Returns the values of a measure that has values for other items than the testbed's problems, as a table of seeds x
-    items. Returns None for any other measure. A diverged run gets 0 on each item, or the arm's lowest value on the item
+    """Returns the values of a measure that is measured on other items than the testbed's problems (such as the questions
+    of a benchmark), as a table of seeds x items. Returns None for any other measure. A diverged run gets 0 on each item, or the arm's lowest value on the item
     if this value is negative. Raises `UserError` if two runs have different items."""
     measured = [run.elsewhere[name] for run in runs if name in run.elsewhere]
     if not measured:

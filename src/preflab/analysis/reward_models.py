@@ -44,7 +44,7 @@ def rows_on_pairs(results: Sequence[ScorerResult]) -> tuple[list[PairMeasures], 
         return tested, "the test split's pairs"
     validated = [result.validation for result in results if result.validation is not None]
     if len(validated) == len(results):
-        return validated, "the validation split's pairs, which also chose its checkpoint"
+        return validated, "the validation split's pairs, on which its checkpoint was also chosen"
     return [], ""
 
 

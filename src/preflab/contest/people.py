@@ -28,8 +28,8 @@ FEWEST_PROMPTS = 2
 
 
 class People(PreferenceJudge):
-    """A judge whose verdicts are people's labels. `labels`: maps the name of each pair to its labels, one for each
-    rater."""
+    """A preference judge that returns people's labels as its verdicts. `labels`: maps the name of each pair to the labels
+    of this pair, one for each rater."""
 
     def __init__(self, labels: Mapping[str, tuple[float, ...]]) -> None:
         self.labels = labels

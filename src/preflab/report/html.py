@@ -22,7 +22,7 @@ MODULES = {
     "spending": spending,
     "verdicts": verdicts,
 }
-"""The modules whose functions the Jinja templates can call, by the name in the templates."""
+"""The modules that the Jinja templates can use. Maps the name of a module in the templates to the module."""
 
 
 def style_sheet(*names: str) -> Markup:

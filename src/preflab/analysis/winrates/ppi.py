@@ -40,7 +40,7 @@ FOLDS = 10
 FEWEST = 50
 """The smallest number of labels from which a win rate is corrected. docs/statistics.md explains why fewer labels are not
 enough."""
-ALL_EQUAL = "all labels are equal, so the interval is that of the labels alone, without the judge"
+ALL_EQUAL = "all labels are equal, so the interval is computed from the labels alone, without the judge"
 
 
 @dataclass(frozen=True)

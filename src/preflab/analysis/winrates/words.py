@@ -11,7 +11,9 @@ def agreement_words(agreement: Agreement) -> str:
     """Returns a sentence about the judge's agreement with labelled pairs: the accuracy, kappa, and whether the judge is
     better than a coin."""
     coin = (
-        "better than a coin" if agreement.beats_coin else "NOT clearly better than a coin, so it decides nothing itself"
+        "better than a coin"
+        if agreement.beats_coin
+        else "NOT clearly better than a coin, so its own verdicts decide nothing"
     )
     words = (
         f"Judge on {agreement.pairs} labelled pairs: accuracy {percent(agreement.accuracy)} ({coin}), kappa "
