@@ -50,8 +50,9 @@ def measured_values(
 
 def tabulate_items(runs: Sequence[FinishedRun], name: str) -> Scores | None:
     """Returns the values of a measure that is measured on other items than the testbed's problems (such as the questions
-    of a benchmark), as a table of seeds x items. Returns None for any other measure. A diverged run gets 0 on each item, or the arm's lowest value on the item
-    if this value is negative. Raises `UserError` if two runs have different items."""
+    of a benchmark), as a table of seeds x items. Returns None for any other measure. A diverged run gets 0 on each item,
+    or the arm's lowest value on the item if this value is negative. Raises `UserError` if two runs have different
+    items."""
     measured = [run.elsewhere[name] for run in runs if name in run.elsewhere]
     if not measured:
         return None
