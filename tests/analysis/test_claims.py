@@ -56,10 +56,13 @@ def made(*rules: dict[str, Any]) -> list[Claim]:
         ({"claims": [claim(contrast={"pppo": 1, "dpo": -1})]}, "names the arm 'pppo'. Did you mean 'ppo'"),
         ({"claims": [claim(contrast={"ppo": 1, "dpo": -0.5})]}, "sum to 0.5. The weights of a contrast must sum to 0"),
         ({"claims": [claim(contrast={"ppo": 0})]}, "fewer than two arms"),
-        ({"claims": [claim(control={"ppo": 2, "dpo": -2})]}, "the control of C6 is the claim itself, or its negation"),
+        (
+            {"claims": [claim(control={"ppo": 2, "dpo": -2})]},
+            "the control of C6 is the claim's own contrast, or its negation",
+        ),
         (
             {"claims": [claim(control={"ppo": -0.5, "dpo": 0.5})]},
-            "the control of C6 is the claim itself, or its negation",
+            "the control of C6 is the claim's own contrast, or its negation",
         ),
         ({"claims": [claim(control={"ppo": 1, "dpo": -0.5})]}, "weights of the control of C6 sum to 0.5"),
         ({"claims": [claim(control={"ppo": 1, "sftt": -1})]}, "names the arm 'sftt'"),

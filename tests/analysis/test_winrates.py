@@ -313,7 +313,10 @@ def test_equal_labels_are_no_certainty(label: float) -> None:
     )
     far = found.rate.high if label == 0 else 1 - found.rate.low  # type: ignore[operator]  # it has ends
     assert (found.rate.estimate, far) == (label, pytest.approx(1 - 0.025 ** (1 / 60)))
-    assert found.rate.reason == "all labels are equal, so the interval is that of the labels alone, without the judge"
+    assert (
+        found.rate.reason
+        == "all labels are equal, so the interval is computed from the labels alone, without the judge"
+    )
 
 
 def test_error_rates_by_hand() -> None:

@@ -134,7 +134,7 @@ def test_labels_of_people_correct_the_win_rate(
     assert json.loads(out)["pairs"][0]["correction"]["reason"].startswith("49 labels are too few: at least 50")
     other = write_lines(tmp_path / "other.jsonl", [{"pair": "unknown", "outcome": 1}])
     code, _, err = run("winrate", f"good={good}", f"bad={bad}", *words, "--labels", other, capsys=capsys)
-    assert (code, "No label of --labels names a judged pair" in err) == (2, True)
+    assert (code, "contains no label for any judged pair" in err) == (2, True)
 
 
 def test_labels_against_the_judge_decide(
@@ -153,7 +153,7 @@ def test_labels_against_the_judge_decide(
     assert "| not decided |" in out
     _, out, _ = run(*words, "--labels", many, capsys=capsys)
     assert "| bad (corrected) |" in out
-    assert "all labels are equal, so the interval is that of the labels alone, without the judge" in out
+    assert "all labels are equal, so the interval is computed from the labels alone, without the judge" in out
     _, out, _ = run(*words[:3], f"more={bad}", *words[3:], "--labels", many, capsys=capsys)
     assert "None: the judge is not clearly better than a coin on people's labels of good against bad" in out
 
@@ -198,7 +198,7 @@ def test_models_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [result["template"] for result in results] == ["helpful-letter", ""]
     assert results[0]["pairs"][0]["position_bias"] is not None
     assert results[1]["pairs"][0]["position_bias"] is None
-    assert "does not say what it was trained on" in results[1]["notes"][0]
+    assert "The training data of" in results[1]["notes"][0]
     for model in ("policy", "rm"):  # both say that they learned from the same first turns
         record = describe_provenance("jsonl", "all", ["a", "b"])
         (tmp_path / model / TRAINED_ON).write_text(json.dumps([record]))
@@ -309,9 +309,7 @@ def test_prompts_that_a_file_lacks_are_counted(
     missing."""
     words = [write_answers(tmp_path / "a.jsonl", "good", range(10)), "data:rejected", *write_data(tmp_path)]
     _, out, _ = run("winrate", *words, *judge(server, tmp_path), capsys=capsys)
-    assert (
-        "Only 10 prompts could be compared, of 100 that were asked for. 30 of 40 test prompts could not be drawn" in out
-    )
+    assert "Only 10 of the 100 requested prompts could be compared. 30 of 40 test prompts could not be drawn" in out
 
 
 def test_an_interval_without_a_width_is_not_shown() -> None:

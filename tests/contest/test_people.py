@@ -194,7 +194,7 @@ def test_a_rater_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert json.loads(out)["pairs"][0]["rate"]["estimate"] == 1.0
     more = ["--judge", "human", "--import", sent, "--with-judge", tmp_path / "nowhere"]
     code, _, err = run(*words, *more, capsys=capsys)
-    assert code == 2 and "holds no verdict on these pairs" in err
+    assert code == 2 and "contains no verdict on these pairs" in err
 
 
 def test_the_folder_is_of_one_contest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,7 +203,7 @@ def test_the_folder_is_of_one_contest(tmp_path: Path, capsys: pytest.CaptureFixt
     words = command(tmp_path)
     assert export(words, tmp_path, capsys)[0] == 0
     code, _, err = export([*words, "--seed", "3"], tmp_path, capsys)
-    assert code == 2 and "holds the pairs of another contest (it differs in seed)" in err
+    assert code == 2 and "contains the pairs of a contest with other settings (different: seed)" in err
     write_lines(tmp_path / "bad.jsonl", [{"prompt": f"Question {n}?", "answer": "new"} for n in range(6)])
     code, _, err = export(words, tmp_path, capsys)
     assert code == 2 and "bad.jsonl" in err and err.count("\n") == 1

@@ -84,7 +84,7 @@ def test_both_decodings_are_answered(decided_twice: Results) -> None:
     assert "pass@1, at temperature 1" in markdown and "dpo − ppo, at temperature 1: +8.0 points" in terminal
     for form in (page, markdown, terminal):
         assert "depends on the decoding" in form
-    assert "1 claim, written down before the study ran. Each is decided at both decodings" in page
+    assert "1 claim, written down before the study ran. Each claim is decided for two decoding settings" in page
     assert [verdicts.state_win(decided_twice, name) for name in ("ppo", "dpo", "sft")] == [
         "won with greedy decoding",
         "won at temperature 1",
@@ -130,7 +130,7 @@ def test_collapses_are_shown_apart(results: Results) -> None:
 @pytest.mark.parametrize(
     ("families", "words"),
     [
-        ([1.0], "one comparison alone, so they are not adjusted"),
+        ([1.0], "one comparison alone, so it is not adjusted"),
         ([4.0, 4.0], "adjusted for 4 comparisons"),
         (
             [40 / 3, 80 / 3],

@@ -19,12 +19,12 @@ class Board:
     """The problems of a study, and the measured values of every run on every problem.
 
     `levels`: the difficulty level of each problem. `measures`: the names of the measures with a value for each problem,
-    without the score. `score`: the name of the score. `tables`: for each run that did not diverge, the run's scores and
+    except the score. `score`: the name of the score. `tables`: for each run that did not diverge, the run's scores and
     measures on each problem. `lower`: the measures for which lower values are better.
 
     A diverged run has no policy to measure, so the board gives a diverged run the worst value on each problem. If
-    higher values are better, the worst value is the lowest value of any run on the problem, or 0 if this value is
-    positive. If lower values are better, the worst value is the highest value of any run on the problem.
+    higher values are better, the worst value is the lowest value of any run on the problem, but at most 0. If lower
+    values are better, the worst value is the highest value of any run on the problem.
     """
 
     levels: Mapping[str, str]
@@ -35,9 +35,9 @@ class Board:
 
     @classmethod
     def of(cls, arms: Arms, decoding: DecodingChoice, score: str, declared: Iterable[Measure] = ()) -> Board:
-        """Makes the board from the finished runs. `score`: the name of the mean score. `declared`: the measures that
-        the evaluators declare, which define whether lower values are better. Raises `UserError` if every run of every
-        arm diverged."""
+        """Makes the board of one decoding setting from the finished runs. `score`: the name of the mean score.
+        `declared`: the evaluators' measures, which define whether lower values are better. Raises `UserError` if every
+        run of every arm diverged."""
         runs = [run for runs in arms.values() for run in runs if not run.diverged]
         if not runs:
             raise UserError("Every run of every arm diverged, so there is nothing to report. Lower the learning rates.")
@@ -50,9 +50,9 @@ class Board:
     def table(
         self, runs: Sequence[FinishedRun], decoding: DecodingChoice, level: str = "", measure: str = ""
     ) -> Scores:
-        """Returns the values of a measure for an arm as a table of seeds x problems. Each cell is the value of one run
-        on one problem. If `level` is given, the table contains only the problems of this difficulty level. If `measure`
-        is '', the cells are mean scores."""
+        """Returns the values of a measure for one arm as a table of seeds x problems. `runs`: the arm's runs. Each cell
+        is the value of one run on one problem. If `level` is given, the table contains only the problems of this
+        difficulty level. If `measure` is '', the cells are mean scores."""
         measure = "" if measure == self.score else measure
         names = tuple(name for name, its_level in self.levels.items() if level in ("", its_level))
         diverged = tuple(run.seed for run in runs if run.diverged)
@@ -80,8 +80,9 @@ def problem_value(problem: ProblemScores, measure: str) -> float:
 def worst_values(
     tables: Sequence[Mapping[str, ProblemScores]], measure: str = "", *, lower: bool = False
 ) -> dict[str, float]:
-    """Maps each problem to the value that a diverged run gets: the worst value in any table. If lower values are better
-    (`lower`), this is the highest value. If not, it is the lowest value, or 0 if the lowest value is positive."""
+    """Maps each problem to the value that a diverged run gets: the worst value in any table. If `lower` is True, lower
+    values are better, and the worst value is the highest value. If `lower` is False, the worst value is the lowest
+    value, but at most 0."""
     worst: dict[str, float] = {}
     for name in tables[0]:
         values = [problem_value(rows[name], measure) for rows in tables if name in rows]

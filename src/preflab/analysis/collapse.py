@@ -1,7 +1,8 @@
-"""Counts the collapsed runs of an arm, and measures the other runs. Does not import torch.
+"""Counts the collapsed runs of an arm, and computes the mean score of the runs that did not collapse. Does not import
+torch.
 
-If one run in ten ends far below the others, the mean of an arm mixes two quantities: how often training fails, and how
-good the policy is after a successful training. The interval of such a mean contains the true mean too rarely (see
+If some runs of an arm fail, the mean over all runs mixes two quantities: how often training fails, and how good the
+policy is after a successful training. The interval of this mean contains the true mean too rarely (see
 docs/statistics.md). This module therefore measures the two quantities separately.
 """
 
@@ -16,8 +17,9 @@ from preflab.analysis.statistics import ALPHA, mean_interval
 
 
 def collapse_rule(share: float, headline: Measure) -> str:
-    """Returns a sentence that defines a collapsed run. If the values of the headline measure are not shares, only a
-    diverged run counts as collapsed. `share`: the limit, as a share of the value of the starting policy."""
+    """Returns a sentence that defines a collapsed run. `share`: a run has collapsed if its headline measure is below
+    `share` times the value of its starting policy. This limit applies only if the values of the headline measure are
+    shares (such as pass@1). For any other headline measure, only a diverged run has collapsed."""
     if not headline.share:
         return "A run has collapsed if it diverged."
     return (
@@ -27,8 +29,8 @@ def collapse_rule(share: float, headline: Measure) -> str:
 
 
 def collapsed_seeds(arm: Scores, starts: Sequence[Scores], share: float) -> tuple[int, ...]:
-    """Returns the seeds under which an arm collapsed. A run has collapsed if the run diverged, or if its mean score is
-    below `share` times the mean score of every starting policy under the same seed. All scores are measured at
+    """Returns the seeds of the collapsed runs of an arm. A run has collapsed if the run diverged, or if its mean score
+    is below `share` times the mean score of every starting policy under the same seed. All scores are measured at
     temperature 1. `starts`: the scores of the starting policies. A starting policy without a score under a seed is
     ignored for this seed."""
     means = dict(zip(arm.seeds, arm.values.mean(axis=1), strict=True))
@@ -49,9 +51,10 @@ def measure_collapse(
     *,
     compared: bool,
 ) -> Collapse:
-    """Returns the share of an arm's runs that collapsed, with Clopper and Pearson's interval, and the mean score of the
-    other runs at each decoding. `seeds`: the seeds of all runs. `collapsed`: the seeds of the collapsed runs. `tables`:
-    the arm's scores at each decoding. `compared`: True if the runs were compared with their starting policies."""
+    """Returns the share of an arm's runs that collapsed, with Clopper and Pearson's interval. Also returns the mean score
+    of the runs that did not collapse, for each decoding setting (such as greedy, or sampling at temperature 1). `seeds`:
+    the seeds of all runs. `collapsed`: the seeds of the collapsed runs. `tables`: the arm's scores for each decoding
+    setting. `compared`: True if the runs were compared with their starting policies."""
     rate = len(collapsed) / len(seeds)
     low, high = exact_ends(rate, len(seeds), ALPHA)
     kept = [seed for seed in seeds if seed not in collapsed]
@@ -66,6 +69,5 @@ def measure_collapse(
 
 
 def select_seeds(table: Scores, seeds: Sequence[int]) -> Scores:
-    """Returns the rows of `table` with these seeds. All runs under these seeds must have finished without
-    divergence."""
+    """Returns a score table that contains only the rows of `seeds`. No run under these seeds may have diverged."""
     return Scores(table.table(seeds, table.problems), tuple(seeds), table.problems, as_is=table.as_is)

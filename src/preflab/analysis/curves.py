@@ -14,8 +14,8 @@ CURVE_POINTS = 60
 
 
 def curve(run: FinishedRun) -> Iterator[CurvePoint]:
-    """Yields the points of a run's training curve. All steps with an evaluation on the validation split are included,
-    and fewer than 2 x `CURVE_POINTS` other steps."""
+    """Yields the points of a run's training curve. The curve contains all steps with an evaluation on the validation
+    split, and fewer than 2 x `CURVE_POINTS` other steps, which are equally spaced."""
     stride = max(1, len(run.steps) // CURVE_POINTS)
     own = run.result.counts
     before = {"flops": run.used.flops - own.flops, "labels": run.used.labels - own.labels}
@@ -32,8 +32,9 @@ def curve(run: FinishedRun) -> Iterator[CurvePoint]:
 
 
 def frontier(run: FinishedRun) -> Iterator[FrontierPoint]:
-    """Yields points with a score and the KL to the SFT model. Each evaluation during training that measured the KL
-    gives one point. The final policy gives one more point if the run did not diverge."""
+    """Yields the points of a run in the reward-KL plot, each with a score and the KL to the SFT model. Each evaluation
+    during training that measured the KL gives one point. The final policy gives one more point if the run did not
+    diverge."""
     for step in run.steps:
         if "validation/score" in step and "validation/kl" in step:
             yield FrontierPoint(step=step["step"], kl=step["validation/kl"], score=step["validation/score"])

@@ -11,8 +11,8 @@ RunResults = Mapping[str, Sequence[TrainedResult]]
 
 
 def collect_data_notes(arms: RunResults, stages: RunResults) -> list[str]:
-    """Returns each note on the training data of arms and stages once. If a note does not apply to all arms, the names
-    of the arms and stages to which it applies stand before the note."""
+    """Returns the notes on the training data of arms and stages, each note once. If a note does not apply to all arms,
+    the text begins with the names of the arms and stages to which the note applies."""
     names_of: dict[str, list[str]] = {}
     for name, results in (*arms.items(), *((f"stage {name}", results) for name, results in stages.items())):
         for note in dict.fromkeys(note for result in results for note in result.data_notes):

@@ -24,7 +24,8 @@ from preflab.train.sealed import read_sealed
 from preflab.types import VERDICT
 
 DECODINGS: tuple[DecodingChoice, ...] = ("chosen", "unit")
-"""The decodings at which every run is measured. 'chosen' is the evaluation's temperature (0: greedy), 'unit' is 1."""
+"""The decoding settings with which every run is measured. 'chosen': the temperature from the evaluation settings (0 means
+greedy decoding). 'unit': temperature 1."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,13 @@ class FinishedRun:
 
     @property
     def elsewhere(self) -> Mapping[str, Mapping[str, float]]:
-        """The values of measures that are taken on other items than the testbed's prompts. Maps each measure to a map
-        from items to values. Empty for a diverged run."""
+        """The measures that are measured on other items than the testbed's prompts, such as the questions of a benchmark.
+        Maps the name of each such measure to a dictionary of items and values. Empty for a diverged run."""
         return {} if self.diverged else self.evaluation.elsewhere
 
     def measures(self, decoding: DecodingChoice) -> dict[str, float | None]:
-        """Maps the names of the run's measures to their values. The KL or the entropy is None if it was not measured.
-        Returns {} for a diverged run."""
+        """Maps the name of each of the run's measures to its value. An unmeasured KL or entropy is None. Returns {} for
+        a diverged run."""
         if self.diverged:
             return {}
         measures, kl = dict[str, float | None](self.evaluation.at(decoding).measures), self.evaluation.unit.kl
@@ -87,11 +88,12 @@ class FinishedRun:
 
 
 Arms = Mapping[str, Sequence[FinishedRun]]
-"""For each arm, its finished runs, ordered by seed."""
+"""Maps the name of each arm to its finished runs, ordered by seed."""
 
 
 def gather(planned: Iterable[PlannedRun]) -> dict[str, list[FinishedRun]]:
-    """Returns the finished runs of each arm, ordered by seed. An arm without a finished run is left out."""
+    """Reads the results of the planned runs from disk. Returns the finished runs of each arm, ordered by seed. An arm
+    without a finished run is left out."""
     arms: dict[str, list[FinishedRun]] = {}
     for run in planned:
         if run.spec.measure == "test" and run.result_file.exists():

@@ -5,18 +5,18 @@ The model of a table d[s, p] (an arm's scores, or the paired differences of two 
     d[s,p] = mean + A[s] + B[p] + E[s,p],        A: seed effects, B: problem effects, E: residuals.
 
 A, B and E are all random effects, because claims are about runs and problems in general, and not only about the runs
-and problems in the table. The variance of the mean has a seed part and a problem part. Both parts are computed from the
-mean squares (MS) of the two-way analysis of variance:
+and problems in the table. The variance of the mean is the sum of a seed part and a problem part. Both parts are computed
+from the mean squares (MS) of the two-way analysis of variance:
 
     seed_part    = MS_seed / (S P)                              S-1 degrees of freedom
     problem_part = max(0, MS_problem - MS_residual) / (S P)     P-1 degrees of freedom
 
-(E[seed_part] = var A / S + var E / (S P), E[problem_part] = var B / P.) Two rules turn the two parts into a half width.
-docs/statistics.md lists the measured coverage of both rules.
+(E[seed_part] = var A / S + var E / (S P), E[problem_part] = var B / P.)
 
-`sharp_half_width` is for one interval. With three or more seeds, its coverage is within two points of the nominal
-level. `safe_half_width` is for several simultaneous intervals, or for two seeds. Its coverage is at least the nominal
-level, whatever the level is.
+Two functions compute the half width of an interval from the seed part and the problem part. `sharp_half_width` is for a
+single interval with three or more seeds. Its coverage is within two points of the nominal level. `safe_half_width` is for
+several simultaneous intervals, or for two seeds. Its coverage is at least the nominal level, for every level.
+docs/statistics.md lists the measured coverage of both functions.
 """
 
 from __future__ import annotations
@@ -91,17 +91,17 @@ def analyse_one_run(table: Floats) -> Crossed:
 
 
 def half_width(table: Crossed, alpha: float, family: float = 1.0) -> Floats:
-    """Returns half the width of an interval that belongs to a family of `family` intervals. With a probability of at
-    least 1 - `alpha`, all intervals of the family contain their true values (Bonferroni)."""
+    """Returns half the width of the interval. `family`: the number of simultaneous intervals. With a probability of at
+    least 1 - `alpha`, all simultaneous intervals contain their true values (Bonferroni)."""
     return safe_half_width(table, alpha / family) if _safe(table, family) else sharp_half_width(table, alpha)
 
 
 def p_value(table: Crossed, distance: float, family: float = 1.0) -> float:
-    """Returns the two-sided p-value of a mean whose distance from the hypothesis is `distance`, adjusted for the
-    family.
+    """Returns the two-sided p-value of the table's mean, adjusted for `family` comparisons.
 
-    The p-value is the smallest alpha for which `half_width` is at most `distance`. The p-value is at most 1. `table`
-    must be the analysis of a single table. If `distance` is 0 or less, the p-value is 1.
+    The p-value is the smallest alpha for which `half_width` is at most `distance`. The p-value is at most 1. `table`:
+    the analysis of a single table. `distance`: the absolute difference between the mean and the hypothesis. If `distance`
+    is 0 or less, the p-value is 1.
     """
     if distance <= 0:
         return 1.0
@@ -114,17 +114,17 @@ def p_value(table: Crossed, distance: float, family: float = 1.0) -> float:
 def sharp_half_width(table: Crossed, alpha: float) -> Floats:
     """Returns t(df) sqrt(seed_part + problem_part), where df is `Crossed.df`.
 
-    Satterthwaite's degrees of freedom, 1/df = sum share^2/df, make the coverage too small if there are few seeds and
-    most of the variance comes from the seeds. The cause is that the estimated seed part can be too small by chance.
-    `Crossed.df` does not square the shares, and this corrects the coverage.
+    Satterthwaite's degrees of freedom are given by 1/df = share_seed^2/(S-1) + share_problem^2/(P-1). With few seeds,
+    their coverage is too small if most of the variance comes from the seeds, because the estimated seed part can be too
+    small by chance. `Crossed.df` uses the shares without the squares, which corrects the coverage.
     """
     return stats.t.isf(alpha / 2, table.df) * np.sqrt(table.variance)
 
 
 def safe_half_width(table: Crossed, alpha: float) -> Floats:
     """Returns sqrt(t(S-1)^2 seed_part + t(P-1)^2 problem_part). The coverage is at least 1 - `alpha`, for every `alpha`
-    and for every ratio of the two parts. The result is never smaller than `sharp_half_width`, because t^2 is convex in
-    1/df.
+    and for every ratio of `seed_part` to `problem_part`. The result is at least as large as `sharp_half_width`, because
+    t^2 is convex in 1/df.
 
     Source: Banerjee, Sankhya 22 (1960), for a sum of independent mean squares. `problem_part` is a difference of two
     mean squares, so the guarantee is exact only in the limit of many problems. With 30 or more problems, the measured
@@ -135,7 +135,7 @@ def safe_half_width(table: Crossed, alpha: float) -> Floats:
 
 
 def _safe(table: Crossed, family: float) -> bool:
-    # The coverage of `sharp_half_width` is too small for very small alphas (large families), and for two seeds.
+    # `sharp_half_width` has a coverage that is too small with two seeds, and with the very small alpha of a large family.
     return family > 1 or table.seed_df < 2
 
 
@@ -154,7 +154,7 @@ def _safe_p_value(table: Crossed, distance: float) -> float:
 
 
 def exact_ends(share: float, count: int, alpha: float) -> tuple[float, float]:
-    """Returns the ends of Clopper and Pearson's interval for the share of successes in `count` trials, at level 1 -
+    """Returns the two ends of Clopper and Pearson's interval for a share of successes in `count` trials, at level 1 -
     alpha."""
     wins = share * count
     low = float(stats.beta.ppf(alpha / 2, wins, count - wins + 1)) if share > 0 else 0.0

@@ -28,12 +28,12 @@ from preflab.evaluation.preference.base import PairVerdict
 from preflab.text import counted
 
 HOW_TO_CHECK = "a file of labelled pairs (agreement: FILE, in its evaluator)"
-"""The source of labelled pairs for a study's judge, as named in notes."""
+"""The words with which notes name the setting that gives labelled pairs to a study's judge."""
 OLD_MATCH = (
-    "An older preflab made this match: unreadable verdicts count as ties, and the position bias is not known. To know both, "
-    "remove the folder pairwise of each seed and run the study again. Replies in the judge's cache are not asked for again."
+    "An older preflab version made this match. Unreadable verdicts count as ties, and the position bias is not known. To "
+    "measure both, remove the folder pairwise of each seed and run the study again. Replies in the judge's cache are reused."
 )
-"""The note on a match of an older version, whose record does not list the unreadable replies."""
+"""The note on a match that an older preflab version saved without the list of unreadable replies."""
 
 
 def pairwise_result(
@@ -45,10 +45,10 @@ def pairwise_result(
     family: float,
     as_is: bool = False,
 ) -> PairwiseResult:
-    """Returns the result of one pair of arms over all seeds. Tests whether the mean outcome differs from `EVEN`, with
-    the same statistics as `compare_scores`. If the evaluator is not shown to be better than chance, the verdict is "not
-    decided". `results`: the pair's match under each seed. `family`: the number of pairs that the evaluator compares.
-    The intervals of these pairs are simultaneous. `as_is`: see `Scores`."""
+    """Returns the result of one pair of arms over all seeds. Uses `compare_scores` to test whether the mean outcome
+    differs from one half (`EVEN`). If the evaluator is not shown to be better than chance, the verdict is "not decided".
+    `results`: the pair's match under each seed. `family`: the number of pairs that the evaluator compares. The intervals
+    of these pairs are simultaneous. `as_is`: see `Scores`."""
     problems = tuple(next((result.problems for result in results if result.problems), ("",)))
     verdicts = [[read_match_verdicts(result, problem) for problem in problems] for result in results]
     seeds = tuple(result.seed for result in results)
@@ -84,8 +84,8 @@ def pairwise_result(
 
 
 def read_match_verdicts(result: MatchResult, problem: str) -> list[PairVerdict]:
-    """Returns the verdicts on one problem, one for each pair of answers. If a side diverged, the match has no answers,
-    and the function returns a single verdict: the diverged side loses. If both sides diverged, the outcome is a tie."""
+    """Returns the verdicts on one problem, one for each pair of answers. If an arm diverged, the match has no answers,
+    and the function returns a single verdict: the diverged arm loses. If both arms diverged, the verdict is a tie."""
     if not result.problems:
         lost = [side in result.diverged_arms for side in (result.first, result.second)]
         return [PairVerdict(problem, EVEN + (lost[1] - lost[0]) / 2)]
@@ -96,7 +96,8 @@ def read_match_verdicts(result: MatchResult, problem: str) -> list[PairVerdict]:
 
 def length_control(scores: Scores, results: Sequence[MatchResult], *, family: float) -> LengthControl | None:
     """Returns the length-controlled win rate, or None if the lengths of some answers are not known. The interval is
-    computed over seeds and problems, like the interval of the win rate. `scores`: the mean outcomes."""
+    computed over seeds and problems, like the interval of the win rate. `scores`: the table of mean outcomes.
+    `results`: the match under each seed, which contains the length differences."""
     rows = [[result.problems.get(problem) for problem in scores.problems] for result in results]
     lengths = [[None if each is None else each.length_difference for each in row] for row in rows]
     if any(length is None for row in lengths for length in row):
@@ -109,16 +110,16 @@ def length_control(scores: Scores, results: Sequence[MatchResult], *, family: fl
 
 
 def judge_agreement(details: Sequence[Mapping[str, Any]]) -> Agreement | None:
-    """Returns the agreement of a preference judge with labelled pairs, or None if there are no labelled pairs. The
-    labelled pairs are the same under every seed, so only the verdicts of the first seed are used. `details`: for each
-    seed, the saved details of the evaluator."""
+    """Returns the agreement of a preference judge with labelled pairs, or None if there are no labelled pairs. All seeds
+    use the same labelled pairs, so only the verdicts from one seed are used. `details`: the saved details of the
+    evaluator for each seed."""
     return agreement_on(next((row["labelled"] for row in details if row.get("labelled")), []))
 
 
 def left_out_notes(results: Sequence[MatchResult]) -> Iterator[str]:
     """Yields a sentence with the number of prompts that were left out because the data contain no chosen answer to
-    them. Yields nothing if no prompt was left out. The number is 0 in the results of older preflab versions, which did
-    not record it."""
+    these prompts. Yields nothing if no prompt was left out. Also yields nothing for results of older preflab versions,
+    which did not record this number."""
     count = max(result.left_out for result in results)
     if count:
         yield f"{counted(count, 'prompt')} without a chosen answer in the data {'was' if count == 1 else 'were'} left out."
@@ -128,8 +129,8 @@ def judge_notes(
     details: Sequence[Mapping[str, Any]], verdicts: Verdicts, shares: Mapping[str, Interval]
 ) -> Iterator[str]:
     """Yields sentences about a preference judge: its agreement with labelled pairs, its unreadable replies and its
-    position bias, over all seeds. Yields nothing for other evaluators. `details`: for each seed, the dictionary that
-    `OpenPreferenceEvaluator.details` returned."""
+    position bias, over all seeds. Yields nothing for other evaluators. `details`: one dictionary from
+    `OpenPreferenceEvaluator.details` for each seed."""
     if not all("judge" in row for row in details) or not details:
         return
     template = f", template {details[0]['template']}" if details[0]["template"] else ""

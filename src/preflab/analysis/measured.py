@@ -25,9 +25,10 @@ def measured_values(
     declared: Mapping[str, Measure],
 ) -> Iterator[MeasuredValue]:
     """Yields the values of an arm's measures with intervals. A measure with a value for each problem gets intervals
-    over seeds and problems: one for all problems, and one for each difficulty level. A measure that is taken on other
+    over seeds and problems: one for all problems, and one for each difficulty level. A measure that is measured on other
     items than the testbed's problems gets an interval over seeds and items. Any other measure gets a t interval over
-    seeds. All intervals are clipped to the range of the measure. `boards`: the board of the study at each decoding."""
+    seeds. All intervals are clipped to the range of the measure. `boards`: the board of the study for each decoding
+    setting (such as greedy, or sampling at temperature 1)."""
     ranges = {name: measure.range for name, measure in declared.items()}
     for decoding, board in boards.items():
         by_problem = dict.fromkeys([headline, *board.measures])
@@ -48,9 +49,10 @@ def measured_values(
 
 
 def tabulate_items(runs: Sequence[FinishedRun], name: str) -> Scores | None:
-    """Returns the values of a measure that is taken on other items than the testbed's problems, as a table of seeds x
-    items. Returns None for any other measure. A diverged run gets 0 on each item, or the arm's lowest value on the item
-    if this value is negative. Raises `UserError` if two runs have different items."""
+    """Returns the values of a measure that is measured on other items than the testbed's problems (such as the questions
+    of a benchmark), as a table of seeds x items. Returns None for any other measure. A diverged run gets 0 on each item,
+    or the arm's lowest value on the item if this value is negative. Raises `UserError` if two runs have different
+    items."""
     measured = [run.elsewhere[name] for run in runs if name in run.elsewhere]
     if not measured:
         return None
@@ -67,7 +69,7 @@ def tabulate_items(runs: Sequence[FinishedRun], name: str) -> Scores | None:
 
 
 def interval_over_seeds(values: Sequence[float]) -> Interval:
-    """Returns the mean of `values`, one for each seed, with its t interval. With a single seed, there is no
+    """Returns the mean of `values` with a t interval. `values`: one value for each seed. With a single seed, there is no
     interval."""
     centre, seeds = mean(values), len(values)
     if seeds < 2:
@@ -78,8 +80,8 @@ def interval_over_seeds(values: Sequence[float]) -> Interval:
 
 
 def measures_of(headline: str, arms: Arms, declared: Mapping[str, Measure]) -> Iterator[Measure]:
-    """Yields the measures for the columns of the report's table: first the headline measure, then the other measures
-    that the evaluators declare, then all other measures with a value in at least one run."""
+    """Yields the measures for the columns of the report's table: the headline measure, then the other measures that the
+    evaluators declare, then all other measures with a value in at least one run."""
     runs = [run for runs in arms.values() for run in runs if not run.diverged]
     values = [item for run in runs for item in run.measures("unit").items()]
     measured = [name for name, value in values if value is not None and name != "score"]

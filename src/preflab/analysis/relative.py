@@ -1,4 +1,5 @@
-"""Adds measures that are relative to a reference arm to the results of a study's runs. Does not import torch."""
+"""Computes relative measures and adds them to the results of a study's runs. A relative measure is the difference between
+a run's value and the value of a reference arm's run with the same seed. Does not import torch."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from preflab.evaluation.several import measure_prefixes
 
 
 def relative_measures(evaluators: Mapping[str, EvaluatorSpec]) -> list[RelativeMeasure]:
-    """Returns the relative measures of all evaluators. If an evaluator has a prefix, the names of its measures begin
-    with this prefix, as in the results."""
+    """Returns the relative measures of all evaluators. If an evaluator has a prefix, the names of its relative measures
+    begin with this prefix, like the names of its other measures in the results."""
     prefixes = measure_prefixes(evaluators)
     return [
         RelativeMeasure(_prefixed(relative, prefixes[name]), prefixes[name] + relative.of, relative.reference)
@@ -30,15 +31,15 @@ def _prefixed(relative: RelativeMeasure, prefix: str) -> Measure:
 
 
 def lacks_reference(arms: Arms, relative: RelativeMeasure) -> bool:
-    """Returns True if an arm has a run without divergence under a seed under which the reference arm has no such
-    run."""
+    """Returns True if the relative measure cannot be computed for some run, because the reference arm has no run with
+    the same seed. Diverged runs are ignored."""
     known = {run.seed for run in arms.get(relative.reference, ()) if not run.diverged}
     return any(run.seed not in known for runs in arms.values() for run in runs if not run.diverged)
 
 
 def with_relative(arms: Arms, measures: Sequence[RelativeMeasure]) -> dict[str, list[FinishedRun]]:
-    """Returns copies of the runs of all arms, with the relative measures added. Each run gets the value of each measure
-    on every problem, and the mean of these values. A diverged run is not changed."""
+    """Returns copies of the runs of all arms, with the relative measures added. Each run gets the value of each relative
+    measure on every problem, and the mean of these values. A diverged run is not changed."""
     references = {
         (relative.reference, run.seed): run
         for relative in measures
@@ -76,8 +77,8 @@ def _added(summary: SplitSummary, relative: RelativeMeasure, theirs: Mapping[str
 
 
 def missing_words(measures: Sequence[RelativeMeasure]) -> Iterator[str]:
-    """Yields a caveat for each of `measures`. All of them cannot be computed, because runs of the reference arm are
-    missing."""
+    """Yields a caveat for each of `measures`. `measures`: the relative measures that could not be computed, because runs
+    of the reference arm are missing."""
     for relative in measures:
         yield (
             f"{relative.measure.name} is not shown, because it is relative to the arm {relative.reference}, and this arm is "

@@ -17,14 +17,16 @@ Bin = TypeVar("Bin", StatedBin, GapBin)
 
 
 def stage_results(directory: Path, stage: str, seeds: Iterable[int], record: type[ResultOf]) -> list[ResultOf]:
-    """Returns the results of a stage's finished runs, in the order of `seeds`. `record`: the class of the results."""
+    """Returns the results of a stage's finished runs, in the order of `seeds`. `record`: the class from which each result
+    is made."""
     places = [directory / f"seed-{seed}" / STAGES / stage for seed in seeds]
     return [read_result(place, record) for place in places if (place / RESULT).exists()]
 
 
 def reward_model_result(name: str, results: Sequence[TrainedResult]) -> RewardModelResult | None:
-    """Returns the combined result of the reward models that a stage trained, one for each seed. Returns None if the
-    stage did not train reward models, or if a reward model was not measured on pairs outside its training data."""
+    """Combines the results of the reward models that a stage trained. `results`: the results of the stage, one for each
+    seed. Returns None if the stage did not train reward models, or if a reward model was not measured on pairs outside
+    its training data."""
     rows, place = rows_on_pairs([result for result in results if isinstance(result, ScorerResult)])
     return pooled_result(name, place, rows) if rows else None
 
@@ -42,7 +44,7 @@ def rows_on_pairs(results: Sequence[ScorerResult]) -> tuple[list[PairMeasures], 
         return tested, "the test split's pairs"
     validated = [result.validation for result in results if result.validation is not None]
     if len(validated) == len(results):
-        return validated, "the validation split's pairs, which also chose its checkpoint"
+        return validated, "the validation split's pairs, on which its checkpoint was also chosen"
     return [], ""
 
 
@@ -66,9 +68,9 @@ def pooled_result(name: str, place: str, rows: Sequence[PairMeasures]) -> Reward
 
 
 def stated_place(place: int, row: StatedBin) -> int:
-    """Returns the index of the bin to which `row` belongs, among ten equal bins of the stated probability in [1/2, 1].
-    The index is computed from the row's mean stated probability. `place`, the row's position in its list, is not used,
-    because empty bins are not in the list."""
+    """Returns the index (0 to 9) of a reliability bin. The ten bins divide the range [1/2, 1] of predicted probabilities
+    into equal parts. The index is computed from the bin's mean predicted probability (`row.stated`). The bin's position
+    in its list (`place`) is not used, because the list leaves out empty bins."""
     return min(int((row.stated - 0.5) * 20), 9)
 
 
@@ -79,8 +81,8 @@ def bins_by_place(rows: Sequence[Sequence[Bin]], place_of: Callable[[int, Bin], 
 
 
 def pooled_bin(bins: Sequence[StatedBin] | Sequence[GapBin]) -> dict[str, Any]:
-    """Merges bins into one. Returns the mean of each field, weighted by the bins' numbers of pairs, and the total
-    number."""
+    """Merges bins into one. Returns the mean of each field, weighted by the bins' numbers of pairs, and the total number
+    of pairs (`count`)."""
     rows = [dict(each) for each in bins]
     count = sum(row["count"] for row in rows)
     return {name: sum(row[name] * row["count"] for row in rows) / count for name in rows[0]} | {"count": count}
@@ -100,7 +102,7 @@ def pooled_sign_accuracy(rows: Sequence[PairMeasures]) -> Interval | None:
 
 def pooled_share(shares: Sequence[tuple[float | None, int | None]]) -> Interval | None:
     """Returns the mean share over all seeds, weighted by the numbers of pairs, with Wilson's interval. `shares`: the
-    share and the number of pairs for each seed. Returns None if a share or a number is unknown."""
+    share and the number of pairs for each seed. Returns None if a share or a number of pairs is unknown."""
     known = [(share, pairs) for share, pairs in shares if share is not None and pairs]
     if not known or len(known) < len(shares):
         return None

@@ -63,8 +63,8 @@ def share_seeds(*arms: Scores) -> bool:
 
 
 def combined(arms: Sequence[Scores], weights: Sequence[float], names: Sequence[str]) -> tuple[tuple[int, ...], Floats]:
-    """Returns the common seeds of the arms, and the weighted sum of the arms' cells under these seeds, [S, P]. `names`:
-    the names of the arms for error messages.
+    """Returns the common seeds of the arms, and the weighted sum of the arms' score tables under these seeds, [S, P].
+    `names`: the names of the arms for error messages.
 
     Raises `UserError` if the arms answered different problems or share no seed.
     """
@@ -74,7 +74,7 @@ def combined(arms: Sequence[Scores], weights: Sequence[float], names: Sequence[s
         if differing:
             raise UserError(
                 f"{names[0]} and {name} did not answer the same problems ({len(differing)} differ, among them "
-                f"{min(differing)!r}). Evaluate both on the same test set."
+                f"{min(differing)!r}). Evaluate these arms on the same test set."
             )
     seeds = tuple(seed for seed in first.seeds if all(seed in arm.seeds for arm in arms[1:]))
     if not seeds:

@@ -5,8 +5,8 @@ All arms answer the same problems. An answer is correct with probability
     sigmoid(level[arm] + difficulty[p] + taste[arm, p] + run[arm, s] + chance[arm, s, p])
 
 and a cell of the table is the share of correct answers among `samples` answers. `run` is the seed effect, which shifts
-all answers of one training run (one arm with one seed). All random terms are normal. An arm's true mean is therefore a
-one-dimensional integral. `python -m preflab.analysis.simulate` computes the tables of docs/statistics.md.
+all answers of one training run (one arm with one seed). By default, all random terms are normal. An arm's true mean is
+then a one-dimensional integral. `python -m preflab.analysis.simulate` computes the tables of docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ Bools = NDArray[np.bool_]
 class Design:
     """The design of a simulated study. `seed_sd`: each arm's standard deviation (SD) between runs, on the scale of the
     mean score. `tails`: the degrees of freedom of the t distribution of the seed effects, or None for normal seed
-    effects. With a t distribution, true differences are known only between arms with equal levels: these differences
-    are 0."""
+    effects. With a t distribution, a true difference is known only if the two arms have equal levels. It is then 0."""
 
     seeds: int
     problems: int
@@ -71,8 +70,8 @@ def _gauss_mean(f: Callable[[Floats], Floats], mean: float, variance: float) -> 
 
 
 def studies(design: Design, count: int, rng: np.random.Generator, chunk: int = 100) -> Iterator[Floats]:
-    """Yields arrays [n, A, S, P] of scores in [0, 1], which together contain `count` studies. To limit the memory, each
-    array contains at most `chunk` studies."""
+    """Simulates `count` studies. Yields arrays [n, A, S, P] of scores in [0, 1] for n studies, A arms, S seeds and P
+    problems. To limit the memory, n is at most `chunk`."""
     arms, run_sd = len(design.levels), design.run_sd()[:, None, None]
     for start in range(0, count, chunk):
         n = min(chunk, count - start)
@@ -131,9 +130,9 @@ def seed_effects(design: Design, shape: tuple[int, ...], rng: np.random.Generato
 
 
 def error_over_looks(design: Design, looks: Sequence[tuple[int, float]], count: int, *, alpha: float = 0.05) -> float:
-    """Returns the share of studies of two equal arms in which the interval of the difference does not contain 0 at one
-    look or more. `looks`: for each look, the number of seeds, and the factor by which the sizes of all families are
-    multiplied (`study.looks.Look`)."""
+    """Simulates studies of two equal arms that look at their results several times. Returns the share of studies in which
+    the interval of the difference does not contain 0 at one or more of the looks. `looks`: for each look, the number of
+    seeds, and the factor by which the sizes of all families are multiplied (`study.looks.Look`)."""
     missed = 0
     for scores in studies(design, count, np.random.default_rng(0)):
         difference = scores[:, 0] - scores[:, 1]
@@ -143,7 +142,8 @@ def error_over_looks(design: Design, looks: Sequence[tuple[int, float]], count: 
 
 
 def print_looks(count: int) -> None:
-    """Prints the share of false differences in studies that look at their results after 5, 8 and 12 seeds."""
+    """Prints the share of studies with a false difference, for studies that look at their results after 5, 8 and 12
+    seeds."""
     looks = [(seeds, 1 / share) for seeds, share in zip((5, 8, 12), LOOK_SHARES[3], strict=True)]
     print(f"\nA false difference of two equal arms at any look, 300 problems, {count} studies a cell")
     print("| seed SD of an arm | normal seed effects | t(3) |\n|---|---|---|")
@@ -160,9 +160,9 @@ def collapse_coverage(
 
     With probability `rate`, a simulated run fails: all its scores are multiplied by 1 - `depth`. As in the reports, a
     run counts as collapsed if its mean is below half of the mean of its starting policy. The simulated starting policy
-    is as good as a run that did not fail. `depth` must be far above one half, so that the runs that failed count as
-    collapsed. The second coverage leaves out studies in which fewer than two runs did not collapse, because these
-    studies give no interval for the mean."""
+    is as good as a run that did not fail. `depth` must be far above one half, so that the failed runs count as
+    collapsed. The coverage for the mean of the runs that did not collapse is computed only over studies with at least
+    two such runs, because the other studies give no interval for this mean."""
     truth, rng = float(design.truth()[0]), np.random.default_rng(0)
     plain, given, given_of, rates = 0, 0, 0, 0
     for scores in studies(design, count, rng):
@@ -189,7 +189,8 @@ def print_collapse(count: int) -> None:
 
 
 def covered(cells: Floats, truth: float, alpha: float, family: float = 1.0) -> Bools:
-    """Returns booleans [n] for tables [n, S, P]: True if the interval of the table's mean contains `truth`."""
+    """Returns one boolean for each of the tables `cells` [n, S, P]. The boolean is True if the interval of the table's
+    mean contains `truth`."""
     table = analyse(cells)
     return np.abs(table.mean - truth) <= half_width(table, alpha, family)
 

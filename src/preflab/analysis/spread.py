@@ -1,5 +1,5 @@
-"""Writes remarks on intervals of width 0, which result from data without any spread. Such an interval does not mean
-that the value is certain. No torch."""
+"""Detects intervals of width 0 and writes remarks on them. Data without any spread give such an interval, although the
+value is not certain. No torch."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def shows_too_little(cells: Floats, level: float) -> bool:
 
 
 def cancels(cells: Floats, variance: float) -> bool:
-    """Returns True if the estimated variance of a table's mean is 0 although the cells differ. This happens if the
-    seeds have equal means and the problems differ less than the residuals, for example with two seeds and 0/1 scores.
-    An interval of width 0 would then be wrong."""
+    """Returns True if the estimated variance of a table's mean is 0 although the cells differ. An interval of width 0
+    would then be wrong. This happens if all seeds have equal means and the problem effects are smaller than the
+    residuals, for example with two seeds and 0/1 scores."""
     largest = float(np.abs(cells).max())
     return float(np.ptp(cells)) > ROUNDING * largest and variance <= (ROUNDING * largest) ** 2
 
 
 def spread_caveats(values: Mapping[str, Interval], headline: str) -> Iterator[str]:
-    """Yields one caveat that names all arms whose interval has width 0. `values`: each arm's value of the headline
-    measure."""
+    """Yields one caveat that names all arms with an interval of width 0. Yields nothing if there is no such arm.
+    `values`: each arm's value of the headline measure."""
     names = [name for name, value in values.items() if value.has_no_spread]
     if names:
         yield (

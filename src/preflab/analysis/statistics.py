@@ -26,10 +26,10 @@ from preflab.errors import UserError, nearest
 
 ALPHA = 1 - 0.95
 """The probability that an interval does not contain the true value. For a family of intervals, the probability that at
-least one of them does not. The value is written as 1 - 0.95, which differs from 0.05 in the last bit."""
+least one interval does not contain its true value. Written as 1 - 0.95, which differs from 0.05 in the last bit."""
 LOOK_SHARES = {1: (1.0,), 2: (0.4, 0.6), 3: (0.2, 0.3, 0.5)}
-"""Maps the number of looks at a study's results to the shares of alpha that the looks may use. With alpha .05 and three
-looks, the looks use .01, .015 and .025."""
+"""Maps the number of interim looks at a study's results to the share of alpha for each look. For example, with alpha .05
+and three looks, the looks use .01, .015 and .025."""
 
 
 AS_IT_IS = "one run of each policy: the interval is over problems alone, and says nothing about other training runs"
@@ -40,8 +40,8 @@ training runs of the same methods."""
 @dataclass(frozen=True, kw_only=True)
 class Winner:
     """The arm with the highest mean (`leader`), the arms that are not significantly worse than the leader
-    (`contenders`), and the comparisons of the leader with other arms. An arm without a common seed with the leader is a
-    contender too."""
+    (`contenders`), and the comparisons of the leader with other arms. An arm is also a contender if it has no seed in
+    common with the leader."""
 
     leader: str
     contenders: tuple[str, ...]
@@ -58,8 +58,8 @@ class Winner:
 
 
 def mean_interval(scores: Scores, *, family: float = 1.0) -> Interval:
-    """Returns one arm's mean score over seeds and problems, with its interval. `family`: the number of intervals for
-    which this interval is adjusted (Bonferroni). To compare two arms, use `compare_scores`."""
+    """Returns one arm's mean score over seeds and problems, with its interval. `family`: the number of simultaneous
+    intervals for which this interval is adjusted (Bonferroni). To compare two arms, use `compare_scores`."""
     table = _analysed(scores.values, family, as_is=scores.as_is)
     return _interval(scores.values, table, family, len(scores.diverged))
 
@@ -92,11 +92,11 @@ def compare_scores(
 
 
 def contrast(scores: Mapping[str, Scores], weights: Mapping[str, float], *, family: float = 1.0) -> Interval:
-    """Returns the interval of a contrast of arms. The value of a cell is sum_arm weight[arm] * score[arm]. The cells
-    are all problems under the common seeds of the arms.
+    """Returns the estimate and the interval of a contrast, which is a weighted sum of arms' scores. The value of a cell is
+    sum_arm weight[arm] * score[arm]. The cells are all problems under the common seeds of the arms.
 
-    A difference is {a: 1, b: -1}, a difference of differences is {a: 1, b: -1, c: -1, d: 1}, and a trend is {small: -1,
-    large: 1}. The interval is computed as in `compare_scores`, and `family` has the same meaning as there. The
+    The weights of a difference are {a: 1, b: -1}. The weights of a difference of differences are {a: 1, b: -1, c: -1,
+    d: 1}. The weights of a trend are {small: -1, large: 1}. The interval and `family` are as in `compare_scores`. The
     interval's `diverged` counts the diverged runs of all arms under the common seeds. Raises `UserError` if an arm has
     no scores, or if the arms share no seed or answered different problems.
     """
@@ -112,12 +112,12 @@ def contrast(scores: Mapping[str, Scores], weights: Mapping[str, float], *, fami
 def compare_all(
     scores: Mapping[str, Scores], pairs: Sequence[tuple[str, str]] | None = None, *, times: float = 1.0
 ) -> list[Comparison]:
-    """Compares the arms in each of `pairs`, or in all pairs of arms if `pairs` is None. Choose `pairs` before you know
-    the results. The probability of at least one false difference among all comparisons is at most 5%.
+    """Compares the two arms of each pair. `pairs`: the pairs of arms; None for all pairs. Choose the pairs before you
+    know the results. The probability of at least one false difference among all comparisons is at most 5%.
 
     The intervals are adjusted for the number of pairs times `times` (Bonferroni, valid under any dependence). Fewer
-    pairs therefore give narrower intervals. `times`: how often the same pairs are compared, for example the number of
-    decodings.
+    pairs therefore give narrower intervals. `times`: how often the same pairs are compared, for example once for each
+    decoding setting (greedy, and sampling at temperature 1).
     """
     pairs = list(combinations(scores, 2)) if pairs is None else pairs
     for name in (name for pair in pairs for name in pair):
@@ -133,15 +133,16 @@ def compare_all(
 
 def find_winner(scores: Mapping[str, Scores], *, times: float = 1.0) -> Winner:
     """Compares the leader (the arm with the highest mean) with each of the other A - 1 arms. Each comparison has the
-    two-sided level 2 alpha/A, which is Bonferroni's level for A/2 comparisons. `times`: alpha divided by the part of
-    alpha that this look at the results may use. It is 1 if the study looks at its results once.
+    two-sided level 2 alpha/A, which is Bonferroni's level for A/2 comparisons. `times`: the factor by which the family
+    size is multiplied. If the study has interim looks, it is alpha divided by the part of alpha that this look may use.
+    If the study has only one look, it is 1.
 
     A family of A/2 comparisons is enough, although the leader is chosen by the results. Proof: let b be the truly best
-    arm. A wrong winner i must beat b. For each i this is a one-sided event of probability at most alpha/A. Each arm i
-    other than b has one such event, which makes A - 1 events. If another arm is truly as good as b, then b is also a
-    wrong winner when b beats this arm. This adds one event. The A events together have a probability of at most alpha.
-    The same argument bounds the probability that b is neither the leader nor a contender. Source: the argument of Hsu's
-    comparisons with the best (Annals of Statistics 9, 1981).
+    arm. If a wrong arm i wins, then i beats b in its comparison. For each i, this event is one-sided and has a
+    probability of at most alpha/A. There are A - 1 such events, one for each arm other than b. If another arm is truly
+    as good as b, then b is also a wrong winner if b beats this arm. This adds one event. The A events together have a
+    probability of at most alpha. The same argument bounds the probability that b is neither the leader nor a contender.
+    Source: the argument of Hsu's comparisons with the best (Annals of Statistics 9, 1981).
     """
     if not scores:
         raise UserError("no arm has a finished run, so there is nothing to compare. Finish at least one run.")
@@ -165,11 +166,11 @@ def compare_with_baselines(
     *,
     times: float = 1.0,
 ) -> tuple[Comparison, ...]:
-    """Compares each arm with its starting baselines (`starts`), and the leader with every baseline. A pair without a
-    common seed is left out.
+    """Compares each arm with its starting baselines, and the leader with every baseline. `starts`: the starting baselines
+    of each arm, which usually measure the policy from which the arm starts. A pair without a common seed is left out.
 
-    The leader is chosen by the results, so any arm could have been compared with every baseline. The Bonferroni
-    adjustment therefore counts all pairs of an arm and a baseline. `times` has the same meaning as in `find_winner`.
+    The leader is chosen by the results, so every arm was a possible leader. The Bonferroni adjustment therefore counts
+    all pairs of an arm and a baseline. `times`: see `find_winner`.
     """
     family = max(1, len(starts) * len(baselines)) * times
     rows = {arm: baselines if arm == leader else own for arm, own in starts.items()}
@@ -191,14 +192,14 @@ def detectable_difference(
     family: float = 1.0,
     power: float = 0.5,
 ) -> float:
-    """Returns the true difference that a study of this size detects with probability `power`. This difference is the
-    half width of the interval plus t(power; df) standard errors.
+    """Returns the true difference that a study of this size detects with probability `power`. The result is the half
+    width of the interval plus t(power; df) standard errors, where df is `Crossed.df`.
 
-    At power 1/2 the result is the half width itself: about every second study detects a true difference of this size. A
-    power of 80% adds .84 standard errors if df is large, and 1.06 standard errors if df is 2. df is `Crossed.df`.
-    `seed_sd`, `problem_sd` and `noise_sd` are standard deviations of the paired difference or of another contrast (see
-    `Interval`). Source: the usual normal approximation with t quantiles, e.g. Machin et al., Sample Size Tables for
-    Clinical Studies (2009), ch. 3.
+    At power 1/2, the result is the half width itself: about every second study detects a true difference of this size.
+    At power 80%, the result is larger by .84 standard errors if df is large, and by 1.06 standard errors if df is 2.
+    `seed_sd`, `problem_sd` and `noise_sd` are standard deviations of the paired difference, or of another weighted sum
+    of arms (see `Interval`). Source: the usual normal approximation with t quantiles, e.g. Machin et al., Sample Size
+    Tables for Clinical Studies (2009), ch. 3.
     """
     if seeds < 2 or problems < 2:
         raise UserError(f"{seeds} seeds x {problems} problems are too few. Give at least two seeds and two problems.")
@@ -210,11 +211,12 @@ def detectable_difference(
 
 
 def _analysed(cells: Floats, family: float, *, as_is: bool) -> Crossed | None:
-    """Returns the analysis of a table; None if it has too few seeds or problems, or no spread on a few problems (see
-    `shows_too_little`). `as_is`: one seed is enough, because the arms are not samples of training runs.
+    """Returns the analysis of variance of a table. Returns None if the table has too few seeds or problems, or few
+    problems and no spread (see `shows_too_little`). `as_is`: True if one seed is enough, because the arms are not samples
+    of training runs.
 
-    If the variance is estimated as 0 although the cells differ (see `cancels`), the seed part becomes
-    MS_residual / (S P). The expectation of the seed part is never below this value.
+    If the estimated variance is 0 although the cells differ (see `cancels`), the seed part is replaced by
+    MS_residual / (S P). The expected seed part is at least this value.
     """
     seeds, problems = cells.shape
     if shows_too_little(cells, ALPHA / family):

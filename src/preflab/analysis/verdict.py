@@ -1,5 +1,5 @@
-"""Writes the verdict of a study as a sentence, and checks whether the same arm would win under the other budget. No
-torch."""
+"""Writes the verdict of a study as a sentence, and checks whether the same arm would win if the other budget (compute
+instead of labels, or labels instead of compute) were equal for all arms. No torch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from preflab.meter import Unit
 MOST_NAMES = 5
 """The largest number of contenders that the verdict's sentence names."""
 RULE = (
-    "Differences are paired by seed and problem. Both seeds and problems are treated as random samples. The intervals of "
-    "all comparisons with the leader hold at once with 95% (family-wise), at each decoding. Their coverage was checked by "
-    "simulation."
+    "Differences are paired by seed and problem. Both seeds and problems are treated as random samples. For each decoding "
+    "setting, the intervals of all comparisons with the leader are simultaneous 95% intervals (family-wise). Their coverage "
+    "was checked by simulation."
 )
 Used = Mapping[str, Mapping[Unit, float] | None]
 """Maps each arm to the compute and the labels that the arm used, or to None if they are unknown."""
@@ -26,8 +26,8 @@ Used = Mapping[str, Mapping[Unit, float] | None]
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """The comparisons that decide the verdict. `winner`: the comparisons of the leader with every other arm. `starts`:
-    the comparisons of arms with their starting baselines, and of the leader with every baseline. A baseline cannot win,
-    but an arm must beat every baseline to win."""
+    the comparisons of each arm with its starting baselines, and of the leader with every baseline. A baseline cannot
+    win, but an arm must beat every baseline to win."""
 
     winner: Winner
     starts: Sequence[Comparison] = ()
@@ -48,8 +48,8 @@ class Evidence:
 
     @property
     def unbeaten(self) -> tuple[str, ...]:
-        """The names of the contenders. If there are no contenders, the names of the baselines that the leader does not
-        beat. The leader wins only if this tuple is empty."""
+        """The names of the contenders, which are the arms that the leader does not beat. If there are no contenders, the
+        names of the baselines that the leader does not beat. The leader wins only if this tuple is empty."""
         level = tuple(pair.second for pair in self.against_baselines if pair.verdict != "better")
         return self.winner.contenders or level
 
@@ -110,8 +110,8 @@ def study_verdict(
 
 
 def answer_words(evidence: Evidence, levels: Mapping[str, float], headline: Measure, *, at: str, under: str) -> str:
-    """Returns the verdict's sentence for an evaluator that is better than chance. `at`: the leader's mean score in
-    words. `under`: words for the budget that was equal for all arms, or '' if no budget was equal."""
+    """Returns the verdict's sentence if the evaluator can rank arms. `at`: the leader's mean score in words. `under`:
+    words for the budget that was equal for all arms, or '' if no budget was equal."""
     leader, metric, share = evidence.leader, headline.name, headline.share
     baselines = {pair.second for pair in evidence.against_baselines}
     if not evidence.pairs:
@@ -151,8 +151,8 @@ def coin_words(evaluator: EvaluatorResult, leader: str, metric: str, at: str) ->
 
 
 def contender_words(winner: Winner) -> str:
-    """Returns the names of the contenders, the arms that the leader does not beat. For more than `MOST_NAMES`
-    contenders, returns only their number in words."""
+    """Returns the names of the contenders, which are the arms that the leader does not beat. If there are more than
+    `MOST_NAMES` contenders, returns words with their number instead."""
     if len(winner.contenders) <= MOST_NAMES:
         return ", ".join(winner.contenders)
     count = "any" if len(winner.contenders) == len(winner.comparisons) else len(winner.contenders)
@@ -164,9 +164,10 @@ def holds_under_other_budget(
 ) -> tuple[Literal["yes", "no", "unknown"], str]:
     """Returns whether the winner would also win if the other budget were equal for all arms, and the reason.
 
-    The result is "yes" if each beaten arm used at least as much of the other budget as the winner. If a beaten arm used
-    less, the result is "unknown", because the study did not measure this arm with the winner's amount. Baselines are
-    ignored, because a baseline has no budget.
+    The other budget is compute if labels were equal, and labels if compute was equal. The result is "yes" if each beaten
+    arm used at least as much of the other budget as the winner. If a beaten arm used less, the result is "unknown",
+    because the study did not measure this arm with the winner's amount. Baselines are ignored, because a baseline has no
+    budget.
     """
     beaten = [pair.second for pair in evidence.winner.comparisons]
     if not evidence.decided:
@@ -195,8 +196,8 @@ def holds_under_other_budget(
 
 
 def difference_words(comparison: Comparison, share: bool, *, sign: int = 1) -> str:
-    """Returns the words for a difference with its interval. If `sign` is -1, the difference is the second arm minus the
-    first arm. If `share` is True, the difference is given in percentage points."""
+    """Returns a difference of two arms with its interval as text. If `sign` is -1, the difference is the second arm minus
+    the first arm. If `share` is True, the difference is in percentage points."""
     unit, scale = (" points", 100.0 * sign) if share else ("", 1.0 * sign)
     estimate, low, high = comparison.difference, comparison.low, comparison.high
     if low is None or high is None:

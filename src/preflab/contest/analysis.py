@@ -1,4 +1,5 @@
-"""Computes the win rate and the other numbers of a pair of contestants from verdicts. Imports no torch."""
+"""Computes the win rate of a pair of contestants, and statistics such as the position bias, from a judge's verdicts.
+Imports no torch."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ from preflab.evaluation.preference.labelled import check_verdicts
 
 @dataclass(frozen=True)
 class JudgedPairs:
-    """The judged pairs of answers of two contestants. `questions` and `verdicts` have one row for each seed and one
-    column for each prompt. The prompts are in random order."""
+    """The pairs of answers of two contestants, and the judge's verdicts on these pairs. `questions` and `verdicts` have
+    one row for each seed and one column for each prompt. The prompts are in random order."""
 
     first: str
     second: str
@@ -42,15 +43,16 @@ class JudgedPairs:
 
     @property
     def length_differences(self) -> Floats:
-        """Characters of the first answer minus characters of the second."""
+        """The number of characters of the first answer minus the number of characters of the second answer."""
         return np.array(
             [[float(len(each.first.text) - len(each.second.text)) for each in row] for row in self.questions]
         )
 
 
 def analyse_pair(judged: JudgedPairs, labels: Mapping[str, float], *, family: int, trusted: bool) -> ContestPair:
-    """Returns all numbers of a pair of contestants. `family`: the number of pairs of contestants. `trusted`: False if the
-    judge may be no better than a coin. The judge's own win rate then decides nothing."""
+    """Returns the win rate, the verdict and all other statistics of a pair of contestants. `family`: the number of pairs
+    of contestants. `trusted`: False if a check did not show that the judge is better than a coin. In this case, the
+    judge's uncorrected win rate gives no verdict."""
     outcomes, cells = judged.outcomes, judged.cells
     rate = win_rate(outcomes, family=family)
     correction = correct_pair(judged, labels, family=family)
@@ -69,9 +71,10 @@ def analyse_pair(judged: JudgedPairs, labels: Mapping[str, float], *, family: in
 
 
 def decide_pair(rate: Interval, correction: Correction | None, *, trusted: bool) -> ComparisonVerdict:
-    """Returns the verdict on the first contestant. A corrected win rate decides if there is one, because it is valid
-    however often the judge is wrong. Otherwise the judge's own win rate decides. The verdict is then 'not decided' if a
-    check with labelled pairs or people's labels fails to show that the judge is better than a coin."""
+    """Returns the verdict on the first contestant. If there is a corrected win rate, the verdict comes from it, because
+    a corrected win rate is valid even if the judge is often wrong. If there is none, the verdict comes from the judge's
+    uncorrected win rate. This verdict is 'not decided' if labelled pairs or people's labels were used to check the
+    judge, and did not show that the judge is better than a coin."""
     if correction is None:
         return decide_win_rate(rate, trusted=trusted)
     if correction.corrected is not None:
@@ -80,9 +83,9 @@ def decide_pair(rate: Interval, correction: Correction | None, *, trusted: bool)
 
 
 def correct_pair(judged: JudgedPairs, labels: Mapping[str, float], *, family: int) -> Correction | None:
-    """Returns the judge's agreement with people's labels of these pairs, and the win rate that the labels correct; None
-    if no pair has a label. If there are too few labels, the result has a reason instead of a corrected win rate. Each
-    contestant must have a single seed."""
+    """Returns the judge's agreement with people's labels of these pairs, and the win rate corrected with these labels.
+    Returns None if no pair has a label. With fewer than `FEWEST` labels, the result contains a reason instead of a
+    corrected win rate. Each contestant must have a single seed."""
     verdicts = judged.verdicts[0]
     marked = np.array([verdict.pair in labels for verdict in verdicts])
     given = [labels[verdict.pair] for verdict in verdicts if verdict.pair in labels]

@@ -1,4 +1,5 @@
-"""Reads a file of answers: lines `{"prompt" or "id": ..., "answer": ...}`. Imports no torch."""
+"""Reads a file of answers. Each line is `{"prompt": ..., "answer": ...}` or `{"id": ..., "answer": ...}`. Imports no
+torch."""
 
 from __future__ import annotations
 
@@ -16,10 +17,10 @@ AnswersById = dict[str, Completion]
 
 
 def read_answer_file(path: Path, prompts: Sequence[Prompt]) -> AnswersById:
-    """Returns the answers in a file to these prompts. A line names its prompt by `id` or by `prompt`. `prompt` is the
-    whole dialogue, or the last turn of the dialogue if no other prompt ends in the same turn. Lines about other prompts
-    are left out. Raises `UserError` for a line without an answer, for a second answer to a prompt, and if the file
-    answers none of the prompts."""
+    """Reads the answers to `prompts` from a file. Each line of the file identifies its prompt by the field `id` or by the
+    field `prompt`. The field `prompt` contains the whole dialogue. It can contain only the last turn of the dialogue if
+    no other prompt ends with the same turn. Lines with other prompts are ignored. Raises `UserError` if a line has no
+    answer, if two lines answer the same prompt, or if the file answers none of the prompts."""
     by_id = {prompt.id: prompt.id for prompt in prompts}
     by_text = _prompts_by_text(prompts)
     answers: AnswersById = {}

@@ -21,12 +21,12 @@ from preflab.testbeds.base import Testbed
 from preflab.types import Completion, Prompt
 
 Announce = Callable[[str], None]
-"""Takes one line about what happens next."""
+"""A function that takes a progress message of one line."""
 
 
 def answers_at_hand(contestant: Entrant, testbed: Testbed, prompts: Sequence[Prompt]) -> list[AnswersById]:
-    """Returns the answers of a contestant whose answers are in a file or in the data, for each seed. Returns [] if a
-    model has to generate the answers."""
+    """Returns the answers of a contestant, one dictionary for each seed, if the answers already exist in a file or in
+    the data. Returns [] if a model has to generate the answers."""
     if contestant.source == "file":
         return [read_answer_file(user_path(path), prompts) for path in contestant.members]
     if contestant.source == "data":
@@ -39,7 +39,8 @@ def answers_at_hand(contestant: Entrant, testbed: Testbed, prompts: Sequence[Pro
 def ask_contestant(
     contest: Contest, contestant: Entrant, prompts: Sequence[Prompt], use: EndpointUse, say: Announce
 ) -> list[AnswersById]:
-    """Returns a contestant's answers to the prompts, for each seed."""
+    """Lets a model answer the prompts under each seed of the contestant. The model runs locally or behind an endpoint.
+    Returns one dictionary of answers for each seed."""
     answers: list[AnswersById] = []
     for place, member in enumerate(contestant.members):
         seed = contest.seed + place
@@ -56,8 +57,8 @@ def ask_contestant(
 
 
 def draw_answers(name: str, prompts: Sequence[Prompt], decoding: Decoding, *, seed: int, device: str) -> AnswersById:
-    """Returns one answer of a model to each prompt. `name`: a directory, a finished run, or a model's name. The seed of
-    an answer depends on `seed` and on the index of the prompt."""
+    """Returns one answer of a model to each prompt. `name`: the directory of a model or of a finished run, or the name
+    of a model. Each answer is sampled with a seed that depends on `seed` and on the index of the prompt."""
     path = user_path(name)
     lm = load_directory(find_saved_model(path)) if path.is_dir() else load_model(ModelSpec(name=name), seed=seed)
     lm = lm.with_model(lm.model.to(device))
@@ -73,7 +74,7 @@ def draw_answers(name: str, prompts: Sequence[Prompt], decoding: Decoding, *, se
 def request_bodies(
     endpoint: Endpoint, prompts: Sequence[Prompt], decoding: Decoding, seed: int
 ) -> list[dict[str, Any]]:
-    """Returns the requests for a model's answers to the prompts."""
+    """Returns the bodies of the requests that ask an endpoint for a model's answers, one for each prompt."""
     fields = {"temperature": decoding.temperature, "top_p": decoding.top_p, "seed": seed}
     return [
         endpoint.make_body(
@@ -86,6 +87,6 @@ def request_bodies(
 
 
 def ask_answers(endpoint: Endpoint, prompts: Sequence[Prompt], decoding: Decoding, seed: int) -> AnswersById:
-    """Returns the answers of a model behind an endpoint."""
+    """Asks a model behind an endpoint for one answer to each prompt, and returns the answers."""
     replies = endpoint.ask(request_bodies(endpoint, prompts, decoding, seed))
     return {prompt.id: Completion(reply.text, reply.cut) for prompt, reply in zip(prompts, replies, strict=True)}

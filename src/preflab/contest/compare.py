@@ -1,4 +1,5 @@
-"""Compares the contestants of a contest: checks the judge on labelled pairs, and asks it about all pairs of answers."""
+"""Compares the contestants of a contest. First checks the judge on labelled pairs. Then asks the judge about all pairs of
+the contestants' answers."""
 
 from __future__ import annotations
 
@@ -31,19 +32,22 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class ComparedContest:
-    """A contest after the verdicts. result: the result. judged: the judged pairs with their texts."""
+    """A finished contest. result: the win rates and other statistics. judged: the pairs of answers with their texts and
+    the judge's verdicts, for each pair of contestants."""
 
     result: ContestResult
     judged: Sequence[JudgedPairs]
 
 
 def compare_contestants(contest: Contest, say: Announce) -> ComparedContest:
-    """Collects the contestants' answers, and lets the judge compare them. `say` gets the judge's agreement with labelled
-    pairs before the judge is asked about the contestants. Raises `UserError` if an input is
-    wrong, or if the calls of an endpoint would exceed a cap."""
+    """Collects the contestants' answers, and lets the judge compare these answers. First checks the judge on the labelled
+    pairs and passes its agreement with the labels to `say`. Raises `UserError` if an input is invalid, or if the calls of
+    an endpoint would exceed a cap."""
     labels = {} if contest.labels is None else read_people(contest.labels)
     if labels and contest.seeds > 1:
-        raise UserError("--labels corrects contestants with one seed each, but these have several. Compare one seed.")
+        raise UserError(
+            "--labels needs contestants with one seed, but a contestant has several seeds. Give each contestant one source."
+        )
     labelled, label_outcomes = read_labelled_pairs(contest.agreement)
     unknown = list(check_training_data(contest.judge, contest.contestants))
     use = EndpointUse()
@@ -57,8 +61,8 @@ def compare_contestants(contest: Contest, say: Announce) -> ComparedContest:
         known = match_outcomes(labels, questions)
         if labels and not known:
             raise UserError(
-                "No label of --labels names a judged pair. Label the pairs of `pairs.jsonl`, which --output DIR writes, and "
-                "repeat the command with the same contestants, prompts and seed."
+                "The file of --labels contains no label for any judged pair. Label the pairs in `pairs.jsonl`, which --output "
+                "DIR writes. Then repeat the command with the same contestants, prompts and seed."
             )
         estimate = judge.estimate([*labelled, *questions])
         judge.check_caps(estimate)
@@ -74,13 +78,15 @@ def compare_contestants(contest: Contest, say: Announce) -> ComparedContest:
 
 
 def describe_estimate(estimate: CallEstimate) -> str:
-    """Describes the estimated calls of an endpoint for a progress message; '' if there are no calls."""
+    """Returns the estimated number and cost of the endpoint's calls as text for a progress message. Returns '' if the
+    contest makes no calls."""
     return f": {estimate.describe()}" if estimate.calls or estimate.cached else ""
 
 
 def make_asker(contest: Contest, judge: PreferenceJudge, total: int, say: Announce) -> Ask:
-    """Returns the function that asks the judge. A local judge takes seconds for each pair. It is therefore asked in
-    batches of `BATCH` pairs, and after each batch `say` gets a line with the number of judged pairs out of `total`."""
+    """Returns a function that passes questions to the judge and returns its verdicts. A local judge takes seconds for
+    each pair. The function therefore passes the questions to a local judge in batches of `BATCH` pairs. After each
+    batch, it reports the number of judged pairs out of `total` with `say`."""
     if contest.judge.judge.by != "local":
         return judge.compare
     done = 0

@@ -1,4 +1,5 @@
-"""Reads the names of contestants: policies, the data's own answers, models behind an endpoint, and files of answers.
+"""Parses the contestants of a command line. A contestant is a model, the chosen or rejected answers of the data, a model
+behind an endpoint, or a file of answers.
 
 Imports no torch.
 """
@@ -21,8 +22,8 @@ _NAMED = re.compile(r"([A-Za-z0-9_+-][A-Za-z0-9._+-]{0,99})=(.+)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Entrant:
-    """A contestant. name: its name in results. source: where its answers come from. members: one source of answers for
-    each seed of the contestant, such as the name of a model, the path of a file, or `data:chosen`."""
+    """A contestant. name: the contestant's name in the results. source: the type of the sources in `members`. members:
+    one source of answers for each seed, such as the name of a model, the path of a file, or `data:chosen`."""
 
     name: str
     source: AnswerSource
@@ -30,32 +31,33 @@ class Entrant:
 
 
 def parse_contestants(texts: Sequence[str]) -> list[Entrant]:
-    """Reads at least two contestants. Raises `UserError` for fewer contestants, for two contestants with the same name,
-    and if two contestants with several seeds have different numbers of seeds."""
+    """Parses the contestants of a contest. Raises `UserError` if there are fewer than two contestants, if two
+    contestants have the same name, or if two contestants with several seeds have different numbers of seeds."""
     contestants = [parse_contestant(text) for text in texts]
     if len(contestants) < 2:
         raise UserError("Give at least two contestants, such as `preflab winrate runs/dpo/final data:chosen`.")
     for one, other in combinations(contestants, 2):
         if one.name == other.name:
-            raise UserError(f"Two contestants are called {one.name!r}. Name them: first={one.name} second=...")
+            raise UserError(f"Two contestants are called {one.name!r}. Give them names: first={one.name} second=...")
         sizes = {len(each.members) for each in (one, other)} - {1}
         if len(sizes) > 1:
             raise UserError(
-                f"{one.name} has {len(one.members)} seeds and {other.name} has {len(other.members)}. Give every contestant "
-                "one seed, or the same number of seeds."
+                f"{one.name} has {len(one.members)} seeds and {other.name} has {len(other.members)}. Contestants "
+                "with several seeds need equal numbers of seeds. Add or remove sources."
             )
     return contestants
 
 
 def parse_contestant(text: str) -> Entrant:
-    """Reads `[NAME=]SOURCE[,SOURCE...]`. A source is a model (a directory, a finished run or a hub name), `data:chosen`,
-    `openai:MODEL` or a file of answers. Each of several sources is one seed of the contestant."""
+    """Parses a contestant from the text `[NAME=]SOURCE[,SOURCE...]`. A source is a model (a directory, a finished run or
+    a hub name), `data:chosen`, `data:rejected`, `openai:MODEL` or a file of answers. If there are several sources, each
+    source gives the answers of one seed."""
     named = None if user_path(text).exists() else _NAMED.fullmatch(text)
     name, rest = (named[1], named[2]) if named else (text, text)
     members = (rest,) if user_path(rest).exists() else tuple(rest.split(","))
     sources: list[AnswerSource] = [_find_source(member) for member in members]
     if len(set(sources)) > 1:
-        raise UserError(f"The seeds of {name} are of different kinds: {', '.join(sources)}. Give sources of one kind.")
+        raise UserError(f"The sources of {name} have different types: {', '.join(sources)}. Give sources of one type.")
     return Entrant(name, sources[0], tuple(member.removeprefix("openai:") for member in members))
 
 
@@ -63,11 +65,11 @@ def _find_source(text: str) -> AnswerSource:
     kind, _, rest = text.partition(":")
     if kind == "data":
         if rest not in DATA_ANSWERS:
-            raise UserError(f"{text!r} names no answers of the data. Write data:chosen or data:rejected.")
+            raise UserError(f"{text!r} is not a set of answers in the data. Write data:chosen or data:rejected.")
         return "data"
     if kind == "openai":
         if not rest:
-            raise UserError(f"{text!r} names no model. Write openai:MODEL.")
+            raise UserError(f"{text!r} lacks the name of a model. Write openai:MODEL.")
         return "endpoint"
     path = user_path(text)
     if path.is_file():

@@ -30,8 +30,8 @@ HUMAN_PAGE_FILE = "winrate-human.md"
 
 
 def check_output(directory: Path) -> None:
-    """Raises `UserError` if the files of a contest cannot be written to `directory`, because it is a file, a run or a
-    study."""
+    """Raises `UserError` if `directory` is a file, or the directory of a run or a study. A contest does not write its
+    files to such a path."""
     if directory.exists() and not directory.is_dir():
         raise UserError(f"{directory} is a file. Name a directory with --output.")
     if (directory / STUDY_MANIFEST).exists() or (directory.is_dir() and read_manifest(directory) is not None):
@@ -39,8 +39,9 @@ def check_output(directory: Path) -> None:
 
 
 def write_contest(comparison: ComparedContest, directory: Path) -> None:
-    """Writes the result, the page, the verdicts and the pairs. `pairs.jsonl` is in random order. So if people label
-    only its first lines, they label pairs of prompts that were drawn at random."""
+    """Writes the files of a contest: the result, the page, the verdicts and the pairs of answers. The prompts are in
+    random order in `pairs.jsonl`. People can therefore label only its first lines, and these prompts are still a random
+    sample."""
     check_output(directory)
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / RESULT_FILE, comparison.result.model_dump(mode="json"))
@@ -50,8 +51,8 @@ def write_contest(comparison: ComparedContest, directory: Path) -> None:
 
 
 def pairs_to_rate(rows: Iterable[Sequence[Sequence[PreferenceQuestion]]]) -> Iterator[RatedPair]:
-    """Yields each pair of answers once: first all pairs of answers to the first prompt, then to the second, and so on.
-    `rows`: for each pair of contestants, the questions, with one row for each seed."""
+    """Yields each different pair of answers once, ordered by prompt. `rows`: the questions for each pair of contestants,
+    with one row for each seed and one column for each prompt."""
     pairs, seen = list(rows), set[str]()
     for column in range(len(pairs[0][0])):
         for question in (row[column] for questions in pairs for row in questions):
@@ -61,16 +62,16 @@ def pairs_to_rate(rows: Iterable[Sequence[Sequence[PreferenceQuestion]]]) -> Ite
 
 
 def write_heard(result: ContestResult, directory: Path) -> None:
-    """Writes the result and the page of a contest that people judged. Files that a model judge's contest wrote to the
-    same directory are kept."""
+    """Writes the result and the page of a contest that people judged. If a contest with a model judge wrote files to the
+    same directory, these files are not changed."""
     write_json(directory / HUMAN_RESULT_FILE, result.model_dump(mode="json"))
     (directory / HUMAN_PAGE_FILE).write_text(describe_contest(result), encoding="utf-8")
 
 
 def read_judge_outcomes(directory: Path) -> tuple[str, dict[str, float]] | None:
-    """Reads the files that a model judge's contest wrote to a directory. Returns the name of the judge, and the outcome
-    of each pair whose verdict could be read; None if there are no such files. Raises `UserError` if the files are
-    damaged."""
+    """Reads the files that a contest with a model judge wrote to a directory. Returns the name of the judge, and the
+    outcome of each pair with a readable verdict. Returns None if there are no such files. Raises `UserError` if the
+    files are damaged."""
     if not (directory / RESULT_FILE).exists() or not (directory / VERDICTS_FILE).exists():
         return None
     result = read_json(directory / RESULT_FILE)
@@ -85,7 +86,8 @@ def read_judge_outcomes(directory: Path) -> tuple[str, dict[str, float]] | None:
 
 
 def verdict_rows(judged: Iterable[JudgedPairs]) -> Iterator[dict[str, Any]]:
-    """Yields each verdict as plain data, with the judge's choices and replies in both orders."""
+    """Yields a JSON-compatible dictionary for each verdict, with the judge's choices and replies in both orders of the
+    two answers."""
     for pair in judged:
         for seed, (questions, verdicts) in enumerate(zip(pair.questions, pair.verdicts, strict=True)):
             for question, verdict in zip(questions, verdicts, strict=True):
@@ -102,7 +104,8 @@ def verdict_rows(judged: Iterable[JudgedPairs]) -> Iterator[dict[str, Any]]:
 
 
 def _write_pairs(pairs: Sequence[RatedPair], directory: Path) -> None:
-    """Writes the pairs. Raises `UserError` if the directory keeps other pairs for people to label."""
+    """Writes the pairs of answers. Raises `UserError` if the directory already contains other pairs for people to
+    label."""
     if (directory / SAVED_FILE).exists() or read_labels(directory):
         keep_pairs(pairs, directory)
     else:

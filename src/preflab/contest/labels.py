@@ -1,4 +1,4 @@
-"""Reads people's labels of judged pairs, and finds the outcomes of the pairs of a contest. Imports no torch."""
+"""Reads people's labels of judged pairs, and matches these labels with the pairs of a contest. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from preflab.rating import read_labels
 
 
 def read_people(path: Path) -> dict[str, float]:
-    """Returns a map from the name of each labelled pair to people's mean outcome. `path`: a file of labels, or the
-    directory of a contest whose pairs people labelled on the page."""
+    """Maps the name of each labelled pair to the mean of people's labels. `path`: a file of labels, or the directory of
+    a contest with pairs that people labelled on the labelling page."""
     if not path.is_dir():
         return read_label_file(path)
     labels = mean_labels(path)
     if not labels:
         raise UserError(
-            f"{path} holds no label. Name a directory of `--judge human` or `preflab rate` with people's labels."
+            f"{path} contains no label. Name a directory of `--judge human` or `preflab rate` with people's labels."
         )
     return labels
 
 
 def mean_labels(folder: Path) -> dict[str, float]:
-    """Returns the mean outcome of each pair that people have labelled on the page."""
+    """Maps the name of each pair that people labelled on the labelling page to the mean of its labels."""
     return {pair: fmean(given) for pair, given in labels_by_pair(folder).items()}
 
 
 def labels_by_pair(folder: Path) -> dict[str, tuple[float, ...]]:
-    """Returns the outcomes of each pair that people have labelled on the page, one for each rater."""
+    """Maps the name of each pair that people labelled on the labelling page to its labels, one for each rater."""
     by_pair: dict[str, list[float]] = defaultdict(list)
     for label in read_labels(folder):
         by_pair[label.pair].append(label.outcome)
@@ -42,8 +42,8 @@ def labels_by_pair(folder: Path) -> dict[str, tuple[float, ...]]:
 
 
 def read_label_file(path: Path) -> dict[str, float]:
-    """Returns a map from the name of each labelled pair to people's mean outcome. A line is
-    `{pair, outcome: 1, 0.5 or 0}`, and may name its `rater`. Raises `UserError` if a rater labels a pair twice."""
+    """Maps the name of each labelled pair to the mean of people's labels. Each line of the file has the fields `pair` and
+    `outcome` (1, 0.5 or 0), and optionally `rater`. Raises `UserError` if a rater labels a pair twice."""
     by_pair: dict[str, dict[str, float]] = {}
     for where, record in read_records(path):
         pair, rater = read_text_field(record, "pair", where), str(record.get("rater", ""))
@@ -56,9 +56,9 @@ def read_label_file(path: Path) -> dict[str, float]:
 
 
 def match_outcomes(outcomes: Mapping[str, float], questions: Iterable[PreferenceQuestion]) -> dict[str, float]:
-    """Returns the outcomes of these pairs of answers, by the name of the pair. `outcomes`: known outcomes, such as
-    people's labels. The outcome of the same answers in the other order is reversed. A pair without a known outcome is
-    left out."""
+    """Maps the name of each pair in `questions` to its known outcome. `outcomes`: known outcomes by the name of the pair,
+    such as people's labels. If the known outcome is for the two answers in swapped order, the outcome is reversed. A
+    pair without a known outcome is left out."""
     known: dict[str, float] = {}
     for question in questions:
         turned = name_pair(question.prompt.id, question.second.text, question.first.text)

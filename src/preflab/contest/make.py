@@ -1,4 +1,4 @@
-"""Makes a contest from names, as on the command line, or from plain settings."""
+"""Makes a contest from plain settings, such as the names on a command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from preflab.testbeds import TESTBEDS
 def make_contest(
     contestants: Sequence[str], testbed: Any, judge: Any, decoding: dict[str, Any] | None, device: str
 ) -> Contest:
-    """Returns a contest with these settings. Raises `UserError` if a setting cannot be read."""
+    """Parses the settings and returns a contest. Raises `UserError` if a setting is invalid."""
     settings = judge if isinstance(judge, Mapping | JudgeSettings) else {"judge": judge}
     return Contest(
         contestants=parse_contestants(contestants),

@@ -1,4 +1,4 @@
-"""Writes the result of a contest as Markdown, the judge's agreement with labels first. Imports no torch."""
+"""Writes the result of a contest as Markdown. The text begins with the judge's agreement with labels. Imports no torch."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from preflab.rating.bounds import Bounded
 from preflab.text import counted, one_line
 
 TOGETHER = (
-    "; the intervals of the win rates hold simultaneously, and so do those of the corrected win rates and those of the "
-    "length-controlled win rates. Every other interval holds by itself"
+    ". The intervals of all win rates are simultaneous. The intervals of all corrected win rates are simultaneous too, and "
+    "so are the intervals of all length-controlled win rates. Every other interval has a confidence of 95% by itself"
 )
 
 
@@ -64,7 +64,8 @@ def _lines(result: ContestResult) -> Iterator[str]:
 
 
 def describe_people(people: RatingSummary) -> Iterator[str]:
-    """Yields who labelled how many pairs, and how well the raters agree with each other and with a model judge."""
+    """Yields lines about people's labels: the number of labels of each rater, and the agreement of the raters with each
+    other and with a model judge."""
     given = ", ".join(f"{one_line(name)} {count}" for name, count in people.raters.items())
     seconds = "" if people.seconds is None else f"; median {people.seconds:.0f} s"
     yield f"{counted(people.labels, 'label')} of {counted(people.pairs, 'pair')} ({given}{seconds})."
@@ -104,7 +105,7 @@ def _details(pair: ContestPair) -> Iterator[str]:
         yield unreadable_words(pair.shares["unreadable"], pair.if_unreadable)
     if pair.equal_answers:
         pairs = counted(pair.equal_answers, "pair")
-        yield f"equal answers: {pairs}; they count as ties, and a model judge is not asked about them"
+        yield f"equal answers: {pairs}; such pairs count as ties, and a model judge is not asked about them"
     if pair.position_bias is not None:
         yield position_words(pair.position_bias)
         yield from filter(None, [describe_one_side(pair.position_bias)])
@@ -112,7 +113,7 @@ def _details(pair: ContestPair) -> Iterator[str]:
     if pair.correction is not None:
         yield from _describe_correction(pair.correction)
     if _is_corrected(pair):
-        yield "the corrected win rate decides who is preferred, not the judge's own"
+        yield "the verdict comes from the corrected win rate, not from the judge's uncorrected win rate"
     if pair.rate.reason:
         yield pair.rate.reason
 
@@ -135,7 +136,8 @@ def _describe_correction(correction: Correction) -> Iterator[str]:
 
 
 def _describe_reason(interval: Interval) -> str:
-    """Returns the interval's reason as the end of a sentence; '' if the interval has no reason."""
+    """Returns the remark on an unusual interval (`Interval.reason`), to be appended to a sentence after a semicolon.
+    Returns '' if there is no remark."""
     return f"; {interval.reason}" if interval.reason else ""
 
 
@@ -145,7 +147,7 @@ def _scores(result: ContestResult) -> Iterator[str]:
     if scores.reason:
         yield f"None: {scores.reason}."
         return
-    yield "P(one beats another) = sigmoid of the difference of their scores. The intervals hold simultaneously."
+    yield "P(one beats another) = sigmoid of the difference of their scores. The intervals are simultaneous."
     yield ""
     yield "| contestant | score |\n|---|---|"
     yield from (f"| {_name(name)} | {number(score)} |" for name, score in scores.scores.items())

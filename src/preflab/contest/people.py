@@ -1,5 +1,5 @@
-"""Lets people judge a contest: saves its pairs, so that a repeated command continues the contest, and turns people's
-labels into the result."""
+"""Lets people judge a contest. Saves the pairs of answers, so that a repeated command continues the same contest.
+Computes the result of the contest from people's labels."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ FEWEST_PROMPTS = 2
 
 
 class People(PreferenceJudge):
-    """People as the judge. `labels`: maps the name of each pair to people's outcomes, one for each rater."""
+    """A preference judge that returns people's labels as its verdicts. `labels`: maps the name of each pair to the labels
+    of this pair, one for each rater."""
 
     def __init__(self, labels: Mapping[str, tuple[float, ...]]) -> None:
         self.labels = labels
 
     def compare(self, questions: Sequence[PreferenceQuestion]) -> list[PairVerdict]:
-        """Returns a verdict for each question: the mean of the labels of its pair. Every pair must have a label."""
+        """Returns a verdict for each question. The outcome of the verdict is the mean of the labels of the pair. Every
+        pair must have a label."""
         labels = [self.labels[question.pair] for question in questions]
         return [
             PairVerdict(question.pair, sum(given) / len(given), labels=given)
@@ -43,9 +45,9 @@ class People(PreferenceJudge):
 
 
 def prepare_people(contest: Contest, folder: Path, say: Announce) -> Ballot:
-    """Returns the contest whose pairs people judge. The first call collects the contestants' answers and keeps the
-    pairs in the folder. Later calls read the pairs from the folder. Raises `UserError` if the folder holds another
-    contest."""
+    """Returns the questions that people judge. The first call collects the contestants' answers and saves the pairs of
+    answers in the folder. Later calls read the pairs from the folder. Raises `UserError` if the folder contains the
+    pairs of another contest."""
     refuse_model_options(contest)
     if (folder / SAVED_FILE).exists():
         return read_saved_pairs(contest, folder)
@@ -60,27 +62,29 @@ def prepare_people(contest: Contest, folder: Path, say: Announce) -> Ballot:
 
 
 def refuse_model_options(contest: Contest) -> None:
-    """Raises `UserError` for a setting that applies only if a model judges."""
+    """Raises `UserError` if the contest has a setting that applies only to a model judge."""
     given = {"--template": contest.judge.template, "--agreement": contest.agreement, "--labels": contest.labels}
     for name, value in given.items():
         if value:
-            raise UserError(f"{name} applies only if a model judges, but here people judge. Remove it.")
+            raise UserError(f"{name} applies only if a model judges, but people judge this contest. Remove {name}.")
 
 
 def hear_people(
     contest: Contest, ballot: Ballot, folder: Path, say: Announce, with_judge: Path | None = None
 ) -> ContestResult | None:
-    """Returns the result of the labels in a folder. A prompt counts only if all its pairs have a label. If fewer than
-    two prompts count, returns None, and `say` gets the reason. `with_judge`: the directory of a contest in which a
-    model judged the same pairs. If `with_judge` is None, `folder` is used, provided that a model judged the same pairs
-    there."""
+    """Computes the result of a contest from the labels in a folder. The result uses only prompts with a label for every
+    pair. If there are fewer than two such prompts, reports this with `say` and returns None.
+
+    `with_judge`: the directory of a contest in which a model judged the same pairs. The result then also contains the
+    agreement of people with this model. If `with_judge` is None, such a contest is looked for in `folder`.
+    """
     labels = labels_by_pair(folder)
     columns = labelled_columns(ballot, labels)
     every = len(next(iter(ballot.rows.values()))[0])
     if len(columns) < FEWEST_PROMPTS:
         say(
-            f"No result yet: {len(columns)} of {counted(every, 'prompt')} in {folder} have a label for each pair, and a result "
-            f"needs {FEWEST_PROMPTS} such prompts. Repeat the command to go on."
+            f"No result yet: {len(columns)} of {counted(every, 'prompt')} in {folder} have a label for each pair, but a result "
+            f"needs {FEWEST_PROMPTS} such prompts. Repeat the command to continue labelling."
         )
         return None
     judge = People(labels)
@@ -99,7 +103,7 @@ def hear_people(
 
 
 def labelled_columns(ballot: Ballot, labels: Mapping[str, tuple[float, ...]]) -> list[int]:
-    """Returns the column indices of the prompts whose pairs all have a label."""
+    """Returns the column indices of the prompts for which every pair has a label."""
     rows = [row for table in ballot.rows.values() for row in table]
     return [place for place in range(len(rows[0])) if all(row[place].pair in labels for row in rows)]
 
@@ -108,19 +112,19 @@ def _unlabelled_note(missing: int, every: int) -> list[str]:
     if not missing:
         return []
     return [
-        f"{missing} of {every} prompts still lack a label and are left out. The page shows the prompts in random order, so the "
-        "labelled ones are drawn at random, unless raters skipped the hard ones."
+        f"{missing} of {every} prompts still lack a label and are left out. The page shows the prompts in random order. The "
+        "labelled prompts are therefore a random sample, unless raters skipped difficult prompts."
     ]
 
 
 def find_other_judge(ballot: Ballot, folder: Path, with_judge: Path | None) -> tuple[str, dict[str, float]]:
-    """Returns the name and the outcomes of the model that judged the same pairs; '' and {} if there is no such model.
-    Raises `UserError` if `with_judge` is given but holds no outcome of these pairs."""
+    """Returns the name of the model that judged the same pairs, and the outcomes of its verdicts. Returns '' and {} if
+    there is no such model. Raises `UserError` if the directory `with_judge` has no verdict on these pairs."""
     name, verdicts = read_judge_outcomes(with_judge or folder) or ("", {})
     outcomes = match_outcomes(verdicts, ballot.every)
     if with_judge is not None and not outcomes:
         raise UserError(
-            f"--with-judge {with_judge} holds no verdict on these pairs. Name the --output of a `preflab winrate` with the "
-            "same contestants, prompts and seed."
+            f"--with-judge {with_judge} contains no verdict on these pairs. Name the directory that `preflab winrate --output` "
+            "wrote for the same contestants, prompts and seed."
         )
     return name, outcomes

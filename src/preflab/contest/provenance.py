@@ -1,4 +1,4 @@
-"""Checks that a reward model as the judge was not trained on the same data as a contestant."""
+"""Checks that the judge's reward models were not trained on the same data as a contestant."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from preflab.testbeds.provenance import refuse_overlap
 
 
 def check_training_data(judge: JudgeSettings, contestants: Sequence[Entrant]) -> Iterator[str]:
-    """Yields a note for each reward model of the judge whose training data are not known. Raises `UserError` if a
-    reward model and a contestant were trained on the same data. Otherwise a reward model would judge answers
-    like those that it was trained on."""
+    """Yields a note for each of the judge's reward models with unknown training data. Raises `UserError` if a reward
+    model and a contestant were trained on the same data, because the reward model is not an independent judge of this
+    contestant."""
     for model in judge.saved_models():
         record = user_path(model) / TRAINED_ON
         if not record.exists():
             yield (
-                f"{model} does not say what it was trained on. A contestant may have been trained on the same data, or by "
-                "this model."
+                f"The training data of {model} are unknown. A contestant was possibly trained on the same data, or with this "
+                "model as its reward."
             )
             continue
         trained = [row for path in trained_models(contestants) for row in read_provenance(path / TRAINED_ON)]
@@ -32,7 +32,7 @@ def check_training_data(judge: JudgeSettings, contestants: Sequence[Entrant]) ->
 
 
 def trained_models(contestants: Sequence[Entrant]) -> Iterator[Path]:
-    """Yields the directory of each contestant's model that has a record of its training data."""
+    """Yields the directories of the contestants' models that contain a record of the training data."""
     for contestant in contestants:
         for member in contestant.members:
             if contestant.source == "model" and user_path(member).is_dir():

@@ -18,9 +18,9 @@ from preflab.types import Prompt
 
 @dataclass(frozen=True)
 class Ballot:
-    """A contest before the verdicts. testbed: the name of the testbed. rows: for each pair of contestants, the
-    questions to the judge, with one row for each seed and one column for each prompt. notes: sentences about the
-    prompts."""
+    """The questions of a contest that the judge has not yet answered. testbed: the name of the testbed. rows: the
+    questions about each pair of contestants, with one row for each seed and one column for each prompt. notes:
+    sentences about prompts that could not be used."""
 
     testbed: str
     rows: Mapping[tuple[str, str], Sequence[Sequence[PreferenceQuestion]]]
@@ -28,7 +28,7 @@ class Ballot:
 
     @property
     def every(self) -> list[PreferenceQuestion]:
-        """All questions: first those about the first pair of contestants, then those about the second, and so on."""
+        """All questions in one list, ordered by the pair of contestants, then by seed, then by prompt."""
         return [question for rows in self.rows.values() for row in rows for question in row]
 
 
@@ -40,7 +40,7 @@ def ask_contestants(
     use: EndpointUse,
     say: Announce,
 ) -> Ballot:
-    """Collects the contestants' answers, and returns the questions for the judge."""
+    """Collects the contestants' answers to the prompts, and makes the questions for the judge."""
     prompts, answers, notes = collect(contest, testbed, judge, labelled, use, say)
     rows = {
         (one.name, other.name): make_questions(prompts, answers[one.name], answers[other.name])
@@ -57,17 +57,17 @@ def collect(
     use: EndpointUse,
     say: Announce,
 ) -> tuple[list[Prompt], dict[str, list[AnswersById]], list[str]]:
-    """Returns the prompts, the answers of every contestant for each seed, and notes. The prompts are drawn from the
-    test prompts. A prompt cannot be drawn if a contestant's answers are in a file or in the data, and this prompt has
-    no answer there."""
+    """Draws prompts from the test split and collects the contestants' answers. Returns the prompts, the answers of every
+    contestant for each seed, and notes. If the answers of a contestant come from a file or from the data, only prompts
+    with an answer in this source are drawn."""
     every = list(testbed.prompts("test"))
     if not every:
-        raise UserError(f"The testbed {testbed.name} has no test prompts, which a contest needs. Add a test split.")
+        raise UserError(f"The testbed {testbed.name} has no test prompts, but a contest needs them. Add a test split.")
     at_hand = {each.name: answers_at_hand(each, testbed, every) for each in contest.contestants}
     answered = [prompt for prompt in every if all(prompt.id in row for rows in at_hand.values() for row in rows)]
     if not answered:
         raise UserError(
-            "No prompt of the test split is answered by every file. Compare files with answers to the same prompts."
+            "No prompt of the test split has an answer in every file. Compare files with answers to the same prompts."
         )
     by_id = {prompt.id: prompt for prompt in answered}
     prompts = [by_id[name] for name in draw_prompts(list(by_id), contest.prompts, contest.seed)]
@@ -82,25 +82,22 @@ def collect(
 def few_prompts(
     contest: Contest, every: Sequence[Prompt], answered: Sequence[Prompt], prompts: Sequence[Prompt]
 ) -> str:
-    """Returns a note if some test prompts lack an answer in a file, or if there are fewer prompts than the contest asks
-    for; otherwise ''."""
+    """Returns a note if some test prompts lack an answer in a file, or if fewer prompts than `contest.prompts` can be
+    compared. Returns '' if all requested prompts can be compared."""
     note = ""
     if len(answered) < len(every):
         missing = len(every) - len(answered)
         note = f"{missing} of {len(every)} test prompts could not be drawn, because a file has no answer to them."
     if len(prompts) < contest.prompts:
-        note = (
-            f"Only {len(prompts)} prompts could be compared, of {contest.prompts} that were asked for. {note}".strip()
-        )
+        note = f"Only {len(prompts)} of the {contest.prompts} requested prompts could be compared. {note}".strip()
     return note
 
 
 def refuse_too_many_calls(
     contest: Contest, prompts: int, judge: PreferenceJudge, labelled: Sequence[PreferenceQuestion], use: EndpointUse
 ) -> None:
-    """Raises `UserError` before the first call if the contestants and the judge would together need more calls of the
-    endpoint than the cap. It is not known here which answers are in the cache, so the calls for cached answers
-    are counted too."""
+    """Raises `UserError` before the first call if the contestants and the judge together need more endpoint calls than
+    the cap allows. Calls for cached answers are counted too, because the function does not look into the cache."""
     members = sum(len(each.members) for each in contest.contestants if each.source == "endpoint")
     if not members:
         return
@@ -109,16 +106,16 @@ def refuse_too_many_calls(
         calls += judge.estimate(labelled).calls + 2 * len(contest.pairs) * contest.seeds * prompts
     if calls > contest.judge.endpoint.max_calls:
         raise UserError(
-            f"The contestants and the judge would need up to {calls:,} calls, but the cap is "
-            f"{contest.judge.endpoint.max_calls:,}. Ask about fewer prompts, or raise --max-calls. Nothing was asked."
+            f"The contestants and the judge need up to {calls:,} endpoint calls, but the cap is "
+            f"{contest.judge.endpoint.max_calls:,}. Use fewer prompts, or raise --max-calls. No call was made."
         )
 
 
 def make_questions(
     prompts: Sequence[Prompt], first: Sequence[AnswersById], second: Sequence[AnswersById]
 ) -> list[list[PreferenceQuestion]]:
-    """Returns the questions about two contestants, one row for each seed. A contestant with one seed is compared with
-    every seed of the other contestant."""
+    """Returns the questions about two contestants, with one row for each seed and one column for each prompt. If a
+    contestant has only one seed, its answers are compared with the answers of every seed of the other contestant."""
     seeds = max(len(first), len(second))
     rows: list[list[PreferenceQuestion]] = []
     for place in range(seeds):

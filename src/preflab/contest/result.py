@@ -22,7 +22,8 @@ def analyse_contest(
     agreement: Agreement | None,
     notes: Sequence[str],
 ) -> ContestResult:
-    """Returns the result of the judged pairs."""
+    """Computes the result of a contest from the judged pairs. `labels`: people's labels, by the name of the pair.
+    `agreement`: the judge's agreement with labelled pairs, or None if the judge was not checked."""
     pairs = tuple(analyse_pair(pair, labels, family=len(judged), trusted=can_judge(agreement)) for pair in judged)
     names = [contestant.name for contestant in contest.contestants]
     outcomes = {(pair.first, pair.second): pair.outcomes for pair in judged}
@@ -49,8 +50,9 @@ def score_contestants(
     agreement: Agreement | None,
     pairs: Sequence[ContestPair],
 ) -> ArmScores:
-    """Returns the Bradley-Terry scores of the judge's outcomes. Returns no scores, but a reason, if the labelled pairs
-    or people's labels of a pair of contestants do not show that the judge is better than a coin."""
+    """Computes Bradley-Terry scores from the judge's outcomes. Returns a reason instead of scores if the judge was
+    checked on labelled pairs, or on people's labels, and the check did not show that the judge is better than a
+    coin."""
     checks = {"the labelled pairs of --agreement": agreement}
     for pair in pairs:
         if pair.correction is not None:

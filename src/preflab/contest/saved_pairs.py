@@ -1,7 +1,8 @@
-"""Writes and reads `human.json`, which says how the pairs of a contest that people judge were made.
+"""Writes and reads `human.json`, which records the contestant and the settings behind each answer of a contest that
+people judge.
 
-`human.json` says which contestant gave which answer, and under which settings. The texts are in `pairs.jsonl`, which
-the page reads too. `pairs.jsonl` does not say which contestant gave which answer.
+The texts of the answers are in `pairs.jsonl`, which the labelling page reads. `pairs.jsonl` does not contain the names
+of the contestants, so that raters do not know them.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from preflab.types import Completion, Prompt
 
 
 class SavedPairs(BaseModel):
-    """The questions about the contestants `first` and `second`. pairs: the names of their pairs of answers, one row for
-    each seed."""
+    """The questions about two contestants. first, second: the names of the contestants. pairs: the names of the pairs
+    of answers, with one row for each seed."""
 
     model_config = ConfigDict(extra="forbid")
     first: str
@@ -37,8 +38,8 @@ class SavedPairs(BaseModel):
 
 
 class SavedContest(BaseModel):
-    """The content of `human.json`. settings: everything that the answers depend on. prompts: the ids of the prompts, in
-    order."""
+    """The content of `human.json`. settings: all settings on which the answers depend. prompts: the ids of the prompts,
+    in the order of the columns."""
 
     model_config = ConfigDict(extra="forbid")
     settings: dict[str, Any]
@@ -49,7 +50,7 @@ class SavedContest(BaseModel):
 
 
 def write_saved_pairs(contest: Contest, ballot: Ballot, folder: Path) -> None:
-    """Writes `human.json`, which says which contestants gave the answers in the folder's pairs."""
+    """Writes `human.json`, which records the contestants that gave the answers in the folder's `pairs.jsonl`."""
     rows = next(iter(ballot.rows.values()))
     saved = SavedContest(
         settings=answering_settings(contest),
@@ -65,18 +66,18 @@ def write_saved_pairs(contest: Contest, ballot: Ballot, folder: Path) -> None:
 
 
 def read_saved_pairs(contest: Contest, folder: Path) -> Ballot:
-    """Returns the questions of the contest that a folder keeps. Raises `UserError` if the folder keeps another contest
-    than `contest`, or if the file is damaged."""
+    """Reads the questions of a contest from a folder. Raises `UserError` if the folder contains a contest with other
+    settings than `contest`, or if `human.json` is damaged."""
     path = folder / SAVED_FILE
     try:
         saved = SavedContest.model_validate(read_json(path))
     except pydantic.ValidationError as error:
-        raise UserError(f"{path} is damaged. Put back the file as preflab wrote it.") from error
+        raise UserError(f"{path} is damaged. Restore the file as preflab wrote it.") from error
     changed = differing_paths(saved.settings, answering_settings(contest))
     if changed:
         raise UserError(
-            f"{folder} holds the pairs of another contest (it differs in {', '.join(changed)}). Name another --output, or "
-            "repeat the command that began it."
+            f"{folder} contains the pairs of a contest with other settings (different: {', '.join(changed)}). Name another "
+            "--output, or repeat the command that began that contest."
         )
     return Ballot(
         saved.testbed,
@@ -90,7 +91,9 @@ def _questions(each: SavedPairs, saved: SavedContest, folder: Path) -> list[list
     rows: list[list[PreferenceQuestion]] = []
     for row in each.pairs:
         if missing := [name for name in row if name not in by_name]:
-            raise UserError(f"{folder} has no pair {missing[0]!r}, which {SAVED_FILE} names. Put back its pairs.jsonl.")
+            raise UserError(
+                f"{folder}: the pair {missing[0]!r} is in {SAVED_FILE}, but not in pairs.jsonl. Restore pairs.jsonl."
+            )
         pairs = [(name, by_name[name]) for name in row]
         rows.append(
             [
@@ -102,8 +105,8 @@ def _questions(each: SavedPairs, saved: SavedContest, folder: Path) -> list[list
 
 
 def answering_settings(contest: Contest) -> dict[str, Any]:
-    """Returns everything that the contestants' answers depend on, as plain data: the settings, and checksums of the
-    contestants' files and directories."""
+    """Returns a JSON-compatible dictionary of the settings on which the contestants' answers depend. It also contains
+    checksums of the contestants' files and directories."""
     settings = contest.dump()
     endpoint = contest.judge.endpoint
     asks = any(each.source == "endpoint" for each in contest.contestants)
@@ -116,7 +119,7 @@ def answering_settings(contest: Contest) -> dict[str, Any]:
 
 
 def _file_digests(contestant: Entrant) -> list[tuple[str, Any]]:
-    """Returns each file or directory of a contestant, with the checksums of its content."""
+    """Returns the path of each file or model directory of a contestant, with checksums of the content."""
     paths = [(member, user_path(member)) for member in contestant.members]
     if contestant.source == "file":
         return [(member, sha256(path)) for member, path in paths]

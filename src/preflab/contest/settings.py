@@ -17,9 +17,10 @@ from preflab.testbeds.base import TestbedSpec
 
 @dataclass(frozen=True)
 class Contest:
-    """The settings of a contest. prompts: the number of prompts that `seed` draws from the test split. decoding: how
-    models generate their answers. labels: people's labels of judged pairs, as a file or as the directory of a contest
-    that people judged. agreement: the files of labelled pairs on which the judge is checked."""
+    """The settings of a contest. prompts: the number of prompts that are drawn from the test split with `seed`. decoding:
+    the sampling settings with which models generate their answers. labels: a file with people's labels of judged pairs,
+    or the directory of a contest that people judged. agreement: the files of labelled pairs on which the judge is
+    checked."""
 
     contestants: Sequence[Entrant]
     testbed: TestbedSpec
@@ -42,7 +43,7 @@ class Contest:
         return list(combinations(self.contestants, 2))
 
     def dump(self) -> dict[str, Any]:
-        """Returns the settings that a result records, as plain data."""
+        """Returns the settings that are saved with a result, as a JSON-compatible dictionary."""
         return {
             "testbed": TESTBEDS.dump(self.testbed),
             "judge": self.judge.model_dump(mode="json"),

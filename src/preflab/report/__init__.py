@@ -18,9 +18,9 @@ __all__ = ["Results", "dump_results", "known_measure", "print_summary", "read_re
 def write_report(results: Results, directory: Path, *, samples: bool = True) -> Path:
     """Writes `report.html`, `report.md`, `results.json` and `results.csv`, and returns the path of `report.html`.
 
-    If `samples` is False, the files contain no text of prompts or answers. Use False for data that must not be
-    redistributed. Each file is replaced atomically, so that a reader never sees a partial file. Raises `UserError` if a
-    file cannot be written.
+    If `samples` is False, the files contain no texts of prompts or answers. Use False for data that must not be
+    redistributed. Each file is replaced atomically, so that no program ever reads a partial file. Raises `UserError` if
+    a file cannot be written.
     """
     from preflab.report.markdown import render_markdown
     from preflab.report.page import render_html

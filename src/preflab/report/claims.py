@@ -1,4 +1,5 @@
-"""States the claims of a study and their outcomes in sentences."""
+"""Writes the claims of a study and their outcomes as text. A claim is a statement about a contrast, which is a weighted sum
+of arms' mean scores (such as PPO - SFT)."""
 
 from __future__ import annotations
 
@@ -13,12 +14,13 @@ from preflab.report.verdicts import decides_twice
 
 
 def metric_of_claim(results: Results, claim: Claim) -> Measure:
-    """Returns the metric that a claim is about."""
+    """Returns the metric whose values the claim compares."""
     return find_metric(results, claim.measure or results.headline)
 
 
 def group_claims(results: Results) -> list[tuple[Claim, list[record.DecidedClaim]]]:
-    """Returns each claim together with its outcomes at all decodings."""
+    """Returns each claim with its outcomes, one outcome for each decoding setting of the study (such as greedy, and
+    sampling at temperature 1)."""
     groups: dict[str, list[record.DecidedClaim]] = {}
     for decided in results.claims:
         groups.setdefault(decided.claim.name, []).append(decided)
@@ -26,8 +28,8 @@ def group_claims(results: Results) -> list[tuple[Claim, list[record.DecidedClaim
 
 
 def state_joint_outcome(results: Results, claim: Claim) -> str:
-    """Returns 'depends on the decoding' if a claim is confirmed at one decoding and refuted at another. Returns ''
-    otherwise."""
+    """Returns 'depends on the decoding' if a claim is confirmed with one decoding setting (such as greedy) and refuted
+    with another (such as sampling at temperature 1). Returns '' in all other cases."""
     outcomes: list[record.ClaimOutcome] = [
         decided.outcome for decided in results.claims if decided.claim.name == claim.name
     ]
@@ -40,7 +42,8 @@ def name_claim(claim: Claim) -> str:
 
 
 def write_contrast(contrast: Mapping[str, float]) -> str:
-    """Returns a contrast as a weighted sum, with the positive weights first: 'a − b', '2 a − b − c'."""
+    """Writes a contrast as a weighted sum of arms, with the positive weights first: 'a − b', '2 a − b − c'. `contrast`:
+    the weight of each arm."""
     words = ""
     weights = [(arm, weight) for arm, weight in contrast.items() if weight]
     for arm, weight in sorted(weights, key=lambda row: row[1] < 0):
@@ -50,16 +53,16 @@ def write_contrast(contrast: Mapping[str, float]) -> str:
 
 
 def state_rule(claim: Claim, metric: Measure) -> str:
-    """Returns in words the condition that a claim sets for its contrast, with the margin: 'above 0 (margin 2
-    points)'."""
+    """Writes the statement that a claim makes about its contrast, with the margin: 'above 0 (margin 2 points)', or 'below
+    the margin, 2 points'."""
     margin = numbers.format_tick(100 * claim.margin if metric.share else claim.margin)
     margin += " points" if metric.share else ""
     return f"above 0 (margin {margin})" if claim.rule == "superior" else f"below the margin, {margin}"
 
 
 def list_doubts(decided: record.DecidedClaim) -> str:
-    """Lists the reasons to doubt a claim's outcome: the reason why the claim is undecided, an interval without width,
-    few seeds, and diverged runs."""
+    """Lists the reasons to doubt a claim's outcome: the reason why the claim is undecided, an interval of width 0, fewer
+    than five seeds, and diverged runs. Returns '' if there is no reason to doubt the outcome."""
     doubts, value = [decided.reason] if decided.reason else [], decided.value
     doubts += [value.reason] if value.is_unusual else []
     doubts += [f"preliminary: {text.counted(value.seeds, 'seed')}"] if value.seeds and value.preliminary else []
@@ -68,8 +71,8 @@ def list_doubts(decided: record.DecidedClaim) -> str:
 
 
 def state_control(decided: record.DecidedClaim, metric: Measure) -> str:
-    """Returns the control contrast of a claim with its estimate and interval. Returns '' if the control was not
-    measured."""
+    """Writes the control contrast of a claim with its estimate and interval. The control contrast is known to be positive
+    and shows whether the study can detect a gain. Returns '' if the control contrast was not measured."""
     if decided.control is None:
         return ""
     difference = numbers.format_difference(metric, decided.control.estimate)
@@ -78,19 +81,22 @@ def state_control(decided: record.DecidedClaim, metric: Measure) -> str:
 
 
 def explain_family(results: Results) -> str:
-    """Explains that the intervals of all claims are simultaneous 95% intervals, and what a refuted claim means."""
+    """Returns sentences which explain that the intervals of all claims are simultaneous 95% intervals. For several
+    claims, also explains the meaning of a refuted claim."""
     claims, decodings = len(group_claims(results)), ""
     if decides_twice(results):
         decodings = (
-            " Each is decided at both decodings, and opposite outcomes mean that the claim depends on the decoding."
+            " Each claim is decided for two decoding settings. If the two outcomes are opposite, the claim depends on the "
+            "decoding setting."
         )
     if len(results.claims) == 1:
-        return "One claim, written down before the study ran; its interval holds with 95% confidence."
+        return "One claim, written down before the study ran. Its interval has 95% confidence."
     return (
-        f"{text.counted(claims, 'claim')}, written down before the study ran.{decodings} They are one family: their intervals "
-        "hold simultaneously with 95% confidence. If a claim “X improves” is refuted, a gain of the margin or more is "
+        f"{text.counted(claims, 'claim')}, written down before the study ran.{decodings} The intervals of all claims "
+        "are simultaneous 95% intervals. If a claim “X improves” is refuted, a gain of the margin or more is "
         "excluded, but a smaller gain is still possible. If a claim “X does not improve” is refuted, there is a gain. A claim "
-        "is decided as “no gain” only if its control, a contrast that is known to be a gain, is above the margin here. "
-        "Otherwise the claim is not testable here. The 95% hold over all studies; among those "
-        "whose controls were above the margin, the rate may be lower."
+        "is decided as “no gain” only if the study can detect a gain. The study shows this with a control, which is another "
+        "difference that is known to be a gain: the interval of the control must be above the margin. If it is not, the claim "
+        "is not testable here. All outcomes are correct in at least 95% of all studies. Among only the studies with a control "
+        "above the margin, this rate can be lower."
     )

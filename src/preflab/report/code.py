@@ -1,4 +1,4 @@
-"""Highlights the syntax of programs in HTML. Each kind of token gets a CSS class."""
+"""Highlights the syntax of programs in HTML. Tokens such as keywords and strings get CSS classes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FENCE = "```"
 
 def highlighted(answer: str, language: str) -> Markup:
     """Returns an answer as HTML with highlighted syntax. Hidden characters are made visible. An answer with code fences
-    is highlighted as Markdown. If the language is unknown, the answer is not highlighted."""
+    is highlighted as Markdown. If Pygments does not know the language, the answer is not highlighted."""
     visible = text.visible(answer)
     name = "markdown" if language and FENCE in answer else language
     try:

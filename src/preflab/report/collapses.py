@@ -1,4 +1,4 @@
-"""Lists the arms with collapsed or diverged runs, and explains the rule."""
+"""Lists the arms with collapsed runs, explains the rule that defines a collapsed run, and counts diverged runs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from preflab.report.metrics import find_metric, rank_arms
 
 
 def list_collapsed_arms(results: Results) -> list[tuple[ArmResult, record.Collapse]]:
-    """Returns the arms of which at least one run collapsed, each with its `Collapse` record."""
+    """Returns the arms with at least one collapsed run, each arm with its `Collapse` record."""
     return [(arm, arm.collapse) for arm in rank_arms(results) if arm.collapse is not None and arm.collapse.seeds]
 
 
 def explain_collapse(results: Results) -> str:
-    """Returns the rule by which a run counts as collapsed. If no run collapsed, also gives the upper bound of an arm's
-    collapse rate: '... No run collapsed. With 5 seeds the rate of an arm may still be up to 52%.' Returns '' if the
-    study trained no arm."""
+    """Returns sentences with the definition of a collapsed run. If no run collapsed, adds the upper bound of an arm's
+    collapse rate: 'No run collapsed. With 5 seeds the rate of an arm may still be up to 52%.' Returns '' if the study
+    trained no arm."""
     known = [(arm.name, arm.collapse) for arm in results.arms if arm.collapse is not None]
     if not results.collapse_rule or not known:
         return ""

@@ -15,8 +15,8 @@ from preflab.report.svg import INK, MUTED, arm_colour
 
 
 def sweep(results: Results) -> Markup | None:
-    """Draws the headline metric against the factor that the study varies. Each series is one line, with a 95% interval
-    at each point. Returns None if the study varies no factor."""
+    """Draws the headline metric against the factor that the study varies. The chart has one line for each series of the
+    sweep, with a 95% interval at each point. Returns None if the study varies no factor."""
     factor = results.sweep
     if factor is None:
         return None
@@ -51,11 +51,12 @@ def sweep(results: Results) -> Markup | None:
 
 
 def _draw_sweep(drawn: Panel, x: Sequence[float], values: Sequence[Interval], order: int, shift: float) -> float | None:
-    """Draws one series, shifted horizontally by `shift` points, and returns the last estimate of the series."""
+    """Draws one line of the sweep with its intervals, shifted horizontally by `shift` points. `order`: the index of the
+    colour and the marker. Returns the last estimate of the line, or None if the line has no estimate."""
     moved, colour = drawn.shifted(shift), arm_colour(order)
     places = [(at, item) for at, item in zip(x, values, strict=True) if item.estimate is not None]
     for at, item in places:
-        # matplotlib ignores shifted marks when it computes the limits of the axes. The limits are updated here.
+        # matplotlib ignores shifted marks when it computes the limits of the axes, so the limits are updated explicitly.
         ends = [end for end in (item.low, item.estimate, item.high) if end is not None]
         drawn.axes.update_datalim([(at, end) for end in ends])
         if item.low is not None and item.high is not None:

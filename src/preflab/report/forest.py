@@ -1,5 +1,5 @@
-"""Computes the scale of a forest plot. The plot is a table column with one small SVG per row (`forest.html.j2`), and all
-rows share one scale."""
+"""Computes the scale of a forest plot. A forest plot is a table column with one small SVG per row (`forest.html.j2`). Each
+SVG shows an estimate and its interval. All rows use the same scale."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _LEFT, _RIGHT = 18, 202
 
 
 class Scale(NamedTuple):
-    """The linear scale of a forest plot, which maps values to pixels. `low`, `high`: the values at the left and right
-    end. `zero`: True if a line is drawn at the value 0, which means no difference."""
+    """The linear scale of a forest plot, which maps values to pixels. `low`, `high`: the values at the left end and at
+    the right end. `zero`: True if a line marks the value 0, which means no difference."""
 
     low: float
     high: float
@@ -44,8 +44,8 @@ def scale(
     marks: Sequence[float] = (),
     limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> Scale:
-    """Returns a scale that includes all intervals and marks, and also 0 if `zero` is True. If all these values are
-    equal, the scale extends from 0.5 below this value to 0.5 above it, within `limits`."""
+    """Returns a scale that includes all intervals and all `marks`, and also 0 if `zero` is True. If all these values are
+    equal, the scale extends from 0.5 below this value to 0.5 above this value. In this case it is clipped to `limits`."""
     ends = [end for item in intervals for end in (item.low, item.estimate, item.high) if end is not None]
     ends += marks
     ends += [0.0] if zero or not ends else []

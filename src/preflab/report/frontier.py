@@ -14,12 +14,12 @@ from preflab.report.panels import EdgeLabel, Panel, panel
 from preflab.report.svg import SURFACE, arm_colour
 
 WIDTH, HEIGHT = 640, 440
-"""The size of the figure in CSS pixels. The figure is larger than the other figures, because its lines cross."""
+"""The size of the reward-KL plot in CSS pixels. The plot is larger than the other figures, because its lines cross."""
 
 
 def draw_frontier(results: Results) -> Markup | None:
-    """Draws score against KL for every checkpoint of every seed. A mark is hollow if its KL is only an upper bound.
-    Returns None if no run has measured KL."""
+    """Draws the score against the KL to the SFT model for every checkpoint of every seed. A mark is hollow if its KL is
+    only an upper bound. Returns None if no run measured the KL."""
     if not any(run.frontier for arm in results.arms for run in arm.runs):
         return None
     metric = metrics.find_metric(results, "score")
@@ -39,8 +39,8 @@ def draw_frontier(results: Results) -> Markup | None:
 
 
 def _draw_path(drawn: Panel, index: int, arm: ArmResult, run: RunResult, metric: Measure) -> float | None:
-    """Draws one seed's path through its checkpoints, with a large mark for the last checkpoint. Returns the score of
-    the last checkpoint; None if no checkpoint has both a KL and a score."""
+    """Draws a line through the checkpoints of one run, with a large mark for the last checkpoint. Returns the score of
+    the last checkpoint, or None if no checkpoint has both a KL and a score."""
     path = [(at.kl, at.score, at.bound, at.step) for at in run.frontier if at.kl is not None and at.score is not None]
     if not path:
         return None

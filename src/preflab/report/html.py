@@ -1,4 +1,4 @@
-"""Functions that all HTML pages of a report share: they read style sheets and scripts, and prepare the templates."""
+"""Functions for all HTML pages: they read style sheets and scripts, and prepare the Jinja templates."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ MODULES = {
     "spending": spending,
     "verdicts": verdicts,
 }
-"""The modules that the templates can use."""
+"""The modules that the Jinja templates can use. Maps the name of a module in the templates to the module."""
 
 
 def style_sheet(*names: str) -> Markup:
-    """Returns the contents of the named style sheets as one text, in the given order."""
+    """Reads the style sheets with these file names, and returns their contents as one text in the given order."""
     templates = files("preflab.report").joinpath("templates")
     return Markup("".join(templates.joinpath(name).read_text(encoding="utf-8") for name in names))
 
 
 def script(name: str) -> Markup:
-    """Returns the content of the named script."""
+    """Returns the content of the JavaScript file with this name."""
     return Markup(files("preflab.report").joinpath("templates", name).read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,5 @@
-"""Writes `report.md`, a short report to paste into an issue or a chat: verdict, table, comparisons and caveats."""
+"""Writes `report.md`, a short report to paste into an issue or a chat. It contains the verdict, the table of arms, the
+comparisons and the caveats."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ def render_markdown(results: Results) -> str:
 
 
 def escaped(value: str) -> Markup:
-    """Returns a text as one line. Special characters are escaped, so that Markdown and HTML show the text as it is."""
+    """Returns a text as one line with escaped special characters, so that Markdown and HTML show the text literally."""
     return Markup(_SPECIAL.sub(r"\\\1", text.one_line(value)))
 
 

@@ -1,5 +1,5 @@
-"""Gives each arm a shape in addition to its colour, for readers who cannot distinguish colours. Figures, tables and
-legends show an arm with the same shape."""
+"""Gives each arm a mark (a shape such as a circle or a square) in addition to its colour, for readers who cannot
+distinguish colours. An arm has the same mark in all figures, tables and legends."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from preflab.report.svg import COLOURS
 
 
 class Mark(NamedTuple):
-    """A shape. `marker`: matplotlib's name of the shape. `outline`: the SVG path of the shape in a box of 12 by 12
-    units."""
+    """The shape of a mark. `marker`: matplotlib's name of the shape. `outline`: the SVG path of the shape in a box of 12
+    by 12 units."""
 
     marker: str
     outline: str

@@ -1,4 +1,4 @@
-"""Finds the metrics of a report, and the values of each arm."""
+"""Finds the metrics that a report shows, and each arm's values of these metrics."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from preflab.analysis.record import ArmResult, Interval, Measure, Results
 from preflab.report import numbers
 
 MAIN_METRICS = 4
-"""The number of metrics in the first table. The second table shows the other metrics, which describe behaviour."""
+"""The number of metrics in the report's main table. A separate table shows the other metrics."""
 
 
 def find_metric(results: Results, name: str) -> Measure:
-    """Returns the description of the metric with this name. If the results do not describe the metric, returns the
-    default description. 'score' is the mean score, which is a mean reward or pass@1. 'validation' is a metric of the
-    training curves: the mean score on validation problems."""
+    """Returns the description of the metric with this name. If the results do not describe the metric, returns a default
+    description. The name 'score' stands for the mean score (such as a mean reward or pass@1), and the name 'validation'
+    for the mean score on validation problems in the training curves."""
     if name in ("score", "validation"):
         score = find_metric(results, results.score or ("reward" if results.headline == "reward" else "pass@1"))
         validation = {"name": name, "label": f"{score.label} on validation"}
@@ -22,13 +22,15 @@ def find_metric(results: Results, name: str) -> Measure:
 
 
 def list_main_metrics(results: Results) -> tuple[Measure, ...]:
-    """Returns the metrics of the first table: the headline metric, and then the first other metrics of the results."""
+    """Returns the `MAIN_METRICS` metrics of the report's main table: the headline metric, and then the next metrics in
+    the order of the results."""
     return _order_metrics(results)[:MAIN_METRICS]
 
 
 def list_metrics_measured_twice(results: Results) -> tuple[Measure, ...]:
-    """Returns the metrics that the first table shows both at the first decoding and at temperature 1: the headline
-    metric and k@n. k@n needs several different samples of a prompt."""
+    """Returns the metrics that the report's main table shows twice: at the chosen temperature (such as greedy) and at
+    temperature 1. These are the headline metric and k@n. k@n is included because it needs several different samples of a
+    prompt."""
     headline, *others = list_main_metrics(results)
     return (headline, *(metric for metric in others if metric.is_submitted))
 
@@ -43,8 +45,8 @@ def _order_metrics(results: Results) -> tuple[Measure, ...]:
 
 
 def rank_arms(results: Results) -> list[ArmResult]:
-    """Returns the arms in the order of the headline metric at the first decoding, best first. Arms without a value come
-    last."""
+    """Returns the arms ordered by the headline metric at the chosen temperature, the best arm first. Arms without a value
+    come last."""
     metric = find_metric(results, results.headline)
 
     def place(arm: ArmResult) -> tuple[bool, float]:
@@ -61,14 +63,16 @@ def count_test_problems(results: Results) -> int:
 
 
 def format_temperatures(arm: ArmResult) -> str:
-    """Returns the temperatures that the seeds of an arm use at the first decoding: '0.2, 0.6'. 0 means greedy
-    decoding."""
+    """Writes the chosen sampling temperatures of an arm's runs: '0.2, 0.6'. Runs of different seeds can have different
+    temperatures. 0 means greedy decoding."""
     chosen = sorted({run.temperature for run in arm.runs if run.temperature is not None})
     return ", ".join(map(numbers.format_tick, chosen))
 
 
 def find_value(arm: ArmResult, metric: str, *, level: str = "", decoding: record.DecodingChoice = "chosen") -> Interval:
-    """Returns an arm's value of a metric. If the metric was not measured, returns an interval without an estimate."""
+    """Returns an arm's value of a metric with its interval. `level`: the difficulty level; '' for all problems.
+    `decoding`: 'chosen' for the chosen temperature, 'unit' for temperature 1. If the metric was not measured, returns an
+    `Interval` without an estimate."""
     for item in arm.measures:
         if (item.metric, item.level, item.decoding) == (metric, level, decoding):
             return item.value
@@ -76,7 +80,7 @@ def find_value(arm: ArmResult, metric: str, *, level: str = "", decoding: record
 
 
 def find_reported_value(arm: ArmResult, metric: str) -> Interval:
-    """Returns an arm's value of a metric at the first decoding. If the metric was measured only at temperature 1, as KL
-    is, returns the value at temperature 1."""
+    """Returns an arm's value of a metric at the chosen temperature. If the metric was measured only at temperature 1
+    (such as the KL), returns the value at temperature 1."""
     chosen = find_value(arm, metric)
     return find_value(arm, metric, decoding="unit") if chosen.estimate is None else chosen

@@ -1,4 +1,4 @@
-"""Formats numbers for readers: with few digits, in percent or percentage points, and with interval bounds."""
+"""Formats numbers as short text: with few digits, in percent or percentage points, and with interval bounds."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _SCALES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, 
 
 
 def format_number(value: float | None) -> str:
-    """Writes a number with about three digits: 0.042, 1.27, 48.3, 612, 16,384. Writes a tiny number as 3.1e-05, and
-    None as a dash."""
+    """Writes a number with about three digits: 0.042, 1.27, 48.3, 612. Writes all digits before the decimal point of a
+    larger number: 16,384. Writes a tiny number as 3.1e−05, and None as a dash."""
     if value is None:
         return DASH
     size = abs(value)
@@ -30,8 +30,8 @@ def format_p_value(value: float | None) -> str:
 
 
 def signed_zero(text: str) -> str:
-    """Removes the minus sign from a number that was rounded to zero. In all other numbers, replaces the hyphen by a
-    minus sign (U+2212)."""
+    """Removes the sign of a number that was rounded to zero, such as '-0.0'. In any other number, replaces each hyphen by
+    a minus sign (U+2212)."""
     return text.replace("-", "−") if text.strip("-0.,%") else text.lstrip("-")
 
 
@@ -79,7 +79,8 @@ def format_plain(metric: Measure, value: float, *, sign: bool = False) -> str:
 
 
 def format_tick(value: float, *, sign: bool = False) -> str:
-    """Writes a round number without trailing zeros. If `sign` is True, a positive number gets a plus sign."""
+    """Writes a number for a tick label, with up to six digits and without trailing zeros. If `sign` is True, a positive
+    number gets a plus sign."""
     text = signed_zero(f"{value:,.6g}")
     return f"+{text}" if sign and value > 0 else text
 

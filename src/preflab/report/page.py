@@ -1,5 +1,5 @@
 """Renders the report as a single HTML file, which loads no other files. Texts from the data are escaped. The page shows
-everything even if its script does not run."""
+all its content even if its script does not run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def render_html(results: Results) -> str:
     unit = [metrics.find_value(arm, results.headline, decoding="unit") for arm in results.arms]
     drawn = [
         row for row in results.claims if not row.claim.measure
-    ]  # a claim about another measure than the headline metric can have another unit
+    ]  # claims about other measures than the headline metric are not drawn, because they can have other units
     claimed, margins = [row.value for row in drawn], [row.claim.margin for row in drawn]
     page = environment().get_template("report.html.j2")
     return page.render(
@@ -70,9 +70,9 @@ def with_names(words: str, results: Results) -> Markup:
 def comparison_groups(
     comparisons: Sequence[Comparison], results: Results
 ) -> list[tuple[Measure, str, forest.Scale, list[Comparison]]]:
-    """Groups the comparisons by metric and decoding. Each group consists of the metric, the title, the scale of the
-    forest plot, and the comparisons. The scale includes a line at zero. All decodings of a metric have the same
-    scale."""
+    """Groups the comparisons by metric and by decoding setting (such as greedy, or sampling at temperature 1). Each group
+    consists of the metric, the title, the scale of the forest plot, and the comparisons. The scale includes a line at
+    zero. All groups of a metric have the same scale."""
     groups: list[tuple[Measure, str, forest.Scale, list[Comparison]]] = []
     for name in dict.fromkeys(pair.metric for pair in comparisons):
         metric, pairs = metrics.find_metric(results, name), [pair for pair in comparisons if pair.metric == name]

@@ -1,5 +1,5 @@
-"""Draws the frame of a chart, the numbers on the axes, and the name of each line at the end of the line. Needs
-matplotlib."""
+"""Draws the common elements of all charts: the title, the axes with their numbers, and the name of each line at its right
+end. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from preflab.report import numbers
 from preflab.report.svg import GRID, INK, MUTED, arm_colour, part_name, themed
 
 PANEL_WIDTH, PANEL_HEIGHT = 360, 280
-"""The size of a chart in CSS pixels. A chart is as wide as the screen of a phone. A desktop screen has room for three
-charts in a row."""
+"""The default size of a chart in CSS pixels. A chart fits on the screen of a phone, and three charts fit side by side on a
+desktop screen."""
 HEAD, FOOT = 46, 46
 """`HEAD`: the height in pixels above the axes, for the title and the line below the title. `FOOT`: the height in pixels
 below the axes."""
@@ -26,8 +26,8 @@ SIZE = 11
 
 
 class EdgeLabel(NamedTuple):
-    """A label at the right edge of a chart, at height `y` in data units, in the colour of the arm with the index
-    `order`."""
+    """The label `name` of a line, at the right edge of the chart. `y`: the height of the label in data units. `order`: the
+    index of the arm or line, which determines the colour."""
 
     y: float
     name: str
@@ -36,8 +36,8 @@ class EdgeLabel(NamedTuple):
 
 @dataclass
 class Panel:
-    """A chart that is being drawn. `axes`: matplotlib's axes. `svg`: the finished drawing, available after the `with`
-    block of `panel`. `notes`: the tooltips of the elements of the chart."""
+    """A chart that is being drawn. `axes`: matplotlib's axes. `height`: the height of the chart in CSS pixels. `svg`: the
+    finished drawing, available after the `with` block of `panel`. `notes`: the tooltips of the chart's elements."""
 
     axes: Any
     height: int
@@ -52,8 +52,8 @@ class Panel:
         artist.set_gid(part_name(order, len(self.notes) - 1 if note else None))
 
     def axis_numbers(self, which: Literal["x", "y"], *, share: bool) -> None:
-        """Formats the tick labels of an axis. If `share` is True, writes percentages. Otherwise writes decimal prefixes
-        (16k, 2.1M)."""
+        """Formats the tick labels of an axis. If `share` is True, the labels are percentages. If it is False, large
+        numbers have decimal prefixes (16k, 2.1M)."""
         from matplotlib.ticker import FuncFormatter, MaxNLocator
 
         def tick(value: float, _: object) -> str:
@@ -90,8 +90,8 @@ class Panel:
     def finish_lines(
         self, labels: Sequence[EdgeLabel], metric: Measure, *, margin: float = 0.02, are_arms: bool = True
     ) -> None:
-        """Finishes a line chart: adds numbers on both axes, space around the lines, and the name of each line at its
-        end."""
+        """Finishes a line chart: adds numbers on both axes, space around the lines, and the name of each line at its right
+        end. `are_arms`: True if each line belongs to an arm, so that the page can hide the name together with the arm."""
         self.axis_numbers("x", share=False)
         self.axis_numbers("y", share=metric.share)
         self.axes.margins(x=margin, y=0.08)
@@ -120,8 +120,9 @@ class Panel:
 
 
 def spread_apart(places: Sequence[float], *, gap: float) -> list[float]:
-    """Returns `places` (in [0, 1]) moved until neighbours are about `gap` apart. Each overlap moves both neighbours by
-    half the overlap. The order of the places does not change."""
+    """Moves the heights of labels so that the labels do not overlap. Returns `places` (heights in [0, 1]), moved until
+    neighbours are about `gap` apart. Two places that are too close are both moved by half of the missing distance. The
+    order of the places does not change."""
     order = sorted(range(len(places)), key=lambda index: (places[index], index))
     moved = list(places)
     for _ in range(50):
@@ -134,8 +135,8 @@ def spread_apart(places: Sequence[float], *, gap: float) -> list[float]:
 
 
 def shortened(name: str, size: int) -> str:
-    """Shortens a name to at most `size` characters. Replaces the middle by '…', because the names of arms often differ
-    at the end."""
+    """Shortens a name to at most `size` characters. Replaces the middle by '…' and keeps the end, because the names of
+    arms often differ only at the end."""
     name = text.one_line(name)
     kept = size // 2
     return name if len(name) <= size else f"{name[:kept]}…{name[kept + 1 - size :]}"
@@ -156,8 +157,8 @@ def panel(
 ) -> Generator[Panel]:
     """Opens a chart for drawing. `title`: the text at the top, which names the quantity on the y axis. `measured`: the
     line below the title, which names the data and the temperature of the measurement. `x`: the label of the x axis.
-    `alt`: the alternative text for screen readers. `left`, `right`: the ends of the axes, as fractions of the width.
-    The names of lines stand to the right of the axes."""
+    `alt`: the alternative text for screen readers. `left`, `right`: the left and right ends of the axes, as fractions of
+    the width. The names of lines are written to the right of the axes."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

@@ -1,5 +1,5 @@
-"""Draws reliability diagrams: the accuracy of a reward model on pairs against the probability that the model predicts.
-Needs matplotlib."""
+"""Draws reliability diagrams. A reliability diagram shows how often a reward model orders pairs correctly, against the
+probability that the model predicts for this. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from preflab.report.svg import MUTED, arm_colour
 
 
 def diagrams(results: Results) -> dict[str, Markup]:
-    """Draws a reliability diagram for each reward model that has reliability bins. Returns a mapping from the model's
-    name to the diagram. On the dashed diagonal, the accuracy equals the predicted probability."""
+    """Draws a reliability diagram for each reward model that has reliability bins. Maps the model's name to the diagram.
+    On the dashed diagonal, the share of correctly ordered pairs equals the predicted probability."""
     return {
         model.name: _diagram(model, f"reliability{order}")
         for order, model in enumerate(results.reward_models)

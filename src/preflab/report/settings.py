@@ -1,4 +1,4 @@
-"""Writes a method's settings in the syntax of a study file."""
+"""Writes the settings of a method as they are written in a study file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pydantic import JsonValue
 
 
 def write_value(value: JsonValue) -> str:
-    """Returns the value of a setting in the syntax of a study file."""
+    """Returns the value of a setting as it is written in a study file: a string without quotes, any other value as
+    JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

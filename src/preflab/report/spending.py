@@ -1,4 +1,4 @@
-"""Computes what each arm spent, as means over seeds, and states a study's budget in sentences."""
+"""Computes the budget that each arm used (labels, FLOP, time and memory), and writes a study's budget as text."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from preflab.report import numbers
 
 
 def average_over_seeds(arm: ArmResult, get: Callable[[record.RunResult], Number]) -> float | None:
-    """Returns the mean of `get` over the arm's runs. Returns None if the value of any run is unknown, because a mean
-    over the other runs could be biased."""
+    """Applies `get` to each of the arm's runs, and returns the mean of the values. Returns None if the value of any run
+    is unknown, because a mean over the other runs could be biased."""
     values = [get(run) for run in arm.runs]
     known = [value for value in values if value is not None]
     return fmean(known) if known and len(known) == len(values) else None
@@ -46,7 +46,7 @@ def find_peak_memory(results: Results, arm: ArmResult) -> float | None:
 
 
 def state_budget(results: Results) -> str:
-    """Returns the budget of each arm in words: 'up to 16,384 labels or reward calls for each arm'."""
+    """Writes the budget that each arm is allowed to use: 'up to 16,384 labels or reward calls for each arm'."""
     amount = results.budget.amount
     if results.budget.binding == "none":
         return "no limit; every arm ran for its own number of steps"
@@ -57,8 +57,8 @@ def state_budget(results: Results) -> str:
 
 
 def state_spending(results: Results) -> str:
-    """Returns in words how much of the budget the arms used: 'Spent: 979G FLOP (best-of-n, sft) to 1.83T (ppo).' If
-    some arms draw several samples for each answer, also names these arms."""
+    """Writes the smallest and the largest amount of the budget that arms used: 'Spent: 979G FLOP (best-of-n, sft) to
+    1.83T (ppo).' If some arms draw several samples for each answer, also names these arms."""
     get, form = average_labels, numbers.format_number
     if results.budget.binding != "labels":
         get, form = (lambda arm: average_spent(arm, "flops")), numbers.format_scaled

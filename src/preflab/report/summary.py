@@ -13,8 +13,8 @@ from preflab.terminal import Terminal
 
 
 def print_summary(results: Results, console: Terminal) -> None:
-    """Prints the summary. Prints names as plain text, so that rich markup and escape sequences in names have no
-    effect."""
+    """Prints the summary of a study's results in the terminal. Names are printed as plain text, so that rich markup and
+    escape sequences in names have no effect."""
     for words, verdict in verdicts.list_verdicts(results):
         console.print(Text(text.one_line(verdicts.state_answer(words, verdict)), style="bold"))
     weak = [evaluator.name for evaluator in results.evaluators if not evaluator.can_rank]
@@ -45,13 +45,14 @@ _STYLES = {"confirmed": "bold green", "refuted": "bold red"}
 
 
 def _where(results: Results, decoding: DecodingChoice) -> str:
-    """Returns the decoding of a line in words, such as ', at temperature 1'. Returns '' if the study has a verdict for
-    only one decoding."""
+    """Writes the decoding setting for a printed line: ', with greedy decoding' or ', at temperature 1'. Returns '' if the
+    study has only one decoding setting."""
     return f", {verdicts.name_decoding(results, decoding)}" if verdicts.decides_twice(results) else ""
 
 
 def _pair(pair: Comparison, metric: Measure, where: str) -> Text:
-    """Returns one line for a comparison of two arms: the difference with its interval, and the outcome in words."""
+    """Returns the printed line for a comparison of two arms: the difference with its interval, and the verdict in
+    words."""
     difference = numbers.format_difference(metric, pair.estimate)
     words = (
         f"{pair.first} − {pair.second}{where}: {difference} {numbers.format_bounds(metric, pair, sign=True)}".strip()
@@ -61,8 +62,9 @@ def _pair(pair: Comparison, metric: Measure, where: str) -> Text:
 
 
 def _claim(results: Results, decided: DecidedClaim) -> Text:
-    """Returns one line for a claim at one decoding: the claim's name, the outcome, the contrast with its interval, the
-    rule, and the reasons for doubt."""
+    """Returns the printed line for a claim and one decoding setting (such as greedy, or sampling at temperature 1). The
+    line has the claim's name, the outcome, the weighted sum of arms with its interval, the claimed statement, the reasons
+    to doubt the outcome, and the claim's control contrast."""
     claim, value = decided.claim, decided.value
     metric, where = claims.metric_of_claim(results, claim), _where(results, decided.decoding)
     difference = numbers.format_difference(metric, value.estimate)

@@ -37,7 +37,8 @@ def arm_colour(index: int) -> str:
 
 def part_name(order: int, note: int | None = None) -> str:
     """Returns the SVG id of an element that belongs to the arm at index `order`. `note`: the index of the element's
-    tooltip, or None. If there is a tooltip, the id also contains `note`. `themed` reads the id."""
+    tooltip, or None for no tooltip. The id contains `order` and `note`, and the function `themed` reads them from the
+    id."""
     return f"arm-{order}" if note is None else f"arm-{order}-{note}"
 
 
@@ -45,8 +46,8 @@ def themed(figure: Figure, *, name: str, label: str, notes: Sequence[str] = ()) 
     """Returns the figure as inline SVG. `name`: a prefix that makes the ids of the figure unique in the page. `label`:
     the alternative text for screen readers. `notes`: the tooltips of the figure's elements.
 
-    An element that belongs to an arm (see `part_name`) gets the attribute `data-arm`. The tooltip of an element becomes
-    its SVG title, which browsers show as a tooltip.
+    An element that belongs to an arm (see `part_name`) gets the attribute `data-arm`. The tooltip of an element is
+    written as an SVG title inside the element, which browsers show as a tooltip.
     """
     root = ElementTree.fromstring(write_svg(figure, name=name))
     _clean(root)

@@ -1,13 +1,13 @@
 """Writes `results.csv`, a table in long form with one number in each row, for a spreadsheet or a data frame.
 
-Columns: study, arm, method, seed ('all' for an estimate over seeds), quantity, level (difficulty level; '' for all),
-decoding ('chosen', 'unit' for temperature 1, '' if the quantity does not depend on the decoding), value, low, high,
-directory, outcome.
+The columns are study, arm, method, seed ('all' for an estimate over seeds), quantity, level (the difficulty level; '' for
+all problems), decoding, value, low, high, directory and outcome. The column `decoding` is 'chosen' for the chosen
+temperature, 'unit' for temperature 1, and '' if the quantity does not depend on the temperature.
 
 A row with one seed contains a metric of a run, or an amount of the budget that the run used. A row with the seed 'all'
-contains an estimate with its interval. A row of a claim contains the contrast in the column `arm`, 'claim' in `method`,
-the claim's name in `quantity`, and the outcome. A row of a pairwise evaluation contains both arms in the column `arm`,
-'pairwise' in `method`, and the outcome.
+contains an estimate with its interval. The row of a claim contains the claim's weighted sum of arms in the column `arm`,
+'claim' in `method`, the claim's name in `quantity`, and the outcome. The row of a pairwise evaluation contains the names of
+the two arms in the column `arm`, 'pairwise' in `method`, and the verdict in `outcome`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ _Cell = str | int | float | None
 
 
 def render_csv(results: Results) -> str:
-    """Returns the table as CSV text. If a spreadsheet would run a text as a formula, the text gets an apostrophe in
-    front."""
+    """Returns the table as CSV text. A text that a spreadsheet would run as a formula begins with an apostrophe."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -72,8 +71,8 @@ def _ends(value: Interval) -> tuple[_Cell, ...]:
 
 
 def _safe(cell: _Cell) -> _Cell:
-    """Makes hidden characters in a text visible, and puts an apostrophe in front of a formula. Returns numbers
-    unchanged."""
+    """Makes hidden characters in a text visible. If a spreadsheet would run the text as a formula, adds an apostrophe in
+    front of it. Returns numbers unchanged."""
     if not isinstance(cell, str):
         return cell
     text = visible(cell)

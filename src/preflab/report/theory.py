@@ -50,18 +50,18 @@ def data_uri(svg: str) -> str:
 
 
 def cell_words(cell: str | int | float) -> str:
-    """Returns the text of a table cell. Writes a number with few digits."""
+    """Returns the text of a table cell. A number is written with about three digits."""
     return cell if isinstance(cell, str) else numbers.format_number(cell)
 
 
 def numeric(table: FindingTable, column: int) -> bool:
-    """Checks whether any cell of this column is a number. Such a column is aligned to the right."""
+    """Returns True if a cell of this column is a number. Such a column is aligned to the right."""
     return any(not isinstance(row[column], str) for row in table.rows)
 
 
 def print_finding(finding: Finding, console: Terminal) -> None:
-    """Prints a finding: the claim, the tables, the notes and the verdict. Prints the verdict last, so that it stays
-    visible on the screen. Prints texts of the finding as plain text, so that rich markup in them has no effect."""
+    """Prints a finding: the claim, the tables, the notes and the verdict. The verdict is last, so that it stays visible
+    on the screen. All texts are printed as plain text, so that rich markup in the finding has no effect."""
     console.print(Text(text.one_line(finding.title), style="bold"))
     console.print(Text(text.one_line(finding.claim)))
     for table in finding.tables:

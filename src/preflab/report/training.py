@@ -23,13 +23,14 @@ MEASURED = {
     "reward": "training samples, each arm's own temperature",
     "reference_kl": "training samples, each arm's own temperature",
 }
-"""Maps a metric of the training curves to a text that names the data of the measurement and the sampling
-temperature."""
+"""Maps a metric of the training curves to the line below the chart's title. The line names the data on which the metric is
+measured, and the sampling temperature."""
 ON_DATA = "training batches; log-probabilities at temperature 1"
 
 
 class SeedPoint(NamedTuple):
-    """A point of one seed's curve. `share`: the fraction of the run's steps that are finished at this point."""
+    """A point of one seed's curve. `share`: the number of steps so far, as a fraction of all steps of the run. `x`, `y`:
+    the coordinates of the point."""
 
     share: float
     x: float
@@ -37,7 +38,7 @@ class SeedPoint(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One seed's curve. `diverged`: True if the run stopped because it diverged."""
+    """One seed's curve. `places`: the points of the curve. `diverged`: True if the run stopped because it diverged."""
 
     places: Sequence[SeedPoint]
     diverged: bool
@@ -60,8 +61,8 @@ BUDGETS = (
 
 
 def curves(results: Results) -> list[Markup]:
-    """Draws a chart of each metric of the training curves against policy updates. For the first metric, also draws a
-    chart against labels and a chart against FLOP."""
+    """Draws each metric of the training curves against policy updates. Draws the first of these metrics also against
+    labels and against FLOP."""
     points = [point for arm in results.arms for run in arm.runs for point in run.curve]
     names = dict.fromkeys(name for point in points for name in point.metrics if not is_verdict(name))
     time = time_of(points)
@@ -97,8 +98,8 @@ def metric_of(name: str) -> Callable[[CurvePoint], Number]:
 
 
 def lines_of(arm: ArmResult, against: Against, value: Callable[[CurvePoint], Number]) -> list[Line]:
-    """Returns a curve for each seed for which the metric was measured. For a diverged run, estimates the planned number
-    of steps by the mean number of steps of the other runs."""
+    """Returns one curve for each seed under which the metric was measured. `value`: returns the metric's value of a point.
+    The planned number of steps of a diverged run is estimated by the mean number of steps of the arm's other runs."""
     ends = [run.curve[-1].step for run in arm.runs if run.curve and not run.diverged]
     typical = fmean(ends or [run.curve[-1].step for run in arm.runs if run.curve] or [1])
     lines: list[Line] = []
@@ -138,9 +139,9 @@ def draw_marked(drawn: Panel, line: Sequence[tuple[float, float]], marker: str, 
 
 
 def mean_line(lines: Sequence[Sequence[SeedPoint]]) -> list[tuple[float, float]]:
-    """Returns the mean x and y over seeds, up to the last point that all seeds reach. If the seeds have points at
-    corresponding steps, averages point by point. Otherwise interpolates each curve linearly at equal fractions of the
-    runs, and averages the interpolated values. Returns an empty list if the curves do not overlap."""
+    """Returns the mean curve over seeds, up to the last point that all seeds reach. If the seeds have points at
+    corresponding steps, the curves are averaged point by point. If not, each curve is interpolated linearly at the same
+    fractions of the run, and the interpolated values are averaged. Returns an empty list if the curves do not overlap."""
     looks = min(len(line) for line in lines)
     if all(_belong_together(lines, look) for look in range(looks)):
         rows = [[line[look] for line in lines] for look in range(looks)]
@@ -155,16 +156,16 @@ def mean_line(lines: Sequence[Sequence[SeedPoint]]) -> list[tuple[float, float]]
 
 
 def _belong_together(lines: Sequence[Sequence[SeedPoint]], look: int) -> bool:
-    """Checks whether the seeds' points at the index `look` are nearer to each other than to the points at the next
-    index."""
+    """Returns True if the points of all seeds at the index `look` correspond. They correspond if their fractions of the
+    run are nearer to each other than to the fractions of the points at the next index."""
     shares = [line[look].share for line in lines]
     following = [line[look + 1].share for line in lines if len(line) > look + 1]
     return not following or max(shares) - min(shares) < min(following) - max(shares)
 
 
 def verdicts(results: Results) -> list[Markup]:
-    """Draws a chart for each arm whose training samples were tested by a judge. The chart shows the share of each
-    verdict over training time, as a mean over the arm's seeds."""
+    """Draws a chart for each arm whose training samples were judged (for example, programs that passed or failed tests).
+    The chart shows the share of each verdict over training time, as a mean over the arm's seeds."""
     drawn: list[Markup] = []
     for arm in results.arms:
         points = [point for run in arm.runs for point in run.curve]
@@ -175,8 +176,8 @@ def verdicts(results: Results) -> list[Markup]:
 
 
 def share_of(verdict: str) -> Callable[[CurvePoint], Number]:
-    """Returns a function that maps a point of a curve to the share of the samples with this verdict. The share is 0 if
-    no sample received the verdict, and None if no sample was judged."""
+    """Returns a function that maps a point of a training curve to the share of the samples with this verdict. The share
+    is 0 if no sample received the verdict, and None if no sample was judged."""
     return lambda point: point.metrics.get(verdict, 0.0) if any(map(is_verdict, point.metrics)) else None
 
 

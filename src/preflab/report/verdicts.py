@@ -1,4 +1,4 @@
-"""Lists the verdicts of a study with the comparisons that support them, and states them in sentences."""
+"""Lists the verdicts of a study and the comparisons that support these verdicts, and writes them as text."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from preflab.report.metrics import rank_arms
 
 
 def decides_twice(results: Results) -> bool:
-    """Returns True if the study has a verdict for each of two decodings."""
+    """Returns True if the study has two verdicts, one for each of two decoding settings (such as greedy, and sampling at
+    temperature 1)."""
     return len(results.verdicts) > 1
 
 
 def name_decoding(results: Results, decoding: record.DecodingChoice) -> str:
-    """Returns a decoding in words, for use inside a sentence: 'with greedy decoding', 'at temperature 1'."""
+    """Writes a decoding setting for use inside a sentence: 'with greedy decoding', 'at temperature 1'."""
     words = results.decodings.get(decoding, "At temperature 1")
     return words[0].lower() + words[1:]
 
 
 def list_verdicts(results: Results) -> list[tuple[str, record.StudyVerdict]]:
-    """Returns the study's verdicts, each with the decoding in words. The words are '' if the study has a verdict for
-    only one decoding."""
+    """Returns the study's verdicts, each with words for its decoding setting, such as 'With greedy decoding'. The words
+    are '' if the study has only one verdict."""
     return [
         (results.decodings[decoding] if decides_twice(results) else "", verdict)
         for decoding, verdict in results.verdicts.items()
@@ -32,14 +33,14 @@ def list_verdicts(results: Results) -> list[tuple[str, record.StudyVerdict]]:
 
 
 def state_answer(words: str, verdict: record.StudyVerdict) -> str:
-    """Returns a verdict as a sentence that begins with its decoding: 'With greedy decoding: ppo won: pass@1 61.4%,
-    ahead of the next, dpo, by 3.2 points.'"""
+    """Writes a verdict as a sentence that begins with the decoding setting: 'With greedy decoding: ppo won: pass@1 61.4%,
+    ahead of the next, dpo, by 3.2 points.' `words`: the words for the decoding setting, or ''."""
     return f"{words}: {verdict.sentence}" if words else verdict.sentence
 
 
 def list_evidence(results: Results) -> list[record.Comparison]:
-    """Returns the comparisons that support the verdicts. The comparisons are grouped by decoding. Within a decoding,
-    they are ordered by the rank of the first arm, and then by the rank of the second arm."""
+    """Returns the comparisons that support the verdicts, grouped by verdict (one verdict for each decoding setting). The
+    comparisons of a verdict are ordered by the rank of the arm `first`, and then by the rank of the arm `second`."""
     places = {arm.name: place for place, arm in enumerate(rank_arms(results))}
     return [
         pair
@@ -49,8 +50,9 @@ def list_evidence(results: Results) -> list[record.Comparison]:
 
 
 def list_further_comparisons(results: Results) -> list[record.Comparison]:
-    """Returns the comparisons that the report shows in addition to the evidence. A comparison is included if the study
-    names it, or if the evidence does not compare the same two arms at the same decoding."""
+    """Returns the comparisons that the report shows in addition to the evidence for the verdicts. A comparison is
+    included if the study file declares it, or if the evidence does not compare the same two arms with the same decoding
+    setting (such as greedy, or sampling at temperature 1)."""
     shown = {(pair.decoding, frozenset((pair.first, pair.second))) for pair in list_evidence(results)}
     return [
         pair
@@ -60,8 +62,9 @@ def list_further_comparisons(results: Results) -> list[record.Comparison]:
 
 
 def state_win(results: Results, arm: str) -> str:
-    """Returns 'won' if the arm won at every decoding, or for example 'won with greedy decoding' if the arm won at one
-    of two decodings. Returns '' if the arm did not win."""
+    """Returns 'won' if the arm is the winner in every verdict of the study. If the arm is the winner in only one of two
+    verdicts, names the decoding setting of this verdict, for example 'won with greedy decoding'. Returns '' if the arm
+    did not win."""
     where = [words for words, verdict in list_verdicts(results) if verdict.winner == arm]
     if not where:
         return ""
@@ -69,15 +72,15 @@ def state_win(results: Results, arm: str) -> str:
 
 
 def explain_adjustment(pairs: Sequence[record.Comparison | record.PairwiseResult]) -> str:
-    """Explains how the p-values of the comparisons are adjusted."""
+    """Returns sentences that explain how the p-values of the comparisons are adjusted for multiple comparisons."""
     families = list(dict.fromkeys(pair.family for pair in pairs))
     if families in ([], [1.0]):
-        return "The p-values are two-sided. Each is for one comparison alone, so they are not adjusted."
+        return "The p-values are two-sided. Each p-value is for one comparison alone, so it is not adjusted."
     sizes = " or ".join(f"{family:.1f}".removesuffix(".0") for family in families)
     look = "" if all(family.is_integer() for family in families) else ", counted by the error that this look may spend"
     return (
         f"The p-values are two-sided and adjusted for {sizes} comparisons (Bonferroni{look}). They agree with the intervals: "
-        "all intervals of the family hold simultaneously with 95% confidence."
+        "all intervals of the family are simultaneous 95% intervals."
     )
 
 
@@ -86,14 +89,14 @@ def name_other_budget(results: Results) -> str:
 
 
 def state_holding(verdict: record.StudyVerdict) -> str:
-    """Returns in words whether the verdict would be the same if all arms had an equal amount of the other budget. The
-    other budget is compute instead of labels, or labels instead of compute."""
+    """Writes whether the winner would also win if the other budget were equal for all arms: 'Holds', 'Does not hold' or
+    'Not known'. The other budget is compute if labels are equal, and labels if compute is equal."""
     return {"yes": "Holds", "no": "Does not hold", "unknown": "Not known"}[verdict.holds_under_other_budget]
 
 
 def state_certainty(results: Results) -> str:
-    """Returns in words the number of seeds and whether few seeds make a verdict preliminary. For a study with interim
-    looks, also names the look at which the study stopped."""
+    """Writes the number of seeds. Adds 'Preliminary' if a verdict is preliminary, because a comparison has fewer than five
+    seeds. For a study with interim looks, also names the look at which the study stopped."""
     seeds = text.counted(len(results.seeds), "seed")
     looks = f"; {results.looks}" if results.looks else ""
     if not any(verdict.preliminary for verdict in results.verdicts.values()):
@@ -103,14 +106,14 @@ def state_certainty(results: Results) -> str:
 
 
 def list_tied(verdict: record.StudyVerdict) -> str:
-    """Names the arms that do not differ significantly from the best arm. If there is no such arm, returns 'no other
-    arm' if an arm won, and a dash otherwise."""
+    """Returns the names of the arms and baselines that do not differ significantly from the best arm. If there are none,
+    returns 'no other arm' if an arm won, and a dash if no arm won."""
     if verdict.tied:
         return ", ".join(verdict.tied)
     return "no other arm" if verdict.winner is not None else numbers.DASH
 
 
 def state_outcome(pair: record.Comparison | record.PairwiseResult) -> str:
-    """Returns the outcome of a comparison in words: 'ppo is better', or 'not decided'."""
+    """Writes the verdict of a comparison of two arms: 'ppo is better', or 'not decided'."""
     better = {"better": pair.first, "worse": pair.second}.get(pair.verdict)
     return "not decided" if better is None else f"{better} is better"

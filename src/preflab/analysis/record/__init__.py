@@ -1,7 +1,7 @@
 """The records of a study's measurements and decisions. `results.json` contains them, and every report reads them."""
 
-# ruff: noqa: I001 - `name as name` exports a name from the package; ruff would sort each export into a separate
-# statement
+# ruff: noqa: I001 - `name as name` exports a name from the package. Without this line, ruff would split each import
+# statement into one statement for each name.
 
 from __future__ import annotations
 

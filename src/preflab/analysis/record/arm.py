@@ -1,4 +1,5 @@
-"""One arm of a study: its runs, their curves and budgets, and its measures over all seeds."""
+"""Defines the records of one arm of a study: the arm's runs with their curves and budgets, and the arm's measures over all
+seeds."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from preflab.evaluation.settings import DecodingChoice
 
 
 class Spent(Record):
-    """The budget that one arm used under one seed, including the stages that the arm shares with other arms. A field is
-    None if its amount is unknown, because the arm was trained outside the study."""
+    """The budget that one arm used under one seed, including the stages that the arm shares with other arms. If the arm
+    was trained outside the study, unknown amounts are None."""
 
     labels: Number = None
     """The number of preference labels that the arm used. The labels come from data or from a reward."""
@@ -58,7 +59,7 @@ class FrontierPoint(Record):
     kl: Number
     """KL to the SFT model, in nats per response."""
     score: Number
-    """The value of the metric that `Results.score` names, at this checkpoint."""
+    """The checkpoint's value of the metric that `Results.score` names."""
     bound: bool = False
     """True if `kl` is an upper bound (the closed form for best-of-n) instead of an estimate."""
 
@@ -71,20 +72,21 @@ class RunResult(Record):
     directory: str
     """The directory of the run, relative to the study's directory."""
     metrics: dict[str, Number] = Field(default_factory=dict[str, Number])
-    """The metrics on the test split at the first decoding."""
+    """The metrics on the test split at the chosen temperature (the temperature in `temperature`)."""
     metrics_unit: dict[str, Number] = Field(default_factory=dict[str, Number])
     """The metrics on the test split at temperature 1."""
     spent: Spent = Spent()
     """The budget that the run used."""
     temperature: float | None = None
-    """The sampling temperature of the first decoding, 0 for greedy decoding."""
+    """The chosen sampling temperature, which the study sets or chooses on the validation split. 0 means greedy
+    decoding."""
     checkpoint: int | None = None
     """The step of the checkpoint that was chosen on the validation split."""
     diverged: bool = False
     """True if training diverged. Diverged runs are kept in all statistics."""
     note: str = ""
-    """An event in this run that affects the interpretation, e.g. 'killed for memory at step 40'; '' if there is
-    none."""
+    """A remark on an event in this run that affects the interpretation, e.g. 'killed for memory at step 40'; '' if
+    there was no such event."""
     curve: tuple[CurvePoint, ...] = ()
     """The points of the training curve, ordered by step."""
     frontier: tuple[FrontierPoint, ...] = ()
@@ -101,32 +103,34 @@ class MeasuredValue(Record):
     level: str = ""
     """The difficulty level of the problems; '' if the value is over all problems."""
     decoding: DecodingChoice = "chosen"
-    """The decoding of the answers: 'chosen' is the first decoding, 'unit' is temperature 1."""
+    """The sampling temperature of the answers. 'chosen': the temperature that the study sets or chooses on the validation
+    split (0 is greedy decoding). 'unit': temperature 1."""
 
 
 class Collapse(Record):
-    """How often the runs of an arm collapsed, and the headline metric of the other runs. `Results.collapse_rule`
-    defines a collapsed run."""
+    """How often the runs of an arm collapsed, and the mean headline metric of the runs that did not collapse.
+    `Results.collapse_rule` defines a collapsed run."""
 
     seeds: tuple[int, ...] = ()
     """The seeds of the collapsed runs."""
     rate: Interval
     """The number of collapsed runs divided by the number of runs, with Clopper and Pearson's interval."""
     means: dict[DecodingChoice, Interval] = {}
-    """The mean headline metric of the runs that did not collapse, at each decoding. Empty if all runs collapsed."""
+    """The mean headline metric of the runs that did not collapse, for each decoding setting of the study. Empty if all
+    runs collapsed."""
     compared: bool = False
     """True if the runs were compared with their starting policies. If False, only diverged runs count as collapsed."""
 
 
 class SettingDifference(Record):
-    """A setting whose value differs from the method's default."""
+    """A setting of an arm with a value that differs from the method's default."""
 
     field: str
     """The path of the setting in the spec, with dots between the names."""
     default: JsonValue = None
     """The method's default; None if there is no default."""
     value: JsonValue
-    """The value in the study."""
+    """The value of the setting in the study."""
 
 
 class ArmResult(Record):
@@ -147,7 +151,8 @@ class ArmResult(Record):
     differences: tuple[SettingDifference, ...] = ()
     """The settings of the spec that differ from the defaults."""
     measures: tuple[MeasuredValue, ...] = ()
-    """The arm's metrics with intervals, for all problems and for each difficulty level, at each decoding."""
+    """The arm's metrics with intervals, over all problems and for each difficulty level, at the chosen temperature and at
+    temperature 1."""
     runs: tuple[RunResult, ...] = ()
     """The arm's runs, one per seed."""
     collapse: Collapse | None = None

@@ -29,9 +29,9 @@ ENOUGH_SEEDS = 5
 
 
 class Interval(Record):
-    """An estimate with its confidence interval. One seed or one problem can be too few for an interval. `low` and
-    `high` are then None, and `reason` gives the cause. If the data show no spread, `low` equals `high`, and `reason`
-    gives the cause."""
+    """An estimate with its confidence interval. If there are too few seeds or problems for an interval, `low` and `high`
+    are None, and `reason` gives the cause. If the data show no spread, `low` equals `high`, and `reason` gives the
+    cause."""
 
     estimate: Number = None
     """The point estimate; None if it could not be computed."""
@@ -61,7 +61,8 @@ class Interval(Record):
     """The number of diverged runs among the runs from which the estimate is computed. All statistics include diverged
     runs."""
     reason: str = ""
-    """The reason why there is no interval, or why the interval is unusual, e.g. has width 0; '' in all other cases."""
+    """Why there is no interval, or a remark on an unusual interval, such as an interval of width 0. '' for a usual
+    interval."""
 
     def within(self, lowest: float, highest: float) -> Self:
         """Returns the interval with its ends clipped to the range `lowest` to `highest`. If the estimate lies outside
@@ -77,7 +78,8 @@ class Interval(Record):
 
     @property
     def is_unusual(self) -> bool:
-        """True if there is an interval and it comes with a `reason`, such as data without any spread."""
+        """True if there is an interval with a remark in `reason`, such as an interval of width 0 from data without any
+        spread."""
         return self.low is not None and self.reason != ""
 
     @property

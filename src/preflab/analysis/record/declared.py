@@ -1,5 +1,5 @@
-"""Defines the records of a study's declarations (claims, results of the paper, a sweep), and of tuning trials. A study
-makes these declarations before it runs."""
+"""Defines the records of the claims, of the paper's results and of a sweep, which a study file declares before the study
+runs. Also defines the record of a tuning trial."""
 
 from __future__ import annotations
 
@@ -14,34 +14,36 @@ from preflab.evaluation.settings import DecodingChoice
 
 ClaimRule = Literal["superior", "not-superior"]
 DEPENDS = "depends on the decoding"
-"""The joint outcome of a claim that is confirmed at one decoding and refuted at another."""
+"""The joint outcome of a claim that is confirmed with one decoding setting (such as greedy) and refuted with another (such
+as sampling at temperature 1)."""
 ClaimOutcome = Literal["confirmed", "refuted", "not decided", "not testable here", "not measured"]
 
 
 class Claim(Record):
-    """One hypothesis, declared before the study runs: a contrast of arms, a margin and a rule.
+    """A hypothesis about a contrast, declared before the study runs. A contrast is a weighted sum of arms' mean scores.
 
-    The contrast {a: 1, b: -1} is a difference, {a: 1, b: -1, c: -1, d: 1} is a difference of differences, and {small: -1,
-    middle: 0, large: 1} is a trend.
+    The weights {a: 1, b: -1} give a difference, {a: 1, b: -1, c: -1, d: 1} give a difference of differences, and {small:
+    -1, middle: 0, large: 1} give a trend.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
     id: str
     """The claim's number, e.g. 'C6'."""
     part: str = ""
-    """The name of this part of the claim, if several parts must all be true; '' if the claim has only one part."""
+    """The name of this part, if the claim consists of several parts that must all be true; '' if the claim has only one
+    part."""
     text: str
     """The claim in words."""
     contrast: dict[str, float]
-    """The weight of each arm. The weights sum to 0."""
+    """The weight of each arm in the contrast. The weights sum to 0."""
     margin: float = Field(gt=0)
     """The smallest value of the contrast that matters in practice, in units of the claim's measure."""
     measure: str = ""
     """The name of the measure whose values the claim compares; '' for the headline metric."""
     control: dict[str, float] = {}
-    """The weights of a contrast that is known to be a gain, or {} for no control. If the whole interval of the control
-    is above the margin, the study can detect a gain as large as the margin. An outcome which excludes such a gain is
-    allowed only in this case."""
+    """The weights of the claim's control contrast, which is known to be positive; {} for no control contrast. If the
+    whole interval of the control contrast is above the margin, the study can detect a gain as large as the margin. The
+    outcome of the claim can exclude such a gain only in this case."""
     rule: ClaimRule = "superior"
     """The statement to be tested. 'superior': the contrast is above 0. 'not-superior': the contrast is below the
     margin."""
@@ -53,7 +55,8 @@ class Claim(Record):
         return f"{self.id} ({self.part})" if self.part else self.id
 
     def among(self, arms: Iterable[str]) -> Claim:
-        """Returns the claim, without its control if an arm of the control is missing from `arms`."""
+        """Returns the claim. If an arm of the control contrast is not in `arms`, returns a copy of the claim without a
+        control contrast."""
         return self if set(self.control) <= set(arms) else self.model_copy(update={"control": {}})
 
     @model_validator(mode="after")
@@ -63,15 +66,15 @@ class Claim(Record):
             check_contrast(self.control, f"the control of {self.name}")
             if _direction(self.control) in (_direction(self.contrast), _direction(self.contrast, -1)):
                 raise UserError(
-                    f"`claims`: the control of {self.name} is the claim itself, or its negation. Name another contrast that "
-                    "is known to be a gain."
+                    f"`claims`: the control of {self.name} is the claim's own contrast, or its negation. Name another "
+                    "contrast that is known to be a gain."
                 )
         return self
 
 
 def check_contrast(weights: Mapping[str, float], name: str) -> None:
-    """Raises `UserError` unless the weights form a contrast. A contrast has at least two nonzero weights, whose sum is
-    0."""
+    """Raises `UserError` if the weights do not form a contrast. A contrast has at least two nonzero weights, and the sum
+    of its weights is 0."""
     if sum(weight != 0 for weight in weights.values()) < 2:
         raise UserError(f"`claims`: {name} gives a weight to fewer than two arms. A contrast needs at least two arms.")
     total = sum(weights.values())
@@ -87,31 +90,30 @@ def _direction(weights: Mapping[str, float], sign: int = 1) -> dict[str, float]:
 
 
 class DecidedClaim(Record):
-    """A claim and its outcome at one decoding of the study. A study with two decodings has two of these records for
-    each claim."""
+    """A claim and its outcome for one decoding setting of the study. A study with two decoding settings (such as greedy,
+    and sampling at temperature 1) has two records for each claim."""
 
     claim: Claim
     """The claim that was tested."""
     decoding: DecodingChoice = "chosen"
-    """The decoding of the answers whose scores decide the claim."""
+    """The sampling temperature of the answers that decide the claim: 'chosen' or 'unit' (temperature 1)."""
     outcome: ClaimOutcome
-    """The outcome of the claim's rule, given the interval. 'not testable here': the interval excludes a gain as large
-    as the margin, but the control does not show that the study can detect such a gain. 'not measured': no seed has
-    finished runs of all arms of the claim."""
+    """The outcome of the claim, decided by the interval in `value`. 'not testable here': the interval excludes a gain as
+    large as the margin, but the control contrast does not show that the study can detect such a gain. 'not measured':
+    no seed has finished runs of all arms of the claim."""
     value: Interval = Interval()
-    """The estimated contrast with its interval. The intervals of all claims are simultaneous."""
+    """The estimate of the claim's contrast with its interval. The intervals of all claims are simultaneous."""
     control: Interval | None = None
-    """The estimated contrast of the control, with its interval. The intervals of all controls are simultaneous. None if
-    the claim has no control, or if no seed has finished runs of all arms of the control."""
+    """The estimate of the claim's control contrast with its interval. The intervals of all control contrasts are
+    simultaneous. None if the claim has no control contrast, or if no seed has finished runs of all its arms."""
     reason: str = ""
-    """The reason why the claim is not decided, not testable or not measured; '' if the interval alone gives the
-    outcome."""
+    """Why the claim is not decided, not testable or not measured; '' if the interval alone gives the outcome."""
 
 
 def joint_outcome(outcomes: Sequence[ClaimOutcome]) -> str:
-    """Returns the joint outcome of a claim, given its outcomes at all decodings. If all outcomes are equal, returns
-    this outcome. If the claim is confirmed at one decoding and refuted at another, returns `DEPENDS`. Otherwise returns
-    ''."""
+    """Combines the outcomes of a claim for all decoding settings (such as greedy, and sampling at temperature 1). Returns
+    the outcome if all outcomes are equal. Returns `DEPENDS` if the claim is confirmed with one setting and refuted with
+    another. Returns '' for any other combination."""
     if len(set(outcomes)) == 1:
         return outcomes[0]
     return DEPENDS if {"confirmed", "refuted"} <= set(outcomes) else ""
@@ -153,8 +155,8 @@ class Sweep(Record):
     log: bool = False
     """True if the x axis is logarithmic."""
     series: dict[str, tuple[str | None, ...]] = Field(min_length=1)
-    """Maps the name of each line in the figure to one arm for each value of the factor. A value without an arm has
-    null."""
+    """Maps the name of each line in the figure to the arms on this line, one arm for each value of the factor. The entry
+    is null if a value has no arm."""
 
     @model_validator(mode="after")
     def _lines_are_complete(self) -> Self:
@@ -193,8 +195,8 @@ class TuningTrial(Record):
     """The mean score of the chosen settings minus the mean score of these settings. None for the chosen settings, and
     if the difference was not measured."""
     behind_error: Number = None
-    """Standard error of `behind`, computed from paired differences on the validation problems. The error does not
-    include the variation between training seeds."""
+    """Standard error of `behind`, computed from paired differences on the validation problems. The standard error does
+    not include the variation between training seeds."""
 
 
 def check_arms(claims: Iterable[Claim], sweep: Sweep | None, arms: Iterable[str]) -> None:
@@ -203,7 +205,7 @@ def check_arms(claims: Iterable[Claim], sweep: Sweep | None, arms: Iterable[str]
     known, names = set(arms), set[str]()
     for claim in claims:
         if claim.name in names:
-            raise UserError(f"`claims`: {claim.name} occurs twice. Give its parts different names.")
+            raise UserError(f"`claims`: {claim.name} occurs twice. Give the claims or their parts different names.")
         names.add(claim.name)
         refuse_unknown({**claim.contrast, **claim.control}, known, f"`claims`: {claim.name} names the arm")
     for name, line in sweep.series.items() if sweep else ():

@@ -9,10 +9,11 @@ class LengthControl(Record):
     """A length-controlled win rate: an estimate of the win rate if both answers had the same length."""
 
     rate: Interval | None = None
-    """The length-controlled win rate; None if it could not be computed, for the cause in `reason`."""
+    """The length-controlled win rate; None if it could not be computed."""
     phi: Interval | None = None
-    """The coefficient of the length difference. A value above 0 means that the judge prefers longer answers."""
+    """The coefficient of the length difference. A value above 0 means that the judge prefers longer answers. None if the
+    win rate could not be computed."""
     difference: float
-    """The mean length difference: characters of the first answer minus characters of the second answer."""
+    """The mean length difference: the number of characters of the first answer minus that of the second answer."""
     reason: str = ""
     """The reason why `rate` is None; '' if there is a rate."""

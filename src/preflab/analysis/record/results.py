@@ -54,7 +54,7 @@ class EvaluatorResult(Record):
     """A description of the evaluator and, for a trained evaluator, of its training data."""
     accuracy: Interval | None = None
     """The accuracy of a learned evaluator on held-out pairs. If the evaluator consists of a reward model and a cost
-    model, this is the accuracy of the reward model."""
+    model, this field contains the accuracy of the reward model."""
     cost_accuracy: Interval | None = None
     """The accuracy of the evaluator's cost model on held-out pairs."""
     sign_accuracy: Interval | None = None
@@ -65,13 +65,13 @@ class EvaluatorResult(Record):
     temperature 1. Ties by the main evaluator are left out. A tie by this evaluator counts as one half, so random
     guessing gives one half. The interval is over seeds."""
     can_rank: bool = True
-    """False if a part of the interval of `accuracy` or of `cost_accuracy` is not above one half. The report then makes
-    no decision from the evaluator's scores."""
+    """False if the interval of `accuracy` or of `cost_accuracy` contains values of one half or less. The report then
+    decides nothing from the evaluator's scores."""
 
     @property
     def doubtful(self) -> Interval | None:
-        """The first of `accuracy` and `cost_accuracy` whose interval reaches down to one half or below; None if there
-        is none."""
+        """The interval of `accuracy` if its lower end is at most one half. If not, the interval of `cost_accuracy` if its
+        lower end is at most one half. None if both lower ends are above one half or unknown."""
         known = (self.accuracy, self.cost_accuracy)
         return next((each for each in known if each is not None and each.low is not None and each.low <= 0.5), None)
 
@@ -83,7 +83,7 @@ class SharedBudget(Record):
     """The unit of the budget that is equal for all arms: 'labels' (labels or reward calls) or 'compute' (FLOP). 'none'
     means that no budget is equal, because each arm has a fixed number of steps."""
     amount: Number = None
-    """The largest amount that each arm is allowed to use: a number of labels or of FLOP."""
+    """The largest amount that each arm is allowed to use: a number of labels or a number of FLOP."""
     note: str = ""
     """A sentence about the costs that are charged to each arm, and the costs that all arms share."""
 
@@ -99,19 +99,19 @@ class Comparison(Interval):
     metric: str = ""
     """Name of a `Measure`."""
     decoding: DecodingChoice = "chosen"
-    """The decoding of the answers that were measured."""
+    """The sampling temperature of the answers that were measured: 'chosen' or 'unit' (temperature 1)."""
     p_value: Number = None
     """The p-value of the difference, adjusted for the number of comparisons."""
     verdict: ComparisonVerdict = "not decided"
-    """'better': the first arm is better by more than `margin`. 'worse': the first arm is worse by more than `margin`.
-    'not decided': the interval shows neither."""
+    """'better': the whole interval is above `margin`. 'worse': the whole interval is below -`margin`. 'not decided': any
+    other interval, or no interval."""
     margin: float = 0.0
     """The smallest difference that matters in practice, 0 or more."""
     family: float = 1.0
     """The number of comparisons for which the interval and the p-value are adjusted."""
     named: bool = True
-    """True if this comparison was declared before the study ran. False if the study declared no comparisons, and all
-    pairs of arms were compared."""
+    """True if this comparison was declared before the study ran. False if the study declared no comparisons. All pairs of
+    arms are then compared."""
 
     @property
     def decided(self) -> bool:
@@ -143,26 +143,27 @@ class PairwiseResult(Record):
     """The share of ties."""
     shares: dict[str, Interval] = Field(default_factory=dict[str, Interval])
     """The shares of the first arm's wins, ties and losses, with the keys `win`, `tie` and `loss`. If a preference judge
-    replied, the key `unreadable` has the share of unreadable verdicts. Each share has a separate 95% interval. Empty in
-    the results of older versions."""
+    compared the answers, the key `unreadable` has the share of unreadable verdicts. Each share has a separate 95%
+    interval. Empty in results of older preflab versions."""
     length: LengthControl | None = None
-    """The length-controlled win rate. Over all pairs of the evaluator, the intervals of the length-controlled win rates
-    are simultaneous. None if the lengths of the answers are unknown, because a run diverged or an older version
+    """The length-controlled win rate. The intervals of the length-controlled win rates of all pairs of the evaluator are
+    simultaneous. None if the lengths of the answers are unknown, because a run diverged or an older preflab version
     compared the answers."""
     p_value: Number = None
     """The p-value of the difference between `win_rate` and one half, adjusted for the number of pairs (`family`)."""
     family: float = 1.0
-    """The number of pairs of the evaluator, for which the interval and the p-value are adjusted."""
+    """The number of comparisons for which the interval and the p-value are adjusted: the number of pairs that the
+    evaluator compared."""
     verdict: ComparisonVerdict = "not decided"
-    """'better': the whole interval of `win_rate` is above one half. 'worse': it is below. 'not decided': neither is
-    true."""
+    """'better': the whole interval of `win_rate` is above one half. 'worse': the whole interval is below one half. 'not
+    decided': the interval contains one half, or the evaluator is not shown to be better than chance."""
     notes: tuple[str, ...] = ()
     """Sentences about the judge's replies: unreadable verdicts, disagreements between the two orders of a pair, and the
     position bias."""
 
 
 class StudyVerdict(Record):
-    """The answer to the study's question at one decoding."""
+    """The answer to the study's question for one decoding setting (such as greedy, or sampling at temperature 1)."""
 
     sentence: str
     """The verdict as one sentence with numbers."""
@@ -173,16 +174,16 @@ class StudyVerdict(Record):
     preliminary: bool = False
     """True if a comparison of the best arm has fewer than five seeds."""
     holds_under_other_budget: Literal["yes", "no", "unknown"] = "unknown"
-    """'yes' if the winner would also win if the other budget (compute or labels) were equal for all arms; 'unknown' if
-    this was not measured."""
+    """Whether the winner would also win if the other budget were equal for all arms. The other budget is compute if
+    labels are equal, and labels if compute is equal. 'unknown': the study did not measure this."""
     other_budget: str = ""
-    """The reason for `holds_under_other_budget`, in one or two sentences."""
+    """An explanation of the value of `holds_under_other_budget`, in one or two sentences."""
     method: str = ""
     """The statistical method behind the verdict: the test, the confidence level and the correction for multiple
     comparisons."""
     evidence: tuple[Comparison, ...] = ()
-    """The comparisons that support the verdict: of the leader with every other arm and every baseline, and of arms with
-    their starting baselines."""
+    """The comparisons that support the verdict. They compare the arm with the highest mean with every other arm and every
+    baseline, and each arm with its starting baselines."""
 
 
 class TuningResult(Record):
@@ -195,15 +196,15 @@ class TuningResult(Record):
     trials: tuple[TuningTrial, ...] = ()
     """All trials, including those that were not chosen."""
     within_noise: tuple[str, ...] = ()
-    """One phrase for each arm with a close choice: other settings scored at most two standard errors below the chosen
-    settings."""
+    """One phrase for each arm whose choice is uncertain, because other settings scored at most two standard errors below
+    the chosen settings."""
     at_edge: tuple[str, ...] = ()
     """One sentence for each chosen value that is the smallest or the largest of the tried values. A better value
     possibly lies outside the tried range."""
 
 
 class Answer(Record):
-    """One arm's answer to a prompt."""
+    """One arm's answer to a prompt, and the evaluator's judgement of this answer."""
 
     arm: str
     """Name of the arm."""
@@ -275,8 +276,9 @@ class Results(Record):
     headline: str
     """The name of the metric that decides the study."""
     decodings: dict[DecodingChoice, str] = {"chosen": "At the chosen temperature"}
-    """The decodings at which the study decides its verdict and claims. Maps each decoding to a phrase that can begin a
-    sentence. The numbers in the report's table are measured at the first decoding."""
+    """The decoding settings for which the study decides its verdict and claims. Maps each setting to a phrase that can
+    begin a sentence, such as 'With greedy decoding'. The numbers in the report's table are measured with the setting
+    'chosen'."""
     score: str = ""
     """The name of the metric that the training curves and the reward-KL plot show. It is the first metric of the
     evaluator that measures the headline metric."""
@@ -289,8 +291,8 @@ class Results(Record):
     pairwise: tuple[PairwiseResult, ...] = ()
     """The pairs of arms whose answers a pairwise evaluator compared."""
     claims: tuple[DecidedClaim, ...] = ()
-    """The claims that were declared before the study ran, with their outcomes, in the order of the study file. All
-    claims are one family."""
+    """The claims that were declared before the study ran, with their outcomes, in the order of the study file. The
+    intervals of all claims are simultaneous."""
     paper: PaperTable | None = None
     """Results from the paper, measured on other models."""
     collapse_rule: str = ""
@@ -300,9 +302,9 @@ class Results(Record):
     reward_models: tuple[RewardModelResult, ...] = ()
     """The reward models that the study trained."""
     verdict: StudyVerdict
-    """The study's answer to its question at the first decoding."""
+    """The study's answer to its question at the chosen temperature (the first entry of `decodings`)."""
     unit_verdict: StudyVerdict | None = None
-    """The study's answer to its question at temperature 1; None if the study decides at one decoding only."""
+    """The study's answer to its question at temperature 1; None if `decodings` has only one entry."""
     tuning: TuningResult = TuningResult()
     """The trials and the notes of the tuning stage."""
     samples: tuple[Sample, ...] = ()
@@ -316,7 +318,8 @@ class Results(Record):
     command: str = ""
     """The command that repeats the study."""
     looks: str = ""
-    """A sentence that names the look at which the study stopped; '' if the study looks at its results only once."""
+    """A sentence that names the interim look at which the study stopped; '' if the study looks at its results only
+    once."""
     unfinished: str = ""
     """The missing arms and seeds, and the command that continues the study; '' if the study is finished."""
     timing: tuple[Timing, ...] = ()
@@ -342,7 +345,8 @@ class Results(Record):
 
     @property
     def verdicts(self) -> dict[DecodingChoice, StudyVerdict]:
-        """Maps each decoding at which the study decides to the study's verdict at this decoding."""
+        """Maps each decoding setting of the study ('chosen', and 'unit' for temperature 1) to the study's verdict for this
+        setting."""
         first = next(iter(self.decodings))
         return {first: self.verdict} if self.unit_verdict is None else {first: self.verdict, "unit": self.unit_verdict}
 

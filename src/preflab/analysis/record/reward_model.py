@@ -12,14 +12,14 @@ class ReliabilityBin(Record):
     """The mean of sigmoid(|margin|), which is the probability that the model gives to its preferred order of the two
     answers."""
     right: Number
-    """The share of pairs whose label agrees with the order that the model prefers."""
+    """The share of pairs that the model orders correctly, according to their labels."""
     count: int
     """The number of pairs, over all seeds."""
 
 
 class MarginBin(Record):
-    """A group of pairs with similar margins. The margin of a pair is the absolute difference of the scores of its two
-    answers. The unit is nats, because the margin is a log-odds."""
+    """A group of pairs with similar margins, and the model's accuracy on these pairs. The margin of a pair is the
+    absolute difference between the scores of its two answers, in nats (log-odds)."""
 
     low: Number
     """The smallest margin in the group, as a mean over seeds."""
@@ -46,7 +46,8 @@ class RewardModelResult(Record):
     """The share of pairs that the models order correctly, as a mean over seeds, with Wilson's interval. The interval
     uses the number of pairs of one seed, because all seeds score the same pairs."""
     sign_accuracy: Interval | None = None
-    """For a cost model: the share of answers for which the sign of the cost agrees with the safety label."""
+    """For a cost model: the share of answers for which the sign of the cost agrees with the safety label. None for a
+    reward model."""
     loss: Number = None
     """The mean log-loss -log sigmoid(score of the preferred answer minus score of the other answer), in nats. Random
     guessing gives .693."""

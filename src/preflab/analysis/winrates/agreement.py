@@ -19,11 +19,17 @@ from preflab.evaluation.preference.labelled import CheckedPair
 
 @dataclass(frozen=True)
 class Agreement:
-    """pairs: the number of labelled pairs. accuracy: the share of right verdicts. If the label names a winner, a tie or
-    an unreadable verdict counts as half right. A judge that tosses a coin therefore has an accuracy of one half. kappa:
-    agreement beyond chance, with win, tie, loss and unreadable as classes. ties, unreadable: the shares of ties and of
-    unreadable verdicts among the judge's verdicts. sensitivity: the judge's mean outcome on pairs whose first answer is
-    better by label; specificity: 1 minus the judge's mean outcome on pairs whose second answer is better by label."""
+    """How well a judge agrees with labels.
+
+    pairs: the number of labelled pairs.
+    accuracy: the share of correct verdicts. If the label names a winner, a tie or an unreadable verdict counts as half
+    correct. A judge that tosses a coin therefore has an accuracy of one half.
+    kappa: Cohen's kappa (agreement beyond chance), with win, tie, loss and unreadable as classes.
+    ties, unreadable: the shares of ties and of unreadable verdicts among the judge's verdicts.
+    sensitivity: the judge's mean outcome on the pairs whose label prefers the first answer; None without such pairs.
+    specificity: 1 minus the judge's mean outcome on the pairs whose label prefers the second answer; None without such
+    pairs.
+    """
 
     pairs: int
     accuracy: Interval
@@ -40,13 +46,14 @@ class Agreement:
 
 
 def can_judge(agreement: Agreement | None) -> bool:
-    """Returns False for a judge whose agreement with labelled pairs does not show that it is better than a coin. Such a
-    judge decides nothing. Returns True for a judge that was not checked."""
+    """Returns False if the judge was checked on labelled pairs, and the check did not show that the judge is better than
+    a coin. The verdicts of such a judge decide nothing. Returns True if the judge was not checked."""
     return agreement is None or agreement.beats_coin
 
 
 def agreement_on(checked: Sequence[CheckedPair]) -> Agreement | None:
-    """Returns how well a judge agrees with the labelled pairs on which it was checked; None without such pairs."""
+    """Returns the judge's agreement with the labels of the pairs on which the judge was checked. Returns None if there
+    are no such pairs."""
     if not checked:
         return None
     outcomes, labels, unreadable = np.array(checked).T
@@ -55,7 +62,7 @@ def agreement_on(checked: Sequence[CheckedPair]) -> Agreement | None:
 
 def measure_agreement(outcomes: Floats, labels: Floats, unreadable: Floats) -> Agreement:
     """Compares a judge's outcomes with labels in [0, 1] of the same pairs [N], and returns the measures of agreement.
-    `unreadable`: 1 for each pair on which the judge's verdict could not be read, else 0."""
+    `unreadable`: 1 for each pair with an unreadable verdict, else 0."""
     unread = unreadable == 1
     right = 1 - np.abs(outcomes - labels)
     judged = np.where(unread, 3, np.sign(outcomes - 0.5) + 1).astype(int)
@@ -74,8 +81,8 @@ def measure_agreement(outcomes: Floats, labels: Floats, unreadable: Floats) -> A
 
 def cohen_kappa(one: Floats, other: Floats) -> Interval:
     """Returns Cohen's kappa of two raters' classes [N]. The confidence interval is computed from the influence of each
-    pair. The influence is the derivative of 1 - (1 - observed) / (1 - expected) with respect to the two rates of
-    agreement.
+    pair on kappa. The influence follows from the derivatives of kappa = 1 - (1 - observed) / (1 - expected) with respect
+    to the observed and the expected rate of agreement.
 
     Source: Cohen, Educational and Psychological Measurement 20 (1960); Fleiss, Cohen & Everitt, Psychological Bulletin 72
     (1969).

@@ -4,7 +4,8 @@ intervals. Does not import torch.
 P(arm i beats arm j) = sigmoid(score_i - score_j), and the scores' mean is 0. A tie counts as half a win for each arm.
 A cell is one seed and one prompt, with the outcomes of all pairs of arms. The influence of a cell on the scores is
 N H^+ U, where N is the number of cells, H^+ the pseudo-inverse of the information matrix H, and U the gradient of the
-cell. The interval therefore does not need a model of how the outcomes on one prompt depend on each other.
+cell's log-likelihood. The intervals are computed from the influences of whole cells. They are therefore valid even if the
+outcomes of different pairs of arms on the same prompt depend on each other.
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ from preflab.analysis.winrates.length import NEWTON_STEPS
 
 @dataclass(frozen=True)
 class ArmScores:
-    """scores: the score of each arm, highest first. Empty if no scores can be computed. reason: why scores is empty, or
-    ''."""
+    """Bradley-Terry scores. scores: maps each arm to its score, highest score first. Empty if no scores can be computed.
+    reason: why there are no scores; '' if there are scores."""
 
     scores: dict[str, Interval]
     reason: str = ""
 
 
 def bradley_terry(arms: Sequence[str], outcomes: Mapping[tuple[str, str], Floats]) -> ArmScores:
-    """Returns the arms' scores. `outcomes`: a table [S, P] of outcomes for each pair of arms, all of the same shape."""
+    """Returns the Bradley-Terry scores of the arms. `outcomes`: a table [S, P] of outcomes for each pair of arms. All
+    tables have the same shape."""
     place = {arm: index for index, arm in enumerate(arms)}
     pairs = list(outcomes)
     differences = np.zeros((len(pairs), len(arms)))
@@ -61,8 +63,9 @@ def bradley_terry(arms: Sequence[str], outcomes: Mapping[tuple[str, str], Floats
 
 
 def _find_unbounded(arms: Sequence[str], differences: Floats, tables: Floats) -> str:
-    """Returns why the likelihood of the scores has no finite maximum, or '' if it has a finite maximum. It has a finite
-    maximum if no group of arms won every comparison with the other arms (Ford, American Mathematical Monthly 64, 1957)."""
+    """Checks whether the likelihood of the scores has a finite maximum. This is true if no group of arms won every
+    comparison with the other arms (Ford, American Mathematical Monthly 64, 1957). Returns '' if there is a finite maximum,
+    and a sentence with the cause if there is none."""
     beats = np.zeros((len(arms), len(arms)))
     for row, table in zip(differences, tables, strict=True):
         first, second = int(row.argmax()), int(row.argmin())
@@ -72,4 +75,4 @@ def _find_unbounded(arms: Sequence[str], differences: Floats, tables: Floats) ->
     if count == 1:
         return ""
     names = ", ".join(arm for arm, group in zip(arms, groups, strict=True) if group == groups[0])
-    return f"{names} won or lost every comparison with the other arms, so that the scores would be infinite"
+    return f"{names} won or lost every comparison with the other arms, so the scores would be infinite"

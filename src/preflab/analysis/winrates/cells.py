@@ -1,9 +1,10 @@
-"""Computes the confidence interval of a quantity from the influence of each cell of a table of seeds x prompts. Does
+"""Computes the confidence interval of an estimate from the influences of the cells of a table of seeds x prompts. Does
 not import torch.
 
-The influence of a cell says how much the estimate moves with this cell. Up to smaller terms, estimate - truth is the
-mean of the influences. The interval of any quantity is therefore computed like the interval of a mean of cells. With
-several seeds, this is the crossed analysis of `intervals`. With one seed, it is Student's t over the prompts.
+The influence of a cell is the effect of this cell on the estimate (the influence function of statistics). To first order,
+the estimation error is the mean of the influences. The interval of the estimate is therefore computed like the interval
+of a mean over cells. With several seeds, `intervals.analyse` treats seeds and prompts as random. With one seed, the
+interval is Student's t interval over the prompts.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ NO_SPREAD = "the cells show no spread, so the interval has no width and says not
 
 
 def cell_interval(estimate: float, influence: Floats, *, family: float = 1.0) -> Interval:
-    """Returns the interval of an estimate with these influences [S, P]. `family`: the number of intervals that must
-    hold simultaneously (Bonferroni)."""
+    """Returns the confidence interval of an estimate. `influence` [S, P]: the influence of each cell on the estimate.
+    `family`: the number of simultaneous intervals for which this interval is adjusted (Bonferroni)."""
     seeds, prompts = influence.shape
     known = Interval(estimate=estimate, seeds=seeds, problems=prompts)
     if prompts < 2:
@@ -42,12 +43,12 @@ def cell_interval(estimate: float, influence: Floats, *, family: float = 1.0) ->
 
 
 def has_no_width(interval: Interval) -> bool:
-    """Returns True if the interval's ends are equal, up to rounding."""
+    """Returns True if the two ends of the interval are equal, up to rounding errors."""
     if interval.estimate is None or interval.low is None or interval.high is None:
         return False
     return interval.high - interval.low <= 2 * ROUNDING * max(1.0, abs(interval.estimate))
 
 
 def mean_of_cells(table: Floats, *, family: float = 1.0) -> Interval:
-    """Returns the mean of a table [S, P] with its interval."""
+    """Returns the mean over all cells of a table [S, P], with its confidence interval. `family`: see `cell_interval`."""
     return cell_interval(float(table.mean()), table, family=family)

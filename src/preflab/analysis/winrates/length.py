@@ -1,13 +1,13 @@
-"""Computes the length-controlled win rate, which is the win rate if both answers had the same length. Does not import
-torch.
+"""Computes the length-controlled win rate: an estimate of the win rate if both answers had the same length. Does not
+import torch.
 
 The model is a logistic regression of the outcome on the difference d of the two answers' lengths:
 
     P(first wins) = sigmoid(method + phi * tanh(d / sd)),    sd: the standard deviation of d
 
-and the length-controlled win rate is sigmoid(method), the win rate at d = 0. A tie counts as half a win and half a loss.
-The idea comes from AlpacaEval 2 (Dubois et al. 2024). The model of AlpacaEval 2 also has a term for the difficulty of
-each prompt, estimated over many systems. The model here has no such term.
+The coefficients `method` and `phi` are fitted. The length-controlled win rate is sigmoid(method), the win rate at d = 0.
+A tie counts as half a win and half a loss. The idea comes from AlpacaEval 2 (Dubois et al. 2024). AlpacaEval 2 adds a
+term for the difficulty of each prompt, estimated over many systems. preflab leaves this term out.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from preflab.analysis.winrates.cells import cell_interval
 
 NEWTON_STEPS = 100
 FURTHEST = 12.0
-"""The largest coefficient that the data can support. If a coefficient is larger, the lengths or the method predict
-every outcome."""
+"""The largest accepted absolute value of a fitted coefficient. A coefficient above this limit means that the lengths or
+the method predict every outcome, so that the likelihood has no finite maximum."""
 
 
 class MakeInterval(Protocol):
-    """Computes the interval of an estimate from the influences of the cells [S, P]. `family`: the number of intervals that
-    must hold simultaneously."""
+    """A function that computes the interval of an estimate. `influence` [S, P]: the influence of each cell on the
+    estimate. `family`: the number of simultaneous intervals for which the interval is adjusted."""
 
     def __call__(self, estimate: float, influence: Floats, *, family: float = 1.0) -> Interval: ...
 
@@ -37,9 +37,10 @@ class MakeInterval(Protocol):
 def control_length(
     outcomes: Floats, differences: Floats, *, family: float = 1.0, interval: MakeInterval = cell_interval
 ) -> LengthControl:
-    """Fits the model to tables [S, P] of outcomes and of length differences, and returns the rate. A length difference
-    is the first answer's length minus the second's. If a cell has several pairs of answers, its outcome and its length
-    difference are means. `family`: the number of length-controlled win rates whose intervals must hold simultaneously."""
+    """Fits the logistic model of this module, and returns the length-controlled win rate. `outcomes` [S, P]: the mean
+    outcome of each cell. `differences` [S, P]: the mean length difference of each cell, which is the length of the first
+    answer minus the length of the second answer. `family`: the number of simultaneous intervals for which the interval
+    of the win rate is adjusted."""
     mean = float(differences.mean())
     spread = float(differences.std())
     if spread == 0:

@@ -10,19 +10,19 @@ from preflab.analysis.winrates.judged import Verdicts
 from preflab.analysis.winrates.shares import share_interval
 
 ONE_SIDED = 0.9
-"""If the judge chooses the answer in the same place (first or second) in at least this share of its replies, the judge
-is called one-sided."""
+"""The share of replies from which a judge is called one-sided. The share counts the replies that choose the answer in the
+same place (the answer shown first, or the answer shown second)."""
 
 
 def position_bias(verdicts: Verdicts) -> Interval | None:
-    """Returns the share of choices for the answer that was shown first, over both orders of each pair. Without a bias it
-    is one half. The interval is over the prompts; the value of a prompt is the mean over its pairs under all seeds. Leaves
-    out pairs with an unreadable reply, and pairs that the judge was not asked about in both orders. Returns None if no
-    pair is left.
+    """Returns the share of replies in which the judge chose the answer that was shown first. A judge without a position
+    bias has a share of one half. The interval is over the prompts. The value of a prompt is the mean over its pairs under
+    all seeds. Leaves out pairs with an unreadable reply, and pairs that the judge saw in only one order. Returns None if
+    no pair is left.
 
-    If both orders of a pair agree, the pair contributes exactly one half. The bias therefore comes only from pairs
-    whose orders disagree. On these pairs the judge chose the answer shown first twice, or the answer shown second
-    twice.
+    The judge sees each pair in two orders. If it chooses the same answer in both orders, the pair contributes exactly
+    one half. A share other than one half therefore comes only from the other pairs. On such a pair, the judge chose the
+    answer shown first in both orders, or the answer shown second in both orders.
     """
     columns: list[float] = []
     for column in zip(*verdicts, strict=True):
@@ -33,8 +33,8 @@ def position_bias(verdicts: Verdicts) -> Interval | None:
 
 
 def describe_one_side(bias: Interval) -> str:
-    """Returns a sentence about a judge that chooses the answer in the same place in nearly all replies; '' for any
-    other judge."""
+    """Returns a warning if the judge is one-sided: in nearly all replies it chooses the answer shown first, or in nearly
+    all replies the answer shown second. Returns '' for any other judge."""
     if bias.estimate is None or 1 - ONE_SIDED < bias.estimate < ONE_SIDED:
         return ""
     place = "first" if bias.estimate >= ONE_SIDED else "second"

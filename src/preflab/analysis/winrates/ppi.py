@@ -1,23 +1,24 @@
 """Corrects a judge's win rate by prediction-powered inference, with people's labels of some judged pairs. Does not
 import torch.
 
-Of the judged prompts, n are drawn at random. People gave these prompts a label Y in {0, .5, 1}. All judged prompts have
-the judge's outcome f. F is the mean of f over the u judged prompts without a label. The estimate and its variance are
+The judge gives an outcome f on n + u prompts. On n of these prompts, drawn at random, people give a label Y in
+{0, .5, 1}. F is the mean of f over the u prompts without a label. The estimate and its variance are
 
     estimate = mean_n( Y - lambda (f - F) ),    variance = var_n( Y - lambda (f - F) ) / n + lambda^2 var_u(f) / u.
 
-The estimate is unbiased for every fixed lambda, however often the judge is wrong. The best lambda is cov(Y, f) / ((1 +
-n/u) var f). For a perfect judge, this is near 1/(1 + n/u). For a useless judge, it is 0, and the estimate is the mean
-of the labels. lambda is estimated from the labels by cross-fitting: the lambda of a label comes from the other folds.
+The estimate is unbiased for every fixed lambda, even if the judge is often wrong. The best lambda is cov(Y, f) / ((1 +
+n/u) var f). For a perfect judge, the best lambda is near 1/(1 + n/u). For a useless judge, the best lambda is 0, and the
+estimate is the mean of the labels. lambda is estimated from the labels by cross-fitting: the lambda of a label is
+estimated from the labels in the other folds.
 
 The interval is Wilson's, with Student's quantile for n - 1 degrees of freedom, for the effective number of labels
 
     n_eff = m (1 - m) / (variance + lambda^2 / n^2),    m: the mean of the labels.
 
-With this number of labels and without a judge, the estimate would be as precise. The term lambda^2 / n^2
-stands for one more label on which the judge and people differ: if they differ on few labels, or on none, the variance
-is underestimated. If all labels are equal, no weight of the judge can be estimated. The interval is then that of the
-labels alone (Clopper & Pearson 1934).
+A mean of n_eff labels without a judge would be as precise as the estimate. The term lambda^2 / n^2 has the effect of one
+more label on which the judge and people disagree. Without this term, the variance is underestimated if they disagree on
+few labels or on none. If all labels are equal, lambda cannot be estimated. The interval is then computed from the labels
+alone (Clopper & Pearson 1934).
 
 Source: Angelopoulos, Duchi & Zrnic, PPI++ (2023); cross-fitting: Zrnic & Candès (2024); effective number: Korn & Graubard
 (1998).
@@ -37,15 +38,15 @@ from preflab.analysis.winrates.shares import wilson_ends
 
 FOLDS = 10
 FEWEST = 50
-"""The smallest number of labels with which a win rate is corrected. docs/statistics.md says what happens with fewer
-labels."""
-ALL_EQUAL = "all labels are equal, so the interval is that of the labels alone, without the judge"
+"""The smallest number of labels from which a win rate is corrected. docs/statistics.md explains why fewer labels are not
+enough."""
+ALL_EQUAL = "all labels are equal, so the interval is computed from the labels alone, without the judge"
 
 
 @dataclass(frozen=True)
 class Corrected:
-    """rate: the corrected win rate. labels: the number of labels that were used. weight: the mean of lambda.
-    labels_alone: the mean of the labels, without the judge."""
+    """A corrected win rate. rate: the corrected win rate. labels: the number of people's labels. weight: the mean of
+    lambda, the weight of the judge. labels_alone: the mean of the labels, which does not use the judge."""
 
     rate: Interval
     labels: int
@@ -54,10 +55,10 @@ class Corrected:
 
 
 def correct_by_labels(labels: Floats, judged: Floats, unlabelled: Floats, *, family: float = 1.0) -> Corrected:
-    """Returns the corrected win rate. `labels` [n]: outcomes by people. `judged` [n]: the judge's outcomes of the same
-    prompts. `unlabelled` [u]: the judge's outcomes of the prompts without a label. Needs n >= 2. The folds follow the
-    order of the labels. This order must be random, or must not depend on the outcomes. `family`:
-    the number of corrected win rates whose intervals must hold simultaneously."""
+    """Returns the corrected win rate. `labels` [n]: people's labels. `judged` [n]: the judge's outcomes on the prompts
+    with a label. `unlabelled` [u]: the judge's outcomes on the prompts without a label. n must be at least 2. The folds
+    depend on the order of the labels, so this order must not depend on the outcomes. `family`: the number of
+    simultaneous intervals for which the interval is adjusted."""
     count = len(labels)
     alone = _bound(labels, float(labels.mean()), float(labels.var(ddof=1)) / count, every=count, family=family)
     if len(unlabelled) < 2:
@@ -73,8 +74,8 @@ def correct_by_labels(labels: Floats, judged: Floats, unlabelled: Floats, *, fam
 
 
 def cross_fit(labels: Floats, judged: Floats, unlabelled: int) -> Floats:
-    """Returns the weight lambda of each label. The weight is in [0, 1] and is estimated from the labels of the other
-    folds."""
+    """Returns the weight lambda for each label, [n]. Each weight is in [0, 1] and is estimated from the labels in the
+    other folds."""
     count = len(labels)
     folds = np.arange(count) % min(FOLDS, count)
 
@@ -91,8 +92,9 @@ def cross_fit(labels: Floats, judged: Floats, unlabelled: int) -> Floats:
 
 
 def _bound(labels: Floats, estimate: float, variance: float, *, every: int, family: float) -> Interval:
-    """Returns the interval of an estimate with this variance. The effective number of labels is at least the
-    number of labels, and at most the effective number that `every` labels would have."""
+    """Returns Wilson's interval of an estimate with this variance. The effective number of labels is limited: it is at
+    least n, and at most the effective number that a mean of `every` labels would have. `every`: the number of all
+    prompts that the estimate uses."""
     count, mean, spread = len(labels), float(labels.mean()), float(labels.var(ddof=1))
     share = min(1.0, max(0.0, estimate))
     known = Interval(estimate=share, se=float(np.sqrt(variance)), df=count - 1, problems=count)

@@ -1,10 +1,16 @@
-"""Corrects a win rate by the judge's error rates (Rogan & Gladen). This is a sensitivity analysis beside `ppi`. Does
-not import torch.
+"""Corrects a win rate by the judge's error rates (Rogan & Gladen). This is a sensitivity analysis, which supplements the
+correction in `ppi`. Does not import torch.
 
-The judge has a mean outcome q over all pairs. Three numbers are measured on labelled pairs. The sensitivity
-a is the mean outcome where people prefer the first answer. The specificity b is 1 minus the mean outcome where people
-prefer the second answer. c is the mean outcome where people see a tie. People see a tie in a share t of the labelled
-pairs. Let p be the win rate among the pairs with a winner. Then
+Definitions:
+
+    q: the judge's mean outcome on all pairs
+    a: the sensitivity, which is the judge's mean outcome on the labelled pairs on which people prefer the first answer
+    b: the specificity, which is 1 minus the judge's mean outcome on those on which people prefer the second answer
+    c: the judge's mean outcome on those on which people chose a tie
+    t: the share of the labelled pairs on which people chose a tie
+    p: people's unknown win rate on the pairs without a tie
+
+These numbers satisfy
 
     q = (1 - t) (p a + (1 - p) (1 - b)) + t c.
 
@@ -12,7 +18,7 @@ If a tie counts as half a win, the win rate is
 
     rate = (1 - t) p + t / 2 = (q - t c + (1 - t) (b - 1)) / (a + b - 1) + t / 2.
 
-This formula assumes that a, b and c are the same on every prompt; `ppi` does not assume this.
+This formula assumes that a, b and c are the same on every prompt. The correction in `ppi` does not need this assumption.
 
 Source: Rogan & Gladen, American Journal of Epidemiology 107 (1978); the variance comes from the delta method.
 """
@@ -32,9 +38,13 @@ from preflab.analysis.winrates.shares import wilson_ends
 
 @dataclass(frozen=True)
 class ByErrorRates:
-    """rate: the win rate by the error rates (a tie is half a win), or None. reason: why rate is None, or ''. youden:
-    sensitivity + specificity - 1, with its confidence interval. youden is None if the labels have too few pairs that the
-    first answer won, or too few that the second answer won."""
+    """A win rate corrected by the judge's error rates.
+
+    rate: the corrected win rate, where a tie counts as half a win; None if it could not be computed.
+    youden: sensitivity + specificity - 1, with its confidence interval. None if people preferred the first answer on
+    fewer than two labelled pairs, or the second answer on fewer than two.
+    reason: why `rate` is None; '' if there is a rate.
+    """
 
     rate: Interval | None
     youden: Interval | None
@@ -44,15 +54,15 @@ class ByErrorRates:
 
 
 def correct_by_error_rates(labels: Floats, judged: Floats, outcomes: Floats) -> ByErrorRates:
-    """Returns the win rate by the judge's error rates on the labelled pairs. `labels`, `judged` [n]: outcomes by people and
-    by the judge. `outcomes` [N]: the judge's outcomes of all pairs. There is a rate only if the whole interval of
-    sensitivity + specificity - 1 is above 0. Near 0, the division turns noise into arbitrary numbers."""
+    """Returns the win rate corrected by the judge's error rates. `labels`, `judged` [n]: people's labels and the judge's
+    outcomes on the labelled pairs. `outcomes` [N]: the judge's outcomes on all pairs. The win rate is computed only if
+    the whole interval of sensitivity + specificity - 1 is above 0, because the formula divides by this number."""
     won, lost = judged[labels > 0.5], 1 - judged[labels < 0.5]
     if len(won) < 2 or len(lost) < 2:
         return ByErrorRates(
             None,
             None,
-            reason="fewer than two labels say that the first answer won, or fewer than two say that the second won",
+            reason="fewer than two labels prefer the first answer, or fewer than two labels prefer the second answer",
         )
     a, b = float(won.mean()), float(lost.mean())
     youden = _youden(a, len(won), b, len(lost))
@@ -85,8 +95,8 @@ def _variance_of_mean(values: Floats) -> float:
 
 
 def _youden(a: float, won: int, b: float, lost: int) -> Interval:
-    """Returns a + b - 1 with its confidence interval, which Newcombe's method computes from the Wilson intervals of a
-    and b."""
+    """Returns a + b - 1 with its confidence interval. The interval is computed from the Wilson intervals of a and b by
+    Newcombe's method. `won`, `lost`: the numbers of pairs from which a and b were computed."""
     (low_a, high_a), (low_b, high_b) = wilson_ends(a, won), wilson_ends(b, lost)
     estimate = a + b - 1
     low = estimate - float(np.hypot(a - low_a, b - low_b))

@@ -23,29 +23,29 @@ SEEDS_AGREE = "all cells are equal, so the interval is over prompts and says not
 
 
 def win_rate(outcomes: Floats, *, family: float = 1.0) -> Interval:
-    """Returns the mean outcome of a table [S, P] of outcomes. `family`: the number of win rates whose intervals must
-    hold simultaneously."""
+    """Returns the win rate, which is the mean of a table [S, P] of outcomes, with its interval. `family`: the number of
+    simultaneous intervals for which this interval is adjusted."""
     return share_interval(outcomes, family=family)
 
 
 def outcome_shares(verdicts: Verdicts, interval: Callable[[Floats], Interval]) -> dict[str, Interval]:
-    """Returns the shares of wins, ties, losses and unreadable verdicts. `interval`: computes the mean of a table [S, P]
-    with its interval. An unreadable verdict is not counted as a tie."""
+    """Returns the shares of wins, ties, losses and unreadable verdicts. An unreadable verdict is not counted as a tie.
+    `interval`: a function that computes the mean of a table [S, P] with its interval."""
     shares = {name: interval(cell_means(verdicts, partial(_share, value))) for name, value in OUTCOME_VALUES.items()}
     return shares | {"unreadable": interval(cell_means(verdicts, lambda verdict: float(verdict.unreadable)))}
 
 
 def _share(value: float, verdict: PairVerdict) -> float:
-    """Returns 1 if a verdict has this outcome, else 0. If several people labelled the pair, returns the share of their
-    labels: if one of two raters chose the first answer and the other chose the second, the pair counts as half a win
-    and half a loss."""
+    """Returns 1 if the verdict has the outcome `value`, else 0. If people labelled the pair, returns the share of the
+    labels that equal `value`. For example, one label for each answer makes half a win and half a loss, and no tie."""
     if verdict.labels:
         return fmean(float(label == value) for label in verdict.labels)
     return float(verdict.outcome == value and not verdict.unreadable)
 
 
 def unreadable_bounds(verdicts: Verdicts) -> tuple[float, float]:
-    """Returns two win rates: if every unreadable verdict were a loss, and if every unreadable verdict were a win."""
+    """Returns two win rates: the win rate if every unreadable verdict were a loss, and the win rate if every unreadable
+    verdict were a win."""
     lowest, highest = (
         cell_means(verdicts, lambda verdict, end=end: end if verdict.unreadable else verdict.outcome)
         for end in (LOSS, WIN)
@@ -54,10 +54,12 @@ def unreadable_bounds(verdicts: Verdicts) -> tuple[float, float]:
 
 
 def share_interval(table: Floats, *, family: float = 1.0) -> Interval:
-    """Returns the mean of a table [S, P] of values in [0, 1]. With one seed, the interval is Wilson's. It has a width
-    even if the mean is 0 or 1. If some values lie between 0 and 1, it is wider than necessary, because their variance
-    is smaller than the variance of a share. With several seeds, the interval is computed as for the mean of the cells,
-    and cut at 0 and 1. If the cells show no spread, it is Wilson's over the prompts.
+    """Returns the mean of a table [S, P] of values in [0, 1], with its interval.
+
+    With one seed, the interval is Wilson's interval, which has a positive width even if the mean is 0 or 1. Wilson's
+    interval assumes values of 0 and 1. If some values lie between 0 and 1, the interval is wider than necessary. With
+    several seeds, the interval comes from `mean_of_cells` and is clipped to [0, 1]. If the cells show no spread, the
+    interval is Wilson's interval over the prompts.
 
     Source: Wilson, Journal of the American Statistical Association 22 (1927).
     """
@@ -72,9 +74,9 @@ def share_interval(table: Floats, *, family: float = 1.0) -> Interval:
 
 
 def wilson_ends(share: float, count: float, alpha: float = ALPHA, *, df: float | None = None) -> tuple[float, float]:
-    """Returns the ends of Wilson's interval of a share among `count` independent values, at level 1 - alpha. Uses
-    Student's quantile instead of the normal quantile, which makes a difference for small counts. `df`: the degrees of
-    freedom; None means count - 1."""
+    """Returns the two ends of Wilson's interval for a share among `count` independent values, at level 1 - alpha. Uses
+    Student's quantile instead of the normal quantile, so that the interval is wider for small counts. `df`: the degrees
+    of freedom; None means count - 1."""
     z = float(stats.t.isf(alpha / 2, max(count - 1, 1) if df is None else df))
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     width = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))

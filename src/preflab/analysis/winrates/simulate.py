@@ -1,10 +1,10 @@
-"""Simulates judged studies with a known true win rate, and counts how often corrected intervals cover it. Does not
+"""Simulates contests with a known true win rate, and counts how often the intervals contain the true win rate. Does not
 import torch.
 
-Each prompt has a chance p that people prefer the first answer, and a chance of a tie. A judge starts from the outcome
-by people, but is wrong with a given probability. A wrong judge chooses the other answer or, for a tie, any answer. In
-addition, `bias` makes the judge prefer the first answer. `python -m preflab.analysis.winrates.simulate` prints the
-table of docs/statistics.md.
+On each prompt, people choose a tie, the first answer or the second answer, with given probabilities. The judge makes the
+same choice as people, but is wrong with a given probability. If the judge is wrong, it chooses the other answer. If people
+chose a tie, a wrong judge chooses one of the two answers at random. With probability `bias`, the judge chooses the first
+answer in any case. `python -m preflab.analysis.winrates.simulate` prints the table of docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from preflab.analysis.winrates.shares import win_rate
 
 @dataclass(frozen=True)
 class JudgedStudy:
-    """The design of a simulated study. rate: the share of wins among prompts without a tie. ties: the share of ties.
-    wrong: how often the judge is wrong. bias: how often the judge chooses the first answer instead, whatever people
-    say."""
+    """The design of a simulated contest. prompts: the number of judged prompts. labels: the number of prompts with a
+    label of people. rate: the probability that the first answer wins if people do not choose a tie. ties: the
+    probability of a tie. wrong: the probability that the judge is wrong. bias: the probability that the judge chooses
+    the first answer, regardless of people's choice."""
 
     prompts: int
     labels: int
@@ -36,11 +37,11 @@ class JudgedStudy:
 
     @property
     def truth(self) -> float:
-        """The true win rate: the mean outcome by people over all prompts."""
+        """The true win rate: the expected outcome by people's choices. A tie counts as half a win."""
         return (1 - self.ties) * self.rate + self.ties / 2
 
     def draw(self, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Returns the outcomes by people and by the judge, [prompts] each. The order of the prompts is random, so that
+        """Draws people's outcomes and the judge's outcomes, each as an array [prompts]. The prompts are independent, so
         the first prompts are a random sample."""
         tied = rng.random(self.prompts) < self.ties
         people = np.where(tied, 0.5, (rng.random(self.prompts) < self.rate).astype(float))
@@ -53,24 +54,24 @@ Estimator = Callable[[JudgedStudy, Floats, Floats], Interval]
 
 
 def corrected(study: JudgedStudy, people: Floats, judge: Floats) -> Interval:
-    """Returns the win rate that is corrected with the labels of the first prompts."""
+    """Returns the corrected win rate. The first `study.labels` prompts have people's labels."""
     labels = study.labels
     return correct_by_labels(people[:labels], judge[:labels], judge[labels:]).rate
 
 
 def labels_alone(study: JudgedStudy, people: Floats, judge: Floats) -> Interval:
-    """Returns the mean of the labels."""
+    """Returns the mean of people's labels of the first `study.labels` prompts, without the judge."""
     return correct_by_labels(people[: study.labels], judge[: study.labels], judge[study.labels :]).labels_alone
 
 
 def uncorrected(study: JudgedStudy, people: Floats, judge: Floats) -> Interval:
-    """Returns the judge's own win rate."""
+    """Returns the win rate computed from the judge's outcomes alone, without a correction."""
     return win_rate(judge[None, :])
 
 
 def count_covered(study: JudgedStudy, estimator: Estimator, count: int, seed: int = 0) -> tuple[int, float]:
-    """Returns the number of simulated studies, out of `count`, whose interval contains the true win rate. Also returns
-    the mean half width of the intervals."""
+    """Simulates `count` studies. Returns the number of studies in which the estimator's interval contains the true win
+    rate, and the mean half width of the intervals."""
     rng = np.random.default_rng(seed)
     covered, width = 0, 0.0
     for _ in range(count):
@@ -87,12 +88,12 @@ JUDGES = {
     "a coin": (0.5, 0.0),
     "perfect": (0.0, 0.0),
 }
-"""For each judge of the table, how often it is wrong and its bias."""
+"""Maps each judge of the table to its values of `JudgedStudy.wrong` and `JudgedStudy.bias`."""
 
 
 def list_studies() -> Iterator[tuple[str, JudgedStudy]]:
-    """Yields the studies of the table, each with the words for its judge: first studies with win rates near one half,
-    then studies with win rates near 1."""
+    """Yields the rows of the table, each as a description of the judge and a design. Designs with a win rate near one
+    half come first, then designs with a win rate near 1."""
     near_one_half = ((100, 20), (100, 50), (500, 20), (500, 50), (500, 100))
     for words, (wrong, bias) in JUDGES.items():
         for prompts, labels in near_one_half:
@@ -105,7 +106,8 @@ def list_studies() -> Iterator[tuple[str, JudgedStudy]]:
 
 
 def print_table(count: int) -> None:
-    """Prints the coverage and the half width of each estimator. With 20,000 studies a cell this takes some minutes."""
+    """Prints a table with the coverage and the mean half width of each estimator. `count`: the number of simulated
+    studies for each cell. A count of 20,000 takes some minutes."""
     error = 2 * np.sqrt(0.95 * 0.05 / count)
     print(
         f"Coverage of nominal .95 intervals, {count} studies a cell, Monte Carlo error +-{error:.3f}; half widths in brackets"

@@ -8,9 +8,12 @@ from preflab.analysis.winrates.cells import has_no_width
 
 
 def agreement_words(agreement: Agreement) -> str:
-    """Describes how well the judge agrees with labelled pairs, and whether it is better than a coin."""
+    """Returns a sentence about the judge's agreement with labelled pairs: the accuracy, kappa, and whether the judge is
+    better than a coin."""
     coin = (
-        "better than a coin" if agreement.beats_coin else "NOT clearly better than a coin, so it decides nothing itself"
+        "better than a coin"
+        if agreement.beats_coin
+        else "NOT clearly better than a coin, so its own verdicts decide nothing"
     )
     words = (
         f"Judge on {agreement.pairs} labelled pairs: accuracy {percent(agreement.accuracy)} ({coin}), kappa "
@@ -23,18 +26,19 @@ def agreement_words(agreement: Agreement) -> str:
 
 
 def check_words(agreement: Agreement | None, how: str) -> str:
-    """Describes the check of a judge on labelled pairs. If the judge was not checked, says so. `how`: what gives the
-    judge labelled pairs."""
+    """Returns a sentence about the judge's agreement with labelled pairs, or a warning if the judge was not checked.
+    `how`: the option or setting that gives labelled pairs, for the warning."""
     if agreement is not None:
         return agreement_words(agreement)
     return (
-        "The judge was not checked on labelled pairs. A judge that is no better than a coin gives win rates too: check it "
-        f"with {how}."
+        "The judge was not checked on labelled pairs. A judge that is no better than a coin gives win rates too. Check the "
+        f"judge with {how}."
     )
 
 
 def unreadable_words(share: Interval, bounds: tuple[float, float]) -> str:
-    """Describes the share of unreadable verdicts. `bounds`: the win rates of `unreadable_bounds`."""
+    """Returns a sentence with the share of unreadable verdicts and their largest possible effect on the win rate.
+    `bounds`: the two win rates from `unreadable_bounds`."""
     return (
         f"unreadable verdicts: {percent(share)}, counted as half a win; the win rate is {bounds[0]:.1%} if all were losses "
         f"and {bounds[1]:.1%} if all were wins"
@@ -42,12 +46,12 @@ def unreadable_words(share: Interval, bounds: tuple[float, float]) -> str:
 
 
 def position_words(bias: Interval) -> str:
-    """Describes the position bias."""
+    """Returns a sentence with the position bias: the share of replies that chose the answer shown first."""
     return f"position bias: the answer shown first was chosen in {percent(bias)} of the replies (50% without a bias)"
 
 
 def length_words(length: LengthControl) -> str:
-    """Describes the length-controlled win rate, or says why there is none."""
+    """Returns a sentence with the length-controlled win rate, or with the cause if the rate could not be computed."""
     gap = f"first minus second: {length.difference:+.0f} characters on average"
     if length.rate is None or length.phi is None:
         return f"length-controlled win rate: none, because {length.reason} ({gap})"
@@ -55,14 +59,14 @@ def length_words(length: LengthControl) -> str:
 
 
 def percent(interval: Interval) -> str:
-    """Writes a share: '56.0% [46.1, 65.5]'. If the interval is missing or has no width, writes the reason instead of
-    it."""
+    """Writes a share with its interval: '56.0% [46.1, 65.5]'. If the interval is missing or has no width, writes the
+    cause instead of the interval."""
     return _estimate_words(interval, scale=100, digits=1, unit="%")
 
 
 def number(interval: Interval) -> str:
-    """Writes a number: '0.42 [0.31, 0.53]'. If the interval is missing or has no width, writes the reason instead of
-    it."""
+    """Writes a number with its interval: '0.42 [0.31, 0.53]'. If the interval is missing or has no width, writes the
+    cause instead of the interval."""
     return _estimate_words(interval, scale=1, digits=2, unit="")
 
 
