@@ -103,6 +103,7 @@ ALLOWED: Allowed = {
     },
     "the sandbox's guests look into programs, which are anybody's": {
         "sandbox/guest.py": (
+            "module.__dict__",
             "getattr(module, name)",
             "hasattr(module, name)",
             "getattr(getattr(module, name, None), '__module__', '')",
@@ -124,7 +125,7 @@ ALLOWED: Allowed = {
         ),
     },
     "PEP 562: a package's names are loaded when they are first used": {
-        "__init__.py": ("getattr(__import__(module), name)",),
+        "__init__.py": ("getattr(importlib.import_module(module), name)",),
     },
     "the declared fields of a record, one after another": {
         "batch.py": ("getattr(self, field.name)",),

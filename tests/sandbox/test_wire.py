@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from preflab.sandbox.backends import open_backend
 from preflab.sandbox.limits import Limits
-from preflab.sandbox.plain_json import format_json, parse_json
+from preflab.sandbox.plain_json import decode_json, encode_json
 from preflab.sandbox.process import open_box
 from preflab.sandbox.walls import INNER_PYTHON
 from preflab.sandbox.wire import _DEPTH, Foreign, Tagged, decode, encode, rebuild
@@ -243,15 +243,15 @@ def test_no_node_is_made_of_anything_else(text: str) -> None:
 def test_json_is_written_and_read_as_by_the_standard_library(value: Any) -> None:
     """Protects the sandbox's quick start: the C functions alone do what `json` does with them."""
     text = json.dumps(value, separators=(",", ":"))
-    assert format_json(value) == text
-    assert typed(parse_json(f" {text}\n")) == typed(json.loads(text))
+    assert encode_json(value) == text
+    assert typed(decode_json(f" {text}\n")) == typed(json.loads(text))
 
 
 @pytest.mark.parametrize("text", ["", "[1", "[1] 2", "nul", "{'a': 1}", b"\xff"])
 def test_text_that_is_not_json_is_a_value_error(text: str | bytes) -> None:
     """Protects `decode`, which turns a `ValueError` into `Foreign`."""
     with pytest.raises(ValueError):
-        parse_json(text)
+        decode_json(text)
 
 
 def test_programs_start_without_slow_imports() -> None:

@@ -14,10 +14,9 @@ from _collections_abc import Callable
 
 from preflab.sandbox import wire
 from preflab.sandbox.line import JudgeLine
-from preflab.sandbox.plain_json import parse_json
+from preflab.sandbox.plain_json import TYPE_CHECKING, decode_json
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:  # the tests wait for the imports of this module, and `typing` takes long
+if TYPE_CHECKING:
     from typing import Any
 
 
@@ -25,7 +24,7 @@ def run_tests(path: str) -> None:
     """Runs the tests that the JSON file `path` describes. Each test starts when the judge writes a line."""
     line = JudgeLine()
     with open(path, "rb") as file:
-        job = parse_json(file.read())
+        job = decode_json(file.read())
     space: dict[str, Any] = {"__name__": "tests"}
     exec(compile(job["prelude"], "prelude", "exec"), space)
     classes = {name: space.setdefault(name, _make_stand_in(name)) for name in job["nodes"]}

@@ -12,9 +12,9 @@ from types import ModuleType
 
 from preflab.sandbox import wire
 from preflab.sandbox.line import JudgeLine
+from preflab.sandbox.plain_json import TYPE_CHECKING
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:  # a program waits for the imports of this module, and `typing` takes long
+if TYPE_CHECKING:
     from typing import Any
 
 

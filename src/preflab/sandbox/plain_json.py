@@ -9,6 +9,7 @@ from __future__ import annotations
 import _json
 
 TYPE_CHECKING = False
+"""The name by which type checkers know imports that only they need, without the import of `typing`, which takes long."""
 if TYPE_CHECKING:
     from typing import Any
 
@@ -32,7 +33,7 @@ _read = _json.make_scanner(_Reading())  # pyright: ignore[reportArgumentType] (i
 _write = _json.make_encoder(None, _refuse, _json.encode_basestring_ascii, None, ":", ",", False, False, True)
 
 
-def parse_json(text: str | bytes) -> Any:
+def decode_json(text: str | bytes) -> Any:
     """Returns the value in a JSON text. Raises `ValueError` if the text is not one JSON value."""
     if isinstance(text, bytes):
         text = text.decode()
@@ -46,6 +47,6 @@ def parse_json(text: str | bytes) -> Any:
     return value
 
 
-def format_json(value: Any) -> str:
+def encode_json(value: Any) -> str:
     """Returns JSON data as one line of ASCII without spaces. Raises `TypeError` if the value is not JSON data."""
     return "".join(_write(value, 0))

@@ -21,10 +21,9 @@ from __future__ import annotations
 import sys
 from _collections_abc import Callable, Iterator, Mapping, Sequence  # Python has loaded it; `collections.abc` loads more
 
-from preflab.sandbox.plain_json import format_json, parse_json
+from preflab.sandbox.plain_json import TYPE_CHECKING, decode_json, encode_json
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:  # a program waits for the imports of this module, and `typing` takes long
+if TYPE_CHECKING:
     from typing import Any
 
 _DEPTH = 200  # the largest allowed depth of nesting
@@ -56,14 +55,14 @@ def encode(value: Any, classes: Mapping[str, type] = _NO_CLASSES) -> str:
     nodes = _Nodes(classes)
     plain = _encode_value(value, _DEPTH, nodes)
     table = nodes.table()
-    return format_json({"n": [plain, table]} if table else plain)
+    return encode_json({"n": [plain, table]} if table else plain)
 
 
 def decode(text: str | bytes) -> Any:
     """Returns the value in a line: None, bool, int, float, str, list or `Tagged`. Raises `Foreign` if the line does not
     contain such a value."""
     try:
-        return _decode_value(parse_json(text), _DEPTH)
+        return _decode_value(decode_json(text), _DEPTH)
     except (ValueError, RecursionError) as error:
         raise Foreign(f"the line is not an encoded value: {type(error).__name__}") from None
 
