@@ -164,7 +164,8 @@ def holds_under_other_budget(
 ) -> tuple[Literal["yes", "no", "unknown"], str]:
     """Returns whether the winner would also win if the other budget were equal for all arms, and the reason.
 
-    The other budget is compute if labels were equal, and labels if compute was equal. The result is "yes" if each beaten
+    In a study that gave all arms the same number of labels, the other budget is compute. In a study that gave all arms
+    the same compute, the other budget is labels. The result is "yes" if each beaten
     arm used at least as much of the other budget as the winner. If a beaten arm used less, the result is "unknown",
     because the study did not measure this arm with the winner's amount. Baselines are ignored, because a baseline has no
     budget.

@@ -35,7 +35,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     """Verifies the testbed and returns the exit code. The exit code is 1 if a right program fails without a known
-    reason, or if a verdict differs without the sandbox. Otherwise the exit code is 0."""
+    reason, or if a right program gets another verdict outside the sandbox than inside. Otherwise the exit code is 0."""
     from preflab.testbeds.code.testbed import Code
     from preflab.testbeds.code.verify import read_reasons, verify_testbed
     from preflab.text import visible

@@ -63,9 +63,10 @@ def plain_layout(batch: TokenBatch) -> Layout:
 
 
 def packed_layout(batch: TokenBatch, longest: int) -> Layout | None:
-    """Returns the packed layout of a batch. Completions to the same prompt form groups of at most `longest` positions.
-    The rows of the pass are as long as the longest group, and contain one or more groups. Returns None if a row of the
-    batch is longer than `longest`, or if this layout saves too few positions (see `WORTHWHILE`)."""
+    """Returns the packed layout of a batch. A group is a prompt with some of its completions, and has at most `longest`
+    positions. The forward pass over the packed batch has rows of the length of the longest group, and puts one or more
+    groups into a row. Returns None if a prompt with one completion is longer than `longest`, or if this layout saves
+    too few positions (see `WORTHWHILE`)."""
     groups = _group_rows(batch, longest)
     prompts, answers = batch.prompt_lengths.tolist(), batch.completion_lengths.tolist()
     sizes = [prompts[group[0]] + sum(answers[row] for row in group) for group in groups]

@@ -120,7 +120,7 @@ def open_store(folder: Path) -> Generator[RatingStore]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise UserError(
-                f"Another process is rating in {folder}. End this process, or name another folder."
+                f"Another process is rating in {folder}. End that other process, or name another folder."
             ) from error
         yield RatingStore(folder, pairs)
 

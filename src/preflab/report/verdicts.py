@@ -90,7 +90,8 @@ def name_other_budget(results: Results) -> str:
 
 def state_holding(verdict: record.StudyVerdict) -> str:
     """Writes whether the winner would also win if the other budget were equal for all arms: 'Holds', 'Does not hold' or
-    'Not known'. The other budget is compute if labels are equal, and labels if compute is equal."""
+    'Not known'. In a study that gives all arms the same number of labels, the other budget is compute, and otherwise
+    labels."""
     return {"yes": "Holds", "no": "Does not hold", "unknown": "Not known"}[verdict.holds_under_other_budget]
 
 

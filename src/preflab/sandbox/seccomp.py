@@ -47,7 +47,7 @@ _HINTS = range(1035, 1039)  # F_GET_RW_HINT to F_SET_FILE_RW_HINT; a hint stays 
 _SOL_SOCKET, _SO_SNDBUF, _SO_ATTACH_FILTER, _SO_ATTACH_BPF, _SO_ATTACH_REUSEPORT_CBPF = 1, 7, 26, 50, 51
 _PR_SET_SECCOMP = 22
 _NEWEST = 462
-_NEWEST_PR = 66  # PR_GET_MDWE; newer operations are refused, because one allocates futex tables of any size
+_NEWEST_PR = 66  # PR_GET_MDWE; newer operations are refused, because one of them allocates futex tables of any size
 
 
 _COMMON = {

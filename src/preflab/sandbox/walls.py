@@ -52,8 +52,9 @@ class Walls(ABC):
     not_stopped: str = ""
 
     def filter_calls(self, *, counted: bool) -> bytes:
-        """Returns the filter of system calls, which the sandbox reads from the descriptor `filter`; empty for no
-        filter. `counted`: whether a control group measures the run."""
+        """Returns the seccomp program that filters the sandbox's system calls, as bytes. Returns no bytes if the
+        backend does not filter system calls. `counted`: whether a Linux control group (cgroup) limits the memory of the
+        run."""
         return b""
 
     def measure(self, process: int, first: int, memory: int) -> Tree:

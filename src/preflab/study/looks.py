@@ -3,10 +3,9 @@ after a planned number of seeds. Does not import torch.
 
 A study with several looks can stop at each look. Look k uses the part alpha_k of the error alpha, so that the chance of
 any false statement at any look is at most alpha. This is a union bound, which does not need independent looks. The
-looks are not independent, because they use the same problems and seeds. At look k, the intervals of a family with m
-comparisons are adjusted as for m alpha / alpha_k comparisons. The intervals are repeated confidence intervals (Jennison
-and Turnbull 1989), which are valid at any look at which the study stops.
-"""
+looks are not independent, because they use the same problems and seeds. At look k, the intervals of a family of m
+comparisons have the width that they would have in a family of m (alpha / alpha_k) comparisons. The intervals are
+repeated confidence intervals (Jennison and Turnbull 1989), which are valid at any look at which the study stops."""
 
 from __future__ import annotations
 

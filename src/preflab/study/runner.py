@@ -172,9 +172,9 @@ def drop_orphans(waiting: Sequence[Planned], failures: Failures) -> list[Planned
 
 @contextmanager
 def interruptible(running: dict[ForkProcess, Planned]) -> Generator[list[int]]:
-    """Yields a list to which the number of each received SIGTERM or SIGINT (Ctrl-C) is added. After the block, sends
-    SIGTERM to the running processes, so that each of them writes a checkpoint, and waits until all processes have
-    ended."""
+    """Yields a list. If this process receives the signal SIGTERM or SIGINT (Ctrl-C), the signal is appended to the
+    list. After the block, sends SIGTERM to the running processes, so that each of them writes a checkpoint, and waits
+    until all processes have ended."""
     stop_signals: list[int] = []
 
     def note(signum: int, frame: object) -> None:

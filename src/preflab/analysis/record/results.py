@@ -174,8 +174,9 @@ class StudyVerdict(Record):
     preliminary: bool = False
     """True if a comparison of the best arm has fewer than five seeds."""
     holds_under_other_budget: Literal["yes", "no", "unknown"] = "unknown"
-    """Whether the winner would also win if the other budget were equal for all arms. The other budget is compute if
-    labels are equal, and labels if compute is equal. 'unknown': the study did not measure this."""
+    """Whether the winner would also win if the other budget were equal for all arms. In a study that gives all arms the
+    same number of labels, the other budget is compute. In a study that gives all arms the same compute, the other
+    budget is labels. 'unknown': the study did not measure this."""
     other_budget: str = ""
     """An explanation of the value of `holds_under_other_budget`, in one or two sentences."""
     method: str = ""
