@@ -316,7 +316,7 @@ def test_a_wrong_record_is_named(tmp_path: Path, change: Row, complaint: str) ->
     [
         (
             {"prompt": "q", "response": ["a", "b", "c"]},
-            "must contain two texts, first the safer response, but it contains 3",
+            "must be a list of two texts, of which the first is the safer response. The length of this list is 3",
         ),
         ({"prompt": "q", "response": ["a", 2]}, "`response` must be text, not 2"),
         ({"chosen": "a", "rejected": "b"}, r"not a record of SafeRLHF.*these fields: chosen, rejected"),

@@ -143,8 +143,8 @@ class Jsonl(Sandboxed):
             yield opened
 
     def _complete_recipes(self, row: DialogueRow) -> DialogueRow:
-        """Returns a row whose tests have complete recipes. Each of the user's own tests gets the limits and the output
-        comparison from the settings of this testbed."""
+        """Completes the user's own tests in a row. The recipe of each of these tests gets the limits and the output
+        comparison from the settings of this testbed. Tests that are code also get missing calls (see `call_tests`)."""
         problem = row.prompt
         if not isinstance(problem, Problem):
             return row
@@ -296,8 +296,8 @@ class FunctionJudge(Judge):
     def _judge_answer(self, text: str, tests: Sequence[Test]) -> Verdict:
         if not tests:
             raise UserError(
-                f"The judge {self.target!r} was given no tests for an answer. The problem has no tests, or its tests are "
-                "hidden outside an evaluation."
+                f"The judge {self.target!r} was given no tests for an answer. Either the problem has no tests, or its tests "
+                "are hidden tests, which only an evaluation can use."
             )
         try:
             passed = tuple(bool(self.function(text, test.input, test.output)) for test in tests)

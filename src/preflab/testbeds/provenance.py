@@ -3,9 +3,9 @@ another model.
 
 Dialogues are compared by their *first human turn*, because dialogues with the same first turn have the same subject,
 and often the same prompt. The key of a dialogue is the SHA-256 hash of its first human turn, without regard to case and
-spacing. Another hash, computed from a salt and the key, maps the key to a place in [0, 1). Each part and each split of
-the data is an interval of places under some salt. The part and the split of a dialogue therefore depend only on its
-first human turn.
+spacing. Another hash, computed from a salt and the key, maps the key to a place in [0, 1). The interval in which this
+place lies decides the part of the dialogue. Splits are decided in the same way. The part and the split of a dialogue
+therefore depend only on its first human turn.
 
 A provenance record contains the number of keys, a digest of all keys, and a sketch of the keys. The sketch consists of
 the `SKETCH_SIZE` smallest hashes of the keys under another salt. A sketch with fewer than `SKETCH_SIZE` hashes contains

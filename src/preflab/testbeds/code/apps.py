@@ -57,8 +57,8 @@ class APPS(Code):
     data: str = _OFFICIAL_NAME
 
     def read_repository(self) -> Iterator[RawRecord]:
-        """Yields the raw records of the data set on the hub. The official repository has a loading script, but
-        `datasets` no longer runs scripts. This method therefore reads the data files of the script directly."""
+        """Yields the raw records of the data set on the hub. In the official repository, a script loads the data
+        files, but `datasets` no longer runs scripts. This method therefore reads these data files directly."""
         if self.data != _OFFICIAL_NAME:
             yield from super().read_repository()
             return
@@ -126,8 +126,8 @@ class APPS(Code):
 
 
 def _restore_integer_keys(value: Any) -> Any:
-    """Returns the value with integer keys restored, because JSON turns integer keys into text. The official judge also
-    restores these keys."""
+    """Converts the keys of every dictionary in a JSON value into integers, if all keys of the dictionary are integers
+    written as text. JSON stores integer keys as text. The official judge of APPS does the same conversion."""
     if isinstance(value, list):
         return [_restore_integer_keys(item) for item in value]
     if not isinstance(value, dict):

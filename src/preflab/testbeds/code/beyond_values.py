@@ -60,8 +60,8 @@ def expects_exception(tree: ast.AST, functions: Collection[str]) -> bool:
 
 
 def _accepts(handler: ast.ExceptHandler) -> bool:
-    """Checks whether a test can continue after an `except` clause has caught an exception of the program. The clause
-    must catch more than `AssertionError`, and must not itself fail the test."""
+    """Checks whether a test can continue after an `except` clause has caught an exception of the program. The test
+    cannot continue if the clause catches only `AssertionError`, or if the code in the clause fails the test."""
     if handler.type is not None and ast.unparse(handler.type) == "AssertionError":
         return False
     return not any(map(_fails, handler.body))

@@ -48,8 +48,8 @@ def _find_imported_names(nodes: Sequence[ast.AST]) -> set[str]:
 
 
 def _reaches_failure(body: Sequence[ast.stmt], known: _Known, defined: Mapping[str, ast.FunctionDef]) -> bool:
-    """Checks whether the statements certainly fail when they run. A failure inside a test function that the statements
-    call counts too. `defined`: the functions that the test code defines, by name."""
+    """Checks whether the statements certainly fail when they run. The statements also fail if they call a test function
+    that fails. `defined`: the functions that the test code defines, by name."""
     nones: set[str] = set()
     for node in body:
         known = known._replace(nones=frozenset(nones))
@@ -111,7 +111,8 @@ def _differs(operator: ast.cmpop, left: ast.expr, right: ast.expr, known: _Known
 
 
 def _is_none(node: ast.expr, known: _Known) -> bool:
-    """Checks whether an expression is certainly None because a function of the program returned its value."""
+    """Checks whether an expression is certainly None. Such an expression calls a function that returns None, or is the
+    name of a variable that is None."""
     if isinstance(node, ast.Call):
         return isinstance(node.func, ast.Name) and node.func.id in known.functions
     return isinstance(node, ast.Name) and node.id in known.nones

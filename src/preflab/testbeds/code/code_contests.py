@@ -83,9 +83,9 @@ def _zip_field(record: Mapping[str, Any], field: str, one: str, other: str) -> l
 
 
 def _name_level(number: int | None) -> str:
-    """Returns the name of a difficulty level. The numbers 1 to 6 are the levels of other sites, such as `easy`. A
-    larger number is the position of the problem in a contest: 7 is level A (the first problem), 8 is level B, and so
-    on. Returns '' if there is no number."""
+    """Returns the name of a difficulty level. The numbers 1 to 6 stand for the levels in `_OTHER_LEVELS`, such as
+    `easy`. A larger number is the position of the problem in a contest: 7 is level A (the first problem), 8 is level B,
+    and so on. Returns '' if there is no number."""
     if not number:
         return ""
     contest = number - len(_OTHER_LEVELS)

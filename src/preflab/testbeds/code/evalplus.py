@@ -1,4 +1,5 @@
-"""Reads the files of EvalPlus (Liu et al. 2023). These files contain HumanEval+ as inputs without expected values.
+"""Reads the files of EvalPlus (Liu et al. 2023). These files contain the problems of HumanEval+. The files give only
+the inputs of the tests, not the expected values.
 
 The reference solution computes the expected value for each input. The reference solution runs in the process that runs
 the tests, not in the process that runs the judged program.
@@ -51,7 +52,8 @@ def holds_inputs(record: Mapping[str, Any]) -> bool:
 
 
 def write_plus_comparison(program: str, name: str, tolerance: Any) -> str:
-    """Returns the code that compares a function with the function `name` of the reference solution `program`."""
+    """Returns the code that compares a judged function with the reference function. `program`: the reference solution.
+    `name`: the name of the reference function in this program."""
     if not isinstance(tolerance, int | float):
         raise ValueError("`atol` must be a number")
     return _COMPARISON.format(program=program, name=name, tolerance=tolerance)

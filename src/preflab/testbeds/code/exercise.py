@@ -37,8 +37,9 @@ class Exercise:
         return (*self.public, *self.hidden)
 
     def with_public(self, count: int) -> Exercise:
-        """Returns the exercise with its first `count` hidden tests made public, if no test is public yet. If this would
-        leave no hidden test, marks the exercise as `unjudged` instead."""
+        """Returns the exercise with its first `count` hidden tests made public. An exercise that already has public
+        tests stays unchanged. An exercise with at most `count` hidden tests is marked as `unjudged` instead, because it
+        would have no hidden tests left."""
         if self.public or not count:
             return self
         if len(self.hidden) <= count:
@@ -48,8 +49,8 @@ class Exercise:
 
 def split_checks(source: str) -> tuple[str, ...]:
     """Splits the source of tests into single tests. If the function `check` contains only assertions, each assertion
-    becomes a test. The code outside `check` is put before each assertion. Otherwise, the whole source becomes one test
-    that ends with a call of `check`. Raises `ValueError` if the source has no function `check`."""
+    becomes a test that begins with the code outside `check`. Any other source becomes one test that ends with a call of
+    `check`. Raises `ValueError` if the source has no function `check`."""
     top = ast.parse(source).body
     checks = [node for node in top if isinstance(node, ast.FunctionDef) and node.name == "check"]
     if not checks:

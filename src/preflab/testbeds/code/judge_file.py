@@ -86,7 +86,7 @@ def _read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, files.Pr
             f"the form of a known data set ({', '.join(known)}). Its fields are: {', '.join(record)}."
         )
     testbed = TESTBEDS.parse({"kind": shape.testbed})
-    assert isinstance(testbed, Code)  # as every known data set of programs
+    assert isinstance(testbed, Code)  # the testbed of every known data set of programs is a `Code`
     exercise = testbed.mark_exercise(record, where)
 
     def prepare(answer: str) -> tuple[str, ProgramTask]:
@@ -98,8 +98,8 @@ def _read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, files.Pr
 
 
 def _open_verdicts(path: Path, left: set[str]) -> TextIO:
-    """Removes the verdicts of the programs in `left`, which are going to be judged, and opens the file to append
-    verdicts. Raises `UserError` if the file cannot be written."""
+    """Opens the file of verdicts, so that verdicts can be appended. First removes any old verdicts on the programs in
+    `left`, because these programs are going to be judged. Raises `UserError` if the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.drop_verdicts(path, left)

@@ -1,4 +1,4 @@
-"""Reads a record of a known programming data set with the testbed of this data set."""
+"""Reads a record of a known programming data set. The testbed of the data set converts the record into rows."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from preflab.testbeds.code.testbed import Code
 def read_problem(
     settings: Mapping[str, Any], judged: bool, kind: str, record: Mapping[str, Any], where: str
 ) -> Sequence[DialogueRow]:
-    """Reads a record with the testbed `kind` and these settings, and returns the rows of the record. Raises
-    `UselessRecordError` if the record is broken, or if `judged` is true and answers to the problem cannot be judged."""
+    """Returns the rows of a record. `kind`: the testbed that reads the record. `settings`: the settings of this
+    testbed. Raises `UselessRecordError` if the record is broken. If `judged` is true, also raises this error if answers
+    to the problem cannot be judged."""
     testbed = _open_testbed(kind, json.dumps(settings))
     try:
         exercise = testbed.read_exercise(record, where)

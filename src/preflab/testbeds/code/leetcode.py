@@ -16,7 +16,7 @@ from preflab.testbeds.code.testbed import Code
 
 _ORDERLESS = re.compile(
     r"\b(sorted|set|Counter)\("
-)  # a test with such a call accepts the elements of an answer in any order
+)  # a test that calls one of these functions accepts the elements of an answer in any order
 _NODES = ("ListNode", "TreeNode", "Node")
 
 

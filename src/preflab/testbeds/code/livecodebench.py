@@ -67,7 +67,7 @@ class LiveCodeBench(Code):
 
 def _read_json(value: Any) -> Any:
     """Returns the value of a JSON text, which is either plain or packed by pickle, zlib and base64. Raises `ValueError`
-    if the text is neither. Returns a value that is not text unchanged."""
+    if the text is neither. If `value` is not text, returns `value` itself."""
     if not isinstance(value, str):
         return value
     try:

@@ -18,16 +18,16 @@ _NAMED = 5
 
 
 def call_tests(test: Test) -> Test:
-    """Completes a test that is code: adds calls of the tests that this code defines but does not call. Returns any
-    other test unchanged."""
+    """Completes the user's test if it is Python code. Such code can define test functions without calling them. The
+    missing calls are added (see `add_calls`). Any other test stays unchanged."""
     code = isinstance(test.how, Recipe) and test.how.task.mode == "check"
     return replace(test, input=add_calls(test.input, test.how.function)) if code else test
 
 
 def explain_own_tests(tests: Sequence[Test]) -> str:
     """Returns the reason why the sandbox cannot run the user's own tests of a problem. Returns '' if the sandbox can
-    run the tests. The user's own tests are recognised by their default limits, which the testbed replaces only
-    later."""
+    run the tests. A test is the user's own if it has the default limits. This function must therefore be called before
+    the testbed replaces these limits."""
     recipes = [(test.input, test.how) for test in tests if isinstance(test.how, Recipe)]
     own = [(code, how) for code, how in recipes if how.task.mode == "check" and how.task.limits == Limits()]
     bodies = [(ast.parse(code).body, how) for code, how in own]

@@ -232,8 +232,8 @@ def _lists_without_order(sentences: Sequence[str]) -> bool:
 
 
 def _asks_for_a_thing(story: Sequence[str], output: Sequence[str]) -> bool:
-    """Checks whether the program must print an object that has to fulfil conditions, but that the input does not
-    determine."""
+    """Checks whether the program must print an object that only has to fulfil conditions. The result is false if the
+    object follows from the input, or if the statement singles out one answer."""
     of_output = [*output, *filter(_PRINTS_PARTS.match, story)]
     printed = any(_THING.search(each) and not _FOLLOWS.search(each) for each in of_output)
     requested = any(_REQUEST.search(each) and _CONDITIONS.search(each) for each in [*story, *output])

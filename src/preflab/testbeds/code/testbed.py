@@ -278,8 +278,9 @@ def read_split_file(path: Path) -> Iterator[RawRecord]:
 
 
 def _choose_examples(rows: Sequence[DialogueRow], count: int) -> dict[str, tuple[Turn, ...]]:
-    """Returns the `count` solved problems with the fewest characters. The result maps problem ids to dialogues of a
-    statement and a solution. Raises `UserError` if there are fewer than `count` solved problems."""
+    """Returns the `count` solved problems whose statement and solution together have the fewest characters. The result
+    maps a problem id to a dialogue that consists of the statement and the solution. Raises `UserError` if there are
+    fewer than `count` solved problems."""
     solved: dict[str, tuple[Turn, ...]] = {}
     for row in reversed(rows):
         if row.answer is not None:

@@ -124,18 +124,21 @@ def _list_outcomes(problem: Exercise, outcomes: OutcomeByName) -> list[str]:
 
 
 def _explain_doubt(outcomes: Sequence[str], loose: Sequence[str]) -> str:
-    """Returns the evidence about a problem with a failed right program. `outcomes`: the outcomes of the problem's right
-    programs. `loose`: their outcomes in a comparison that ignores case. If all programs pass this comparison, their
-    answers differ only in case (`EITHER_CASE`). Otherwise, if some programs passed and some failed, the programs give
-    different answers (`SHOWN`). Returns '' if no program passed."""
+    """Returns the evidence about a problem if at least one of its right programs failed. `outcomes`: the outcomes of
+    the right programs. `loose`: their outcomes in a comparison that ignores case, empty if there is no such comparison.
+
+    Returns `EITHER_CASE` if all programs pass in `loose`: their answers differ only in case. Otherwise, returns `SHOWN`
+    if at least one program passes in `outcomes`: the programs give different answers. Otherwise, returns ''.
+    """
     if loose and all(outcome == "passed" for outcome in loose):
         return EITHER_CASE
     return SHOWN if "passed" in outcomes else ""
 
 
 def explain_failure(problem: Exercise, outcome: str) -> str:
-    """Returns a known reason why a right program of the problem does not pass, or '' if no reason is known. Several
-    right answers to a problem can explain the outcome `failed`, but not a crash or an exceeded limit."""
+    """Returns a known reason why a right program of the problem does not pass, or '' if no reason is known. If the
+    problem has several right answers, this is a reason for the outcome `failed`, but not for a crash or an exceeded
+    limit."""
     return "" if problem.unjudged in (MANY, UNSAID, SHOWN) and outcome != "failed" else problem.unjudged
 
 

@@ -85,9 +85,9 @@ def _is_small(value: MinicodeValue | None) -> bool:
 def _make_problem(
     rng: random.Random, target: MinicodeProgram, name: str, level: str, vague: float, inverted: float
 ) -> Problem | None:
-    """Makes a problem for a target. Returns None if too few hidden tests can be drawn, or if the hidden tests do not
-    reject any program that differs from the target by one small mistake. Also returns None if no drawn public tests
-    exclude all wrong readings of the statement."""
+    """Makes a problem for a target. Returns None if too few hidden tests can be drawn, or if every program that differs
+    from the target by one small mistake passes the hidden tests. Also returns None if no drawn public tests exclude all
+    wrong readings of the statement."""
     hidden = _draw_hidden_tests(rng, target)
     if len(hidden) < HIDDEN_TESTS or all(passes_tests(program, hidden) for program in list_near_misses(target)):
         return None

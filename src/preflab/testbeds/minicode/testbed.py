@@ -36,7 +36,8 @@ class Minicode(TestbedSpec):
     evaluator: ClassVar[str | None] = "hidden-tests"
     kind: Literal["minicode"] = "minicode"
     seed: int = 0
-    # A third of the problems have two steps, and train has only 2,785 behaviours of two steps.
+    # The size of train is limited: a third of its problems have target programs of two steps, and train has only 2,785
+    # different behaviours of such programs.
     train: Annotated[int, Field(ge=1, le=6000)] = 3000
     validation: _HeldSize = 200
     test: _HeldSize = 300

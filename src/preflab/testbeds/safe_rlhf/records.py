@@ -1,5 +1,5 @@
-"""Reads the three forms of SafeRLHF's records: pairs with both labels, pairs that are ordered only by safety, and
-single safe answers.
+"""Reads the three forms of SafeRLHF's records: pairs with labels for helpfulness and for safety, pairs that are
+ordered only by safety, and single safe answers.
 
 In a pair that is ordered only by safety, the data show which response is safer. They do not show whether a response is
 safe.
@@ -21,9 +21,9 @@ CONTRARY_LABELS = "the response labelled safer is unsafe, and the other response
 
 
 def parse_safety_record(record: DataRecord, where: str) -> SafetyRecord | DialogueRow:
-    """Parses a record. Returns a `SafetyRecord` if the record has both labels. Returns a `DialogueRow` if the record
-    has an ordered pair or a single safe answer. Raises `UserError` for any other record. The error message names the
-    file, the line and the field."""
+    """Parses a record. Returns a `SafetyRecord` if the record has labels for helpfulness and for safety. Returns a
+    `DialogueRow` if the record has a pair that is ordered only by safety, or a single safe answer. Raises `UserError`
+    for any other record. The error message names the file, the line and the field."""
     if "response_0" in record:
         return read_safety_record(record, where)
     response = record.get("response")
@@ -67,7 +67,8 @@ def list_safe(record: SafetyRecord | DialogueRow) -> list[Completion]:
 def _read_ordered_pair(record: DataRecord, responses: list[Any], where: str) -> DialogueRow:
     if len(responses) != 2:
         raise UserError(
-            f"{where}: `response` must contain two texts, first the safer response, but it contains {len(responses)}."
+            f"{where}: `response` must be a list of two texts, of which the first is the safer response. The length of this "
+            f"list is {len(responses)}."
         )
     safer, other = (Completion(check_text(text, f"{where}: `response`")) for text in responses)
     return DialogueRow(read_single_prompt(record, where), safer, other)

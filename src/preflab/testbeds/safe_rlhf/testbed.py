@@ -118,8 +118,8 @@ class SafeRLHF(ThreeParts):
             )
 
     def _suggest_data(self) -> str:
-        """Returns a phrase that suggests a split of the source whose first record has both labels. Returns '' if the
-        source has no such split."""
+        """Returns a phrase that suggests a split of the source whose first record has labels for helpfulness and for
+        safety. Returns '' if the source has no such split."""
         name, chosen = part_split(self.data)
         splits = [] if chosen else list_splits(name)
         labelled = [split for split in splits if split and self._has_both_labels(name, split)]

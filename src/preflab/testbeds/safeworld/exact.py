@@ -72,7 +72,7 @@ def value_answer(request: SafeworldRequest, text: str) -> ExactValues:
 
 
 def is_step(piece: str) -> bool:
-    """Checks whether a piece is a step of any request: a verb and an object."""
+    """Checks whether a piece is a step (a verb and an object). The step need not belong to the answered request."""
     verb, _, noun = piece.partition(" ")
     return verb in _STEPS and noun in OBJECTS
 

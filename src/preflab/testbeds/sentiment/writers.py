@@ -14,9 +14,9 @@ _DEGREES = tuple(DEGREES)
 
 
 def write_answer(rng: random.Random, request: SentimentRequest, skill: float) -> Completion:
-    """Writes an answer to a request. `skill`: the skill of the writer, from 0 to 1. A writer with skill 0 sometimes
-    leaves out an item, confuses praise and blame, adds another aspect, or chooses a join at random, and often uses
-    general opinion words. Each of these faults is rarer with more skill."""
+    """Writes an answer to a request. `skill`: the skill of the writer, from 0 to 1. A writer with skill 0 often uses
+    general opinion words, and sometimes makes other mistakes: leaves out an item, confuses praise and blame, adds an
+    aspect, or chooses a join at random. All of this is rarer with more skill."""
     careless = 1 - skill
     said: list[tuple[str, int]] = []
     for aspect, wish in request.items:
