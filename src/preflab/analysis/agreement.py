@@ -20,11 +20,11 @@ def measure_order_agreement(
     """Returns how often two evaluators rank two arms in the same order on a problem, as a share with its interval.
 
     For one seed, two arms and one problem, d is the difference of the arms' scores by the trusted evaluator, and e is
-    the difference by the other evaluator. If lower values of the other evaluator are better (`lower`), the sign of e is
-    changed. The share under a seed is the mean of (1 + sign(d) sign(e)) / 2 over all pairs of arms and all problems with
-    d != 0 (the concordance index, Harrell et al. 1982). A tie by the other evaluator counts as one half, so random
-    guessing gives a share of one half. The interval is over seeds. Diverged runs are left out. Returns None if d is
-    always 0.
+    the difference by the other evaluator. If `lower` is True, lower values of the other evaluator are better, and the
+    sign of e is changed. The share under a seed is the mean of (1 + sign(d) sign(e)) / 2 over all pairs of arms and all
+    problems with d != 0 (the concordance index, Harrell et al. 1982). A tie by the other evaluator counts as one half,
+    so random guessing gives a share of one half. The interval is over seeds. Diverged runs are left out. Returns None
+    if d is always 0.
 
     `trusted`, `other`: each arm's scores (seeds x problems) by the trusted evaluator and by the other evaluator.
     """
@@ -51,10 +51,11 @@ def with_agreement(
 ) -> dict[str, EvaluatorResult]:
     """Returns a copy of `evaluators` with each evaluator's agreement with the main evaluator.
 
-    The main evaluator is not changed. The agreement of any other evaluator is computed from its first suitable measure.
-    A measure is suitable if it has a value for each problem and a direction (higher or lower values are better). An
-    evaluator without a suitable measure gets no agreement. `measures`: each evaluator's measures. `board`: the values of
-    all measures at temperature 1. `trusted`: each arm's scores by the main evaluator at temperature 1.
+    The main evaluator gets no agreement. For any other evaluator, the agreement is computed from this evaluator's first
+    suitable measure. A measure is suitable if it has a value for each problem and a direction (higher or lower values
+    are better). An evaluator without a suitable measure gets no agreement. `measures`: each evaluator's measures.
+    `board`: the values of all measures at temperature 1. `trusted`: each arm's scores by the main evaluator at
+    temperature 1.
     """
     described = dict(evaluators)
     for name, declared in measures.items():

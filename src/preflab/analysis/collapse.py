@@ -17,9 +17,9 @@ from preflab.analysis.statistics import ALPHA, mean_interval
 
 
 def collapse_rule(share: float, headline: Measure) -> str:
-    """Returns a sentence that defines a collapsed run. `share`: a run has collapsed if its headline measure is below
-    `share` times the value of its starting policy. This limit applies only if the values of the headline measure are
-    shares (such as pass@1). For any other headline measure, only a diverged run has collapsed."""
+    """Returns a sentence that defines a collapsed run. A diverged run has collapsed. If the headline measure is a share
+    (such as pass@1), a run has also collapsed if the run's value of this measure is below `share` times the value of
+    the run's starting policy."""
     if not headline.share:
         return "A run has collapsed if it diverged."
     return (
@@ -29,10 +29,11 @@ def collapse_rule(share: float, headline: Measure) -> str:
 
 
 def collapsed_seeds(arm: Scores, starts: Sequence[Scores], share: float) -> tuple[int, ...]:
-    """Returns the seeds of the collapsed runs of an arm. A run has collapsed if the run diverged, or if its mean score
-    is below `share` times the mean score of every starting policy under the same seed. All scores are measured at
-    temperature 1. `starts`: the scores of the starting policies. A starting policy without a score under a seed is
-    ignored for this seed."""
+    """Returns the seeds of the collapsed runs of an arm. A diverged run has collapsed. A run has also collapsed if its
+    mean score is below a limit, which is `share` times the mean score of the starting policy under the same seed. If
+    there are several starting policies, the lowest of their limits applies. All scores are measured at temperature 1.
+    `starts`: the scores of the starting policies. A starting policy without a score under a seed is ignored for this
+    seed."""
     means = dict(zip(arm.seeds, arm.values.mean(axis=1), strict=True))
     known = [dict(zip(start.seeds, start.values.mean(axis=1), strict=True)) for start in starts]
 
@@ -69,5 +70,5 @@ def measure_collapse(
 
 
 def select_seeds(table: Scores, seeds: Sequence[int]) -> Scores:
-    """Returns a score table that contains only the rows of `seeds`. No run under these seeds may have diverged."""
+    """Returns a score table that contains only the rows of `seeds`. Requires that no run under these seeds diverged."""
     return Scores(table.table(seeds, table.problems), tuple(seeds), table.problems, as_is=table.as_is)

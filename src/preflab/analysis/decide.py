@@ -4,8 +4,9 @@ SFT). A claim is decided by comparing the interval of its contrast with 0 and wi
 A study decides each claim for each of its decoding settings (such as greedy, or sampling at temperature 1). All claims
 for all decoding settings are one family with simultaneous 95% intervals (Bonferroni, valid under any dependence). The
 size of the family is the number of declared claims times the number of decoding settings. Claims that were not measured
-count too. With at least 95% probability, all outcomes of a study are therefore correct. This probability is over all
-studies. Among only the studies in which a claim passed its gate (see `decide_claims`), the probability can be lower.
+count too. With at least 95% probability, all outcomes of a study are therefore correct. This probability refers to all
+studies. If only the studies in which a claim passed its gate are counted (see `decide_claims`), the probability can be
+lower.
 """
 
 from __future__ import annotations
@@ -52,14 +53,14 @@ def decide_claims(
     `scores`: maps each measure that a claim names, then each decoding setting, to the scores of the arms with finished
     runs. The key '' is the headline measure. `unreliable`: the measures of evaluators that are not shown to be better
     than chance. Claims about these measures stay undecided. `times`: the factor by which the family sizes are
-    multiplied. If the study has interim looks, it is alpha divided by the part of alpha that this look may use. If the
-    study has only one look, it is 1.
+    multiplied. In a study with interim looks, `times` is alpha divided by the part of alpha that the current look may
+    use. In a study with only one look, `times` is 1.
 
     If an outcome means that the gain is smaller than the margin, the outcome must pass a gate. The gate is the claim's
-    control contrast, which is known to be positive. If its whole interval is above the margin, the outcome is kept. If
-    not, the outcome becomes "not testable here", because the study did not show that it can detect a gain of this size.
-    The controls are a separate family. The gate does not change the claims' intervals. All outcomes together are
-    therefore still correct with at least 95% probability.
+    control contrast, which is known to be positive. If the whole interval of the control contrast is above the margin,
+    the outcome is kept. If not, the outcome becomes "not testable here", because the study did not show that it can
+    detect a gain of this size. The controls are a separate family. The gate does not change the claims' intervals. All
+    outcomes together are therefore still correct with at least 95% probability.
     """
     tests = len(scores[""]) * times
     family = len(claims) * tests

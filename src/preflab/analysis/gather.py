@@ -121,7 +121,8 @@ def mean(values: Sequence[float]) -> float:
 
 def versions_of(directories: Iterable[Path]) -> dict[str, str]:
     """Maps each package to the version that the runs used, and 'revision' to the revision of preflab. If the runs used
-    several versions of a package, the text lists all of them. `directories`: the directories of the runs."""
+    several versions of a package, the package's text lists all these versions. `directories`: the directories of the
+    runs."""
     versions: dict[str, list[str]] = {}
     for directory in directories:
         manifest = read_sealed(directory / RUN_MANIFEST, {"versions": dict, "revision": str | NoneType})

@@ -100,8 +100,8 @@ def p_value(table: Crossed, distance: float, family: float = 1.0) -> float:
     """Returns the two-sided p-value of the table's mean, adjusted for `family` comparisons.
 
     The p-value is the smallest alpha for which `half_width` is at most `distance`. The p-value is at most 1. `table`:
-    the analysis of a single table. `distance`: the absolute difference between the mean and the hypothesis. If `distance`
-    is 0 or less, the p-value is 1.
+    the analysis of a single table. `distance`: |mean of the table| - margin, for the hypothesis that the true mean lies
+    between -margin and +margin. If `distance` is 0 or less, the p-value is 1.
     """
     if distance <= 0:
         return 1.0
@@ -115,8 +115,9 @@ def sharp_half_width(table: Crossed, alpha: float) -> Floats:
     """Returns t(df) sqrt(seed_part + problem_part), where df is `Crossed.df`.
 
     Satterthwaite's degrees of freedom are given by 1/df = share_seed^2/(S-1) + share_problem^2/(P-1). With few seeds,
-    their coverage is too small if most of the variance comes from the seeds, because the estimated seed part can be too
-    small by chance. `Crossed.df` uses the shares without the squares, which corrects the coverage.
+    the estimated seed part can be too small by chance. An interval with Satterthwaite's degrees of freedom then has a
+    coverage that is too small if most of the variance comes from the seeds. `Crossed.df` uses the shares without the
+    squares, which corrects the coverage.
     """
     return stats.t.isf(alpha / 2, table.df) * np.sqrt(table.variance)
 
@@ -144,7 +145,7 @@ def _sharp_p_value(table: Crossed, distance: float) -> float:
 
 
 def _safe_p_value(table: Crossed, distance: float) -> float:
-    def excess(log_alpha: float) -> float:  # falls as alpha rises; is -distance at alpha = 1
+    def excess(log_alpha: float) -> float:  # The excess falls as alpha rises. At alpha = 1, it is -distance.
         return float(safe_half_width(table, float(np.exp(log_alpha)))) - distance
 
     smallest = float(np.log(1e-100))

@@ -43,7 +43,7 @@ class Design:
 
     @classmethod
     def pair(cls, seeds: int, problems: int, seed_sd: float, levels: tuple[float, float] = (0.0, 0.0)) -> Design:
-        """Returns a design with two arms. `seed_sd`: the SD between seeds of the *difference* of the two arms."""
+        """Returns a design with two arms. `seed_sd`: the SD of the seed effects in the *difference* of the two arms."""
         return cls(seeds, problems, seed_sd=(seed_sd / np.sqrt(2),) * 2, levels=levels)
 
     @property

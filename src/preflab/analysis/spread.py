@@ -24,7 +24,8 @@ def no_spread(values: Floats, width: float, among: str) -> str:
 
 
 def shows_too_little(cells: Floats, level: float) -> bool:
-    """Returns True if all cells of a table [S, P] are equal and the problems are too few for an interval at this level.
+    """Returns True if all cells of a table [S, P] are equal and the problems are too few for an interval. `level`: the
+    probability that the interval does not contain the true value.
 
     The criterion comes from the sign test. If the value of each problem is positive or negative with equal probability,
     all P values have the same sign with probability 2^(1-P). If this probability is above `level`, P is too small."""

@@ -134,15 +134,15 @@ def compare_all(
 def find_winner(scores: Mapping[str, Scores], *, times: float = 1.0) -> Winner:
     """Compares the leader (the arm with the highest mean) with each of the other A - 1 arms. Each comparison has the
     two-sided level 2 alpha/A, which is Bonferroni's level for A/2 comparisons. `times`: the factor by which the family
-    size is multiplied. If the study has interim looks, it is alpha divided by the part of alpha that this look may use.
-    If the study has only one look, it is 1.
+    size is multiplied. In a study with interim looks, `times` is alpha divided by the part of alpha that the current
+    look may use. In a study with only one look, `times` is 1.
 
     A family of A/2 comparisons is enough, although the leader is chosen by the results. Proof: let b be the truly best
-    arm. If a wrong arm i wins, then i beats b in its comparison. For each i, this event is one-sided and has a
-    probability of at most alpha/A. There are A - 1 such events, one for each arm other than b. If another arm is truly
-    as good as b, then b is also a wrong winner if b beats this arm. This adds one event. The A events together have a
-    probability of at most alpha. The same argument bounds the probability that b is neither the leader nor a contender.
-    Source: the argument of Hsu's comparisons with the best (Annals of Statistics 9, 1981).
+    arm. An arm i other than b wins only if i beats b in the comparison of i and b. This event is one-sided, so its
+    probability is at most alpha/A. There are A - 1 such events, one for each arm i. If another arm is truly as good as
+    b, then b is a wrong winner too. In this case there is one more event: b beats this other arm. All A events together
+    have a probability of at most alpha. The same argument bounds the probability that b is neither the leader nor a
+    contender. Source: the argument of Hsu's comparisons with the best (Annals of Statistics 9, 1981).
     """
     if not scores:
         raise UserError("no arm has a finished run, so there is nothing to compare. Finish at least one run.")
@@ -166,8 +166,9 @@ def compare_with_baselines(
     *,
     times: float = 1.0,
 ) -> tuple[Comparison, ...]:
-    """Compares each arm with its starting baselines, and the leader with every baseline. `starts`: the starting baselines
-    of each arm, which usually measure the policy from which the arm starts. A pair without a common seed is left out.
+    """Compares each arm with its starting baselines, and the leader with every baseline. `starts`: the starting
+    baselines of each arm. Their policy is the policy from which the arm starts. If no baseline has this policy, all
+    baselines are starting baselines. A pair without a common seed is left out.
 
     The leader is chosen by the results, so every arm was a possible leader. The Bonferroni adjustment therefore counts
     all pairs of an arm and a baseline. `times`: see `find_winner`.
@@ -211,9 +212,9 @@ def detectable_difference(
 
 
 def _analysed(cells: Floats, family: float, *, as_is: bool) -> Crossed | None:
-    """Returns the analysis of variance of a table. Returns None if the table has too few seeds or problems, or few
-    problems and no spread (see `shows_too_little`). `as_is`: True if one seed is enough, because the arms are not samples
-    of training runs.
+    """Returns the analysis of variance of a table. Returns None if the table has fewer than two seeds or fewer than two
+    problems. Also returns None if all cells are equal and the problems are few (see `shows_too_little`). `as_is`: True
+    if the arms are not samples of training runs. One seed is then enough.
 
     If the estimated variance is 0 although the cells differ (see `cancels`), the seed part is replaced by
     MS_residual / (S P). The expected seed part is at least this value.

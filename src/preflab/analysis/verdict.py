@@ -110,8 +110,8 @@ def study_verdict(
 
 
 def answer_words(evidence: Evidence, levels: Mapping[str, float], headline: Measure, *, at: str, under: str) -> str:
-    """Returns the verdict's sentence if the evaluator can rank arms. `at`: the leader's mean score in words. `under`:
-    words for the budget that was equal for all arms, or '' if no budget was equal."""
+    """Returns the verdict's sentence for an evaluator that can rank arms. `at`: the leader's mean score in words.
+    `under`: words for the budget that was equal for all arms, or '' if no budget was equal."""
     leader, metric, share = evidence.leader, headline.name, headline.share
     baselines = {pair.second for pair in evidence.against_baselines}
     if not evidence.pairs:
@@ -165,10 +165,9 @@ def holds_under_other_budget(
     """Returns whether the winner would also win if the other budget were equal for all arms, and the reason.
 
     In a study that gave all arms the same number of labels, the other budget is compute. In a study that gave all arms
-    the same compute, the other budget is labels. The result is "yes" if each beaten
-    arm used at least as much of the other budget as the winner. If a beaten arm used less, the result is "unknown",
-    because the study did not measure this arm with the winner's amount. Baselines are ignored, because a baseline has no
-    budget.
+    the same compute, the other budget is labels. The result is "yes" if each beaten arm used at least as much of the
+    other budget as the winner. If a beaten arm used less, the result is "unknown", because the study did not measure
+    this arm with the winner's amount. Baselines are ignored, because a baseline has no budget.
     """
     beaten = [pair.second for pair in evidence.winner.comparisons]
     if not evidence.decided:

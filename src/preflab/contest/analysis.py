@@ -72,9 +72,10 @@ def analyse_pair(judged: JudgedPairs, labels: Mapping[str, float], *, family: in
 
 def decide_pair(rate: Interval, correction: Correction | None, *, trusted: bool) -> ComparisonVerdict:
     """Returns the verdict on the first contestant. If there is a corrected win rate, the verdict comes from it, because
-    a corrected win rate is valid even if the judge is often wrong. If there is none, the verdict comes from the judge's
-    uncorrected win rate. This verdict is 'not decided' if labelled pairs or people's labels were used to check the
-    judge, and did not show that the judge is better than a coin."""
+    a corrected win rate is valid even if the judge is often wrong. If there is no corrected win rate, the verdict comes
+    from the judge's uncorrected win rate. The judge can be checked on labelled pairs and on people's labels. If such a
+    check does not show that the judge is better than a coin, the verdict from the uncorrected win rate is 'not
+    decided'."""
     if correction is None:
         return decide_win_rate(rate, trusted=trusted)
     if correction.corrected is not None:

@@ -17,9 +17,9 @@ AnswersById = dict[str, Completion]
 
 
 def read_answer_file(path: Path, prompts: Sequence[Prompt]) -> AnswersById:
-    """Reads the answers to `prompts` from a file. Each line of the file identifies its prompt by the field `id` or by the
-    field `prompt`. The field `prompt` contains the whole dialogue. It can contain only the last turn of the dialogue if
-    no other prompt ends with the same turn. Lines with other prompts are ignored. Raises `UserError` if a line has no
+    """Reads the answers to `prompts` from a file. Each line of the file identifies its prompt by the field `id` or by
+    the field `prompt`. The field `prompt` contains the whole dialogue. If no other prompt ends with the same turn, the
+    last turn of the dialogue is enough. Lines with other prompts are ignored. Raises `UserError` if a line has no
     answer, if two lines answer the same prompt, or if the file answers none of the prompts."""
     by_id = {prompt.id: prompt.id for prompt in prompts}
     by_text = _prompts_by_text(prompts)

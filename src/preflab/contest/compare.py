@@ -40,9 +40,9 @@ class ComparedContest:
 
 
 def compare_contestants(contest: Contest, say: Announce) -> ComparedContest:
-    """Collects the contestants' answers, and lets the judge compare these answers. First checks the judge on the labelled
-    pairs and passes its agreement with the labels to `say`. Raises `UserError` if an input is invalid, or if the calls of
-    an endpoint would exceed a cap."""
+    """Collects the contestants' answers. Then checks the judge on the labelled pairs, and passes the judge's agreement
+    with the labels to `say`. Then lets the judge compare the contestants' answers. Raises `UserError` if an input is
+    invalid, or if the calls of an endpoint would exceed a cap."""
     labels = {} if contest.labels is None else read_people(contest.labels)
     if labels and contest.seeds > 1:
         raise UserError(

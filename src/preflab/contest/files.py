@@ -40,8 +40,8 @@ def check_output(directory: Path) -> None:
 
 def write_contest(comparison: ComparedContest, directory: Path) -> None:
     """Writes the files of a contest: the result, the page, the verdicts and the pairs of answers. The prompts are in
-    random order in `pairs.jsonl`. People can therefore label only its first lines, and these prompts are still a random
-    sample."""
+    random order in `pairs.jsonl`. The prompts of the first lines are therefore a random sample of all prompts, and it
+    is enough if people label these lines."""
     check_output(directory)
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / RESULT_FILE, comparison.result.model_dump(mode="json"))

@@ -50,15 +50,15 @@ def read_label_file(path: Path) -> dict[str, float]:
         raters = by_pair.setdefault(pair, {})
         if rater in raters:
             whose = f"{rater!r} labels" if rater else "a rater without a name labels"
-            raise UserError(f"{where}: {whose} the pair {pair!r} twice. Remove one line, or name the `rater` of each.")
+            raise UserError(f"{where}: {whose} the pair {pair!r} twice. Remove one line, or name two different raters.")
         raters[rater] = check_outcome(record.get("outcome"), where)
     return {pair: fmean(raters.values()) for pair, raters in by_pair.items()}
 
 
 def match_outcomes(outcomes: Mapping[str, float], questions: Iterable[PreferenceQuestion]) -> dict[str, float]:
-    """Maps the name of each pair in `questions` to its known outcome. `outcomes`: known outcomes by the name of the pair,
-    such as people's labels. If the known outcome is for the two answers in swapped order, the outcome is reversed. A
-    pair without a known outcome is left out."""
+    """Maps the name of each pair in `questions` to its known outcome. `outcomes`: maps the name of a pair to its known
+    outcome, such as the mean of people's labels. If the known outcome is for the two answers in swapped order, the
+    outcome is reversed. A pair without a known outcome is left out."""
     known: dict[str, float] = {}
     for question in questions:
         turned = name_pair(question.prompt.id, question.second.text, question.first.text)

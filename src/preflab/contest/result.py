@@ -50,9 +50,9 @@ def score_contestants(
     agreement: Agreement | None,
     pairs: Sequence[ContestPair],
 ) -> ArmScores:
-    """Computes Bradley-Terry scores from the judge's outcomes. Returns a reason instead of scores if the judge was
-    checked on labelled pairs, or on people's labels, and the check did not show that the judge is better than a
-    coin."""
+    """Computes Bradley-Terry scores from the judge's outcomes. The judge can be checked on labelled pairs and on
+    people's labels. If such a check does not show that the judge is better than a coin, returns a reason instead of
+    scores."""
     checks = {"the labelled pairs of --agreement": agreement}
     for pair in pairs:
         if pair.correction is not None:

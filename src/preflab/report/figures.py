@@ -36,8 +36,8 @@ def sweep(results: Results) -> Markup | None:
             values = [
                 Interval() if arm is None else metrics.find_reported_value(arms[arm], metric.name) for arm in line
             ]
-            # `order + 1`, because colour 0 is the grey of baselines. Each line is shifted slightly, so that intervals
-            # at the same x do not overlap.
+            # Colour 0 is the grey of baselines, so the colours of the lines begin at 1 (`order + 1`). Each line is
+            # shifted slightly, so that intervals at the same x do not overlap.
             shift = 5.0 * (order - (len(factor.series) - 1) / 2)
             end = _draw_sweep(drawn, factor.x, values, order + 1, shift)
             labels += [] if end is None else [EdgeLabel(end, name, order + 1)]

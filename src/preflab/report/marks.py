@@ -29,6 +29,6 @@ MARKS = (
 
 
 def arm_mark(index: int) -> Mark:
-    """Returns the mark of the arm at `index`. Arms that have the same colour, because there are more arms than colours,
-    get different marks."""
+    """Returns the mark of the arm at `index`. If there are more arms than colours, some arms have the same colour. Arms
+    with the same colour get different marks."""
     return MARKS[(index + index // COLOURS) % len(MARKS)]

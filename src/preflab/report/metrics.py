@@ -22,8 +22,8 @@ def find_metric(results: Results, name: str) -> Measure:
 
 
 def list_main_metrics(results: Results) -> tuple[Measure, ...]:
-    """Returns the `MAIN_METRICS` metrics of the report's main table: the headline metric, and then the next metrics in
-    the order of the results."""
+    """Returns the metrics of the report's main table: the headline metric, and then the next metrics in the order of
+    the results. The table has at most `MAIN_METRICS` metrics."""
     return _order_metrics(results)[:MAIN_METRICS]
 
 

@@ -26,8 +26,8 @@ SIZE = 11
 
 
 class EdgeLabel(NamedTuple):
-    """The label `name` of a line, at the right edge of the chart. `y`: the height of the label in data units. `order`: the
-    index of the arm or line, which determines the colour."""
+    """A label with the name of a line, at the right edge of the chart. `y`: the height of the label in data units.
+    `name`: the text of the label. `order`: the index of the arm or line, which determines the colour."""
 
     y: float
     name: str

@@ -1,5 +1,5 @@
-"""Draws reliability diagrams. A reliability diagram shows how often a reward model orders pairs correctly, against the
-probability that the model predicts for this. Needs matplotlib."""
+"""Draws reliability diagrams. A reliability diagram shows the share of pairs that a reward model orders correctly,
+against the model's predicted probability of the correct order. Needs matplotlib."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def cell_words(cell: str | int | float) -> str:
 
 
 def numeric(table: FindingTable, column: int) -> bool:
-    """Returns True if a cell of this column is a number. Such a column is aligned to the right."""
+    """Returns True if at least one cell of this column is a number. The whole column is then aligned to the right."""
     return any(not isinstance(row[column], str) for row in table.rows)
 
 

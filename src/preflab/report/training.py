@@ -156,8 +156,9 @@ def mean_line(lines: Sequence[Sequence[SeedPoint]]) -> list[tuple[float, float]]
 
 
 def _belong_together(lines: Sequence[Sequence[SeedPoint]], look: int) -> bool:
-    """Returns True if the points of all seeds at the index `look` correspond. They correspond if their fractions of the
-    run are nearer to each other than to the fractions of the points at the next index."""
+    """Returns True if the points of all seeds at the index `look` belong to corresponding steps. This is the case if
+    the spread of these points (largest fraction of the run minus smallest fraction) is less than the distance from the
+    last of them to the first point at the next index. Also returns True if no seed has a point at the next index."""
     shares = [line[look].share for line in lines]
     following = [line[look + 1].share for line in lines if len(line) > look + 1]
     return not following or max(shares) - min(shares) < min(following) - max(shares)

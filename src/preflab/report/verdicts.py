@@ -50,9 +50,9 @@ def list_evidence(results: Results) -> list[record.Comparison]:
 
 
 def list_further_comparisons(results: Results) -> list[record.Comparison]:
-    """Returns the comparisons that the report shows in addition to the evidence for the verdicts. A comparison is
-    included if the study file declares it, or if the evidence does not compare the same two arms with the same decoding
-    setting (such as greedy, or sampling at temperature 1)."""
+    """Returns the comparisons that the report shows in addition to the evidence for the verdicts. These are all
+    comparisons that the study file declares. Any other comparison is included if the evidence does not contain a
+    comparison of its two arms with its decoding setting (such as greedy, or sampling at temperature 1)."""
     shown = {(pair.decoding, frozenset((pair.first, pair.second))) for pair in list_evidence(results)}
     return [
         pair
@@ -90,8 +90,8 @@ def name_other_budget(results: Results) -> str:
 
 def state_holding(verdict: record.StudyVerdict) -> str:
     """Writes whether the winner would also win if the other budget were equal for all arms: 'Holds', 'Does not hold' or
-    'Not known'. In a study that gives all arms the same number of labels, the other budget is compute, and otherwise
-    labels."""
+    'Not known'. In a study that gives all arms the same number of labels, the other budget is compute. In a study that
+    gives all arms the same compute, the other budget is labels."""
     return {"yes": "Holds", "no": "Does not hold", "unknown": "Not known"}[verdict.holds_under_other_budget]
 
 
@@ -107,8 +107,8 @@ def state_certainty(results: Results) -> str:
 
 
 def list_tied(verdict: record.StudyVerdict) -> str:
-    """Returns the names of the arms and baselines that do not differ significantly from the best arm. If there are none,
-    returns 'no other arm' if an arm won, and a dash if no arm won."""
+    """Returns the names of the arms and baselines that do not differ significantly from the best arm. If the verdict
+    lists no such arm, the text depends on the winner: 'no other arm' if an arm won, and a dash if no arm won."""
     if verdict.tied:
         return ", ".join(verdict.tied)
     return "no other arm" if verdict.winner is not None else numbers.DASH

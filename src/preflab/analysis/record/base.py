@@ -78,8 +78,8 @@ class Interval(Record):
 
     @property
     def is_unusual(self) -> bool:
-        """True if there is an interval with a remark in `reason`, such as an interval of width 0 from data without any
-        spread."""
+        """True if the ends of the interval are known, but `reason` contains a remark, such as a remark on a width of
+        0."""
         return self.low is not None and self.reason != ""
 
     @property

@@ -70,8 +70,8 @@ class EvaluatorResult(Record):
 
     @property
     def doubtful(self) -> Interval | None:
-        """The interval of `accuracy` if its lower end is at most one half. If not, the interval of `cost_accuracy` if its
-        lower end is at most one half. None if both lower ends are above one half or unknown."""
+        """The first of the intervals `accuracy` and `cost_accuracy` that has a lower end of at most one half. None if
+        neither interval has such a lower end."""
         known = (self.accuracy, self.cost_accuracy)
         return next((each for each in known if each is not None and each.low is not None and each.low <= 0.5), None)
 
@@ -89,8 +89,9 @@ class SharedBudget(Record):
 
 
 class Comparison(Interval):
-    """The difference of two arms (`first` minus `second`), paired by seed and problem, with its interval. The intervals
-    of all comparisons in a family are simultaneous."""
+    """The difference of two arms (`first` minus `second`), paired by seed and problem, with its interval. Comparisons
+    that belong together, such as the comparisons of all pairs of arms, form a family. The intervals of a family are
+    simultaneous."""
 
     first: str
     """Name of the first arm."""
@@ -170,7 +171,8 @@ class StudyVerdict(Record):
     winner: str | None = None
     """The winning arm; None if no arm won."""
     tied: tuple[str, ...] = ()
-    """The arms and baselines that do not differ significantly from the best arm. Empty if an arm won."""
+    """The arms and baselines that do not differ significantly from the best arm. Empty if an arm won, if a baseline is
+    better than the best arm, or if no arm solved any problem."""
     preliminary: bool = False
     """True if a comparison of the best arm has fewer than five seeds."""
     holds_under_other_budget: Literal["yes", "no", "unknown"] = "unknown"
@@ -346,8 +348,8 @@ class Results(Record):
 
     @property
     def verdicts(self) -> dict[DecodingChoice, StudyVerdict]:
-        """Maps each decoding setting of the study ('chosen', and 'unit' for temperature 1) to the study's verdict for this
-        setting."""
+        """Maps each decoding setting of the study to the study's verdict for this setting. The settings are 'chosen'
+        (the chosen temperature) and 'unit' (temperature 1)."""
         first = next(iter(self.decodings))
         return {first: self.verdict} if self.unit_verdict is None else {first: self.verdict, "unit": self.unit_verdict}
 

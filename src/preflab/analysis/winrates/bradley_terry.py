@@ -63,9 +63,9 @@ def bradley_terry(arms: Sequence[str], outcomes: Mapping[tuple[str, str], Floats
 
 
 def _find_unbounded(arms: Sequence[str], differences: Floats, tables: Floats) -> str:
-    """Checks whether the likelihood of the scores has a finite maximum. This is true if no group of arms won every
-    comparison with the other arms (Ford, American Mathematical Monthly 64, 1957). Returns '' if there is a finite maximum,
-    and a sentence with the cause if there is none."""
+    """Returns '' if the likelihood of the scores has a finite maximum. If not, returns a sentence with the cause. The
+    likelihood has a finite maximum if no group of arms won every comparison with the other arms (Ford, American
+    Mathematical Monthly 64, 1957)."""
     beats = np.zeros((len(arms), len(arms)))
     for row, table in zip(differences, tables, strict=True):
         first, second = int(row.argmax()), int(row.argmin())

@@ -11,14 +11,15 @@ n/u) var f). For a perfect judge, the best lambda is near 1/(1 + n/u). For a use
 estimate is the mean of the labels. lambda is estimated from the labels by cross-fitting: the lambda of a label is
 estimated from the labels in the other folds.
 
-The interval is Wilson's, with Student's quantile for n - 1 degrees of freedom, for the effective number of labels
+The interval is Wilson's interval for n_eff labels. It uses Student's quantile for n - 1 degrees of freedom instead of
+the normal quantile. The effective number of labels is
 
     n_eff = m (1 - m) / (variance + lambda^2 / n^2),    m: the mean of the labels.
 
-A mean of n_eff labels without a judge would be as precise as the estimate. The term lambda^2 / n^2 has the effect of one
-more label on which the judge and people disagree. Without this term, the variance is underestimated if they disagree on
-few labels or on none. If all labels are equal, lambda cannot be estimated. The interval is then computed from the labels
-alone (Clopper & Pearson 1934).
+The mean of n_eff labels would be as precise as the estimate. The term lambda^2 / n^2 has the effect of one more label
+on which the judge and people disagree. Without this term, the variance is underestimated if the judge and people
+disagree on few labels or on none. If all labels are equal, lambda cannot be estimated. The interval is then computed
+from the labels alone (Clopper & Pearson 1934).
 
 Source: Angelopoulos, Duchi & Zrnic, PPI++ (2023); cross-fitting: Zrnic & Candès (2024); effective number: Korn & Graubard
 (1998).
@@ -92,9 +93,10 @@ def cross_fit(labels: Floats, judged: Floats, unlabelled: int) -> Floats:
 
 
 def _bound(labels: Floats, estimate: float, variance: float, *, every: int, family: float) -> Interval:
-    """Returns Wilson's interval of an estimate with this variance. The effective number of labels is limited: it is at
-    least n, and at most the effective number that a mean of `every` labels would have. `every`: the number of all
-    prompts that the estimate uses."""
+    """Returns Wilson's interval of an estimate with the variance `variance`. If all labels are equal, returns Clopper
+    and Pearson's interval, computed from the labels alone. `every`: the number of all prompts that the estimate uses.
+    The effective number of labels has a lower and an upper limit. The lower limit is n. The upper limit is the
+    effective number in a study in which people label all `every` prompts."""
     count, mean, spread = len(labels), float(labels.mean()), float(labels.var(ddof=1))
     share = min(1.0, max(0.0, estimate))
     known = Interval(estimate=share, se=float(np.sqrt(variance)), df=count - 1, problems=count)

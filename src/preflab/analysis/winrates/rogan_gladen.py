@@ -4,9 +4,9 @@ correction in `ppi`. Does not import torch.
 Definitions:
 
     q: the judge's mean outcome on all pairs
-    a: the sensitivity, which is the judge's mean outcome on the labelled pairs on which people prefer the first answer
-    b: the specificity, which is 1 minus the judge's mean outcome on those on which people prefer the second answer
-    c: the judge's mean outcome on those on which people chose a tie
+    a: the sensitivity: the judge's mean outcome on the labelled pairs on which people prefer the first answer
+    b: the specificity: 1 minus the judge's mean outcome on the labelled pairs on which people prefer the second answer
+    c: the judge's mean outcome on the labelled pairs on which people chose a tie
     t: the share of the labelled pairs on which people chose a tie
     p: people's unknown win rate on the pairs without a tie
 
@@ -42,7 +42,7 @@ class ByErrorRates:
 
     rate: the corrected win rate, where a tie counts as half a win; None if it could not be computed.
     youden: sensitivity + specificity - 1, with its confidence interval. None if people preferred the first answer on
-    fewer than two labelled pairs, or the second answer on fewer than two.
+    fewer than two labelled pairs, or preferred the second answer on fewer than two labelled pairs.
     reason: why `rate` is None; '' if there is a rate.
     """
 

@@ -37,7 +37,8 @@ def outcome_shares(verdicts: Verdicts, interval: Callable[[Floats], Interval]) -
 
 def _share(value: float, verdict: PairVerdict) -> float:
     """Returns 1 if the verdict has the outcome `value`, else 0. If people labelled the pair, returns the share of the
-    labels that equal `value`. For example, one label for each answer makes half a win and half a loss, and no tie."""
+    labels that equal `value`. For example, if one rater prefers the first answer and another rater prefers the second
+    answer, the pair counts as half a win and half a loss."""
     if verdict.labels:
         return fmean(float(label == value) for label in verdict.labels)
     return float(verdict.outcome == value and not verdict.unreadable)
