@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -151,6 +152,9 @@ def test_a_plan_in_words() -> None:
     lines = format_plan(load_study("smoke").model_copy(update={"tuning": None}), forecast).splitlines()
     assert lines[2].split() == ["stage", "sft", "sft", "4", "seeds,", "1", "done,", "about", "1.5", "min", "each"]
     assert lines[-1] == "  4 runs, 2 at a time: about 0.04 hours on this machine."
+    with_looks = replace(forecast, look_seconds={5: 1800.0, 8: 2880.0})
+    lines = format_plan(load_study("smoke").model_copy(update={"tuning": None}), with_looks).splitlines()
+    assert lines[-1] == "  The study can stop at a look: after 5 seeds, 0.50 hours; after 8 seeds, 0.80 hours."
 
 
 def test_a_plan_says_what_it_does_not_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

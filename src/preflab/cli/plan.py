@@ -21,6 +21,9 @@ def format_plan(study: Study, forecast: Forecast) -> str:
     ]
     hours = forecast.seconds / 3600
     lines += ["", f"  {forecast.runs} runs, {forecast.at_once} at a time: about {hours:.2f} hours on this machine."]
+    if forecast.look_seconds:
+        looks = [f"after {seeds} seeds, {seconds / 3600:.2f} hours" for seeds, seconds in forecast.look_seconds.items()]
+        lines.append(f"  The study can stop at a look: {'; '.join(looks)}.")
     if study.tuning is not None:
         when = "shipped with the study"
         if forecast.tunes:

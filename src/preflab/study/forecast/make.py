@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +40,7 @@ class ForecastRow:
 class Forecast:
     """The forecast of a study. `rows`: the forecasts of the stages, arms and matches. `at_once`: the number of runs
     that share the machine. `seconds`: the expected wall-clock time until all runs are done, without the tuning stage.
+    `look_seconds`: the same time until each look, at which the study may stop, by the look's number of seeds.
     `trials`: the number of trials of the tuning stage. `tunes`: whether these trials run before the other runs.
     `tuning_seconds`: the expected wall-clock time of the tuning runs that are not done. `uncounted`: descriptions of
     work whose time is unknown and not counted. `detectable`: the smallest difference that each claim can detect."""
@@ -49,6 +51,7 @@ class Forecast:
     trials: int = 0
     tunes: bool = False
     tuning_seconds: float = 0.0
+    look_seconds: Mapping[int, float] = field(default_factory=dict[int, float])
     uncounted: tuple[str, ...] = ()
     detectable: tuple[Detectable, ...] = ()
 
@@ -74,18 +77,24 @@ def forecast_study(
     at_once = max(1, usable_cores() // study.threads)
     estimate = Estimate.measured(study, [run.spec for run in planned], at_once, say)
     memory, rows = make_memory_estimator(study), list[ForecastRow]()
+    left: list[tuple[int, float]] = []  # the seed and the seconds of each run that is not done
     for part, name in dict.fromkeys((run.is_stage, run.name) for run in planned):
         runs = [run for run in planned if (run.is_stage, run.name) == (part, name)]
         method = "measured only" if runs[0].spec.method is None else runs[0].spec.method.kind_name
         done, seconds = sum(map(is_done, runs)), estimate.seconds(runs[0])
         kind: Part = "stage" if part else "arm"
         rows.append(ForecastRow(kind, name, method, len(runs), done, seconds, memory.try_estimate(runs[0].spec)))
+        left += [(run.spec.seed, seconds) for run in runs if not is_done(run)]
     matches = list(planned_matches(study, directory))
     for name in dict.fromkeys(match.name for match in matches):
         runs = [match for match in matches if match.name == name]
         done, seconds = sum(map(is_done, runs)), estimate.match_seconds(runs[0].spec)
         rows.append(ForecastRow("match", name, runs[0].spec.evaluator.kind_name, len(runs), done, seconds))
-    seconds = sum(row.seconds * (row.runs - row.done) for row in rows) / at_once
+        left += [(match.spec.seed, seconds) for match in matches if match.name == name and not is_done(match)]
+
+    def seconds_until(seeds: int) -> float:
+        return sum(seconds for seed, seconds in left if seed < study.first_seed + seeds) / at_once
+
     trials = list(planned_trials(study, directory)) if study.tuning else []
     tunes = study.tuning is not None and must_tune(study.tuning, tune=tune)
     to_run = [run for _, _, run in trials if not is_done(run)] if tunes else []
@@ -96,7 +105,8 @@ def forecast_study(
     return Forecast(
         rows=tuple(rows),
         at_once=at_once,
-        seconds=seconds,
+        seconds=seconds_until(study.seeds),
+        look_seconds={look: seconds_until(look) for look in study.seed_looks},
         trials=sum(1 for arm, _, _ in trials if arm),
         tunes=tunes,
         tuning_seconds=tuning_seconds,
