@@ -44,8 +44,9 @@ class GradedPrompt(NamedTuple):
 
 @dataclass(frozen=True)
 class Summary:
-    """The settings with which an evaluator summarises graded prompts. `measures`: the measures that the evaluator's
-    spec declares for these `settings`. `seed_for`: a function from names to a seed for random choices."""
+    """What an evaluator needs to know to summarise graded prompts. `measures`: the measures that the evaluator's spec
+    declares. `settings`: the settings for measuring policies, which `measures` depends on. `seed_for`: a function from
+    names to a seed for random choices."""
 
     measures: Sequence[Measure]
     settings: Evaluation

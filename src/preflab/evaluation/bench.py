@@ -1,4 +1,5 @@
-"""Defines the opened evaluators of an arm, and the `Bench` of objects that an evaluation needs."""
+"""Defines `OpenEvaluator`, an opened evaluator with its measures, and `Bench`, which holds the objects that an
+evaluation needs."""
 
 from __future__ import annotations
 

@@ -73,8 +73,8 @@ def _miss_chance(cluster: Cluster, submitted: int) -> float:
 
 
 def _mean_product(fresh: Sequence[float], old: Sequence[float], count: int) -> float:
-    """Returns the mean of a product over all choices of `count` positions. For each choice, the factors of the product
-    are the `fresh` values at the chosen positions and the `old` values at all other positions."""
+    """Computes one product for each possible choice of `count` positions, and returns the mean of the products. The
+    factors of a product are the `fresh` values at the chosen positions and the `old` values at all other positions."""
     sums = [1.0] + [0.0] * count
     for new, before in zip(fresh, old, strict=True):
         sums = [before * here + new * (sums[taken - 1] if taken else 0.0) for taken, here in enumerate(sums)]

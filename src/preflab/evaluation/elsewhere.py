@@ -9,9 +9,10 @@ from preflab.models.lm import LanguageModel
 
 
 def measure_elsewhere(bench: Bench, policy: LanguageModel) -> dict[str, dict[str, float]]:
-    """Measures the policy with each `PolicyEvaluator` of the bench. Returns a dictionary for each measure, under the
-    name that the measure has in results. This dictionary has a number for each item. The temperature and best-of-n have
-    no effect, because a `PolicyEvaluator` measures the policy itself and does not use the policy's sampled answers."""
+    """Measures the policy with each `PolicyEvaluator` of the bench. The keys of the returned mapping are the names that
+    the measures have in results. Each value is a mapping from the name of each item to the measured number. The
+    temperature and best-of-n have no effect, because a `PolicyEvaluator` measures the policy itself and does not use
+    the policy's sampled answers."""
     values: dict[str, dict[str, float]] = {}
     for each in bench.evaluators:
         if isinstance(each.evaluator, PolicyEvaluator):

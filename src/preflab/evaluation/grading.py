@@ -17,8 +17,8 @@ from preflab.types import Completion, Prompt, Split
 
 @dataclass(frozen=True)
 class Graded:
-    """Graded answers to some prompts, sampled at one temperature. Row i is an answer to the prompt with the index i //
-    samples."""
+    """Graded answers to some prompts, sampled at one temperature. `samples`: the number of answers to each prompt. Each
+    answer is a row of `drawn`, `completions` and `grades`. Row i is an answer to `prompts[i // samples]`."""
 
     prompts: Sequence[Prompt]
     samples: int
@@ -44,18 +44,19 @@ class Graded:
         return {"score": self.score(), "length": length, "truncated": truncated_share(self.completions)}
 
     def grade_by(self, each: OpenEvaluator, split: Split) -> list[Grade]:
-        """Returns the grades that the evaluator `each` gives to the answers. Grades the copies of an answer once."""
+        """Returns one grade for each row, given by one evaluator (`each`). The evaluator grades each drawn answer once,
+        and the copies of the answer get the same grade."""
         grades = each.grade(split, self.prompt_rows[:: self.copies], self.completions[:: self.copies])
         return [grade for grade in grades for _ in range(self.copies)]
 
     @property
     def prompt_rows(self) -> list[Prompt]:
-        """The prompt that each row answers."""
+        """For each row, the prompt that the row answers."""
         return [prompt for prompt in self.prompts for _ in range(self.samples)]
 
     def by_prompt(self, grades: Sequence[Grade] | None = None) -> list[GradedPrompt]:
-        """Returns the answers grouped by prompt, with `grades`. If `grades` is None, uses the grades of the first
-        evaluator."""
+        """Returns one `GradedPrompt` for each prompt, with the prompt's answers and their grades. `grades`: one grade
+        for each row; if None, the grades of the first evaluator."""
         grades = self.grades if grades is None else grades
         rows = range(0, len(grades), self.samples)
         return [
@@ -108,6 +109,6 @@ def draw(
 def draw_to_measure(
     bench: Bench, policy: LanguageModel, split: Split, temperature: float, inference: Inference
 ) -> Graded:
-    """Draws as many answers to each prompt of a split as a test measurement needs, grades the answers, and returns
-    them."""
+    """Draws and grades `samples` answers to each of the first `prompts` prompts of a split. If `prompts` is 0, uses all
+    prompts of the split. The numbers `samples` and `prompts` come from the settings in `bench.spec`."""
     return draw(bench, policy, split, bench.spec.prompts, bench.spec.samples, temperature, inference, aloud=True)

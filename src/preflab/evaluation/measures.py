@@ -21,12 +21,12 @@ def k_at_n(samples: int, passing: int, correct: int, k: int, n: int) -> float:
     """Returns k@n: the probability that at least one of k submissions is correct. The submissions are chosen from the
     samples, out of n, that pass the public tests (Li et al. 2022, section 4.6).
 
-    N = `samples` samples were drawn. m = `passing` of them pass the public tests. c = `correct` of the m samples pass
-    the hidden tests too. First, n of the N samples are chosen at random. Let t be the number of the n samples that pass
-    the public tests. Then k of the t samples are chosen at random and submitted, or all t if t < k. By symmetry, all
-    subsets of the m passing samples that have the same size are submitted with the same probability. The expectation
-    over both random choices is therefore exactly sum_t C(m,t) C(N-m,n-t) / C(N,n) pass@min(k,t)(m, c). Raises
-    `ValueError` unless 0 < k <= n <= samples.
+    N is `samples`, the number of drawn samples. m is `passing`, the number of samples that pass the public tests. c is
+    `correct`, the number of those m samples that pass the hidden tests too. First, n of the N samples are chosen at
+    random. Let t be the number of the n samples that pass the public tests. Then k of the t samples are chosen at
+    random and submitted, or all t if t < k. By symmetry, all subsets of the m passing samples that have the same size
+    are submitted with the same probability. The expectation over both random choices is therefore exactly sum_t C(m,t)
+    C(N-m,n-t) / C(N,n) pass@min(k,t)(m, c). Raises `ValueError` unless 0 < k <= n <= samples.
     """
     if not 0 < k <= n <= samples:
         raise ValueError(

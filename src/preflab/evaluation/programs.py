@@ -16,8 +16,8 @@ from preflab.types import Problem, Prompt, Test
 def rates(
     spec: Evaluation, testbed: Testbed, groups: Sequence[GradedPrompt], seed_for: Callable[..., int]
 ) -> list[dict[str, float]]:
-    """Returns a mapping for each problem, from the name of each measure (pass@k and k@n) to its value. Raises
-    `UserError` if the settings contain k@n and a problem's public tests are missing or unsuitable."""
+    """Returns one mapping for each problem. It maps the name of each measure (pass@k and k@n) to the measure's value.
+    Raises `UserError` if the settings contain k@n and a problem's public tests are missing or unsuitable."""
     counts = [(len(grades), sum(grade.score > 0 for grade in grades)) for _, _, grades in groups]
     ks = dict.fromkeys((1, *spec.k))
     values = [{f"pass@{k}": pass_at_k(samples, correct, k) for k in ks} for samples, correct in counts]

@@ -9,7 +9,8 @@ from preflab.evaluation.measure import Measure
 
 class RelativeMeasure(NamedTuple):
     """A measure that is the difference of two arms' values: the arm's value minus the reference arm's value, on the
-    same prompts under the same seed. `of`: the measure of both values. `reference`: the name of the reference arm."""
+    same prompts under the same seed. `of`: the name of the measure whose values are subtracted. `reference`: the name
+    of the reference arm."""
 
     measure: Measure
     of: str

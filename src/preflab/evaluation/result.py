@@ -22,7 +22,7 @@ class ProblemScores(Stored, frozen=True):
 
 class SplitSummary(Stored, frozen=True):
     """The summary of a policy's answers that were sampled at one temperature: the measures, the scores of each problem
-    by the problem's id, and the number of answers with each outcome."""
+    by the problem's id, and the number of answers with each `Verdict.outcome`."""
 
     measures: dict[str, float]
     problems: dict[str, ProblemScores]
@@ -40,7 +40,7 @@ class SplitSummary(Stored, frozen=True):
         return self.measures["score"]
 
     def with_measures(self, added: Mapping[str, float]) -> Self:
-        """Returns a copy of the summary to which the measures `added` are added."""
+        """Returns a copy of the summary with the measures in `added` as further measures."""
         return self.model_copy(update={"measures": {**self.measures, **added}})
 
 
@@ -85,8 +85,8 @@ class ShownAnswer(Stored, frozen=True):
 
 class TemperatureChoice(Stored, frozen=True):
     """The temperature at which the policy answers. `validation`: the score on the validation split at each temperature.
-    `validation_by_problem`: the score of each validation problem at the best temperature. `result.json` contains these
-    scores only if the policy was not measured on the test split."""
+    `validation_by_problem`: the score of each validation problem at the best temperature. `result.json` contains
+    `validation_by_problem` only if the policy was not measured on the test split."""
 
     temperature: float
     validation: dict[str, float] = {}

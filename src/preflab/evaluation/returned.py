@@ -23,9 +23,9 @@ to the nearest end of the range. A larger distance is an error."""
 
 
 def blaming_outside(opened: object, source: str) -> AbstractContextManager[None]:
-    """Returns a context in which preflab calls `opened`. If the class of `opened` comes from outside preflab, the
-    context turns an exception into a `UserError` that names `source`. An exception in a class of preflab passes
-    unchanged, because it is a defect of preflab."""
+    """Returns a context for a call of a method of `opened`, such as an opened evaluator. If the class of `opened` comes
+    from outside preflab, the context turns an exception into a `UserError` that names `source` (see `blaming`). An
+    exception in a class of preflab passes unchanged, because it is a defect of preflab."""
     own = name_class(type(opened)).startswith("preflab.")
     return nullcontext() if own else blaming(source)
 

@@ -14,8 +14,9 @@ from preflab.types import Completion, Problem, Prompt
 def select(
     bench: Bench, prompts: Sequence[Prompt], completions: Sequence[Completion], inference: Inference
 ) -> list[int]:
-    """Selects one row of each group of n rows: the row with the highest score of the selector, or the first of these
-    rows if there are several. Returns the indices of the selected rows."""
+    """Selects one completion of each group of `inference.n` completions: the completion to which the selector gives the
+    highest score. If several completions have this score, selects the first of them. Returns the indices of the
+    selected completions."""
     if inference.selector == "public-tests":
         tests = [prompt.public_tests if isinstance(prompt, Problem) else () for prompt in prompts]
         programs = [(answer.text, test) for answer, test in zip(completions, tests, strict=True)]

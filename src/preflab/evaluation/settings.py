@@ -26,9 +26,9 @@ class Evaluation(Spec):
     the trained policy is measured on the validation split too, with as many samples as on the test split. `prompts`:
     the number of prompts of a split that are used (0: all). `pairs`: the number of pairs of a split on which a reward
     model is measured (0: all). `submissions`: pairs (k, n) for the measure k@n. This measure filters n samples by the
-    problem's public tests, and submits k of the samples that pass. `clusters`: if above 0, submissions are also chosen
-    by clusters of samples. This number of new inputs is then made from the inputs of the public tests, and samples with
-    the same behaviour on all new inputs form a cluster.
+    problem's public tests, and submits k of the samples that pass. `clusters`: the number of new inputs that are made
+    from the inputs of the public tests. Samples with the same behaviour on all new inputs form a cluster, and
+    submissions are also chosen by clusters. If `clusters` is 0, clusters are not used.
     """
 
     samples: Count = 8

@@ -97,9 +97,9 @@ def measures_by_evaluator(
 
 def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation, headline: str) -> str:
     """Returns the name of the evaluator that measures the headline metric. If `headline` is '', returns the name of the
-    first evaluator. Raises `UserError` if no evaluator measures the headline metric, or only a `PolicyEvaluator` does.
-    Also raises `UserError` if higher is not better for the headline metric or for the first measure of its
-    evaluator."""
+    first evaluator. Raises `UserError` if no evaluator measures the headline metric, or if the evaluator that measures
+    it is a `PolicyEvaluator`. Also raises `UserError` if higher is not better for the headline metric or for the first
+    measure of its evaluator."""
     measures = measures_by_evaluator(evaluators, evaluation)
     by_name = {each.name: (name, each) for name, row in measures.items() for each in row}
     headline = headline or next(iter(by_name))
@@ -108,8 +108,8 @@ def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation
     name, decides = by_name[headline]
     if evaluators[name].of_policy:
         raise UserError(
-            f"`headline` is {headline!r}, which is not measured on the testbed's prompts. Name another measure as the "
-            "headline. The report shows this measure in any case."
+            f"`headline` is {headline!r}, which is not measured on the testbed's prompts. The report shows this measure "
+            "even if it is not the headline. Name another measure as the headline."
         )
     chooses = measures[name][0]
     if chooses != decides:

@@ -33,7 +33,7 @@ def summarise_split(
 
 def summarise_answers(bench: Bench, graded: Graded, split: Split) -> SplitSummary:
     """Summarises graded answers to the prompts of a split. Returns the measures, the scores and measures of each
-    problem, and the number of answers with each outcome."""
+    problem, and the number of answers with each `Verdict.outcome`."""
     texts = [completion.text for completion in graded.completions[:: graded.copies]]
     measures = graded.measures() | {"distinct-2": distinct_n(texts, 2)}
     own: list[dict[str, float]] = [{} for _ in graded.prompts]
@@ -55,6 +55,7 @@ def summarise_answers(bench: Bench, graded: Graded, split: Split) -> SplitSummar
 
 
 def prompt_values(bench: Bench, each: OpenEvaluator, rows: Sequence[GradedPrompt]) -> list[dict[str, float]]:
-    """Returns a mapping for each prompt, from the names of one evaluator's measures in results to their values."""
+    """Returns one mapping for each prompt. It maps the name of each measure of one evaluator to the measure's value.
+    Each name is the name that the measure has in results."""
     values = each.summarise(rows, Summary(each.measures, bench.spec, bench.seed_for))
     return [{each.prefix + name: value for name, value in row.items()} for row in values]

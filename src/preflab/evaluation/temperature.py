@@ -36,9 +36,10 @@ def list_temperatures(spec: Evaluation, inference: Inference) -> tuple[float, ..
 
 
 def try_temperatures(bench: Bench, policy: LanguageModel, inference: Inference) -> dict[float, Graded]:
-    """Returns graded answers to the validation prompts at each candidate temperature. If there is only one candidate,
-    returns answers at temperature 1 instead. Tuning uses the score of these answers, and checkpoints are chosen at
-    temperature 1 too. Returns an empty mapping if the data have no validation split."""
+    """Returns graded answers to the validation prompts, by temperature. If there are several candidate temperatures,
+    returns answers at each of them. If there is only one candidate, returns answers at temperature 1, even if the
+    candidate is another temperature. Tuning then uses the score at temperature 1. Checkpoints are always chosen at
+    temperature 1. Returns an empty mapping if the data have no validation split."""
     spec, declared = bench.spec, list_temperatures(bench.spec, inference)
     if not bench.prompts("validation", 1):
         return {}

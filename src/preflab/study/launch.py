@@ -58,8 +58,9 @@ def start_afresh(run_file: Path, directory: Path) -> int:
 def can_fork(threads: int) -> bool:
     """Returns True if a fork of this process can compute with this number of threads. After this process has used CUDA,
     no fork can compute. If this process has not used CUDA, a fork with one thread can compute. A fork with several
-    threads can compute only if OpenMP has not started threads in this process, that is, if Python started all threads
-    of this process."""
+    threads can compute only if OpenMP has not started threads in this process. The function therefore checks that
+    Python started all threads of this process. If the system does not list the threads, the result for several threads
+    is False."""
     if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
         return False
     tasks = Path("/proc/self/task")

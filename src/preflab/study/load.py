@@ -28,10 +28,10 @@ class _Sizes(Spec):
 def load_study(name: str, size: str | None = None) -> Study:
     """Loads a preset by its name, or a study file (YAML, TOML, JSON), in one of its sizes.
 
-    A file can define sizes with `sizes: {NAME: {...}}`. In the size NAME, these settings replace the file's settings
-    with the same keys, including keys in nested mappings. The name of the study then ends with `-NAME`, so that two
-    sizes never share a directory. The size `smoke` is the file without replacements. Raises `UserError` for an unknown
-    name, and suggests the most similar name. Also raises `UserError` if a function of the user cannot be imported.
+    A file can define sizes with `sizes: {NAME: SETTINGS}`. In the size NAME, SETTINGS replace the file's settings with
+    the same keys, including keys in nested mappings. The name of the study then ends with `-NAME`, so that two sizes
+    never share a directory. The size `smoke` is the file without replacements. Raises `UserError` for an unknown name,
+    and suggests the most similar name. Also raises `UserError` if a function of the user cannot be imported.
     """
     data = study_data(name)
     sizes = _take_sizes(data, name)

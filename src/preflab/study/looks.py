@@ -33,8 +33,7 @@ def looks_of(study: Study) -> list[Look]:
 
 
 def look_reached(study: Study, arms: Arms) -> Look:
-    """Returns the last look for which every arm has finished all seeds. If there is no such look, returns the first
-    look."""
+    """Returns the last look whose seeds every arm has finished. If there is no such look, returns the first look."""
     looks = looks_of(study)
     reached = [look for look in looks if is_complete(study, arms, look.seeds)]
     return reached[-1] if reached else looks[0]

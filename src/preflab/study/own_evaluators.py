@@ -42,7 +42,8 @@ class OwnEvaluators(BaseModel):
 
 
 def record_own_evaluators(study: Study) -> OwnEvaluators:
-    """Returns a record of each evaluator of a study that preflab does not define."""
+    """Returns the records of the user's own evaluators in a study, which are the evaluators that preflab does not
+    define."""
     evaluators = {
         name: _record(spec, spec.measures(study.evaluation))
         for name, spec in study.evaluators.items()

@@ -21,10 +21,10 @@ EXAMPLE = "`pairwise: {shorter: {evaluator: {kind: 'my_duel:Shorter', margin: 2}
 
 
 class Pairing(Spec):
-    """A pairwise evaluator, and the pairs of arms that the evaluator compares by their answers to the same prompts. The
-    pairs are listed in `pairs`. Alternatively, `against` names one arm, which forms a pair with each other arm. The
-    second element of a pair, or `against`, can also be `data:chosen`, which means the chosen answers in the data of the
-    test split."""
+    """A pairwise evaluator, and the pairs of arms that the evaluator compares by their answers to the same prompts.
+    `pairs` lists the pairs. Alternatively, `against` names one arm, and the evaluator compares every other arm with
+    this arm. The second element of a pair can also be `data:chosen`, which means the chosen answers in the data of the
+    test split. `against` can be `data:chosen` too."""
 
     evaluator: Annotated[PairwiseEvaluatorSpec, *variant(PAIRWISE_EVALUATORS)]
     pairs: tuple[tuple[str, str], ...] = ()

@@ -61,9 +61,9 @@ def planned_trials(study: Study, directory: Path) -> Iterator[tuple[str, dict[st
 def planned_extensions(
     study: Study, directory: Path, extensions: Iterable[tuple[str, dict[str, Any]]]
 ) -> Iterator[tuple[str, dict[str, Any], PlannedRun]]:
-    """Yields the further trials of the tuning stage, each as (arm, settings, run), under each tuning seed.
-    `extensions`: the arm and the settings of each trial. The name of a trial's directory contains the values of the
-    settings."""
+    """Yields the trials that extend the grids of the tuning stage (see `extended_settings`), each as (arm, settings,
+    run), under each tuning seed. `extensions`: the arm and the settings of each of these trials. The name of a trial's
+    directory contains the values of the settings."""
     assert study.tuning is not None
     for arm, settings in extensions:
         values = "-".join(f"{value:g}" if isinstance(value, float) else str(value) for value in settings.values())
@@ -126,8 +126,9 @@ def grid_points(space: Mapping[str, tuple[JsonValue, ...]], count: int) -> list[
 
 
 def with_settings(job: Job, settings: Mapping[str, JsonValue], *, where: str) -> Any:
-    """Returns a copy of the job in which `settings` replace fields of the method. The name of a nested field has a dot,
-    such as `optim.beta1`. Raises `UserError` for a field that the method does not have."""
+    """Returns a copy of `job`, which is a stage or an arm. In the copy, `settings` replace fields of the method. The
+    name of a nested field has a dot, such as `optim.beta1`. Raises `UserError` for a field that the method does not
+    have."""
     if job.method is None:
         raise UserError(f"{where}: the arm has no method and therefore no settings. Remove the arm from `tuning`.")
     data: dict[str, Any] = job.method.model_dump()

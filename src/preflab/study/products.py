@@ -57,7 +57,8 @@ def _check_makes_policy(where: str, job: Job) -> None:
 
 
 def _uses(job: Job) -> Iterator[tuple[str, str | None, Iterable[str]]]:
-    """Yields each field of a job that can name the output of a stage, as (field, path, accepted products)."""
+    """Yields each field of a job (a stage or an arm) that can name the output of a stage, as (field, path, accepted
+    products)."""
     yield from (("init", job.init, POLICY), ("policy", job.policy, POLICY), ("preferences", job.preferences, DATA))
     for field, part in (("reward", job.reward), ("cost", job.cost), ("method", job.method)):
         for path, needed in _models_used(part):

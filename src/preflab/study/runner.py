@@ -73,9 +73,9 @@ def run_all(
 
 def runs_to_do(planned: Sequence[Planned]) -> list[Planned]:
     """Returns the planned runs that must be executed, in order. These are the runs that are not done. A finished stage
-    is executed again if its output is missing or changed and another run that must be executed needs this output. Any
-    other finished run counts as done even without its weights, because users can delete the weights and keep the
-    results."""
+    is also executed again if two conditions hold. First, its output is missing or has changed. Second, a run that must
+    be executed needs this output. Any other finished run counts as done even without its weights, because users can
+    delete the weights and keep the results."""
     to_do: list[Planned] = []
     products_needed: set[Path] = set()
     for run in reversed(planned):  # backwards, because the runs that need a stage come after it
@@ -172,9 +172,9 @@ def drop_orphans(waiting: Sequence[Planned], failures: Failures) -> list[Planned
 
 @contextmanager
 def interruptible(running: dict[ForkProcess, Planned]) -> Generator[list[int]]:
-    """Yields a list. If this process receives the signal SIGTERM or SIGINT (Ctrl-C), the signal is appended to the
-    list. After the block, sends SIGTERM to the running processes, so that each of them writes a checkpoint, and waits
-    until all processes have ended."""
+    """Returns a context whose value is a list. If this process receives the signal SIGTERM or SIGINT (Ctrl-C) inside
+    the context, the signal is appended to the list. When the context ends, it sends SIGTERM to the running processes,
+    so that each of them writes a checkpoint, and waits until all processes have ended."""
     stop_signals: list[int] = []
 
     def note(signum: int, frame: object) -> None:

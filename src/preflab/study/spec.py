@@ -313,8 +313,8 @@ class Study(RunSettings):
 
 
 def all_stages_needed(study: Study, job: Job) -> list[str]:
-    """Returns the stages that a job needs, directly or through other stages. Each stage is listed once, after the
-    stages that it needs."""
+    """Returns the stages that a job (a stage or an arm) needs, directly or through other stages. Each stage is listed
+    once, after the stages that it needs."""
     stages: list[str] = []
     for name in stages_needed(job):
         stages += [*all_stages_needed(study, study.stages[name]), name]

@@ -102,9 +102,9 @@ def compare_trials(best: Sequence[PlannedRun], other: Sequence[PlannedRun]) -> t
 
 def extended_settings(study: Study, trials: Sequence[TuningTrial]) -> Iterator[tuple[str, dict[str, JsonValue]]]:
     """Yields (arm, settings) for each tuned number whose chosen value is the smallest or the largest value that was
-    tried. In these settings the number has the next value beyond that edge, and the other fields keep their chosen
-    values. Leaves out whole numbers, such as numbers of rows, because the data limit such numbers. Also leaves out a
-    value that the arm's method does not accept."""
+    tried. In `settings`, this number has the next smaller or larger value (see `value_beyond`), and the other fields
+    keep their chosen values. Leaves out whole numbers, such as numbers of rows, because the data limit such numbers.
+    Also leaves out a value that the arm's method does not accept."""
     assert study.tuning is not None
     tuning = study.tuning.model_copy(update={"shipped": tuple(trials)})
     for edge in values_at_edge(tuning):
@@ -121,9 +121,10 @@ def extended_settings(study: Study, trials: Sequence[TuningTrial]) -> Iterator[t
 def value_beyond(edge: Edge) -> float:
     """Returns the value that continues a grid beyond its edge.
 
-    If the values have equal differences, or if a value is not positive, adds the last difference once more. In any
-    other grid, multiplies by the last but one ratio of neighbouring values: 1e-4, 3e-4, 1e-3 continues with 3e-3. If
-    the grid has only two values, multiplies by their ratio.
+    Let z be the value at the edge, y the neighbour of z, and x the next neighbour of y. If a value is not positive, or
+    if there are at least three values and all differences between neighbours are equal, returns z + (z - y). In any
+    other grid of at least three values, returns z * (y / x): 1e-4, 3e-4, 1e-3 continues with 3e-3. In any other grid of
+    two values, returns z * (z / y).
     """
     row = edge.tried if edge.is_largest else edge.tried[::-1]
     *_, before, last = row

@@ -32,11 +32,13 @@ class PairVerdict:
     """A judge's verdict on one pair.
 
     outcome: the result for the first answer: 1 for a win, .5 for a tie, 0 for a loss. The outcome is also .5 if a reply
-    was unreadable. orders: two choices: the judge's choice when the first answer was shown first, and its choice when
-    the first answer was shown second. Empty if the judge was not asked, or if the judge scores each answer alone.
+    was unreadable.
+    orders: the judge's two choices. The judge made the first choice when the first answer was shown first, and the
+    second choice when the second answer was shown first. `orders` is empty if the judge was not asked, or if the judge
+    scores each answer alone.
     replies: the texts of the judge's replies, in the order of `orders`.
-    labels: if people judged, the outcome that each rater chose; `outcome` is the mean of `labels`. Empty if a model
-    judged.
+    labels: if people judged, the outcome that each rater chose; `outcome` is the mean of `labels`. If a model judged,
+    `labels` is empty.
     """
 
     pair: str
@@ -52,7 +54,7 @@ class PairVerdict:
     @property
     def chose_first_shown(self) -> tuple[float, float] | None:
         """Two numbers, one for each order of the answers: 1 if the judge chose the answer that was shown first, else 0.
-        None if a reply was unreadable, or if the judge was not asked in both orders."""
+        The whole value is None if a reply was unreadable, or if the judge was not asked in both orders."""
         if len(self.orders) != 2 or self.unreadable:
             return None
         return float(self.orders[0] == "first"), float(self.orders[1] == "second")

@@ -1,4 +1,4 @@
-"""A preference judge that is a local language model. It chooses the letter to which the model gives the higher
+"""A preference judge that uses a local language model. The judge chooses the letter to which the model gives the higher
 probability. A local model is slow, so its replies are kept on the disk, like the replies of an endpoint."""
 
 from __future__ import annotations

@@ -53,11 +53,11 @@ def _check_request(request: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 class EndpointSettings(Spec):
-    """base_url: the address of the endpoint, up to `/v1`. key_variable: the environment variable with the API key.
-    concurrency: the largest number of requests at a time. timeout: the time limit in seconds for one reply, from
-    the request to the last byte. retries: the largest number of times that a request is sent again. A request is sent
-    again after status 408, 409, 425, 429 or 500 and above, a broken connection, a time-out, or a reply that is not a
-    chat completion. backoff: the first wait in seconds; each further wait is twice as long, up to `longest_wait`.
+    """base_url: the address of the endpoint, up to and including `/v1`. key_variable: the environment variable with the
+    API key. concurrency: the largest number of requests at a time. timeout: the time limit in seconds for one reply,
+    from the request to the last byte. retries: the largest number of times that a request is sent again. A request is
+    sent again after status 408, 409, 425, 429 or 500 and above, a broken connection, a time-out, or a reply that is not
+    a chat completion. backoff: the first wait in seconds; each further wait is twice as long, up to `longest_wait`.
     max_calls: the largest number of requests; a request counts each time it is sent. max_cost: the largest cost of all
     requests. price_in: the price of a million tokens in requests. price_out: the price of a million tokens in replies.
     max_tokens: the largest number of tokens in a reply. request: additional fields of a request; the value null removes
@@ -103,8 +103,8 @@ class _Answer(BaseModel):
 
 @dataclass
 class EndpointUse:
-    """Counts the requests of one command to all models, and their cost. sent: the number of requests. spent: the cost
-    of the requests; a request of unknown cost counts as 0."""
+    """Counts the requests that one command sends to all models, and adds up the cost of the requests. sent: the number
+    of requests. spent: the cost of the requests; a request of unknown cost counts as 0."""
 
     sent: int = 0
     spent: float = 0.0

@@ -86,9 +86,9 @@ class OpenPreferenceEvaluator(PairwiseEvaluator):
         return [verdict.outcome for verdict in self.verdicts]
 
     def details(self) -> dict[str, Any]:
-        """Returns a mapping. `judge`, `template`: the judge's name and template. `orders`: for each prompt, a list with
-        the judge's choices in both orders for each pair of answers. `labelled`: the check on the labelled pairs (see
-        `CheckedPair`)."""
+        """Returns a mapping. `judge`, `template`: the judge's name and template. `orders`: maps each prompt's id to a
+        list with one entry for each pair of answers to the prompt. An entry is the list of the judge's two choices, one
+        for each order. `labelled`: the check on the labelled pairs (see `CheckedPair`)."""
         orders: dict[str, list[list[str]]] = {}
         for question, verdict in zip(self.questions, self.verdicts, strict=True):
             orders.setdefault(question.prompt.id, []).append([*verdict.orders])

@@ -68,8 +68,8 @@ def check_outcome(value: Any, where: str) -> float:
 
 
 def _read_any(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields a pair for each record of a JSON list or of a file of JSON lines: the place of the record, for messages,
-    and the record."""
+    """Yields (place, record) for each record of a file. The file is a JSON list or has one JSON record on each line.
+    `place` names the file and the record in messages."""
     try:
         with open_plain(path) as file:
             content = file.read() if file.peek(1)[:1] == b"[" else None

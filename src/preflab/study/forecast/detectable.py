@@ -28,9 +28,9 @@ OWN_RUNS = "the study's finished runs"
 
 @dataclass(frozen=True)
 class Detectable:
-    """The smallest difference that a claim can detect. `difference`: the study detects the claim's contrast (a weighted
-    sum of arms' mean scores) with probability `POWER` if its true value is this number, in units of `measure`.
-    `source`: the runs from which the standard deviations come."""
+    """The smallest difference that a claim can detect. `difference`: a value of the claim's contrast (a weighted sum of
+    arms' mean scores), in units of `measure`. If the true value of the contrast is `difference`, the study detects the
+    contrast with probability `POWER`. `source`: the runs from which the standard deviations come."""
 
     claim: str
     measure: str
@@ -43,8 +43,9 @@ def detectable_claims(study: Study, directory: Path | None, problems: int) -> li
     """Returns the smallest difference that each claim can detect with all seeds of the study and `problems` test
     problems. If the difference depends on the decoding setting (such as greedy decoding or sampling at temperature 1),
     returns the largest difference. Leaves out a claim whose standard deviations are unknown. The correction for
-    multiple tests covers all claims at all decoding settings, at the last look. `directory`: the directory of the
-    study's runs; None if the runs will be replaced."""
+    multiple tests covers all claims at all decoding settings. If the study has several looks (see `study.looks`), the
+    correction is that of the last look. `directory`: the directory of the study's runs; None if the runs will be
+    replaced."""
     if not study.claims or study.seeds < 2 or problems < 2:
         return []
     headline = study.headline or study.score

@@ -37,8 +37,8 @@ def contrasts(study: Study) -> list[dict[str, float]]:
 
 def spreads(scores: Mapping[str, Scores], weights: Iterable[Mapping[str, float]]) -> Iterator[tuple[str, Interval]]:
     """Yields each contrast (a weighted sum of arms' mean scores) as text, together with its interval. Leaves out a
-    contrast if one of its arms has no scores. The fields `seed_sd`, `problem_sd` and `noise_sd` of the interval are its
-    standard deviations."""
+    contrast if one of its arms has no scores. The fields `seed_sd`, `problem_sd` and `noise_sd` of the interval are the
+    standard deviations of the contrast."""
     for row in weights:
         if all(arm in scores for arm in row):
             words = " ".join(f"{weight:+g} {arm}" for arm, weight in row.items())

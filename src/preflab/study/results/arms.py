@@ -61,8 +61,8 @@ def spent_by(study: Study, run: FinishedRun) -> record.Spent:
     a policy that the study did not train, these numbers are unknown.
 
     If the reward or the cost of a stage or arm is not a learned model, the labels of this stage or arm are counted as
-    calls of the reward. All other labels are counted as labels of the data. The number of updates is read from the last
-    record of the run, so it does not include the updates of stages."""
+    calls of the reward. All other labels are counted as labels of the data. The field `updates` counts the updates of
+    the run itself, without the updates of stages. It comes from the last record of the run."""
     job = study.arms[run.planned.name]
     tokens = None if run.diverged else run.evaluation.inference.tokens_an_answer
     answer = tokens and 2.0 * run.result.parameters * tokens

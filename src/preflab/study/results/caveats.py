@@ -65,9 +65,9 @@ def find_caveats(study: Study, arms: Arms) -> Iterator[str]:
 
 
 def name_cut_short(results: RunResults) -> Iterator[str]:
-    """Yields a sentence for each stage or arm that has a `plateau` setting and runs whose validation score did not
-    reach a plateau. Such a run began the cooldown of the learning rate when it had used 85% of the method's length or
-    of the budget. `results`: the results of the runs of each stage or arm."""
+    """Yields a sentence for each stage or arm in which some runs did not reach a plateau of the validation score,
+    although the stage or arm has a `plateau` setting. Such a run began the cooldown of the learning rate when it had
+    used 85% of the method's length or of the budget. `results`: the results of the runs of each stage or arm."""
     for name, rows in results.items():
         endings = [row.ending for row in rows if row.ending is not None]
         count = sum(not ending.reached for ending in endings)
