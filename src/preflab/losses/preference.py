@@ -139,10 +139,10 @@ def r_dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, alpha: float = 0.01) -
 def chi_po_loss(pairs: PairLogprobs, *, beta: float = 0.05, r_max: float = 10.0) -> Tensor:
     """L = -log sigmoid( clip( beta * [phi(rho_w) - phi(rho_l)], +-2 r_max ) ), phi(z) = z + log z, rho = pi/pi_ref.
 
-    Chi-squared preference optimisation (Huang et al. 2024, Algorithm 1). phi is the link function of a regulariser, the
-    sum of KL and chi-squared divergence. This regulariser is stronger than KL if the policy is far from the reference.
-    `r_max` bounds the reward; the default of 10 is preflab's choice. A clipped pair has no gradient. Before the
-    exponential, log rho is clamped to [-88, 20], so that fp32 can represent the result.
+    Chi-squared preference optimisation (Huang et al. 2024, Algorithm 1). phi is the link function of a regulariser that
+    is the sum of the KL divergence and the chi-squared divergence. This regulariser is stronger than KL if the policy
+    is far from the reference. `r_max` bounds the reward; the default of 10 is preflab's choice. A clipped pair has no
+    gradient. Before the exponential, log rho is clamped to [-88, 20], so that fp32 can represent the result.
 
     Returns: [B]; ln 2 if pi = pi_ref.
     """
@@ -271,7 +271,8 @@ def preference_loss(
         raise
     except Exception as error:  # the user's function can raise any error
         raise UserError(f"The preference loss {name!r} fails on two pairs: {type(error).__name__}: {error}.") from error
-    # Without this check, a loss that returns a mean would give every micro-batch the same weight, without an error.
+    # Without this check, a loss could return the mean over its pairs. Each micro-batch would then have the same weight,
+    # even if the micro-batches differ in size.
     if not isinstance(terms, Tensor) or terms.shape != (2,):
         raise UserError(
             f"The preference loss {name!r} returns {_describe(terms)} for two pairs. It must return one term for each "

@@ -1,8 +1,8 @@
 """Losses on K ranked answers to a prompt. Each loss takes log-probabilities and scores [B,K] and returns unreduced
 terms [B].
 
-RRHF uses only the order of the scores. PRO uses only the differences between the scores. The order of the answers in a
-row has no effect. Answers with equal scores are not compared with each other. If several answers share the highest
+RRHF uses only the order of the scores. PRO uses only the differences between the scores. The order of a prompt's
+answers has no effect. Answers with equal scores are not compared with each other. If several answers share the highest
 score, the SFT term is the mean over these answers.
 """
 
@@ -66,7 +66,7 @@ def pro_loss(ranked: RankedLogprobs, *, scale: float = 1.0, sft_coefficient: flo
     is the number of answers to the prompt. `sft_coefficient` c is .05, as in the paper.
 
     `scale` multiplies the scores. Each temperature is the inverse of a gap between scores, so the units of the reward
-    matter. An answer with the lowest score adds no term. If K = 2 and the gap is 1, the first sum is
+    matter. An answer with the lowest score adds no term. If K = 2 and the gap is 1, the sum over k equals
     -log sigmoid(p_1 - p_2).
 
     Returns: [B].

@@ -1,4 +1,5 @@
-"""The registry of methods by name. A method is a spec class with settings and a function `train`."""
+"""The registry of methods by name. A method is a spec class. Its fields are the settings, and its function `train` runs
+the method."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Best-of-n draws n answers y_1..y_n to each prompt at test time and submits argmax_i s(y_i), without any training.
 
-The selector s scores the answers. The selector and the evaluator are separate. The KL divergence of the submitted
-answers' distribution from the policy is at most log n - (n-1)/n (Beirami et al. 2024).
+The selector s scores the answers. The evaluator, which measures the submitted answers, never selects answers. The KL
+divergence of the submitted answers' distribution from the policy is at most log n - (n-1)/n (Beirami et al. 2024).
 """
 
 from __future__ import annotations

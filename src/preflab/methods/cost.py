@@ -29,7 +29,7 @@ class Cost:
     `critic_trained`: the number of rows that go through a forward and a backward pass of the critic. `forward`: the
     number of rows that go through a forward pass without a backward pass, in the reference, the critic or the policy.
     `labels`: the number of data labels that the method buys, without the scores of a reward. `costed`: the number of
-    answers that the run's cost scores (see `Parts.cost`).
+    answers that the scorer `Parts.cost` scores.
     """
 
     drawn: float = 0.0

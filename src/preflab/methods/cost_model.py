@@ -3,7 +3,7 @@ positive, and the cost of a safe answer is negative. The rejected answer of a pa
 answer.
 
 The chosen answer of each pair must be the *safer* answer. A cost model has the architecture of a reward model: a
-sequence classifier with one label. A higher cost is worse.
+sequence classifier with one output. A higher cost is worse.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ _PairLoss = TypeVar("_PairLoss", bound=PairLoss)
 
 def require_pair_loss(spec: _PairLoss) -> _PairLoss:
     """Checks the preference loss of a method's spec and returns the spec. Raises `UserError` if the loss or one of its
-    settings does not exist. The method `check_names` checks a user-written loss (`module:function`); this function does
-    not check it."""
+    settings does not exist. This function does not check a user-written loss (`module:function`). The spec's function
+    `check_names` checks such a loss."""
     if "beta" in spec.loss_settings:
         raise UserError("`loss_settings` must not contain `beta`. Set the field `beta` instead.")
     if ":" not in spec.loss:
@@ -126,10 +126,10 @@ def with_reference(pairs: PairBatch, logprobs: Tensor | None) -> PairBatch:
 
 def pair_terms(policy: LanguageModel, loss: PreferenceLoss, sft_coefficient: float, pairs: PairBatch) -> Terms:
     """Returns the unreduced loss of each pair: [B]. Logs the log-probabilities of both answers, the margin and the
-    accuracy (a tie counts one half). The margin is the difference of the two log-probabilities. If the pairs have
-    reference log-probabilities, the margin is the difference of the two log-ratios instead, and `chosen_fall` is logged
-    too. `chosen_fall`: the chosen answer's log-probability under the reference, minus its log-probability under the
-    policy."""
+    accuracy (a tie counts one half). If the pairs have no reference log-probabilities, the margin is the difference of
+    the two log-probabilities. If the pairs have reference log-probabilities, the margin is the difference of the two
+    log-ratios. In this case, `chosen_fall` is also logged: the chosen answer's log-probability under the reference,
+    minus its log-probability under the policy."""
     chosen, rejected = forward.pair_logprobs(policy.model, pairs).unbind(dim=1)
     logprobs = PairLogprobs(
         chosen=chosen,

@@ -120,9 +120,9 @@ def open_answer_rounds(spec: ExpertIteration, parts: Parts) -> Rounds[TokenBatch
 def draw_round_of_answers(
     spec: ExpertIteration, parts: Parts, prompts: list[Prompt], count: int, number: int
 ) -> dict[str, Any]:
-    """Draws and scores the answers of a round. Returns a dictionary with two keys. `answers`: one list for each kept
-    right answer, which contains the prompt's id and then the fields of the answer. `reward`: the mean score of all
-    drawn answers."""
+    """Draws and scores the answers of a round. Returns a dictionary with two keys. `answers`: one list for each right
+    answer that is kept. The list contains the prompt's id and then the fields of the answer. `reward`: the mean score
+    of all drawn answers."""
     chosen = take_prompts(parts, prompts, number, count, price=spec.samples)
     name = f"round-{number:04d}"
     rollout = roll_out(parts, chosen, name, decoding=spec.decoding, group=spec.samples)

@@ -33,10 +33,11 @@ class GRPO(Method):
     2025), set `clip_high` to .28, `loss_average` to token, `kl_coefficient` to 0 and `dynamic_sampling` to true, and
     `overlong_window` to more than 0.
 
-    `dynamic_sampling`: if true, prompts whose answers all score the same are replaced by other prompts. A step makes at
-    most `most_draws` draws. `overlong_window`: the length in tokens of a window that ends at the length limit of an
-    answer (0: no window). An answer that reaches into the window gets a penalty, in the units of the shaped score. The
-    penalty rises linearly from 0 at the start of the window to `overlong_penalty` at the length limit.
+    `dynamic_sampling`: if true, prompts whose answers all score the same are replaced by other prompts. A step draws
+    answers at most `most_draws` times. `overlong_window`: the length in tokens of a window that ends at the length
+    limit of an answer (0: no window). If an answer reaches into the window, a penalty is subtracted from its shaped
+    score (see `shape_scores`). The penalty rises linearly from 0 at the start of the window to `overlong_penalty` at
+    the length limit.
 
     The docstring of `CriticFree` in `shared/advantage.py` explains the settings that all methods without a critic
     share."""
@@ -103,9 +104,9 @@ def draw_differing(spec: GRPO, parts: Parts, prompts: list[Prompt], step: int) -
     dropped, and answers to another prompt are drawn instead. Drawing ends when the step has enough groups, after
     `most_draws` draws, or when the labels budget is used up. Returns None if every group was dropped.
 
-    The seeds of a draw depend on the step and on the number of the draw, so that a resumed step repeats its draws. Logs
-    `drawn_reward`, the mean score of all drawn answers, because the mean over the kept groups alone does not measure
-    the policy.
+    The seeds of a draw depend on the step and on the index of the draw in the step, so that a resumed step repeats its
+    draws. Logs `drawn_reward`, the mean score of all drawn answers, because the mean over the kept groups alone does
+    not measure the policy.
     """
     affordable = partial(parts.run.labels.affordable, reward=parts.needed_reward(), price=spec.group)
     kept, drawn = list[Rollout](), list[Rollout]()

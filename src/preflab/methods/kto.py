@@ -1,7 +1,8 @@
 """Kahneman-Tversky optimisation (KTO) on answers labelled desirable or undesirable (Ethayarajh et al. 2024, eq. 8).
 
-L = E[ w_D (1 - sigmoid(beta (r - z0))) ] over desirable answers,
-    E[ w_U (1 - sigmoid(beta (z0 - r))) ] over undesirable answers.
+L = E[l] over all answers, where
+    l = w_D (1 - sigmoid(beta (r - z0))) for a desirable answer,
+    l = w_U (1 - sigmoid(beta (z0 - r))) for an undesirable answer.
 
 r is the log-ratio log(pi/pi_ref)(y|x). Each pair is split into two single answers: the chosen answer is desirable, and
 the rejected answer is undesirable. A batch can contain one answer of a pair without the other answer.
@@ -103,7 +104,7 @@ class Labelled(AnswerBatch):
 
 
 def buy_answers(parts: Parts, count: int) -> list[Rated]:
-    """Pays for the labels of the training answers. Returns first the desirable answers, and then the undesirable
+    """Pays for the labels of the training answers. Returns one list, with the desirable answers before the undesirable
     answers. If the data contain single answers, takes `count` single answers (0: all). Otherwise takes `count` pairs,
     and splits each pair into two answers. A single answer costs one label, and a pair costs one label. Raises
     `UserError` if the data contain neither single answers nor pairs."""
@@ -131,9 +132,10 @@ def collate_labelled(answers: Sequence[Rated], policy: LanguageModel, *, limit: 
 
 
 def find_partners(answers: Sequence[Rated], permute: Callable[[int], Sequence[int]]) -> list[int]:
-    """Finds a partner for each answer, and returns the row of each answer's partner. The answers with the same label
-    are put in the order that `permute` returns. The partner of an answer is the next answer in this order that has
-    another prompt. Raises `UserError` if an answer has no partner."""
+    """Finds a partner for each answer: an answer with the same label and another prompt. Returns the row of each
+    answer's partner. The answers of each label are arranged in a circle, in the order that `permute` gives. The partner
+    of an answer is the next answer in the circle that has another prompt. Raises `UserError` if an answer has no
+    partner."""
     partners = [0] * len(answers)
     for label in (True, False):
         rows = [row for row, answer in enumerate(answers) if answer.desirable == label]
@@ -161,8 +163,8 @@ def mismatch(data: Labelled, partners: Sequence[int], *, context: int) -> Labell
 
 
 def add_answers_reference(parts: Parts, data: Labelled) -> Labelled:
-    """Sets `reference` to the answers' log-probabilities under the current policy. In `data`, `reference` must be 0.
-    Charges the forward pass to the run's meter."""
+    """Returns a copy of `data` in which `reference` contains the answers' log-probabilities under the current policy.
+    In `data`, `reference` must be 0, because `log_ratios` subtracts it. Charges the forward pass to the run's meter."""
     return replace(data, reference=log_ratios(parts, data))
 
 

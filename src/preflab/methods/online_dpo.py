@@ -69,7 +69,7 @@ class OnlineDPO(Method):
             )
         if self.reference_ema and self.loss in REFERENCE_FREE:
             raise UserError(
-                f"The loss {self.loss!r} does not use a reference, so that reference_ema has no effect. Set reference_ema to 0."
+                f"The loss {self.loss!r} does not use a reference, so reference_ema has no effect. Set reference_ema to 0."
             )
         return self
 

@@ -123,9 +123,9 @@ class PPO(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Returns the cost of the run. Each answer is drawn and scored. The reference and the critic make one forward
-        pass each over each answer. Policy and critic train on each answer in each epoch. During the critic's warm-up,
-        only the critic trains."""
+        """Returns the cost of the run. Each answer is drawn and scored. Each answer goes through one forward pass of
+        the reference and one forward pass of the critic. Policy and critic train on each answer in each epoch. During
+        the critic's warm-up, only the critic trains."""
         answers = self.steps * self.rollouts
         trained, waiting = self.epochs * answers, self.epochs * min(self.critic_warmup, self.steps) * self.rollouts
         return Cost(
@@ -161,8 +161,8 @@ class KlController:
 
 def open_critic(spec: PPO, parts: Parts) -> Critic:
     """Makes a new critic from the policy or from the reward model. At first, the critic predicts 0 for every token. If
-    `critic_from` is "reward", raises `UserError` if the run has no reward model, or if the reward model and the policy
-    have different vocabularies."""
+    `critic_from` is "reward", the run must have a reward model with the vocabulary of the policy. Otherwise raises
+    `UserError`."""
     origin = parts.policy
     if spec.critic_from == "reward":
         if parts.reward_model is None:
@@ -208,7 +208,8 @@ def estimate_advantages(
     spec: WithCritic, batch: TokenBatch, scores: Tensor, penalty: Tensor, values: Tensor, *, coefficient: float
 ) -> ops.Advantages:
     """Returns the advantages and returns of a rollout. The score of a response is added to the reward of its last
-    token. `coefficient` times the `penalty` is subtracted from each token's reward.
+    token. `penalty`: the estimate of the KL at each token, [B,T]. It is multiplied by `coefficient` and subtracted from
+    the reward of its token.
 
     If `spec.truncated` is "bootstrap", a truncated response gets no score, and its return is bootstrapped from the
     critic's value. If `spec.truncated` is "score", a truncated response is treated as finished and is scored.

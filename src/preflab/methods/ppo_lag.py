@@ -140,8 +140,8 @@ class PPOLag(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Returns the cost of the run as counts. Each answer is sampled, scored by the run's reward, and scored by the
-        run's cost. The reference and both critics make one forward pass over each answer. The policy and the critics
+        """Returns the cost of the run as counts. Each answer is sampled, scored by `Parts.reward`, and scored by
+        `Parts.cost`. The reference and both critics make one forward pass over each answer. The policy and the critics
         train on each answer in each epoch. During the critics' warm-up, only the critics train."""
         answers = self.steps * self.rollouts
         trained, waiting = self.epochs * answers, self.epochs * min(self.critic_warmup, self.steps) * self.rollouts
@@ -196,9 +196,9 @@ def open_valuer(spec: PPOLag, parts: Parts, name: str) -> Valuer:
 
 
 def price_labels(reward: Reward, cost: Reward) -> tuple[Reward, int]:
-    """Returns two values with which the labels budget is checked: a scorer and the price of a response. The scorer is
-    `cost` if its scores cost labels, and `reward` otherwise. The price is the number of labels that the reward and the
-    cost of a response need together. The price is at least 1."""
+    """Returns the scorer and the price that `Labels` uses to limit the number of prompts. The scorer is `cost` if the
+    scores of `cost` cost labels. Otherwise, the scorer is `reward`. The price is the number of labels that a response
+    costs: 2 if the scores of both scorers cost labels, otherwise 1."""
     price = reward.buys_labels + cost.buys_labels
     return (cost if cost.buys_labels else reward), max(1, price)
 

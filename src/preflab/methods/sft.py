@@ -55,8 +55,8 @@ class SFT(Method):
         return policy
 
     def answers(self, parts: Parts) -> list[Demonstration]:
-        """Returns the answers to imitate. A chosen answer costs one label, because its pair costs one label in other
-        methods."""
+        """Returns the answers to imitate. A chosen answer costs one label, because only the label of its pair shows
+        which answer is the chosen answer."""
         if self.source == "demonstrations":
             return parts.run.seeds.draw(parts.testbed.demonstrations("train"), self.examples, "demonstrations")
         pairs = parts.buy(parts.preferences(), self.examples)

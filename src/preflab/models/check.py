@@ -84,8 +84,8 @@ def check_causal(path: Path, config: Any) -> None:
 
 def check_reads_left_to_right(path: Path, model: Any) -> None:
     """Raises `UserError` if a token changes the logits of earlier tokens (as in a bidirectional encoder), if a logit is
-    not finite, or if the model does not run. The check runs the model, because some configurations do not show whether
-    the model is causal (`is_decoder`)."""
+    not finite, or if the model does not run. The check runs the model, because the names of some architectures do not
+    show whether the model is causal. For example, a BERT model is causal only with the setting `is_decoder`."""
     import torch
 
     try:

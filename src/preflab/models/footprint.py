@@ -54,10 +54,10 @@ class Footprint:
 def measure_footprint(
     spec: ModelSpec, *, token_budget: int | None, device: str, bf16: bool, recompute: bool
 ) -> Footprint:
-    """Returns the memory needs of a model whose weights are in fp32. `token_budget`: the number of tokens in a
-    micro-batch (None: the default for the model's width on `device`). `bf16`: whether the model computes in bf16.
-    `recompute`: whether the backward pass computes each layer again. For a model on the hub, only the configuration is
-    downloaded. Raises `UserError` if the configuration cannot be read."""
+    """Returns the memory needs of the model that `spec` describes, with weights in fp32. `token_budget`: the number of
+    tokens in a micro-batch (None: the default for the model's width on `device`). `bf16`: whether the model computes in
+    bf16. `recompute`: whether the backward pass computes each layer again. For a model on the hub, only the
+    configuration is downloaded. Raises `UserError` if the configuration cannot be read."""
     config = make_configuration(spec)
     text = config.get_text_config(decoder=True)
     width = text.hidden_size

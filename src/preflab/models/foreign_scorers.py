@@ -73,9 +73,9 @@ def find_layout(path: Path) -> ScorerLayout | None:
 
 
 def load_foreign_scorer(path: Path, layout: ScorerLayout, *, date: str = "") -> LanguageModel:
-    """Loads a reward model or a cost model in one of the layouts of this module, in fp32. The score is computed in the
-    same way as in the original model. It is computed from the state of the dialogue's last token, which is the end
-    token after the answer, or from the mean of the states of all tokens.
+    """Loads a reward model or a cost model in one of the layouts of this module, in fp32. As in the original model, the
+    score is computed from the mean of the states of all tokens, or from the state of the last token. The last token of
+    the dialogue is the end token after the answer.
 
     If the tokenizer has no chat template, the template of the layout is set. Raises `UserError` if the checkpoint is
     damaged, or if its model does not score whole answers.

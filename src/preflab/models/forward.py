@@ -62,8 +62,8 @@ def precision(model: Any) -> torch.autocast:
     """Returns an autocast context. If `use_bf16` was called on the model, operations in the context run in bf16, while
     the weights stay in fp32. If `use_bf16` was not called, the context has no effect.
 
-    Open a new context for each call, because autocast caches the weights in bf16. After an update of the weights, this
-    cache is outdated.
+    Close the context before the weights are updated. Until it is closed, autocast keeps a copy of the weights in bf16,
+    and an update of the weights does not change this copy.
     """
     return torch.autocast(unwrap(model).device.type, torch.bfloat16, enabled=in_bf16(model))
 
@@ -167,8 +167,8 @@ def full_logprobs(model: Any, batch: TokenBatch) -> Tensor:
 
 
 def values(critic: Any, batch: TokenBatch) -> Tensor:
-    """Returns the critic's value of the state before each response token and of the state after the last one: [B, T+1]
-    fp32."""
+    """Returns the critic's value of the state before each response token and of the state after the last response
+    token: [B, T+1] fp32."""
     return critic.head(states(critic.backbone, batch).float()).squeeze(-1)
 
 
@@ -199,8 +199,8 @@ def order_of_scores(chosen: Tensor, rejected: Tensor) -> Tensor:
 
 
 class Head:
-    """The vocabulary head of a model. It also applies the scale (Cohere, Granite) or the soft cap (Gemma) of the logits
-    in some model families.
+    """The vocabulary head of a model. Some model families scale the logits (Cohere, Granite) or apply a soft cap to
+    them (Gemma). `Head` does the same.
 
     The first `Head` that is made for a model compares its logits with the logits of the model's own forward pass.
     Raises `UserError` if the logits differ. The model then computes its logits in a way that `Head` does not implement.

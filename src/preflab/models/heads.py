@@ -105,9 +105,9 @@ def load_scorer(path: Path, *, date: str = "") -> LanguageModel:
 
 
 def _find_scored_closing(path: Path, lm: LanguageModel) -> tuple[int, ...]:
-    """Returns the ids between the end of an answer and the token at which transformers computes the score, including
-    this token. This token is the last token of the dialogue that is not the padding token. If the template ends answers
-    with the padding token, the score is computed before the padding token."""
+    """Returns the ids from the end of an answer up to and including the scored token. transformers computes the score
+    at the last token of the dialogue that is not the padding token. If the template ends answers with the padding
+    token, the scored token therefore precedes the padding token."""
     closing = template.find_closing(lm.tokenizer, lm.form)
     pad = _find_padding(path)
     while closing and closing[-1] == pad:
@@ -166,8 +166,8 @@ class Critic(nn.Module):
 
 
 def make_critic(lm: LanguageModel, *, seed: int) -> Critic:
-    """Makes a critic: a scalar head on a copy of the backbone of `lm`, a policy or a reward model. Every value starts
-    at exactly 0.
+    """Makes a critic: a scalar head on a copy of the backbone of `lm`, which is a policy or a reward model. Every value
+    starts at exactly 0.
 
     If the model has LoRA adapters, these adapters are merged into the copy. The copy then gets new adapters of the same
     shape, which are drawn with `seed`.

@@ -24,7 +24,7 @@ from preflab.batch import TokenBatch
 WORTHWHILE = 0.85
 """The packed layout is used if it has at most this fraction of the positions of the plain layout. Positions with
 padding are counted too. The mask of the packed layout makes attention slower, so a small saving is not worthwhile."""
-PROMPT, PADDING = -1, -2  # the owners of positions in prompts and in padding
+PROMPT, PADDING = -1, -2  # at positions in prompts and in padding, these replace the index of a completion
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def load_directory(path: Path, *, trust_remote_code: bool = False, date: str = "
     check_reads_left_to_right(path, model)
     lm = join_tokenizer(path, model, trust_remote_code=trust_remote_code, date=date)
     tokens.pad_on(lm.tokenizer, "left")
-    if model.generation_config is not None:  # so that `generate` of transformers ends answers like preflab
+    if model.generation_config is not None:  # `generate` of transformers then ends answers as preflab does
         model.generation_config.eos_token_id, model.generation_config.pad_token_id = list(lm.end_ids), lm.pad_id
     return lm
 

@@ -72,9 +72,10 @@ def find_refusal(lm: LanguageModel, prompt: Prompt, answers: Sequence[Completion
     """Returns the reason why the model's chat template does not accept the prompt with these answers. Returns None if
     the template accepts them.
 
-    An answer that the template changes (see `models.rewriting`) cannot be appended to the encoded prompt. Some prompts
-    are also refused, because the text that the template writes before any answer differs from the generation prompt and
-    the header. To find such prompts, a short answer is checked if there is no answer whose text must be encoded.
+    An answer that the template changes (see `models.rewriting`) cannot be appended to the encoded prompt, and is
+    refused. An answer whose drawn ids can be used is not checked, because its text is not encoded. If no other answer
+    is given, a short answer is checked. A prompt is refused too if the template changes every answer to it. The text
+    that the template writes before any answer then differs from the generation prompt and the header.
     """
     texts = [answer.text for answer in answers if not lm.drawn_ids(answer)] or [ANSWER.content]
     try:

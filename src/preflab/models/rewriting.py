@@ -20,8 +20,8 @@ from preflab.types import Completion, Prompt, Turn
 
 
 def is_rewritten(lm: LanguageModel, turns: Sequence[Turn], answer: str) -> bool:
-    """Checks whether the chat template changes an answer. The template changes an answer if it renders the answer as
-    another text than the header followed by the answer. White space around the answer is ignored, because some
+    """Checks whether the chat template changes an answer. The template leaves an answer unchanged if it writes the
+    header and then the answer after the generation prompt. White space around the answer is ignored, because some
     templates trim it. The template can raise any exception."""
     whole = render(lm.tokenizer, lm.form, [*turns, Turn("assistant", answer)], ask=False)
     question = render(lm.tokenizer, lm.form, turns, ask=True) + lm.form.header
@@ -50,9 +50,9 @@ def encode_rendering(
     lm: LanguageModel, turns: Sequence[Turn], answer: str, *, ended: bool
 ) -> tuple[list[int], list[int]]:
     """Returns two lists of ids, which together encode the template's rendering of the whole dialogue up to the end of
-    the answer. The first list is the shared beginning of two sequences: the ids of this rendering, and the ids of the
-    prompt with its generation prompt. The second list contains the remaining ids of the rendering. The names of control
-    tokens must be marked in `turns` and in `answer`."""
+    the answer. The first list contains the first ids of this rendering, as long as they equal the ids of the prompt
+    with its generation prompt. The second list contains the other ids of the rendering, at least one id. The names of
+    control tokens must be marked in `turns` and in `answer`."""
     whole = render(lm.tokenizer, lm.form, [*turns, Turn("assistant", answer)], ask=False)
     behind = render(lm.tokenizer, lm.form, [QUESTION, ANSWER], ask=False).rpartition(ANSWER.content)[2]
     text = whole.removesuffix(behind) + (lm.form.suffix if ended else "")

@@ -43,7 +43,7 @@ class TinyShape(Spec):
     @model_validator(mode="after")
     def _divides(self) -> Self:
         if self.width % (2 * self.heads):
-            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
+            raise ValueError(f"width {self.width} must be a multiple of 2 x heads (heads: {self.heads})")
         broken = [word for word in self.words if not word or any(letter.isspace() for letter in word)]
         if broken:
             raise ValueError(f"{broken[0]!r} cannot be a word: a word must not be empty or contain white space")

@@ -16,7 +16,8 @@ NAME = "preflab_shared"
 
 @contextmanager
 def shared_attention(config: Any, cache: SharedCache) -> Generator[None]:
-    """While the context is open, the modules with this configuration compute attention with `SharedLayer.attend`.
+    """While the context is open, the modules whose configuration is `config` compute attention with
+    `SharedLayer.attend`.
 
     transformers registers no mask function for this kind of attention. Therefore, the modules build no attention mask.
     """

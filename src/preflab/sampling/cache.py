@@ -14,8 +14,9 @@ from preflab.sampling.columns import Columns, fill_holes
 
 @dataclass
 class Place:
-    """The place in the cache where the next forward pass writes: the rows from `first` up to `last` (excluded),
-    beginning at `column`. The place is the same in every layer. `rows`, `columns`: the size of the whole batch.
+    """The place where the next forward pass writes keys and values: the cache rows from `first` up to `last`
+    (excluded), and the columns from `column` on. The place is the same in every layer. `rows`, `columns`: the size of
+    the whole batch.
 
     In the prefill, which begins at column 0, the model processes equal prompts only once. `source` then assigns the
     rows of the forward pass to cache rows. If `source` is a tensor, it contains one index for each cache row: the row

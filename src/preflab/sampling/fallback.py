@@ -77,7 +77,7 @@ class Drawing(LogitsProcessor):
         drawn = choose_tokens(logits, self.stream[rows, column], self.decoding)
         goes_on = self.results.add(rows, column, drawn)
         only = torch.full_like(scores, float("-inf"))
-        only[:, 0] = 0.0  # allow any one token for a finished row, because `generate` replaces it by padding
+        only[:, 0] = 0.0  # a finished row gets token 0, which `generate` replaces by padding
         only[self.alive] = only[self.alive].fill_(float("-inf")).scatter_(1, drawn.tokens[:, None], 0.0)
         self.alive[self.alive.clone()] = goes_on
         return only

@@ -141,8 +141,8 @@ def most_rows(width: int) -> int:
 def _complete(
     batch: DecodeBatch, head: Head, rows: list[int], stream: Tensor, decoding: Decoding, results: DrawnRows
 ) -> None:
-    """Draws completions for one batch, and records them in `results`. `rows`: the index in the request of each row of
-    the batch, longest prompt first."""
+    """Draws completions for one batch, and records them in `results`. `rows`: the indices of the batch's rows in the
+    request. The row with the longest prompt comes first."""
     places = torch.tensor(rows, device=results.device)
     for column in range(decoding.max_new_tokens):
         drawn = choose_tokens(head(batch.hidden), stream[places, column], decoding)

@@ -26,10 +26,10 @@ PROBE_COLUMNS = len(PROBE[0]) + len(PROBE_TOKENS[0])
 
 class Support(NamedTuple):
     """Describes how preflab can decode with a model. `reason`: why none of preflab's caches supports the model; '' if
-    one of the caches does. The other fields are set only if `reason` is ''. `way`: the fastest way to decode that
-    passed the trial. `layers`: the number of layers in the cache. `token_bytes`: the size in bytes of the keys and
-    values of one token in all layers. `window`: the size of the narrowest attention window; None if there is no
-    window."""
+    one of the caches supports the model. The other fields are set only if `reason` is ''. `way`: the fastest way to
+    decode that passed the trial. `layers`: the number of layers in the cache. `token_bytes`: the size in bytes of the
+    keys and values of one token in all layers. `window`: the size of the narrowest attention window; None if there is
+    no window."""
 
     reason: str
     way: type[DecodeBatch] = InPlaceBatch

@@ -41,7 +41,7 @@ def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
     """Creates a directory and locks it, so that no other process writes in it. If another process has the lock, waits
     up to `patience` seconds. Raises `UserError` if the directory cannot be created or written, or if the other process
     still has the lock after this time. If the block raises `UserError` and the directory then contains neither a run
-    nor a study, removes the lock file, the log and the directories if this process created them."""
+    nor a study, removes what this process created: the lock file, the log, and the directories if they are empty."""
     made = [place for place in (directory, *directory.parents) if not os.path.lexists(place)]
     lock = take_lock(directory, patience)
     with lock.file:

@@ -21,8 +21,8 @@ _Row = TypeVar("_Row")
 
 class Labels:
     """Counts and limits the labels of a run. `price`: the number of labels that one prompt costs, which is the number
-    of scored answers to the prompt. The methods that return a number of labels or prompts return None if there is no
-    limit. There is no limit if the run has no labels budget or if the scores of the reward are free."""
+    of scored answers to the prompt. `left`, `affordable` and `require` return None if there is no limit. There is no
+    limit if the run has no labels budget or if the scores of the reward are free."""
 
     def __init__(self, budget: Budget | None, meter: Meter) -> None:
         self.budget = budget

@@ -1,9 +1,9 @@
 """Updates a model from a batch and a loss, with an optimizer and a learning-rate schedule.
 
 The rows of the batch are sorted by length and split into micro-batches by a token budget. The loss terms of every
-micro-batch are divided by the count of the *whole* batch over all ranks, so that the split does not change the update.
-The weights are always fp32. With the precision bf16, the arithmetic uses autocast (see `models.forward.precision`).
-Dropout is off, because the model stays in evaluation mode.
+micro-batch are divided by the number of tokens or sequences in the *whole* batch of all ranks, so that the split does
+not change the update. The weights are always fp32. With the precision bf16, the arithmetic uses autocast (see
+`models.forward.precision`). Dropout is off, because the model stays in evaluation mode.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Optim(Spec):
     clip_norm: float = Field(default=1.0, ge=0)
 
     def factor(self, position: float, progress: float | None = None) -> float:
-        """Returns the factor by which the learning rate is multiplied. `position`: the share of the run that is done,
-        in [0,1], without the progress of skipped updates. `progress`: the share of the run that is done, including the
-        progress of skipped updates; if None, `position` is used."""
+        """Returns the factor by which the learning rate is multiplied. `position`: the position in the schedule, in
+        [0,1]. A skipped update does not advance the position. `progress`: the share of the run that is done. A skipped
+        update advances the progress. If `progress` is None, `position` is used."""
         if position < self.warmup:
             return max(position / self.warmup, 0.01)
         if self.schedule == "constant":
@@ -89,7 +89,7 @@ class Learner:
         self.optimizer = torch.optim.AdamW(  # `_update` sets the learning rate
             self.parameters.values(), betas=betas, eps=optim.eps, weight_decay=optim.weight_decay, fused=True
         )
-        self.position = 0.0  # the position in the schedule: `progress` without the progress of skipped updates
+        self.position = 0.0  # the position in the schedule; skipped updates do not advance it
         self.progress = 0.0
         self.skipped = 0
         self.updates = 0

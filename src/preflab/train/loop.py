@@ -160,7 +160,7 @@ class Run:
             with refused_unless_it_fits("journal"):
                 self.journal.check(
                     tree.get("journal", {})
-                )  # not in `load_needed`, because a run can often go on without a damaged entry
+                )  # not in `load_needed`, because a run can often go on if a journal entry is damaged
             load_needed(tree)
 
         tree = checkpoint.read_newest_checkpoint(self.directory / "checkpoints", load_all, load_needed)
@@ -246,7 +246,8 @@ class Run:
         self.record.write_step(step, progress=self.progress, seconds=seconds, counts=counts)
 
     def _keep(self, step: int, state: Mapping[str, Stateful]) -> None:
-        """Writes a checkpoint of the state after `step` steps if one is due or if the run received a stop signal."""
+        """Writes a checkpoint of the state after `step` steps if a checkpoint is due, or if the run received a stop
+        signal."""
         if self.stop_signal is None and time.monotonic() - self._checkpointed < self.keeping.checkpoint_seconds:
             return
         parts = {name: part.state_dict() for name, part in state.items()}

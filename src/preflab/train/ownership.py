@@ -42,9 +42,10 @@ PLACES = (*WRITTEN, "best.tmp", "best.old.tmp", FINAL, f"{FINAL}.tmp", f"{FINAL}
 
 
 def foreign_files(directory: Path) -> list[Path]:
-    """Returns the paths of the files in a run's folders that were not written by the run. Also returns the path of
-    `PRODUCT` if this file is not the record of a product, and the path of `ANSWERS` if no record lists this file. If
-    the result is damaged and lists no files, `ANSWERS` counts as written by the run."""
+    """Returns the paths of the files in a run's folders that the run did not write. Two files outside these folders are
+    also checked. The path of `PRODUCT` is added if `PRODUCT` lists no files. The path of `ANSWERS` is added if no
+    record lists `ANSWERS`. If `RESULT` exists but lists no files, for example because it is damaged, `ANSWERS` counts
+    as written by the run."""
     paths = [path for name in PLACES for path in list_files(directory / name)]
     listed, record, result, answers = (
         listed_files(directory),
@@ -74,10 +75,10 @@ def is_checkpoint(name: str) -> bool:
 
 
 def listed_files(directory: Path) -> set[str]:
-    """Returns the names of the files in `final/` that the run wrote, and `ANSWERS` if the run wrote it. These are the
-    files listed in the records `RESULT` and `PRODUCT`. If `final.tmp/` contains `WRITING`, all files in `final.tmp/`
-    are added. If no record lists files, and `final/` or `final.old.tmp/` contains `TRAINED_ON`, all files in this
-    folder are added."""
+    """Returns the names of the files in `final/` that the run wrote. Returns the name `ANSWERS` too if a record lists
+    it. The names come from the records `RESULT` and `PRODUCT`. If `final.tmp/` contains `WRITING`, all files in
+    `final.tmp/` are added. If neither record lists a file, the folders `final/` and `final.old.tmp/` are also searched.
+    If such a folder contains `TRAINED_ON`, all its files are added."""
     listed = {name for record in (RESULT, PRODUCT) for name in read_file_list(directory / record)}
     marks = (
         {f"{FINAL}.tmp": WRITING}

@@ -25,11 +25,11 @@ records that list a run's files are therefore moved last and restored first."""
 
 @contextmanager
 def replacing(directory: Path, *, fresh: bool) -> Generator[None]:
-    """Wraps the start of a run in the directory. If `fresh` is True, first moves the old run to the folder `replaced`.
-    At the end, deletes the old run if the new run has saved work, and restores the old run if not. Raises `UserError`,
-    and changes nothing, if the manifest of the old run is damaged, or if the run would delete files that no run wrote.
-    If the directory contains a finished run and `fresh` is False, the files are not checked, because nothing will be
-    deleted."""
+    """A context in which a run starts in the directory. If `fresh` is True, first moves the old run to the folder
+    `replaced`. At the end, deletes the old run if the new run has saved work. Otherwise, restores the old run. Raises
+    `UserError`, and changes nothing, if the manifest of the old run is damaged, or if the run would delete files that
+    no run wrote. If the directory contains a finished run and `fresh` is False, the files are not checked, because
+    nothing will be deleted."""
     if fresh or not (directory / RESULT).exists():
         refuse_in_the_way(directory)
     settle(directory)
@@ -55,7 +55,7 @@ def set_aside(directory: Path) -> None:
 
 
 def settle(directory: Path) -> None:
-    """Deletes the old run in the folder `replaced` if the new run has saved work, and restores the old run if not. The
+    """Deletes the old run in the folder `replaced` if the new run has saved work. Otherwise, restores the old run. The
     old run can also come from an earlier command that was killed. The manifest is restored first. As long as `replaced`
     contains the manifest, it therefore contains all other files of the old run too."""
     refuse_foreign_copy(directory)

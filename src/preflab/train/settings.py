@@ -32,8 +32,8 @@ class Budget(Spec):
 
     @property
     def own(self) -> float:
-        """The part of the budget that is left for the arm after its stages. The arm's learning-rate schedule and its
-        evaluations during training are spread over this part.
+        """The part of the budget that is left to train the arm after its stages have used their part. The arm's
+        learning-rate schedule and its evaluations during training are spread over this part.
 
         Raises `UserError` if nothing is left.
         """

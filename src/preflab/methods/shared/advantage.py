@@ -34,9 +34,9 @@ class CriticFree(surrogate.Surrogate, Protocol):
     `group`: the number of responses to each prompt. `loss_average`: see `ops.average_weights`, which is called with
     `limit=decoding.max_new_tokens`.
 
-    `truncated`: how a truncated answer is treated, because no critic estimates the return of its missing part. If
-    "score", the truncated answer is scored like a finished answer. If "ignore", the truncated answer has advantage 0,
-    but still counts as a row of the batch, and still contributes to a KL term of the loss.
+    `truncated`: how a truncated answer is treated. Without a critic, there is no estimate of the return of its missing
+    part. If "score", the truncated answer is scored like a finished answer. If "ignore", the truncated answer has
+    advantage 0, but still counts as a row of the batch, and still contributes to a KL term of the loss.
     """
 
     group: int

@@ -136,9 +136,9 @@ def require_updates(updates: int) -> None:
 
 
 def take_prompts(parts: Parts, prompts: Sequence[Prompt], step: int, count: int, *, price: int) -> list[Prompt]:
-    """Returns the prompts of a step: the next `count` prompts from an endless series of shuffled passes. `price`: the
-    number of scores that each prompt costs. Returns fewer prompts if the labels budget cannot pay for all `count`
-    prompts."""
+    """Returns the prompts of a step: the next `count` prompts from an endless series of shuffled passes over `prompts`.
+    `price`: the number of scores that each prompt costs. Returns fewer prompts if the labels budget cannot pay for all
+    `count` prompts."""
     run = parts.run
     affordable = run.labels.cap_prompts(count, reward=parts.needed_reward(), price=price)
     return [prompts[row] for row in run.seeds.take_exactly(step, len(prompts), count)[:affordable]]
