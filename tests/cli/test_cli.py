@@ -52,13 +52,13 @@ LONG = "x" * 5000
         (["train", "sft", "--temperatures", "-1"], "`evaluation.temperatures.0`"),
         (
             ["train", "sft", "--device", "cud"],
-            "The device 'cud' cannot be used here: it is unknown. Name auto, cpu, cuda",
+            "The device 'cud' cannot be used here: preflab does not know this device. Name auto, cpu, cuda",
         ),
         (["train", "sft", "--device", "cuda:99"], "The device 'cuda:99' cannot be used here"),
         (["train", "sft", "--device", "cpu:1"], "The device 'cpu:1' cannot be used here: there is no device number 1"),
         (
             ["train", "sft", "--device", "meta"],
-            "The device 'meta' cannot be used here: it is unknown. Name auto, cpu, cuda",
+            "The device 'meta' cannot be used here: preflab does not know this device. Name auto, cpu, cuda",
         ),
         (["train", "sft", "--device", "cuda:"], "The device 'cuda:' cannot be used here"),
         (["train", "sft", "--device", ""], "The device '' cannot be used here"),

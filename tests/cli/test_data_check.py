@@ -287,7 +287,7 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (("minicode",), "`preflab data show minicode`"),
         ((path, "--rows", "0"), "--rows must be 1 or more"),
         ((path, "--split", "train"), "is a file without splits"),
-        ((path, "--fields", "prompt"), "is not HERE=THERE"),
+        ((path, "--fields", "prompt"), "is not FIELD=NAME"),
         ((path, "--fields", "prompt=question", "prompt=label"), "--fields names 'prompt' twice"),
         ((path, "--fields", "promt=x"), "Did you mean 'prompt'"),
         ((path, "--fields", "prompt=nowhere"), "'nowhere', but no record has this field"),

@@ -172,7 +172,7 @@ def test_what_members_saw_counts(ran: dict[str, PlannedRun], tmp_path: Path) -> 
         assert provenance_of(arm, Bare(), tmp_path) == [{"name": "data-0"}, {"name": "data-1"}]
     assert made_elsewhere(Arm(name="x", testbed="minicode", preferences="a", init="b")) == ["b", "a"]
     trained = Arm(name="x", testbed="minicode", evaluator={"kind": "reward-model", "model": {"path": "stage:rm-9"}})
-    with pytest.raises(UserError, match="does not say what it was trained on"):
+    with pytest.raises(UserError, match="do not name the training data of this model"):
         refuse_shared_data(trained, [], tmp_path)
     stated = {"path": "stage:rm-9", "trained_on": "HH-RLHF, by its authors."}
     told = Arm(name="x", testbed="minicode", evaluator={"kind": "reward-model", "model": stated})

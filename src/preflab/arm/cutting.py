@@ -38,12 +38,13 @@ def describe_cuts(cut: int, answers: str, limit: int, *, same: int, left: int) -
         return f"{note}."
     note += f"; in {same} of {counted(same + left, 'row')} all answers are the same after the cut"
     if not left:
-        raise UserError(f"{note}. Nothing can be learned from this. Raise `max_completion_tokens`.")
+        raise UserError(f"{note}. Nothing can be learned from equal answers. Raise `max_completion_tokens`.")
     return f"{note}, and these rows were left out."
 
 
 def _surely_fits(lm: LanguageModel, answer: Completion, limit: int) -> bool:
     """Returns True if the answer has at most `limit` bytes. The answer then has at most `limit` tokens, because a token
-    has at least one byte. Returns False for an answer whose sampled token ids are known (`drawn`)."""
+    has at least one byte. Returns False for an answer whose sampled token ids are known (`drawn`), because the method
+    cuts these ids and not the text."""
     text = lm.form.prefix + answer.text + lm.form.suffix
     return answer.drawn is None and len(text.encode()) + len(lm.closing) <= limit

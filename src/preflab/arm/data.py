@@ -187,6 +187,6 @@ def refuse_trained_on_same(evaluator: HoldsModels, provenance: Sequence[dict[str
                 refuse_overlap(record, provenance)
         elif path not in origins:
             raise UserError(
-                f"{file.parent} does not say what it was trained on. Train the evaluator with preflab, or describe its "
-                "training data in `trained_on` of the evaluator's model. The report then shows your description."
+                f"The files in {file.parent} do not name the training data of this model. Train the evaluator with preflab, "
+                "or describe the data in the setting `trained_on` of this model. The report then shows your description."
             )

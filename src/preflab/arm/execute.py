@@ -100,7 +100,7 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
             run.record.write_timing({"wall_seconds": seconds, "peak_memory": peak})
         for name in ("checkpoints", "best"):  # a finished arm does not need its optimizer's state
             remove_own(directory, name)
-        remove(directory / PRODUCT)  # `result.json` now lists these files
+        remove(directory / PRODUCT)  # no longer needed, because `result.json` lists the same files
     return result
 
 
@@ -300,8 +300,8 @@ def save_product(
 
 def measure_scorer(run: Run, scorer: LanguageModel, testbed: FittedTestbed, token_budget: int) -> dict[str, Any]:
     """Measures how well a reward model or a cost model orders the pairs of the validation split and of the test split,
-    and how well the model is calibrated. Returns the measurements as `validation` and `held_out` (the test split).
-    `validation` also contains the measurements of the evaluation that chose the checkpoint."""
+    and how well the model is calibrated. Returns two fields. `validation`: the measurements on the validation split,
+    with the measurements of `best_look` added. `held_out`: the measurements on the test split."""
     validation = order_pairs(scorer, testbed, "validation", token_budget) or {}
     return {"validation": validation | best_look(run), "held_out": order_pairs(scorer, testbed, "test", token_budget)}
 
@@ -318,15 +318,15 @@ def order_pairs(
 
 
 def best_look(run: Run) -> dict[str, float]:
-    """Returns the measurements of the kept checkpoint, from the evaluation during training that chose this
-    checkpoint."""
+    """Returns the measurements of the evaluation that chose the kept checkpoint. This evaluation used the validation
+    split, during training."""
     rows = read_lines(run.directory / METRICS)
     best = next(row for row in rows if row["step"] == run.selection.best_step)
     return {name.removeprefix("validation/"): value for name, value in best.items() if name.startswith("validation/")}
 
 
 def last_record(directory: Path) -> dict[str, float]:
-    """Returns the last record of a run's metrics; {} if there is no record. If the policy was evaluated on the
-    validation split after this step, the record includes the scores."""
+    """Returns the last record of a run's metrics; {} if there is no record. If the run evaluated the policy on
+    the validation split after the last step, the record includes the scores."""
     rows = read_lines(directory / METRICS)
     return rows[-1] if rows else {}

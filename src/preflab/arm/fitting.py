@@ -132,8 +132,8 @@ class Fitting:
         return max((min(max(length, 1), self.limit) for length in lengths), default=room)
 
     def _cut(self, row: Row, room: int) -> Row:
-        """Cuts the beginning of the prompt until the prompt and the longest answer fit the context. At most half of the
-        context is reserved for the answer, or `room` tokens if `room` is larger. Then cuts the end of each answer that
+        """Reserves tokens for the longest answer: at most half of the context or `room` tokens, whichever is more. Cuts
+        the beginning of the prompt until the prompt fits the rest of the context. Then cuts the end of each answer that
         is still too long."""
         space = self.lm.context - min(self._needed(row, room), max(room, self.lm.context // 2))
         prompt = self._cut_prompt(_prompt_of(row), space)

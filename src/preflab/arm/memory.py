@@ -56,8 +56,9 @@ class Memory:
 
     @property
     def peak(self) -> float:
-        """The sum of all parts in bytes. Activations and the sampler's logits are not in use at the same time. They are
-        still added, because a CPU keeps the sampler's cache and freed memory is not returned at once."""
+        """The sum of all parts in bytes. Activations and the sampler's logits are not in use at the same time. Both
+        are still added, for two reasons: on a CPU, the sampler keeps its cache, and freed memory does not return to the
+        system at once."""
         return self.models + self.learning + self.activations + self.sampling + self.process
 
     @property
@@ -108,8 +109,9 @@ class MemoryEstimator:
             return None
 
     def refuse_too_large(self, arm: Arm) -> None:
-        """Raises `UserError` if a run needs more memory than its device has. The message names changes with which the
-        run fits. If the model is small compared with the device's memory, the run is not estimated."""
+        """Raises `UserError` if the estimated memory of a run exceeds `OVERESTIMATE` times the device's memory. The
+        message names changes to the arm that make the run fit. If the model is small compared with the device's
+        memory, skips the estimate and raises no error."""
         device = pick_device(arm.device)
         there = available_memory(device)
         memory = None if is_small(starting_model(arm), there) else self.try_estimate(arm)
@@ -124,7 +126,7 @@ class MemoryEstimator:
         )
         raise UserError(
             f"The run {arm.name!r} needs about {memory.peak / GIB:.1f} GiB of memory, but {where} has "
-            f"{there / GIB:.1f} GiB. Its parts: {list_parts(memory)}. {advice}"
+            f"{there / GIB:.1f} GiB. The parts of the run's memory: {list_parts(memory)}. {advice}"
         )
 
     def _measure(self, spec: ModelSpec, arm: Arm, device: str) -> Footprint:

@@ -194,7 +194,9 @@ def pick_device(name: str) -> str:
     kind, _, number = name.partition(":")
     refusal = f"The device {name!r} cannot be used here"
     if kind not in ("cpu", "cuda") or (number and not (number.isascii() and number.isdecimal())):
-        raise UserError(f"{refusal}: it is unknown. Name auto, cpu, cuda, or one of several GPUs, such as cuda:1.")
+        raise UserError(
+            f"{refusal}: preflab does not know this device. Name auto, cpu, cuda, or one of several GPUs, such as cuda:1."
+        )
     if kind == "cuda" and not gpus:
         reason = "torch was installed without CUDA" if torch.version.cuda is None else "torch finds no GPU"
         raise UserError(f"{refusal}: {reason}. Name auto or cpu.")
@@ -211,9 +213,9 @@ def stages_of(directory: Path) -> Path:
 
 
 def with_stage_models(spec: AnySpec, stages: Path) -> AnySpec:
-    """Returns a copy of the spec in which the directory of the model replaces each path `stage:NAME` of a reward model.
-    The copy also contains the mean and the standard deviation of the model's scores on held-out pairs. Reward models
-    with other paths stay unchanged."""
+    """Returns a copy of the spec. For each reward model with the path `stage:NAME`, the copy contains the directory of
+    the model instead of this path. The copy also contains the mean and the standard deviation of the model's scores on
+    held-out pairs. Reward models with other paths stay unchanged."""
 
     def settings(path: str) -> dict[str, Any]:
         if not path.startswith(STAGE):

@@ -51,7 +51,7 @@ def files_of_command(command: str) -> dict[str, str]:
     """Returns the SHA-256 of each file whose path is a word of the command."""
     try:
         words = shlex.split(command)
-    except ValueError:  # opening the reward reports a command that cannot be split
+    except ValueError:  # not reported here: opening the reward raises an error if its command cannot be split
         return {}
     return {word: sha256(Path(word)) for word in words if os.path.isfile(word)}
 

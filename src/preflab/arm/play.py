@@ -57,9 +57,9 @@ def execute_match(match: Match, directory: Path) -> MatchResult:
 
 
 def clear_other_match(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Removes an earlier match from the directory if its settings or the user's code have changed since then. The match
-    then runs again. If the directory contains anything other than a match, nothing is removed, and a later check raises
-    `UserError`."""
+    """Removes an earlier match from the directory if the settings of the match or the user's code have changed since
+    the match ran. The match then runs again. If the directory contains anything other than a match, nothing is removed,
+    and a later check raises `UserError`."""
     known = read_manifest(directory)
     if known is None or known["spec"].get("kind") != manifest["spec"]["kind"]:
         return

@@ -68,8 +68,9 @@ class HeldOutMeasures(Stored, frozen=True, extra="allow"):
 
 
 class StatedBin(Stored, frozen=True):
-    """A bin of pairs to which a scorer assigns similar probabilities. `stated`: the mean of these probabilities.
-    `right`: the fraction of the pairs that the scorer orders correctly. `count`: the number of pairs."""
+    """A bin of pairs. For each pair, the two scores of a scorer imply a probability that the scorer orders the pair
+    correctly. These probabilities are similar within a bin. `stated`: the mean of these probabilities. `right`: the
+    fraction of the pairs that the scorer orders correctly. `count`: the number of pairs."""
 
     stated: float
     right: float

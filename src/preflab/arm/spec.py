@@ -87,8 +87,8 @@ class RunSettings(Spec):
     whether the backward pass recomputes the activations of each layer instead of storing them. This takes less memory
     and more time. `too_long`: what the run does if rows do not fit the model's context. With `stop`, the run stops
     before its first step. With `drop`, the run drops these rows. With `cut`, the run removes the start of the prompt
-    and the end of the answer. Rows that the model's chat template rejects are dropped with `drop`, and stop the run
-    with `stop` or `cut`.
+    and the end of the answer. With `drop`, the run also drops rows that the model's chat template rejects. With `stop`
+    or `cut`, such rows stop the run.
     """
 
     sampler: Annotated[SamplerSpec, *variant(SAMPLERS)] = Field(default="native")  # pyright: ignore[reportAssignmentType] # the registry reads the name

@@ -19,8 +19,8 @@ class CliCommand:
     """A subcommand of `preflab`.
 
     `name`: the one or two words that the user types after `preflab`, such as `theory check`. `run`: the function that
-    runs the command with the parsed options and returns the exit code. None means exit code 0. `options.words` contains
-    the whole command line.
+    runs the command. This function takes the parsed `options` and returns the exit code, or None for exit code 0.
+    `options.words` contains the whole command line.
 
     `parts`: the options that choose a component of a run, such as `testbed`. `options.settings` maps each of these
     options to the words of the component's settings, such as `--testbed.rows 100`.

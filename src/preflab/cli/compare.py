@@ -75,8 +75,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def comparison_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the fields of the comparison's study that the options set. Raises `UserError` if neither the options nor
-    the testbed name an evaluator."""
+    """Returns the settings of the study that compares the policies, as the options set them. Raises
+    `UserError` if neither the options nor the testbed name an evaluator."""
     from preflab.cli.arm_options import shared_settings
 
     settings = shared_settings(options)

@@ -26,10 +26,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", metavar="N", type=int, help="read only the first N records (default: all)")
     parser.add_argument(
         "--fields",
-        metavar="HERE=THERE",
+        metavar="FIELD=NAME",
         nargs="+",
         default=[],
-        help="the names of the fields in your data, e.g. prompt=question; null ignores a field",
+        help="a field of preflab and its name in your data, e.g. prompt=question; the name null ignores the field",
     )
     parser.add_argument(
         "--model", metavar="NAME|DIR", help="count lengths in this model's tokens, and show a record as tokens"
@@ -109,7 +109,7 @@ def _parse_fields(pairs: list[str]) -> dict[str, str | None]:
     for pair in pairs:
         here, mark, there = pair.partition("=")
         if not mark:
-            raise UserError(f"--fields {pair!r} is not HERE=THERE, such as prompt=question.")
+            raise UserError(f"--fields {pair!r} is not FIELD=NAME, such as prompt=question.")
         if here in fields:
             raise UserError(f"--fields names {here!r} twice. Name it once.")
         fields[here] = None if there in ("", "null") else there

@@ -25,7 +25,8 @@ def refuse_beside_run_file(options: argparse.Namespace, method_options: Sequence
     of the command line that `train` itself does not know."""
     given = [word.partition("=")[0] for word in options.words if word.startswith("--")]
     ignored = [name for name in given if name not in BESIDE_RUN_FILE] or [*method_options]
-    # Argparse can mistake the value of a method's option for METHOD. So METHOD is checked only without such options.
+    # Argparse can mistake the value of a method's option for METHOD. METHOD is therefore not checked if the command
+    # line has such an option.
     if options.method is not None and not method_options:
         ignored.insert(0, options.method)
     if ignored:
@@ -56,9 +57,9 @@ def _unmeasured(arm: Arm) -> dict[str, str]:
 
 
 def _unused(method: Any) -> dict[str, str]:
-    """Returns the options for a model, a reward, a cost or pairs that have no effect on the method, each with the
-    reason. For a user's own method, checks only the options for a model, because preflab does not know whether such a
-    method uses a reward, a cost or pairs."""
+    """Returns the options that have no effect on the method, each with the reason. Checks the options for a model, a
+    reward, a cost and pairs. For a user's own method, checks only the options for a model, because preflab does not
+    know whether such a method uses a reward, a cost or pairs."""
     kind, reasons = method.kind, dict[str, str]()
     if not method.starts_from_policy:
         reasons |= dict.fromkeys(STARTING, f"{kind} does not start from a policy")

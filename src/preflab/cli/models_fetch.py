@@ -19,7 +19,8 @@ def _run(options: argparse.Namespace) -> None:
 
     if options.name != "smollm2":
         raise UserError(
-            f"`preflab models fetch` downloads only smollm2. Give {options.name!r} to --model, which downloads the model."
+            "`preflab models fetch` downloads only smollm2. Another command, such as `preflab train`, "
+            f"downloads {options.name!r} if you name it with --model."
         )
     place = str(smollm2.fetch())
     print_json({"name": options.name, "directory": place}) if options.json else print(place)

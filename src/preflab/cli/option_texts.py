@@ -1,7 +1,8 @@
 """Describes each hyper-parameter of the methods, and each setting of the testbeds and the evaluators, in one line.
 
-Two tables are enough. A hyper-parameter with the same name has the same meaning in all methods, and a setting with the
-same name has the same meaning in all testbeds and evaluators.
+The table `OPTION_TEXTS` has one text for each name of a hyper-parameter, because this name has the same meaning in all
+methods. The table `SETTING_TEXTS` has one text for each name of a setting, because this name has the same meaning in
+all testbeds and evaluators.
 """
 
 from __future__ import annotations

@@ -11,6 +11,6 @@ from preflab.testbeds.code.judge_file import JudgedPrograms
 
 
 def track_verdicts(verdicts: JudgedPrograms, label: str, total: int) -> JudgedPrograms:
-    """Returns the same verdicts, and shows a progress bar with the text `label` while the caller reads the verdicts."""
+    """Returns the given verdicts. Shows a progress bar with the text `label` while the caller reads them."""
     hidden = total == 0 or not sys.stderr.isatty()
     return track(verdicts, label, total, console=Terminal(stderr=True), disable=hidden)

@@ -43,8 +43,8 @@ def score_name(arm: Arm) -> str:
 
 
 def _score_first(measures: dict[str, float], first: str) -> dict[str, float]:
-    """Returns the measures in the order in which they are printed: first the score, then the others. If the score and
-    the measure `first` are equal after rounding, they become one entry with the name `first`."""
+    """Returns the measures in the order in which they are printed: the score before all others. `first`: the name of a
+    measure. If this measure and the score are equal after rounding, both become one entry with this name."""
     score = measures["score"]
     others = {name: value for name, value in measures.items() if name != "score"}
     same = first in others and f"{others[first]:.3f}" == f"{score:.3f}"

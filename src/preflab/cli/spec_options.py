@@ -132,8 +132,8 @@ def _describe_fields(
     cls: type[BaseModel], prefix: str, texts: Mapping[str, str], defaults: BaseModel | None = None
 ) -> Iterator[SpecOption]:
     """Yields the options for the fields of the spec class `cls`. `texts`: maps each field to its description.
-    `defaults`: if `cls` is nested in another spec, the nested spec that the outer spec has as a default. None if `cls`
-    is not nested, or if the outer spec sets no default."""
+    `defaults`: an object of `cls`, with the defaults that the outer spec sets for a nested spec. None if `cls` is not
+    nested, or if the outer spec sets no defaults."""
     for field, info in cls.model_fields.items():
         name = prefix + field.replace("_", "-")
         default = info.get_default(call_default_factory=True) if defaults is None else dict(defaults)[field]

@@ -80,7 +80,7 @@ class CommandReward(Reward):
         self._program.close()
 
     def _ask(self, row: dict[str, Any]) -> float:
-        request = secrets.token_hex(4)  # random, so that a program cannot predict the number
+        request = secrets.token_hex(4)  # random, so that a program cannot predict this value
         line = json.dumps({"request": request, **row}).encode() + b"\n"
         try:
             reply = self._program.ask(line, self._spec.timeout)

@@ -6,5 +6,5 @@ output, and returns only bytes. No marker, exit code, file or pickle that the pr
 Read the modules in this order: `judging` (takes answers, returns verdicts), `answer` (extracts the program from an
 answer), `verdict` (judges a program by its tests), `compare` and `values` (decide what counts as the right answer),
 `wire` (encodes arguments and results), `process` (runs one sandboxed process under its limits), `bubblewrap` (isolates
-that process). The code calls the isolation of a process its walls.
+that process). In the code, "walls" means what isolates a process.
 """

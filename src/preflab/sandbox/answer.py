@@ -56,7 +56,8 @@ _SCRIPT = Recipe(ProgramTask("stdin"))
 
 
 def build_program(text: str, tests: Sequence[Test]) -> tuple[str, ProgramTask]:
-    """Extracts the program from an answer. Returns the program's source, and the task of passing these tests."""
+    """Extracts the program from an answer. Returns the program's source and the program's task, which contains
+    the tests."""
     if not tests:
         raise UserError("An answer cannot be judged without tests, because every program would pass.")
     recipe: Recipe = tests[0].how or _SCRIPT
@@ -127,8 +128,8 @@ def _read_block(lines: Sequence[str], start: int, indent: str, fence: str, closi
     """Returns the text of the block that begins at line `start`, and the index of the line after the block. `closing`:
     the indexes of all lines that consist of the block's fence. If the text before the next fence is not valid Python,
     the fence can be part of the block, for example of a docstring. Later fences are therefore tried as the end of the
-    block. If no closing fence follows, the block ends at the end of the answer, or at a fence that ends the last
-    line."""
+    block. If no closing fence follows, the block reaches to the end of the answer. If its last line then ends with
+    a fence after other text, this fence is left out."""
     first = bisect.bisect_left(closing, start)
     ends = closing[first : first + _MOST_FENCES]
     bodies = [("".join(line.removeprefix(indent) for line in lines[start:at]), at + 1) for at in ends]

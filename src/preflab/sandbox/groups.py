@@ -24,7 +24,7 @@ from preflab.sandbox.usage import Usage
 
 GROUPS_ROOT = Path("/sys/fs/cgroup")
 GROUP_OVERHEAD = 8 * MEGABYTE  # the memory of bubblewrap itself, including the kernel's memory for bubblewrap
-_READ_BYTES = 4096  # more than any of the files that are read
+_READ_BYTES = 4096  # larger than every file that `read` reads
 _PREFIX = "preflab"
 _ASIDE = "preflab-judge"  # `_divide` moves processes into the group of this name, and never divides this group itself
 _names = itertools.count()

@@ -1,10 +1,10 @@
 """Builds the filter (classic BPF) with which the kernel refuses system calls of a program.
 
-Some calls are never made by an honest program: calls on other processes' memory, namespaces, mounts, keyrings or kernel
-modules. Such a call kills the program, and the outcome is `forbidden`. The calls in `_ABSENT` fail with ENOSYS, because
-libraries try them but also work without them. Every call with a number above `_NEWEST` fails with ENOSYS too. Only
-local sockets are allowed. Netlink, packet, vsock and alg sockets are refused because they reach the kernel or the host.
-Internet sockets are refused because there is no network, and because their memory could not be measured.
+Some calls are never made by an honest program: calls on namespaces, mounts, keyrings, kernel modules, or the memory of
+other processes. Such a call kills the program, and the outcome is `forbidden`. The calls in `_ABSENT` fail with ENOSYS,
+because libraries try them but also work without them. Every call with a number above `_NEWEST` fails with ENOSYS too.
+Only local sockets are allowed. Netlink, packet, vsock and alg sockets are refused because they reach the kernel or the
+host. Internet sockets are refused because there is no network, and because their memory could not be measured.
 
 Neither /proc nor a control group counts all of the kernel's memory. Memory that is not counted includes attributes and
 access lists of files, memory policies of files, and filters and tables that a program installs. The filter always
@@ -12,8 +12,8 @@ refuses the calls that allocate such memory.
 
 If no control group measures a run (`counted` is False), the run's processes are measured from outside. The filter then
 also refuses shared memory that belongs to no file, `epoll`, and ignoring `SIGCHLD` (which would hide the CPU time of
-children), because they cannot be measured from outside. A program cannot change the size of a socket's buffer, because
-every socket is counted with the usual size.
+children), because they cannot be measured from outside. Every socket is counted with the usual size of its buffer. The
+filter therefore prevents a program from changing this size.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _LOCAL_FAMILY = 1  # AF_UNIX
 _MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x01, 0x20, 0x40000
 _SIGCHLD = 17
 _MADV_COLD, _MADV_PAGEOUT = 20, 21
-_HINTS = range(1035, 1039)  # F_GET_RW_HINT to F_SET_FILE_RW_HINT; a hint stays on a file of the image or a device
+_HINTS = range(1035, 1039)  # F_GET_RW_HINT to F_SET_FILE_RW_HINT; hints on devices or on the image outlive a run
 _SOL_SOCKET, _SO_SNDBUF, _SO_ATTACH_FILTER, _SO_ATTACH_BPF, _SO_ATTACH_REUSEPORT_CBPF = 1, 7, 26, 50, 51
 _PR_SET_SECCOMP = 22
 _NEWEST = 462

@@ -23,7 +23,7 @@ _SHARES = re.compile(rb"^(?:Pss|SwapPss):\s+(\d+)", re.MULTILINE)
 _INODE_BYTES = 1536  # the kernel's memory for an inode of tmpfs and its name
 _SOCKET_BYTES = 512 * 1024  # the largest size of a local socket's buffers and filters
 _MAPPING_BYTES = 400
-_CHAIN_BYTES = 64  # for each mapping and process: the kernel can link a mapping to its copies in child processes
+_CHAIN_BYTES = 64  # the size of a link; the kernel can link each mapping to its copy in each child process
 _SIGNALS = re.compile(rb"^SigQ:\s+(\d+)", re.MULTILINE)
 _SIGNAL_BYTES = 512  # the size of a timer or a queued signal
 _MAPPING_LOOKS = 10  # only every tenth measurement counts mappings, because a hostile program can have very many
@@ -42,7 +42,7 @@ class Usage(NamedTuple):
 class Tree:
     """Measures a process and its descendants, which are read from /proc. The CPU time of an ended process is included
     after its parent has reaped it. The memory is a sum over the processes, including page tables and mappings. This sum
-    is an estimate. If the estimate could exceed `memory` bytes, the sum is computed again, exactly and with shared
+    is an estimate. If the real memory may exceed `memory` bytes, the sum is computed again, exactly and with shared
     pages counted once. `first`: the first process inside the sandbox's namespaces. If `first` is given, the inodes of
     files, the sockets and the timers in these namespaces are included.
     """
@@ -97,8 +97,8 @@ def _list_threads(pid: int) -> Iterator[int]:
 
 def _sum_proportional_memory(pids: Iterable[int]) -> int:
     """Returns the bytes of memory that processes use, with shared pages counted once. If a process ends while the other
-    processes are read, its shared pages can be counted more than once. The caller must therefore compute a sum above a
-    limit again."""
+    processes are read, its shared pages can be counted more than once. If the sum exceeds a limit, the caller must
+    therefore compute the sum again."""
     return sum(map(_read_proportional_memory, pids))
 
 

@@ -37,7 +37,7 @@ TESTS_FAIL = "the problem's tests do not run: "
 returned a value."""
 _TRIES = 3
 _PAUSE_SECONDS = 0.1  # the pause before another try after a failure of the machine
-_IDLE_SECONDS = 0.2  # all tests together may wait for the wall-time limit of one test, plus this time for each test
+_IDLE_SECONDS = 0.2  # in n tests together, a program may wait at most the wall-time limit plus n times this time
 _DETAIL_CHARACTERS = 2000  # a verdict quotes at most this many characters of an answer
 _SOURCE_BYTES = 1 << 20
 VALUE_BYTES = 4 << 20  # the largest size of a returned value; the judge's own process reads the value
