@@ -86,9 +86,9 @@ def fit(
     """Trains with one method in this process and measures the trained model. If the directory `output` contains an
     unfinished run of the same call, resumes this run. If the run is finished, returns it without training.
 
-    `settings`: the method's hyper-parameters. `arm`: further fields of a run file (`model`, `testbed`, `evaluators`,
-    ...). By default, the testbed is `minicode`, and its hidden tests measure the model. Raises `UserError` for an
-    unknown method, field or setting.
+    `settings`: the method's hyper-parameters. `arm`: other fields of a run file, such as `model`, `testbed` and
+    `evaluators`. By default, the testbed is `minicode`, and its hidden tests measure the model. Raises `UserError` for
+    an unknown method, field or setting.
     """
     from preflab.arm.execute import execute
 
@@ -112,8 +112,9 @@ def compare(first: Sequence[Trained], second: Sequence[Trained]) -> Comparison:
     """Compares two methods by the difference of their test scores, paired by problem and by seed. Each side is a list
     of one method's runs. Uses only the seeds for which each side has a run.
 
-    As in a study, a diverged run gets the lowest score of any run on each problem, but at most 0. Raises `UserError` if
-    a side has no run, if a run was not measured, if all runs diverged, or if the two sides share no seed.
+    A diverged run has no scores of its own. As in a study, its score on a problem is the lowest score that any other
+    run has on this problem. If this lowest score is above 0, the diverged run gets 0. Raises `UserError` if a side has
+    no run, if a run was not measured, if all runs diverged, or if the two sides share no seed.
     """
     if not first or not second:
         raise UserError("compare: give at least one run on each side.")
@@ -142,7 +143,8 @@ def run_study(
     `command`: the command that the report shows for repeating the study. `tune`: run the tuning stage even if the study
     file contains tuned values. `fresh`: first remove the files of earlier calls. `samples`: quote prompts and answers
     in the report. `archives`: files that `preflab export` wrote. Finished runs in these files are not executed again.
-    Raises `UserError` if the directory contains another study, if an archive cannot be read, or if an arm cannot run.
+    Raises `UserError` if the directory contains another study, if an archive cannot be read, or if an arm of the study
+    (a method with its settings) cannot run.
     """
     directory = Path(directory)
     opened = [Archive(user_path(f"{file}")) for file in archives]
@@ -172,7 +174,7 @@ def compare_policies(
 
     `policies`: maps the name of each policy to a directory, a finished run or a name on the hub. `testbed`: the name of
     the testbed, or its settings with `kind`. `baseline`: the name of the policy with which all other policies are
-    compared. The baseline cannot win. `settings`: further fields of a study file, such as `evaluator` and `evaluation`.
+    compared. The baseline cannot win. `settings`: other fields of a study file, such as `evaluator` and `evaluation`.
     All other parameters are explained at `run_study`. Raises `UserError` if a policy has changed since it was measured
     in the directory `output`.
     """
@@ -243,7 +245,8 @@ def measure_win_rates(
     with these labels. `agreement`: files of labelled pairs on which the judge is checked first. `decoding`: how models
     answer (`max_new_tokens`, `temperature`, ...). `output`: the directory for the result, the verdicts and the pairs.
     `say`: a function that is called with a line of text about each next step. Raises `UserError` if an argument is
-    wrong, or if the calls of an endpoint would exceed a cap. If people are to judge, use `ask_people`.
+    wrong, or if the contestants and the judge may need more calls to endpoints, or a higher cost, than a cap allows. If
+    people are to judge, use `ask_people`.
     """
     from preflab.contest.compare import compare_contestants
     from preflab.contest.files import check_output, write_contest

@@ -4,14 +4,14 @@ In all tensors, the index t counts the tokens of the response. A batch has B seq
 and T response tokens (right-padded). Sequence b has n_b response tokens without padding. Masks are computed from
 lengths, never from `ids != pad`, and no code reads the value at a padded place.
 
-| tensor          | meaning                                                                              |
-|-----------------|--------------------------------------------------------------------------------------|
-| `mask[b,t]`     | True if token t is a token of the response, the end-of-turn token included           |
-| `logprobs[b,t]` | log pi(token t given all tokens before it)                                           |
-| `values[b,t]`   | value of the state *before* token t, t in 0..T; `values[b,n_b]` matters if truncated |
-| `rewards[b,t]`  | per-token reward *after* token t                                                     |
-| `scores[b]`     | one number per response                                                              |
-| `truncated[b]`  | True if the response reached the length limit, and so has no end-of-turn token       |
+| tensor          | meaning                                                                                        |
+|-----------------|------------------------------------------------------------------------------------------------|
+| `mask[b,t]`     | True if token t is a token of the response, the end-of-turn token included                     |
+| `logprobs[b,t]` | log pi(token t given all tokens before it)                                                     |
+| `values[b,t]`   | value of the state *before* token t, t in 0..T; `values[b,n_b]` is used only if `truncated[b]` |
+| `rewards[b,t]`  | per-token reward *after* token t                                                               |
+| `scores[b]`     | one number per response                                                                        |
+| `truncated[b]`  | True if the response reached the length limit, and so has no end-of-turn token                 |
 
 `TokenBatch` is a batch of prompts with one completion each. `PairBatch` has the chosen and the rejected answers as two
 named batches, never as interleaved rows. `RankedBatch` has K scored answers to each prompt. `Experience` is the batch
@@ -168,8 +168,10 @@ class PairBatch(Batch):
 
     `reference_chosen[B]`, `reference_rejected[B]`: the summed log-probabilities under the reference, if the method needs
     them.
-    `margins[B]`, `probabilities[B]`: the margin and the probability in the label of each pair. `margins` is None if no
-    label has a margin. `probabilities` is None if no label has a probability.
+    `margins[B]`: the margin by which each chosen answer is better. A pair without a margin has 0. `margins` is None if
+    no pair has a margin.
+    `probabilities[B]`: the probability that each chosen answer is better. A pair without a probability has 1.
+    `probabilities` is None if no pair has a probability.
     `safe[B,2]`: Bool, whether the chosen answer and the rejected answer of each pair are safe. It is None if this is
     unknown for any pair.
     """

@@ -1,5 +1,5 @@
-"""Computes the number of ranks of distributed training, and sums over the ranks. With one process, the sum is the value
-itself."""
+"""Returns the number of ranks of distributed training, and adds values over all ranks. With one process, each sum is
+the value itself."""
 
 from __future__ import annotations
 

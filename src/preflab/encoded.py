@@ -68,8 +68,8 @@ class EncodedRows(Generic[Source, Made]):
         return torch.cat([function(self.select(part)) for part in parts])
 
     def _encode_once(self, prompt: Prompt, answer: Completion, limit: int) -> Encoded:
-        """Encodes an answer with its prompt, or returns the stored ids. The key is the `id()` of both objects, which
-        stays unique because `rows` keeps the objects alive."""
+        """Encodes an answer with its prompt, or returns the stored token ids. The key of the stored token ids is the
+        pair (`id(prompt)`, `id(answer)`). This key stays unique because `rows` keeps both objects alive."""
         key = (id(prompt), id(answer))
         if key not in self._stored:
             encoded = self._encode(prompt, answer, limit)

@@ -3,6 +3,8 @@ model.
 
 Shapes follow `preflab.batch`: B rows, T response tokens. In each row, a mask is True up to the last token of the
 response, and False after that token.
+
+The paper is Xu et al. 2024, "Is DPO Superior to PPO for LLM Alignment?".
 """
 
 from __future__ import annotations
@@ -179,7 +181,8 @@ def overlong(lengths: Tensor, *, limit: int, window: int) -> Tensor:
 
 def average_weights(lengths: Tensor, average: LossAverage, *, mean_length: float, limit: int) -> Tensor:
     """Returns the weight w_b of each sequence for the chosen `average`: lengths [B] -> [B]. If each term is multiplied
-    by the weight of its sequence, the mean over all *tokens* of a batch equals this average.
+    by the weight of its sequence, the mean of the products over all *tokens* of a batch is the average that `average`
+    names:
 
     The batch has N sequences of n_b tokens. M = `mean_length` = sum n_b / N is the mean length over all micro-batches
     and ranks.
@@ -218,7 +221,8 @@ def exact_kl(logprobs: Tensor, reference: Tensor) -> Tensor:
 
 
 class RunningMoments:
-    """Exponential running mean and standard deviation, with Adam's bias correction (paper, Section 7 [ReaL]).
+    """Exponential running mean and standard deviation, with Adam's bias correction, as in ReaL, the paper's library
+    (Section 7).
 
     m <- d m + (1-d) mean, s <- d s + (1-d) mean_of_squares, w <- d w + (1-d); mean = m/w, std = sqrt(s/w - mean^2).
     """

@@ -290,8 +290,8 @@ def _reason(item: ErrorDetails) -> str:
 
 
 def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Returns the keys that are allowed at the place of an error. If several models can occur there, as in a union, the
-    result contains the keys of all these models."""
+    """Returns the keys that are allowed at the place of an error. If several pydantic models can occur there, as in a
+    union, the result contains the keys of all these models."""
     models = [cls]
     for part in path:
         inner = [model.model_fields[str(part)].annotation for model in models if str(part) in model.model_fields]
@@ -301,7 +301,7 @@ def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Returns the models that occur in an annotation, at any depth."""
+    """Returns the pydantic models that occur in an annotation, at any depth."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for argument in get_args(annotation) for model in _models_in(argument)]

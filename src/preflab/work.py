@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 
 
 def _ignore(what: str, share: float) -> None:
-    """Ignores the report. This follower is used outside every context `followed_by`."""
+    """Ignores the report. Outside every context `followed_by`, this function is the follower (see `Follower`)."""
 
 
 _follower: ContextVar[Follower] = ContextVar("follower", default=_ignore)

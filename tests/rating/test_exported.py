@@ -44,7 +44,7 @@ def test_both_orders_are_undone(sent: dict[str, Any], pairs: list[RatedPair], fo
     [
         ({"export": "0" * 64}, "labels of another export"),
         ({"kind": "labels"}, "is not a file of labels"),
-        ({"rater": "bob"}, "is not the one that bob was shown"),
+        ({"rater": "bob"}, "is not the order that bob saw"),
         ({"more": 1}, "is not a file of labels"),
         ({"rater": " "}, "name is empty"),
     ],

@@ -49,8 +49,9 @@ def read_single(answer: str, record: DataRecord, where: str, labels: FileLabels)
 
 
 def read_reply(field: str, answer: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Returns a row for a dialogue that ends in a question. The answer to this question is in another field. A label of
-    the answer is also in another field."""
+    """Returns a row for a dialogue that ends in a question. `field`: the name of the field with the dialogue. `answer`:
+    the name of the field with the answer to the question. If the record labels the answer as good or bad, the row
+    contains this label."""
     turns, completion = read_answer(record[answer], read_whole(record, field, where), f"{where}: `{answer}`")
     return [_rate(record, answer, turns, completion, where, labels)]
 

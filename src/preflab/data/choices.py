@@ -53,8 +53,8 @@ def read_numbered_choice(
     first: str, second: str, says: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
     """Returns a row with the better and the worse of two answers. `says`: the name of the field with the number of the
-    better answer, 1 or 2. The number 0 means that the answers are equally good. After the last record, `labels` checks
-    that the file does not count its answers from 0."""
+    better answer, 1 or 2. The number 0 means that the answers are equally good. `labels` stores the number. After the
+    last record, `labels.check_choices` raises an error if 0 may be the number of the first answer."""
     labels.add_choice(_spell_choice(record[says]), f"{where}: `{says}`")
     return read_choice(first, second, says, choices, record, where, labels)
 

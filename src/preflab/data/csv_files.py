@@ -114,8 +114,9 @@ def _explain_damage(error: csv.Error, path: Path, begin: int, end: int) -> str:
 
 
 def _read_cell(name: str, cell: str) -> Any:
-    """Returns the value of a cell. If the cell contains messages or a list, written as JSON or as a Python literal,
-    returns the parsed value. Returns None if the cell is empty, and the text of any other cell."""
+    """Returns the value of a cell. If the cell contains a structure (see `_is_structure`) or a list of structures,
+    written as JSON or as a Python literal, returns the parsed value. In the columns `_LIST_COLUMNS`, does the same for
+    every list that is not empty. Returns None if the cell is empty, and the text of any other cell."""
     if cell[:1] not in ("[", "{"):
         return cell or None
     value = parse_literal(cell)
@@ -127,8 +128,9 @@ def _read_cell(name: str, cell: str) -> Any:
 
 
 def _is_structure(value: Any, column: str) -> bool:
-    """Checks whether the parsed value of a cell is a mapping. A mapping in a text column counts only if it is a message
-    or a dialogue. Otherwise, the cell contains a text that happens to be JSON."""
+    """Checks whether a parsed value is a structure. In a text column, a structure is a mapping that is a message or a
+    dialogue, because any other mapping is a text that happens to be JSON. In any other column, every mapping is a
+    structure."""
     if not isinstance(value, dict):
         return False
     return column not in _TEXT_COLUMNS or is_message(value) or any(name in value for name in _STRUCTURES)

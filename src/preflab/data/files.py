@@ -68,9 +68,9 @@ def list_splits(name: str) -> list[str]:
 
 
 def choose_split(name: str, splits: list[str], wanted: str) -> str:
-    """Returns the name of the split to read: `wanted`, or if `wanted` is empty, `train` or the only split. Raises
-    `UserError` if the source does not have the split `wanted`. Also raises `UserError` if `wanted` is empty and the
-    source has several splits but no `train`."""
+    """Returns the name of the split to read. If `wanted` is not empty, this is `wanted`. If `wanted` is empty, this is
+    `train`, or the only split of a source that has no `train`. Raises `UserError` if the source does not have the split
+    `wanted`. Also raises `UserError` if `wanted` is empty and the source has several splits but no `train`."""
     if wanted and splits == [""]:
         raise UserError(f"{name} is a file without splits. Leave out the split {wanted!r}.")
     if wanted and wanted not in splits:

@@ -42,10 +42,10 @@ def write_clean(
     JSON with preflab's field names. Returns the number of records written, and the records left out. If no record is
     written, the file is removed.
 
-    `contradicted`: the attribute `contradicted` of the `SourceCheck` that `check_source` returned for the same lines.
-    `find_refusal`: see `LengthMeasure`. A row that the model refuses is a row with a fault. Raises `UserError` if `out`
-    already exists, cannot be written, or does not have a suffix of JSON lines. Also raises `UserError` if preflab
-    cannot read all written records.
+    `lines`: the records of the source. `contradicted`: the attribute `contradicted` of the `SourceCheck` that
+    `check_source` returned for these records. `find_refusal`: see `LengthMeasure`. A row that the model refuses is a
+    row with a fault. Raises `UserError` if `out` already exists, cannot be written, or does not have a suffix of JSON
+    lines. Also raises `UserError` if preflab cannot read all written records.
     """
     require_json_lines(out)
     try:

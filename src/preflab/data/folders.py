@@ -2,9 +2,9 @@
 
 A name shows a split if the name contains a word such as `train`, `validation` or `test`. The file's name is read first
 (`train_0.jsonl`, `test_prefs.parquet`). If it shows no split, the nearest folder whose name shows a split is used
-(`train/helpful.jsonl`, or `default/train_prefs/0000.parquet` in data sets from the hub). If no name shows a split, each
-file is a separate split. In this case, however, files whose names contain only the number of a shard form one split,
-which is named after their folder.
+(`train/helpful.jsonl`, or `default/train_prefs/0000.parquet` in data sets from the hub). If no name shows a split, the
+file's name decides. Files of one folder whose names contain only the number of a shard form one split, which is named
+after the folder. Every other file is a separate split.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ _INSTEAD_OF_DATA = {
 
 
 def refuse_other_format(head: bytes, path: Path) -> None:
-    """Raises `UserError` if a file has a known format that preflab cannot read, or if the file contains no data, as a
-    page in HTML does. `head`: the first bytes of the file."""
+    """Raises `UserError` if a file has a known format that preflab cannot read. Also raises `UserError` if a file
+    contains something else instead of data, such as a page in HTML. `head`: the first bytes of the file."""
     name = next((name for name, beginning in _FORMATS.items() if beginning.match(head)), None)
     if name is not None:
         raise UserError(

@@ -22,7 +22,9 @@ def read_kaggle(record: DataRecord, where: str, labels: FileLabels) -> list[Dial
     texts = {name: _read_text(record[name], f"{where}: `{name}`") for name in ("prompt", "response_a", "response_b")}
     ones = [name for name in KAGGLE_CHOICES if require_finite(record[name], f"{where}: `{name}`") == 1]
     if len(ones) != 1:
-        raise UserError(f"{where}: exactly one of {', '.join(KAGGLE_CHOICES)} must be 1, not {len(ones)}.")
+        raise UserError(
+            f"{where}: exactly one of {', '.join(KAGGLE_CHOICES)} must be 1, but {len(ones)} of them are 1."
+        )
     plain = {**record, **texts, "winner": ones[0]}
     return read_choice("response_a", "response_b", "winner", _CHOICES, plain, where, labels)
 

@@ -1,7 +1,8 @@
 """Reads labels that call an answer good or bad. Accepts every spelling with a clear meaning, and refuses other
 spellings.
 
-Also refuses numbers that choose between two answers if it is not clear whether the first answer has the number 0 or 1.
+Also checks files that name the better of two answers by a number. Refuses such a file if it is not clear whether 0 is
+the first answer or a tie.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ class LabelError(UserError):
 def tidy_labels(record: DataRecord, taken: Collection[str]) -> dict[str, Any]:
     """Returns the record with the names of its label fields in lower case. Label fields that contain a word for a
     missing label are removed. A name is not changed if its lower-case form is the name of another field or is in
-    `taken`."""
+    `taken`. `taken`: names of fields that the user's setting `fields` already uses."""
     tidy: dict[str, Any] = {}
     for name, value in record.items():
         lower = name.casefold()

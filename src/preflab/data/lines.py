@@ -56,7 +56,7 @@ def open_plain(path: Path) -> Generator[BufferedReader]:
             yield raw
             return
         with gzip.open(raw) as unpacked:
-            yield cast(BufferedReader, unpacked)  # `GzipFile` has the same `read` and `peek`
+            yield cast(BufferedReader, unpacked)  # `GzipFile` has `read` and `peek`, like `BufferedReader`
 
 
 def parse_lines(lines: BufferedReader, path: Path) -> Iterator[ReadLine]:

@@ -68,8 +68,8 @@ def read_number(record: DataRecord, field: str, where: str) -> float | None:
 
 
 def require_finite(value: Any, where: str) -> float:
-    """Returns a value as a float. Raises `UserError` if the value is not a finite number. Also accepts numbers written
-    as text, because CSV contains only text, and the decimal numbers of Parquet."""
+    """Returns a value as a float. Accepts numbers, the decimal numbers of Parquet, and numbers written as text, because
+    CSV contains only text. Raises `UserError` if the value is not a finite number."""
     try:
         number = (
             math.nan if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal) else float(value)

@@ -16,7 +16,7 @@ from preflab.errors import UserError
 
 def read_ranking(texts: str, scores: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
     """Returns a row with ranked answers. `texts`: the field with the list of answers. `scores`: the field with the list
-    of their scores. If the field's name begins with "rank", the smallest number is the best score."""
+    of their scores. If the name `scores` begins with "rank", the smallest number is the best score."""
     answers, numbers = record[texts], record[scores]
     lists = isinstance(answers, list) and isinstance(numbers, list)
     if not lists or len(answers) != len(numbers) or len(answers) < 2:
@@ -32,8 +32,8 @@ def read_ranked_answers(
     field: str, text: str, scores: tuple[str, ...], record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
     """Returns a row with ranked answers from a list of mappings, as in Nectar and UltraFeedback. Each mapping contains
-    an answer under the key `text`, and scores. The answers are ranked by the first of the keys `scores` for which every
-    answer has a value. If there is no such key, the row contains only the prompt."""
+    an answer under the key `text`. `scores`: the keys that can contain a score. The first of these keys that has a
+    value in every mapping ranks the answers. If there is no such key, the row contains only the prompt."""
     place = f"{where}: `{field}`"
     answers = [answer for answer in cast(list[DataRecord], record[field]) if answer.get(text) is not None]
     by = next((name for name in scores if all(answer.get(name) is not None for answer in answers)), None)

@@ -152,8 +152,8 @@ class FileReading:
         return [*drops, *self.write_caveats()]
 
     def write_caveats(self) -> list[str]:
-        """Returns sentences about the records that were not left out. They describe fields that are not read, and
-        assumptions about prompts and answers."""
+        """Returns sentences about the records that were not left out. The sentences describe fields and tests that
+        are not used, marks of a chat template, and assumptions about prompts and answers."""
         notes: list[str] = []
         if self.unread:
             names = [f"`{name}`" for name, _ in self.unread.most_common()]

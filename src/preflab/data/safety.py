@@ -25,7 +25,8 @@ _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 @dataclass(frozen=True, slots=True)
 class SafetyRecord:
-    """A record of SafeRLHF. This docstring uses the symbols of the paper (x, y1, y2, l_help, l_safe, b1, b2).
+    """A record of SafeRLHF. This docstring uses the symbols of Xu et al. 2024, "Is DPO Superior to PPO for LLM
+    Alignment?": x, y1, y2, l_help, l_safe, b1, b2.
 
     `prompt`: x. `responses`: y1 and y2. `helpful`: the index (0 or 1) of the more helpful response, l_help. `safer`:
     the index (0 or 1) of the safer response, l_safe. `safe`: whether each response is safe, b1 and b2.

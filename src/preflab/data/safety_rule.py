@@ -1,5 +1,6 @@
 """Decides which answer of a pair is preferred. The pair has a label for helpfulness and a label for safety. The rule
 `paper` is the rule that the paper uses for SafeRLHF.
+The paper is Xu et al. 2024, "Is DPO Superior to PPO for LLM Alignment?".
 
 The functions of this module do not read records. Their arguments are labels. The two answers of a pair have the numbers
 0 and 1.

@@ -160,9 +160,9 @@ def _asks(field: str) -> Callable[[DataRecord], bool]:
 
 
 def _hold_answers(*fields: str) -> Callable[[DataRecord], bool]:
-    """Returns a function that checks whether `fields` of a record contain answers. In some data, such fields contain
-    names of models. The check therefore fails if another field of the record may contain an answer. In other data, such
-    fields contain names of fields. The check therefore also fails if a value is the name of a field."""
+    """Returns a function that checks whether `fields` of a record contain answers. The check fails in two cases. In the
+    first case, another field of the record may contain an answer, so `fields` probably contain the names of models. In
+    the second case, the value of one of `fields` is `model_a`, `model_b` or the name of a field, and not an answer."""
     elsewhere = ("response", "answer", "completion", "output", "model", "conversation_")
     return lambda record: (
         not any(name.startswith(elsewhere) for name in record)
@@ -171,9 +171,9 @@ def _hold_answers(*fields: str) -> Callable[[DataRecord], bool]:
 
 
 def _name_choices(texts: tuple[str, str]) -> dict[str, str]:
-    """Returns a mapping from the name of an answer's field to the result of the comparison. The mapping is used for
-    records whose choice field contains the name of the better answer's field. `texts`: the names of the fields with the
-    first answer and the second answer."""
+    """Returns the possible values of a choice field that names the field of the better answer. `texts`: the names of
+    the fields with the first answer and the second answer. The result maps the first name, in lower case, to
+    `FIRST_BETTER`, and the second name to `SECOND_BETTER`."""
     return dict(zip(map(str.casefold, texts), (FIRST_BETTER, SECOND_BETTER), strict=True))
 
 

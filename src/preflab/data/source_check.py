@@ -130,8 +130,8 @@ def check_source(
 
 
 def find_leaks(checks: Sequence[SourceCheck]) -> list[tuple[str, str, int]]:
-    """Returns one tuple for each two sources that share prompts: the names of the two sources, and the number of shared
-    prompts."""
+    """Compares every source with every other source. If two sources share prompts, the result contains a tuple with the
+    names of these sources and the number of shared prompts."""
     shared = [(one.source, two.source, len(one.prompt_keys & two.prompt_keys)) for one, two in combinations(checks, 2)]
     return [leak for leak in shared if leak[2]]
 

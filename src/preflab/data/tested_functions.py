@@ -54,8 +54,8 @@ def find_tested_functions(sources: Sequence[str]) -> tuple[str, ...]:
 
 
 def _find_free_names(sources: Sequence[str]) -> set[str]:
-    """Returns the names that the code of at least one test reads in any scope, and that no code defines at module
-    level."""
+    """Returns the global names that at least one test reads, inside or outside of functions. Leaves out every name that
+    one of the tests defines or imports at module level."""
     tops = [symtable.symtable(source, "tests", "exec") for source in sources]
     defined = {
         each.get_name() for top in tops for each in top.get_symbols() if each.is_assigned() or each.is_imported()

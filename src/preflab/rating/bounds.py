@@ -32,11 +32,12 @@ class Bounded(BaseModel):
 def bound_share(values: Sequence[float]) -> Bounded:
     """Returns the mean of values between 0 and 1, one for each prompt, with its interval.
 
-    The interval is Wilson's score interval with t quantiles, for an effective number n_eff of observations. A mean of
-    n_eff observations that are 0 or 1 has the same variance as the mean of the values: n_eff = mean (1 - mean) /
-    (variance / n). If all values are 0 or 1, the interval is Wilson's interval. With values between 0 and 1, the
-    interval is narrower. If all values are equal, n_eff is set to n, so that the interval still has a width. Sources:
-    Wilson, JASA 22 (1927); the effective number as in Korn and Graubard, Survey Methodology 24 (1998).
+    The interval is Wilson's score interval with t quantiles. In the formula, an effective number n_eff replaces the
+    number n of values: n_eff = mean (1 - mean) / (variance / n), with the sample variance. With this n_eff, the
+    variance of a share, mean (1 - mean) / n_eff, equals the variance of the mean, variance / n. If every
+    value is 0 or 1, and both occur, n_eff is n - 1. Values between 0 and 1 make n_eff larger and the interval narrower.
+    If all values are equal, n_eff is set to n, so that the interval still has a width. Sources: Wilson, JASA 22 (1927);
+    the effective number as in Korn and Graubard, Survey Methodology 24 (1998).
     """
     count = len(values)
     if count == 0:
@@ -92,10 +93,10 @@ def cohen(total: Sums) -> tuple[float, float]:
 
 
 def fleiss(total: Sums) -> tuple[float, float]:
-    """Returns the agreement expected by chance, and Fleiss' kappa. `total` contains five sums over the pairs of
-    answers. The first number is the sum of the shares of rater pairs that agree. The next three numbers are the sums of
-    the shares of the three outcomes. The last number is the number of pairs of answers. The number of raters can differ
-    between pairs of answers. Source: Fleiss, Psychological Bulletin 76 (1971)."""
+    """Returns the agreement expected by chance, and Fleiss' kappa. Each pair of answers has five numbers: the share of
+    its rater pairs that agree, the share of its labels with the outcome 1, the share with .5, the share with 0, and the
+    number 1. `total` contains the sum of each of the five numbers over all pairs of answers. The number of raters can
+    differ between pairs of answers. Source: Fleiss, Psychological Bulletin 76 (1971)."""
     agreement, *shares = total[:-1] / total[-1]
     return _scale(float(agreement), float(np.square(shares).sum()))
 

@@ -101,7 +101,7 @@ def _undo_order(sent: SentLabels, rater: str, store: RatingStore, where: str) ->
             )
         if each.swapped != is_swapped(each.pair, rater):
             raise UserError(
-                f"{where}: the order of the answers to {brief(each.pair)} is not the one that {rater} was shown."
+                f"{where}: the order of the answers to {brief(each.pair)} is not the order that {rater} saw."
             )
         swapped = each.swapped != is_exported_swapped(each.pair, store.digest)
         events.append(make_event(each.pair, each.choice, swapped=swapped, seconds=each.seconds, at=each.at))

@@ -106,9 +106,9 @@ def _bind(port: int) -> socket.socket:
 def make_app(
     store: RatingStore, question: str = DEFAULT_QUESTION, after_saving: Callable[[], None] | None = None
 ) -> Starlette:
-    """Returns the web application. The application answers only requests that name this computer as their host. A page
-    of another site therefore cannot send requests to the application under that site's host name. `after_saving`: a
-    function that is called after each saved choice."""
+    """Returns the web application. The application answers only requests that name this computer as their host. If
+    another site makes its own host name point to this computer, requests under this host name are therefore refused.
+    `after_saving`: a function that is called after each saved choice."""
     known = {pair.id for pair in store.pairs}
 
     async def show_page(request: Request) -> Response:

@@ -98,7 +98,7 @@ def summarise(
 
 
 def _collect(labels: Sequence[Label]) -> dict[str, dict[str, float]]:
-    """Returns the outcomes as a mapping from pair to rater to outcome."""
+    """Returns, for each pair, a mapping from each rater of the pair to the rater's outcome."""
     ratings: dict[str, dict[str, float]] = defaultdict(dict)
     for label in labels:
         if label.rater in ratings[label.pair]:
@@ -127,7 +127,7 @@ def _by_prompt(values: Mapping[str, float], homes: Mapping[str, str]) -> list[fl
 
 
 def _sum_by_prompt(rows: Mapping[str, Sums], homes: Mapping[str, str]) -> Sums:
-    """Returns, for each prompt, the sum of the rows of the prompt's pairs."""
+    """Returns an array with one row for each prompt: the sum of `rows` over the prompt's pairs."""
     grouped: dict[str, Sums] = {}
     for pair, row in rows.items():
         grouped[homes[pair]] = grouped.get(homes[pair], np.zeros_like(row)) + row

@@ -1,4 +1,7 @@
-"""Tests Theorem 4.1 on random tabular problems, or on one problem from a file, and reports the limits of the theorem."""
+"""Tests Theorem 4.1 on random tabular problems, or on one problem from a file, and reports the limits of the theorem.
+
+The theorem stands in Xu et al. 2024, "Is DPO Superior to PPO for LLM Alignment?".
+"""
 
 from __future__ import annotations
 

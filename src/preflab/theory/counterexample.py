@@ -1,4 +1,7 @@
-"""Makes a finding of the paper's Table 1: the table, DPO's minimisers, the PPO optima, certificates and a figure."""
+"""Makes a finding of the paper's Table 1: the table, DPO's minimisers, the PPO optima, certificates and a figure.
+
+The paper is Xu et al. 2024, "Is DPO Superior to PPO for LLM Alignment?".
+"""
 
 from __future__ import annotations
 

@@ -51,15 +51,16 @@ class Problems(NamedTuple):
     reference: Tensor  # pi_ref [T,P,K], rows sum to 1
     wins: Tensor  # [T,P,K,K]: how often i was preferred to j
     beta: Tensor  # [T]
-    # [T,P,K]: one constant for each group of responses that pairs link, stored at the first response of the group. The
-    # DPO loss does not depend on these constants.
+    # [T,P,K]: a constant for each group of linked responses, stored at the first response of the group. Two responses
+    # are linked if a chain of pairs leads from one to the other. The DPO loss does not depend on these constants.
     free: Tensor
     share: Tensor  # [T]: the share of a prompt's probability that the check moves onto a response that is in no pair
 
 
 class ProblemShape(NamedTuple):
-    """The shape of the problems that `draw_problems` draws. `coverage`: the probability that a response can be in a
-    pair. If `beta` is None, a separate beta is drawn for each problem, log-uniformly from [0.05, 2]."""
+    """The shape of the problems that `draw_problems` draws. `coverage`: the probability that a response is admitted
+    to the pairs. An admitted response can still be in no pair. If `beta` is None, a separate beta is drawn for each
+    problem, log-uniformly from [0.05, 2]."""
 
     prompts: int = 3
     responses: int = 6
@@ -102,8 +103,8 @@ def _draw_chunk(generator: torch.Generator, shape: ProblemShape) -> Problems:
 
 
 def _draw_wins(generator: torch.Generator, size: tuple[int, int, int], coverage: float) -> Tensor:
-    """Draws wins [T,P,K,K]. For the preferred response of each drawn pair, `wins` is a count from 1 to 9. All other
-    entries are 0.
+    """Draws wins [T,P,K,K]. Each drawn pair has wins in one direction or in both directions. In a direction with wins,
+    `wins` is a count from 1 to 9. All other entries are 0.
 
     A chain of pairs in random order links the responses of a group. Further pairs are drawn at random.
     """

@@ -5,6 +5,8 @@ log(1 + (b/a)^beta) >= 0. L_DPO is 0 exactly if b = 0 < a, with any mass on y3. 
 L_R = log(1 + exp(-g)) with g = r(y1) - r(y2). No reward attains the infimum 0 of L_R. The PPO optimum is therefore a
 limit: for g -> infinity, pi_g = (sigma(g/beta), sigma(-g/beta), 0) tends to (1, 0, 0). This limit does not depend on
 r(y3).
+
+The paper is Xu et al. 2024, "Is DPO Superior to PPO for LLM Alignment?".
 """
 
 from __future__ import annotations

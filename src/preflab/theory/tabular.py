@@ -3,6 +3,8 @@
 Shapes: T problems, P prompts, K responses. A policy and the reference are log-probabilities [T,P,K]. Minus infinity
 means probability zero. A reward is [T,P,K] and beta is [T]. `wins[t,p,i,j]` is the number of times that response i was
 preferred to response j. All tensors are in float64.
+
+The paper is Xu et al. 2024, "Is DPO Superior to PPO for LLM Alignment?".
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Verifies Theorem 4.1 on tabular problems, with certificates for its two parts.
+"""Verifies Theorem 4.1 of Xu et al. 2024 ("Is DPO Superior to PPO for LLM Alignment?") on tabular problems, with
+certificates for its two parts.
 
 The class of PPO optima and the class of DPO minimisers both include their limits, because one-way preferences (as in
 Table 1) have no finite optimum. `bradley_terry.certify` gives lower <= inf L <= lower + gap. The two parts are:
@@ -165,8 +166,8 @@ def make_minimiser(rewards: Tensor, problems: Problems, graph: Graph) -> Tensor:
 
 
 def is_minimal(policy: Tensor, problems: Problems, infimum: Infimum) -> Tensor:
-    """Returns Bool [T]: True if L_DPO is minimal. L_DPO counts as minimal if its distance from the certified lower
-    bound is within the excess that is allowed at the largest of `REWARD_GAPS`, up to rounding.
+    """Returns Bool [T]: True if L_DPO counts as minimal. The distance between L_DPO and the certified lower bound must
+    be at most E + `LOSS_ROUNDING`. E is the `allowed_excess` at the largest of `REWARD_GAPS`.
 
     Args: policy [T,P,K].
     """
