@@ -76,7 +76,7 @@ class ContestResult(Record):
     prompts: int
     """The number of prompts."""
     seeds: int
-    """The largest number of seeds of a contestant."""
+    """The number of seeds of the contestant that has the most seeds."""
     agreement: Agreement | None = None
     """How well the judge agrees with the labels of the pairs from `--agreement`. None if there are no such pairs."""
     pairs: tuple[ContestPair, ...]

@@ -34,7 +34,7 @@ class Contest:
 
     @property
     def seeds(self) -> int:
-        """The largest number of seeds of a contestant."""
+        """The number of seeds of the contestant that has the most seeds."""
         return max(len(contestant.members) for contestant in self.contestants)
 
     @property

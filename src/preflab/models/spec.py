@@ -20,7 +20,7 @@ class LoRA(Spec):
     saved, the adapters are merged into the weights.
 
     `targets`: the names of the modules that get an adapter. If `targets` is empty, every linear layer except the head
-    gets an adapter. The adapters have no dropout, because models are trained in evaluation mode, as in the paper's
+    gets an adapter. The adapters have no dropout: preflab trains models in evaluation mode, and so does the paper's
     library.
     """
 

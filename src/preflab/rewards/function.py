@@ -33,7 +33,7 @@ class Function(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[FunctionReward]:
-        """Loads the function. Raises `UserError` if there is no such function. The error names the wrong part of
+        """Loads the function. Raises `UserError` if there is no such function. The error says which part is wrong in
         `target`."""
         function = load_function(self.target, "reward function")
         yield FunctionReward(self.target, function, context.meter, self.deterministic)

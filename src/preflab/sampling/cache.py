@@ -101,7 +101,8 @@ class InPlaceCache(Cache):
         """Removes the rows whose `alive` is False from the cache. Returns, for each remaining row, the row's index
         before the removal.
 
-        It is faster to remove a finished row at once: copying a row takes less time than one decoding step for the row.
+        Finished rows are removed at once, although other rows must then be copied: copying a row takes less time than one
+        decoding step for a finished row.
         """
         order, fillers, holes = fill_holes(alive)
         for block in self.blocks:

@@ -273,7 +273,7 @@ def open_box(
             _hand_over_streams(process, start.user)
             if group is not None:
                 group.open(limits.memory_mb * MEGABYTE)
-                group.add(inside)  # `add` takes milliseconds; the descendants are in the same group without it
+                group.add(inside)  # its descendants start in the same group
         except OSError as error:
             last_words = b"" if process.poll() is None else process.communicate()[1]  # its error output
             raise NotStarted(f"{error} {last_words.decode(errors='replace')}".strip()) from None
