@@ -33,8 +33,8 @@ class Function(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[FunctionReward]:
-        """Loads the function. Raises `UserError` if there is no such function. The error says which part is wrong in
-        `target`."""
+        """Loads the function. Raises `UserError` if there is no such function. The error names the part of
+        `target` that is wrong."""
         function = load_function(self.target, "reward function")
         yield FunctionReward(self.target, function, context.meter, self.deterministic)
 
