@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from preflab.analysis import record
 from preflab.analysis.data_notes import RunResults
 from preflab.analysis.gather import Arms, versions_of
-from preflab.arm.spec import saved_models
+from preflab.arm.spec import STAGE, Job, saved_models
 from preflab.evaluation.several import explain_choice
 from preflab.study.looks import Look, is_complete
 from preflab.study.spec import Study
@@ -32,6 +32,7 @@ def find_caveats(study: Study, arms: Arms) -> Iterator[str]:
     chosen = "checkpoints and temperatures" if len(study.evaluation.temperatures) > 1 else "checkpoints"
     if saved_models(study.evaluators[study.main_evaluator]):
         yield f"The evaluator also chose the {chosen}, on the validation split and by the same rule for every arm."
+    yield from name_shared_bases(study)
     if study.headline not in ("", study.score):
         yield explain_choice(study.headline, study.score, study.main_evaluator, chosen=chosen)
     count = len({run.seed for runs in arms.values() for run in runs})
@@ -62,6 +63,34 @@ def find_caveats(study: Study, arms: Arms) -> Iterator[str]:
             )
         if len(runs) < study.seeds:
             yield f"{name} has finished {len(runs)} of {study.seeds} seeds. Comparisons use the seeds that both arms have."
+
+
+def name_shared_bases(study: Study) -> Iterator[str]:
+    """Yields a sentence if the model of an evaluator was trained in the study from the same weights as the policy of
+    an arm. Such an evaluator may make the same errors as the policies. Yields one sentence for each such base model."""
+    bases = {find_base(study, arm) for arm in study.arms.values() if arm.method is not None} - {""}
+    evaluators = {**study.evaluators, **{name: pairing.evaluator for name, pairing in study.pairwise.items()}}
+    sharing: dict[str, list[str]] = {}
+    for name, evaluator in evaluators.items():
+        stages = [path.removeprefix(STAGE) for path in saved_models(evaluator) if path.startswith(STAGE)]
+        for base in sorted(bases & {find_base(study, study.stages[stage]) for stage in stages}):
+            sharing.setdefault(base, []).append(name)
+    for base, names in sharing.items():
+        yield (
+            f"{', '.join(names)}: the model that scores the answers was trained from the same weights as the policies, "
+            f"{base}, so it may make the same errors. A model with another base would be better evidence."
+        )
+
+
+def find_base(study: Study, job: Job) -> str:
+    """Returns the name of the weights from which a stage or an arm was trained, such as `smollm2`. If the weights were
+    random before a first stage, returns the name of this stage. Returns '' for a run that begins with random weights
+    itself."""
+    first = ""
+    while job.init is not None and job.init.startswith(STAGE):
+        first, job = job.init, study.stages[job.init.removeprefix(STAGE)]
+    model = job.model or study.model
+    return job.init or (first if model.name == "tiny" else model.name)
 
 
 def name_cut_short(results: RunResults) -> Iterator[str]:
