@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 
 from rich.console import Console
 
@@ -11,6 +13,7 @@ from preflab.evaluation.pairwise import WIN_RATE
 from preflab.report import print_summary
 from preflab.report.markdown import render_markdown
 from preflab.report.page import render_html
+from preflab.report.table import render_csv
 
 
 def duel(name: str, first: str) -> r.PairwiseResult:
@@ -58,6 +61,12 @@ def assert_shown(results: r.Results, pair: r.PairwiseResult, words: str) -> None
     assert words in html.unescape(render_html(results))
 
 
+def rows_of(results: r.Results) -> list[tuple[str, ...]]:
+    rows = csv.DictReader(io.StringIO(render_csv(results)))
+    columns = ("arm", "quantity", "value", "low", "high", "outcome")
+    return [tuple(row[column] for column in columns) for row in rows if row["method"] == "pairwise"]
+
+
 def test_the_length_controlled_win_rate_stands_beside_the_win_rate(results: r.Results) -> None:
     """Protects from a preference for long answers: Markdown and the page show the controlled rate, or why there is none."""
     pair = duel("shorter", "ppo").model_copy(update={"shares": {"win": r.Interval(estimate=0.5)}})
@@ -72,3 +81,13 @@ def test_the_length_controlled_win_rate_stands_beside_the_win_rate(results: r.Re
     ):
         with_length = pair.model_copy(update={"length": length})
         assert_shown(results, with_length, f"win 50.0%; length-controlled win rate: {words}")
+        console = Console(record=True, width=400)
+        print_summary(results.model_copy(update={"pairwise": (with_length,)}), console)
+        assert f"not decided; length-controlled win rate: {words}" in console.export_text()
+    one = results.model_copy(update={"pairwise": (pair.model_copy(update={"length": known}),)})
+    assert rows_of(one) == [
+        ("ppo against sft", "shorter/win rate", "0.495", "0.475", "0.515", "not decided"),
+        ("ppo against sft", "shorter/win", "0.5", "", "", ""),
+        ("ppo against sft", "shorter/length-controlled win rate", "0.45", "0.4", "0.5", ""),
+    ]
+    assert len(rows_of(results.model_copy(update={"pairwise": (with_length,)}))) == 2  # no rate, so no row

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from preflab import text
 from preflab.analysis.record import Comparison, DecidedClaim, DecodingChoice, Measure, Results
+from preflab.analysis.winrates.words import length_words
 from preflab.report import claims, evaluators, metrics, numbers, spending, verdicts
 from preflab.terminal import Terminal
 
@@ -36,7 +37,8 @@ def print_summary(results: Results, console: Terminal) -> None:
         console.print(_claim(results, decided))
     console.print(_table(results))
     for pair in results.pairwise:
-        console.print(Text(text.one_line(evaluators.win_words(pair))))
+        length = "" if pair.length is None else f"; {length_words(pair.length)}"
+        console.print(Text(text.one_line(evaluators.win_words(pair) + length)))
     for caveat in results.caveats:
         console.print(Text(f"- {text.one_line(caveat)}", style="dim"))
 

@@ -6,8 +6,9 @@ temperature, 'unit' for temperature 1, and '' if the quantity does not depend on
 
 A row with one seed contains a metric of a run, or an amount of the budget that the run used. A row with the seed 'all'
 contains an estimate with its interval. The row of a claim contains the claim's weighted sum of arms in the column `arm`,
-'claim' in `method`, the claim's name in `quantity`, and the outcome. The row of a pairwise evaluation contains the names of
-the two arms in the column `arm`, 'pairwise' in `method`, and the verdict in `outcome`.
+'claim' in `method`, the claim's name in `quantity`, and the outcome. The rows of a pairwise evaluation contain the names of
+the two arms in the column `arm` and 'pairwise' in `method`: one row for the win rate, with the verdict in `outcome`, one for
+each share (win, tie, loss), and one for the length-controlled win rate.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import csv
 import io
 from collections.abc import Iterator
 
-from preflab.analysis.record import ArmResult, Interval, Results
+from preflab.analysis.record import ArmResult, Interval, PairwiseResult, Results
 from preflab.report.claims import name_claim, write_contrast
 from preflab.text import visible
 
@@ -44,8 +45,16 @@ def _rows(results: Results) -> Iterator[tuple[_Cell, ...]]:
         contrast, name = write_contrast(decided.claim.contrast), name_claim(decided.claim)
         yield contrast, "claim", "all", name, "", decided.decoding, *_ends(decided.value), "", decided.outcome
     for pair in results.pairwise:
-        names, quantity = f"{pair.first} against {pair.second}", f"{pair.name}/{pair.measure.name}"
-        yield names, "pairwise", "all", quantity, "", "chosen", *_ends(pair.win_rate), "", pair.verdict
+        for quantity, value in _pairwise_quantities(pair):
+            names, outcome = f"{pair.first} against {pair.second}", pair.verdict if value is pair.win_rate else ""
+            yield names, "pairwise", "all", f"{pair.name}/{quantity}", "", "chosen", *_ends(value), "", outcome
+
+
+def _pairwise_quantities(pair: PairwiseResult) -> Iterator[tuple[str, Interval]]:
+    yield pair.measure.name, pair.win_rate
+    yield from pair.shares.items()
+    if pair.length is not None and pair.length.rate is not None:
+        yield "length-controlled win rate", pair.length.rate
 
 
 def _run_rows(arm: ArmResult) -> Iterator[tuple[_Cell, ...]]:
