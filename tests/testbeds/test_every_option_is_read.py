@@ -42,8 +42,7 @@ READ: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
 }
 """The testbeds that read records: the name of their file, its records, and further settings."""
 IDLE = {
-    "humaneval": {"slack", "validation", "test"},  # its records state no time limit, and all are test problems
-    **{kind: {"slack"} for kind in ("mbpp", "leetcode", "apps")},  # their records state no time limit
+    "humaneval": {"validation", "test"},  # all its records are test problems
 }
 """What a data set does not need of the settings that all testbeds of programs share."""
 

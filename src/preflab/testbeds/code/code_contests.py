@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from itertools import chain
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from preflab.errors import UserError
 from preflab.sandbox.answer import Recipe
@@ -30,10 +32,13 @@ class CodeContests(Code):
     """Problems of programming contests (CodeContests), answered in Python and judged by hidden tests in the sandbox.
 
     `data`: a file or folder of JSON lines, or the data set's name on the hub. Only programs in Python 3 are used.
+    `slack`: the factor by which a time limit in the data is multiplied, because Python is slower than the languages for
+    which the limits were made.
     """
 
     kind: Literal["code_contests"] = "code_contests"
     data: str = "deepmind/code_contests"
+    slack: Annotated[float, Field(gt=0)] = 3.0
 
     def parse_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
         text = record.get("description", record.get("content"))

@@ -51,9 +51,8 @@ class Code(Sandboxed):
     `preflab testbed verify --out` wrote. With this file, preflab recognises more problems that have several right
     answers. `max_tests`: the largest number of hidden tests that are used for each problem. These are the first tests
     in the data. `max_prompt_chars`: problems with more characters in the statement are left out. `time_limit_s` applies
-    to problems without a time limit in the data. `slack`: the factor by which a time limit in the data is multiplied,
-    because Python is slower than the languages for which the limits were made. `shots`: the number of solved training
-    problems that are put before each statement as examples."""
+    to problems without a time limit in the data. `shots`: the number of solved training problems that are put before
+    each statement as examples."""
 
     evaluator: ClassVar[str | None] = "hidden-tests"
     data: str
@@ -64,7 +63,6 @@ class Code(Sandboxed):
     evidence: str = ""
     max_tests: Annotated[int, Field(ge=1)] | None = None
     max_prompt_chars: Annotated[int, Field(ge=1)] | None = None
-    slack: Annotated[float, Field(gt=0)] = 3.0
     shots: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
