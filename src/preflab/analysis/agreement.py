@@ -22,9 +22,9 @@ def measure_order_agreement(
     For one seed, two arms and one problem, d is the difference of the arms' scores by the trusted evaluator, and e is
     the difference by the other evaluator. If `lower` is True, lower values of the other evaluator are better, and the
     sign of e is changed. The share under a seed is the mean of (1 + sign(d) sign(e)) / 2 over all pairs of arms and all
-    problems with d != 0 (the concordance index, Harrell et al. 1982). A tie by the other evaluator counts as one half,
-    so random guessing gives a share of one half. The interval is over seeds. Diverged runs are left out. Returns None
-    if d is always 0.
+    problems with d != 0 (the concordance index, Harrell et al. 1982). A tie by the other evaluator counts as one half.
+    The expected share of an evaluator that guesses at random is therefore one half, with or without ties. The interval
+    is over seeds. Diverged runs are left out. Returns None if d is always 0.
 
     `trusted`, `other`: each arm's scores (seeds x problems) by the trusted evaluator and by the other evaluator.
     """

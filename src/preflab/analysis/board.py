@@ -23,8 +23,9 @@ class Board:
     measures on each problem. `lower`: the measures for which lower values are better.
 
     A diverged run has no policy to measure, so the board gives a diverged run the worst value on each problem. If
-    higher values are better, the worst value is the lowest value of any run on the problem, but at most 0. If lower
-    values are better, the worst value is the highest value of any run on the problem.
+    higher values are better, the worst value is the lowest value of any run on the problem, or 0 if this lowest value
+    is above 0. A diverged run therefore has a pass rate of 0. If lower values are better, the worst value is the
+    highest value of any run on the problem.
     """
 
     levels: Mapping[str, str]
@@ -35,9 +36,9 @@ class Board:
 
     @classmethod
     def of(cls, arms: Arms, decoding: DecodingChoice, score: str, declared: Iterable[Measure] = ()) -> Board:
-        """Makes the board of one decoding setting from the finished runs. `score`: the name of the mean score.
-        `declared`: the evaluators' measures, which define whether lower values are better. Raises `UserError` if every
-        run of every arm diverged."""
+        """Makes the board from the answers that the finished runs gave with the decoding setting `decoding`. `score`:
+        the name of the mean score. `declared`: the evaluators' measures, which define whether lower values are better.
+        Raises `UserError` if every run of every arm diverged."""
         runs = [run for runs in arms.values() for run in runs if not run.diverged]
         if not runs:
             raise UserError("Every run of every arm diverged, so there is nothing to report. Lower the learning rates.")
@@ -82,7 +83,7 @@ def worst_values(
 ) -> dict[str, float]:
     """Maps each problem to the value that a diverged run gets: the worst value in any table. If `lower` is True, lower
     values are better, and the worst value is the highest value. If `lower` is False, the worst value is the lowest
-    value, but at most 0."""
+    value, or 0 if the lowest value is above 0."""
     worst: dict[str, float] = {}
     for name in tables[0]:
         values = [problem_value(rows[name], measure) for rows in tables if name in rows]

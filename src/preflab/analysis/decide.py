@@ -50,11 +50,11 @@ def decide_claims(
 ) -> list[DecidedClaim]:
     """Decides every claim for every decoding setting (such as greedy, or sampling at temperature 1).
 
-    `scores`: maps each measure that a claim names, then each decoding setting, to the scores of the arms with finished
-    runs. The key '' is the headline measure. `unreliable`: the measures of evaluators that are not shown to be better
-    than chance. Claims about these measures stay undecided. `times`: the factor by which the family sizes are
-    multiplied. In a study with interim looks, `times` is alpha divided by the part of alpha that the current look may
-    use. In a study with only one look, `times` is 1.
+    `scores`: for each measure that a claim names and for each decoding setting, the scores of the arms with finished
+    runs. `scores['']` contains the scores by the headline measure. `unreliable`: the measures of evaluators that are
+    not shown to be better than chance. Claims about these measures stay undecided. `times`: the factor by which the
+    family sizes are multiplied. In a study with interim looks, `times` is alpha divided by the part of alpha that the
+    current look may use. In a study with only one look, `times` is 1.
 
     If an outcome means that the gain is smaller than the margin, the outcome must pass a gate. The gate is the claim's
     control contrast, which is known to be positive. If the whole interval of the control contrast is above the margin,

@@ -75,7 +75,8 @@ class FinishedRun:
     @property
     def elsewhere(self) -> Mapping[str, Mapping[str, float]]:
         """The measures that are measured on other items than the testbed's prompts, such as the questions of a benchmark.
-        Maps the name of each such measure to a dictionary of items and values. Empty for a diverged run."""
+        Maps the name of each such measure to a dictionary, which maps each item to its value. Empty for a diverged
+        run."""
         return {} if self.diverged else self.evaluation.elsewhere
 
     def measures(self, decoding: DecodingChoice) -> dict[str, float | None]:

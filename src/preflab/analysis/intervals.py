@@ -14,9 +14,9 @@ from the mean squares (MS) of the two-way analysis of variance:
 (E[seed_part] = var A / S + var E / (S P), E[problem_part] = var B / P.)
 
 Two functions compute the half width of an interval from the seed part and the problem part. `sharp_half_width` is for a
-single interval with three or more seeds. Its coverage is within two points of the nominal level. `safe_half_width` is for
-several simultaneous intervals, or for two seeds. Its coverage is at least the nominal level, for every level.
-docs/statistics.md lists the measured coverage of both functions.
+single interval with three or more seeds. Its coverage differs from the nominal level by at most two percentage points.
+`safe_half_width` is for several simultaneous intervals, or for two seeds. Its coverage is at least the nominal level, for
+every level. docs/statistics.md lists the measured coverage of both functions.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def analyse(tables: Floats) -> Crossed:
 
 
 def analyse_one_run(table: Floats) -> Crossed:
-    """Analyses a table [1, P] of one run, in which only the choice of the problems is random. Treats the P cells as
-    independent to compute the variance of their mean. P must be at least 2."""
+    """Analyses the table [1, P] of one run. Only the choice of the problems is treated as random, not the run. Treats
+    the P cells as independent to compute the variance of their mean. P must be at least 2."""
     problems = table.shape[-1]
     part = table.var(axis=(-2, -1), ddof=1) / problems
     zero = np.zeros_like(part)
@@ -145,7 +145,9 @@ def _sharp_p_value(table: Crossed, distance: float) -> float:
 
 
 def _safe_p_value(table: Crossed, distance: float) -> float:
-    def excess(log_alpha: float) -> float:  # The excess falls as alpha rises. At alpha = 1, it is -distance.
+    # `excess` falls as alpha rises. At alpha = 1 the half width is 0, so `excess` is -distance, which is negative. The root
+    # is therefore at an alpha below 1.
+    def excess(log_alpha: float) -> float:
         return float(safe_half_width(table, float(np.exp(log_alpha)))) - distance
 
     smallest = float(np.log(1e-100))

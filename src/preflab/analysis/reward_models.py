@@ -35,9 +35,9 @@ def rows_on_pairs(results: Sequence[ScorerResult]) -> tuple[list[PairMeasures], 
     """Returns the measurements of reward models on pairs outside their training data, one for each result. Also returns
     a description of these pairs.
 
-    The measurements on the test split are preferred. If a result lacks them, the measurements on the validation split
-    are used, although the checkpoints were chosen on the validation split too. Returns [] and '' if a result lacks
-    both.
+    If every result has measurements on the test split, returns these. If not, but every result has measurements on the
+    validation split, returns those, although the checkpoints were chosen on the validation split too. If neither split
+    was measured by every result, returns [] and ''.
     """
     tested = [result.held_out for result in results if result.held_out is not None]
     if len(tested) == len(results):
@@ -90,13 +90,13 @@ def pooled_bin(bins: Sequence[StatedBin] | Sequence[GapBin]) -> dict[str, Any]:
 
 def pooled_accuracy(rows: Sequence[PairMeasures]) -> Interval | None:
     """Returns the share of correctly ordered pairs with Wilson's interval. Returns None if the number of pairs is
-    unknown under a seed."""
+    unknown for at least one seed."""
     return pooled_share([(row.accuracy, row.pairs) for row in rows])
 
 
 def pooled_sign_accuracy(rows: Sequence[PairMeasures]) -> Interval | None:
     """Returns the share of answers whose cost has the right sign, with Wilson's interval. Returns None if this share or
-    the number of pairs is unknown under a seed."""
+    the number of pairs is unknown for at least one seed."""
     return pooled_share([(row.sign_accuracy, row.pairs) for row in rows])
 
 

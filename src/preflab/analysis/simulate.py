@@ -5,8 +5,9 @@ All arms answer the same problems. An answer is correct with probability
     sigmoid(level[arm] + difficulty[p] + taste[arm, p] + run[arm, s] + chance[arm, s, p])
 
 and a cell of the table is the share of correct answers among `samples` answers. `run` is the seed effect, which shifts
-all answers of one training run (one arm with one seed). By default, all random terms are normal. An arm's true mean is
-then a one-dimensional integral. `python -m preflab.analysis.simulate` computes the tables of docs/statistics.md.
+all answers of one training run (one arm with one seed). By default, all random terms are normal. Their sum is then normal
+too, so an arm's true mean is a one-dimensional integral, which is computed numerically.
+`python -m preflab.analysis.simulate` computes the tables of docs/statistics.md.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Detects intervals of width 0 and writes remarks on them. Data without any spread give such an interval, although the
-value is not certain. No torch."""
+true value is not known exactly. No torch."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ROUNDING = 1e-12
 
 def no_spread(values: Floats, width: float, among: str) -> str:
     """Returns a remark if the half width `width` of an interval is 0, up to rounding errors. Returns '' for any other
-    interval. `values`: the numbers from which the interval was computed. `among`: the noun for the sampled items in the
-    remark, such as "seeds"."""
+    interval. `values`: the numbers from which the interval was computed. `among`: what the remark calls the sampled
+    items, such as "seeds"."""
     if width > ROUNDING * float(np.abs(values).max()):
         return ""
     return f"no spread between {among} was seen: the interval has no width and says nothing about other {among}"

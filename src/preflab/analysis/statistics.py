@@ -167,8 +167,9 @@ def compare_with_baselines(
     times: float = 1.0,
 ) -> tuple[Comparison, ...]:
     """Compares each arm with its starting baselines, and the leader with every baseline. `starts`: the starting
-    baselines of each arm. Their policy is the policy from which the arm starts. If no baseline has this policy, all
-    baselines are starting baselines. A pair without a common seed is left out.
+    baselines of each arm. A baseline is a starting baseline of an arm if the arm's training starts from the baseline's
+    policy. If this is true of no baseline, all baselines count as starting baselines of the arm. A pair without a
+    common seed is left out.
 
     The leader is chosen by the results, so every arm was a possible leader. The Bonferroni adjustment therefore counts
     all pairs of an arm and a baseline. `times`: see `find_winner`.
@@ -217,7 +218,8 @@ def _analysed(cells: Floats, family: float, *, as_is: bool) -> Crossed | None:
     if the arms are not samples of training runs. One seed is then enough.
 
     If the estimated variance is 0 although the cells differ (see `cancels`), the seed part is replaced by
-    MS_residual / (S P). The expected seed part is at least this value.
+    MS_residual / (S P). The replacement is not too large, because the seed part is at least this value on average (see
+    `intervals.py`).
     """
     seeds, problems = cells.shape
     if shows_too_little(cells, ALPHA / family):

@@ -31,7 +31,7 @@ def read_answer_file(path: Path, prompts: Sequence[Prompt]) -> AnswersById:
         if prompt is None:
             continue
         if prompt in answers:
-            raise UserError(f"{where}: this is the second answer to prompt {prompt!r}. Remove one of them.")
+            raise UserError(f"{where}: this is the second answer to prompt {prompt!r}. Remove one of the two answers.")
         answers[prompt] = Completion(text)
     if not answers:
         raise UserError(

@@ -25,8 +25,8 @@ Announce = Callable[[str], None]
 
 
 def answers_at_hand(contestant: Entrant, testbed: Testbed, prompts: Sequence[Prompt]) -> list[AnswersById]:
-    """Returns the answers of a contestant, one dictionary for each seed, if the answers already exist in a file or in
-    the data. Returns [] if a model has to generate the answers."""
+    """If the answers of a contestant already exist in a file or in the data, returns them, as one dictionary for each
+    seed. Returns [] if a model has to generate the answers."""
     if contestant.source == "file":
         return [read_answer_file(user_path(path), prompts) for path in contestant.members]
     if contestant.source == "data":
@@ -57,8 +57,8 @@ def ask_contestant(
 
 
 def draw_answers(name: str, prompts: Sequence[Prompt], decoding: Decoding, *, seed: int, device: str) -> AnswersById:
-    """Returns one answer of a model to each prompt. `name`: the directory of a model or of a finished run, or the name
-    of a model. Each answer is sampled with a seed that depends on `seed` and on the index of the prompt."""
+    """Returns one answer of a model to each prompt. `name`: the directory of a model, the directory of a finished run,
+    or a hub name. Each answer is sampled with a seed that depends on `seed` and on the index of the prompt."""
     path = user_path(name)
     lm = load_directory(find_saved_model(path)) if path.is_dir() else load_model(ModelSpec(name=name), seed=seed)
     lm = lm.with_model(lm.model.to(device))

@@ -42,7 +42,7 @@ class ComparedContest:
 def compare_contestants(contest: Contest, say: Announce) -> ComparedContest:
     """Collects the contestants' answers. Then checks the judge on the labelled pairs, and passes the judge's agreement
     with the labels to `say`. Then lets the judge compare the contestants' answers. Raises `UserError` if an input is
-    invalid, or if the calls of an endpoint would exceed a cap."""
+    invalid, or if the contest needs more calls to an endpoint than a cap allows."""
     labels = {} if contest.labels is None else read_people(contest.labels)
     if labels and contest.seeds > 1:
         raise UserError(
@@ -78,8 +78,8 @@ def compare_contestants(contest: Contest, say: Announce) -> ComparedContest:
 
 
 def describe_estimate(estimate: CallEstimate) -> str:
-    """Returns the estimated number and cost of the endpoint's calls as text for a progress message. Returns '' if the
-    contest makes no calls."""
+    """Returns the estimated number and cost of the calls to the endpoint, as text for a progress message. Returns '' if
+    the contest makes no calls."""
     return f": {estimate.describe()}" if estimate.calls or estimate.cached else ""
 
 

@@ -32,7 +32,8 @@ def check_training_data(judge: JudgeSettings, contestants: Sequence[Entrant]) ->
 
 
 def trained_models(contestants: Sequence[Entrant]) -> Iterator[Path]:
-    """Yields the directories of the contestants' models that contain a record of the training data."""
+    """Yields the directory of each model that is a contestant, if this directory contains a record of the model's
+    training data."""
     for contestant in contestants:
         for member in contestant.members:
             if contestant.source == "model" and user_path(member).is_dir():

@@ -57,9 +57,9 @@ def collect(
     use: EndpointUse,
     say: Announce,
 ) -> tuple[list[Prompt], dict[str, list[AnswersById]], list[str]]:
-    """Draws prompts from the test split and collects the contestants' answers. Returns the prompts, the answers of every
-    contestant for each seed, and notes. If the answers of a contestant come from a file or from the data, only prompts
-    with an answer in this source are drawn."""
+    """Draws prompts from the test split and collects the contestants' answers. Returns the prompts, the answers of
+    every contestant for each seed, and notes on prompts that could not be used. If the answers of a contestant come
+    from a file or from the data, only prompts with an answer in this source are drawn."""
     every = list(testbed.prompts("test"))
     if not every:
         raise UserError(f"The testbed {testbed.name} has no test prompts, but a contest needs them. Add a test split.")
@@ -82,8 +82,8 @@ def collect(
 def few_prompts(
     contest: Contest, every: Sequence[Prompt], answered: Sequence[Prompt], prompts: Sequence[Prompt]
 ) -> str:
-    """Returns a note if some test prompts lack an answer in a file, or if fewer prompts than `contest.prompts` can be
-    compared. Returns '' if all requested prompts can be compared."""
+    """Returns a note if a file has no answer to some of the test prompts, or if fewer prompts than `contest.prompts`
+    can be compared. Returns '' if neither is the case."""
     note = ""
     if len(answered) < len(every):
         missing = len(every) - len(answered)

@@ -22,8 +22,8 @@ def analyse_contest(
     agreement: Agreement | None,
     notes: Sequence[str],
 ) -> ContestResult:
-    """Computes the result of a contest from the judged pairs. `labels`: people's labels, by the name of the pair.
-    `agreement`: the judge's agreement with labelled pairs, or None if the judge was not checked."""
+    """Computes the result of a contest from the judged pairs. `labels`: maps the name of each labelled pair to the mean
+    of people's labels. `agreement`: the judge's agreement with labelled pairs, or None if the judge was not checked."""
     pairs = tuple(analyse_pair(pair, labels, family=len(judged), trusted=can_judge(agreement)) for pair in judged)
     names = [contestant.name for contestant in contest.contestants]
     outcomes = {(pair.first, pair.second): pair.outcomes for pair in judged}

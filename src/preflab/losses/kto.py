@@ -12,8 +12,9 @@ from preflab import dist
 def kto_reference_point(mismatched_ratios: Tensor) -> Tensor:
     """z0 = max( 0, mean_i log(pi/pi_ref)(y_j | x_i) ), j != i (Ethayarajh et al. 2024, Section 4.1).
 
-    z0 estimates KL(pi || pi_ref). The estimate is biased but cheap, because it uses each answer with the prompt of a
-    different answer. The mean is over the answers of all ranks, and z0 has no gradient.
+    z0 estimates KL(pi || pi_ref). Each answer is joined with the prompt of a different answer. The estimate is
+    therefore biased, but cheap: no answer has to be sampled from the policy. The mean is over the answers of all
+    processes, and z0 has no gradient.
 
     Args: mismatched_ratios: [B], the summed log-ratio of each answer given the prompt of a different answer.
 

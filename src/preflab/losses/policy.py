@@ -36,7 +36,7 @@ def ppo_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, *, clip:
     Args:
         values, old_values, returns: [B,T], all in the critic's normalised units; only `values` has a gradient.
 
-    Returns: [B,T] (paper, Section 4: value-loss clipping).
+    Returns: [B,T]. Value-loss clipping: Xu et al. 2024, "Is DPO Superior to PPO for LLM Alignment?", Section 4.
     """
     plain = (values - returns).square()
     if clip is None:

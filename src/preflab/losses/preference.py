@@ -59,8 +59,8 @@ PreferenceLoss = Callable[[PairLogprobs], Tensor]
 def dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
     """L = -log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ).
 
-    Rafailov et al. 2023, eq. 7; paper, Section 1. beta multiplies the margin, and determines how strong the implicit KL
-    constraint is.
+    Source: Rafailov et al. 2023, eq. 7; also Xu et al. 2024, "Is DPO Superior to PPO for LLM Alignment?", Section 1.
+    beta multiplies the margin, and determines how strong the implicit KL constraint is.
 
     Returns: [B]; exactly ln 2 if pi = pi_ref.
     """
@@ -78,8 +78,8 @@ def ipo_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
 def hinge_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
     """L = max( 0, 1 - beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ).
 
-    This is SLiC-HF's rank calibration loss (Zhao et al. 2023, Section 2) with log-ratios to a reference instead of
-    log-probabilities, as in RSO's hinge-norm loss (Liu et al. 2024, Section 3). DPO corresponds to logistic regression.
+    This is RSO's hinge-norm loss (Liu et al. 2024, Section 3). It is SLiC-HF's rank calibration loss (Zhao et al. 2023,
+    Section 2), but with log-ratios to a reference instead of log-probabilities. DPO corresponds to logistic regression.
     This loss corresponds to a support vector machine.
 
     Returns: [B]; 1 if pi = pi_ref. A pair beyond the margin of 1/beta nats has no gradient.
@@ -167,8 +167,8 @@ def simpo_loss(pairs: PairLogprobs, *, beta: float = 2.0, gamma: float = 1.0) ->
 def cpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, nll: float = 1.0) -> Tensor:
     """L = -log sigmoid( beta * [log pi(y_w) - log pi(y_l)] ) - nll * log pi(y_w) / |y_w| (Xu et al. 2024, Section 3).
 
-    This is DPO with a uniform reference, plus a likelihood term. In the paper, the likelihood term is log pi(y_w). The
-    authors' code and this loss use the mean of the token log-probabilities instead.
+    This is DPO with a uniform reference, plus a likelihood term. In the paper on CPO, the likelihood term is
+    log pi(y_w). The authors' code and this loss use the mean of the token log-probabilities instead.
 
     Returns: [B].
     """

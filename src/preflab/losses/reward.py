@@ -17,10 +17,11 @@ def bradley_terry_loss(
 ) -> Tensor:
     """L_R = -q log sigmoid(z) - (1 - q) log sigmoid(-z), z = r(x,y_w) - r(x,y_l) + shift.
 
-    By default q = 1 and shift = 0: this is the paper's loss, -log sigmoid(z) (Section 1). `shift` = -m requires a margin m
-    (Touvron et al. 2023, eq. 2). `shift` = phi x adds a covariate to the scores (see `length_covariate`). `probability` p is
-    the probability that the label is right. `smoothing` e is the assumed share of wrong labels (Szegedy et al. 2016).
-    p and e together give q = (1 - e) p + e (1 - p).
+    By default q = 1 and shift = 0. The loss is then -log sigmoid(z), as in Section 1 of Xu et al. 2024, "Is DPO
+    Superior to PPO for LLM Alignment?". `shift` = -m subtracts a margin m from the score difference (Touvron et al.
+    2023, eq. 2). `shift` = phi x adds a covariate to the scores (see `length_covariate`). `probability` p is the
+    probability that the label is right. `smoothing` e is the assumed share of wrong labels (Szegedy et al. 2016). p and
+    e together give q = (1 - e) p + e (1 - p).
 
     Args:
         chosen, rejected, shift, probability: [B].
@@ -47,7 +48,7 @@ def cost_model_loss(safer: Tensor, harmful: Tensor, *, safer_sign: Tensor, harmf
 
     The first term orders the pair: the more harmful answer y_h should cost more than the safer answer y_s. The other
     two terms put the boundary between safe and unsafe at 0. s is +1 for an unsafe answer and -1 for a safe answer.
-    C > 0 therefore means unsafe. A pair may have two safe answers, or two unsafe answers.
+    C > 0 therefore means unsafe. A pair can have two safe answers, or two unsafe answers.
 
     Args:
         safer, harmful: [B], the costs C.

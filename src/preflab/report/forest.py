@@ -45,7 +45,7 @@ def scale(
     limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> Scale:
     """Returns a scale that includes all intervals and all `marks`, and also 0 if `zero` is True. If all these values are
-    equal, the scale extends from 0.5 below this value to 0.5 above this value. In this case it is clipped to `limits`."""
+    equal, the scale extends from 0.5 below this value to 0.5 above this value. Such a scale is clipped to `limits`."""
     ends = [end for item in intervals for end in (item.low, item.estimate, item.high) if end is not None]
     ends += marks
     ends += [0.0] if zero or not ends else []

@@ -12,8 +12,8 @@ MAIN_METRICS = 4
 
 def find_metric(results: Results, name: str) -> Measure:
     """Returns the description of the metric with this name. If the results do not describe the metric, returns a default
-    description. The name 'score' stands for the mean score (such as a mean reward or pass@1), and the name 'validation'
-    for the mean score on validation problems in the training curves."""
+    description. The name 'score' stands for the mean score (such as a mean reward or pass@1). The name 'validation'
+    stands for the mean score on the validation problems, which the training curves show."""
     if name in ("score", "validation"):
         score = find_metric(results, results.score or ("reward" if results.headline == "reward" else "pass@1"))
         validation = {"name": name, "label": f"{score.label} on validation"}
@@ -22,8 +22,8 @@ def find_metric(results: Results, name: str) -> Measure:
 
 
 def list_main_metrics(results: Results) -> tuple[Measure, ...]:
-    """Returns the metrics of the report's main table: the headline metric, and then the next metrics in the order of
-    the results. The table has at most `MAIN_METRICS` metrics."""
+    """Returns the metrics of the report's main table: the headline metric, and then the other metrics in the order of
+    `Results.metrics`. The table has at most `MAIN_METRICS` metrics."""
     return _order_metrics(results)[:MAIN_METRICS]
 
 

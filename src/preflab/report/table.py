@@ -29,7 +29,8 @@ _Cell = str | int | float | None
 
 
 def render_csv(results: Results) -> str:
-    """Returns the table as CSV text. A text that a spreadsheet would run as a formula begins with an apostrophe."""
+    """Returns the table as CSV text. If a spreadsheet would run a text as a formula, the function adds an apostrophe in
+    front of the text."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)

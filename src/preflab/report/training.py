@@ -76,8 +76,8 @@ def curves(results: Results) -> list[Markup]:
 
 
 def time_of(points: Sequence[CurvePoint]) -> Against:
-    """Returns the x axis for training time: policy updates. If the number of updates is unknown at any point, returns
-    training steps instead."""
+    """Returns the x axis for training time: policy updates. If at least one point has an unknown number of updates,
+    returns training steps instead."""
     return LOOP_STEPS if any(point.updates is None for point in points) else UPDATES
 
 
@@ -177,8 +177,8 @@ def verdicts(results: Results) -> list[Markup]:
 
 
 def share_of(verdict: str) -> Callable[[CurvePoint], Number]:
-    """Returns a function that maps a point of a training curve to the share of the samples with this verdict. The share
-    is 0 if no sample received the verdict, and None if no sample was judged."""
+    """Returns a function that maps a point of a training curve to the share of samples with the verdict `verdict`. The
+    share is 0 if no sample received this verdict, and None if no sample was judged."""
     return lambda point: point.metrics.get(verdict, 0.0) if any(map(is_verdict, point.metrics)) else None
 
 

@@ -96,8 +96,9 @@ def state_holding(verdict: record.StudyVerdict) -> str:
 
 
 def state_certainty(results: Results) -> str:
-    """Writes the number of seeds. Adds 'Preliminary' if a verdict is preliminary, because a comparison has fewer than five
-    seeds. For a study with interim looks, also names the look at which the study stopped."""
+    """Writes the number of seeds. Adds 'Preliminary' if at least one verdict is preliminary. A verdict is preliminary
+    if one of its comparisons has fewer than five seeds. For a study with interim looks, also names the look at which
+    the study stopped."""
     seeds = text.counted(len(results.seeds), "seed")
     looks = f"; {results.looks}" if results.looks else ""
     if not any(verdict.preliminary for verdict in results.verdicts.values()):

@@ -1,5 +1,5 @@
-"""Defines the records of the claims, of the paper's results and of a sweep, which a study file declares before the study
-runs. Also defines the record of a tuning trial."""
+"""Defines the records of what a study file declares before the study runs: the claims, the results of a published paper,
+and a sweep. Also defines the record of a tuning trial."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Claim(Record):
     """The statement to be tested. 'superior': the contrast is above 0. 'not-superior': the contrast is below the
     margin."""
     paper: str = ""
-    """The numbers in the paper for this claim, which were measured on other models."""
+    """The numbers that a published paper gives for this claim. They were measured on other models."""
 
     @property
     def name(self) -> str:
@@ -120,8 +120,8 @@ def joint_outcome(outcomes: Sequence[ClaimOutcome]) -> str:
 
 
 class PaperTable(Record):
-    """Results from the paper, measured on other models and data. The numbers give context and are not directly
-    comparable with the study's numbers."""
+    """A table of results from a published paper, measured on other models and data. The numbers give context and are
+    not directly comparable with the study's numbers."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
     title: str
@@ -171,7 +171,8 @@ class Sweep(Record):
         return self
 
     def among(self, arms: Iterable[str]) -> Sweep | None:
-        """Returns a copy of the sweep with only these arms. Returns None if none of the arms is in the sweep."""
+        """Returns a copy of the sweep that contains only the arms in `arms`. Returns None if the sweep contains none of
+        `arms`."""
         known = set(arms)
         series = {name: tuple(arm if arm in known else None for arm in line) for name, line in self.series.items()}
         kept = {name: line for name, line in series.items() if any(line)}

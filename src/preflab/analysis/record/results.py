@@ -164,7 +164,8 @@ class PairwiseResult(Record):
 
 
 class StudyVerdict(Record):
-    """The answer to the study's question for one decoding setting (such as greedy, or sampling at temperature 1)."""
+    """The answer to the question that the study asks (`Results.question`), for one decoding setting (such as greedy, or
+    sampling at temperature 1)."""
 
     sentence: str
     """The verdict as one sentence with numbers."""
@@ -242,7 +243,8 @@ class Sample(Record):
 
 
 class Timing(Record):
-    """The time and memory of one run. If a study is repeated, its results differ only in these records."""
+    """The time and memory of one run. If a study is repeated, the new results differ from the old results only in these
+    records."""
 
     arm: str
     """Name of the arm."""
@@ -297,7 +299,7 @@ class Results(Record):
     """The claims that were declared before the study ran, with their outcomes, in the order of the study file. The
     intervals of all claims are simultaneous."""
     paper: PaperTable | None = None
-    """Results from the paper, measured on other models."""
+    """Results from a published paper, measured on other models."""
     collapse_rule: str = ""
     """The definition of a collapsed run, as one sentence; '' if the study does not define collapse."""
     sweep: Sweep | None = None
@@ -354,8 +356,8 @@ class Results(Record):
         return {first: self.verdict} if self.unit_verdict is None else {first: self.verdict, "unit": self.unit_verdict}
 
     def without_samples(self) -> Results:
-        """Returns a copy of the results without the texts of prompts and answers, for data that may not be
-        redistributed."""
+        """Returns a copy of the results without the texts of prompts and answers, for data with a licence that forbids
+        redistribution."""
         return self.model_copy(update={"samples": ()})
 
 

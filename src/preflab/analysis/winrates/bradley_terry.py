@@ -1,10 +1,10 @@
 """Computes Bradley-Terry scores of all arms from the outcomes of all pairs of arms, with simultaneous confidence
 intervals. Does not import torch.
 
-P(arm i beats arm j) = sigmoid(score_i - score_j), and the scores' mean is 0. A tie counts as half a win for each arm.
-A cell is one seed and one prompt, with the outcomes of all pairs of arms. The influence of a cell on the scores is
-N H^+ U, where N is the number of cells, H^+ the pseudo-inverse of the information matrix H, and U the gradient of the
-cell's log-likelihood. The intervals are computed from the influences of whole cells. They are therefore valid even if the
+P(arm i beats arm j) = sigmoid(score_i - score_j), and the scores' mean is 0. A tie counts as half a win for each arm. A
+cell is one seed and one prompt, with the outcomes of all pairs of arms. The influence of a cell on the scores is N H^+ U,
+where N is the number of cells, H^+ is the pseudo-inverse of the information matrix H, and U is the gradient of the cell's
+log-likelihood. The intervals are computed from the influences of whole cells. They are therefore valid even if the
 outcomes of different pairs of arms on the same prompt depend on each other.
 """
 
@@ -26,8 +26,8 @@ from preflab.analysis.winrates.length import NEWTON_STEPS
 
 @dataclass(frozen=True)
 class ArmScores:
-    """Bradley-Terry scores. scores: maps each arm to its score, highest score first. Empty if no scores can be computed.
-    reason: why there are no scores; '' if there are scores."""
+    """Bradley-Terry scores. scores: maps each arm to its score, highest score first; empty if no scores can be
+    computed. reason: why there are no scores; '' if there are scores."""
 
     scores: dict[str, Interval]
     reason: str = ""
@@ -64,8 +64,8 @@ def bradley_terry(arms: Sequence[str], outcomes: Mapping[tuple[str, str], Floats
 
 def _find_unbounded(arms: Sequence[str], differences: Floats, tables: Floats) -> str:
     """Returns '' if the likelihood of the scores has a finite maximum. If not, returns a sentence with the cause. The
-    likelihood has a finite maximum if no group of arms won every comparison with the other arms (Ford, American
-    Mathematical Monthly 64, 1957)."""
+    likelihood has no finite maximum if the arms can be divided into two groups such that every comparison between the
+    groups was won by an arm of the first group (Ford, American Mathematical Monthly 64, 1957)."""
     beats = np.zeros((len(arms), len(arms)))
     for row, table in zip(differences, tables, strict=True):
         first, second = int(row.argmax()), int(row.argmin())

@@ -16,9 +16,9 @@ same place (the answer shown first, or the answer shown second)."""
 
 def position_bias(verdicts: Verdicts) -> Interval | None:
     """Returns the share of replies in which the judge chose the answer that was shown first. A judge without a position
-    bias has a share of one half. The interval is over the prompts. The value of a prompt is this share among the
-    replies on all pairs of the prompt, under all seeds. Leaves out pairs with an unreadable reply, and pairs that the
-    judge saw in only one order. Returns None if no pair is left.
+    bias has a share of one half. The interval is over the prompts. For each prompt, the share is computed from the
+    replies on all pairs of answers to this prompt, under all seeds. Leaves out pairs with an unreadable reply, and
+    pairs that the judge saw in only one order. Returns None if no pair is left.
 
     The judge sees each pair in two orders. If it chooses the same answer in both orders, the pair contributes exactly
     one half. A share other than one half therefore comes only from the other pairs. On such a pair, the judge chose the

@@ -94,9 +94,9 @@ def cross_fit(labels: Floats, judged: Floats, unlabelled: int) -> Floats:
 
 def _bound(labels: Floats, estimate: float, variance: float, *, every: int, family: float) -> Interval:
     """Returns Wilson's interval of an estimate with the variance `variance`. If all labels are equal, returns Clopper
-    and Pearson's interval, computed from the labels alone. `every`: the number of all prompts that the estimate uses.
-    The effective number of labels has a lower and an upper limit. The lower limit is n. The upper limit is the
-    effective number in a study in which people label all `every` prompts."""
+    and Pearson's interval, computed from the labels alone. `every`: the number of prompts that the estimate uses, with
+    or without a label. The effective number of labels has a lower and an upper limit. The lower limit is n. The upper
+    limit is the effective number that would result if people labelled all of these prompts."""
     count, mean, spread = len(labels), float(labels.mean()), float(labels.var(ddof=1))
     share = min(1.0, max(0.0, estimate))
     known = Interval(estimate=share, se=float(np.sqrt(variance)), df=count - 1, problems=count)

@@ -1,10 +1,11 @@
 """Simulates contests with a known true win rate, and counts how often the intervals contain the true win rate. Does not
 import torch.
 
-On each prompt, people choose a tie, the first answer or the second answer, with given probabilities. The judge makes the
-same choice as people, but is wrong with a given probability. If the judge is wrong, it chooses the other answer. If people
-chose a tie, a wrong judge chooses one of the two answers at random. With probability `bias`, the judge chooses the first
-answer in any case. `python -m preflab.analysis.winrates.simulate` prints the table of docs/statistics.md.
+On each prompt, people choose a tie, the first answer or the second answer, with given probabilities. The judge is wrong
+with a given probability. A judge that is not wrong makes the same choice as people. A wrong judge chooses the answer that
+people did not choose, or one of the two answers at random if people chose a tie. In addition, with probability `bias`, the
+judge's choice is replaced by the first answer. `python -m preflab.analysis.winrates.simulate` prints the table of
+docs/statistics.md.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def agreement_words(agreement: Agreement) -> str:
 
 def check_words(agreement: Agreement | None, how: str) -> str:
     """Returns a sentence about the judge's agreement with labelled pairs, or a warning if the judge was not checked.
-    `how`: the option or setting that gives labelled pairs, for the warning."""
+    `how`: the option or setting that gives labelled pairs. The warning names it."""
     if agreement is not None:
         return agreement_words(agreement)
     return (
