@@ -773,7 +773,7 @@ def test_a_question_in_an_unknown_field_is_not_lost(other: Mapping[str, Any]) ->
     assert describe(row) == (f"u:{value if name == 'ask' else 'Tell me'}", "The cat is", "The dog is")
     [(_, row)] = FileReading(check_names({name: None})).read_rows([("f:1", record)])
     assert describe(row) == ("u:The", "cat is", "dog is")
-    with pytest.raises(UserError, match="`fields` names 'pots', but no record has this field"):
+    with pytest.raises(UserError, match="`fields` refers to 'pots', but no record has this field"):
         list(FileReading(check_names({"pots": None, name: None})).read_rows([("f:1", record)]))
     marked = {
         "source": "the web",
@@ -841,7 +841,10 @@ def test_an_answer_may_be_json(text: str) -> None:
 @pytest.mark.parametrize(
     ("record", "complaint"),
     [
-        ({"messages": "[{'role': 'user', 'content': 'q'}\n {'role': 'assistant', 'content': 'a'}]"}, "without commas"),
+        (
+            {"messages": "[{'role': 'user', 'content': 'q'}\n {'role': 'assistant', 'content': 'a'}]"},
+            "commas between messages",
+        ),
         ({"prompt": "q", "completion": '[{"role": "assistant", "content": "a'}, "`completion` begins like a list"),
         ({"conversation": "User: hi\nAssistant: hello"}, "`conversation` must be a list of messages"),
         ({"dialogue": "hi", "chosen": "a", "rejected": "b"}, "`dialogue` must be a list of messages"),
@@ -958,7 +961,7 @@ def test_your_own_names_of_fields() -> None:
     safer = {**PAIRS["SafeRLHF"]}
     [(_, row)] = FileReading({"better_response_id": "safer_response_id"}).read_rows([("f:1", safer)])
     assert describe(row) == ("u:q", "bad", "good")
-    with pytest.raises(UserError, match="`fields` names 'lbel', but no record has this field"):
+    with pytest.raises(UserError, match="`fields` refers to 'lbel', but no record has this field"):
         list(FileReading({"label": "lbel"}).read_rows([("f:1", {"prompt": "q", "completion": "a"})]))
 
 

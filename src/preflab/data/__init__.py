@@ -5,8 +5,9 @@ From a file to rows:
 - `files` opens a source. `folders`, `apps_folder`, `saved_folder` and `hub` open sources that are not single files.
   `lines`, `json_files` (with `json_objects`), `csv_files` and `parquet_files` read the records of a file. `foreign`
   refuses other formats.
-- `reading` turns the records of a file into rows. `gather` first joins records that belong together. The fields of
-  a record then determine its shape. The table in `shapes` lists all shapes, and the function that reads each shape.
+- `reading` turns the records of a file into rows. `gather` first joins records that belong together. Records
+  differ in their fields. Each combination of fields that preflab can read is called a shape. The table in `shapes`
+  lists all shapes, and the function that reads the records of each shape.
 - `answers`, `pairs`, `choices`, `rankings`, `oasst`, `kaggle` and `preflab_format` contain these functions. `labels`
   and `numbers` read the labels, scores and margins that rate the answers.
 - `prompts` reads the prompt of a record. `turns` reads an answer together with the turns before the answer.

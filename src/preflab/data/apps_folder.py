@@ -11,8 +11,8 @@ from preflab.errors import UserError
 
 
 def list_official_folders(path: Path) -> list[Path]:
-    """Returns the problem folders in `path`, or in the split folders of `path`. The list is empty if `path` does not
-    have the official form of APPS."""
+    """Returns the folders of the problems in `path`. If `path` contains one folder for each split, returns the problems
+    of all splits. The list is empty if `path` does not have the official form of APPS."""
     questions = sorted(path.glob("*/*/question.txt")) or sorted(path.glob("*/question.txt"))
     return [question.parent for question in questions]
 

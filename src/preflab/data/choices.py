@@ -53,8 +53,9 @@ def read_numbered_choice(
     first: str, second: str, says: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
     """Returns a row with the better and the worse of two answers. `says`: the name of the field with the number of the
-    better answer, 1 or 2. The number 0 means that the answers are equally good. `labels` stores the number. After the
-    last record, `labels.check_choices` raises an error if 0 may be the number of the first answer."""
+    better answer, 1 or 2. The number 0 means that the answers are equally good. But some data sets number the answers 0
+    and 1. After the last record, `labels.check_choices` therefore raises an error if the file contains the number 0 but
+    not the number 2. For this check, `labels` stores the numbers."""
     labels.add_choice(_spell_choice(record[says]), f"{where}: `{says}`")
     return read_choice(first, second, says, choices, record, where, labels)
 

@@ -87,9 +87,9 @@ def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadL
 
 
 def _find_delimiter(first: str, usual: str) -> str:
-    """Returns the delimiter of a file. `first`: the first line of the file. `usual`: a delimiter, which is returned if
-    the first line contains it. `usual` is also returned if the first line does not contain exactly one other
-    delimiter."""
+    """Returns the delimiter of a file. `first`: the first line of the file. If the first line does not contain the
+    delimiter `usual`, but contains exactly one other delimiter, returns the other delimiter. In all other cases,
+    returns `usual`."""
     others = [other for other in _DELIMITERS if other in first]
     return others[0] if usual not in first and len(others) == 1 else usual
 
@@ -114,9 +114,10 @@ def _explain_damage(error: csv.Error, path: Path, begin: int, end: int) -> str:
 
 
 def _read_cell(name: str, cell: str) -> Any:
-    """Returns the value of a cell. If the cell contains a structure (see `_is_structure`) or a list of structures,
-    written as JSON or as a Python literal, returns the parsed value. In the columns `_LIST_COLUMNS`, does the same for
-    every list that is not empty. Returns None if the cell is empty, and the text of any other cell."""
+    """Returns the value of a cell. A cell is parsed as JSON or as a Python literal if the result is a structure (see
+    `_is_structure`) or a list of structures. A cell in one of the columns `_LIST_COLUMNS` is also parsed if the result
+    is any other list that is not empty. The value of an empty cell is None. The value of every other cell is its
+    text."""
     if cell[:1] not in ("[", "{"):
         return cell or None
     value = parse_literal(cell)
@@ -128,9 +129,9 @@ def _read_cell(name: str, cell: str) -> Any:
 
 
 def _is_structure(value: Any, column: str) -> bool:
-    """Checks whether a parsed value is a structure. In a text column, a structure is a mapping that is a message or a
-    dialogue, because any other mapping is a text that happens to be JSON. In any other column, every mapping is a
-    structure."""
+    """Checks whether a parsed value is a structure. Every structure is a mapping. In a text column, only a message or a
+    dialogue is a structure. Any other mapping in a text column is a text that happens to be JSON. In all other columns,
+    every mapping is a structure."""
     if not isinstance(value, dict):
         return False
     return column not in _TEXT_COLUMNS or is_message(value) or any(name in value for name in _STRUCTURES)

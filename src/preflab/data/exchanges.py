@@ -28,7 +28,8 @@ def read_dialogue(value: Any, where: str) -> Turns:
     if isinstance(value, str) and parse_messages(value, where) is None:
         raise UserError(
             f"{where} must be a list of messages, or text with `Human:` and `Assistant:` after blank lines, not "
-            f"{value[:40]!r}. If this field is a single question, set `fields: {{prompt: ...}}` to its name."
+            f"{value[:40]!r}. If the text is a single question, give the name of this field as the prompt: "
+            "`fields: {prompt: ...}`."
         )
     return read_turns(value, "user", where)
 

@@ -26,7 +26,7 @@ class Dropped(NamedTuple):
 
 
 def require_json_lines(out: Path) -> None:
-    """Raises `UserError` if the suffix of the new file's name is not a suffix of JSON lines."""
+    """Raises `UserError` if the name of the new file does not end in `.jsonl` or `.ndjson`."""
     if out.suffix.lower() not in _SUFFIXES:
         raise UserError(f"{out}: the records are written as JSON lines. Give a file name that ends in `.jsonl`.")
 
@@ -43,9 +43,9 @@ def write_clean(
     written, the file is removed.
 
     `lines`: the records of the source. `contradicted`: the attribute `contradicted` of the `SourceCheck` that
-    `check_source` returned for these records. `find_refusal`: see `LengthMeasure`. A row that the model refuses is a
-    row with a fault. Raises `UserError` if `out` already exists, cannot be written, or does not have a suffix of JSON
-    lines. Also raises `UserError` if preflab cannot read all written records.
+    `check_source` returned for these records. `find_refusal`: see `LengthMeasure`. A row that the model's chat template
+    does not accept has a fault. Raises `UserError` if `out` already exists, if `out` cannot be written, if the name of
+    `out` does not end in `.jsonl` or `.ndjson`, or if a written record cannot be read.
     """
     require_json_lines(out)
     try:

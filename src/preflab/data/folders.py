@@ -3,8 +3,10 @@
 A name shows a split if the name contains a word such as `train`, `validation` or `test`. The file's name is read first
 (`train_0.jsonl`, `test_prefs.parquet`). If it shows no split, the nearest folder whose name shows a split is used
 (`train/helpful.jsonl`, or `default/train_prefs/0000.parquet` in data sets from the hub). If no name shows a split, the
-file's name decides. Files of one folder whose names contain only the number of a shard form one split, which is named
-after the folder. Every other file is a separate split.
+split has the name of the file, without the suffix and without the number of a shard (`pairs` for
+`pairs-00000-of-00002.parquet`). If the file's name contains only the number of a shard (`0000.parquet`), the split has
+the name of the folder that contains the file. A file with such a name outside of every subfolder belongs to the split
+`train`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recognises formats that preflab cannot read by the first bytes of a file. The error message tells the user how to
+"""Checks the first bytes of a file for formats that preflab cannot read. The error message tells the user how to
 convert the file."""
 
 from __future__ import annotations

@@ -54,8 +54,9 @@ def _ask_the_same(one: DataRecord, other: DataRecord) -> bool:
 
 def _join_answers(group: list[tuple[str, dict[str, Any]]]) -> ReadLine:
     """Joins records with answers to one prompt into one record, which ranks the answers by helpfulness. All other
-    fields are copied from the first record. If the ids of the records differ, each id identifies a record and not the
-    prompt. Therefore, the joined record then has no field `id`. A single record is returned unchanged."""
+    fields are copied from the first record. An id that is the same in all records is the id of the prompt, and is also
+    copied. If the ids differ, they are ids of answers, and the joined record has no field `id`. A single record is
+    returned unchanged."""
     where, first = group[0]
     if len(group) == 1:
         return where, first

@@ -21,8 +21,8 @@ def is_dialogue(value: Any) -> bool:
 
 
 def begins_dialogue(text: str) -> bool:
-    """Checks whether a text is a dialogue in HH-RLHF's format that begins with a blank line. The dialogues of HH-RLHF
-    all begin with a blank line."""
+    """Checks whether a text is a dialogue in HH-RLHF's format that begins with a blank line. The blank line
+    distinguishes a dialogue, as in the data set HH-RLHF, from an answer that quotes a dialogue."""
     match = _DIALOGUE.match(text)
     return match is not None and match[1] is not None
 

@@ -25,8 +25,8 @@ def list_hub_splits(name: str) -> list[str]:
 
 
 def load_hub_records(name: str, folder: str | None, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yields the records of one split of a data set on the hub, each with its place. `folder`: the folder of the data
-    set to read, or None to read all folders.
+    """Yields the records of one split of a data set on the hub, each with its place. `folder`: if it is not None, only
+    the files in this folder of the data set are read.
 
     Raises `UserError` if the records do not load. If `HF_HUB_OFFLINE=1` is set, reads the data from the local cache.
     """

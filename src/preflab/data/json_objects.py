@@ -86,8 +86,8 @@ def _find_splits(value: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def _holds_records(items: Sequence[Any]) -> bool:
-    """Checks whether the items are records. Records are mappings, and at least one of them is not a message. An empty
-    list does not pass this check."""
+    """Checks whether the items are records. The check passes if all items are mappings, and if at least one item is not
+    a message. The check fails for an empty list."""
     return bool(items) and all(isinstance(item, dict) for item in items) and not all(map(is_message, items))
 
 

@@ -30,7 +30,8 @@ def read_kaggle(record: DataRecord, where: str, labels: FileLabels) -> list[Dial
 
 
 def _read_text(value: Any, where: str) -> Any:
-    """Returns the text in a list of one text. The list may be written as JSON. Returns any other value unchanged."""
+    """Returns the text from a list that contains a single text. The list may be written as JSON. Returns a value that
+    is not a list unchanged. Raises `UselessRecordError` if the list does not contain exactly one text."""
     listed = value
     if isinstance(value, str) and value.startswith("["):
         try:

@@ -23,8 +23,8 @@ class LengthBias:
 
     @property
     def length_only_accuracy(self) -> float | None:
-        """The accuracy of a rule that predicts the chosen answer from the lengths alone. The rule either always
-        predicts the longer answer or always the shorter answer, and the more accurate of these two is used. A pair of
+        """The accuracy of a rule that predicts the chosen answer from the lengths alone. One rule always predicts the
+        longer answer. Another rule always predicts the shorter answer. The more accurate rule is used. A pair of
         equally long answers counts as half right. None if there are no pairs."""
         pairs = self.longer + self.shorter + self.equal
         return (max(self.longer, self.shorter) + self.equal / 2) / pairs if pairs else None

@@ -56,7 +56,7 @@ def open_plain(path: Path) -> Generator[BufferedReader]:
             yield raw
             return
         with gzip.open(raw) as unpacked:
-            yield cast(BufferedReader, unpacked)  # `GzipFile` has `read` and `peek`, like `BufferedReader`
+            yield cast(BufferedReader, unpacked)  # a `GzipFile` has every `BufferedReader` method that preflab uses
 
 
 def parse_lines(lines: BufferedReader, path: Path) -> Iterator[ReadLine]:
@@ -93,7 +93,7 @@ def _parse_line(line: bytes, where: str, *, first: bool) -> dict[str, Any] | Use
                 "with the line ends of Unix (a line feed) or Windows (a carriage return and a line feed)."
             )
         return UserError(f"{where} is not JSON: {error.msg} at column {error.colno}. Repair or remove the line.")
-    except (ValueError, RecursionError) as error:  # Python limits the digits of a number and the depth of lists
+    except (ValueError, RecursionError) as error:  # a number has too many digits, or lists are nested too deeply
         return UserError(f"{where} cannot be read: {error}. Repair or remove the line.")
     return check_record(record, where)
 

@@ -65,7 +65,8 @@ def read_message(message: Any, where: str) -> Turn:
 
 def _find_pair(fields: DataRecord) -> tuple[str, str] | None:
     """Returns the names of the fields that contain the speaker and the text of a message. Returns None if the message
-    does not have both fields. A field for the text may be null, but a field with a text is preferred."""
+    does not have both fields. The field for the text may be null. If several pairs of fields fit, a pair whose text is
+    not null is preferred."""
     said = (pair for pair in _PAIRS if fields.get(pair[0]) is not None and fields.get(pair[1]) is not None)
     empty = (pair for pair in _PAIRS if fields.get(pair[0]) is not None and pair[1] in fields)
     return next(said, None) or next(empty, None)

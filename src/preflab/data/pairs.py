@@ -25,7 +25,9 @@ def read_pair(chosen: str, rejected: str, record: DataRecord, where: str, labels
     """Returns a row with a better and a worse answer. `chosen`, `rejected`: the names of the fields with these answers.
     The prompt is in another field. If there is no such field, both answers are dialogues that begin with the prompt."""
     if isinstance(record.get("completions"), list) and "scores" in record:
-        raise UserError(f"{where}: a record with `completions` and `scores` is a ranking. Remove its other answers.")
+        raise UserError(
+            f"{where}: a record with `completions` and `scores` is a ranking. Remove the fields with other answers."
+        )
     if asks_inside(record, chosen, rejected):
         turns, better, worse = read_whole_dialogues(record, chosen, rejected, where)
         return [_make_pair(record, turns, better, worse, where)]
@@ -78,8 +80,8 @@ def read_whole_dialogues(
     record: DataRecord, chosen: str, rejected: str, where: str
 ) -> tuple[Turns, Completion, Completion]:
     """Returns the prompt, the better answer and the worse answer from two whole dialogues. The last turn of each
-    dialogue is the answer. The earlier turns are the prompt. If the record has fields for a system message and a
-    history, their turns come before the prompt."""
+    dialogue is the answer. The earlier turns belong to the prompt. If the record has fields for a system message or a
+    history, the prompt begins with the turns from these fields."""
     place = f"{where}: `{chosen}` and `{rejected}`"
     values: list[Any] = [record[chosen], record[rejected]]
     if all(is_dialogue(value) for value in values):

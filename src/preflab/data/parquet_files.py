@@ -26,7 +26,8 @@ def read_parquet(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
     number = 0
     try:
         with tempfile.TemporaryFile() as plain:
-            # A Parquet reader must seek to the end of the file, so a stream that cannot seek is copied first.
+            # A Parquet reader seeks in the file. A file that cannot seek, or is gzipped and therefore seeks slowly, is
+            # copied first.
             if not file.seekable() or isinstance(file, gzip.GzipFile):
                 shutil.copyfileobj(file, plain)
             source: Any = plain if plain.tell() else file

@@ -103,8 +103,8 @@ def _read_pair(test: Any, where: str) -> tuple[Any, Any]:
 
 
 def _read_columns(columns: Mapping[str, Any], where: str) -> list[tuple[Any, Any]]:
-    """Returns pairs of an input and its output. The mapping contains a list of inputs and a list of outputs, or a
-    single input and a single output."""
+    """Returns pairs of an input and its output. `columns`: contains a list of inputs and a list of outputs, or a single
+    input and a single output."""
     inputs, outputs = _read_pair(columns, where)
     if not isinstance(inputs, list):
         return [(inputs, outputs)]
@@ -114,11 +114,11 @@ def _read_columns(columns: Mapping[str, Any], where: str) -> list[tuple[Any, Any
 
 
 def _make_code_tests(sources: Sequence[str], record: DataRecord, where: str) -> tuple[Test, ...]:
-    """Makes one test from each piece of code. The field `entry_point` names the tested function. Without `entry_point`,
-    the functions that the tests import from the program are tested. If the tests import no function of the program, the
-    functions that they call but do not define are tested. Raises `UselessRecordError` if the code of a test is broken,
-    or if the tests call no function of the program. Such a record is skipped, and the rest of the file is still
-    read."""
+    """Makes one test of a program from each piece of code. The field `entry_point` names the function of the program
+    that is tested. Without `entry_point`, the functions that the tests import from the program are tested. If the tests
+    import no function of the program, the functions that they call but do not define are tested. Raises
+    `UselessRecordError` if the code of a test is broken, or if the tests call no function of the program. Such a record
+    is skipped, and the rest of the file is still read."""
     parts = [_list_texts(record.get(field), f"{where}: `{field}`") for field in _SETUP_FIELDS]
     setup = "\n".join(text for texts in parts for text in texts)
     try:

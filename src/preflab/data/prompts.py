@@ -70,7 +70,7 @@ def find_question(record: DataRecord) -> str | None:
     others = {
         "context": isinstance(
             record.get("context"), list
-        ),  # a list in HelpSteer3; in Dolly, it is a text that belongs to the instruction
+        ),  # in HelpSteer3, `context` is a dialogue (a list); in Dolly, `context` is a text that belongs to the question
         TRAJECTORY: holds_messages(record.get(TRAJECTORY)),
         "history": isinstance(record.get("history"), str),  # SHP
     }
@@ -148,8 +148,8 @@ def surround(record: DataRecord, turns: Turns, where: str) -> Turns:
 
 
 def make_prompt(record: DataRecord, turns: Turns, where: str) -> Prompt:
-    """Returns a prompt with these turns, and with the id and the level of the record. If the record has tests, the
-    prompt is a `Problem` with these tests."""
+    """Returns a prompt with the turns `turns`, and with the id and the level of the record. If the record has tests,
+    the prompt is a `Problem` with these tests."""
     turns = require_question(turns, where)
     name = str(record["id"]) if "id" in record else make_prompt_id(turns)
     level = read_level(record, f"{where}: `level`")

@@ -15,8 +15,9 @@ from preflab.errors import UserError
 
 
 def read_ranking(texts: str, scores: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Returns a row with ranked answers. `texts`: the field with the list of answers. `scores`: the field with the list
-    of their scores. If the name `scores` begins with "rank", the smallest number is the best score."""
+    """Returns a row with ranked answers. `texts`: the name of the field with the list of answers. `scores`: the name of
+    the field with the list of their scores. If the name of the field with the scores begins with "rank", the smallest
+    number is the best score."""
     answers, numbers = record[texts], record[scores]
     lists = isinstance(answers, list) and isinstance(numbers, list)
     if not lists or len(answers) != len(numbers) or len(answers) < 2:

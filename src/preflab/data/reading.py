@@ -1,5 +1,5 @@
-"""Turns the records of one file into rows. The fields of a record show its shape. Each shape has a function that reads
-records of this shape.
+"""Turns the records of one file into rows. The fields of a record show its shape (see `shapes`). Each shape has a
+function that reads records of this shape.
 
 Before a record is read, its null fields are removed, and the user's fields are renamed to preflab's names. The module
 also collects facts about the whole file: the spelling of its labels, the fields that are not read, and the records that
@@ -70,8 +70,8 @@ class FileReading:
         self._labelled = Counter[bool]()
 
     def begin_again(self) -> FileReading:
-        """Returns a new `FileReading` for a file whose records already use preflab's field names. The new object keeps
-        the other settings of this object."""
+        """Returns a new `FileReading` for a file whose records already use preflab's field names. The new object has
+        the settings of this object, without `fields`."""
         return FileReading(None, self._read_problem, tested=self._tested)
 
     def read_all(self, lines: Iterable[ReadLine]) -> Iterator[ReadRecord]:
@@ -140,7 +140,7 @@ class FileReading:
     def check_fields(self) -> None:
         """Raises `UserError` if the setting `fields` refers to a field that does not exist in any record."""
         if self._absent:
-            raise UserError(f"`fields` names {min(self._absent)!r}, but no record has this field.")
+            raise UserError(f"`fields` refers to {min(self._absent)!r}, but no record has this field.")
 
     def write_notes(self) -> list[str]:
         """Returns sentences about how the records were read: which records were left out, and the notes of

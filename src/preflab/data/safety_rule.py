@@ -1,6 +1,5 @@
 """Decides which answer of a pair is preferred. The pair has a label for helpfulness and a label for safety. The rule
-`paper` is the rule that the paper uses for SafeRLHF.
-The paper is Xu et al. 2024, "Is DPO Superior to PPO for LLM Alignment?".
+`paper` is the rule of Xu et al. 2024, "Is DPO Superior to PPO for LLM Alignment?", for SafeRLHF.
 
 The functions of this module do not read records. Their arguments are labels. The two answers of a pair have the numbers
 0 and 1.
@@ -31,12 +30,13 @@ def decide_by_rule(rule: SafetyRule, *, better: int, safer: int, safe: tuple[boo
 
 
 def find_order(rule: SafetyRule, filters: Collection[SafetyFilter]) -> SafetyRule:
-    """Returns the rule that is effectively used after filtering. The rule `paper` uses helpfulness only for pairs with
-    two safe answers. If the filters remove all these pairs, the rule `paper` is equivalent to the rule `safety`."""
+    """Returns the rule that effectively decides the pairs that pass `filters`. The rule `paper` uses helpfulness only
+    for pairs with two safe answers. If one of `filters` removes these pairs, the rule `paper` is equivalent to the rule
+    `safety`."""
     return "safety" if rule == "paper" and "dual-safe" in filters else rule
 
 
 def keep_after_filters(filters: Collection[SafetyFilter], safe: tuple[bool, bool]) -> bool:
-    """Returns True if the filters keep a pair, and False if they remove it. `safe`: whether each answer of the pair is
-    safe."""
+    """Returns True if a pair passes all `filters`. Returns False if one of `filters` removes the pair. `safe`: whether
+    each answer of the pair is safe."""
     return not (("dual-safe" in filters and all(safe)) or ("dual-unsafe" in filters and not any(safe)))

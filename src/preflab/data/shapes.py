@@ -171,9 +171,9 @@ def _hold_answers(*fields: str) -> Callable[[DataRecord], bool]:
 
 
 def _name_choices(texts: tuple[str, str]) -> dict[str, str]:
-    """Returns the possible values of a choice field that names the field of the better answer. `texts`: the names of
-    the fields with the first answer and the second answer. The result maps the first name, in lower case, to
-    `FIRST_BETTER`, and the second name to `SECOND_BETTER`."""
+    """Returns the meaning of the values in a choice field. Each value is the name of the field with the better answer.
+    `texts`: the names of the fields with the first answer and the second answer. The result maps the first name to
+    `FIRST_BETTER`, and the second name to `SECOND_BETTER`. Both names are in lower case."""
     return dict(zip(map(str.casefold, texts), (FIRST_BETTER, SECOND_BETTER), strict=True))
 
 

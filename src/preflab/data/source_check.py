@@ -25,8 +25,9 @@ _PLACES_SHOWN = 3
 class LengthMeasure(NamedTuple):
     """The functions that measure the lengths of prompts and answers. `unit`: the name of the unit of length. `prompt`,
     `answer`: the functions that return the length of a prompt and of an answer. `limit`: the greatest total length of a
-    prompt and its answer, or None for no limit. `find_refusal`: a function that checks whether the model refuses a row.
-    It returns the name of the fault, or '' if the model accepts the row."""
+    prompt and its answer, or None for no limit. `find_refusal`: a function that checks whether the model's chat
+    template accepts a row. The function returns '' if the template accepts the row, and otherwise the name of the
+    fault."""
 
     unit: str
     prompt: Callable[[Prompt], int]

@@ -1,4 +1,4 @@
-"""Finds the functions of a program that tests in Python code call.
+"""Reads tests that are Python code, and finds the functions of a program that these tests call.
 
 Tests may import these functions from the module `solution`. If they do not, the functions are the names that the tests
 use but do not define.
@@ -17,9 +17,9 @@ IMPORTS_WHOLE = "its tests import the program as a module"
 
 
 class ProgramImports(ast.NodeTransformer):
-    """Removes the statements that import functions of the program from the code of tests. `functions`: maps the name of
-    each imported function in the tests to its name in the program. `whole`: whether a test imports the module
-    itself."""
+    """Changes the code of tests: removes every statement that imports functions of the program. `functions`: maps the
+    name of each imported function in the tests to its name in the program. `whole`: whether a test imports the program
+    as a module."""
 
     def __init__(self) -> None:
         self.functions: dict[str, str] = {}
@@ -38,9 +38,9 @@ class ProgramImports(ast.NodeTransformer):
 
 def find_tested_functions(sources: Sequence[str]) -> tuple[str, ...]:
     """Returns the names of the program's functions that the tests use. Tests use a function if they call it, or if they
-    pass it to a function outside the program, such as `map`. Functions that the tests define and Python's builtins do
-    not count. If no function remains (`assert sum(1, 2) == 3`), returns the builtin that is called first, because the
-    program must redefine this builtin."""
+    pass it to a function outside the program, such as `map`. Python's builtins do not count, and functions that the
+    tests define do not count. If no function remains (`assert sum(1, 2) == 3`), returns the builtin that is called
+    first, because the program must redefine this builtin."""
     free = _find_free_names(sources)
     nodes = [node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     called = [node.func.id for node in nodes if isinstance(node.func, ast.Name) and node.func.id in free]

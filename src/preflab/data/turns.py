@@ -83,7 +83,7 @@ def agree_on_prompt(prompts: Sequence[Turns], where: str) -> Turns:
     longest = max(prompts, key=len)
     if any(turns not in (longest, drop_system(longest)) for turns in prompts):
         raise UselessRecordError(
-            f"{where}: the answers reply to different prompts. All answers must follow the same turns.",
+            f"{where}: the answers reply to different prompts. All answers must come after the same turns.",
             PROMPTS_DIFFER,
         )
     return longest

@@ -25,7 +25,7 @@ def parse_messages(text: str, where: str) -> list[Any] | None:
     if value is None:
         raise UserError(
             f"{where} begins like a list of messages, but is neither JSON nor Python: {text[:40]!r}. "
-            "pandas and numpy write such lists to CSV without commas. Write Parquet or JSON lines instead."
+            "In CSV files from pandas or numpy, the commas between messages are missing. Write Parquet or JSON lines instead."
         )
     return cast(list[Any], value) if holds_messages(value) else None
 

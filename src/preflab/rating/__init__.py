@@ -1,8 +1,8 @@
 """Lets people rate pairs of answers on a blinded page, and summarises their labels.
 
 `serve` serves the page on this computer. `export_page` writes the page into one file for a rater elsewhere, and
-`import_labels` reads the file that this rater sends back. `read_labels` returns the labels in a folder, and `summarise`
-computes shares, agreement and intervals from labels.
+`import_labels` reads the file that this rater sends back. `read_labels` returns the labels in a folder. `summarise`
+computes from labels how often the first answer wins and how well the raters agree, with intervals.
 """
 
 from __future__ import annotations

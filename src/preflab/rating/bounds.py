@@ -1,5 +1,5 @@
-"""Computes 95% intervals for shares, and for the agreement of raters. The prompts are the random sample. All labels of
-a prompt are combined into one value."""
+"""Computes 95% intervals for shares, and for the agreement of raters. The intervals treat the prompts as a random
+sample. All labels of a prompt are therefore combined into one value."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def bound_kappa(rows: Sums, kappa: Callable[[Sums], tuple[float, float]], raw: B
     """Returns a kappa with its interval. The interval is computed by the jackknife with t quantiles: kappa is computed
     again with each prompt left out in turn.
 
-    `rows`: for each prompt, the sums from which `kappa` is computed. `kappa`: a function that returns two numbers, the
-    agreement expected by chance alone and kappa. Kappa is NaN if the agreement expected by chance alone is 1. `raw`:
-    the raw agreement. If leaving out a prompt never changes kappa, the bounds of the raw agreement are converted to
-    kappa instead.
+    `rows`: for each prompt, the sums from which `kappa` is computed. `kappa`: a function that returns two numbers. The
+    first number is the agreement expected by chance alone. The second number is kappa, or NaN if the first number is 1.
+    `raw`: the raw agreement. If leaving out a prompt never changes kappa, the bounds of the raw agreement are converted
+    to kappa instead.
     """
     count = len(rows)
     if count == 0:
@@ -95,8 +95,9 @@ def cohen(total: Sums) -> tuple[float, float]:
 def fleiss(total: Sums) -> tuple[float, float]:
     """Returns the agreement expected by chance, and Fleiss' kappa. Each pair of answers has five numbers: the share of
     its rater pairs that agree, the share of its labels with the outcome 1, the share with .5, the share with 0, and the
-    number 1. `total` contains the sum of each of the five numbers over all pairs of answers. The number of raters can
-    differ between pairs of answers. Source: Fleiss, Psychological Bulletin 76 (1971)."""
+    number 1. `total` contains the sum of each of the five numbers over all pairs of answers. The sum of the number 1 is
+    the number of pairs of answers. The number of raters can differ between pairs of answers. Source: Fleiss,
+    Psychological Bulletin 76 (1971)."""
     agreement, *shares = total[:-1] / total[-1]
     return _scale(float(agreement), float(np.square(shares).sum()))
 

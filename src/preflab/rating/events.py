@@ -41,7 +41,7 @@ class Event(Chosen):
 
 
 def describe_fault(error: ValidationError) -> str:
-    """Describes the first fault in data from outside, on one line."""
+    """Returns a description of the first fault that pydantic found in a file. The description has one line."""
     fault = error.errors(include_url=False)[0]
     place = ".".join(map(str, fault["loc"]))
     return f"{f'`{place}`: ' if place else ''}{fault['msg'].removeprefix('Value error, ')}"

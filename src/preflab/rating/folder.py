@@ -57,7 +57,10 @@ def keep_pairs(pairs: Sequence[RatedPair], folder: Path) -> None:
 def kept_pairs(folder: Path) -> list[RatedPair]:
     """Returns the pairs in a folder. Raises `UserError` if the folder contains no pairs."""
     if not (folder / _PAIRS).exists():
-        raise UserError(f"{folder} contains no rating: the file {_PAIRS} is missing. Give the pairs as well.")
+        raise UserError(
+            f"{folder} contains no rating: the file {_PAIRS} is missing. Name the folder of a rating, or begin "
+            "a rating with a file of pairs."
+        )
     return read_pairs(folder / _PAIRS)
 
 

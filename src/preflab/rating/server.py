@@ -77,7 +77,7 @@ def serve(
         announce(f"{address}?rater={quote(start)}" if start else address)
         try:
             server.run(sockets=[place])
-        except KeyboardInterrupt:  # uvicorn shuts down at Ctrl-C, and then raises the signal again
+        except KeyboardInterrupt:  # at Ctrl-C, uvicorn ends the server and then raises this error
             return
 
 
@@ -128,7 +128,7 @@ def make_app(
         if sent.pair not in known:
             raise HTTPException(404, "This pair is not among the rated pairs. Load the page again.")
         if [(each.pair, each.choice) for each in earlier[sent.number :]] == [(sent.pair, sent.choice)]:
-            # The page sends an event again if it did not receive the reply.
+            # The event is already saved: the page sends an event again if the page received no reply.
             return JSONResponse({"saved": len(earlier)}, headers=_HEADERS)
         if sent.number != len(earlier):
             raise HTTPException(409, "Labels under this name were also given on another page. Load this page again.")

@@ -63,7 +63,7 @@ def summarise(
     other_name: str = "judge",
 ) -> RatingSummary:
     """Summarises labels. The value of a pair is the mean over its raters. The value of a prompt is the mean over its
-    pairs. The intervals treat the prompts as the random sample.
+    pairs. The intervals treat the prompts as a random sample.
 
     `prompts`: maps each pair to its prompt (see `name_prompts`). If `prompts` is None, each pair counts as a separate
     prompt. `other`: maps pairs to the outcomes of another source, such as a model judge. `other_name`: the name of this
@@ -149,8 +149,8 @@ def _agree(ratings: Ratings, homes: Mapping[str, str], two: tuple[str, str]) -> 
 
 
 def _agree_with(ratings: Ratings, homes: Mapping[str, str], other: Mapping[str, float], name: str) -> RaterAgreement:
-    """Returns the agreement of the raters with another source. A pair with several labels counts once, by the mean over
-    its labels."""
+    """Returns the agreement of the raters with another source. A pair with several labels counts once, with the mean
+    over its labels as its value."""
     common = {pair: [*given.values()] for pair, given in ratings.items() if pair in other}
     tables = {pair: np.mean([_table(label, other[pair]) for label in given], 0) for pair, given in common.items()}
     same = {pair: fmean(float(label == other[pair]) for label in given) for pair, given in common.items()}
