@@ -284,8 +284,8 @@ def open_run(
     changed. If the directory has the manifest of this run, the run resumes. If the directory has the manifest of
     another run, raises `UserError`. If the run raises `UserError` before it has saved any work, its manifest is
     removed. If `fresh` is True, the new run replaces the old run in the directory. The old run is kept until the new
-    run has saved its first step. SIGTERM and Ctrl-C end the run after the current step. The run writes a checkpoint
-    first.
+    run has saved its first step. During the training steps, SIGTERM and Ctrl-C end the run after the current step. The
+    run writes a checkpoint first.
     """
     with locked(directory), naming_failures(directory), replacing(directory, fresh=fresh):
         today = datetime.date.today().isoformat()
