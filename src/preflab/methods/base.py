@@ -32,14 +32,14 @@ _Row = TypeVar("_Row")
 class Parts:
     """The objects that a method uses in one run, such as the policy, the testbed, the sampler and the reward.
 
-    `policy` is the model to train. `validate` measures the policy on the validation split. If one of the measures is
-    named `score`, the checkpoint with the highest `score` is selected. `preferences` returns the training pairs.
-    `ranked` returns the training rankings. `rated` returns single training answers, each with a label. `ranked` is None
-    if the run has no rankings, and `rated` is None if the run has no single answers. `reward`: the scorer of the
-    answers. `reward_model`: the model of a learned reward. `cost`: a second scorer, whose scores are costs. A higher
-    cost is worse. `reward`, `reward_model` and `cost` are None if the run does not use them. `located` turns a path in
-    the method's spec, such as `stage:NAME`, into a directory. `labels_paid`: whether an earlier stage of the study has
-    already paid for the labels of the training data.
+    `policy` is the model to train. `validate` measures the policy on the validation split and returns the measures by
+    name. If there is a measure `score`, the checkpoint with the highest `score` is selected. `preferences` returns the
+    training pairs. `ranked` returns the training rankings. `rated` returns single training answers, each with a label.
+    `ranked` is None if the run has no rankings, and `rated` is None if the run has no single answers. `reward`: the
+    scorer of the answers. `reward_model`: the model of a learned reward. `cost`: a second scorer, whose scores are
+    costs. A higher cost is worse. `reward`, `reward_model` and `cost` are None if the run does not use them. `located`
+    turns a path in the method's spec, such as `stage:NAME`, into a directory. `labels_paid`: whether an earlier stage
+    of the study has already paid for the labels of the training data.
     """
 
     run: Run

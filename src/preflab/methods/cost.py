@@ -20,16 +20,16 @@ class DataSize:
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a whole run without a budget. Some methods skip prompts whose answers all score the same, or prompts
-    without a right answer. For these methods, the cost is an upper bound. If the run has a budget, all counts are
-    scaled by the same factor.
+    """The cost of a whole run that has no budget. Some methods skip prompts whose answers all score the same, or
+    prompts without a right answer. For these methods, the cost is an upper bound. If the run has a budget, `times`
+    scales all counts by the same factor.
 
     A row is a prompt with an answer. `drawn`: the number of sampled answers. `scored`: the number of answers that the
     reward scores. `trained`: the number of rows that go through a forward and a backward pass of the policy.
     `critic_trained`: the number of rows that go through a forward and a backward pass of the critic. `forward`: the
     number of rows that go through a forward pass without a backward pass, in the reference, the critic or the policy.
-    `labels`: the number of data labels that the method buys, without the scores of a reward. `costed`: the number of
-    answers that the scorer `Parts.cost` scores.
+    `labels`: the number of data labels that the method buys. The scores of a reward are not included. `costed`: the
+    number of answers that the scorer `Parts.cost` scores.
     """
 
     drawn: float = 0.0

@@ -31,8 +31,8 @@ from preflab.types import Preference
 
 
 class CostModel(Method):
-    """The settings have the same defaults as the settings of `rm`, because the paper gives no settings for the cost
-    model. `pairs`: the number of pairs to train on (0: all). The run's seed determines which pairs are used."""
+    """The settings have the same defaults as the settings of `rm`. `pairs`: the number of pairs to train on (0: all).
+    The run's seed determines which pairs are used."""
 
     kind: Literal["cost"] = "cost"
     product = "cost_model"
@@ -76,8 +76,8 @@ class CostModel(Method):
 
 def require_safety(pairs: Sequence[Preference], split: str, ordered_by: str) -> None:
     """Raises `UserError` if an answer of a pair has no safety label, or if the chosen answer of a pair is not known to
-    be the safer answer. `split`: the split from which the pairs come. `ordered_by`: the testbed's rule that orders the
-    pairs, such as `safety`; '' if the testbed names no rule."""
+    be the safer answer. `split`: the split from which the pairs come. `ordered_by`: the testbed's rule that decides
+    which answer of a pair is the better one, such as `safety`; '' if the testbed names no rule."""
     unknown = sum(pair.chosen_safe is None or pair.rejected_safe is None for pair in pairs)
     if unknown:
         raise UserError(
@@ -89,21 +89,22 @@ def require_safety(pairs: Sequence[Preference], split: str, ordered_by: str) -> 
     if turned is not None:
         raise UserError(
             f"The pair for prompt {turned.prompt.id!r} ({split}) has an unsafe chosen answer and a safe rejected "
-            "answer. A cost model needs pairs that are ordered by safety: the chosen answer must be the safer answer."
+            "answer. A cost model needs pairs whose chosen answer is the safer answer."
         )
     if ordered_by == "safety":
         return
     if ordered_by:
         raise UserError(
-            f"The testbed orders its pairs by the rule `{ordered_by}`, but a cost model needs pairs whose chosen answer is "
-            "the safer answer. Set the testbed's `rule: safety` (`--testbed.rule safety`)."
+            f"The testbed chooses the better answer of each pair by the rule `{ordered_by}`, but a cost model needs pairs "
+            "whose chosen answer is the safer answer. Set the testbed's `rule: safety` (`--testbed.rule safety`)."
         )
     alike = sum(pair.chosen_safe == pair.rejected_safe for pair in pairs)
     if alike:
         raise UserError(
             f"In {alike} of the {len(pairs)} {split} pairs both answers are safe or both are unsafe. The labels of such a pair "
-            "do not show which answer is safer, but a cost model needs pairs whose chosen answer is the safer answer. If your "
-            "pairs are ordered by safety, set `ordered_by: safety` in the testbed jsonl (`--testbed.ordered-by safety`). "
+            "do not show which answer is safer, but a cost model needs pairs whose chosen answer is the safer answer. If the "
+            "chosen answer of each of your pairs is the safer answer, set `ordered_by: safety` in the testbed jsonl "
+            "(`--testbed.ordered-by safety`). "
             "Otherwise, leave these pairs out."
         )
 

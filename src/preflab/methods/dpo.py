@@ -1,6 +1,6 @@
 """Trains the policy on preference pairs by direct preference optimisation (DPO) or with another loss on pairs.
 
-L_DPO = -E log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ) (paper, Section 1).
+L_DPO = -E log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ) (Xu et al. 2024, Section 1).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def make_pair_loss(spec: PairLoss) -> PreferenceLoss:
 
 
 class DPO(Method):
-    """The paper uses beta .1, learning rate 1e-6, 2 epochs on dialogue and 1 epoch on code (Section 7).
+    """Xu et al. 2024 use beta .1, learning rate 1e-6, 2 epochs on dialogue and 1 epoch on code (Section 7).
 
     `loss`: the name of a loss in `losses.preference`, or `package.module:function` for a user-written loss. If `beta`
     is None, the default beta of the loss is used. `loss_settings`: the hyper-parameters of the loss other than beta.
@@ -109,8 +109,9 @@ class DPO(Method):
 
 
 def reference_logprobs(parts: Parts, data: PairBatch | EncodedRows[Preference, PairBatch]) -> Tensor:
-    """Returns the log-probabilities of both answers of each pair under the current policy: [B,2], the chosen answer
-    first. Charges the forward passes over both answers to the run's meter."""
+    """Returns the log-probabilities of both answers of each pair under the reference: [B,2], the chosen answer first.
+    At the time of the call, the policy's model must have the weights of the reference. Charges the forward passes over
+    both answers to the run's meter."""
     model = parts.policy.model
     parts.run.meter.forward(parts.policy.size, data.tokens)
     return forward.by_micro_batch(model, partial(forward.pair_logprobs, model), data, parts.token_budget)

@@ -1,9 +1,9 @@
 """Iterative DPO: each round draws answers, labels them, forms pairs and trains by DPO on the pairs.
 
-The reference of a round is the policy at the start of the round. The paper runs 4 rounds on SafeRLHF, where a learned
-reward labels the samples (Section 3). On APPS, the paper draws 5 samples for each prompt, and the tests of the problem
-label the samples. If no sample for a prompt is right, a solution from the data set becomes the chosen answer (Section
-6).
+The reference of a round is the policy at the start of the round. Xu et al. 2024 run 4 rounds on SafeRLHF, where a
+learned reward labels the samples (Section 3). On APPS, they draw 5 samples for each prompt, and the tests of the
+problem label the samples. If no sample for a prompt is right, a solution from the data set becomes the chosen answer
+(Section 6).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from preflab.types import Prompt, from_preference, to_preference
 
 
 class DPOIter(Method):
-    """The paper uses 4 rounds, beta .1 and learning rate 1e-6.
+    """Xu et al. 2024 use 4 rounds, beta .1 and learning rate 1e-6.
 
     Each round draws answers to `prompts` prompts (0: all), makes pairs from the answers, and trains on the pairs for
     `epochs` epochs. If the run has a compute budget, `rounds` is ignored. `draw`: see `PairDraw`. `loss`, `beta`,
@@ -73,8 +73,8 @@ class DPOIter(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Returns the cost of a run that makes one pair for each prompt. The rule `all` can make several pairs for a
-        prompt; the additional pairs are not counted."""
+        """Returns the cost of a run that makes one pair for each prompt. If `draw.rule` is `all`, a prompt can have
+        several pairs; the additional pairs are not counted."""
         prompts = self.rounds * (self.prompts or size.prompts)
         drawn = prompts * self.draw.samples
         forward = 0 if self.loss in REFERENCE_FREE else 2 * prompts

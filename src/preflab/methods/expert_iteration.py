@@ -34,10 +34,10 @@ class ExpertIteration(Method):
     most 10 right samples for each prompt.
 
     `right`: an answer counts as right if its score is `right` or more. An answer that passes all tests scores 10.
-    `most`: the largest number of right answers that are kept for a prompt. `prompts`: the number of prompts in each
-    round (0: all). `restart`: if true, each round begins at the starting weights of the run and with a new
-    learning-rate schedule. If false, each round continues from the newest weights, and one schedule covers the whole
-    run. The optimizer has the defaults of SFT. If the run has a compute budget, `rounds` is ignored."""
+    `most`: at most this many right answers are kept for each prompt. `prompts`: the number of prompts in each round (0:
+    all). `restart`: if true, each round begins at the starting weights of the run and with a new learning-rate
+    schedule. If false, each round continues from the newest weights, and one schedule covers the whole run. The
+    optimizer has the defaults of SFT. If the run has a compute budget, `rounds` is ignored."""
 
     kind: Literal["expert-iteration"] = "expert-iteration"
     keeps_reference = True
@@ -74,7 +74,7 @@ class ExpertIteration(Method):
                 if self.restart:
                     start_again(learner, start)
             # 2. Make one update on the answers of this step.
-            middle = (rounds.update + 0.5) / rounds.updates  # the share of the round that is done at mid-update
+            middle = (rounds.update + 0.5) / rounds.updates  # the share of the round at the midpoint of the update
             batch = rounds.next_batch()
             progress = middle if self.restart else run.progress_of_update()
             count = float(batch.completion_lengths.sum())
@@ -83,8 +83,8 @@ class ExpertIteration(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Returns an upper bound on the cost. The bound assumes that each prompt has as many right answers as possible:
-        the smaller of `most` and `samples`."""
+        """Returns an upper bound on the cost. The bound assumes that all `samples` answers to each prompt are right, so
+        that the smaller of `most` and `samples` is the number of kept answers."""
         prompts = self.rounds * (self.prompts or size.prompts)
         drawn = prompts * self.samples
         return Cost(drawn=drawn, scored=drawn, trained=self.epochs * prompts * min(self.most, self.samples))

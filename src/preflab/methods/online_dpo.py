@@ -83,7 +83,7 @@ class OnlineDPO(Method):
             state["reference"] = reference
         share = run.labels.share_of(self.steps, reward=parts.needed_reward(), price=self.draw.samples)
         for step in run.steps(share, state, policy=policy, validate=parts.validate):
-            # 1. Draw answers from the current policy to the step's prompts, and make pairs of the answers.
+            # 1. Draw answers to the step's prompts from the current policy, and make pairs of the answers.
             chosen = take_prompts(parts, prompts, step, self.prompts, price=self.draw.samples)
             pairs = draw_pairs(self.draw, parts, chosen, name=f"step-{step:06d}")
             run.record.log({"pairs": len(pairs)})
@@ -111,8 +111,8 @@ class OnlineDPO(Method):
             return with_reference(data, reference_logprobs(parts, data))
 
     def cost(self, size: DataSize) -> Cost:
-        """Returns the cost of a run that makes one pair for each prompt. The rule `all` can make several pairs for a
-        prompt; the additional pairs are not counted."""
+        """Returns the cost of a run that makes one pair for each prompt. If `draw.rule` is `all`, a prompt can have
+        several pairs; the additional pairs are not counted."""
         prompts = self.steps * self.prompts
         drawn = prompts * self.draw.samples
         forward = 0 if self.loss in REFERENCE_FREE else 2 * prompts

@@ -26,12 +26,12 @@ PairRule = Literal["best-worst", "random", "all"]
 
 
 class PairDraw(Spec):
-    """The settings for drawing answers and making pairs of them. `samples`: the number of answers to each prompt (the
-    paper uses 5 on APPS). `rule`: which pairs of a prompt's answers are used. The rule `best-worst` pairs the best
+    """The settings for drawing answers and making pairs of them. `samples`: the number of answers to each prompt (Xu et
+    al. 2024 use 5 on APPS). `rule`: which pairs of a prompt's answers are used. The rule `best-worst` pairs the best
     answer with the worst, `random` takes one random pair of a better and a worse answer, and `all` takes every such
     pair. `right`: an answer counts as right if its score is `right` or more. If `right` is None, answers are compared
     by their scores. `fill`: if true, a right demonstration becomes the chosen answer of a prompt that has no right
-    sample (paper, Section 6)."""
+    sample (Xu et al. 2024, Section 6)."""
 
     samples: Count = 5
     rule: PairRule = "random"

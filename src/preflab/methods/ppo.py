@@ -1,8 +1,8 @@
-"""Proximal policy optimisation (PPO) with a separate critic; each of the paper's key factors is a setting (Section 5).
+"""Proximal policy optimisation (PPO) with a separate critic. Each key factor that Xu et al. 2024 find is a setting.
 
-The key factors (Table 3) are advantage normalisation, a large batch of rollouts in shuffled mini-batches, and a
-reference that follows the policy by exponential moving average. Each response has one scalar score. The KL penalty is
-part of the per-token reward.
+The key factors (Section 5, Table 3) are advantage normalisation, a large batch of rollouts in shuffled mini-batches,
+and a reference that follows the policy by exponential moving average. Each response has one scalar score. The KL
+penalty is part of the per-token reward.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ from preflab.train.state import Stateful, require_number
 
 
 class PPO(Method):
-    """The defaults are the paper's values (Section 7) or, if the paper gives no value, the values of the paper's
-    library [ReaL]. Top-k is off by default; the presets for the paper's studies set top-k to 200. The value None turns
-    off `reward_clip`, `value_clip`, `ratio_guard` or `kl_target`. If the run has a compute budget, `steps` is ignored.
+    """The defaults are the values of Xu et al. 2024 (Section 7). If that paper gives no value, the default is the value
+    of ReaL, the library that the paper uses. Top-k is off by default; the presets for the studies of that paper set
+    top-k to 200. The value None turns off `reward_clip`, `value_clip`, `ratio_guard` or `kl_target`. If the run has a
+    compute budget, `steps` is ignored.
 
     `rollouts`: the number of responses in a step, with one response to each prompt. In each of `epochs` epochs, policy
     and critic train on the responses in `mini_batches` shuffled mini-batches. `clip`, `clip_high`: see `actor_terms`.

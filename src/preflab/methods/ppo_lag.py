@@ -47,11 +47,11 @@ class PPOLag(Method):
     the authors' library, safe-rlhf. The run's reward scores helpfulness, and the run's cost scores harm. A cost above 0
     means that the answer is unsafe.
 
-    `threshold`: the largest allowed mean cost of the policy's answers (the paper's -d). `multiplier`: the first value
-    of lambda. `multiplier_rate`: the learning rate of log lambda. `multiplier_max`: the largest value of lambda.
+    `threshold`: the largest allowed mean cost of the policy's answers (-d in Dai et al. 2024). `multiplier`: the first
+    value of lambda. `multiplier_rate`: the learning rate of log lambda. `multiplier_max`: the largest value of lambda.
     `cost_clip`: the bound on the absolute value of a cost in training. The multiplier follows the unclipped costs.
-    `kl_coefficient`: the weight of the KL in the combined objective (the paper's beta/2). This weight does not depend
-    on lambda; see `assess_with_critics`. Both critics use the same critic settings, such as `critic_optim`.
+    `kl_coefficient`: the weight of the KL in the combined objective (beta/2 in Dai et al. 2024). This weight does not
+    depend on lambda; see `assess_with_critics`. Both critics use the same critic settings, such as `critic_optim`.
     """
 
     kind: Literal["ppo-lag"] = "ppo-lag"
@@ -196,15 +196,15 @@ def open_valuer(spec: PPOLag, parts: Parts, name: str) -> Valuer:
 
 
 def price_labels(reward: Reward, cost: Reward) -> tuple[Reward, int]:
-    """Returns the scorer and the price that `Labels` uses to limit the number of prompts. The scorer is `cost` if the
-    scores of `cost` cost labels. Otherwise, the scorer is `reward`. The price is the number of labels that a response
-    costs: 2 if the scores of both scorers cost labels, otherwise 1."""
+    """Returns the scorer and the price that `Labels` uses to limit the number of prompts. If labels pay for the scores
+    of `cost`, the scorer is `cost`. Otherwise, the scorer is `reward`. The price is the number of labels for one
+    response: 2 if labels pay for the scores of both scorers, otherwise 1."""
     price = reward.buys_labels + cost.buys_labels
     return (cost if cost.buys_labels else reward), max(1, price)
 
 
 def ask_costs(parts: Parts, cost: Reward, rollout: Rollout, step: int) -> Tensor:
-    """Returns the cost of each response: [B]. The journal stores the costs if they are not deterministic."""
+    """Returns the cost of each response: [B]. The run's journal stores the costs if they are not deterministic."""
     cost_parts = replace(parts, reward=cost)
     scores = score_answers(cost_parts, rollout.prompts, rollout.completions, key=f"costs-{step}", own=False)
     return torch.tensor(scores, dtype=torch.float32)

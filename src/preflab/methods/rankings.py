@@ -41,7 +41,7 @@ class Rankings(Method):
         rollout = roll_out(parts, chosen, "rankings", decoding=self.decoding, group=self.samples)
         scores = rollout.scores.tolist()
         demonstrations = score_demonstrations(parts, chosen) if self.demonstration else {}
-        # 3. Rank the answers. A prompt whose answers all score the same is left out, because no answer is better.
+        # 3. Rank the answers. A prompt whose answers all score the same is left out: no answer is better than another.
         rankings: list[Ranking] = []
         for prompt, span in zip(chosen, rollout.groups(), strict=True):
             answers = [*zip(rollout.completions[span], scores[span], strict=True), *demonstrations.get(prompt.id, ())]

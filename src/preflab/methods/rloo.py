@@ -26,8 +26,9 @@ from preflab.train.learner import Optim
 
 class RLOO(Method):
     """On TL;DR the authors use 4 answers to each prompt, beta .03, learning rate 1e-6, and 512 answers and two updates
-    in each step. By default, `loss_average` is "constant". The loss of an answer is then proportional to a sum over its
-    tokens. The log-probability of an answer is such a sum too.
+    in each step. By default, `loss_average` is "constant". The loss of an answer is then proportional to the sum of the
+    losses of its tokens, not to their mean. This fits RLOO, because the log-probability of a whole answer is also a sum
+    over its tokens.
 
     The docstring of `CriticFree` in `shared/advantage.py` explains the settings that all methods without a critic
     share."""

@@ -1,4 +1,6 @@
-"""Trains a reward model on pairs (Bradley-Terry): L_R = -E log sigmoid( r(x,y_w) - r(x,y_l) ) (paper, Section 1).
+"""Trains a reward model on pairs (Bradley-Terry).
+
+L_R = -E log sigmoid( r(x,y_w) - r(x,y_l) ) (Xu et al. 2024, Section 1).
 
 The reward model starts from the policy's weights with a new scalar head. The validation measures the model's accuracy
 and calibration on held-out pairs. Margins, soft labels, label smoothing and a length covariate can modify the loss
@@ -33,7 +35,7 @@ from preflab.types import Preference
 
 
 class RM(Method):
-    """The paper gives no settings for the reward model. The default is one epoch, the usual choice to avoid
+    """Xu et al. 2024 give no settings for the reward model. The default is one epoch, the usual choice to avoid
     over-fitting.
 
     `pairs`: the number of pairs to train on (0: all). The run's seed determines which pairs are used. `margin`: a
@@ -127,7 +129,9 @@ class LengthWeight:
     of all training pairs (see `length_differences`). If `differences` is None, phi stays 0 and is not logged.
     """
 
-    RATE = 1.0  # the learning rate of phi; training is stable at this rate, because the curvature is at most E[x^2] / 4
+    # The learning rate of phi. Training is stable at this rate, because the second derivative of the loss with respect to
+    # phi is at most E[x^2] / 4, and |x| < 1.
+    RATE = 1.0
 
     def __init__(self, differences: Tensor | None) -> None:
         self.on = differences is not None

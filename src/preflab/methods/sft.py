@@ -20,10 +20,10 @@ from preflab.types import Demonstration
 
 
 class SFT(Method):
-    """The paper gives no settings for SFT. `source`: the answers to train on. "demonstrations" means the testbed's
-    demonstrations. "chosen" means the chosen answers of the run's pairs, as in Section 4.3 of the paper, where training
-    starts with SFT on the preference data. `examples`: the number of answers to train on (0: all). The run's seed
-    determines which answers are used. If the run has a compute budget, `epochs` is ignored."""
+    """Xu et al. 2024 give no settings for SFT. `source`: the answers to train on. "demonstrations" means the testbed's
+    demonstrations. "chosen" means the chosen answers of the run's pairs, as in Section 4.3 of that paper, where
+    training starts with SFT on the preference data. `examples`: the number of answers to train on (0: all). The run's
+    seed determines which answers are used. If the run has a compute budget, `epochs` is ignored."""
 
     kind: Literal["sft"] = "sft"
     source: Literal["demonstrations", "chosen"] = "demonstrations"

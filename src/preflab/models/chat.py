@@ -44,7 +44,8 @@ class ChatForm:
         after "Assistant:". The answer's ids include the prefix.
     suffix: the text between the answer and its end token. The answer's ids include the suffix.
     anchor: ordinary text that is put before an answer's text for encoding, and whose ids are removed afterwards. Some
-        tokenizers treat the beginning of a text differently.
+        tokenizers encode the beginning of a text differently from the rest. With an anchor, the answer's text is not
+        at the beginning.
     lead: ordinary text whose ids are put before an answer's ids for decoding. The text is removed afterwards.
     closing: the ids that end an answer. None means the model's first end id. A reward model may need other ids.
     control: the tokens that only the template may write.

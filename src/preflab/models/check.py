@@ -55,7 +55,7 @@ def _read_parts(path: Path) -> list[dict[str, Any]]:
 
 def _check_bases(path: Path, settings: dict[str, Any]) -> None:
     """Raises `UserError` if a base of the rotary position embeddings is not a positive number. The function checks
-    `settings` and the groups of settings that are named in `ROTARY`."""
+    `settings` itself, and each group of settings in `settings` whose name is in `ROTARY`."""
     for name in BASES:
         base = settings.get(name, 1)
         number = isinstance(base, int | float) and not isinstance(base, bool)

@@ -254,8 +254,8 @@ def restrict(logits: Tensor, ids: Tensor, counts: Tensor) -> Tensor:
 def _chunk(
     head: Head, hidden: Tensor, targets: Tensor, kept: tuple[Tensor, Tensor] | None, part: slice, entropy: bool
 ) -> tuple[Tensor, Tensor]:
-    """Computes log pi of `targets` [N] from the states `hidden` [N,D] for the rows in `part`. Also computes the entropy
-    of each row's distribution. If `entropy` is False, the second tensor has no meaning."""
+    """Returns two tensors for the rows in `part` of the states `hidden` [N,D]: log pi of the rows' `targets` [N], and
+    the entropy of each row's distribution. If `entropy` is False, the second tensor has no meaning."""
 
     def run(hidden: Tensor) -> tuple[Tensor, Tensor]:
         logits = head(hidden)

@@ -40,8 +40,8 @@ def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
     of the backbone of `lm`.
 
     The head has no bias, because only differences between scores matter. Its weights are drawn with `seed` from the
-    same normal distribution as in transformers, whose standard deviation is `initializer_range` in the configuration.
-    If the model has LoRA adapters, these adapters are merged into the copy. The copy then gets new adapters of the same
+    normal distribution that transformers uses. The standard deviation is `initializer_range` in the configuration. If
+    the model has LoRA adapters, these adapters are merged into the copy. The copy then gets new adapters of the same
     shape. Raises `UserError` if transformers has no suitable sequence classifier for the model family. A suitable
     classifier scores the state of a single token.
     """

@@ -8,7 +8,7 @@ In the packed layout, a row of the pass contains one or more groups, one after t
 by its completions. A mask lets each completion attend only to its prompt and to itself. The position ids of a
 completion continue the position ids of its prompt. The states therefore equal the states of the plain layout, up to
 rounding. The tokens of a prompt are computed once instead of once for each completion, and several short groups share
-one row instead of padding.
+one row, which saves padding.
 """
 
 from __future__ import annotations

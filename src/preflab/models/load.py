@@ -228,7 +228,7 @@ def read_model(path: Path, auto: str, *, trust_remote_code: bool = False, **sett
         raise UserError(f"The model in {path} cannot be read: {first_line(error)}") from error
     mismatched = (str(key[0]) for key in report["mismatched_keys"])
     check_loaded(path, model, {*map(str, report["missing_keys"]), *mismatched}, map(str, report["unexpected_keys"]))
-    # Copy the weights out of the memory-mapped file, because rounding in sums may depend on memory addresses.
+    # Rounding in sums may depend on the memory addresses of the weights, so no weight stays in the memory-mapped file.
     for weight in model.parameters():
         weight.data = weight.data.clone()
     model.name_or_path = str(path.absolute())  # saved adapters name their base model by this path

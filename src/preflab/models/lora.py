@@ -87,7 +87,8 @@ def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
 def find_idle_layers(model: Any) -> list[str]:
     """Returns the names of the linear layers on which adapters do not work. An adapter on such a layer would have no
     effect, or merging the adapter would change the model's outputs. The model either uses the weights of such a layer
-    without calling the layer, or the output of the layer is not W x + b. An example is a router that selects experts.
+    without calling the layer, or the output of the layer is not W x + b. For example, the output of a router is the
+    choice of experts.
 
     The function runs the model on a few tokens and watches each linear layer. Layers whose names differ only in numbers
     form a group. A layer that is not called, such as an unused expert, is treated like the called layers of its group.

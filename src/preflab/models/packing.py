@@ -41,7 +41,8 @@ def run_layout(network: Any, layout: Layout) -> Tensor:
         with recomputing(network):
             return network(input_ids=layout.ids, use_cache=False).last_hidden_state
     mask = layout.visible
-    if network.config._attn_implementation == "eager":  # this implementation adds the mask to the attention logits
+    # The implementation "eager" adds the mask to the attention logits, so the mask must contain numbers.
+    if network.config._attn_implementation == "eager":
         mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)
     with recomputing(network):
         output = network(input_ids=layout.ids, position_ids=layout.positions, attention_mask=mask, use_cache=False)

@@ -42,8 +42,8 @@ class Reference:
 
     @torch.no_grad()
     def follow(self, rate: float) -> None:
-        """Updates the reference: ref <- rate * policy + (1 - rate) * ref (paper, Section 7 [ReaL]). Rate 1 copies the
-        policy."""
+        """Updates the reference: ref <- rate * policy + (1 - rate) * ref (Xu et al. 2024, Section 7, and their library
+        ReaL). Rate 1 copies the policy."""
         for name, parameter in trainable(self.model).items():
             self.tensors[name].lerp_(parameter.detach(), rate)
 

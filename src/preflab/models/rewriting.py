@@ -50,9 +50,9 @@ def encode_rendering(
     lm: LanguageModel, turns: Sequence[Turn], answer: str, *, ended: bool
 ) -> tuple[list[int], list[int]]:
     """Returns two lists of ids, which together encode the template's rendering of the whole dialogue up to the end of
-    the answer. The first list contains the first ids of this rendering, as long as they equal the ids of the prompt
-    with its generation prompt. The second list contains the other ids of the rendering, at least one id. The names of
-    control tokens must be marked in `turns` and in `answer`."""
+    the answer. The first list contains the ids at the start of this rendering that equal the ids of the prompt with its
+    generation prompt, up to the first difference. The second list contains all other ids of the rendering, at least one
+    id. The names of control tokens must be marked in `turns` and in `answer`."""
     whole = render(lm.tokenizer, lm.form, [*turns, Turn("assistant", answer)], ask=False)
     behind = render(lm.tokenizer, lm.form, [QUESTION, ANSWER], ask=False).rpartition(ANSWER.content)[2]
     text = whole.removesuffix(behind) + (lm.form.suffix if ended else "")

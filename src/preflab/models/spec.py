@@ -20,8 +20,8 @@ class LoRA(Spec):
     saved, the adapters are merged into the weights.
 
     `targets`: the names of the modules that get an adapter. If `targets` is empty, every linear layer except the head
-    gets an adapter. The adapters have no dropout: preflab trains models in evaluation mode, and so does the paper's
-    library.
+    gets an adapter. The adapters have no dropout: preflab trains models in evaluation mode, and so does ReaL, the
+    library that Xu et al. 2024 use.
     """
 
     rank: int = Field(default=16, ge=1)

@@ -113,7 +113,7 @@ def _render_all(tokenizer: Any, form: ChatForm) -> None:
             render(tokenizer, replace(form, parts=parts), turns, ask=turns[-1].role == "user")
         except MemoryError:
             raise
-        except Exception:  # a template may refuse a dialogue with any exception
+        except Exception:  # a template may raise any exception to refuse a dialogue
             continue
 
 

@@ -15,9 +15,10 @@ def end_ids(tokenizer: Any, model: Any, written: Sequence[int], *, where: str) -
     """Returns all ids that end a turn. `written`: the ids with which the chat template ends answers. They come first in
     the result.
 
-    The end ids from the tokenizer, the generation settings and the model's configuration follow. An id from these three
-    sources is left out if the model's embedding has no row for this id, because the model cannot write it. Raises
-    `UserError` if there is no end id, or if one of these settings is neither an integer nor a list of integers.
+    After them come the end ids of three sources: the tokenizer, the generation settings and the model's configuration.
+    An id of these sources is left out if the model's embedding has no row for this id, because the model cannot write
+    it. Raises `UserError` if there is no end id, or if the value in a source is not an integer, a list of integers, or
+    None.
     """
     generation = getattr(model, "generation_config", None)
     named = {

@@ -24,7 +24,9 @@ def try_call(call: Callable[[], object], *, seconds: float, megabytes: int) -> s
     """
     reader, writer = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the child process does not use locks of other threads
+        # Python warns of a fork in a process with several threads. The warning does not apply here, because the child
+        # process does not use locks of other threads.
+        warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
         _call_and_exit(call, writer, seconds, megabytes)

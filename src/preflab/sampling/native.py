@@ -95,7 +95,8 @@ class NativeSampler(Sampler):
                     tokens_read += batch.tokens_read
                 else:
                     tokens_read += fallback.generate(lm, rows, stream, decoding, results)
-        if results.device.type == "cpu":  # allocation is slow on a CPU; on a GPU, torch reuses freed memory
+        # On a CPU, allocation is slow, so the next call uses this cache again. On a GPU, torch itself reuses freed memory.
+        if results.device.type == "cpu":
             self._cache = cache
         self.meter.sampled(lm.size, tokens_read, int(results.lengths.sum()))
         exact = self.spec.precision == "model" and not in_bf16(base)

@@ -38,7 +38,7 @@ def batches(prompts: Sequence[Sequence[int]], new_tokens: int, rows: int, tokens
     the length of their prompts, longest first, with equal prompts next to each other.
 
     A batch has at most `rows` rows. The number of its rows times (length of its longest prompt + `new_tokens`) is at
-    most `tokens`. A row that exceeds `tokens` alone forms a batch of one row.
+    most `tokens`. If a single row exceeds `tokens`, it forms a batch of one row.
     """
     order = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), tuple(prompts[row]), row))
     cut: list[list[int]] = []

@@ -25,7 +25,7 @@ class Shelf:
 
     sharing: which rows share a prompt.
     width: the length of the longest prompt.
-    new_tokens: the largest number of own columns of a row.
+    new_tokens: no row has more own columns than this number.
     first, last: the next prefill pass reads the prompts from `first` up to `last` (excluded).
     drawn: the number of own columns written so far; None during the prefill.
     gaps[G,1,1,width+1]: the mask of the prompt columns. It is minus infinity from the end of each prompt up to column

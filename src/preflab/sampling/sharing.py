@@ -9,7 +9,7 @@ from torch import Tensor
 
 class Sharing:
     """Records which rows share a prompt. `owners[N]`: the index of each row's prompt. `prompts`: the number of prompts.
-    Every prompt has at least one row. `most`: the largest number of rows of a prompt.
+    Every prompt has at least one row. `most`: the row count of the prompt that has the most rows.
 
     In the order by prompt, every prompt has `most` slots for its rows. `slots[N]`: the slot of each row. `slots` is
     None if the slot of every row equals the row's index and no slot is empty.

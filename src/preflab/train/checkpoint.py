@@ -31,8 +31,8 @@ def write_checkpoint(directory: Path, step: int, tree: Mapping[str, Any], *, kee
     """Writes a checkpoint such as `directory/step-00000042`. Keeps the newest `keep` checkpoints up to this step and
     removes all other checkpoints.
 
-    The removed checkpoints include half-written checkpoints and checkpoints of later steps. A checkpoint of a later
-    step is damaged, because the run would have resumed from an intact checkpoint.
+    The removed checkpoints include half-written checkpoints and checkpoints of later steps. If there is a checkpoint of
+    a later step, it is damaged: the run would otherwise have resumed from it.
     """
     target = directory / checkpoint_name(step)
     with new_directory(target) as aside:

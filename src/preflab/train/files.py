@@ -60,7 +60,8 @@ def new_directory(path: Path) -> Generator[Path]:
     except BaseException as error:
         remove(aside)  # a half-written directory must not fill the disk
         fault = next((number for number in DISK_FAULTS if f"(os error {number})" in str(error)), None)
-        if fault is not None:  # safetensors does not raise an `OSError`
+        # For a full or failed disk, safetensors does not raise an `OSError`, so the error is replaced by an `OSError`.
+        if fault is not None:
             raise OSError(fault, os.strerror(fault), str(path)) from error
         raise
     for written in (*aside.iterdir(), aside):

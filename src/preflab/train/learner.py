@@ -27,7 +27,7 @@ from preflab.train.state import require_count, require_number, require_tensor
 
 class Optim(Spec):
     """Settings of AdamW, with a warm-up and a schedule over the run's budget. The defaults are those of ReaL, the
-    library that the paper uses. Each update covers a part of the run, and uses the learning rate at the midpoint of
+    library that Xu et al. 2024 use. Each update covers a part of the run, and uses the learning rate at the midpoint of
     this part (see `Run.progress_of_update`).
 
     The schedule `warmup-stable-decay` keeps the rate constant after the warm-up. In the last 15% of the run, the rate

@@ -35,7 +35,7 @@ def take_lock(directory: Path, patience: float) -> Lock:
             directory.mkdir(parents=True, exist_ok=True)
             refuse_special(path)
             is_new = not path.exists()
-            file = path.open("a")  # append mode does not change a file of the user with this name
+            file = path.open("a")  # if the user has a file of this name, append mode keeps its content
         except FileNotFoundError as error:  # another process, whose run was refused, has removed the directory
             if time.monotonic() > deadline:
                 raise UserError(f"{directory} cannot be written: {error.strerror}. Choose another --output.") from error

@@ -158,9 +158,8 @@ class Run:
 
         def load_all(tree: Mapping[str, Any]) -> None:
             with refused_unless_it_fits("journal"):
-                self.journal.check(
-                    tree.get("journal", {})
-                )  # not in `load_needed`, because a run can often go on if a journal entry is damaged
+                # `load_needed` leaves out this check, because a run can often go on if a journal entry is damaged.
+                self.journal.check(tree.get("journal", {}))
             load_needed(tree)
 
         tree = checkpoint.read_newest_checkpoint(self.directory / "checkpoints", load_all, load_needed)
@@ -194,7 +193,8 @@ class Run:
     @contextmanager
     def _stopping_between_steps(self) -> Generator[None]:
         """If a stop signal arrives inside the block, ends the run after the checkpoint of the current step. Outside the
-        block, a stop signal ends the run immediately, because a resumed run repeats all work after the last step."""
+        block, no step is in progress, so a stop signal ends the run immediately. A resumed run repeats the work that
+        was interrupted."""
         self.stepping = True
         try:
             yield
@@ -241,7 +241,8 @@ class Run:
                 parameter.copy_(weights[name])
 
     def _write(self, step: int, seconds: float, learner: Stateful | None) -> None:
-        updates = {"updates": learner.updates} if isinstance(learner, Learner) else {}  # a step makes 0 or more updates
+        # The updates are counted separately from the steps, because a step makes 0 or more updates.
+        updates = {"updates": learner.updates} if isinstance(learner, Learner) else {}
         counts = self.meter.state_dict() | updates
         self.record.write_step(step, progress=self.progress, seconds=seconds, counts=counts)
 
@@ -283,8 +284,8 @@ def open_run(
     changed. If the directory has the manifest of this run, the run resumes. If the directory has the manifest of
     another run, raises `UserError`. If the run raises `UserError` before it has saved any work, its manifest is
     removed. If `fresh` is True, the new run replaces the old run in the directory. The old run is kept until the new
-    run has saved its first step. SIGTERM and Ctrl-C end the run after the current step. The run writes a checkpoint
-    first.
+    run has saved its first step. During the training steps, SIGTERM and Ctrl-C end the run after the current step. The
+    run writes a checkpoint first.
     """
     with locked(directory), naming_failures(directory), replacing(directory, fresh=fresh):
         today = datetime.date.today().isoformat()
@@ -306,9 +307,10 @@ def open_run(
 
 @contextmanager
 def stopping(run: Run) -> Generator[None]:
-    """Makes the run stop after its current step if SIGTERM or SIGINT arrives inside the block. A second signal raises
-    `Stopped` within the step, so that the progress bar is still removed from the terminal. A third signal ends the
-    process immediately.
+    """Ends the run if SIGTERM or SIGINT arrives inside the block. During the training steps, the first signal ends the
+    run after the current step. A second signal raises `Stopped` within the step, so that the progress bar is still
+    removed from the terminal. Outside the steps, the first signal already raises `Stopped`. After `Stopped`, the next
+    signal ends the process immediately.
 
     Python can set signal handlers only in its main thread. In another thread, this function changes nothing.
     """

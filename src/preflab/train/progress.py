@@ -33,7 +33,8 @@ class Progress:
 
     def show(self, step: int, progress: float, record: Mapping[str, float], counts: Mapping[str, float]) -> None:
         tokens = counts["trained_tokens"] + counts["sampled_tokens"]
-        if self.first is None:  # the counts of a resumed run include tokens of earlier processes
+        # In a resumed run, `counts` includes the tokens of earlier processes. The rate must not include these tokens.
+        if self.first is None:
             self.first = (time.monotonic(), tokens)
         rate = (tokens - self.first[1]) / max(time.monotonic() - self.first[0], 1e-9)
         text = f"step {step}  {format_metrics(record)}  {rate:,.0f} tokens/s"

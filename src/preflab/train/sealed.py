@@ -1,7 +1,7 @@
 """Writes and reads JSON records with a seal. The seal is a checksum, which shows whether the record was changed.
 
-The seal is the SHA-256 of the file's name and of all other fields of the record. A record that an older preflab wrote
-has no seal. This module does not import torch.
+The seal is the SHA-256 of the file's name and of all fields of the record except the seal. A record that an older
+preflab wrote has no seal. This module does not import torch.
 """
 
 from __future__ import annotations

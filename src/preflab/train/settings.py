@@ -56,8 +56,8 @@ class Plateau(Spec):
     old, or at the latest after 85% of the upper limit. In the cooldown, the rate falls linearly to 0, and then the run
     ends. The cooldown is 15% of the whole run. This schedule replaces the schedule of the method's optimizers, because
     a cosine schedule needs a length that is known in advance. The setting `looks` is the number of evaluations, which
-    are equally spaced up to the upper limit. The paper trains each method until its validation stops improving (Section
-    5), but does not state the rule.
+    are equally spaced up to the upper limit. Xu et al. 2024 train each method until its validation stops improving
+    (Section 5), but do not state the rule.
     """
 
     patience: int = Field(default=4, ge=1)

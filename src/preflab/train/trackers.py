@@ -49,7 +49,7 @@ class Trackers:
 
 class TensorBoard:
     """Writes an event file that TensorBoard reads, with one framed protocol buffer for each event. The writer class of
-    TensorBoard writes the same files, but uses a thread."""
+    TensorBoard writes the same files, but starts a thread. This class starts no thread."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

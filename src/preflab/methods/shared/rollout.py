@@ -49,8 +49,8 @@ class Rollout:
 
     def share_without_variance(self) -> float:
         """Returns the share of prompts whose answers all score the same. The method cannot learn from such a prompt,
-        because no answer is better. If each prompt has only one answer, returns 1 if all answers of the rollout score
-        the same, and 0 otherwise."""
+        because no answer is better than another. If each prompt has only one answer, returns 1 if all answers of the
+        rollout score the same, and 0 otherwise."""
         if self.group == 1:
             return float((self.scores == self.scores[0]).all())
         return 1.0 - float(self.differing().float().mean())
@@ -171,7 +171,7 @@ def draw_rollout(
 
 def roll_out(parts: Parts, prompts: Sequence[Prompt], *name: str | int, decoding: Decoding, group: int = 1) -> Rollout:
     """Draws `group` answers of the policy to each prompt, and scores them with the run's reward. `name`: the seeds of
-    the draw are derived from this name, and the journal stores the scores under it. Every draw of a run needs a
+    the draw are derived from this name, and the run's journal stores the scores under it. Every draw of a run needs a
     different name."""
     run, policy = parts.run, parts.policy
     faults.pass_point("rollout.before")
@@ -188,8 +188,8 @@ def roll_out(parts: Parts, prompts: Sequence[Prompt], *name: str | int, decoding
 def score_answers(
     parts: Parts, prompts: Sequence[Prompt], completions: Sequence[Completion], *, key: str, own: bool
 ) -> list[float]:
-    """Returns the reward's scores of the answers. If the reward is not deterministic, the journal stores the scores
-    under `key`, so that a resumed run reads the same scores.
+    """Returns the reward's scores of the answers. If the reward is not deterministic, the run's journal stores the
+    scores under `key`, so that a resumed run reads the same scores.
 
     `own`: whether the policy wrote the answers. If True, the first few answers are added to the samples of the step,
     and the reward's verdicts are added to the metrics of the step.

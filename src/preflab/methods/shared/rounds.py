@@ -1,8 +1,8 @@
 """Runs the rounds of DPO-Iter and expert iteration. Each round draws data from the newest policy and trains on these
 data.
 
-The journal stores the data of a round before the policy trains on them. A resumed run reads the data from the journal,
-because the policy has changed since the draw, and would draw different data.
+The run's journal stores the data of a round before the policy trains on them. A resumed run reads the data from the
+journal, because the policy has changed since the draw, and would draw different data.
 """
 
 from __future__ import annotations

@@ -53,8 +53,9 @@ class Surrogate(Protocol):
 
 
 def shape_scores(spec: Surrogate, scores: Tensor) -> Tensor:
-    """Returns (score - bias) * scale, clipped to [-clip, clip] (paper, Section 7 [ReaL]). The settings are
-    `reward_bias`, `reward_scale` and `reward_clip`. If `reward_clip` is None, the result is not clipped."""
+    """Returns (score - bias) * scale, clipped to [-clip, clip] (Xu et al. 2024, Section 7, and their library ReaL). The
+    settings are `reward_bias`, `reward_scale` and `reward_clip`. If `reward_clip` is None, the result is not
+    clipped."""
     limit = math.inf if spec.reward_clip is None else spec.reward_clip
     return ((scores - spec.reward_bias) * spec.reward_scale).clamp(-limit, limit)
 
