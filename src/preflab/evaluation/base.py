@@ -45,8 +45,8 @@ class GradedPrompt(NamedTuple):
 @dataclass(frozen=True)
 class Summary:
     """What an evaluator needs to know to summarise graded prompts. `measures`: the measures that the evaluator's spec
-    declares. `settings`: the settings for measuring policies, which `measures` depends on. `seed_for`: a function from
-    names to a seed for random choices."""
+    declares. `settings`: the settings for measuring policies; `measures` depends on these settings. `seed_for`: a
+    function that derives the seed of a random choice from its arguments, such as a name and a prompt's id."""
 
     measures: Sequence[Measure]
     settings: Evaluation

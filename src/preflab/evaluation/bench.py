@@ -48,9 +48,9 @@ class OpenEvaluator:
 @dataclass(frozen=True)
 class Bench:
     """The opened objects that an evaluation needs. `sampler`: a sampler that only evaluations use. `seed_for`: a
-    function from names to a seed. `start`: the reference model for KL. `say`: a function that prints a progress line.
-    preflab chooses temperatures and checkpoints by the first evaluator's scores. The other evaluators only add measures
-    to the results."""
+    function that derives a seed from its arguments, such as a split and an index. `start`: the reference model for KL.
+    `say`: a function that prints a progress line. preflab chooses temperatures and checkpoints by the first evaluator's
+    scores. The other evaluators only add measures to the results."""
 
     spec: Evaluation
     testbed: Testbed
@@ -79,7 +79,8 @@ def check_splits(testbed: Testbed, spec: Evaluation, measure: Literal["test", "v
         )
     if measure != "none" and chooses and not testbed.prompts("validation"):
         raise UserError(
-            f"{name} has no validation problems, but choosing a temperature and tuning need validation problems. "
-            "Add validation problems. Or give a single temperature, such as `temperatures: [0.2]` under `evaluation` "
-            "(`--temperatures 0.2`), do not tune, and leave `validation` under `evaluation` at false."
+            f"{name} has no validation problems. preflab needs them to choose one of several temperatures, to tune, and "
+            "to measure on the validation split. Add validation problems, or make three changes: give a single "
+            "temperature, such as `temperatures: [0.2]` under `evaluation` (`--temperatures 0.2`); do not tune; set "
+            "`validation` under `evaluation` to false."
         )

@@ -1,4 +1,5 @@
-"""Groups programs by behaviour, and computes the chance that k submissions from the largest clusters succeed.
+"""Groups programs by behaviour, and computes the chance that at least one of k submissions from the largest
+clusters is correct.
 
 The method is from Li et al. 2022, section 4.6 and appendix. Programs that print the same output for many inputs form a
 cluster. One program of each of the largest clusters is submitted. The inputs are made by small random changes to the
@@ -96,8 +97,8 @@ def find_behaviours(
 
 
 def _describe_behaviour(verdict: Verdict) -> str:
-    """Returns the output of a program or, if the program failed to run, the kind of failure. Removes differences that
-    judges ignore: white space, and whether a value is a list or a tuple."""
+    """Returns the output of a program or, if the program failed to run, the kind of failure. Judges ignore white space,
+    and do not distinguish lists from tuples. Outputs that differ only in these two ways therefore become equal."""
     if verdict.outcome not in _RAN:
         return verdict.outcome
     got = str(verdict.detail.get("got", ""))

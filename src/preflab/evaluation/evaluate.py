@@ -1,9 +1,9 @@
 """Evaluates a policy on the test split at two temperatures: the temperature in the settings, and temperature 1.
 
 Temperature 0 means greedy decoding. If the settings give several temperatures, each policy uses the temperature with
-the best score on the validation split. If this temperature is 1 too, the policy is evaluated once. The number of
-samples is the same for every policy. The scores of each problem are saved, so that arms can be compared problem by
-problem.
+the best score on the validation split. If this temperature is 1, the two temperatures are equal, and the policy is
+evaluated once. The number of samples is the same for every policy. The scores of each problem are saved, so that arms
+can be compared problem by problem.
 """
 
 from __future__ import annotations

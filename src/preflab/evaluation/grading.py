@@ -18,7 +18,8 @@ from preflab.types import Completion, Prompt, Split
 @dataclass(frozen=True)
 class Graded:
     """Graded answers to some prompts, sampled at one temperature. `samples`: the number of answers to each prompt. Each
-    answer is a row of `drawn`, `completions` and `grades`. Row i is an answer to `prompts[i // samples]`."""
+    answer has one row in `drawn`, in `completions` and in `grades`. Row i belongs to an answer to
+    `prompts[i // samples]`."""
 
     prompts: Sequence[Prompt]
     samples: int
@@ -44,14 +45,14 @@ class Graded:
         return {"score": self.score(), "length": length, "truncated": truncated_share(self.completions)}
 
     def grade_by(self, each: OpenEvaluator, split: Split) -> list[Grade]:
-        """Returns one grade for each row, given by one evaluator (`each`). The evaluator grades each drawn answer once,
-        and the copies of the answer get the same grade."""
+        """Returns the grade that the evaluator `each` gives to the answer in each row. The evaluator grades each drawn
+        answer once, and the copies of the answer get the same grade."""
         grades = each.grade(split, self.prompt_rows[:: self.copies], self.completions[:: self.copies])
         return [grade for grade in grades for _ in range(self.copies)]
 
     @property
     def prompt_rows(self) -> list[Prompt]:
-        """For each row, the prompt that the row answers."""
+        """The prompts of all rows. Row i contains an answer to prompt i of this list."""
         return [prompt for prompt in self.prompts for _ in range(self.samples)]
 
     def by_prompt(self, grades: Sequence[Grade] | None = None) -> list[GradedPrompt]:

@@ -4,7 +4,8 @@ settings name no evaluator.
 Demonstrations give the loss per token, L = -E_t log pi(y_t | x, y_<t). Preference pairs give two measures. The margin
 is log(pi/ref)(y_w) - log(pi/ref)(y_l), where ref is the reference model for KL. The accuracy is the fraction of pairs
 with a positive margin; a margin of 0 counts as half a pair. Without a reference, the margin is log pi(y_w) - log
-pi(y_l), and the names of both measures change. The policy's own answers give their length and KL(pi || ref).
+pi(y_l), and the names of both measures change. The policy's own answers give the mean length of an answer, the share of
+truncated answers, and KL(pi || ref).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from preflab.types import Split
 @dataclass(frozen=True)
 class HeldOut:
     """The opened objects that the measurement needs. `start`: the reference model for KL and margins, or None. `limit`:
-    the largest number of tokens of an answer in the data; longer answers are cut."""
+    the number of tokens after which an answer in the data is cut."""
 
     spec: Evaluation
     testbed: Testbed
@@ -65,7 +66,7 @@ class HeldOut:
             measures["kl"] = estimate_kl(policy, self.start, batch, self.token_budget)
         return {
             name: value for name, value in measures.items() if math.isfinite(value)
-        }  # JSON cannot represent infinity or NaN
+        }  # without infinity and NaN, which JSON cannot represent
 
     def _read_answers(self, policy: LanguageModel, split: Split) -> dict[str, float]:
         rows = read_rows(self.testbed.demonstrations, split)

@@ -82,8 +82,9 @@ class LmEvalEvaluator(PolicyEvaluator):
         self.spec, self.manager, self.folder = spec, manager, folder
 
     def measure_policy(self, policy: LanguageModel) -> dict[str, dict[str, float]]:
-        """Returns the value of each item of each task. Raises `UserError` if a task does not have the metric that the
-        spec names, or if lower values of this metric are better."""
+        """Returns, for each task, the value of the task's metric for each item. Raises `UserError` if a task has no
+        items, if a task does not have the metric or the filter that the spec names, or if lower values of the metric
+        are better."""
         from preflab.evaluation.harness import run_tasks
 
         results = run_tasks(policy, self.spec, self.manager)
@@ -98,7 +99,7 @@ def part_metric(metric: str) -> tuple[str, str]:
 
 
 def read_items(results: Mapping[str, Any], task: str, metric: str) -> dict[str, float]:
-    """Returns the value of each item of a task. `results`: the results that the harness returned."""
+    """Returns the value of `metric` for each item of a task. `results`: the results that the harness returned."""
     samples = results["samples"].get(task, [])
     if not samples:
         raise UserError(

@@ -1,5 +1,5 @@
-"""Defines `Measure`: the name of a measured quantity, and how to read it. Evaluators declare measures. Does not import
-torch."""
+"""Defines `Measure`: the name of a measured quantity, with its label, unit, range and direction of improvement.
+Evaluators declare measures. Does not import torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Measure(BaseModel):
-    """The name of a measured quantity, and how to read the quantity."""
+    """The name of a measured quantity, with its label, unit, range and direction of improvement."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
     name: str
@@ -85,9 +85,9 @@ def on_validation(measure: Measure) -> Measure:
 
 def known_measure(name: str, *, note: str = "") -> Measure:
     """Returns the measure with this name and its default label, direction and note. The known names are 'pass@K',
-    'K@N', 'distinct-N' and the keys of `KNOWN_MEASURES`. Each name may have the prefix 'validation/', as in
-    'validation/pass@K', for the measure on the validation split. For an unknown name, the label is the name, and
-    `better` is 'neither'. `note` replaces the default note.
+    'K@N', 'distinct-N' and the keys of `KNOWN_MEASURES`. With the prefix 'validation/', a name means the measure on the
+    validation split. For an unknown name, the label is the name, and `better` is 'neither'. `note` replaces the default
+    note.
     """
     if name.startswith(VALIDATION):
         return on_validation(known_measure(name.removeprefix(VALIDATION), note=note))

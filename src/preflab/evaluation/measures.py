@@ -18,8 +18,8 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
 
 
 def k_at_n(samples: int, passing: int, correct: int, k: int, n: int) -> float:
-    """Returns k@n: the probability that at least one of k submissions is correct. The submissions are chosen from the
-    samples, out of n, that pass the public tests (Li et al. 2022, section 4.6).
+    """Returns k@n: the probability that at least one of k submissions is correct. The submissions are chosen from n
+    samples, and only from those that pass the public tests (Li et al. 2022, section 4.6).
 
     N is `samples`, the number of drawn samples. m is `passing`, the number of samples that pass the public tests. c is
     `correct`, the number of those m samples that pass the hidden tests too. First, n of the N samples are chosen at
@@ -30,7 +30,8 @@ def k_at_n(samples: int, passing: int, correct: int, k: int, n: int) -> float:
     """
     if not 0 < k <= n <= samples:
         raise ValueError(
-            f"{k}@{n} needs at least {n} samples for each problem, and k <= n; the number of samples is {samples}."
+            f"{k}@{n} needs at least {n} samples for each problem, and the number of samples is {samples}. It also needs "
+            "0 < k <= n."
         )
     failing, ways = samples - passing, comb(samples, n)
     rate = 0.0

@@ -8,9 +8,9 @@ from preflab.evaluation.measure import Measure
 
 
 class RelativeMeasure(NamedTuple):
-    """A measure that is the difference of two arms' values: the arm's value minus the reference arm's value, on the
-    same prompts under the same seed. `of`: the name of the measure whose values are subtracted. `reference`: the name
-    of the reference arm."""
+    """A measure that compares an arm with a reference arm by another measure. It is the arm's value of the other
+    measure minus the reference arm's value, on the same prompts under the same seed. `of`: the name of the other
+    measure. `reference`: the name of the reference arm."""
 
     measure: Measure
     of: str

@@ -23,9 +23,9 @@ to the nearest end of the range. A larger distance is an error."""
 
 
 def blaming_outside(opened: object, source: str) -> AbstractContextManager[None]:
-    """Returns a context for a call of a method of `opened`, such as an opened evaluator. If the class of `opened` comes
-    from outside preflab, the context turns an exception into a `UserError` that names `source` (see `blaming`). An
-    exception in a class of preflab passes unchanged, because it is a defect of preflab."""
+    """Returns a context in which a method of `opened` is called. `opened`: an opened object, such as an evaluator. If
+    the class of `opened` comes from outside preflab, the context turns an exception into a `UserError` that names
+    `source` (see `blaming`). An exception in a class of preflab passes unchanged, because it is a defect of preflab."""
     own = name_class(type(opened)).startswith("preflab.")
     return nullcontext() if own else blaming(source)
 
@@ -52,8 +52,8 @@ def check_grades(
 
 def check_summaries(summaries: Any, prompts: int, measures: Sequence[Measure], source: str) -> list[dict[str, float]]:
     """Checks an evaluator's summaries, and returns the values of the measures for each prompt as finite floats.
-    `prompts`: the number of prompts. Raises `UserError` if `source` did not return exactly the given measures for each
-    prompt, or if a value is outside the range of its measure."""
+    `prompts`: the number of prompts. Raises `UserError` if `source` did not return exactly the values of `measures` for
+    each prompt, or if a value is outside the range of its measure."""
     if not isinstance(summaries, Sequence) or isinstance(summaries, str | bytes) or len(summaries) != prompts:
         raise UserError(
             f"{source} returned {brief(summaries)} for {prompts} prompts. Return a list with one mapping from measures "
@@ -72,7 +72,8 @@ def check_summaries(summaries: Any, prompts: int, measures: Sequence[Measure], s
 
 def check_items(values: Any, measures: Sequence[Measure], source: str) -> dict[str, dict[str, float]]:
     """Returns, for each measure, the value of each item as a finite float. Raises `UserError` if `source` did not
-    return exactly the given measures, if a measure has no items, or if a value is outside the range of its measure."""
+    return exactly the values of `measures`, if a measure has no items, or if a value is outside the range of its
+    measure."""
     by_name = {measure.name: measure for measure in measures}
     if not isinstance(values, Mapping) or set(values) != set(by_name):
         given = ", ".join(map(str, values)) if isinstance(values, Mapping) else f"a {type(values).__name__}"
@@ -92,7 +93,7 @@ def _checked(grade: Any, first: Measure, further: Mapping[str, Measure], place: 
     # An evaluator from outside preflab may have set values of any type.
     verdict, further_values = cast("object", grade.verdict), cast("object", grade.values)
     if not isinstance(verdict, Verdict) or not isinstance(further_values, Mapping):
-        raise UserError(f"{place}: the grade's `verdict` must be a `Verdict`, and its `values` a mapping.")
+        raise UserError(f"{place}: the grade's `verdict` must be a `Verdict`, and its `values` must be a mapping.")
     if averaged and grade.values.keys() != further.keys():
         raise UserError(f"{place}: {_explain_keys(grade.values, first, further)}")
     score = _number(grade.score, first, place)

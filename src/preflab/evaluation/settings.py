@@ -89,7 +89,8 @@ class Evaluation(Spec):
     def decodings(self) -> dict[DecodingChoice, str]:
         """The decoding settings at which a study compares its arms, each with a phrase that can begin a sentence, such
         as 'At temperature 1'. 'chosen' is the temperature in `temperatures`, or the best temperature if there are
-        several. 'unit' is temperature 1. 'unit' is left out if 'chosen' is temperature 1 too."""
+        several. 'unit' is temperature 1. If `temperatures` is a single 1, the two settings are equal, and
+        'unit' is left out."""
         unit = "At temperature 1"
         only, *others = self.temperatures
         if others:

@@ -1,4 +1,5 @@
-"""Reads and writes a study's evaluators by name, and determines the names of their measures. Does not import torch."""
+"""Reads and writes the named evaluators of a study, and determines the names of the evaluators' measures. Does not
+import torch."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ _PAIRS = TypeAdapter(list[tuple[Name, Any]])
 
 
 def _parsed(value: Any) -> dict[str, EvaluatorSpec]:
-    """Reads evaluators from a mapping from names to specs, or from a list of pairs of name and spec. Returns them by
-    name."""
+    """Reads evaluators from a mapping from names to specs, or from a list of pairs of name and spec. Returns a
+    mapping from names to specs."""
     evaluators: dict[str, EvaluatorSpec] = {}
     for name, spec in _PAIRS.validate_python([*value.items()] if isinstance(value, Mapping) else value):
         if name in evaluators:

@@ -1,4 +1,5 @@
-"""Chooses the temperature at which a policy answers, by its score on the validation split."""
+"""Chooses the temperature at which a policy answers: the temperature with the policy's best score on the validation
+split."""
 
 from __future__ import annotations
 

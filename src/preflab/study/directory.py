@@ -39,7 +39,7 @@ class StudyManifest(BaseModel):
     """The fields of a study's manifest. `arms` and `pairwise`: the names of the arms and of the pairings in the order
     of the study file. `study` does not keep this order, because the JSON file is sorted by name. `runs`: the
     directories of all runs that the study has planned, relative to the study's directory. `own`: descriptions of the
-    evaluators that the user wrote, which a report needs."""
+    evaluators that the user wrote. A report needs these descriptions."""
 
     format: int
     study: dict[str, JsonValue]
@@ -120,8 +120,9 @@ def in_order(parts: Any, names: Sequence[str]) -> Any:
 
 
 def refuse_other_study(study: Study, directory: Path) -> None:
-    """Raises `UserError` if the directory belongs to a run, or to a study of another name. The arms, seeds and settings
-    of the study are allowed to differ, because each run is compared with its own spec."""
+    """Raises `UserError` if the directory belongs to a run, or to a study of another name. The study may have other
+    arms, seeds and settings than the study in the directory. Runs with other settings do not count as done (see
+    `runner.is_done`)."""
     if (directory / RUN_MANIFEST).exists():
         raise UserError(f"{directory} contains a run, but a study needs a separate directory. Choose another --output.")
     if not (directory / STUDY_MANIFEST).exists():

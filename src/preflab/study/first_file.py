@@ -35,7 +35,7 @@ class FirstStudy:
 @dataclass(frozen=True)
 class DataFacts:
     """Facts about the user's data. `judged`: how the evaluator judges answers: by tests, by a reward model trained on
-    pairs, or by neither. `size`: the numbers of training rows."""
+    pairs, or by neither. `size`: the numbers of training prompts, demonstrations and pairs."""
 
     judged: Judged
     size: DataSize

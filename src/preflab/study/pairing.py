@@ -37,13 +37,14 @@ class Pairing(Spec):
         return [pair for pair in named if pair[0] in known and pair[1] in (*known, DATA_CHOSEN)]
 
     def among(self, arms: Iterable[str]) -> Pairing | None:
-        """Returns a copy of this pairing with only the pairs whose two arms are in `arms`; None if no pair remains."""
+        """Returns a copy of this pairing with only the pairs that `pairs_among` returns; None if it returns no pair."""
         pairs = tuple(self.pairs_among(arms))
         return self.model_copy(update={"pairs": () if self.against else pairs}) if pairs else None
 
     def check(self, place: str, arms: Iterable[str]) -> None:
-        """Raises `UserError` if this pairing has no pair, the same pair twice, a pair of an arm with itself, or an arm
-        that is not in `arms`. `place`: the key of the pairing in the study file."""
+        """Raises `UserError` unless this pairing has either `pairs` or `against`. Also raises `UserError` if a pair
+        occurs twice, if a pair compares an arm with itself, if a pair begins with `data:chosen`, or if an arm is not in
+        `arms`. `place`: the key of the pairing in the study file."""
         if (self.against is None) == (not self.pairs):
             raise UserError(f"`{place}` needs `pairs`, such as [[dpo, sft]], or an arm as `against`, but not both.")
         if any(first == DATA_CHOSEN for first, _ in self.pairs):
@@ -70,8 +71,8 @@ def refuse_same_pairs(comparisons: Iterable[tuple[str, str]]) -> None:
 
 
 def _check_shape(value: Any) -> Any:
-    """Returns the value of `pairwise` in a study file unchanged. Raises `UserError`, with an example, if the value does
-    not map names to pairings."""
+    """Checks the value of `pairwise` in a study file, and returns it. Raises `UserError`, with an example, if the value
+    does not map names to pairings."""
     if not isinstance(value, Mapping):
         raise UserError(f"`pairwise` must map names to pairwise evaluators, such as {EXAMPLE}.")
     for name, pairing in value.items():

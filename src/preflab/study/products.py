@@ -1,6 +1,5 @@
-"""Checks that the stages of a study make the products that are needed. A stage, an arm or an evaluator can use another
-stage, and this other stage must then make the needed product: a policy, a model that scores answers, or data. Does not
-import torch."""
+"""Checks that each stage of a study makes the product for which other stages, arms and evaluators use the stage. A
+product is a policy, a model that scores answers, or data. Does not import torch."""
 
 from __future__ import annotations
 

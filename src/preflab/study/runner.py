@@ -86,7 +86,8 @@ def runs_to_do(planned: Sequence[Planned]) -> list[Planned]:
 
 
 def is_done(run: Planned) -> bool:
-    """Returns True if the run's result exists and was made from this spec and with the same code of the user.
+    """Returns True if the run's result exists, if it was made from this spec, and if the user's own code that the spec
+    names has not changed since then.
 
     The field `charged` of the budget is not compared, because its value follows from the stages. If an older version of
     preflab wrote the spec, the spec is parsed with the defaults of this version. Raises `UserError` if the manifest or

@@ -10,7 +10,7 @@ Say = Callable[[str], None]
 
 
 def keep_silent(text: str) -> None:
-    """Shows nothing. Used where no lines are wanted."""
+    """Shows nothing. Callers use this function if they do not want lines."""
 
 
 def say_on_stderr(text: str) -> None:

@@ -1,7 +1,7 @@
 """Defines a study file: the arms to compare, their data and evaluators, and their budget. Does not import torch.
 
-A study's `stages` (such as SFT, pairs, reward model) run once for each seed. All `arms` with this seed use the same
-output of the stages, so that the scores of the arms are paired. The initialisation, the data order, the noise, the
+A study's `stages` (such as SFT, pairs, reward model) run once for each seed. All runs of `arms` under one seed use the
+same output of the stages, so that the scores of the arms are paired. The initialisation, the data order, the noise, the
 pairs, the rollouts and the evaluation are drawn anew for each seed.
 """
 
@@ -284,8 +284,8 @@ class Study(RunSettings):
 
     def narrowed(self, arms: Sequence[str] | None = None, seeds: int | None = None) -> Study:
         """Returns a copy of the study with only these arms and this number of seeds. Leaves out every comparison and
-        claim that names another arm. Raises `UserError` for an arm that the study does not have, for fewer than one seed, or
-        for a number of seeds if the study has looks."""
+        claim that names another arm. Raises `UserError` if the study does not have one of the arms, if `seeds` is
+        below 1, or if `seeds` is given and the study has looks."""
         if seeds is not None and seeds < 1:
             raise UserError(f"A study needs at least one seed, not {seeds}.")
         if seeds is not None and self.seed_looks:

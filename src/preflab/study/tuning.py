@@ -1,4 +1,4 @@
-"""Chooses the settings of the tuned arms by validation scores. The largest number of trials is the same for every
+"""Chooses the settings of the tuned arms by validation scores. The limit on the number of trials is the same for every
 arm."""
 
 from __future__ import annotations
@@ -121,10 +121,13 @@ def extended_settings(study: Study, trials: Sequence[TuningTrial]) -> Iterator[t
 def value_beyond(edge: Edge) -> float:
     """Returns the value that continues a grid beyond its edge.
 
-    Let z be the value at the edge, y the neighbour of z, and x the next neighbour of y. If a value is not positive, or
-    if there are at least three values and all differences between neighbours are equal, returns z + (z - y). In any
-    other grid of at least three values, returns z * (y / x): 1e-4, 3e-4, 1e-3 continues with 3e-3. In any other grid of
-    two values, returns z * (z / y).
+    Let z be the value at the edge, y the neighbour of z, and x the neighbour of y on the other side. The first of these
+    rules that applies to the grid gives the returned value:
+
+    - The grid has a value that is not positive: z + (z - y).
+    - The grid has two values: z * (z / y).
+    - All differences between neighbours are equal: z + (z - y).
+    - Any other grid: z * (y / x). For example, the value after 1e-4, 3e-4 and 1e-3 is 3e-3.
     """
     row = edge.tried if edge.is_largest else edge.tried[::-1]
     *_, before, last = row

@@ -54,7 +54,7 @@ class PairVerdict:
     @property
     def chose_first_shown(self) -> tuple[float, float] | None:
         """Two numbers, one for each order of the answers: 1 if the judge chose the answer that was shown first, else 0.
-        The whole value is None if a reply was unreadable, or if the judge was not asked in both orders."""
+        None instead of two numbers if a reply was unreadable, or if the judge was not asked in both orders."""
         if len(self.orders) != 2 or self.unreadable:
             return None
         return float(self.orders[0] == "first"), float(self.orders[1] == "second")

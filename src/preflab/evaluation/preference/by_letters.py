@@ -1,5 +1,6 @@
-"""A preference judge that uses a local language model. The judge chooses the letter to which the model gives the higher
-probability. A local model is slow, so its replies are kept on the disk, like the replies of an endpoint."""
+"""A preference judge that uses a local language model. The question calls the two answers A and B. The judge chooses
+the letter to which the model gives the higher probability. A local model is slow, so its replies are kept on the disk,
+like the replies of an endpoint."""
 
 from __future__ import annotations
 
@@ -25,9 +26,9 @@ KEPT_AT_ONCE = 16
 
 
 class LetterJudge(PreferenceJudge):
-    """Compares two probabilities: that the model's reply begins with A, and that it begins with B. Chooses the letter
-    with the higher probability. The model does not write a sentence. A reply is unreadable only if the two
-    probabilities are equal.
+    """Compares the probability that the model's reply begins with the letter A and the probability that it begins with
+    the letter B. Chooses the answer whose letter has the higher probability. The model does not write text, so a reply
+    is unreadable only if the two probabilities are equal.
 
     `cache`: the replies of this model, by the question's token ids. The cache must contain only replies of the model's
     present weights.
@@ -51,7 +52,7 @@ class LetterJudge(PreferenceJudge):
             if len(ids) >= self.lm.context:
                 raise UserError(
                     f"The question about prompt {pair.question.prompt.id!r} has {len(ids)} tokens, but the context of the "
-                    f"judge is {self.lm.context}. Choose a judge with a longer context, or compare shorter answers."
+                    f"judge is {self.lm.context} tokens. Choose a judge with a longer context, or compare shorter answers."
                 )
         keys = [make_key([ids, self.letters]) for ids in rows]
         todo = {key: ids for key, ids in zip(keys, rows, strict=True) if self.cache.get(key) is None}

@@ -1,4 +1,4 @@
-"""Draws the prompts on which answers are compared. Does not import torch."""
+"""Draws the prompts whose answers are compared. Does not import torch."""
 
 from __future__ import annotations
 

@@ -39,13 +39,15 @@ Messages = Sequence[Mapping[str, str]]
 def _check_base(url: str) -> str:
     address = check_address(url)
     if "?" in address or "#" in address:
-        raise ValueError("a base address must not contain a query: put a key into an environment variable")
+        raise ValueError(
+            "a base address must not contain a query: put a key into an environment variable instead of the address"
+        )
     return address.rstrip("/")
 
 
 def _check_request(request: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Returns the user's additional fields of a request unchanged. Raises `ValueError` if preflab sets one of these
-    fields itself, or if a field would change the form of the reply."""
+    """Checks the user's additional fields of a request, and returns them. Raises `ValueError` if preflab sets one of
+    these fields itself, or if a field would change the form of the reply."""
     fixed = next((name for name in ("model", "messages", "stream", "n") if name in request), None)
     if fixed is not None:
         raise ValueError(f"the field `{fixed}` of a request cannot be changed")
@@ -56,12 +58,13 @@ class EndpointSettings(Spec):
     """base_url: the address of the endpoint, up to and including `/v1`. key_variable: the environment variable with the
     API key. concurrency: the largest number of requests at a time. timeout: the time limit in seconds for one reply,
     from the request to the last byte. retries: the largest number of times that a request is sent again. A request is
-    sent again after status 408, 409, 425, 429 or 500 and above, a broken connection, a time-out, or a reply that is not
-    a chat completion. backoff: the first wait in seconds; each further wait is twice as long, up to `longest_wait`.
-    max_calls: the largest number of requests; a request counts each time it is sent. max_cost: the largest cost of all
-    requests. price_in: the price of a million tokens in requests. price_out: the price of a million tokens in replies.
-    max_tokens: the largest number of tokens in a reply. request: additional fields of a request; the value null removes
-    a field. cache: the directory of the cache; '' for preflab's own directory.
+    sent again after a broken connection, a time-out, or a reply that is not a chat completion. A request is also sent
+    again after the HTTP statuses 408, 409, 425 and 429, and after every status of 500 or above. backoff: the first wait
+    in seconds; each further wait is twice as long, up to `longest_wait`. max_calls: the largest number of requests; a
+    request counts each time it is sent. max_cost: the largest cost of all requests. price_in: the price of a million
+    tokens in requests. price_out: the price of a million tokens in replies. max_tokens: the largest number of tokens in
+    a reply. request: additional fields of a request; the value null removes a field. cache: the directory of the cache;
+    '' for preflab's own directory.
     """
 
     base_url: Annotated[str, AfterValidator(_check_base)] = OPENAI
@@ -176,9 +179,9 @@ class Endpoint:
     def _run(self, todo: Mapping[str, Mapping[str, Any]]) -> None:
         try:
             asyncio.get_running_loop()
-        except RuntimeError:  # usually, no event loop is running in this thread
+        except RuntimeError:  # usually, this thread does not run an event loop, and can start a loop
             asyncio.run(self._ask_all(todo))
-        else:  # in a notebook, an event loop is running
+        else:  # in a notebook, this thread runs an event loop, so another thread must start a loop
             with ThreadPoolExecutor(1) as thread:
                 thread.submit(lambda: asyncio.run(self._ask_all(todo))).result()
 
@@ -200,8 +203,9 @@ class Endpoint:
         )
 
     async def _work(self, client: AsyncOpenAI, waiting: Iterator[tuple[str, Mapping[str, Any]]]) -> None:
-        """Sends the waiting requests one after another. Writes each reply to the cache before the next request is sent.
-        If the process is killed, each worker therefore loses at most one reply."""
+        """Does the work of one of the `concurrency` workers that send requests in parallel. Sends one waiting request
+        after another, and writes each reply to the cache before the worker sends its next request. If the process is
+        killed, each worker therefore loses at most one reply."""
         for key, body in waiting:
             reply = await self._ask_patiently(client, body)
             self.cache.add(key, reply)
@@ -303,9 +307,9 @@ class TemporaryTrouble(Exception):
 
 
 def read_key(settings: EndpointSettings) -> str:
-    """Returns the API key from the environment variable `key_variable`. Raises `UserError` if the variable is not set
-    and the endpoint is OpenAI's, because other endpoints may work without a key. Also raises `UserError` if the key
-    cannot be sent."""
+    """Returns the API key from the environment variable `key_variable`. If the variable is not set, raises `UserError`
+    for OpenAI's endpoint. For any other endpoint, which may work without a key, returns ''. Raises `UserError` if the
+    key contains a line end, another control character, or a character that is not ASCII."""
     key = os.environ.get(settings.key_variable, "")
     if not key and settings.base_url == OPENAI:
         raise UserError(
@@ -323,5 +327,5 @@ def read_key(settings: EndpointSettings) -> str:
 def _read_wait(header: str | None) -> float:
     try:
         return max(0.0, float(header or 0))
-    except ValueError:  # the header gives a date instead of seconds
+    except ValueError:  # the header Retry-After contains a date instead of seconds
         return 0.0

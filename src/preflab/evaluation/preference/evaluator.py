@@ -1,5 +1,5 @@
-"""A pairwise evaluator for studies: a preference judge compares the arms' answers to randomly drawn prompts. Does not
-import torch before a judge is opened.
+"""A pairwise evaluator for studies: a preference judge compares the answers of two arms. The prompts of these answers
+are drawn at random. Does not import torch before a judge is opened.
 """
 
 from __future__ import annotations

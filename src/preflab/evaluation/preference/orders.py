@@ -1,4 +1,5 @@
-"""Asks a judge about each pair in both orders, and joins the two choices into one verdict. Does not import torch."""
+"""Asks a judge about each pair of answers, once in each order of the answers, and joins the two choices into one
+verdict. Does not import torch."""
 
 from __future__ import annotations
 
@@ -30,8 +31,8 @@ class ShownPair:
 
 @dataclass(frozen=True)
 class OrderReply:
-    """A judge's reply in one order. `letter`: the answer that the judge calls more helpful; None if the reply does not
-    clearly name an answer."""
+    """A judge's reply about one `ShownPair`. `letter`: the letter of the answer that the judge calls more helpful; None
+    if the reply does not clearly name an answer."""
 
     letter: Letter | None
     text: str = ""
@@ -41,7 +42,7 @@ def ask_both_orders(
     questions: Sequence[PreferenceQuestion], ask: Callable[[Sequence[ShownPair]], Sequence[OrderReply]]
 ) -> list[PairVerdict]:
     """Returns the verdict on each question. `ask`: a function that asks the judge and returns the reply to each shown
-    pair. Two equal answers are a tie, about which the judge is not asked."""
+    pair. If the two answers are equal, the outcome is a tie, and the judge is not asked."""
     open_questions = [question for question in questions if question.first.text != question.second.text]
     shown = both_orders(open_questions)
     replies = list(ask(shown)) if shown else []
@@ -62,8 +63,8 @@ def both_orders(questions: Sequence[PreferenceQuestion]) -> list[ShownPair]:
 
 
 def join_orders(pair: str, plain: OrderReply, swapped: OrderReply) -> PairVerdict:
-    """Joins the replies in both orders, and returns the verdict. If the replies prefer different answers, or if a reply
-    does not name an answer, the outcome is .5, as for a tie."""
+    """Joins the judge's replies for the two orders of the answers, and returns the verdict. If the replies prefer
+    different answers, or if a reply does not name an answer, the outcome is .5, as for a tie."""
     choices = (_choice(plain.letter, swapped=False), _choice(swapped.letter, swapped=True))
     outcome = TIE if choices[0] != choices[1] else {"first": WIN, "second": LOSS}.get(choices[0], TIE)
     return PairVerdict(pair, outcome, choices, (plain.text, swapped.text))

@@ -1,8 +1,8 @@
 """Keeps a judge's replies on the disk. A command that is killed and repeated therefore does not ask the same
 question twice. Does not import torch.
 
-The file has one line of JSON for each reply. Lines are only appended. Each line has a checksum. A damaged line, such as
-the incomplete line of a killed process, is ignored, and its question is asked again.
+A cache file has one line of JSON for each reply. Lines are only appended. Each line has a checksum. A damaged line,
+such as the incomplete line of a killed process, is ignored, and its question is asked again.
 """
 
 from __future__ import annotations

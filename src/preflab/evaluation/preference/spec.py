@@ -129,5 +129,5 @@ def refuse_no_reward_model(name: str) -> None:
     if not user_path(name).exists() and not HUB_NAME.fullmatch(name):
         raise UserError(
             f"There is no reward model {name!r}: it is neither a directory nor a name on the hub (owner/name). `preflab train "
-            f"rm` trains one. If {name!r} is a language model, write local:{name}."
+            f"rm` trains a reward model. If {name!r} is a language model, write local:{name}."
         )

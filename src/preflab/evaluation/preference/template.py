@@ -29,8 +29,8 @@ _SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant"}
 @dataclass(frozen=True)
 class Template:
     """The text of a question. It has the placeholders {{query}}, {{response_a}} and {{response_b}} once each, and
-    {{fence}} any number of times. Every text that replaces one of the first three placeholders is put between two lines
-    that begin with the fence."""
+    {{fence}} any number of times. {{fence}} is replaced by the fence, a word that does not occur in the texts that
+    replace the other placeholders. Each of these texts is put between two lines that begin with the fence."""
 
     text: str
 

@@ -40,12 +40,12 @@ class Detectable:
 
 
 def detectable_claims(study: Study, directory: Path | None, problems: int) -> list[Detectable]:
-    """Returns the smallest difference that each claim can detect with all seeds of the study and `problems` test
-    problems. If the difference depends on the decoding setting (such as greedy decoding or sampling at temperature 1),
-    returns the largest difference. Leaves out a claim whose standard deviations are unknown. The correction for
-    multiple tests covers all claims at all decoding settings. If the study has several looks (see `study.looks`), the
-    correction is that of the last look. `directory`: the directory of the study's runs; None if the runs will be
-    replaced."""
+    """Returns the smallest difference that each claim can detect after all seeds of the study. If the difference
+    depends on the decoding setting (such as greedy decoding or sampling at temperature 1), returns the largest
+    difference. Leaves out a claim whose standard deviations are unknown. The correction for multiple tests covers all
+    claims at all decoding settings. If the study has several looks (see `study.looks`), the correction is that of the
+    last look. `directory`: the directory of the study's runs; None if the runs will be replaced. `problems`: the number
+    of test problems."""
     if not study.claims or study.seeds < 2 or problems < 2:
         return []
     headline = study.headline or study.score

@@ -1,4 +1,4 @@
-"""Estimates how long a study's runs take on this machine, from the costs of the methods and measured speeds."""
+"""Estimates how long a study's runs take on this machine, from the methods' costs and from timings of the models."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Estimate:
     def cost(self, run: PlannedRun) -> Cost:
         """Returns the cost of a run's method under the run's budget. With a budget of compute, the cost is scaled to
         the FLOP that remain after the run's stages. With a budget of labels, the cost is reduced if the method would
-        buy more labels."""
+        buy more labels than the budget allows."""
         arm = run.spec
         if arm.method is None:
             return Cost()

@@ -24,8 +24,8 @@ Part = Literal["stage", "arm", "match"]
 @dataclass(frozen=True)
 class ForecastRow:
     """The forecast of a stage, an arm or a match. `runs`: the number of runs. `done`: the number of runs that are done.
-    `seconds`: the expected duration of each run. `memory`: the expected peak memory of a run. This is None for a match,
-    or if the memory is not known."""
+    `seconds`: the expected duration of each run. `memory`: the expected peak memory of a run; None for a match, and
+    None if the memory is not known."""
 
     part: Part
     name: str
@@ -40,10 +40,11 @@ class ForecastRow:
 class Forecast:
     """The forecast of a study. `rows`: the forecasts of the stages, arms and matches. `at_once`: the number of runs
     that share the machine. `seconds`: the expected wall-clock time until all runs are done, without the tuning stage.
-    `look_seconds`: the same time until each look, at which the study may stop, by the look's number of seeds.
-    `trials`: the number of trials of the tuning stage. `tunes`: whether these trials run before the other runs.
-    `tuning_seconds`: the expected wall-clock time of the tuning runs that are not done. `uncounted`: descriptions of
-    work whose time is unknown and not counted. `detectable`: the smallest difference that each claim can detect."""
+    `look_seconds`: for each look, the expected wall-clock time until all runs of the look are done. The key is the
+    look's number of seeds. The study may stop at each look. `trials`: the number of trials of the tuning stage.
+    `tunes`: whether these trials run before the other runs. `tuning_seconds`: the expected wall-clock time of the
+    tuning runs that are not done. `uncounted`: descriptions of work whose time is unknown and not counted.
+    `detectable`: the smallest difference that each claim can detect."""
 
     rows: tuple[ForecastRow, ...]
     at_once: int

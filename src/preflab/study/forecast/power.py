@@ -2,7 +2,7 @@
 
 `python -m preflab.study.forecast.power DIRECTORY` reads the standard deviations of the paired differences in a finished
 study. The command prints the differences that 3, 5 and 10 seeds would detect. These numbers help to choose the margins
-of claims before the runs that test the claims.
+of a later study's claims before the later study runs.
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ class Examples:
 
 
 def spread(count: int) -> slice:
-    """Returns a slice that selects at most `TIMED_ROWS` of `count` rows. The rows are evenly spread, because the
-    records can be sorted by length."""
+    """Returns a slice that selects at most `TIMED_ROWS` of `count` rows. The records may be in the order of their
+    lengths, so the selected rows are spread evenly."""
     step = max(1, count // TIMED_ROWS)
     return slice(0, step * TIMED_ROWS, step)
 

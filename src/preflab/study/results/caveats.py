@@ -17,8 +17,8 @@ from preflab.text import counted
 
 
 def name_unrewarded(arms: Arms) -> Iterator[str]:
-    """Yields a sentence for each arm with a run in which no sample passed its tests during training. Such a run has no
-    reward to learn from."""
+    """Yields a sentence for each arm with a run that never received a reward. During the training of such a run,
+    samples were judged, but no sample passed the tests of its problem."""
     for name, runs in arms.items():
         count = sum(run.never_rewarded for run in runs)
         if count:

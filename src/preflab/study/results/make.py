@@ -209,8 +209,8 @@ def form_verdict(
     decoding: DecodingChoice,
     times: float,
 ) -> record.StudyVerdict:
-    """Returns the verdict on the study's question, from the scores at one decoding setting (such as greedy decoding),
-    with the comparisons that support the verdict."""
+    """Returns the verdict on the study's question at one decoding setting (such as greedy decoding). The verdict
+    contains the comparisons that support it. `scores`: the scores of each arm at this decoding setting."""
     if not scores:
         advice = "Lower the learning rates, and see the reasons under Runs."
         return record.StudyVerdict(sentence=f"No result: every run of every arm diverged. {advice}")
