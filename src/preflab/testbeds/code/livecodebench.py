@@ -31,7 +31,7 @@ _MOST_BYTES = 1 << 28
 class LiveCodeBench(Code):
     """Recent problems of programming contests (LiveCodeBench), answered in Python and judged by tests in the sandbox.
 
-    `data`: a file or folder of JSON lines, or the data set's name on the hub. All problems are in `test`.
+    `data`: a file or folder of JSON lines, or the data set's name on the hub. All problems are in the split `test`.
     """
 
     kind: Literal["livecodebench"] = "livecodebench"

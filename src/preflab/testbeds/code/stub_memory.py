@@ -22,7 +22,7 @@ _FORM = 1  # increase this number if a change of the judge changes verdicts on t
 class StubMemory:
     """The stored results of this user's runs. `passed`: maps a digest of tests to whether the empty program passes
     these tests. Each new result is appended to a file as one line, so that several processes can write at the same
-    time. If the file cannot be read or written, programs are run again, and the results stay the same."""
+    time. If the file cannot be read or written, preflab runs the empty programs again and gets the same results."""
 
     def __init__(self) -> None:
         self._path: Path = cache_directory() / _FILE

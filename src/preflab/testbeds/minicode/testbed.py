@@ -82,8 +82,8 @@ class OpenMinicode(Testbed):
         return {task.problem.id: task.problem.hidden_tests for task in self._tasks(split)}
 
     def demonstrations(self, split: Split) -> list[Demonstration]:
-        """Returns one program for each problem. The fraction `wrong_share` of these programs is wrong. Raises
-        `MissingRecords` for `test`."""
+        """Returns one program for each problem. Some of these programs are wrong; `wrong_share` is the fraction of
+        wrong programs. Raises `MissingRecords` for `test`."""
         answers = corpus.write_demonstrations(self._trainable(split), self._spec.wrong_share, self._seed, split)
         return [Demonstration(problem, answer) for problem, answer in zip(self.prompts(split), answers, strict=True)]
 
