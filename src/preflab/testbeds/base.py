@@ -53,7 +53,8 @@ class Testbed(ABC):
 
     @abstractmethod
     def prompts(self, split: Split) -> Sequence[Prompt]:
-        """Returns the prompts of a split. In `validation` and `test`, a `Problem` has only its public tests."""
+        """Returns the prompts of a split. In `train`, a `Problem` has all its tests. In `validation` and `test`, it has
+        only its public tests."""
 
     def demonstrations(self, split: Split) -> Sequence[Demonstration]:
         """Returns prompts with answers to imitate. Raises `MissingRecords` if the split has no answers to imitate."""

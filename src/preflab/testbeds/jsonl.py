@@ -34,8 +34,8 @@ from preflab.types import Problem, Prompt, Split, Test, Turn, Verdict
 from preflab.work import report_each
 
 NO_LIMITS = Limits()
-"""The placeholder for limits in the recipes of the user's own tests. `Jsonl` replaces these limits by the limits in its
-settings."""
+"""A placeholder: the user's own tests have these limits when they are read. `Jsonl` then replaces these limits by the
+limits in its settings."""
 _SANDBOX = "sandbox"
 
 

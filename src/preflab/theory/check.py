@@ -57,7 +57,7 @@ def replay_problem(file: Path) -> Finding:
 
 
 def verify_all(chunks: Iterable[Problems]) -> tuple[TheoremCertificates, dict[str, Any] | None]:
-    """Verifies the theorem on every problem of every chunk.
+    """Verifies the theorem on all problems in `chunks`.
 
     Returns the certificates, and the first failed problem as plain data (for `--replay`), or None if no problem failed.
     """

@@ -112,7 +112,8 @@ def _tabulate_minimisers(beta: float) -> FindingTable:
 def _tabulate_sequence(beta: float) -> FindingTable:
     """Makes a table of the PPO optima for growing reward gaps.
 
-    The reward of y3 takes each value in `UNSEEN`. The table gives the largest mass on y3 over these values.
+    The reward of y3 takes each value in `UNSEEN`. For each gap, the table gives the largest mass on y3 that any of
+    these values causes.
     """
     sequences = [table1.compute_sequence(beta, unseen) for unseen in table1.UNSEEN]
     masses = [max(step.policy[2] for step in steps) for steps in zip(*sequences, strict=True)]

@@ -152,7 +152,7 @@ def _certify_sequence(beta: float, steps: Sequence[PolicyAtGap]) -> list[Certifi
 
 def _certify_difference(minimiser: Policy, steps: Sequence[PolicyAtGap]) -> list[Certificate]:
     """Certifies that no policy of the sequence has mass on y3. Therefore the limit of the sequence has no mass on y3.
-    Also certifies that `minimiser` has mass on y3, and that its KL from pi_ref is infinite."""
+    Also certifies that `minimiser` has mass on y3, and that KL(`minimiser` || pi_ref) is infinite."""
     mass = max(step.policy[2] for step in steps)
     (kl,) = divergences([minimiser])
     return [

@@ -27,8 +27,8 @@ from preflab.theory.problems import Problems
 from preflab.theory.tabular import dpo_objective, implied_reward, move_mass, optimum, reward_objective, tabular_kl
 
 REWARD_GAPS = (1.0, 5.0, 10.0, 20.0, 40.0)
-"""The gaps g of the sequence of rewards. At the last gap, the loss of a one-way pair is at most log(1 + exp(-40)) =
-4e-18."""
+"""The gaps g for which `approach` makes rewards. At the last gap, the loss of a one-way pair is at most
+log(1 + exp(-40)) = 4e-18."""
 LOSS_ROUNDING = 1e-10
 """The rounding error allowed in a loss. Log-ratios reach 1e4 in these problems, and 1e4 times 2e-16 (double precision)
 is 2e-12."""
@@ -77,7 +77,7 @@ class TheoremCertificates(NamedTuple):
 
         First: 0 if pi_ref > 0 everywhere, otherwise 1. Second: 0 if the compared responses of every prompt are linked,
         otherwise 1. Third: 0 if every group of linked responses is strongly connected (the minimum is attained), 2 if
-        the graph has no cycle, otherwise 1.
+        the graph has no cycle, and 1 in all other situations.
         """
         limit = self.infimum.limit
         separable = (limit > 0).long() + (limit == 1).long()

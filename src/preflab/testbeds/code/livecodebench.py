@@ -25,7 +25,7 @@ from preflab.types import Test
 _STATEMENT = "{}\n\nWrite a Python 3 program that reads standard input and prints the answer.\n"
 _FUNCTION_STATEMENT = "{}\n\nComplete this class.\n\n```python\n{}\n```\n"
 _MOST_BYTES = 1 << 28
-"""The largest number of bytes of packed tests after unpacking."""
+"""Packed tests can have at most this number of bytes after unpacking."""
 
 
 class LiveCodeBench(Code):

@@ -86,8 +86,8 @@ _PRINTS_RESULT = _compile(
     rf"{_PRINT} (?:only |just )?(?:the|its|their) (?:\w+ )?"
     r"(?:sum|number|count|length|size|total|cost|value|area|probability|product|weight)(?: of|\W*$)"
 )
-"""Matches a request to print only a result, such as a sum, that is the same for all objects that the program can
-find."""
+"""Matches a request to print only a result, such as a sum. The result is the same for every object that the program
+can find."""
 _POSSIBLE = _compile(
     r"\b(?:multiple|several|many|various) (?:\w+ )?(?:answers?|solutions?|outputs?) (?:are|is|may be|can be) (?:\w+ )?"
     rf"(?:possible|valid|{_ACCEPTED})\b|{_PRINT} (?:(?:should|must) (?:contain|be|have) )?such an? {_KIND}\b"

@@ -43,8 +43,8 @@ class StubMemory:
 
 
 def digest_tests(stub: str, tests: Sequence[Test], judge: SandboxJudge) -> str:
-    """Returns a digest of the empty program, its tests, and the sandbox (backend and packages). The limits are not part
-    of the digest, because the limits depend on the machine."""
+    """Returns a digest of the empty program, of the tests that judge it, and of the sandbox (backend and packages). The
+    limits are not part of the digest, because the limits depend on the machine."""
     recipe: Recipe = tests[0].how
     task = recipe.task
     runs = (

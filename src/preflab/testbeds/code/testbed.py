@@ -36,7 +36,7 @@ from preflab.types import Completion, Problem, Split, Turn
 SPLIT_NAMES: Mapping[str, Split] = {"train": "train", "validation": "validation", "valid": "validation", "test": "test"}
 _ID_FIELDS = ("task_id", "problem_id", "question_id", "id", "name")
 _LONGEST_REASON = 200  # the description of a fault in a record is cut to this number of characters
-_NAMED = 3  # the largest number of problems that a note names
+_NAMED = 3  # a note names at most this number of problems
 RawRecord = tuple[Split | None, str, Mapping[str, Any]]
 """The split in the name of the record's file (None if the name has no split), the record's place (file and line), and
 the record itself."""

@@ -73,7 +73,8 @@ class OpenMinicode(Testbed):
         self._seed = seed
 
     def prompts(self, split: Split) -> list[Problem]:
-        """Returns the problems of a split. In `validation` and `test`, the problems have only their public tests."""
+        """Returns the problems of a split. In `train`, a problem has all its tests. In `validation` and `test`, it has
+        only its public tests."""
         problems = [task.problem for task in self._tasks(split)]
         return problems if split == "train" else [replace(problem, hidden_tests=()) for problem in problems]
 

@@ -61,7 +61,7 @@ class SentimentScore:
 
 def count_room(request: SentimentRequest) -> int:
     """Returns the word limit of a request: the largest number of words that an answer can have without a penalty. The
-    limit is four words for each item, and one join (`and` or `but`) between two items."""
+    limit is four words for each item, plus one join (`and` or `but`) between each item and the next item."""
     return 5 * len(request.items) - 1
 
 

@@ -24,8 +24,8 @@ ROLLOUT_STEPS = 4  # pi_old is set to pi every ROLLOUT_STEPS optimizer steps (th
 
 Parameters = dict[str, Tensor]
 Objective = Callable[[Tensor, Tensor, Any], Tensor]
-"""A function that returns the loss of one seed. The arguments are the network's table [X,Y], the network's table at the
-last rollout, and the fixed data `known` of the seed: the pairs, the reference and the reward."""
+"""A function that returns the loss of one seed. The arguments are the network's output [X,Y], the network's output at
+the last rollout, and the fixed data `known` of the seed: the pairs, the reference and the reward."""
 
 
 class Networks(NamedTuple):
