@@ -73,5 +73,5 @@ def test_its_testbed_serves_preflabs_reward(installed: Path) -> None:
         assert [len(split) for split in ids] == [80, 10, 10] and len(set.union(*ids)) == 100
         assert not any(problem.hidden_tests for problem in testbed.prompts("test"))
         assert set(testbed.hidden_tests("test")) == ids[2]
-        with pytest.raises(UserError, match=r"another model on sums \(part train\)\. 100\.0% of"):
+        with pytest.raises(UserError, match=r"another model was trained on sums \(part train\)\. 100\.0% of"):
             refuse_overlap(testbed.provenance(), [testbed.provenance()])

@@ -60,7 +60,8 @@ def test_the_evaluator_is_refused_with_the_guilty_named() -> None:
     )
     refuse_overlap(evaluator, [clean, clean])
     with pytest.raises(
-        UserError, match=r"hh_rlhf \(part evaluator\), and another model on jsonl \(part train\)\. 20\.0% of"
+        UserError,
+        match=r"hh_rlhf \(part evaluator\), and another model was trained on jsonl \(part train\)\. 20\.0% of",
     ):
         refuse_overlap(evaluator, [clean, guilty])
     with pytest.raises(UserError, match="carries no record of its training data"):

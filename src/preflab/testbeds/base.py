@@ -53,7 +53,8 @@ class Testbed(ABC):
 
     @abstractmethod
     def prompts(self, split: Split) -> Sequence[Prompt]:
-        """Returns the prompts of a split. In `validation` and `test`, a `Problem` has only its public tests."""
+        """Returns the prompts of a split. In `train`, a `Problem` has all its tests. In `validation` and `test`, it has
+        only its public tests."""
 
     def demonstrations(self, split: Split) -> Sequence[Demonstration]:
         """Returns prompts with answers to imitate. Raises `MissingRecords` if the split has no answers to imitate."""
@@ -100,8 +101,8 @@ class Testbed(ABC):
         return None
 
     def lacks(self, records: str, split: Split) -> MissingRecords:
-        """Returns the error to raise if a split does not have the records that a method needs. `records`: the words for
-        these records in the message, such as "pairs"."""
+        """Returns an error. The error says that a split does not have the records that a training method needs.
+        `records`: the name of these records in the error message, such as "pairs"."""
         return MissingRecords(
             f"The testbed {self.name} has no {records} in its {split} split, but this method needs them. "
             "Choose another method, or other data."

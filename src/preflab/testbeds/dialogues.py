@@ -43,8 +43,8 @@ class Dialogues(Testbed):
         self.tested = any(tests for problems in self._hidden.values() for tests in problems.values())
 
     def prompts(self, split: Split) -> Sequence[Prompt]:
-        """Returns every prompt of a split once, in the order of the data. In `validation` and `test`, a `Problem` has
-        only its public tests."""
+        """Returns every prompt of a split once, in the order of the data. In `train`, a `Problem` has all its tests. In
+        `validation` and `test`, it has only its public tests."""
         return list({row.prompt.id: row.prompt for row in self._rows[split]}.values())
 
     def demonstrations(self, split: Split) -> Sequence[Demonstration]:

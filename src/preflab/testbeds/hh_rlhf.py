@@ -2,9 +2,10 @@
 two answers.
 
 A record has the fields `chosen` and `rejected`. Each field is a whole dialogue. Each turn of the dialogue begins with
-`Human:` or `Assistant:` after a blank line. preflab pools the official train and test files, and splits the dialogues
-again by the *first human turn*. Part A trains policies and reward models. Part B trains only the evaluator. Part C is
-the test data. The same first human turn is never in two parts, and never in both training and validation.
+`Human:` or `Assistant:` after a blank line. preflab pools the official train and test files, and divides the dialogues
+into three parts by their *first human turn*. Part A trains policies and reward models. Part B trains only the
+evaluator. Part C is the test data. The same first human turn is never in two parts, and never in both training and
+validation.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def _read_subset(folder: Path, subset: str) -> Iterator[tuple[str, Mapping[str, 
     if not paths:
         present = sorted(path.name for path in folder.iterdir() if path.is_dir())
         raise UserError(
-            f"{folder / subset} contains neither train.jsonl nor test.jsonl, gzipped or not. Subsets in this "
+            f"{folder / subset} contains no file train.jsonl[.gz] or test.jsonl[.gz]. Subsets in this "
             f"folder: {', '.join(present) or 'none'}. Name some of these subsets in `subsets`."
         )
     for path in paths:

@@ -34,8 +34,8 @@ from preflab.types import Problem, Prompt, Split, Test, Turn, Verdict
 from preflab.work import report_each
 
 NO_LIMITS = Limits()
-"""The placeholder for limits in the recipes of the user's own tests. `Jsonl` replaces these limits by the limits in its
-settings."""
+"""A placeholder: the user's own tests have these limits when they are read. `Jsonl` then replaces these limits by the
+limits in its settings."""
 _SANDBOX = "sandbox"
 
 
@@ -143,8 +143,9 @@ class Jsonl(Sandboxed):
             yield opened
 
     def _complete_recipes(self, row: DialogueRow) -> DialogueRow:
-        """Completes the user's own tests in a row. The recipe of each of these tests gets the limits and the output
-        comparison from the settings of this testbed. Tests that are code also get missing calls (see `call_tests`)."""
+        """Completes the user's own tests of the problem in `row`. Each of these tests gets the limits and the output
+        comparison that this testbed's settings prescribe. Tests that are code also get missing calls (see
+        `call_tests`)."""
         problem = row.prompt
         if not isinstance(problem, Problem):
             return row
@@ -214,10 +215,10 @@ class Jsonl(Sandboxed):
         return rows, list(dict.fromkeys(notes))
 
     def _part_splits(self, rows: dict[Split, list[DialogueRow]]) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
-        """Makes the splits disjoint. If a prompt occurs in several splits, its rows stay only in the last of these
-        splits, in the order train, validation, test. Returns the remaining rows of each split, and notes that count the
-        dropped records. Raises `UserError` if a split has no rows left, or if two different prompts have the same
-        id."""
+        """Makes the splits disjoint. If a prompt occurs in several splits, its rows stay in only one of them: in test
+        if the prompt occurs there, otherwise in validation. Returns the remaining rows of each split, and notes that
+        count the dropped records. Raises `UserError` if a split has no rows left, or if two different prompts have the
+        same id."""
         ids: dict[str, tuple[Turn, ...]] = {}
         notes: list[str] = []
         kept: dict[Split, list[DialogueRow]] = {}
@@ -260,8 +261,8 @@ class Jsonl(Sandboxed):
 
     def _read_rows(self, source: str, notes: list[str]) -> Iterator[DialogueRow]:
         """Yields the rows of a source. Adds sentences to `notes` that describe how the records were read. Raises
-        `UserError` if two different prompts have the same id. Also raises `UserError` if the source has tests, but
-        neither answers nor a judge that runs the tests."""
+        `UserError` if two different prompts have the same id. Also raises `UserError` if the source has no answers, and
+        its tests cannot be used because no judge runs them."""
         reading = self._reading()
         answered = False
         known: dict[str, Prompt] = {}

@@ -15,7 +15,8 @@ def draw_order(rng: random.Random, rewards: Sequence[float], noise: float) -> li
     answer is preferred with probability sigmoid((reward_0 - reward_1) / noise). With noise 0, the order follows the
     rewards exactly, and answers with equal rewards are ordered at random.
     """
-    luck = [-math.log(-math.log(rng.random() or 0.5)) for _ in rewards]  # draws from the Gumbel distribution
+    # Gumbel random numbers: the order by reward plus `noise` times such a number follows the Plackett-Luce model
+    luck = [-math.log(-math.log(rng.random() or 0.5)) for _ in rewards]
     if noise > 0:
         keys = [(reward + noise * gumbel, gumbel) for reward, gumbel in zip(rewards, luck, strict=True)]
     else:

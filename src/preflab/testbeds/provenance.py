@@ -9,10 +9,11 @@ therefore depend only on its first human turn.
 
 A provenance record contains the number of keys, a digest of all keys, and a sketch of the keys. The sketch consists of
 the `SKETCH_SIZE` smallest hashes of the keys under another salt. A sketch with fewer than `SKETCH_SIZE` hashes contains
-the hashes of all keys, so small sets are compared exactly. A full sketch contains all hashes up to its largest hash,
-but no larger hashes. Two full sketches are therefore compared only up to the smaller of their two largest hashes. If a
-fraction f of the smaller of two large sets is also in the larger set, the comparison misses the overlap with
-probability (1 - f)^SKETCH_SIZE. This probability is 3e-5 for f = 0.01.
+the hashes of all keys, so small sets are compared exactly. The largest hash in a full sketch is the end of this sketch.
+The sketch contains every hash of the data set up to this end, and no hash above it. Two full sketches are therefore
+compared only up to the smaller of their two ends. If a fraction f of the smaller of two large sets is also in the
+larger set, the comparison misses the overlap with probability (1 - f)^SKETCH_SIZE. This probability is 3e-5 for
+f = 0.01.
 """
 
 from __future__ import annotations
@@ -62,8 +63,9 @@ def estimate_shared_fraction(one: Mapping[str, Any], other: Mapping[str, Any]) -
     """Estimates the overlap of two data sets from their provenance records. Returns the fraction of first human turns
     in the smaller set that are also in the larger set. The fraction is exact for small sets.
 
-    A full sketch contains every hash up to its largest hash. Up to the smaller of the two largest hashes, both sketches
-    are therefore complete, and the hashes in this range are a random sample of both sets.
+    The largest hash in a full sketch is the end of this sketch. The sketch contains every hash of its data set up to
+    this end. Up to the smaller of the two ends, both sketches are therefore complete, and the hashes in this range are
+    a random sample of both data sets.
     """
     sketches = [_read_sketch(one), _read_sketch(other)]
     ends = [max(keys) for keys in sketches if len(keys) == SKETCH_SIZE]
@@ -79,7 +81,8 @@ def refuse_overlap(evaluator: Mapping[str, Any], others: Iterable[Mapping[str, A
     for other in others:
         if (share := estimate_shared_fraction(evaluator, other)) > 0:
             raise UserError(
-                f"The evaluator was trained on {_format_name(evaluator)}, and another model on {_format_name(other)}. "
+                f"The evaluator was trained on {_format_name(evaluator)}, and another model was trained on "
+                f"{_format_name(other)}. "
                 f"{share:.1%} of the first human turns in the smaller of these data sets are also in the larger one. The "
                 "evaluator's verdict would be worthless. Train the evaluator on other data (`part: evaluator` of the same "
                 "testbed)."

@@ -57,7 +57,7 @@ def replay_problem(file: Path) -> Finding:
 
 
 def verify_all(chunks: Iterable[Problems]) -> tuple[TheoremCertificates, dict[str, Any] | None]:
-    """Verifies the theorem on every problem of every chunk.
+    """Verifies the theorem on all problems in `chunks`.
 
     Returns the certificates, and the first failed problem as plain data (for `--replay`), or None if no problem failed.
     """
@@ -79,8 +79,8 @@ def _join(parts: Sequence[Any]) -> Any:
 
 
 def _make_finding(trials: TheoremCertificates, failing: dict[str, Any] | None, options: str) -> Finding:
-    """Makes a finding from the trials. `failing`: the first failed problem, or None. `options`: the command-line
-    options that repeat the trials."""
+    """Makes a finding from the certificates of the trials. A trial is one verified problem. `failing`: the first failed
+    problem, or None. `options`: the command-line options that repeat the trials."""
     return Finding(
         name="check",
         title="Theorem 4.1 on random problems",

@@ -10,13 +10,13 @@ from preflab.theory.finding import FindingFigure
 from preflab.theory.theorem import REWARD_GAPS, TheoremCertificates
 
 _FLOOR = 1e-17  # the y value at which a difference of zero is drawn on the logarithmic axis
-_POINTS = 500  # the largest number of drawn responses
+_POINTS = 500  # the largest number of minimisers inside PPO's class that the figure shows
 
 
 def draw_bound(trials: TheoremCertificates) -> FindingFigure:
-    """Draws the largest excess of the DPO loss at each reward gap, and the bound. One kind of marker shows the trials
-    in which the loss attains its minimum. The other kind shows the trials in which the loss only approaches its
-    infimum."""
+    """Draws the largest excess of the DPO loss at each reward gap g, and its bound log(1 + exp(-g)). One kind of marker
+    shows the trials in which the loss attains its minimum. The other kind shows the trials in which the loss only
+    approaches its infimum."""
     figure, axes = make_axes("DPO loss of the PPO optimum\nminus the lower bound of inf L")
     xs = [0.0, *REWARD_GAPS]
     axes.plot(xs, [math.log1p(math.exp(-x)) for x in xs], color=BLACK, linewidth=1.2, label="bound log(1 + exp(−g))")

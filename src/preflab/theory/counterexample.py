@@ -1,4 +1,5 @@
-"""Makes a finding of the paper's Table 1: the table, DPO's minimisers, the PPO optima, certificates and a figure.
+"""Makes a finding about the counter-example in the paper's Table 1. The finding contains the table, DPO's minimisers,
+the PPO optima, certificates and a figure.
 
 The paper is Xu et al. 2024, "Is DPO Superior to PPO for LLM Alignment?".
 """
@@ -111,7 +112,8 @@ def _tabulate_minimisers(beta: float) -> FindingTable:
 def _tabulate_sequence(beta: float) -> FindingTable:
     """Makes a table of the PPO optima for growing reward gaps.
 
-    The reward of y3 takes each value in `UNSEEN`. The table gives the largest mass on y3 over these values.
+    The reward of y3 takes each value in `UNSEEN`. For each gap, the table gives the largest mass on y3 that any of
+    these values causes.
     """
     sequences = [table1.compute_sequence(beta, unseen) for unseen in table1.UNSEEN]
     masses = [max(step.policy[2] for step in steps) for steps in zip(*sequences, strict=True)]
@@ -168,8 +170,9 @@ def _draw_loss(beta: float) -> FindingFigure:
 
 
 def _shade_loss(figure: Figure, axes: Any, beta: float) -> None:
-    """Shades the triangle of policies by L_DPO. All policies with the loss l are on one ray from the origin. This ray
-    goes through (a, b) = (1 - s, s) with s = sigma(log(e^l - 1)/beta)."""
+    """Shades the triangle of policies by L_DPO. A policy is the point (a, b) with a = pi(y1) and b = pi(y2). All
+    policies with the loss l are on one ray from the origin. This ray goes through (1 - s, s) with
+    s = sigma(log(e^l - 1)/beta)."""
     colours, scale = LinearSegmentedColormap.from_list("loss", [WHITE, "#8a8d93"]), Normalize(0.0, _TOP)
     logits = [math.log(math.expm1(step * _BAND)) / beta for step in range(1, _BANDS)]
     rays = [0.0, *((1.0 + math.tanh(logit / 2)) / 2 for logit in logits), 1.0]

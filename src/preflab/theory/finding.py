@@ -18,7 +18,7 @@ from preflab.plain import read_data
 from preflab.spec import parse_spec
 
 TheoryVerdict = Literal["holds", "refuted", "not decided"]
-FINDINGS = ("counterexample", "check", "synthetic")  # the page shows the findings in this order
+FINDINGS = ("counterexample", "check", "synthetic")  # the page `theory.html` shows the findings in this order
 
 
 def _written(value: Any) -> Any:
@@ -49,9 +49,9 @@ class FindingFigure(BaseModel, extra="forbid", frozen=True):
 
 
 class Finding(BaseModel, extra="forbid", frozen=True):
-    """The result of the test of one claim. `sentence`: the verdict in words. `failure`: the failed problem or the
-    failed certificates as plain data (for `preflab theory check`, the problem for `--replay`); None if nothing
-    failed."""
+    """The result of the test of one claim. `sentence`: the verdict in words. `failure`: what failed, as plain data;
+    None if nothing failed. For `preflab theory check`, this is the first failed problem, in the form that `--replay`
+    reads. For `preflab theory counterexample`, these are beta and the failed certificates."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
     title: str
@@ -104,5 +104,5 @@ def _with_svg(figure: FindingFigure, path: Path) -> FindingFigure:
 
 
 def read_findings(directory: Path) -> list[Finding]:
-    """Reads all findings in `directory`, in the order in which the page shows them."""
+    """Reads all findings in `directory`, in the order of `FINDINGS`."""
     return [read_finding(path) for name in FINDINGS if (path := directory / f"{name}.json").is_file()]

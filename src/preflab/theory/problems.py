@@ -19,7 +19,9 @@ from preflab.errors import UserError
 from preflab.plain import read_data
 from preflab.spec import parse_spec
 
-_CHUNK = 1000  # number of problems drawn at once; fixed, so that problem i of a seed does not depend on `trials`
+_CHUNK = (
+    1000  # problems are drawn in chunks of this fixed size, so that problem i of a seed does not depend on `trials`
+)
 MOST_TRIALS = 1_000_000  # this number of trials takes about ten minutes
 BETA_RANGE = (
     0.001,
@@ -58,9 +60,9 @@ class Problems(NamedTuple):
 
 
 class ProblemShape(NamedTuple):
-    """The shape of the problems that `draw_problems` draws. `coverage`: the probability that a response is admitted
-    to the pairs. An admitted response can still be in no pair. If `beta` is None, a separate beta is drawn for each
-    problem, log-uniformly from [0.05, 2]."""
+    """The shape of the problems that `draw_problems` draws. `coverage`: the probability that a response may occur in
+    pairs. Such a response need not occur in a pair. If `beta` is None, a separate beta is drawn for each problem,
+    log-uniformly from [0.05, 2]."""
 
     prompts: int = 3
     responses: int = 6
@@ -112,7 +114,7 @@ def _draw_wins(generator: torch.Generator, size: tuple[int, int, int], coverage:
     offered = _uniform(generator, *size) < coverage
     apart = _uniform(generator, trials, 1, 1) < 0.5
     group = (_uniform(generator, *size) < 0.5) & apart
-    offered[:, 0, :2], group[:, 0, :2] = True, False  # so that every problem has at least one pair
+    offered[:, 0, :2], group[:, 0, :2] = True, False  # every problem gets at least one pair
     eligible = offered[..., :, None] & offered[..., None, :] & (group[..., :, None] == group[..., None, :])
     eligible &= ~torch.eye(responses, dtype=torch.bool)
     place = torch.where(offered, _uniform(generator, *size), torch.nan)

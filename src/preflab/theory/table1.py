@@ -81,7 +81,7 @@ def slope_in_logits(policy: Policy, beta: float) -> float:
 
 
 def compute_sequence(beta: float, unseen: float = 0.0) -> list[PolicyAtGap]:
-    """Computes the PPO optima of the rewards (g, 0, unseen) for g in `SEQUENCE_GAPS`."""
+    """Computes the PPO optima of the rewards (g, 0, `unseen`) for g in `SEQUENCE_GAPS`. `unseen`: the reward of y3."""
     rewards = torch.tensor([[[gap, 0.0, unseen]] for gap in SEQUENCE_GAPS], dtype=torch.float64)
     betas, wins = _betas(beta, len(SEQUENCE_GAPS)), _pair(len(SEQUENCE_GAPS))
     reference = log_policies([PAPER_REFERENCE]).expand_as(rewards)
@@ -152,7 +152,7 @@ def _certify_sequence(beta: float, steps: Sequence[PolicyAtGap]) -> list[Certifi
 
 def _certify_difference(minimiser: Policy, steps: Sequence[PolicyAtGap]) -> list[Certificate]:
     """Certifies that no policy of the sequence has mass on y3. Therefore the limit of the sequence has no mass on y3.
-    Also certifies that `minimiser` has mass on y3, and that its KL from pi_ref is infinite."""
+    Also certifies that `minimiser` has mass on y3, and that KL(`minimiser` || pi_ref) is infinite."""
     mass = max(step.policy[2] for step in steps)
     (kl,) = divergences([minimiser])
     return [

@@ -5,12 +5,13 @@ The class of PPO optima and the class of DPO minimisers both include their limit
 Table 1) have no finite optimum. `bradley_terry.certify` gives lower <= inf L <= lower + gap. The two parts are:
 
 (a) Every PPO optimum has the minimal DPO loss. The optimum of a reward r has L_DPO = L_R(r). The loss does not change if any
-    constant is added to r in each group of linked responses, or if uncovered responses get any other reward. Along the
-    sequence of rewards with gaps g, the loss is at most inf L + limit log(1 + exp(-g)).
+    constant is added to r in each group of linked responses, or if uncovered responses get any other reward.
+    `bradley_terry.approach` makes rewards in which the gap of every one-way pair is at least g. Their loss is at most
+    inf L + limit log(1 + exp(-g)), up to the error of the minimiser. `limit` is the share of one-way pairs.
 (b) A DPO minimiser outside the PPO class exists exactly if some uncovered response has pi_ref = 0. Moving mass onto an
     uncovered response does not change the DPO loss. If that response has pi_ref = 0, no reward has the new policy as
     its optimum, because every optimum is 0 at that response. If the response has pi_ref > 0, the reward
-    beta log(pi/pi_ref) is optimal and has the new policy as its optimum.
+    beta log(pi/pi_ref) has the minimal reward loss, and its optimum is the new policy.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from preflab.theory.problems import Problems
 from preflab.theory.tabular import dpo_objective, implied_reward, move_mass, optimum, reward_objective, tabular_kl
 
 REWARD_GAPS = (1.0, 5.0, 10.0, 20.0, 40.0)
-"""The gaps g of the sequence of rewards. At the last gap, the loss of a one-way pair is at most log(1 + exp(-40)) =
-4e-18."""
+"""The gaps g for which `approach` makes rewards. At the last gap, the loss of a one-way pair is at most
+log(1 + exp(-40)) = 4e-18."""
 LOSS_ROUNDING = 1e-10
 """The rounding error allowed in a loss. Log-ratios reach 1e4 in these problems, and 1e4 times 2e-16 (double precision)
 is 2e-12."""
@@ -43,9 +44,9 @@ class MovedMass(NamedTuple):
     """
 
     minimal: Tensor  # the policy has the minimal DPO loss
-    outside: Tensor  # the policy has mass where pi_ref = 0, so it is the optimum of no reward
-    inside: Tensor  # the reward beta log(pi/pi_ref) is optimal, and its optimum is the policy
-    kl: Tensor  # KL(pi || pi_ref) for the prompt of the response
+    outside: Tensor  # the policy has mass where pi_ref = 0, so no reward has the policy as its optimum
+    inside: Tensor  # beta log(pi/pi_ref) has the minimal reward loss, and the policy is the optimum of this reward
+    kl: Tensor  # KL(pi || pi_ref) in prompt p, where pi is the policy
 
 
 class TheoremCertificates(NamedTuple):
@@ -57,7 +58,7 @@ class TheoremCertificates(NamedTuple):
     infimum: Infimum
     excess: Tensor  # [T, len(REWARD_GAPS)]: L_DPO of the PPO optimum minus the certified lower bound
     slack: Tensor  # [T, len(REWARD_GAPS)]: `excess` - `allowed`; a value above LOSS_ROUNDING contradicts the theorem
-    returned: Tensor  # Bool [T]: True if the DPO minimiser from `make_minimiser` is the optimum of an optimal reward
+    returned: Tensor  # Bool [T]: True if the policy from `make_minimiser` is a DPO minimiser and a PPO optimum
     moved: MovedMass
 
     @property
@@ -76,7 +77,7 @@ class TheoremCertificates(NamedTuple):
 
         First: 0 if pi_ref > 0 everywhere, otherwise 1. Second: 0 if the compared responses of every prompt are linked,
         otherwise 1. Third: 0 if every group of linked responses is strongly connected (the minimum is attained), 2 if
-        the graph has no cycle, otherwise 1.
+        the graph has no cycle, and 1 in all other situations.
         """
         limit = self.infimum.limit
         separable = (limit > 0).long() + (limit == 1).long()

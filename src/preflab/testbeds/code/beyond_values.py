@@ -47,8 +47,8 @@ def _calls_program(node: ast.AST, functions: Collection[str]) -> bool:
 
 
 def expects_exception(tree: ast.AST, functions: Collection[str]) -> bool:
-    """Checks whether tests expect the program to raise an exception. Such tests use `assertRaises`, `suppress`, or a
-    `try` statement around a call of the program with an `except` clause that accepts the exception."""
+    """Checks whether tests expect the program to raise an exception. Such tests use `assertRaises` or `suppress`, or
+    call the program inside a `try` statement whose `except` clause accepts the exception."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and (node.attr.startswith("assertRaises") or node.attr == "suppress"):
             return True

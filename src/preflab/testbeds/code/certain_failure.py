@@ -70,8 +70,8 @@ def _reaches_failure(body: Sequence[ast.stmt], known: _Known, defined: Mapping[s
 
 
 def _calls_failing_test(call: ast.expr, known: _Known, defined: Mapping[str, ast.FunctionDef]) -> bool:
-    """Checks whether an expression calls a test function that certainly fails. The call can pass the tested functions
-    as arguments."""
+    """Checks whether an expression calls a test function that certainly fails. If all names in the arguments of the
+    call are functions that return None, the parameters of the test function count as such functions too."""
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
         return False
     test = defined.get(call.func.id)

@@ -31,9 +31,9 @@ _OTHER_LEVELS = ("easy", "medium", "hard", "harder", "hardest", "external")
 class CodeContests(Code):
     """Problems of programming contests (CodeContests), answered in Python and judged by hidden tests in the sandbox.
 
-    `data`: a file or folder of JSON lines, or the data set's name on the hub. Only programs in Python 3 are used.
-    `slack`: the factor by which a time limit in the data is multiplied, because Python is slower than the languages for
-    which the limits were made.
+    `data`: a file or folder of JSON lines, or the data set's name on the hub. The programs in the data that are not in
+    Python 3 are left out. `slack`: the factor by which a time limit in the data is multiplied, because Python is slower
+    than the languages for which the limits were made.
     """
 
     kind: Literal["code_contests"] = "code_contests"
@@ -89,8 +89,8 @@ def _zip_field(record: Mapping[str, Any], field: str, one: str, other: str) -> l
 
 def _name_level(number: int | None) -> str:
     """Returns the name of a difficulty level. The numbers 1 to 6 stand for the levels in `_OTHER_LEVELS`, such as
-    `easy`. A larger number is the position of the problem in a contest: 7 is level A (the first problem), 8 is level B,
-    and so on. Returns '' if there is no number."""
+    `easy`. The numbers from 7 on stand for the position of the problem in its contest: 7 is level A (the first
+    problem), 8 is level B, and so on. Returns '' if there is no number."""
     if not number:
         return ""
     contest = number - len(_OTHER_LEVELS)

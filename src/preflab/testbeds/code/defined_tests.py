@@ -71,9 +71,9 @@ def explain_unrunnable(body: Sequence[ast.stmt], entry_point: str) -> str:
 
 
 def list_test_functions(body: Sequence[ast.stmt]) -> list[_Function]:
-    """Returns the functions that have the name of a test and that the statements do not call outside functions and
-    classes. Leaves out a function that needs arguments if any code in the statements calls it. Such a function is a
-    helper, not a test."""
+    """Returns the functions that have the name of a test and that are not called. A call inside a function or a class
+    does not count, except if the called function needs arguments. A function that needs arguments and is called
+    anywhere is a helper, not a test."""
     outside = _find_called_names(node for node in body if not isinstance(node, _Function | ast.ClassDef))
     anywhere = _find_called_names(body)
     return [

@@ -1,6 +1,6 @@
 """Reads evidence about problems from the file that `preflab testbed verify --out FILE` writes.
 
-The evidence comes from programs that the data call right. If two such programs give different answers to a problem,
+The evidence comes from programs that the data label as right. If two such programs give different answers to a problem,
 then either several answers are right, or one of the programs is wrong. In both situations, a single expected answer
 cannot judge the problem. If the answers differ only in case, the problem is judged with a comparison that ignores case.
 """

@@ -17,9 +17,9 @@ _FEW = "there are too few tests to make some of them public"
 
 @dataclass(frozen=True, slots=True)
 class Exercise:
-    """A programming problem. `right`, `wrong`: programs that the data call right or wrong. `split`: the split that the
-    data assign to the problem, or None if the data assign no split. `unjudged`: the reason why answers to the problem
-    cannot be judged, or '' if they can be judged."""
+    """A programming problem. `right`, `wrong`: programs that the data label as right or wrong. `split`: the split that
+    the data assign to the problem, or None if the data assign no split. `unjudged`: the reason why answers to the
+    problem cannot be judged, or '' if they can be judged."""
 
     name: str
     statement: str

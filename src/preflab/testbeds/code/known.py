@@ -1,4 +1,5 @@
-"""Reads a record of a known programming data set. The testbed of the data set converts the record into rows."""
+"""Reads a record of a known programming data set. The testbed of the data set converts the record into rows. A row is a
+prompt with its answers (see `DialogueRow`)."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from preflab.testbeds.code.testbed import Code
 def read_problem(
     settings: Mapping[str, Any], judged: bool, kind: str, record: Mapping[str, Any], where: str
 ) -> Sequence[DialogueRow]:
-    """Returns the rows of a record. `kind`: the testbed that reads the record. `settings`: the settings of this
+    """Converts a record into rows. `kind`: the testbed that converts the record. `settings`: the settings of this
     testbed. Raises `UselessRecordError` if the record is broken. If `judged` is true, also raises this error if answers
     to the problem cannot be judged."""
     testbed = _open_testbed(kind, json.dumps(settings))

@@ -34,7 +34,8 @@ class LeetCode(Code):
         fields = ("prompt", "test", "entry_point", "query", "task_id", "completion")
         prelude, test, name, query, problem, solution = (read_text_field(record, field, where) for field in fields)
         nodes = tuple(node for node in _NODES if f"class {node}" in prelude)
-        functions = {"candidate": name.replace("()", "")}  # for each call, the sandbox makes a new `Solution` object
+        # `Solution().f` becomes `Solution.f`, because the sandbox makes a new `Solution` object for each call
+        functions = {"candidate": name.replace("()", "")}
         task = ProgramTask("check", limits=self.make_limits(), prelude=prelude, functions=functions, nodes=nodes)
         recipe = Recipe(task, prefix=prelude, function="Solution")
         tests = make_code_tests(split_checks(test), recipe)

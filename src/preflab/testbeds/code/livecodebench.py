@@ -25,13 +25,13 @@ from preflab.types import Test
 _STATEMENT = "{}\n\nWrite a Python 3 program that reads standard input and prints the answer.\n"
 _FUNCTION_STATEMENT = "{}\n\nComplete this class.\n\n```python\n{}\n```\n"
 _MOST_BYTES = 1 << 28
-"""The largest number of bytes of packed tests after unpacking."""
+"""Packed tests can have at most this number of bytes after unpacking."""
 
 
 class LiveCodeBench(Code):
     """Recent problems of programming contests (LiveCodeBench), answered in Python and judged by tests in the sandbox.
 
-    `data`: a file or folder of JSON lines, or the data set's name on the hub. All problems are in `test`.
+    `data`: a file or folder of JSON lines, or the data set's name on the hub. All problems are in the split `test`.
     """
 
     kind: Literal["livecodebench"] = "livecodebench"

@@ -95,9 +95,9 @@ def _read_prelude(code: str) -> tuple[str, set[str], set[str]]:
 
 
 def _find_program_names(sources: Sequence[str], imports: str, defined: set[str]) -> tuple[str, ...]:
-    """Returns the names that the sources use and that the program must therefore define. Leaves out imported names,
-    built-in names, and names that the sources define themselves. A built-in name such as `sum` is returned if the
-    reference solution defines it."""
+    """Returns the names that the test code in `sources` uses and that the program must therefore define. Leaves out
+    names that the test code sets itself. Also leaves out imported and built-in names, such as `sum`, except if the
+    reference solution defines them (`defined`)."""
     aliases = [node for node in ast.walk(ast.parse(imports)) if isinstance(node, ast.alias)]
     known = {*dir(builtins), *(alias.asname or alias.name for alias in aliases)} - defined
     used = [node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]

@@ -14,7 +14,7 @@ from preflab.text import counted
 from preflab.types import Test
 
 _NAMED = 5
-"""The largest number of problems that a note about left-out problems names."""
+"""A note about left-out problems names at most this number of problems."""
 
 
 def call_tests(test: Test) -> Test:

@@ -40,7 +40,7 @@ class Sandboxed(TestbedSpec):
         return Limits(cpu_s=seconds, wall_s=derive_wall_limit(seconds), memory_mb=max(self.memory_limit_mb, memory_mb))
 
     def list_caveats(self) -> list[str]:
-        """Returns the notes that every report on these programs must print."""
+        """Returns the notes that every report must print if its programs were judged with these settings."""
         return ["Programs were judged without walls (backend bare, no isolation)."] if self.backend == "bare" else []
 
     @contextmanager

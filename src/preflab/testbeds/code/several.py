@@ -1,11 +1,11 @@
 """Decides from a problem's statement whether several answers are right, and whether upper and lower case matter.
 
-Statements express this in many ways, so regular expressions search each sentence. Three rules decide that several
-answers are right. First, a sentence lets the program choose the answer, or the order of the answer's parts. Second, a
-sentence mentions several answers, and neither this sentence nor the next sentence names the answer to give. Third, the
-program must print a list without a stated order, or an object that only has to fulfil conditions. Some statements do
-not reveal that several answers are right. For these problems, `preflab testbed verify` finds right programs that give
-different answers.
+Statements express this in many ways, so regular expressions search each sentence. Several answers count as right if at
+least one of three conditions holds. First: a sentence lets the program choose the answer or the order of the answer's
+parts. Second: a sentence mentions several answers, and neither this sentence nor the next sentence names the answer to
+give. Third: the program must print a list without a stated order, or an object that only has to fulfil conditions. Some
+statements do not reveal that several answers are right. For these problems, `preflab testbed verify` finds right
+programs that give different answers.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ _PRINTS_RESULT = _compile(
     rf"{_PRINT} (?:only |just )?(?:the|its|their) (?:\w+ )?"
     r"(?:sum|number|count|length|size|total|cost|value|area|probability|product|weight)(?: of|\W*$)"
 )
-"""Matches a request to print only a result, such as a sum, that is the same for all objects that the program can
-find."""
+"""Matches a request to print only a result, such as a sum. The result is the same for every object that the program
+can find."""
 _POSSIBLE = _compile(
     r"\b(?:multiple|several|many|various) (?:\w+ )?(?:answers?|solutions?|outputs?) (?:are|is|may be|can be) (?:\w+ )?"
     rf"(?:possible|valid|{_ACCEPTED})\b|{_PRINT} (?:(?:should|must) (?:contain|be|have) )?such an? {_KIND}\b"

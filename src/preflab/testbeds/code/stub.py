@@ -30,8 +30,9 @@ _MANY = 500  # above this number of problems, a message announces long runs
 
 
 class Untested(NamedTuple):
-    """The result of `find_untested`. `reasons`: maps each problem with useless tests to the reason. `notes`: notes for
-    every report, if the tests of some problems could not be tried on the stub."""
+    """The result of `find_untested`. `reasons`: maps each problem with useless tests to the reason why its tests are
+    useless. `notes`: notes that every report must print; empty if the tests of all problems could be tried on the
+    stub."""
 
     reasons: dict[str, str]
     notes: list[str]
@@ -81,8 +82,8 @@ def write_stub(recipe: Recipe) -> str:
 
 
 def _recall(digests: Mapping[str, str], passed: Mapping[str, bool], outcomes: Mapping[str, Verdict]) -> dict[str, str]:
-    """Returns a mapping from each problem with useless tests to the reason. The result of an earlier run (`passed`) or
-    of a new run (`outcomes`) gives the reason. Leaves out problems without a result."""
+    """Returns a mapping from each problem with useless tests to the reason why its tests are useless. `passed`: the
+    results of earlier runs. `outcomes`: the verdicts of the new runs. Leaves out problems without a result."""
     reasons = {
         name: PASSES_ALL if passed.get(digest) else _explain_error(outcomes.get(digest))
         for name, digest in digests.items()
@@ -91,8 +92,8 @@ def _recall(digests: Mapping[str, str], passed: Mapping[str, bool], outcomes: Ma
 
 
 def _explain_error(verdict: Verdict | None) -> str:
-    """Returns the reason if the tests failed before they called the program, and '' otherwise. Ignores failures at a
-    limit on time, memory or output, because the machine can cause them."""
+    """If the tests failed before they called the program, returns this as the reason why they are useless. Otherwise,
+    returns ''. Ignores failures at a limit on time, memory or output, because the machine can cause them."""
     if verdict is None or verdict.outcome != UNJUDGED:
         return ""
     got = str(verdict.detail.get("got", ""))

@@ -22,7 +22,7 @@ _FORM = 1  # increase this number if a change of the judge changes verdicts on t
 class StubMemory:
     """The stored results of this user's runs. `passed`: maps a digest of tests to whether the empty program passes
     these tests. Each new result is appended to a file as one line, so that several processes can write at the same
-    time. If the file cannot be read or written, programs are run again, and the results stay the same."""
+    time. If the file cannot be read or written, preflab runs the empty programs again and gets the same results."""
 
     def __init__(self) -> None:
         self._path: Path = cache_directory() / _FILE
@@ -43,8 +43,8 @@ class StubMemory:
 
 
 def digest_tests(stub: str, tests: Sequence[Test], judge: SandboxJudge) -> str:
-    """Returns a digest of the empty program, its tests, and the sandbox (backend and packages). The limits are not part
-    of the digest, because the limits depend on the machine."""
+    """Returns a digest of the empty program, of the tests that judge it, and of the sandbox (backend and packages). The
+    limits are not part of the digest, because the limits depend on the machine."""
     recipe: Recipe = tests[0].how
     task = recipe.task
     runs = (

@@ -35,8 +35,8 @@ from preflab.types import Completion, Problem, Split, Turn
 
 SPLIT_NAMES: Mapping[str, Split] = {"train": "train", "validation": "validation", "valid": "validation", "test": "test"}
 _ID_FIELDS = ("task_id", "problem_id", "question_id", "id", "name")
-_LONGEST_REASON = 200  # the largest number of characters of a reason why a record is broken
-_NAMED = 3  # the largest number of problems that a note names
+_LONGEST_REASON = 200  # the description of a fault in a record is cut to this number of characters
+_NAMED = 3  # a note names at most this number of problems
 RawRecord = tuple[Split | None, str, Mapping[str, Any]]
 """The split in the name of the record's file (None if the name has no split), the record's place (file and line), and
 the record itself."""
@@ -46,13 +46,13 @@ _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 class Code(Sandboxed):
     """The settings of a programming testbed. `validation`, `test`: the fraction of the training problems that moves
     into this split if the data do not have this split. `public_first`: the number of hidden tests that become public if
-    a problem has no public tests. `several`: the treatment of problems that have several right answers but no judge
-    program. "drop" leaves these problems out. "keep" judges them by the one answer in the data. `evidence`: a file that
-    `preflab testbed verify --out` wrote. With this file, preflab recognises more problems that have several right
-    answers. `max_tests`: the largest number of hidden tests that are used for each problem. These are the first tests
-    in the data. `max_prompt_chars`: problems with more characters in the statement are left out. `time_limit_s` applies
-    to problems without a time limit in the data. `shots`: the number of solved training problems that are put before
-    each statement as examples."""
+    a problem has no public tests. `several`: the treatment of problems that have several right answers, but no program
+    that judges answers. "drop" leaves these problems out. "keep" judges an answer to such a problem by the one answer
+    in the data. `evidence`: a file that `preflab testbed verify --out` wrote. With this file, preflab recognises more
+    problems that have several right answers. `max_tests`: the largest number of hidden tests that are used for each
+    problem. These are the first tests in the data. `max_prompt_chars`: problems with more characters in the statement
+    are left out. `time_limit_s` applies to problems without a time limit in the data. `shots`: the number of solved
+    training problems that are put before each statement as examples."""
 
     evaluator: ClassVar[str | None] = "hidden-tests"
     data: str
@@ -98,7 +98,8 @@ class Code(Sandboxed):
             return exercise
         except KeyError as error:
             raise UserError(
-                f"{where}: the field `{error.args[0]}` is missing for {self.title} (present: {', '.join(record)})."
+                f"{where}: the field `{error.args[0]}` is missing for {self.title}. "
+                f"The record has the fields: {', '.join(record)}."
             ) from error
         except SyntaxError as error:
             raise UserError(
@@ -192,8 +193,8 @@ class Code(Sandboxed):
         return self.several == "keep" and exercise.unjudged in (MANY, UNSAID, SHOWN)
 
     def _split_rows(self, exercises: Sequence[Exercise]) -> dict[Split, list[DialogueRow]]:
-        """Returns the rows of each split. The rows are in an order that mixes the levels, and the examples are put
-        before each statement. If the data do not have a split, a fraction of train becomes this split."""
+        """Returns the rows of each split. The rows are in an order that mixes the difficulty levels, and the examples
+        are put before each statement. If the data do not have a split, a fraction of train becomes this split."""
         rows: dict[Split, list[DialogueRow]] = {split: [] for split in SPLITS}
         for exercise in exercises:
             rows[exercise.split or "train"] += self.make_rows(exercise)
@@ -202,7 +203,7 @@ class Code(Sandboxed):
         for row in train:
             split = place_split(row.prompt.id, self.validation, self.test)
             rows["train" if split in present else split].append(row)
-        for split_rows in rows.values():  # mixes the levels, because the data are sorted by level
+        for split_rows in rows.values():  # mixes the difficulty levels, by which the data are sorted
             split_rows.sort(key=lambda row: place_key(row.prompt.id, "order"))
         examples = _choose_examples(rows["train"], self.shots)
         return {split: [_prepend_examples(examples, row) for row in rows[split]] for split in SPLITS}

@@ -1,8 +1,8 @@
 """Checks the tests of a data set by running them on the programs of the same data set. The sandbox judges the programs.
 For comparison, the right programs can be judged again with the backend `bare`, which does not isolate programs.
 
-A program that the data call right should pass the tests. If such a program fails, the judge or the tests are wrong, or
-the problem has several right answers.
+A program that the data label as right should pass the tests. If such a program fails, the judge or the tests are wrong,
+or the problem has several right answers.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ OutcomeByName = dict[str, str]  # maps the name of a program (`problem#number`) 
 
 @dataclass(frozen=True)
 class Verification:
-    """The results of `verify_testbed`. `right`, `wrong`: the outcomes of programs that the data call right or wrong.
-    `bare`: the outcomes of right programs that are judged again with the backend `bare`. `exceptions`: the right
+    """The results of `verify_testbed`. `right`, `wrong`: the outcomes of programs that the data label as right or
+    wrong. `bare`: the outcomes of right programs that are judged again with the backend `bare`. `exceptions`: the right
     programs that do not pass, each with its outcome and the reason (empty if the reason is not known). `shown`: the
     evidence that right programs give about their problems (see the module `evidence`). `untested`: the problems with
     useless tests, each with the reason (see the module `stub`)."""
@@ -85,9 +85,10 @@ def verify_testbed(
     packages: Sequence[str] = (),
     track: Track,
 ) -> Verification:
-    """Judges the first `programs` right programs and the first `programs` wrong programs of each problem. `reasons`:
-    maps a problem to a known reason why its right programs do not pass. `compare`: whether right programs are judged
-    again with the backend `bare`. Raises `UserError` if the data cannot be read."""
+    """Judges the right and wrong programs of each problem. `programs`: the largest number of right programs, and also
+    of wrong programs, that are judged for each problem. These are the first programs in the data. `reasons`: maps a
+    problem to a known reason why its right programs do not pass. `compare`: whether right programs are judged again
+    with the backend `bare`. Raises `UserError` if the data cannot be read."""
     exercises = list(testbed.read_exercises())
     untested = _find_untested(exercises, SandboxJudge(workers, backend, packages, every=False))
     right = judge_programs(exercises, "right", programs, open_pool(workers, backend, packages), track)
@@ -110,8 +111,8 @@ def verify_testbed(
 
 
 def _find_untested(exercises: Sequence[Exercise], judge: SandboxJudge) -> dict[str, str]:
-    """Returns a mapping from each problem with useless tests to the reason (see the module `stub`). Ignores problems
-    whose answers cannot be judged for another reason."""
+    """Returns a mapping from each problem with useless tests to the reason why its tests are useless (see the module
+    `stub`). Ignores problems whose answers cannot be judged for another reason."""
     problems = {each.name: list_deciding(each.public, each.hidden) for each in exercises if not each.unjudged}
     with closing(judge):
         return find_untested(problems, judge).reasons
@@ -161,7 +162,8 @@ def judge_programs(
     opened: AbstractContextManager[Pool],
     track: Track,
 ) -> OutcomeByName:
-    """Returns the outcomes of the first `count` programs of each problem that has tests, in the order of the data."""
+    """Returns the outcomes of the first `count` programs of each problem. Leaves out problems without tests. The
+    outcomes are in the same order as the problems."""
     programs: list[Program] = []
     for each in exercises:
         texts = each.right if kind == "right" else each.wrong

@@ -15,7 +15,7 @@ _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:\s*/\s*\d+)?
 _CALCULATIONS = re.compile(r"<<[^<>]*>>")
 _SURROUNDING = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"))
 _LONGEST = 200
-"""The largest number of characters of a solution that consists only of a final answer."""
+"""A solution that consists only of a final answer has at most this number of characters."""
 
 
 def find_final_answer(text: str, *, unmarked: bool = False) -> str | None:

@@ -49,7 +49,7 @@ def _list_arguments(operator: str) -> list[str]:
 STEPS: dict[str, list[str]] = {
     name: [f"{name} {argument}" for argument in _list_arguments(name)] or [name] for name in OPERATORS
 }
-"""Maps each operator to the steps with this operator from which target programs are made."""
+"""Maps each operator to the steps that use it. Target programs are made from these steps."""
 
 
 @cache

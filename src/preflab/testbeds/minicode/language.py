@@ -118,7 +118,7 @@ def compile_program(text: str) -> list[MinicodeStep]:
 def _compile_words(words: Sequence[str]) -> MinicodeStep:
     operator = OPERATORS.get(words[0])
     if operator is None:
-        raise CompileError(f"no operator is called {words[0][:20]!r}")
+        raise CompileError(f"no operator has the name {words[0][:20]!r}")
     return operator, _compile_argument(operator.name, operator.argument, words[1:])
 
 

@@ -38,9 +38,10 @@ class MinicodeTask:
 
 @lru_cache(maxsize=8)
 def make_tasks(seed: int, split: Split, count: int, vague: float, inverted: float) -> tuple[MinicodeTask, ...]:
-    """Makes the first `count` tasks of a split. The levels take turns. No two tasks have the same behaviour, even if
-    they are in different splits. `vague`: the probability that a statement uses the vague phrase of a step, if the step
-    has a vague phrase. `inverted`: the probability that a statement names the last step first."""
+    """Makes the first `count` tasks of a split. The levels of the tasks alternate in the order of `LEVELS`. No two
+    tasks have the same behaviour, even if they are in different splits. `vague`: the probability that a statement uses
+    the vague phrase of a step, if the step has a vague phrase. `inverted`: the probability that a statement names the
+    last step first."""
     rng = make_stream(seed, split)
     tasks: list[MinicodeTask] = []
     behaviours: set[behaviour.Behaviour] = set()

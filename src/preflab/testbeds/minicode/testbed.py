@@ -73,7 +73,8 @@ class OpenMinicode(Testbed):
         self._seed = seed
 
     def prompts(self, split: Split) -> list[Problem]:
-        """Returns the problems of a split. In `validation` and `test`, the problems have only their public tests."""
+        """Returns the problems of a split. In `train`, a problem has all its tests. In `validation` and `test`, it has
+        only its public tests."""
         problems = [task.problem for task in self._tasks(split)]
         return problems if split == "train" else [replace(problem, hidden_tests=()) for problem in problems]
 
@@ -82,8 +83,8 @@ class OpenMinicode(Testbed):
         return {task.problem.id: task.problem.hidden_tests for task in self._tasks(split)}
 
     def demonstrations(self, split: Split) -> list[Demonstration]:
-        """Returns one program for each problem. The fraction `wrong_share` of these programs is wrong. Raises
-        `MissingRecords` for `test`."""
+        """Returns one program for each problem. Some of these programs are wrong; `wrong_share` is the fraction of
+        wrong programs. Raises `MissingRecords` for `test`."""
         answers = corpus.write_demonstrations(self._trainable(split), self._spec.wrong_share, self._seed, split)
         return [Demonstration(problem, answer) for problem, answer in zip(self.prompts(split), answers, strict=True)]
 

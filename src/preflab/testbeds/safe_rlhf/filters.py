@@ -1,5 +1,6 @@
-"""Applies the two filters of the paper (Section 4.3) to pairs. The filter `dual-unsafe` drops pairs whose answers are
-both unsafe. The filter `dual-safe` drops pairs whose answers are both safe."""
+"""Applies filters to pairs of answers. The filters come from Section 4.3 of Xu et al. 2024, "Is DPO Superior to PPO for
+LLM Alignment?". The filter `dual-unsafe` drops pairs whose answers are both unsafe. The filter `dual-safe` drops pairs
+whose answers are both safe."""
 
 from __future__ import annotations
 

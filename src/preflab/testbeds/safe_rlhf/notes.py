@@ -26,8 +26,8 @@ SPLIT_AGAIN = (
 def describe_records(
     records: Sequence[SafetyRecord | DialogueRow], rule: SafetyRule, filters: Sequence[FilterCount]
 ) -> list[str]:
-    """Returns notes about the usable records. The notes describe the labels, the effect of the rule and of each filter,
-    and the labels that some records do not have."""
+    """Returns notes about the usable records. The notes describe the labels, the effect of the rule that orders the
+    pairs, the effect of each filter, and the labels that some records do not have."""
     labelled = [record for record in records if isinstance(record, SafetyRecord)]
     notes = [*_describe_labels(labelled, rule), *(count.describe() for count in filters)]
     ordered = sum(isinstance(record, DialogueRow) and record.rejected is not None for record in records)

@@ -20,10 +20,10 @@ Combination = Literal["dual-safe", "dual-unsafe", "mixed"]
 
 @dataclass(frozen=True, slots=True)
 class PairShares:
-    """The fractions of the combinations of answers. `dual_safe`: the fraction of pairs whose answers are both safe.
-    `dual_unsafe`: the fraction of pairs whose answers are both unsafe. The other pairs are mixed: one answer is safe
-    and the other is unsafe. `contradictory`: in each of these three groups, the fraction of pairs whose more helpful
-    answer is not the safer answer."""
+    """The fractions of pairs with each combination of safe and unsafe answers. `dual_safe`: the fraction of pairs whose
+    answers are both safe. `dual_unsafe`: the fraction of pairs whose answers are both unsafe. The other pairs are
+    mixed: one answer is safe and the other is unsafe. `contradictory`: in each of these three groups, the fraction of
+    pairs whose more helpful answer is not the safer answer."""
 
     dual_safe: float
     dual_unsafe: float
@@ -49,8 +49,8 @@ class PairShares:
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
-    """Two answers to a request with their exact labels. `better`: the index of the more helpful answer. `safer`: the
-    index of the safer answer. `safe`: whether each answer is safe."""
+    """Two answers to the same request. The pair has three labels, which are computed exactly. `better`: the index of
+    the more helpful answer. `safer`: the index of the safer answer. `safe`: whether each answer is safe."""
 
     answers: tuple[Completion, Completion]
     better: int

@@ -20,7 +20,7 @@ from preflab.types import Prompt, Split, Turn
 SentimentPart = Literal["policy", "evaluator"]
 _PLACES = ("policy train",) * 5 + ("policy validation",) + ("evaluator train",) * 2 + ("evaluator validation", "test")
 _ITEMS = (2, 3, 4)
-_WEIGHTS = (1, 4, 5)  # two items have a small weight, because they allow only few different requests
+_WEIGHTS = (1, 4, 5)  # requests with two items are rare, because only few different requests have two items
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 The labels of the preferences are drawn from the true reward. Apart from that, only the evaluation uses the true reward.
 The words `and` and `but` divide an answer into clauses. A clause is well formed if it has the form `ASPECT is [not]
-[DEGREE] OPINION`. The penalties are subtracted from the points, and the result is divided by the number of items in
-the request. Every text has a reward.
+[DEGREE] OPINION`. The clauses of an answer get points, and its faults get penalties. The reward is the points minus the
+penalties, divided by the number of items in the request. Every text has a reward.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class SentimentScore:
 
 def count_room(request: SentimentRequest) -> int:
     """Returns the word limit of a request: the largest number of words that an answer can have without a penalty. The
-    limit is four words for each item, and one join (`and` or `but`) between two items."""
+    limit is four words for each item, plus one join (`and` or `but`) between each item and the next item."""
     return 5 * len(request.items) - 1
 
 
@@ -147,18 +147,19 @@ def find_best_reward(request: SentimentRequest) -> float:
     Uses dynamic programming over the items of the request. The state after an item consists of two values. The first
     value is the set of used opinion words that can occur again in a later item. The second value is the number of words
     by which the answer so far exceeds the word limit for its items (see `count_room`). This number is negative if the
-    answer is shorter than the limit. Each later item can use at most one spare word, because its clause has at most
-    five words, and its limit is four words. Further spare words are useless, so the search does not count them.
+    answer is shorter than the limit: the missing words are spare words, which the clauses of later items can use. Each
+    later item can use at most one spare word, because its clause has at most five words, and its limit is four words.
+    Further spare words are useless, so the search does not count them.
 
     The search covers only answers with at most one well-formed clause for each item. All other answers get a lower or
-    equal reward, because clauses that are malformed, repeated or not in the request only cost points. For any sequence
-    of clauses, there are joins that cost nothing.
+    equal reward, because a clause gets only penalties if it is malformed, if it repeats an aspect, or if the request
+    does not name its aspect. For any sequence of clauses, there are joins that cost nothing.
     """
     options = [_list_options(aspect, wish) for aspect, wish in request.items]
     states: dict[tuple[frozenset[str], int], float] = {(frozenset(), 0): 0.0}
     for place, own in enumerate(options):
         later = {option.opinion for others in options[place + 1 :] for option in others}
-        least = place + 1 - len(options)  # each later item can use at most one spare word
+        least = place + 1 - len(options)  # each later item can use one spare word; further spare words are not counted
         following: dict[tuple[frozenset[str], int], float] = {}
         for (opinions, excess), points in states.items():
             left_out = (

@@ -12,12 +12,14 @@ from preflab.theory.synthetic.sweep import COMPARED, SWEEP_BETAS, SWEEP_COVERAGE
 
 SYNTHETIC_CLAIM = "With partial coverage DPO moves mass to uncovered responses; PPO with the same data does not."
 LEAK_MARGIN = 0.01  # a method leaks if it moves more mass than this to all uncovered responses together
-RISE_MARGIN = 0.10  # a method leaks if one uncovered response rises by more than this; the paper shows 0.12
+RISE_MARGIN = (
+    0.10  # a method leaks if pi of one uncovered response rises by more than this; the paper shows a rise of 0.12
+)
 
 
 class Reading(NamedTuple):
-    """The verdict on the claim by one measure. The claim holds if DPO is above the margin and both forms of PPO are
-    below the margin.
+    """The verdict on the claim by one measure. A method leaks if its whole interval is above `margin`. The claim holds
+    if the interval of DPO is above `margin`, and the intervals of both forms of PPO are below it.
 
     `intervals`: maps each method in `COMPARED` to the interval of the measure.
     """
@@ -28,8 +30,8 @@ class Reading(NamedTuple):
 
     @property
     def parts(self) -> dict[str, TheoryVerdict]:
-        """Maps each method to the verdict on the part of the claim about this method. The claim says that DPO leaks,
-        and that the other methods do not leak."""
+        """Maps each method to a verdict on one part of the claim. The claim has one part for each method. It says that
+        DPO leaks, and that the other methods do not leak."""
         return {name: _verdict_on_part(each, self.margin, leaks=name == "DPO") for name, each in self.intervals.items()}
 
     @property
@@ -41,8 +43,9 @@ class Reading(NamedTuple):
 
 
 def _verdict_on_part(interval: SeedInterval, margin: float, *, leaks: bool) -> TheoryVerdict:
-    """Returns the verdict on the part of the claim about one method. This part says that the method leaks if `leaks` is
-    True, and that the method does not leak if `leaks` is False.
+    """Returns the verdict on one part of the claim. This part says of one method whether it leaks: `leaks` is True if
+    the part says that the method leaks, and False if the part says that it does not. `interval`: the interval of this
+    method.
 
     The part is decided if the whole interval lies on one side of the margin.
     """
@@ -57,7 +60,7 @@ def read_claim(leaks: Mapping[str, Numbers], rises: Mapping[str, Numbers]) -> tu
     """Returns the verdicts on the claim by two measures.
 
     The first measure is the change of the mass of all uncovered responses. The second measure is the largest rise of a
-    single uncovered response (as in Figure 1).
+    single uncovered response. The paper's Figure 1 shows such a rise.
 
     Args: `leaks` and `rises` map the name of each method to the values of the measure for all seeds, [S].
     """
@@ -102,8 +105,8 @@ def _read_sweep(points: Sequence[SweepPoint]) -> list[tuple[Reading, Reading]]:
 
 
 def _leaking(points: Sequence[SweepPoint], method: str) -> list[SweepPoint]:
-    """Returns the points of a method at which the method leaks. A method leaks at a point if the whole interval of the
-    change of uncovered mass is above the margin."""
+    """Returns the points of the sweep at which a method leaks: the whole interval of the change of uncovered mass is
+    above `LEAK_MARGIN`."""
     return [point for point in points if point.method == method and point.leak.low > LEAK_MARGIN]
 
 

@@ -24,13 +24,13 @@ ROLLOUT_STEPS = 4  # pi_old is set to pi every ROLLOUT_STEPS optimizer steps (th
 
 Parameters = dict[str, Tensor]
 Objective = Callable[[Tensor, Tensor, Any], Tensor]
-"""A function that returns the loss of one seed. The arguments are the network's table [X,Y], the network's table at the
-last rollout, and the fixed data `known` of the seed: the pairs, the reference and the reward."""
+"""A function that returns the loss of one seed. The arguments are the network's output [X,Y], the network's output at
+the last rollout, and the fixed data `known` of the seed: the pairs, the reference and the reward."""
 
 
 class Networks(NamedTuple):
-    """S networks with the architecture of the module `shape`. `parameters` contains the weights, stacked as [S,...].
-    The weights of `shape` are not used."""
+    """S networks with the same architecture. `shape`: a PyTorch module with this architecture, whose own weights are
+    not used. `parameters`: the weights of the S networks, stacked as [S,...]."""
 
     shape: nn.Module
     parameters: Parameters
@@ -41,7 +41,8 @@ class Networks(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """The trained networks, and the table [S,X,Y] at each checkpoint. A checkpoint is a number of steps."""
+    """The trained networks. `tables`: maps each checkpoint to the output of all networks, [S,X,Y] (see
+    `Networks.table`). A checkpoint is a number of steps."""
 
     networks: Networks
     tables: dict[int, Tensor]
@@ -90,7 +91,8 @@ def _seeded(index: int, stream: int, layers: int, last: nn.Module, head_scale: f
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1_000_003 * stream + index)
         body = [part for pair in pairwise(sizes) for part in (nn.Linear(*pair), nn.ReLU())]
-        head = nn.Linear(sizes[-1], RESPONSES, bias=layers > 0)  # without a hidden layer, prompts share no parameters
+        # without a hidden layer, the network is a table: prompts share no parameters, so there is no bias
+        head = nn.Linear(sizes[-1], RESPONSES, bias=layers > 0)
     with torch.no_grad():
         head.weight.mul_(head_scale)
         if layers:

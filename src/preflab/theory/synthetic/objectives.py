@@ -110,7 +110,7 @@ def exact_optimum(reference: Tensor, reward: Tensor, *, beta: float) -> Tensor:
 
 
 def trained_methods(beta: float) -> dict[str, Objective]:
-    """Maps the name of every trained method to the method's objective. Tables and figures use the same names."""
+    """Maps the name of every trained method to the method's objective. Tables and figures show these names."""
     return {
         "PPO": partial(ppo_objective, beta=beta),
         "DPO": partial(preference_objective, loss=dpo_loss, beta=beta),
