@@ -1,4 +1,5 @@
-"""The reward for code: `correct` if a program passes all tests of its problem, else `wrong` (paper, Section 6).
+"""The reward for code: `correct` if a program passes all tests of its problem, else `wrong` (Xu et al. 2024, Section
+6).
 
 The reward uses the judge and the tests of the *training* problems. The reward has no access to the tests of the
 evaluation. If the judge itself fails on an answer, the answer is not scored as wrong.

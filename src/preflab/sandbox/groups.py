@@ -192,7 +192,7 @@ def sweep_groups() -> None:
                 continue
             with contextlib.suppress(OSError):
                 pids = [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]
-                if 0 in pids:  # 0: an invisible process of another container, which may still run
+                if 0 in pids:  # 0: a process of another container, which may still run; the group is kept
                     continue
                 for pid in pids:
                     os.kill(pid, signal.SIGKILL)

@@ -188,7 +188,7 @@ _KEEP_HINTS = [
     _LOAD_SECOND,  # the operation of fcntl
     *(line for hint in _HINTS for line in _when(_EQUAL, hint, _ERRNO | _EINVAL)),
 ]
-_REFUSE_RESERVED_PAGES = [  # the machine reserves huge pages for other programs; no measurement of memory includes them
+_REFUSE_RESERVED_PAGES = [  # huge pages: the machine reserves them for other programs, and no measurement includes them
     _LOAD_FOURTH,  # the flags of mmap
     *_when(_ANY_BIT, _MAP_HUGETLB, _ERRNO | _ENOMEM),
 ]

@@ -81,7 +81,7 @@ class ProgramTask(NamedTuple):
 
 class TestResult(NamedTuple):
     """The result of one test. `got`: the program's output or value as text, or the reason why there is none. `idle`:
-    the seconds that the program waited."""
+    the seconds in which the program did not compute (see `Box.idle`)."""
 
     outcome: ProgramOutcome
     got: str = ""
@@ -232,7 +232,8 @@ class Worker:
                     raise NotStarted(f"{TESTS_FAIL}{result.got}")
 
     def _runs_alone(self, task: ProgramTask) -> bool:
-        """Checks whether the first test, without other tests before it, runs at least until it calls the program."""
+        """Runs the first test of the task in a new sandbox. Returns True if the test runs at least until it calls the
+        program."""
         with self._open_checker(task) as checker:
             return (checker.ask(b"\n") or b"").startswith(b"call ")
 
