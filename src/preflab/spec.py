@@ -184,7 +184,8 @@ class Registry(Generic[LayerSpec]):
         return {"kind": kind, **spec.model_dump(mode="json", exclude={"kind"})}
 
     def _find_plugin(self, cls: type[Spec], target: str) -> str:
-        """Returns the name by which a plugin registers a class. If no plugin registers the class, returns `target`."""
+        """Returns the name by which a plugin registers a class. If no plugin registers the class, returns `target`, the
+        class as `module:Class`."""
         named = self.plugins() | self.known
         name = _find_name(named, target)
         if name is not None:

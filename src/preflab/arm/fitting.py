@@ -172,9 +172,9 @@ class Fitting:
 
 class FittedTestbed(Testbed):
     """Wraps the testbed `inner`, and drops or cuts the rows that do not fit the model. `rooms`: for each split whose
-    prompts the policy answers, the number of tokens to keep free for an answer. `held_out_pairs`: the largest number of
-    pairs to read from the validation split, and also from the test split (0: all pairs). `notes`: the notes of `inner`.
-    If some rows of a split do not fit, a note is added when these rows are read."""
+    prompts the policy answers, the number of tokens to keep free for an answer. `held_out_pairs`: at most this many
+    pairs are read from the validation split, and at most as many from the test split (0: all pairs). `notes`: the notes
+    of `inner`. If some rows of a split do not fit, a note is added when these rows are read."""
 
     def __init__(
         self,

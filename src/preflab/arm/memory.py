@@ -58,7 +58,7 @@ class Memory:
     def peak(self) -> float:
         """The sum of all parts in bytes. Activations and the sampler's logits are not in use at the same time. The sum
         contains both, because freed memory does not return to the system at once. On a CPU, the sampler also keeps its
-        cache."""
+        cache between two calls."""
         return self.models + self.learning + self.activations + self.sampling + self.process
 
     @property
@@ -159,8 +159,8 @@ def starting_model(arm: Arm) -> ModelSpec:
 
 def is_small(model: ModelSpec, there: float) -> bool:
     """Returns True if the fp32 weights of a model take less than 1/`SMALL` of `there`, the device's memory in bytes.
-    Training with AdamW needs 5 copies of the weights, so enough memory is left for further models and activations.
-    Returns False for a model that is not on the disk."""
+    The memory can then hold more than `SMALL` copies of the weights. Training with AdamW needs 5 of them, so enough
+    memory is left for further models and activations. Returns False for a model that is not on the disk."""
     if model.name == "tiny":
         return True
     directory = fetch() if model.name == "smollm2" else user_path(model.name)

@@ -55,7 +55,7 @@ class ControlGroup(ABC):
             folder.mkdir()
         memory_folder = self.folders[self.hierarchies[0]]
         (memory_folder / self.limit_file).write_text(str(memory + GROUP_OVERHEAD))
-        with contextlib.suppress(OSError):  # not every kernel accounts for swap
+        with contextlib.suppress(OSError):  # fails if the kernel does not account for swap
             (memory_folder / self.swap_file).write_text("0")
 
     def add(self, pid: int) -> None:
