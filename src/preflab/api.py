@@ -84,9 +84,9 @@ def fit(
     **arm: Any,
 ) -> Trained:
     """Trains with one method in this process and measures the trained model. If the directory `output` contains an
-    unfinished run of the same call, resumes this run. If the run is finished, returns it without training.
+    unfinished run with the same arguments, resumes this run. If that run is finished, returns it without training.
 
-    `settings`: the method's hyper-parameters. `arm`: other fields of a run file, such as `model`, `testbed` and
+    `settings`: the method's hyper-parameters. `arm`: other fields of `Arm`, such as `model`, `testbed` and
     `evaluators`. By default, the testbed is `minicode`, and its hidden tests measure the model. Raises `UserError` for
     an unknown method, field or setting.
     """
@@ -109,15 +109,15 @@ def fit(
 
 
 def compare(first: Sequence[Trained], second: Sequence[Trained]) -> Comparison:
-    """Compares two methods by the difference of their test scores, paired by problem and by seed. Each side is a list
-    of one method's runs. Uses only the seeds for which each side has a run.
+    """Compares two methods by the difference of their test scores, paired by problem and by seed. `first` and `second`
+    are the runs of the first and of the second method. Uses only the seeds for which both methods have a run.
 
     A diverged run has no scores of its own. As in a study, its score on a problem is the lowest score that any other
-    run has on this problem. If this lowest score is above 0, the diverged run gets 0. Raises `UserError` if a side has
-    no run, if a run was not measured, if all runs diverged, or if the two sides share no seed.
+    run has on this problem. If this lowest score is above 0, the diverged run gets 0. Raises `UserError` if a method
+    has no run, if a run was not measured, if all runs diverged, or if the two methods share no seed.
     """
     if not first or not second:
-        raise UserError("compare: give at least one run on each side.")
+        raise UserError("compare: give at least one run of each method.")
     tables = [_problems(run) for run in (*first, *second) if not run.diverged]
     if not tables:
         raise UserError("compare: every run diverged, so there is nothing to compare. Lower the learning rates.")
@@ -245,8 +245,8 @@ def measure_win_rates(
     with these labels. `agreement`: files of labelled pairs on which the judge is checked first. `decoding`: how models
     answer (`max_new_tokens`, `temperature`, ...). `output`: the directory for the result, the verdicts and the pairs.
     `say`: a function that is called with a line of text about each next step. Raises `UserError` if an argument is
-    wrong, or if the contestants and the judge may need more calls to endpoints, or a higher cost, than a cap allows. If
-    people are to judge, use `ask_people`.
+    wrong. Also raises `UserError` if the number or the cost of the calls to endpoints may exceed the caps in the
+    judge's settings. If people are to judge, use `ask_people`.
     """
     from preflab.contest.compare import compare_contestants
     from preflab.contest.files import check_output, write_contest
@@ -286,11 +286,12 @@ def ask_people(
     stores the pairs and the labels, so a repeated call uses the same answers and adds new labels.
 
     `page`: a function that is called with the directory and returns after people have rated the pairs, such as a
-    function that calls `preflab.rating.serve` or `import_labels`. If `page` is None, only the labels already in the
-    directory count. `judge`: settings as in `JudgeSettings`. Contestants of the form `openai:MODEL` answer at the
-    `endpoint` in these settings. `with_judge`: the `output` of an earlier `measure_win_rates` on the same pairs. The
-    result then also contains people's agreement with the judge of that call. All other parameters are explained at
-    `measure_win_rates`. Raises `UserError` if the directory contains another contest.
+    function that calls `preflab.rating.serve` or `import_labels`. If `page` is None, uses only the labels that are
+    already in the directory. `judge`: settings as in `JudgeSettings`. Contestants of the form `openai:MODEL` answer at
+    the `endpoint` in these settings. `with_judge`: the `output` of an earlier `measure_win_rates` on the same pairs.
+    The result then also contains people's agreement with the judge of that call. All other parameters are explained at
+    `measure_win_rates`. Raises `UserError` if the directory contains the pairs of a call with other settings, such as
+    other contestants.
     """
     from preflab.contest.files import check_output, write_heard
     from preflab.contest.make import make_contest
@@ -323,8 +324,8 @@ def _problems(run: Trained) -> Mapping[str, ProblemScores]:
 
 
 def _scores(runs: Sequence[Trained], worst: Mapping[str, float]) -> Scores:
-    """Returns the table of scores of one side, over all problems that the runs of this side answered. `compare_scores`
-    raises an error if the two sides answered different problems."""
+    """Returns the table of one method's scores, over all problems that the method's runs answered. `compare_scores`
+    raises an error if the runs of the two methods answered different problems."""
     tables = [None if run.diverged else _problems(run) for run in runs]
     names = tuple(next((table for table in tables if table is not None), worst))
     rows = [[worst[name] if table is None else mean(table[name].scores) for name in names] for table in tables]

@@ -52,8 +52,8 @@ class Tensors:
     """A record whose fields are tensors, other `Tensors` records, or None."""
 
     def to(self, device: str | torch.device) -> Self:
-        """Returns a copy of the record on another device. Batches stay on the CPU. Each micro-batch moves to the device
-        of its model.
+        """Returns a copy of the record on another device. A batch stays on the CPU. Only its micro-batches are copied,
+        each to the device of the model that reads it.
         """
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: None if part is None else part.to(device) for name, part in parts.items()})
@@ -166,8 +166,8 @@ class SampledBatch(AnswerBatch):
 class PairBatch(Batch):
     """Preference pairs: row b of `chosen` and row b of `rejected` answer the same prompt.
 
-    `reference_chosen[B]`, `reference_rejected[B]`: the summed log-probabilities under the reference, if the method needs
-    them.
+    `reference_chosen[B]`, `reference_rejected[B]`: the summed log-probabilities under the reference model, if the
+    method needs them.
     `margins[B]`: the margin by which each chosen answer is better. A pair without a margin has 0. `margins` is None if
     no pair has a margin.
     `probabilities[B]`: the probability that each chosen answer is better. A pair without a probability has 1.
@@ -221,7 +221,8 @@ class RankedBatch(Batch):
 
     @property
     def mask(self) -> Tensor:
-        """Bool[B,K]: True at the cells of a `table` that have an answer. K is the largest K_b."""
+        """Bool[B,K]: True at the first K_b places of row b, where `table` puts the numbers of this prompt's answers. K
+        is the largest K_b."""
         places = torch.arange(int(self.counts.max()), device=self.counts.device)
         return places[None, :] < self.counts[:, None]
 
@@ -341,8 +342,8 @@ def _columns(rows: Sequence[Encoded]) -> tuple[list[list[int]], list[list[int]],
 
 
 def stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Joins tensors along their first axis. Along every other axis, each tensor is padded with 0 at its end, to the
-    largest size of any tensor."""
+    """Joins tensors along their first axis. Along every other axis, pads the end of each tensor with 0, up to the size
+    of the tensor that is longest along this axis."""
     shape = [max(tensor.shape[axis] for tensor in tensors) for axis in range(1, tensors[0].dim())]
     out = tensors[0].new_zeros(sum(len(tensor) for tensor in tensors), *shape)
     start = 0

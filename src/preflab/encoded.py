@@ -43,7 +43,7 @@ class EncodedRows(Generic[Source, Made]):
         self._limit = limit
         self._stored: dict[tuple[int, int], tuple[array[int], array[int], bool]] = {}
         if not rows:
-            collate(rows, encode, limit=limit)  # raises the error that says which rows are missing
+            collate(rows, encode, limit=limit)  # raises a `UserError` that names the missing kind of rows
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -54,7 +54,8 @@ class EncodedRows(Generic[Source, Made]):
 
     @property
     def lengths(self) -> Tensor:
-        """Int[B]: the number of tokens of each row, as in the batch. Reading this property encodes all rows."""
+        """Int[B]: the number of tokens of each row, as the `lengths` of a batch count them. Reading this property
+        encodes all rows."""
         return self.measure(lambda batch: batch.lengths)
 
     @property

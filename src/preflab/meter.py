@@ -1,8 +1,8 @@
 """Counts the compute and the labels that an arm uses.
 
 A token costs 2N FLOP of compute in a forward pass or in sampling, and 6N FLOP in training (a forward and a backward
-pass). N is the number of parameters of the model that processes the token. The critic, the reference and the reward
-model are charged like the policy. A label is a preference label or a call of a reward.
+pass). N is the number of parameters of the model that processes the token. The critic, the reference model and the
+reward model are charged like the policy. A label is a preference label or a call of a reward.
 """
 
 from __future__ import annotations

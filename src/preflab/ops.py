@@ -188,8 +188,8 @@ def average_weights(lengths: Tensor, average: LossAverage, *, mean_length: float
     and ranks.
     `token`: the sum of the terms / sum n_b, with w = 1.
     `sequence`: the mean over sequences of the mean within each sequence (GRPO), with w_b = M / n_b.
-    `constant`: the sum of the terms / (N limit), with w = M / limit, so that a token's weight does not depend on the
-    answer's length (Dr. GRPO).
+    `constant`: the sum of the terms / (N `limit`), with w = M / `limit`. Here `limit` is the largest allowed length of an
+    answer, so that a token's weight does not depend on the answer's length (Dr. GRPO).
     """
     if average == "token":
         return torch.ones_like(lengths, dtype=torch.float32)
@@ -224,7 +224,8 @@ class RunningMoments:
     """Exponential running mean and standard deviation, with Adam's bias correction, as in ReaL, the paper's library
     (Section 7).
 
-    m <- d m + (1-d) mean, s <- d s + (1-d) mean_of_squares, w <- d w + (1-d); mean = m/w, std = sqrt(s/w - mean^2).
+    For values with mean a and mean square q, an update with the decay d is m <- d m + (1-d) a, s <- d s + (1-d) q,
+    w <- d w + (1-d). At the start, m, s and w are 0. The results are mean = m/w and std = sqrt(s/w - mean^2).
     """
 
     def __init__(self, decay: float) -> None:

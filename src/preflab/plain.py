@@ -214,7 +214,7 @@ class _Loader(yaml.SafeLoader):
                 ValueError,
                 LookupError,
                 OverflowError,
-            ):  # for example for a number with thousands of digits, or for `!!bool x`
+            ):  # raised, for example, for a number with thousands of digits or for `!!bool x`
                 fault = f"{written} is not a {kind}"
         raise yaml.constructor.ConstructorError(None, None, fault, node.start_mark)
 

@@ -184,13 +184,14 @@ class Registry(Generic[LayerSpec]):
         return {"kind": kind, **spec.model_dump(mode="json", exclude={"kind"})}
 
     def _find_plugin(self, cls: type[Spec], target: str) -> str:
-        """Returns the name by which a plugin registers a class. If no plugin registers the class, returns `target`."""
+        """Returns the name by which a plugin registers a class. If no plugin registers the class, returns `target`, the
+        class as `module:Class`."""
         named = self.plugins() | self.known
         name = _find_name(named, target)
         if name is not None:
             return name
         tag = cls.model_fields["kind"].default if "kind" in cls.model_fields else None
-        # A plugin can register a module that only re-exports the class.
+        # A plugin can register a module that only re-exports the class, and not `target`. Its name is the tag.
         return tag if tag in named and self.load(tag) is cls else target
 
 
@@ -202,10 +203,10 @@ Opened = TypeVar("Opened")
 
 
 def require_base(opened: object, base: type[Opened]) -> Opened:
-    """Returns `opened`, the object that a spec opened. Raises `UserError` if the object does not derive from `base`.
-    preflab calls the methods that `base` defines."""
+    """Returns `opened`, the object that a spec opened. Raises `UserError` if the object does not derive from `base`,
+    because preflab calls the methods that `base` defines."""
     if not isinstance(opened, base):
-        raise UserError(f"A spec opened a {name_class(type(opened))}, which must derive from {name_class(base)}.")
+        raise UserError(f"A spec has opened a {name_class(type(opened))}, which must derive from {name_class(base)}.")
     return opened
 
 

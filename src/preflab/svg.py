@@ -21,7 +21,8 @@ def write_svg(figure: Figure, *, name: str) -> str:
 
     buffer = io.StringIO()
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # the fonts of matplotlib can lack glyphs
+        # matplotlib's fonts can lack glyphs. This does not matter, because the SVG is drawn with other fonts.
+        warnings.filterwarnings("ignore", "Glyph")
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return buffer.getvalue()
 

@@ -75,8 +75,8 @@ class ArmChecker:
 
     def _is_new(self, what: str, arm: Arm) -> bool:
         """Records that an object was checked with the arm's testbed. Returns True if this is the first check of the
-        object. `what`: a text that identifies the object. If `what` is "rows", the object is the arm's
-        training rows, which depend on the arm's method and preference file."""
+        object. `what`: a text that identifies the object. If `what` is "rows", the object is the arm's training rows.
+        These rows are checked once for each method and preference file, because the rows depend on both."""
         rows = arm.model_dump_json(include={"testbed", "method", "preferences"}) if what == "rows" else ""
         key = f"{what} {arm.testbed.model_dump_json()} {rows}"
         known = key in self._checked

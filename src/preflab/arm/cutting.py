@@ -28,9 +28,10 @@ def is_same_after_cut(answers: Sequence[Completion], cuts: Sequence[list[int]]) 
 
 def describe_cuts(cut: int, answers: str, limit: int, *, same: int, left: int) -> str:
     """Returns a note that says how many answers are cut; '' if no answer is cut. `cut`: the number of answers that are
-    cut. `answers`: a phrase that names all answers and their number. `limit`: the number of tokens that a cut answer
-    keeps. `same`: the number of rows that were left out because the cut makes their answers the same. `left`: the
-    number of rows that remain. Raises `UserError` if rows were left out and no row remains."""
+    cut. `answers`: a phrase with the number of all answers and their source, such as "12 answers of FILE". `limit`: the
+    number of tokens that a cut answer keeps. `same`: the number of rows that were left out because the cut makes their
+    answers the same. `left`: the number of rows that remain. Raises `UserError` if rows were left out and no row
+    remains."""
     if not cut:
         return ""
     note = f"{cut} of {answers} are cut after {limit} tokens"

@@ -100,7 +100,7 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
             run.record.write_timing({"wall_seconds": seconds, "peak_memory": peak})
         for name in ("checkpoints", "best"):  # a finished arm does not need its optimizer's state
             remove_own(directory, name)
-        remove(directory / PRODUCT)  # no longer needed, because `result.json` lists the same files
+        remove(directory / PRODUCT)  # `result.json` now lists the files that this record lists
     return result
 
 
@@ -189,9 +189,10 @@ def train_and_measure(parts: OpenArm) -> TrainedResult:
 
 
 def measure_product(parts: OpenArm, product: LanguageModel) -> dict[str, Any]:
-    """Measures a trained policy and returns the measured fields of the result. The arm's evaluators score the policy's
-    answers, and these answers are saved. A policy without evaluators is measured on held-out answers. Returns {} for a
-    model that is not measured, such as the model of a stage."""
+    """Measures a trained policy and returns the measurements as fields of the result. The arm's evaluators score the
+    policy's answers, and these answers are saved. If the arm has no evaluators, the policy is measured by the
+    likelihood of held-out answers in the data. Returns {} for a model that is not measured, such as the model of a
+    stage."""
     arm, run, held_out = parts.arm, parts.run, parts.held_out
     fields: dict[str, Any] = {}
     is_policy = arm.method is None or arm.method.product == "policy"
@@ -260,8 +261,8 @@ def make_validation(parts: OpenArm) -> Validate | None:
     """Returns the function that evaluates a policy on the validation split during training.
 
     If the arm has evaluators, they score the policy's answers, and the score chooses the checkpoint. If the arm has no
-    evaluators, the policy is measured on held-out answers, and the last checkpoint is used. Returns None if there are
-    no validation prompts, or if the run does not measure a policy.
+    evaluators, the policy is measured by the likelihood of held-out answers in the data, and the last checkpoint is
+    used. Returns None if there are no validation prompts, or if the run does not measure a policy.
     """
     bench, held_out, method = parts.bench, parts.held_out, parts.arm.method
     if bench is not None and method is not None and method.product == "policy" and bench.prompts("validation", 1):

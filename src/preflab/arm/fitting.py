@@ -132,9 +132,9 @@ class Fitting:
         return max((min(max(length, 1), self.limit) for length in lengths), default=room)
 
     def _cut(self, row: Row, room: int) -> Row:
-        """Reserves tokens for the longest answer: at most half of the context or `room` tokens, whichever is more. Cuts
-        the beginning of the prompt until the prompt fits the rest of the context. Then cuts the end of each answer that
-        is still too long."""
+        """Reserves tokens for the longest answer. The reserve is at most half of the context, or at most `room` tokens
+        if `room` is more than half of the context. Cuts the beginning of the prompt until the prompt fits the rest of
+        the context. Then cuts the end of each answer that is still too long."""
         space = self.lm.context - min(self._needed(row, room), max(room, self.lm.context // 2))
         prompt = self._cut_prompt(_prompt_of(row), space)
         space = self.lm.context - len(self.lm.encode_prompt(prompt))
@@ -172,9 +172,9 @@ class Fitting:
 
 class FittedTestbed(Testbed):
     """Wraps the testbed `inner`, and drops or cuts the rows that do not fit the model. `rooms`: for each split whose
-    prompts the policy answers, the number of tokens to keep free for an answer. `held_out_pairs`: the largest number of
-    pairs to read from the validation split, and also from the test split (0: all pairs). `notes`: the notes of `inner`.
-    If some rows of a split do not fit, a note is added when these rows are read."""
+    prompts the policy answers, the number of tokens to keep free for an answer. `held_out_pairs`: at most this many
+    pairs are read from the validation split, and at most as many from the test split (0: all pairs). `notes`: the notes
+    of `inner`. If some rows of a split do not fit, a note is added when these rows are read."""
 
     def __init__(
         self,

@@ -42,10 +42,10 @@ LARGE = DataSize(prompts=10**6, demonstrations=10**6, pairs=10**6, rated=10**6)
 @dataclass(frozen=True)
 class Memory:
     """The peak memory of a run in bytes, by its parts. `models`: the weights of all models. `learning`: gradients, the
-    optimizer's moments and the reference. `activations`: the activations that the backward pass of one micro-batch
-    needs. `sampling`: the sampler's cache and the logits of one sampling step. `process`: Python, the libraries and the
-    data. `is_whole`: False if a part is not known, such as the size of a reward model on the hub. The real peak is then
-    higher than the estimate."""
+    optimizer's moments and the weights of the reference model. `activations`: the activations that the backward pass of
+    one micro-batch needs. `sampling`: the sampler's cache and the logits of one sampling step. `process`: Python, the
+    libraries and the data. `is_whole`: False if a part is not known, such as the size of a reward model on the hub. The
+    real peak is then higher than the estimate."""
 
     models: float
     learning: float
@@ -56,9 +56,9 @@ class Memory:
 
     @property
     def peak(self) -> float:
-        """The sum of all parts in bytes. Activations and the sampler's logits are not in use at the same time. Both
-        are still added, for two reasons: on a CPU, the sampler keeps its cache, and freed memory does not return to the
-        system at once."""
+        """The sum of all parts in bytes. Activations and the sampler's logits are not in use at the same time. The sum
+        contains both, because freed memory does not return to the system at once. On a CPU, the sampler also keeps its
+        cache between two calls."""
         return self.models + self.learning + self.activations + self.sampling + self.process
 
     @property
@@ -79,9 +79,10 @@ class MemoryEstimator:
         """Estimates the peak memory of a run.
 
         The weights are in fp32. A run keeps its starting policy and the copy that it trains. A method that trains a
-        scorer keeps a further copy, and so does each critic. The models of the rewards and the evaluators are added.
-        Training keeps 3 values for each trainable weight (the gradient and both moments), and one more if the method
-        keeps a reference. Raises `UserError` if the configuration of the model cannot be read.
+        scorer keeps one more copy. Each critic is one more copy too. The weights of the models that the rewards and the
+        evaluators use are added. Training keeps 3 values for each trainable weight (the gradient and both moments), and
+        one more if the method keeps a reference model. Raises `UserError` if the configuration of the model cannot be
+        read.
         """
         device = pick_device(arm.device).partition(":")[0]
         base = self._measure(starting_model(arm), arm, device)
@@ -158,8 +159,8 @@ def starting_model(arm: Arm) -> ModelSpec:
 
 def is_small(model: ModelSpec, there: float) -> bool:
     """Returns True if the fp32 weights of a model take less than 1/`SMALL` of `there`, the device's memory in bytes.
-    Training with AdamW needs 5 copies of the weights, so enough memory is left for further models and activations.
-    Returns False for a model that is not on the disk."""
+    The memory can then hold more than `SMALL` copies of the weights. Training with AdamW needs 5 of them, so enough
+    memory is left for further models and activations. Returns False for a model that is not on the disk."""
     if model.name == "tiny":
         return True
     directory = fetch() if model.name == "smollm2" else user_path(model.name)

@@ -45,8 +45,8 @@ AnySpec = TypeVar("AnySpec", bound=HoldsModels)
 class OpenArm:
     """An arm with the opened testbed, models, sampler, rewards and evaluators. `start`: the policy that `init` names.
     Without `init`, `start` is the arm's `policy` if the arm names a policy to measure, and otherwise the base model.
-    `bench`: measures a policy with evaluators. `held_out`: measures a policy without evaluators, on held-out answers.
-    `token_budget`: the largest number of tokens in a micro-batch."""
+    `bench`: measures a policy with evaluators. `held_out`: measures a policy without evaluators, by the likelihood of
+    held-out answers in the data. `token_budget`: the largest number of tokens in a micro-batch."""
 
     arm: Arm
     run: Run
@@ -83,9 +83,9 @@ class OpenArm:
 
 
 def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
-    """Opens the testbed, the models, the rewards, the sampler and the evaluators of an arm, which are closed together
-    with `stack`. Raises `UserError` if one of them cannot be opened. Also raises `UserError` if the arm uses the output
-    of another run and this output was changed."""
+    """Opens the testbed, the models, the rewards, the sampler and the evaluators of an arm. Closing `stack` closes all
+    of them. Raises `UserError` if one of them cannot be opened. Also raises `UserError` if the arm uses the output of
+    another run and this output was changed."""
     for path in (*made_elsewhere(arm), *evaluator_models(arm), arm.model.name):
         check_product(stage_path(path, stages_of(run.directory)))
     context = Context(seed=arm.seed, device=pick_device(arm.device), meter=run.meter, date=run.date)
@@ -107,7 +107,7 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
 
 
 def is_measured_without_evaluator(arm: Arm) -> bool:
-    """Returns True if the arm's policy is measured without an evaluator, on held-out answers only."""
+    """Returns True if the arm's policy is measured without an evaluator, by the likelihood of held-out answers only."""
     makes_policy = arm.method is None or arm.method.product == "policy"
     return makes_policy and arm.measure != "none" and not arm.evaluators
 
@@ -115,7 +115,7 @@ def is_measured_without_evaluator(arm: Arm) -> bool:
 def open_held_out(
     arm: Arm, run: Run, context: Context, start: LanguageModel, token_budget: int, stack: ExitStack
 ) -> HeldOut:
-    """Returns a `HeldOut`, which measures a policy on held-out answers without an evaluator."""
+    """Returns a `HeldOut`, which measures a policy by the likelihood of held-out answers, without an evaluator."""
     assert context.testbed is not None
     return HeldOut(
         spec=arm.evaluation,
@@ -139,7 +139,7 @@ def fit_testbed(arm: Arm, testbed: Testbed, start: LanguageModel) -> FittedTestb
     rooms: dict[Split, int] = (
         {"train": arm.method.drawn_tokens} if arm.method is not None and arm.method.scores_samples else {}
     )
-    if arm.measure != "none" or arm.evaluators:  # during training the policy of a stage answers validation prompts too
+    if arm.measure != "none" or arm.evaluators:  # in training, a stage with evaluators answers validation prompts
         rooms["validation"] = arm.evaluation.max_new_tokens
     if arm.measure != "none":
         rooms["test"] = arm.evaluation.max_new_tokens
@@ -151,7 +151,7 @@ def open_bench(
     arm: Arm, run: Run, context: Context, start: LanguageModel, token_budget: int, stack: ExitStack
 ) -> Bench:
     """Returns a `Bench`, which measures a policy with the arm's evaluators. If the arm selects the best of n answers by
-    its reward, opens the reward a second time for this selection."""
+    its reward, opens the reward a second time, so that the cost of this selection is not charged to the arm."""
     assert context.testbed is not None
     check_public(arm.evaluation, context.testbed)
     selects = arm.inference.selector == "reward" and arm.inference.n > 1

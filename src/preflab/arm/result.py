@@ -48,9 +48,9 @@ class KeptCheckpoint(Stored, frozen=True):
 
 class PlateauEnding(Stored, frozen=True):
     """Describes the end of a run that has a `plateau` setting. `stale`: the number of evaluations since the best score.
-    `updates`: the number of updates of the policy before the last evaluation. `cooling_from`: the progress at which the
-    cooldown of the learning rate began; None before the cooldown. `reached`: whether the validation score reached a
-    plateau."""
+    `updates`: the number of updates of the policy before the last evaluation. `cooling_from`: the progress of the run
+    (0 to 1) at which the cooldown of the learning rate began; None before the cooldown. `reached`: whether the
+    validation score reached a plateau."""
 
     stale: int
     updates: int
@@ -59,7 +59,7 @@ class PlateauEnding(Stored, frozen=True):
 
 
 class HeldOutMeasures(Stored, frozen=True, extra="allow"):
-    """Measurements on held-out data of one split, by name."""
+    """The measurements that were made on the held-out data of one split, by the name of the measure."""
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -108,7 +108,7 @@ def _none_if_empty(value: Any) -> Any:
 
 class TrainedResult(AnyResult, frozen=True):
     """The result of a run that trained or measured a model. `evaluation`: the measurements of the evaluators.
-    `held_out`: the measurements on held-out data of the test split. `validation`: the measurements on held-out data of
+    `held_out` and `validation`: the measurements without an evaluator, on the data of the test split and on the data of
     the validation split. A run that diverged has no `best` and no measurements."""
 
     name: str

@@ -45,8 +45,8 @@ class Job(Spec):
     the testbed's data. `policy`: a policy that is measured but not trained. Both `init` and `policy` can be a directory
     or a name on the Hugging Face hub. `testbed`: replaces the study's testbed, for example in a stage that trains an
     evaluator. `model`: replaces the study's base model, for example in a stage that samples answers from another model.
-    `plateau`: ends the training when the validation score has stopped improving. The method's length and the budget are
-    then upper limits.
+    `plateau`: ends the training when the validation score has stopped improving. The number of steps or epochs in the
+    method's settings, and the budget, are then upper limits.
     """
 
     method: Annotated[Method | None, *optional_variant(METHODS)] = None
@@ -152,8 +152,8 @@ class Arm(Job, RunSettings):
 
 def refuse_plateau(name: str, job: Job, looks: int) -> None:
     """Raises `UserError` if a stage or arm has a `plateau` but trains nothing, or is evaluated too rarely. With
-    patience n, there must be n + 1 evaluations in the first 85% of the run. `name`: the name of the stage or arm.
-    `looks`: the number of evaluations during training."""
+    patience n, there must be n + 1 evaluations in the first 85% of the run, because the last 15% is the cooldown.
+    `name`: the name of the stage or arm. `looks`: the number of evaluations during training."""
     if job.plateau is None:
         return
     if job.method is None or job.method.product in ("preferences", "rankings") or job.method.inference().n > 1:
@@ -168,7 +168,7 @@ def refuse_plateau(name: str, job: Job, looks: int) -> None:
 
 def needs_base_model(arm: Arm) -> bool:
     """Returns True if the user must name the base model of an arm, because the arm trains a base model on the user's
-    data. With an embedded testbed, the base model has a default."""
+    data. An embedded testbed (a testbed without the setting `data`) has a default base model."""
     starts = arm.method is not None and arm.method.starts_from_policy and arm.init is None
     return starts and "data" in type(arm.testbed).model_fields
 

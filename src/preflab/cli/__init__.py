@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with guarded():
         try:
             code = run_command(sys.argv[1:] if arguments is None else arguments)
-            sys.stdout.flush()  # a write error is reported only inside this block
+            sys.stdout.flush()  # inside the block, because only the block reports a write error
         except (Exception, KeyboardInterrupt, Stopped) as error:
             code = report_error(error)
     sys.exit(code)

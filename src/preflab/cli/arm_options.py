@@ -57,9 +57,9 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
 
 
 def _take_samples(options: argparse.Namespace) -> list[str]:
-    """If the method has an option `--samples`, removes `--samples` from the evaluation options. Returns `--samples` and
-    its value as command-line words for the method. Returns [] if the method has no such option, or if the user does not
-    give `--samples`."""
+    """If the method has an option `--samples`, a given `--samples` sets this option and not the evaluation option of
+    the same name. Removes the value from the evaluation options. Returns `--samples` and the value as command-line
+    words for the method. Returns [] if the method has no such option, or if the user does not give `--samples`."""
     if options.samples is None or "--samples" not in list_options(METHODS.load(options.method)):
         return []
     words = ["--samples", str(options.samples)]

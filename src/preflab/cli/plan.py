@@ -42,8 +42,9 @@ def format_plan(study: Study, forecast: Forecast) -> str:
 
 
 def _format_detectable(study: Study, forecast: Forecast) -> list[str]:
-    """Returns a heading and one line for each claim. The line gives the smallest difference that the claim can detect.
-    The line also says whether a gain as large as the claim's margin can stay undecided."""
+    """Returns a heading and one line for each claim of the study. The line gives the claim's margin, and the smallest
+    difference that the study can detect for the claim. If this difference is larger than the margin, the line says that
+    a gain as large as the margin may stay undecided."""
     if not forecast.detectable:
         return []
     declared = {each.name: each for row in study.measures.values() for each in row}

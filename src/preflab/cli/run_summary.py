@@ -19,7 +19,7 @@ def summarize_run(result: TrainedResult, directory: Path, first: str) -> str:
     lines = [f"{result.name}: done, in {directory}"]
     evaluation = result.evaluation
     if isinstance(evaluation, Measurements):
-        # If the chosen temperature is 1, both measurements have the same key, and one line is printed.
+        # If the chosen temperature is 1, `chosen` and `unit` have the same key, and only one line is printed.
         summaries = {evaluation.temperature: evaluation.chosen, 1.0: evaluation.unit}
         for temperature, summary in summaries.items():
             lines.append(f"  temperature {temperature:g}: {_join(_score_first(summary.measures, first))}")
@@ -43,8 +43,9 @@ def score_name(arm: Arm) -> str:
 
 
 def _score_first(measures: dict[str, float], first: str) -> dict[str, float]:
-    """Returns the measures in the order in which they are printed: the score before all others. `first`: the name of a
-    measure. If this measure and the score are equal after rounding, both become one entry with this name."""
+    """Returns the measures in the order in which they are printed: `score` before all others. `first`: the name of
+    another measure. If the value of this measure equals the score after rounding, one entry with the name `first`
+    replaces both."""
     score = measures["score"]
     others = {name: value for name, value in measures.items() if name != "score"}
     same = first in others and f"{others[first]:.3f}" == f"{score:.3f}"

@@ -1,5 +1,5 @@
-"""`preflab testbed verify`: runs a testbed's tests on the testbed's own programs. The data label each of these programs
-as right or wrong.
+"""`preflab testbed verify`: runs a testbed's tests on the testbed's own programs. The testbed's data say which of these
+programs are right.
 
 With `--compare`, the command judges the right programs again without the sandbox, and compares the verdicts.
 """

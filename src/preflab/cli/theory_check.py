@@ -1,4 +1,5 @@
-"""`preflab theory check`: checks Theorem 4.1 on random tabular problems, or on one problem from a file."""
+"""`preflab theory check`: checks Theorem 4.1 of Xu et al. 2024 on random tabular problems, or on one problem from a
+file."""
 
 from __future__ import annotations
 

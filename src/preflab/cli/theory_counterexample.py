@@ -1,4 +1,4 @@
-"""`preflab theory counterexample`: computes the counterexample in Table 1 of the paper."""
+"""`preflab theory counterexample`: computes the counterexample in Table 1 of Xu et al. 2024."""
 
 from __future__ import annotations
 

@@ -33,9 +33,9 @@ def make_output(directory: Path | None) -> None:
 
 
 def show_finding(finding: Finding, directory: Path | None, *, as_json: bool = False) -> int:
-    """Prints the finding. If `directory` is given, also writes the finding and the page. Returns the exit code: 1 if a
-    certificate failed, otherwise 0. If a certificate failed and `as_json` is False, the last printed line is the
-    problem on which the certificate failed."""
+    """Prints the finding. If `directory` is given, also writes the finding and the page. Returns the exit code: 1 if
+    the finding has a `failure`, otherwise 0. If it has a `failure` and `as_json` is False, the last printed line is the
+    `failure` as JSON."""
     from preflab.report.theory import print_finding, write_page
     from preflab.terminal import Terminal
     from preflab.theory.finding import write_finding

@@ -1,4 +1,4 @@
-"""`preflab theory synthetic`: computes the 8 x 8 scenario of Figure 1 in the paper."""
+"""`preflab theory synthetic`: computes the 8 x 8 scenario of Figure 1 in Xu et al. 2024."""
 
 from __future__ import annotations
 

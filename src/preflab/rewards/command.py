@@ -76,11 +76,12 @@ class CommandReward(Reward):
         return scores
 
     def close(self) -> None:
-        """Ends the program: closes the program's input, waits for its exit, then kills it."""
+        """Ends the program: closes the program's input, gives the program time to exit, then kills what is left of
+        it."""
         self._program.close()
 
     def _ask(self, row: dict[str, Any]) -> float:
-        request = secrets.token_hex(4)  # random, so that a program cannot predict this value
+        request = secrets.token_hex(4)  # random, so that a program cannot answer a request before it reads the request
         line = json.dumps({"request": request, **row}).encode() + b"\n"
         try:
             reply = self._program.ask(line, self._spec.timeout)
@@ -118,7 +119,8 @@ class RewardProcess:
             raise UserError(f"The reward command {command!r} does not start: {error}.") from error
         assert self._process.stdin is not None and self._process.stdout is not None  # they are pipes
         self._input, self._output = self._process.stdin, self._process.stdout
-        os.set_blocking(self._input.fileno(), False)  # a program can write before it has read the whole request
+        # A program can write before it has read the whole request. A write that blocks could then wait forever.
+        os.set_blocking(self._input.fileno(), False)
 
     def ask(self, line: bytes, timeout: float) -> bytes:
         """Sends `line` to the program and returns the program's answer, one line. Raises `_ProcessFailed` if the
@@ -163,7 +165,8 @@ class RewardProcess:
             )
 
     def close(self) -> None:
-        """Closes the program's input, waits for the program to exit, then kills its whole process group."""
+        """Closes the program's input and gives the program `_PATIENCE` seconds to exit. Then kills every process that
+        is left in the program's process group."""
         with suppress(OSError):
             self._input.close()
         self._output.close()

@@ -79,19 +79,20 @@ class Http(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[HttpReward]:
-        """Prepares the request headers without sending anything. Raises `UserError` if the token's variable is not set,
-        or contains characters that are not allowed in a header."""
+        """Prepares the request headers without sending anything. Raises `UserError` if the environment variable with
+        the token is not set, or contains characters that are not allowed in a header."""
         headers = {"Content-Type": "application/json"}
         if self.token_variable:
             token = os.environ.get(self.token_variable, "")
             if not token:
                 raise UserError(
-                    f"{self.label} takes its token from the variable {self.token_variable}, which is not set."
+                    f"{self.label} takes its token from the environment variable {self.token_variable}, "
+                    "which is not set."
                 )
             if not (token.isascii() and token.isprintable()):
                 raise UserError(
-                    f"{self.label}: the variable {self.token_variable} is not a valid token. It contains a line end or "
-                    "a character that is not ASCII."
+                    f"{self.label}: the environment variable {self.token_variable} is not a valid token. "
+                    "It contains a line end or a character that is not ASCII."
                 )
             headers["Authorization"] = f"Bearer {token}"
         yield HttpReward(self, headers, context.meter, self.deterministic)
@@ -150,9 +151,9 @@ class HttpReward(Reward):
         )
 
     def _send(self, request: urllib.request.Request) -> bytes:
-        """Sends the request in a thread and returns the body of the answer. If the body is too large, returns one byte
-        more than the allowed size. The time limit of a socket restarts with each received byte. This function therefore
-        waits for the thread only until the spec's `timeout`, and then abandons the thread."""
+        """Sends the request in a thread and returns the body of the answer, as `read_body` returns it. The time limit
+        of a socket restarts with each received byte. This function therefore waits for the thread only until the spec's
+        `timeout`, and then abandons the thread."""
         answer: Future[bytes] = Future()
 
         def send() -> None:
@@ -181,8 +182,9 @@ class HttpReward(Reward):
 
 
 def read_body(response: http.client.HTTPResponse) -> bytes:
-    """Returns the body of an answer, but at most one byte more than the allowed size. Raises `IncompleteRead` if the
-    body is shorter than its `Content-Length`."""
+    """Returns the body of an answer, but never more than its first `_MOST_BYTES + 1` bytes. A caller recognises by the
+    last of these bytes that the body is too large. Raises `IncompleteRead` if the body is shorter than its
+    `Content-Length`."""
     body = response.read(_MOST_BYTES + 1)
     if response.length and len(body) <= _MOST_BYTES:
         raise http.client.IncompleteRead(body, response.length)

@@ -1,7 +1,8 @@
-"""The reward for code: `correct` if a program passes all tests of its problem, else `wrong` (paper, Section 6).
+"""The reward for code: `correct` if a program passes all tests of its problem, else `wrong` (Xu et al. 2024, Section
+6).
 
-The reward uses the judge and the tests of the *training* problems. The reward has no access to the tests of the
-evaluation. If the judge itself fails on an answer, the answer is not scored as wrong.
+The reward uses the testbed's judge and the tests of the *training* problems. The reward has no access to the tests of
+the evaluation. If the judge itself fails on an answer, the answer is not scored as wrong.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class Tests(RewardSpec):
 
 @dataclass(frozen=True)
 class TestReward(Reward):
-    """Scores programs by their tests. `tests`: the tests of the training problems, by prompt id. `run`: the judge."""
+    """Scores programs by their tests. `tests`: the tests of the training problems, by prompt id. `run`: the testbed's
+    judge."""
 
     __test__: ClassVar[bool] = False
     spec: Tests

@@ -32,7 +32,7 @@ _END_MARK = re.compile(r"^\[(?:DONE|/PYTHON)\]", re.MULTILINE)
 _DOCUMENTS = ("markdown", "md")  # tags of fenced documents, which can contain fenced programs
 _MOST_FENCES = 8  # how many fences are tried as the end of one block
 _MOST_DROPPED = 60  # how many lines are dropped at most, one after another, to find the end of a program
-_MOST_PARSED = 1_000_000  # how many characters one search parses at most; a long answer gets fewer attempts
+_MOST_PARSED = 1_000_000  # how many characters one search parses at most, so it tries fewer ends of a long answer
 _MOST_CHARACTERS = 1 << 20  # a longer answer is not searched, because longer programs are refused anyway
 _MOST_WORDS = 5  # how many lines of prose are skipped at most before a program without fences
 _UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # the errors that `ast.parse` can raise
@@ -128,8 +128,8 @@ def _read_block(lines: Sequence[str], start: int, indent: str, fence: str, closi
     """Returns the text of the block that begins at line `start`, and the index of the line after the block. `closing`:
     the indexes of all lines that consist of the block's fence. If the text before the next fence is not valid Python,
     the fence can be part of the block, for example of a docstring. Later fences are therefore tried as the end of the
-    block. If no closing fence follows, the block reaches to the end of the answer. If its last line then ends with
-    a fence after other text, this fence is left out."""
+    block. If no closing fence follows, the block reaches to the end of the answer. If such an answer ends with a fence
+    on a line with other text, the block does not include this fence."""
     first = bisect.bisect_left(closing, start)
     ends = closing[first : first + _MOST_FENCES]
     bodies = [("".join(line.removeprefix(indent) for line in lines[start:at]), at + 1) for at in ends]
@@ -149,8 +149,9 @@ def _is_program(source: str) -> bool:
 
 
 def _cut_to_python(opening: str, text: str) -> str:
-    """Adds the first lines of the text to the opening, and returns the longest result that is valid Python. If no result
-    is valid, returns the opening plus the whole text. If there is no opening, skips lines of prose before the program."""
+    """Returns the opening plus as many lines from the beginning of the text as possible, so that the result is valid
+    Python. If no result is valid, returns the opening plus the whole text. If there is no opening, skips lines of prose
+    before the program."""
     if not opening and text[:1].isspace():
         whole = textwrap.dedent(text)
         text = whole if parses(whole) else text.lstrip()
@@ -163,8 +164,9 @@ def _cut_to_python(opening: str, text: str) -> str:
 
 
 def _longest_beginning(opening: str, lines: Sequence[str]) -> str | None:
-    """Returns the longest valid Python that consists of the opening and the first of the `lines`. Searches backwards
-    from the last line, then backwards from the line of the first syntax error. Returns None if both searches fail."""
+    """Returns the opening plus as many of the first `lines` as possible, so that the result is valid Python. Searches
+    backwards from the last line, then backwards from the line of the first syntax error. Returns None if both searches
+    fail."""
     tries = max(1, min(_MOST_DROPPED, _MOST_PARSED // (1 + sum(map(len, lines)))))
     for end in (len(lines), _count_good_lines(opening + "".join(lines)) - opening.count("\n")):
         for kept in range(end, max(0, end - tries), -1):

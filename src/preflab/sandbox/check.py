@@ -51,7 +51,7 @@ class AttackResult(NamedTuple):
 
 
 def _write_attempts(*tries: str) -> str:
-    """Returns a program that tries each line and prints the lines that work."""
+    """Returns a program that runs each of the lines `tries` and prints the lines that raise no error."""
     attempt = "try:\n    {0}\n    print('reached', {0!r})\nexcept (OSError, AttributeError): pass\n"
     return "import os, socket, sys\n" + "".join(map(attempt.format, tries))
 

@@ -55,7 +55,7 @@ class ControlGroup(ABC):
             folder.mkdir()
         memory_folder = self.folders[self.hierarchies[0]]
         (memory_folder / self.limit_file).write_text(str(memory + GROUP_OVERHEAD))
-        with contextlib.suppress(OSError):  # not every kernel accounts for swap
+        with contextlib.suppress(OSError):  # fails if the kernel does not account for swap
             (memory_folder / self.swap_file).write_text("0")
 
     def add(self, pid: int) -> None:
@@ -192,7 +192,7 @@ def sweep_groups() -> None:
                 continue
             with contextlib.suppress(OSError):
                 pids = [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]
-                if 0 in pids:  # 0: an invisible process of another container, which may still run
+                if 0 in pids:  # 0: a process of another container, which may still run; the group is kept
                     continue
                 for pid in pids:
                     os.kill(pid, signal.SIGKILL)

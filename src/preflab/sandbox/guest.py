@@ -22,7 +22,7 @@ def answer_calls(path: str, *nodes: str) -> None:
     """Answers the judge's calls. `nodes`: the names of the program's classes whose objects may be sent to and from the
     judge."""
     line = JudgeLine()
-    module = sys.modules["solution"] = ModuleType("solution")  # dataclasses look up their module by name
+    module = sys.modules["solution"] = ModuleType("solution")  # dataclasses look up their module in `sys.modules`
     module.__file__ = path
     with open(path, "rb") as file:
         exec(compile(file.read(), path, "exec", dont_inherit=True), module.__dict__)

@@ -2,8 +2,8 @@
 
 This folder, the image, is built once for each interpreter and set of packages, and is kept in a cache. The image also
 contains those packages, and the files of preflab that run inside the sandbox. The image contains nothing else of this
-machine. Every file belongs to the user who built the image. A program in the sandbox can therefore read the files, but
-cannot change them.
+machine. Every file belongs to the user who built the image. The sandbox mounts the image read-only, so a program can
+read the files but cannot change them.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Each testbed has a `Judge`. If the machine fails while it judges an answer, the judge tries this answer once more.
 `SandboxJudge` is the judge that runs answers as programs, on the threads of a `Pool`. Each thread uses one `Worker`,
-which has its own control groups if the machine allows control groups. A thread only waits for a sandboxed process and
-reads its output.
+which has its own control groups if the machine allows control groups. Threads are enough, because a thread only waits
+for a sandboxed process and reads its output.
 """
 
 from __future__ import annotations

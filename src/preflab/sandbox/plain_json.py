@@ -1,7 +1,8 @@
 """Reads and writes JSON like `json.loads` and `json.dumps`, but starts faster.
 
-A sandboxed program waits for the imports of the code beside it. `import json` also imports `re` and `enum`, which takes
-twice as long as building the sandbox. This module uses the same C functions as `json` does, without these imports.
+In the sandbox, preflab's own code is imported before the program runs, so slow imports delay each program. The module
+`json` also imports `re` and `enum`, which takes twice as long as building the sandbox. This module uses the same C
+functions as `json` does, without these imports.
 """
 
 from __future__ import annotations

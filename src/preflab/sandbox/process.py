@@ -183,7 +183,7 @@ class Box:
 
     def _reap(self) -> None:
         code = self.process.wait()
-        if self.meter.usage().killed:  # out of memory: the kernel can also kill bubblewrap itself
+        if self.meter.usage().killed:  # checked first: without memory, the kernel can also kill bubblewrap itself
             self.over = "memory"
         elif not self.pipes.has_started():
             raise NotStarted(self.errors.decode(errors="replace").strip())
@@ -245,7 +245,7 @@ def _wait_readable(descriptor: int, seconds: float | None = None) -> bool:
 
 
 def _make_memory_file(stack: ExitStack, content: bytes) -> int:
-    """Returns a descriptor from which `content` can be read. The descriptor is closed with the stack."""
+    """Returns a descriptor from which `content` can be read. The descriptor is closed when `stack` is closed."""
     descriptor = _close_later(stack, os.memfd_create("preflab"))
     with open(descriptor, "wb", closefd=False) as file:
         file.write(content)
@@ -303,9 +303,9 @@ def _end_first_process(first: int) -> None:
 
 
 def _start_process(start: StartCommand, stdin: int, descriptors: Descriptors) -> _Process:
-    """Starts the command as the user `start.user`. The program `setpriv` changes the user, if the machine has it.
-    Python itself can change the user too, but then the kernel copies all page tables of this process. In a process that
-    trains a model, this copy takes more time than the whole sandbox."""
+    """Starts the command as the user `start.user`. If the machine has a suitable `setpriv` (see `_can_set_user`), this
+    program changes the user. Python itself can change the user too, but then the kernel copies all page tables of this
+    process. In a process that trains a model, this copy takes more time than the whole sandbox."""
     settings: dict[str, Any] = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     command = start.command
     if start.user is not None and _can_set_user():

@@ -43,7 +43,7 @@ _LOCAL_FAMILY = 1  # AF_UNIX
 _MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x01, 0x20, 0x40000
 _SIGCHLD = 17
 _MADV_COLD, _MADV_PAGEOUT = 20, 21
-_HINTS = range(1035, 1039)  # F_GET_RW_HINT to F_SET_FILE_RW_HINT; hints on devices or on the image outlive a run
+_HINTS = range(1035, 1039)  # F_GET_RW_HINT to F_SET_FILE_RW_HINT; a hint on a device or the image outlives the run
 _SOL_SOCKET, _SO_SNDBUF, _SO_ATTACH_FILTER, _SO_ATTACH_BPF, _SO_ATTACH_REUSEPORT_CBPF = 1, 7, 26, 50, 51
 _PR_SET_SECCOMP = 22
 _NEWEST = 462
@@ -188,7 +188,7 @@ _KEEP_HINTS = [
     _LOAD_SECOND,  # the operation of fcntl
     *(line for hint in _HINTS for line in _when(_EQUAL, hint, _ERRNO | _EINVAL)),
 ]
-_REFUSE_RESERVED_PAGES = [  # the machine reserves huge pages for other programs; no measurement of memory includes them
+_REFUSE_RESERVED_PAGES = [  # huge pages: the machine reserves them for other programs, and no measurement includes them
     _LOAD_FOURTH,  # the flags of mmap
     *_when(_ANY_BIT, _MAP_HUGETLB, _ERRNO | _ENOMEM),
 ]

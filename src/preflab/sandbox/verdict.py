@@ -40,7 +40,7 @@ _PAUSE_SECONDS = 0.1  # the pause before another try after a failure of the mach
 _IDLE_SECONDS = 0.2  # in n tests together, a program may wait at most the wall-time limit plus n times this time
 _DETAIL_CHARACTERS = 2000  # a verdict quotes at most this many characters of an answer
 _SOURCE_BYTES = 1 << 20
-VALUE_BYTES = 4 << 20  # the largest size of a returned value; the judge's own process reads the value
+VALUE_BYTES = 4 << 20  # the largest size of a returned value, which the judge's own process must read
 _VALUE_CONTAINERS = 200_000  # the largest number of lists, tuples, sets and dictionaries in a returned value
 _OUTPUT_RATIO = 16  # an answer that is longer than the expected answer by more than this factor counts as wrong
 HOT_CHARACTERS = 1 << 18  # the judge's own process compares at most this many characters; a sandbox compares more
@@ -81,7 +81,7 @@ class ProgramTask(NamedTuple):
 
 class TestResult(NamedTuple):
     """The result of one test. `got`: the program's output or value as text, or the reason why there is none. `idle`:
-    the seconds that the program waited."""
+    the seconds in which the program did not compute (see `Box.idle`)."""
 
     outcome: ProgramOutcome
     got: str = ""
@@ -232,7 +232,8 @@ class Worker:
                     raise NotStarted(f"{TESTS_FAIL}{result.got}")
 
     def _runs_alone(self, task: ProgramTask) -> bool:
-        """Checks whether the first test, without other tests before it, runs at least until it calls the program."""
+        """Runs the first test of the task in a new sandbox. Returns True if the test runs at least until it calls the
+        program."""
         with self._open_checker(task) as checker:
             return (checker.ask(b"\n") or b"").startswith(b"call ")
 

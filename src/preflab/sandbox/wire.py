@@ -103,7 +103,7 @@ class _Nodes:
         """Returns one row for every reachable node. The table is flat, so that a long linked list is not nested
         deeply."""
         rows: list[Any] = []
-        for node in self.nodes:  # the body of this loop can append to the list
+        for node in self.nodes:  # the body can append further nodes, which this loop then reaches too
             attributes = _read_attributes(node)
             arguments = attributes.pop(NODE_ARGUMENTS, None)
             made_by = None if arguments is None else _encode_value(list(arguments), _DEPTH, self)
