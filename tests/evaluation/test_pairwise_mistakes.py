@@ -63,7 +63,7 @@ def test_pairings_that_cannot_be_are_refused(pairing: dict[str, Any], words: str
             "unknown key `pairwise.m.margin`: an evaluator's settings belong inside `evaluator:`",
         ),
         ({"m": {"evaluator": LONGER, "agianst": "b"}}, "unknown key `pairwise.m.agianst`.*Did you mean 'against'"),
-        ({1: {"evaluator": LONGER, "against": "b"}}, "the name 1, which is not a text"),
+        ({1: {"evaluator": LONGER, "against": "b"}}, "the key 1, which is not text"),
     ],
 )
 def test_shapes_that_cannot_be_are_explained(pairwise: Any, words: str) -> None:

@@ -64,7 +64,7 @@ def test_the_evaluator_is_refused_with_the_guilty_named() -> None:
         match=r"hh_rlhf \(part evaluator\), and another model was trained on jsonl \(part train\)\. 20\.0% of",
     ):
         refuse_overlap(evaluator, [clean, guilty])
-    with pytest.raises(UserError, match="carries no record of its training data"):
+    with pytest.raises(UserError, match="its record does not describe the training prompts"):
         refuse_overlap(evaluator, [{"testbed": "elsewhere"}])
 
 

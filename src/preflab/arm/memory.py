@@ -148,8 +148,8 @@ class MemoryEstimator:
 
 
 def starting_model(arm: Arm) -> ModelSpec:
-    """Returns the spec of a model that has the same size as the model that a run trains or measures. If the run starts
-    from the output of a stage, returns the spec of the base model, because stages start from the base model."""
+    """Returns the spec of a model that has as many weights as the run's model. If the run starts from the output of a
+    stage, this is the base model: a stage trains the base model, and training does not change the number of weights."""
     path = arm.init or arm.policy
     if path is None or path.startswith(STAGE):
         return arm.model

@@ -145,8 +145,8 @@ def make_group() -> ControlGroup | None:
 
 @cache
 def find_groups() -> GroupPlace | None:
-    """Finds where groups can be made on this machine, by trying to make one. Returns None if groups cannot be made
-    anywhere."""
+    """Finds folders of the control group file system in which this process can make groups, by trying to make one.
+    Returns None if there are no such folders."""
     for kind in (GroupVersion1, GroupVersion2):
         for bases in _list_bases(kind.hierarchies):
             with contextlib.suppress(OSError, LookupError, ValueError):

@@ -77,7 +77,7 @@ def _check_shape(value: Any) -> Any:
         raise UserError(f"`pairwise` must map names to pairwise evaluators, such as {EXAMPLE}.")
     for name, pairing in value.items():
         if not isinstance(name, str):
-            raise UserError(f"`pairwise` has the name {name!r}, which is not a text. Write the name in quotes.")
+            raise UserError(f"`pairwise` has the key {name!r}, which is not text. Write the key in quotes.")
         if not isinstance(pairing, Pairing):
             _check_pairing(f"pairwise.{name}", pairing)
     return value

@@ -123,6 +123,6 @@ def last_score(directory: Path) -> str:
     measured."""
     try:
         evaluation = read_result(directory, MeasuredResult).evaluation
-    except UserError:  # a match or a stage has no score, and a later step reports a damaged result
+    except UserError:  # a match and a stage have no score; if the file is damaged, a later step says so
         return ""
     return "" if evaluation is None else f": {evaluation.chosen.score:.3f}"

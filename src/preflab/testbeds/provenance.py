@@ -96,7 +96,7 @@ def _format_name(provenance: Mapping[str, Any]) -> str:
 def _read_sketch(provenance: Mapping[str, Any]) -> set[str]:
     if "sketch" not in provenance:
         raise UserError(
-            f"The model trained on {_format_name(provenance)} carries no record of its training data, so preflab cannot "
-            "check that the evaluator and the other models saw different data. Train this model with preflab."
+            f"A model was trained on {_format_name(provenance)}, but its record does not describe the training prompts, so "
+            "preflab cannot check that the evaluator and the other models saw different data. Train this model with preflab."
         )
     return set(provenance["sketch"])

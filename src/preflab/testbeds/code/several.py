@@ -203,9 +203,9 @@ def _leaves_a_choice(sentence: str) -> bool:
 
 
 def _is_only_found(choice: re.Match[str]) -> bool:
-    """Checks whether a sentence leaves a choice that does not change the output. In such a sentence, the program can
-    find any suitable object, but prints only a result that is the same for all these objects. `choice`: the match of a
-    pattern in `_CHOICES`."""
+    """Checks whether a sentence of the statement lets the program choose one of several suitable objects, but asks only
+    for a result that is the same for all these objects. Such a choice does not change the output. `choice`: the match
+    of a pattern in `_CHOICES`."""
     return bool(_FINDS.match(choice[0]) and _PRINTS_RESULT.search(choice.string, choice.end()))
 
 

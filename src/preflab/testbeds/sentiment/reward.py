@@ -164,8 +164,10 @@ def find_best_reward(request: SentimentRequest) -> float:
         for (opinions, excess), points in states.items():
             left_out = (
                 opinions & later,
-                max(least, excess - 5),
-            )  # `excess - 5`: an item that is left out saves four words and a join
+                max(
+                    least, excess - 5
+                ),  # without this item, the answer has five words fewer: the item and its joining word
+            )
             following[left_out] = max(points, following.get(left_out, points))
             for option in own:
                 total = points + option.points - OPINION_AGAIN * (option.opinion in opinions)
