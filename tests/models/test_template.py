@@ -259,7 +259,7 @@ def test_an_answer_that_the_template_changes_is_named(content: str, answer: str,
     for text in ("yes", "so be it"):
         assert finder.find(ask(QUESTION), [Completion(text)]) is None
     refusal = finder.find(ask(QUESTION), [Completion("no"), Completion(answer)])
-    assert refusal is not None and refusal.fault == REWRITTEN and "for this answer" in refusal.reason
+    assert refusal is not None and refusal.fault == REWRITTEN and "this answer in a changed form" in refusal.reason
     assert finder.find(ask(QUESTION), [Completion("no")]) is None
 
 

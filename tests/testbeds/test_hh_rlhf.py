@@ -282,7 +282,7 @@ def test_damaged_files_and_folders_are_named(tmp_path: Path) -> None:
             mixed.open(Context()),
         ):
             pass
-    with pytest.raises(UserError, match=r"harmless-base contains neither.*Subsets in this folder: helpful-base"):
+    with pytest.raises(UserError, match=r"harmless-base contains no file train.*Subsets in this folder: helpful-base"):
         next(spec(tmp_path / "one", subsets=["harmless-base"]).read_raw_records())
 
 

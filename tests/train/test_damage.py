@@ -426,16 +426,18 @@ def test_the_code_that_a_spec_names(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Protects a loss, an evaluator, a reward, a program, at whatever depth; a stage and a URL are no code of the user's."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in ("my_losses.py", "my program.py"):
+    for name in ("code_under_test.py", "my program.py"):
         (tmp_path / name).write_text(f"# {name}\n")
     spec = {
-        "method": {"kind": "dpo", "loss": "my_losses:hinge"},
-        "evaluators": [{"kind": "my_losses:Brief"}, {"url": "http://host:80"}],
+        "method": {"kind": "dpo", "loss": "code_under_test:hinge"},
+        "evaluators": [{"kind": "code_under_test:Brief"}, {"url": "http://host:80"}],
         "reward": {"kind": "command", "command": "no-such-python 'my program.py' --fast"},
         "init": "stage:sft",
     }
-    losses, program = (hashlib.sha256(f"# {name}\n".encode()).hexdigest() for name in ("my_losses.py", "my program.py"))
-    assert code_of(spec) == {"my_losses:hinge": losses, "my_losses:Brief": losses, "my program.py": program}
+    losses, program = (
+        hashlib.sha256(f"# {name}\n".encode()).hexdigest() for name in ("code_under_test.py", "my program.py")
+    )
+    assert code_of(spec) == {"code_under_test:hinge": losses, "code_under_test:Brief": losses, "my program.py": program}
 
 
 def test_edited_code_is_refused_and_older_manifests_pass(tmp_path: Path) -> None:
