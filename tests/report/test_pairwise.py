@@ -73,7 +73,7 @@ def test_the_length_controlled_win_rate_stands_beside_the_win_rate(results: r.Re
     rate, phi = r.Interval(estimate=0.45, low=0.4, high=0.5), r.Interval(estimate=1.5, low=1, high=2)
     known, unknown = (
         r.LengthControl(rate=rate, phi=phi, difference=12),
-        r.LengthControl(difference=0, reason="so it is"),
+        r.LengthControl(difference=-0.2, reason="so it is"),  # rounded to +0, never to -0
     )
     for length, words in (
         (known, "45.0% [40.0, 50.0] (first minus second: +12 characters on average; phi 1.50 [1.00, 2.00])"),

@@ -52,7 +52,7 @@ def position_words(bias: Interval) -> str:
 
 def length_words(length: LengthControl) -> str:
     """Returns a sentence with the length-controlled win rate, or with the cause if the rate could not be computed."""
-    gap = f"first minus second: {length.difference:+.0f} characters on average"
+    gap = f"first minus second: {round(length.difference):+d} characters on average"
     if length.rate is None or length.phi is None:
         return f"length-controlled win rate: none, because {length.reason} ({gap})"
     return f"length-controlled win rate: {percent(length.rate)} ({gap}; phi {number(length.phi)})"
