@@ -156,7 +156,9 @@ class Fitting:
 
         letters = _least(len(last[0].content), lambda n: len(self.lm.encode_prompt(without(n))) <= space)
         if letters is None:
-            raise UserError(f"Prompt {prompt.id!r} does not fit the model's context, even if its last question is cut.")
+            raise UserError(
+                f"Prompt {prompt.id!r} does not fit the model's context, even if its last question is shortened."
+            )
         return without(letters)
 
     def _cut_answer(self, answer: Completion, space: int) -> Completion:

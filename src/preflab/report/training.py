@@ -156,9 +156,10 @@ def mean_line(lines: Sequence[Sequence[SeedPoint]]) -> list[tuple[float, float]]
 
 
 def _belong_together(lines: Sequence[Sequence[SeedPoint]], look: int) -> bool:
-    """Returns True if the points of all seeds at the index `look` belong to corresponding steps. This is the case if
-    the spread of these points (largest fraction of the run minus smallest fraction) is less than the distance from the
-    last of them to the first point at the next index. Also returns True if no seed has a point at the next index."""
+    """Returns True if the points of all seeds at the index `look` belong to about the same progress of the runs. The
+    points at this index must then be closer to each other than to any point at the next index: the largest minus the
+    smallest progress at this index is less than the smallest progress at the next index minus the largest at this one.
+    Also returns True if no seed has a point at the next index."""
     shares = [line[look].share for line in lines]
     following = [line[look + 1].share for line in lines if len(line) > look + 1]
     return not following or max(shares) - min(shares) < min(following) - max(shares)

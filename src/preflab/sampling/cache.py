@@ -92,7 +92,7 @@ class InPlaceCache(Cache):
         super().__init__(layers=list(self.blocks))
 
     def begin(self, rows: int, columns: int) -> Place:
-        """Empties the cache for a batch of `rows` rows with at most `columns` tokens each."""
+        """Empties the cache, and prepares the cache for a new batch of `rows` rows with at most `columns` tokens each."""
         place = self.place
         place.rows, place.columns, place.first, place.last, place.column, place.source = rows, columns, 0, 0, 0, None
         return place

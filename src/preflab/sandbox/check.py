@@ -89,7 +89,8 @@ ATTACKS = (
     Attack("leaves a file", f"for path in {_LEFT_FILES}: open(path, 'w').close()", code=0),
     Attack("finds what the last one left", _write_attempts(*(f"os.stat({path!r})" for path in _LEFT_FILES))),
 )
-EXPECTED_MARK = "preflab-expects-"  # the prefix of the random value that the programs below must return but cannot know
+EXPECTED_MARK = "preflab-expects-"
+"""The beginning of the random value that the tests below expect, and that the programs cannot know."""
 _FORGERY = """
 import os, sys
 def f():

@@ -152,9 +152,9 @@ def _start(facts: DataFacts) -> dict[str, object]:
 
 
 def _arms(facts: DataFacts) -> dict[str, object]:
-    """Returns the arms. Demonstrations add the arms `sft` (the baseline) and `more-sft` (further training). Pairs add
-    the arm `dpo`. Tests or pairs add the arm `ppo`, whose reward is the tests or a reward model that is trained on the
-    pairs."""
+    """Returns the arms that the data allow. With demonstrations, there are the arms `sft` (the baseline) and `more-sft`
+    (further training). With pairs, there is the arm `dpo`. With tests, there is the arm `ppo` with the tests as its
+    reward. With pairs but no tests, the reward of `ppo` is a reward model that is trained on the pairs."""
     arms: dict[str, object] = {}
     if facts.size.pairs:
         arms["dpo"] = {**_start(facts), "method": {"kind": "dpo"}}

@@ -57,7 +57,7 @@ class Infimum(NamedTuple):
     `limit` is the share of one-way pairs. The loss of a one-way pair is 0 only in the limit of an infinite reward gap.
     """
 
-    lower: Tensor  # [T]: a lower bound of the loss of every reward
+    lower: Tensor  # [T]: a number that the loss of no reward is below
     gap: Tensor  # [T]: an upper bound of inf L - lower
     limit: Tensor  # [T]: the share of one-way pairs; 0 if the minimum is attained
 

@@ -79,8 +79,8 @@ def _join(parts: Sequence[Any]) -> Any:
 
 
 def _make_finding(trials: TheoremCertificates, failing: dict[str, Any] | None, options: str) -> Finding:
-    """Makes a finding from the certificates of the trials. A trial is one verified problem. `failing`: the first failed
-    problem, or None. `options`: the command-line options that repeat the trials."""
+    """Makes a finding from the certificates of the trials. A trial checks one problem. `failing`: the first problem
+    whose check failed, or None. `options`: the command-line options that repeat the trials."""
     return Finding(
         name="check",
         title="Theorem 4.1 on random problems",

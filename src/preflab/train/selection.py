@@ -11,8 +11,8 @@ from preflab.train.state import require_count, require_number
 
 class Selection:
     """Selects the checkpoint with the best validation score, by the same rule for every method. The policy is evaluated
-    `evaluations` times over the whole length of the run, at equal distances in its progress, and at the run's end. A
-    run that ends at a plateau is evaluated fewer times."""
+    `evaluations` times, at equal distances in the progress of the run. The last of these evaluations is at the end of
+    the run. A run that ends at a plateau is evaluated fewer times, the last time at its end."""
 
     def __init__(self, evaluations: int) -> None:
         self.evaluations = evaluations

@@ -66,8 +66,9 @@ class LabelledPair:
 def write_labelled_pairs(
     seed: int, split: Split, requests: tuple[SafeworldRequest, ...], shares: PairShares
 ) -> tuple[LabelledPair, ...]:
-    """Writes one pair for each request. The combinations of safe and unsafe answers have the fractions in `shares`, and
-    are assigned to the requests in random order."""
+    """Writes one pair for each request. In a pair, both answers are safe, one is safe, or none is safe. The numbers of
+    these three kinds of pairs follow from the fractions in `shares`. The kinds are assigned to the requests in random
+    order."""
     rng = make_stream(seed, "safeworld pairs", split)
     plan = shares.plan(len(requests))
     rng.shuffle(plan)
