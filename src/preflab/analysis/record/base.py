@@ -25,7 +25,7 @@ class Record(BaseModel):
 
 
 ENOUGH_SEEDS = 5
-"""The number of seeds from which a result is no longer called preliminary."""
+"""The number of seeds from which a result is not called preliminary any more."""
 
 
 class Interval(Record):
@@ -36,11 +36,11 @@ class Interval(Record):
     estimate: Number = None
     """The point estimate; None if it could not be computed."""
     low: Number = None
-    """Lower end of the interval; None if there is no interval."""
+    """Lower end of the interval; None if the interval could not be computed."""
     high: Number = None
-    """Upper end of the interval; None if there is no interval."""
+    """Upper end of the interval; None if the interval could not be computed."""
     df: Number = None
-    """Degrees of freedom of the t quantile; None if there is no t quantile."""
+    """Degrees of freedom of the t quantile; None if the interval does not use a t quantile."""
     se: Number = None
     """Standard error of the estimate."""
     seed_sd: Number = None
@@ -61,8 +61,8 @@ class Interval(Record):
     """The number of diverged runs among the runs from which the estimate is computed. All statistics include diverged
     runs."""
     reason: str = ""
-    """Why there is no interval, or a remark on an unusual interval, such as an interval of width 0. '' for a usual
-    interval."""
+    """Why the interval could not be computed, or a remark on an unusual interval, such as an interval of width 0. ''
+    for a usual interval."""
 
     def within(self, lowest: float, highest: float) -> Self:
         """Returns the interval with its ends clipped to the range `lowest` to `highest`. If the estimate lies outside
