@@ -145,3 +145,12 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     finish(study(), tmp_path / "empty", set())
     with pytest.raises(UserError, match="no run has finished"):
         export_runs(tmp_path / "empty", file)
+
+
+def test_the_archives_folder_is_made(tmp_path: Path) -> None:
+    """Protects a first export into a new folder; a folder that cannot be made is one sentence."""
+    finish(study(), tmp_path / "here", {"ppo"})
+    file = tmp_path / "new" / "folder" / "runs.tar.xz"
+    assert export_runs(tmp_path / "here", file) > 0 and file.exists()
+    with pytest.raises(UserError, match=r"runs\.tar\.xz.* cannot be used: .*choose another place for the output"):
+        export_runs(tmp_path / "here", file / "deeper" / "runs.tar.xz")

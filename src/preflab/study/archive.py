@@ -32,7 +32,8 @@ LARGEST = 2**30
 
 
 def export_runs(directory: Path, file: Path) -> int:
-    """Writes the finished runs of the study in `directory` into the archive `file`. Returns the number of runs.
+    """Writes the finished runs of the study in `directory` into the archive `file`, and makes the folder of the file
+    if it does not exist. Returns the number of runs.
     Archives of the same runs are equal byte for byte. Raises `UserError` if the directory has no study, or if no run
     has finished."""
     if not (directory / STUDY_MANIFEST).exists():
@@ -50,7 +51,8 @@ def export_runs(directory: Path, file: Path) -> int:
                     data = path.read_bytes()
                     entry.size = len(data)
                     archive.addfile(entry, io.BytesIO(data))
-    with naming_failures(file):
+    with naming_failures(file.parent):
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(lzma.compress(content.getvalue(), preset=9))
     return len(finished)
 

@@ -108,7 +108,7 @@ def naming_failures(directory: Path) -> Generator[None]:
         if error.errno in DISK_FAULTS or place is None or not place.absolute().is_relative_to(directory.absolute()):
             raise
         raise UserError(
-            f"{place} cannot be used: {error.strerror}. Correct this, or choose another --output."
+            f"{place} cannot be used: {error.strerror}. Correct this, or choose another place for the output."
         ) from error
 
 
