@@ -76,7 +76,7 @@ WALKS = (
             data/prompts.py: make_prompt
             data/row.py: make_prompt_id
             testbeds/provenance.py: make_turn_key, place_split
-            testbeds/jsonl.py: Jsonl._part_splits
+            testbeds/jsonl.py: Jsonl._make_disjoint
             testbeds/dialogues.py: Dialogues.__init__
             arm/execute.py: train_and_measure, check_data
             arm/data.py: check_training_rows, training_rows, preferences_of

@@ -22,7 +22,7 @@ class MissingRecords(UserError):
 
 
 @contextmanager
-def said_of(file: Path | None, directory: Path) -> Generator[None]:
+def naming_file(file: Path | None, directory: Path) -> Generator[None]:
     """A context that puts the name of the run's `file` before the message of each `UserError`. A message stays
     unchanged if `file` is None, or if the message already names the file or the run's `directory`."""
     try:

@@ -6,6 +6,7 @@ import json
 import re
 import unicodedata
 
+_PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 # U+200C and U+200D join letters and emoji. They are safe, because they cannot reorder or hide text.
 _KEPT = frozenset("\n\t\u200c\u200d")
 
@@ -44,3 +45,11 @@ def brief(value: object) -> str:
 def counted(count: int, noun: str) -> str:
     """Returns the count with its noun: 1 seed, 3 seeds."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def with_prefix(number: float) -> str:
+    """Returns a number with a decimal prefix and three digits: 950, 16.4k, 2.1M, 1.3P."""
+    for size, prefix in _PREFIXES:
+        if abs(number) >= size:
+            return f"{number / size:.3g}{prefix}"
+    return f"{number:.3g}"

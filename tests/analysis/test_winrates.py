@@ -20,7 +20,7 @@ from preflab.analysis.winrates.position import position_bias
 from preflab.analysis.winrates.ppi import correct_by_labels, cross_fit
 from preflab.analysis.winrates.rogan_gladen import correct_by_error_rates
 from preflab.analysis.winrates.shares import outcome_shares, share_interval, unreadable_bounds, wilson_ends, win_rate
-from preflab.analysis.winrates.simulate import JudgedStudy, corrected, count_covered, uncorrected
+from preflab.analysis.winrates.simulate import SimulatedStudy, corrected, count_covered, uncorrected
 from preflab.analysis.winrates.verdict import decide_win_rate
 from preflab.evaluation.preference.base import Choice, PairVerdict
 from preflab.testbeds.sentiment.requests import make_sentiment_requests
@@ -250,7 +250,7 @@ def test_a_useless_judge_costs_nothing() -> None:
 def test_the_corrected_interval_covers_the_true_win_rate(prompts: int, labels: int, bias: float) -> None:
     """Protects the promise: with a judge that is wrong 20% of the time, the corrected interval covers the true win rate in at
     least 1,860 of 2,000 simulated studies; the judge's own interval does not."""
-    study = JudgedStudy(prompts, labels, rate=0.7, wrong=0.2, bias=bias)
+    study = SimulatedStudy(prompts, labels, rate=0.7, wrong=0.2, bias=bias)
     covered, _ = count_covered(study, corrected, 2000)
     print(f"{covered} of 2000")
     assert covered >= 1860
@@ -287,7 +287,7 @@ def test_on_sentiment_the_corrected_interval_covers_the_exact_win_rate() -> None
 def test_the_corrected_interval_covers_win_rates_near_1(prompts: int, labels: int, rate: float, wrong: float) -> None:
     """Protects from false certainty: near 1, and with a judge that is seldom wrong, the corrected interval still covers the
     true win rate in at least 1,860 of 2,000 simulated studies."""
-    covered, _ = count_covered(JudgedStudy(prompts, labels, rate=rate, ties=0.0, wrong=wrong), corrected, 2000)
+    covered, _ = count_covered(SimulatedStudy(prompts, labels, rate=rate, ties=0.0, wrong=wrong), corrected, 2000)
     assert covered >= 1860
 
 
@@ -340,7 +340,12 @@ def test_error_rates_by_hand() -> None:
 def test_error_rates_estimate_the_win_rate_with_ties(bias: float) -> None:
     """Protects the label: with 40% ties and a judge that prefers the first answer, the mean estimate is the true rate with a
     tie as half a win, and its interval covers it."""
-    study, rng, found, covered = JudgedStudy(1000, 500, rate=0.8, ties=0.4, bias=bias), np.random.default_rng(6), [], 0
+    study, rng, found, covered = (
+        SimulatedStudy(1000, 500, rate=0.8, ties=0.4, bias=bias),
+        np.random.default_rng(6),
+        [],
+        0,
+    )
     for _ in range(200):
         people, judge = study.draw(rng)
         rate = correct_by_error_rates(people[:500], judge[:500], judge).rate

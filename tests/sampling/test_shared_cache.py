@@ -62,7 +62,7 @@ def test_attention_in_two_parts_is_attention(prompts: list[tuple[int, int]], dat
         plain = Plain(lengths, copies, keys, values)
         cache.begin(torch.tensor(lengths), torch.tensor(copies), 5)
         for first, last in ((0, 1), (1, len(prompts))):
-            cache.shelf.first, cache.shelf.last = first, last
+            cache.position.first, cache.position.last = first, last
             block.update(keys[first:last], values[first:last])
         cache.decode(torch.tensor(lengths), torch.float32)
         for _ in range(4):
@@ -81,9 +81,9 @@ def test_prompts_without_rows_leave() -> None:
     cache = SharedCache(1)
     cache.begin(torch.tensor([2, 2, 2]), torch.tensor([2, 2, 2]), 3)
     states = torch.tensor([1.0, 2.0, 3.0])[:, None, None, None].expand(3, 1, 2, 1)
-    cache.shelf.last = 3
+    cache.position.last = 3
     cache.blocks[0].update(states, states)
     cache.decode(torch.tensor([2, 2, 2]), torch.float32)
     assert cache.keep(torch.tensor([True, True, False, False, True, True])).tolist() == [0, 1, 4, 5]
-    assert cache.shelf.sharing.prompts == 2
+    assert cache.position.sharing.prompts == 2
     assert cache.blocks[0].prompts.tensors[0][:2, 0, 0, 0].tolist() == [1.0, 3.0]

@@ -61,7 +61,7 @@ def test_a_wrong_attention_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = SharedLayer.attend
 
     def without_gaps(layer: SharedLayer, *states: Any) -> torch.Tensor:
-        layer.cache.shelf.gaps = None
+        layer.cache.position.gaps = None
         return plain(layer, *states)
 
     def without_own(layer: SharedLayer, queries: Any, keys: Any, values: Any, scale: float) -> torch.Tensor:

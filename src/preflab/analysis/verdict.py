@@ -11,6 +11,7 @@ from preflab.analysis.record import Comparison, DecodingChoice, EvaluatorResult,
 from preflab.analysis.scores import Scores
 from preflab.analysis.statistics import Winner
 from preflab.meter import Unit
+from preflab.text import with_prefix
 
 MOST_NAMES = 5
 """The largest number of contenders that the verdict's sentence names."""
@@ -178,21 +179,28 @@ def holds_under_other_budget(
         return "unknown", "The winner was compared only with a baseline, and a baseline has no budget."
     other: Unit = "labels" if budget == "compute" else "compute"
     amounts = {arm: each[other] for arm, each in used.items() if each is not None}
-    elsewhere = [arm for arm in (evidence.leader, *beaten) if arm not in amounts]
-    if elsewhere:
+    without_amount = [arm for arm in (evidence.leader, *beaten) if arm not in amounts]
+    if without_amount:
         return (
             "unknown",
-            f"The use of {other} is not known for arms that were trained elsewhere: {', '.join(elsewhere)}.",
+            f"The use of {other} is not known for arms that were trained elsewhere: {', '.join(without_amount)}.",
         )
     own = amounts[evidence.leader]
     less = {arm: amounts[arm] for arm in beaten if amounts[arm] < own}
     if not less:
-        return "yes", f"{evidence.leader} used no more {other} than any arm that it beat ({own:,.3g})."
-    others = ", ".join(f"{arm} {amount:,.3g}" for arm, amount in less.items())
+        return (
+            "yes",
+            f"{evidence.leader} used no more {other} than any arm that it beat ({_format_amount(own, other)}).",
+        )
+    others = ", ".join(f"{arm} ({_format_amount(amount, other)})" for arm, amount in less.items())
     return "unknown", (
-        f"{evidence.leader} used more {other} ({own:,.3g}) than {others}. "
+        f"{evidence.leader} used more {other} ({_format_amount(own, other)}) than {others}. "
         "How well they would score with the same amount was not measured."
     )
+
+
+def _format_amount(amount: float, unit: Unit) -> str:
+    return f"{with_prefix(amount)} FLOP" if unit == "compute" else f"{amount:,.0f}"
 
 
 def difference_words(comparison: Comparison, share: bool, *, sign: int = 1) -> str:

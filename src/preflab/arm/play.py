@@ -30,8 +30,8 @@ from preflab.train.directory import (
     clear,
     edited_files,
     locked,
+    manifest_removed_if_refused,
     read_manifest,
-    withdrawn_when_refused,
 )
 from preflab.train.files import naming_failures, read_lines
 from preflab.train.finished import AnyResult, check_product, check_written, read_result
@@ -51,7 +51,7 @@ def execute_match(match: Match, directory: Path) -> MatchResult:
         clear_other_match(directory, manifest)
         claim(directory, manifest)
         if not (directory / RESULT).exists():
-            with withdrawn_when_refused(directory), ExitStack() as stack:
+            with manifest_removed_if_refused(directory), ExitStack() as stack:
                 write_sealed(directory / RESULT, play(match, directory, stack).as_data())
     return read_result(directory, MatchResult)
 

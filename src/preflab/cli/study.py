@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace) -> int:
     keep_single_threaded()
     from preflab.api import plan_study, run_study
     from preflab.cli.plan import format_plan
-    from preflab.errors import UserError, said_of
+    from preflab.errors import UserError, naming_file
     from preflab.study.load import load_study
     from preflab.study.say import keep_silent, say_on_stderr
 
@@ -67,7 +67,7 @@ def _run(options: argparse.Namespace) -> int:
     directory = options.output or Path("runs") / study.name
     if options.plan and options.archives:
         raise UserError("--plan does not import runs. Leave --import out.")
-    with said_of(Path(options.study), directory):
+    with naming_file(Path(options.study), directory):
         if options.plan:
             say = keep_silent if options.quiet else say_on_stderr
             forecast = plan_study(study, directory, fresh=options.fresh, tune=options.tune, say=say)

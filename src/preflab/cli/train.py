@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     from preflab.arm.execute import execute
     from preflab.cli.arm_options import arm_from_options
     from preflab.cli.run_summary import score_name, summarize_run
-    from preflab.errors import said_of
+    from preflab.errors import naming_file
     from preflab.models.push import create_repository, push_directory
     from preflab.train.ownership import FINAL
     from preflab.train.settings import Keeping
@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace) -> int:
     keeping = Keeping(progress=not (options.quiet or options.verbose))
     if options.push is not None:
         create_repository(options.push)
-    with said_of(options.run, directory):
+    with naming_file(options.run, directory):
         result = execute(arm, directory, keeping=keeping, fresh=options.fresh)
     address = None
     if options.push is not None and result.diverged is None:

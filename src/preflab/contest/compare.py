@@ -56,7 +56,7 @@ def compare_contestants(contest: Contest, say: Announce) -> ComparedContest:
         testbed = require_testbed(stack.enter_context(contest.testbed.open(context)))
         judge = stack.enter_context(contest.judge.open_judge(replace(context, testbed=testbed), use))
         ballot = ask_contestants(contest, testbed, judge, labelled, use, say)
-        questions = ballot.every
+        questions = ballot.all_questions
         ask = make_asker(contest, judge, len(questions) + len(labelled), say)
         known = match_outcomes(labels, questions)
         if labels and not known:

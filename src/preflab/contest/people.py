@@ -121,7 +121,7 @@ def find_other_judge(ballot: Ballot, folder: Path, with_judge: Path | None) -> t
     """Returns the name of the model that judged the same pairs, and the outcomes of its verdicts. Returns '' and {} if
     there is no such model. Raises `UserError` if the directory `with_judge` has no verdict on these pairs."""
     name, verdicts = read_judge_outcomes(with_judge or folder) or ("", {})
-    outcomes = match_outcomes(verdicts, ballot.every)
+    outcomes = match_outcomes(verdicts, ballot.all_questions)
     if with_judge is not None and not outcomes:
         raise UserError(
             f"--with-judge {with_judge} contains no verdict on these pairs. Name the directory that `preflab winrate --output` "

@@ -27,7 +27,7 @@ class Ballot:
     notes: Sequence[str]
 
     @property
-    def every(self) -> list[PreferenceQuestion]:
+    def all_questions(self) -> list[PreferenceQuestion]:
         """All questions in one list, ordered by the pair of contestants, then by seed, then by prompt."""
         return [question for rows in self.rows.values() for row in rows for question in row]
 

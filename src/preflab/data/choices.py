@@ -25,48 +25,48 @@ Choices = Mapping[str, str]
 
 
 def read_choice(
-    first: str, second: str, says: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
+    first: str, second: str, choice_field: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
     """Returns a row with the better and the worse of two answers. `first`, `second`: the fields with the answers.
-    `says`: the name of the field that tells which answer is better. If the answers are equally good, the row contains
+    `choice_field`: the name of the field that tells which answer is better. If the answers are equally good, the row contains
     only the prompt."""
-    value = record[says]
+    value = record[choice_field]
     choice = choices.get(_spell_choice(value))
     if choice is None:
-        raise UserError(f"{where}: `{says}` must be one of {', '.join(choices)}, not {str(value)[:40]!r}.")
+        raise UserError(f"{where}: `{choice_field}` must be one of {', '.join(choices)}, not {str(value)[:40]!r}.")
     return _choose(record, first, second, choice, None, where)
 
 
 def read_safe_choice(
-    first: str, second: str, says: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
+    first: str, second: str, choice_field: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
     """Returns a row with the two responses of a SafeRLHF record. The row also tells whether each response is safe.
-    `says`: the name of the field that tells which response is better."""
-    rows = read_choice(first, second, says, choices, record, where, labels)
+    `choice_field`: the name of the field that tells which response is better."""
+    rows = read_choice(first, second, choice_field, choices, record, where, labels)
     one, other = (read_flag(record, name, where) for name in RESPONSES_SAFE)
-    if choices[_spell_choice(record[says])] == SECOND_BETTER:
+    if choices[_spell_choice(record[choice_field])] == SECOND_BETTER:
         one, other = other, one
     return [replace(row, safe=(one, other)) for row in rows]
 
 
 def read_numbered_choice(
-    first: str, second: str, says: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
+    first: str, second: str, choice_field: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Returns a row with the better and the worse of two answers. `says`: the name of the field with the number of the
+    """Returns a row with the better and the worse of two answers. `choice_field`: the name of the field with the number of the
     better answer, 1 or 2. The number 0 means that the answers are equally good. But some data sets number the answers 0
     and 1. After the last record, `labels.check_choices` therefore raises an error if the file contains the number 0 but
     not the number 2. For this check, `labels` stores the numbers."""
-    labels.add_choice(_spell_choice(record[says]), f"{where}: `{says}`")
-    return read_choice(first, second, says, choices, record, where, labels)
+    labels.add_choice(_spell_choice(record[choice_field]), f"{where}: `{choice_field}`")
+    return read_choice(first, second, choice_field, choices, record, where, labels)
 
 
 def read_preference_strength(
-    first: str, second: str, says: str, record: DataRecord, where: str, labels: FileLabels
+    first: str, second: str, choice_field: str, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Returns a row with the better and the worse of two answers. `says`: the name of the field with a number that
+    """Returns a row with the better and the worse of two answers. `choice_field`: the name of the field with a number that
     compares the answers. The number is negative if the first answer is better, positive if the second answer is better,
     and 0 if the answers are equally good. Its absolute value becomes the margin."""
-    strength = require_finite(record[says], f"{where}: `{says}`")
+    strength = require_finite(record[choice_field], f"{where}: `{choice_field}`")
     choice = FIRST_BETTER if strength < 0 else SECOND_BETTER if strength > 0 else EQUAL
     return _choose(record, first, second, choice, abs(strength), where)
 

@@ -120,7 +120,7 @@ def find_right_demonstrations(
         for i, prompt in enumerate(prompts)
         if prompt.id in answers and max(scores[i * draw.samples : (i + 1) * draw.samples]) < draw.right
     ]
-    left = parts.run.labels.left()
+    left = parts.run.labels.remaining()
     lacking = lacking if left is None else lacking[:left]
     if not lacking:
         return {}

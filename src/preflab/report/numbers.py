@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from preflab.analysis.record import Interval, Measure
+from preflab.text import with_prefix
 
 DASH = "—"
 SHARE = Measure(name="share", label="share", share=True)
-_SCALES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def format_number(value: float | None) -> str:
@@ -36,13 +36,8 @@ def signed_zero(text: str) -> str:
 
 
 def format_scaled(value: float | None) -> str:
-    """Writes a number with a decimal prefix: 950, 16.4k, 2.1M, 1.3P."""
-    if value is None:
-        return DASH
-    for size, prefix in _SCALES:
-        if abs(value) >= size:
-            return f"{value / size:.3g}{prefix}"
-    return f"{value:.3g}"
+    """Writes a number with a decimal prefix: 950, 16.4k, 2.1M, 1.3P. Writes None as a dash."""
+    return DASH if value is None else with_prefix(value)
 
 
 def format_quantity(metric: Measure, value: float | None) -> str:

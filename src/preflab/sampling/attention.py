@@ -32,7 +32,7 @@ def shared_attention(config: Any, cache: SharedCache) -> Generator[None]:
         position_bias: Tensor | None = None,
         **options: Any,
     ) -> tuple[Tensor, None]:
-        layer = cache.shelf.layer
+        layer = cache.position.layer
         if attention_mask is not None or position_bias is not None or layer is None:
             # The trial in `sampling.support` catches this error. Another way to decode is then used for the model.
             raise NotImplementedError(

@@ -13,9 +13,9 @@ from preflab.sampling.columns import Columns, fill_holes
 
 
 @dataclass
-class Place:
-    """The place where the next forward pass writes keys and values: the cache rows from `first` up to `last`
-    (excluded), and the columns from `column` on. The place is the same in every layer. `rows`, `columns`: the size of
+class WritePosition:
+    """The position where the next forward pass writes keys and values: the cache rows from `first` up to `last`
+    (excluded), and the columns from `column` on. The position is the same in every layer. `rows`, `columns`: the size of
     the whole batch.
 
     In the prefill, which begins at column 0, the model processes equal prompts only once. `source` then assigns the
@@ -40,14 +40,14 @@ class InPlaceLayer(CacheLayerMixin):
 
     is_sliding = False
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, position: WritePosition) -> None:
         super().__init__()
-        self.place = place
+        self.position = position
         self.columns = Columns()
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocates memory for the batch if the memory of the earlier batches does not suffice."""
-        size = (self.place.rows, self.place.columns)
+        size = (self.position.rows, self.position.columns)
         if not self.columns.holds(*size, key_states, value_states):
             self.columns.allocate(*size, key_states, value_states)
         self.is_initialized = True
@@ -56,30 +56,30 @@ class InPlaceLayer(CacheLayerMixin):
         """Writes the new keys and values, and returns all keys and values to which the queries can attend. In decoding,
         the returned tensors are views of the cache. In the prefill, they are the new keys and values."""
         self.lazy_initialization(key_states, value_states)
-        place, rows = self.place, slice(self.place.first, self.place.last)
-        if place.source is None:
-            self.columns.write(rows, place.column, key_states, value_states)
-            return self.columns.read(rows, place.column + key_states.shape[2])
+        position, rows = self.position, slice(self.position.first, self.position.last)
+        if position.source is None:
+            self.columns.write(rows, position.column, key_states, value_states)
+            return self.columns.read(rows, position.column + key_states.shape[2])
         for target, states in zip(
             self.columns.read(rows, key_states.shape[2]), (key_states, value_states), strict=True
         ):
-            _spread(target, states, place.source)
+            _spread(target, states, position.source)
         return key_states, value_states
 
     def get_seq_length(self) -> int:
-        return self.place.column
+        return self.position.column
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.place.column + query_length, 0
+        return self.position.column + query_length, 0
 
     def get_max_length(self) -> int:
-        return self.place.columns
+        return self.position.columns
 
     get_max_cache_shape = get_max_length  # earlier releases of transformers 5 call the method by this name
 
 
 class InPlaceCache(Cache):
-    """The key-value cache of all layers of a model. `place`: where the next forward pass writes.
+    """The key-value cache of all layers of a model. `position`: where the next forward pass writes.
 
     One cache can serve several batches in turn without new memory. Keys and values of an earlier batch stay in the
     memory: they are finite, and are masked. After an error, the memory may contain NaN or infinite values. Do not use
@@ -87,15 +87,22 @@ class InPlaceCache(Cache):
     """
 
     def __init__(self, layers: int) -> None:
-        self.place = Place()
-        self.blocks = [InPlaceLayer(self.place) for _ in range(layers)]
+        self.position = WritePosition()
+        self.blocks = [InPlaceLayer(self.position) for _ in range(layers)]
         super().__init__(layers=list(self.blocks))
 
-    def begin(self, rows: int, columns: int) -> Place:
+    def begin(self, rows: int, columns: int) -> WritePosition:
         """Empties the cache, and prepares the cache for a new batch of `rows` rows with at most `columns` tokens each."""
-        place = self.place
-        place.rows, place.columns, place.first, place.last, place.column, place.source = rows, columns, 0, 0, 0, None
-        return place
+        position = self.position
+        position.rows, position.columns, position.first, position.last, position.column, position.source = (
+            rows,
+            columns,
+            0,
+            0,
+            0,
+            None,
+        )
+        return position
 
     def keep(self, alive: Tensor) -> Tensor:
         """Removes the rows whose `alive` is False from the cache. Returns, for each remaining row, the row's index
@@ -106,8 +113,8 @@ class InPlaceCache(Cache):
         """
         order, fillers, holes = fill_holes(alive)
         for block in self.blocks:
-            block.columns.move(fillers, holes, self.place.column)
-        self.place.last = len(order)
+            block.columns.move(fillers, holes, self.position.column)
+        self.position.last = len(order)
         return order
 
     @property
@@ -118,7 +125,7 @@ class InPlaceCache(Cache):
 
 def _spread(target: Tensor, states: Tensor, source: Tensor | int) -> None:
     """Copies each row of the forward pass to the cache rows that `source` assigns to this row. `source`: see
-    `Place`."""
+    `WritePosition`."""
     if isinstance(source, int):
         target.unflatten(0, (-1, source))[:] = states[:, None]
     else:

@@ -20,7 +20,7 @@ from preflab.sampling.sharing import Sharing
 
 
 @dataclass
-class Shelf:
+class SharedWritePosition:
     """The place where the next forward pass writes keys and values. The place is the same in every layer.
 
     sharing: which rows share a prompt.
@@ -57,35 +57,35 @@ class SharedLayer(CacheLayerMixin):
         """Allocates memory for the batch if the memory of the earlier batches does not suffice. Always allocates
         `prompts` and `own` together, because otherwise one of them could keep a size that only an earlier batch needed.
         Sets the column after the longest prompt to 0 (see `_attend_new`)."""
-        shelf = self.cache.shelf
-        sizes = (shelf.sharing.prompts, shelf.width + 1), (shelf.sharing.rows, shelf.new_tokens)
+        position = self.cache.position
+        sizes = (position.sharing.prompts, position.width + 1), (position.sharing.rows, position.new_tokens)
         parts = list(zip((self.prompts, self.own), sizes, strict=True))
         if not all(part.holds(*size, key_states, value_states) for part, size in parts):
             for part, size in parts:
                 part.allocate(*size, key_states, value_states)
         for states in self.prompts.tensors:
-            states[: shelf.sharing.prompts, :, shelf.width] = 0
+            states[: position.sharing.prompts, :, position.width] = 0
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Writes the new keys and values. In the prefill, returns the new keys and values. In decoding, returns the own
         columns of all rows."""
-        shelf = self.cache.shelf
-        if shelf.drawn is None:
-            if shelf.first == 0:
+        position = self.cache.position
+        if position.drawn is None:
+            if position.first == 0:
                 self.lazy_initialization(key_states, value_states)
-            self.prompts.write(slice(shelf.first, shelf.last), 0, key_states, value_states)
+            self.prompts.write(slice(position.first, position.last), 0, key_states, value_states)
             return key_states, value_states
-        shelf.layer = self
-        rows = slice(0, shelf.sharing.rows)
-        self.own.write(rows, shelf.drawn, key_states, value_states)
-        return self.own.read(rows, shelf.drawn + 1)
+        position.layer = self
+        rows = slice(0, position.sharing.rows)
+        self.own.write(rows, position.drawn, key_states, value_states)
+        return self.own.read(rows, position.drawn + 1)
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
         """Computes the attention of the tokens that were written last: queries[N,H,T,D] -> [N,H,T,V]. In the prefill,
         these tokens are the prompts of the pass. In decoding, they are one new token of each row. `keys`, `values`: the
         result of `update`."""
-        if self.cache.shelf.drawn is not None:
+        if self.cache.position.drawn is not None:
             return self._attend_new(queries, keys, values, scale)
         shared = queries.shape[1] > keys.shape[1]
         return scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=scale, enable_gqa=shared)
@@ -99,30 +99,30 @@ class SharedLayer(CacheLayerMixin):
         value is 0. The attention to the own columns is computed separately, multiplied by the softmax weight of the
         additional column, and added.
         """
-        shelf, sharing = self.cache.shelf, self.cache.shelf.sharing
+        position, sharing = self.cache.position, self.cache.position.sharing
         rows, heads, groups = len(queries), queries.shape[1], keys.shape[1]
         grouped = (queries * scale).reshape(rows, groups, heads // groups, -1)
         scores = grouped @ keys.transpose(2, 3)
         total = scores.logsumexp(dim=-1, keepdim=True)
         own = scores.softmax(dim=-1) @ values
-        prompt_keys, prompt_values = self.prompts.read(slice(0, sharing.prompts), shelf.width + 1)
+        prompt_keys, prompt_values = self.prompts.read(slice(0, sharing.prompts), position.width + 1)
         scores = sharing.by_prompt(grouped) @ prompt_keys.transpose(2, 3)
         scores[..., -1:] = sharing.by_prompt(total)
-        if shelf.gaps is not None:
-            scores += shelf.gaps
+        if position.gaps is not None:
+            scores += position.gaps
         shares = scores.softmax(dim=-1)
         shared = sharing.by_row(shares @ prompt_values)
         return torch.addcmul(shared, sharing.by_row(shares[..., -1:]), own).reshape(rows, heads, 1, -1)
 
     def get_seq_length(self) -> int:
-        shelf = self.cache.shelf
-        return 0 if shelf.drawn is None else shelf.width + shelf.drawn
+        position = self.cache.position
+        return 0 if position.drawn is None else position.width + position.drawn
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.get_seq_length() + query_length, 0
 
     def get_max_length(self) -> int:
-        return self.cache.shelf.width + self.cache.shelf.new_tokens
+        return self.cache.position.width + self.cache.position.new_tokens
 
     get_max_cache_shape = get_max_length  # earlier releases of transformers 5 call the method by this name
 
@@ -131,7 +131,7 @@ class SharedCache(Cache):
     """The key-value cache of all layers of a model. One cache can serve several batches in turn. After an error, the
     memory may contain NaN or infinite values. Do not use the cache again."""
 
-    shelf: Shelf
+    position: SharedWritePosition
 
     def __init__(self, layers: int) -> None:
         self.blocks = [SharedLayer(self) for _ in range(layers)]
@@ -141,39 +141,39 @@ class SharedCache(Cache):
         """Empties the cache for prompts of `lengths[G]` tokens. Prompt g has `copies[g]` consecutive rows. At most
         `new_tokens` tokens are drawn for each row."""
         owners = torch.arange(len(lengths), device=lengths.device).repeat_interleave(copies)
-        self.shelf = Shelf(Sharing(owners, len(lengths)), int(lengths.max()), max(new_tokens - 1, 1))
+        self.position = SharedWritePosition(Sharing(owners, len(lengths)), int(lengths.max()), max(new_tokens - 1, 1))
 
     def decode(self, lengths: Tensor, dtype: torch.dtype) -> None:
         """Ends the prefill. The next forward passes write the own columns of the rows."""
-        shelf = self.shelf
-        shelf.drawn = 0
-        if bool((lengths < shelf.width).any()):
-            places = torch.arange(shelf.width + 1, device=lengths.device)
-            gaps = (places >= lengths[:, None]) & (places < shelf.width)
+        position = self.position
+        position.drawn = 0
+        if bool((lengths < position.width).any()):
+            places = torch.arange(position.width + 1, device=lengths.device)
+            gaps = (places >= lengths[:, None]) & (places < position.width)
             zeros = torch.zeros(gaps.shape, dtype=dtype, device=lengths.device)
-            shelf.gaps = zeros.masked_fill_(gaps, float("-inf"))[:, None, None, :]
+            position.gaps = zeros.masked_fill_(gaps, float("-inf"))[:, None, None, :]
 
     def advance(self) -> None:
         """Ends a decoding step: adds 1 to the number of own columns written so far."""
-        assert self.shelf.drawn is not None
-        self.shelf.drawn += 1
+        assert self.position.drawn is not None
+        self.position.drawn += 1
 
     def keep(self, alive: Tensor) -> Tensor:
         """Removes the rows whose `alive` is False, and the prompts that have no rows left. Returns, for each remaining
         row, the row's index before the removal."""
-        shelf = self.shelf
-        assert shelf.drawn is not None
+        position = self.position
+        assert position.drawn is not None
         order, fillers, holes = fill_holes(alive)
-        owners = shelf.sharing.owners[order]
-        used = torch.bincount(owners, minlength=shelf.sharing.prompts) > 0
+        owners = position.sharing.owners[order]
+        used = torch.bincount(owners, minlength=position.sharing.prompts) > 0
         prompt_order, prompt_fillers, prompt_holes = fill_holes(used)
         for block in self.blocks:
-            block.own.move(fillers, holes, shelf.drawn)
-            block.prompts.move(prompt_fillers, prompt_holes, shelf.width)
+            block.own.move(fillers, holes, position.drawn)
+            block.prompts.move(prompt_fillers, prompt_holes, position.width)
         places = torch.empty_like(used, dtype=torch.long)
         places[prompt_order] = torch.arange(len(prompt_order), device=owners.device)
-        shelf.sharing = Sharing(places[owners], len(prompt_order))
-        shelf.gaps = None if shelf.gaps is None else shelf.gaps[prompt_order]
+        position.sharing = Sharing(places[owners], len(prompt_order))
+        position.gaps = None if position.gaps is None else position.gaps[prompt_order]
         return order
 
     @property

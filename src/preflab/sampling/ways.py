@@ -35,16 +35,16 @@ class InPlaceBatch(DecodeBatch):
         )
 
     def step(self, tokens: Tensor) -> None:
-        place = self.cache.place
+        position = self.cache.position
         self.hidden = self.backbone(
             input_ids=tokens[:, None],
             position_ids=self.positions[:, None],
-            attention_mask=None if self.mask is None else self.mask[..., : place.column + 1],
+            attention_mask=None if self.mask is None else self.mask[..., : position.column + 1],
             past_key_values=self.cache,
             use_cache=True,
         ).last_hidden_state[:, -1]
         self.positions = self.positions + 1
-        place.column += 1
+        position.column += 1
 
     def keep(self, alive: Tensor) -> Tensor:
         order = super().keep(alive)
@@ -55,17 +55,17 @@ class InPlaceBatch(DecodeBatch):
         self.cache.begin(len(self.positions), int(self.lengths.max()) + max(new_tokens - 1, 0))
 
     def _expect(self, first: int, last: int) -> None:
-        place, copies = self.cache.place, self.copies[first:last]
+        position, copies = self.cache.position, self.copies[first:last]
         alike = bool((copies == copies[0]).all())
-        place.source = (
+        position.source = (
             int(copies[0]) if alike else torch.arange(len(copies), device=self.device).repeat_interleave(copies)
         )
-        place.first, place.last = place.last, place.last + int(copies.sum())
+        position.first, position.last = position.last, position.last + int(copies.sum())
 
     def _end_prefill(self) -> None:
-        place, width = self.cache.place, int(self.lengths.max())
-        place.first, place.last, place.column, place.source = 0, len(self.positions), width, None
-        self.mask = self._mask(width, place.columns)
+        position, width = self.cache.position, int(self.lengths.max())
+        position.first, position.last, position.column, position.source = 0, len(self.positions), width, None
+        self.mask = self._mask(width, position.columns)
 
     def _mask(self, width: int, columns: int) -> Tensor | None:
         """Returns the additive mask [N,1,1,columns], which is minus infinity between the end of a prompt and the first
@@ -106,7 +106,7 @@ class SharedBatch(DecodeBatch):
         self.cache.begin(self.lengths, self.copies, new_tokens)
 
     def _expect(self, first: int, last: int) -> None:
-        self.cache.shelf.first, self.cache.shelf.last = first, last
+        self.cache.position.first, self.cache.position.last = first, last
 
     def _end_prefill(self) -> None:
         self.cache.decode(self.lengths, self.hidden.dtype)
@@ -126,7 +126,7 @@ class FusedBatch(SharedBatch):
 
     def _begin(self, new_tokens: int) -> None:
         super()._begin(new_tokens)
-        self.layers = FusedLayers(self.backbone, self.cache.shelf.width + new_tokens)
+        self.layers = FusedLayers(self.backbone, self.cache.position.width + new_tokens)
 
     def _read(self, ids: Tensor, lengths: Tensor) -> Tensor:
         return self.layers.read(ids, lengths, self.cache.blocks)

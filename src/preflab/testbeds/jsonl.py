@@ -112,7 +112,7 @@ class Jsonl(Sandboxed):
     def open(self, context: Context) -> Generator[Dialogues]:
         """Opens the testbed. Raises `UserError` if data are missing, damaged, empty or contradictory."""
         rows, notes = self._read_splits()
-        rows, more = self._part_splits(rows)
+        rows, more = self._make_disjoint(rows)
         notes += more
         tests = [test for split in SPLITS for row in rows[split] for test in _all_tests(row.prompt)]
         if self.judge and not tests:
@@ -214,7 +214,7 @@ class Jsonl(Sandboxed):
             rows[split] = [row for row in rows[split] if self._is_in_part(row.prompt)]
         return rows, list(dict.fromkeys(notes))
 
-    def _part_splits(self, rows: dict[Split, list[DialogueRow]]) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
+    def _make_disjoint(self, rows: dict[Split, list[DialogueRow]]) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
         """Makes the splits disjoint. If a prompt occurs in several splits, its rows stay in only one of them: in test
         if the prompt occurs there, otherwise in validation. Returns the remaining rows of each split, and notes that
         count the dropped records. Raises `UserError` if a split has no rows left, or if two different prompts have the

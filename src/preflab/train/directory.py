@@ -94,7 +94,7 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def withdrawn_when_refused(directory: Path) -> Generator[None]:
+def manifest_removed_if_refused(directory: Path) -> Generator[None]:
     """Removes the manifest of a new run if the block raises `UserError` before the run has saved any work. The user can
     then use the same directory for the corrected command."""
     try:

@@ -21,14 +21,14 @@ _Row = TypeVar("_Row")
 
 class Labels:
     """Counts and limits the labels of a run. `price`: the number of labels that one prompt costs, which is the number
-    of scored answers to the prompt. `left`, `affordable` and `require` return None if there is no limit. There is no
+    of scored answers to the prompt. `remaining`, `affordable` and `require` return None if there is no limit. There is no
     limit if the run has no labels budget or if the scores of the reward are free."""
 
     def __init__(self, budget: Budget | None, meter: Meter) -> None:
         self.budget = budget
         self.meter = meter
 
-    def left(self, reward: Reward | None = None) -> int | None:
+    def remaining(self, reward: Reward | None = None) -> int | None:
         """Returns the number of labels that the budget can still pay for. If `reward` is None, the labels are labels of
         the data. Otherwise the labels are scores of `reward`. Returns None if there is no limit."""
         free = reward is not None and not reward.buys_labels
@@ -39,14 +39,14 @@ class Labels:
     def buy(self, rows: Sequence[_Row], price: Callable[[_Row], int] = lambda row: 1) -> list[_Row]:
         """Returns the first n rows, where n is as large as the budget allows. Charges the labels of these rows to the
         meter. `price(row)`: the number of labels of a row."""
-        costs, left = list(accumulate(price(row) for row in rows)), self.left()
+        costs, left = list(accumulate(price(row) for row in rows)), self.remaining()
         count = len(costs) if left is None else sum(cost <= left for cost in costs)
         self.meter.labelled(costs[count - 1] if count else 0)
         return list(rows[:count])
 
     def affordable(self, *, reward: Reward, price: int) -> int | None:
         """Returns the number of prompts that the budget can still pay for; None if there is no limit."""
-        left = self.left(reward)
+        left = self.remaining(reward)
         return None if left is None else left // price
 
     def require(self, *, reward: Reward, price: int) -> int | None:

@@ -26,7 +26,7 @@ from preflab.meter import Meter
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import trainable
 from preflab.train import checkpoint, faults
-from preflab.train.directory import RUN_FORMAT, claim, locked, need_space, withdrawn_when_refused
+from preflab.train.directory import RUN_FORMAT, claim, locked, manifest_removed_if_refused, need_space
 from preflab.train.files import naming_failures, new_directory
 from preflab.train.journal import Journal
 from preflab.train.labels import Labels
@@ -223,7 +223,7 @@ class Run:
         self.record.log(measures, "validation/")
         if "score" not in measures:  # without a score, the last weights are kept
             self._refuse_plateau_without(None)
-            self.selection.pass_look(self.progress)
+            self.selection.count_unscored(self.progress)
             return
         improved = self.selection.note(self.progress, step, measures["score"])
         self.ending.note(improved=improved, updates=updates)
@@ -290,7 +290,7 @@ def open_run(
     with locked(directory), naming_failures(directory), replacing(directory, fresh=fresh):
         today = datetime.date.today().isoformat()
         claimed = claim(directory, {"format": RUN_FORMAT, "date": today, **manifest})
-        with withdrawn_when_refused(directory), logged(directory):
+        with manifest_removed_if_refused(directory), logged(directory):
             run = Run(
                 directory,
                 seed=seed,

@@ -25,7 +25,7 @@ class Selection:
         evaluation is always due at the end."""
         return progress >= end or self._looks(progress) > self.done
 
-    def pass_look(self, progress: float) -> None:
+    def count_unscored(self, progress: float) -> None:
         """Counts an evaluation that has no score."""
         self.done = self._looks(progress)
 
@@ -34,7 +34,7 @@ class Selection:
         `FloatingPointError` if the score is not finite."""
         if not math.isfinite(score):
             raise FloatingPointError(f"The validation score is {score}.")
-        self.pass_look(progress)
+        self.count_unscored(progress)
         better = score > self.best_score
         if better:
             self.best_score, self.best_step = score, step

@@ -23,7 +23,7 @@ from preflab.analysis.winrates.shares import win_rate
 
 
 @dataclass(frozen=True)
-class JudgedStudy:
+class SimulatedStudy:
     """The design of a simulated contest. prompts: the number of judged prompts. labels: the number of prompts with a
     label of people. rate: the probability that the first answer wins if people do not choose a tie. ties: the
     probability of a tie. wrong: the probability that the judge is wrong. bias: the probability that the judge chooses
@@ -51,26 +51,26 @@ class JudgedStudy:
         return people, np.where(rng.random(self.prompts) < self.bias, 1.0, judge)
 
 
-Estimator = Callable[[JudgedStudy, Floats, Floats], Interval]
+Estimator = Callable[[SimulatedStudy, Floats, Floats], Interval]
 
 
-def corrected(study: JudgedStudy, people: Floats, judge: Floats) -> Interval:
+def corrected(study: SimulatedStudy, people: Floats, judge: Floats) -> Interval:
     """Returns the corrected win rate. The first `study.labels` prompts have people's labels."""
     labels = study.labels
     return correct_by_labels(people[:labels], judge[:labels], judge[labels:]).rate
 
 
-def labels_alone(study: JudgedStudy, people: Floats, judge: Floats) -> Interval:
+def labels_alone(study: SimulatedStudy, people: Floats, judge: Floats) -> Interval:
     """Returns the mean of people's labels of the first `study.labels` prompts, without the judge."""
     return correct_by_labels(people[: study.labels], judge[: study.labels], judge[study.labels :]).labels_alone
 
 
-def uncorrected(study: JudgedStudy, people: Floats, judge: Floats) -> Interval:
+def uncorrected(study: SimulatedStudy, people: Floats, judge: Floats) -> Interval:
     """Returns the win rate computed from the judge's outcomes alone, without a correction."""
     return win_rate(judge[None, :])
 
 
-def count_covered(study: JudgedStudy, estimator: Estimator, count: int, seed: int = 0) -> tuple[int, float]:
+def count_covered(study: SimulatedStudy, estimator: Estimator, count: int, seed: int = 0) -> tuple[int, float]:
     """Simulates `count` studies. Returns the number of studies in which the estimator's interval contains the true win
     rate, and the mean half width of the intervals."""
     rng = np.random.default_rng(seed)
@@ -89,21 +89,21 @@ JUDGES = {
     "a coin": (0.5, 0.0),
     "perfect": (0.0, 0.0),
 }
-"""Maps each judge of the table to its values of `JudgedStudy.wrong` and `JudgedStudy.bias`."""
+"""Maps each judge of the table to its values of `SimulatedStudy.wrong` and `SimulatedStudy.bias`."""
 
 
-def list_studies() -> Iterator[tuple[str, JudgedStudy]]:
+def list_studies() -> Iterator[tuple[str, SimulatedStudy]]:
     """Yields the rows of the table, each as a description of the judge and a design. Designs with a win rate near one
     half come first, then designs with a win rate near 1."""
     near_one_half = ((100, 20), (100, 50), (500, 20), (500, 50), (500, 100))
     for words, (wrong, bias) in JUDGES.items():
         for prompts, labels in near_one_half:
-            yield words, JudgedStudy(prompts, labels, wrong=wrong, bias=bias)
+            yield words, SimulatedStudy(prompts, labels, wrong=wrong, bias=bias)
     near_one = ((100, 50), (500, 50), (500, 100))
     for rate in (0.9, 0.97):
         for words, (wrong, bias) in {"5% wrong": (0.05, 0.0), **JUDGES}.items():
             for prompts, labels in near_one:
-                yield words, JudgedStudy(prompts, labels, rate=rate, ties=0.0, wrong=wrong, bias=bias)
+                yield words, SimulatedStudy(prompts, labels, rate=rate, ties=0.0, wrong=wrong, bias=bias)
 
 
 def print_table(count: int) -> None:
