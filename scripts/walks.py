@@ -219,7 +219,7 @@ WALKS = (
             evaluation/bench.py: check_splits
             arm/execute.py: train_and_measure
             arm/data.py: provenance_of
-            arm/spec.py: made_elsewhere
+            arm/spec.py: input_paths
             arm/data.py: refuse_shared_data
             arm/execute.py: method_parts
             arm/open.py: OpenArm.policy_to_train
@@ -282,7 +282,7 @@ WALKS = (
             study/directory.py: claim_study, write_study
             study/plan.py: planned_runs, stage_runs
             study/spec.py: all_stages_needed
-            arm/spec.py: stages_needed, made_elsewhere
+            arm/spec.py: stages_needed, input_paths
             study/plan.py: plan_run
             arm/spec.py: Arm
             study/run.py: run_watched

@@ -14,7 +14,7 @@ from preflab.arm.execute import execute
 from preflab.arm.open import with_stage_models
 from preflab.arm.outside_data import origin_notes
 from preflab.arm.planned import PlannedRun
-from preflab.arm.spec import Arm, made_elsewhere, saved_models
+from preflab.arm.spec import Arm, input_paths, saved_models
 from preflab.errors import UserError
 from preflab.spec import Context, parse_spec
 from preflab.study.plan import planned_runs
@@ -170,7 +170,7 @@ def test_what_members_saw_counts(ran: dict[str, PlannedRun], tmp_path: Path) -> 
         arm = ran[name].spec
         assert saved_models(arm.reward or arm.method) == ("stage:rm-0", "stage:rm-1")
         assert provenance_of(arm, Bare(), tmp_path) == [{"name": "data-0"}, {"name": "data-1"}]
-    assert made_elsewhere(Arm(name="x", testbed="minicode", preferences="a", init="b")) == ["b", "a"]
+    assert input_paths(Arm(name="x", testbed="minicode", preferences="a", init="b")) == ["b", "a"]
     trained = Arm(name="x", testbed="minicode", evaluator={"kind": "reward-model", "model": {"path": "stage:rm-9"}})
     with pytest.raises(UserError, match="do not name the training data of this model"):
         refuse_shared_data(trained, [], tmp_path)

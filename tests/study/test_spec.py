@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.written import COUNTS, written
 
-from preflab.arm.spec import Job, made_elsewhere, saved_models
+from preflab.arm.spec import Job, input_paths, saved_models
 from preflab.cli.study import choose_size
 from preflab.errors import UserError
 from preflab.rewards.learned_cost import LearnedCost
@@ -345,7 +345,7 @@ def test_a_cost_is_an_input_like_a_reward() -> None:
     saved cost model."""
     arm = {"method": "ppo-lag", "init": "stage:sft", "reward": "tests", "cost": "stage:harm"}
     made = study(arms={"x": arm})
-    assert made_elsewhere(made.arms["x"]) == ["stage:sft", "stage:harm"]
+    assert input_paths(made.arms["x"]) == ["stage:sft", "stage:harm"]
     assert all_stages_needed(made, made.arms["x"]) == ["sft", "harm"]
     again = parse_spec(Study, made.model_dump(mode="json"), where="again")
     assert again == made and again.arms["x"].cost == LearnedCost(path="stage:harm")

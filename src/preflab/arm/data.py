@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from preflab.arm.spec import Arm, made_elsewhere, saved_models, stage_path
+from preflab.arm.spec import Arm, input_paths, saved_models, stage_path
 from preflab.data.check import AnyRecord, RowCounts, check_rows
 from preflab.data.files import read_source
 from preflab.data.reading import FileReading
@@ -154,7 +154,7 @@ def provenance_of(arm: Arm, testbed: Testbed, stages: Path) -> list[dict[str, An
     own = testbed.provenance() if arm.method is not None else None
     records = [] if own is None else [own]
     base = [arm.model.name] if Path(arm.model.name).is_dir() else []
-    for path in base + made_elsewhere(arm):
+    for path in base + input_paths(arm):
         file = stage_path(path, stages) / TRAINED_ON
         if file.exists():
             records += [record for record in read_provenance(file) if record not in records]

@@ -28,7 +28,7 @@ from preflab.arm.open import OpenArm, load_policy, open_arm, stages_of
 from preflab.arm.origin import manifest_of
 from preflab.arm.outside_data import origin_notes
 from preflab.arm.result import Counts, HeldOutMeasures, KeptCheckpoint, PlateauEnding, TrainedResult, result_class
-from preflab.arm.spec import STAGE, Arm, evaluator_models, made_elsewhere, stage_path
+from preflab.arm.spec import STAGE, Arm, evaluator_models, input_paths, stage_path
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
 from preflab.evaluation.bench import Bench
@@ -107,7 +107,7 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
 def refuse_own_product(arm: Arm, directory: Path) -> None:
     """Raises `UserError` if the arm needs a file or a model in `directory`, because the earlier run in this directory
     will be deleted."""
-    for name in (*made_elsewhere(arm), *evaluator_models(arm), arm.model.name):
+    for name in (*input_paths(arm), *evaluator_models(arm), arm.model.name):
         path = stage_path(name, stages_of(directory))
         if path.exists() and path.resolve().is_relative_to(directory.resolve()):
             raise UserError(

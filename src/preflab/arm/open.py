@@ -12,7 +12,7 @@ import torch
 
 from preflab.arm.fitting import FittedTestbed, Fitting
 from preflab.arm.result import ScorerResult
-from preflab.arm.spec import STAGE, STAGES, Arm, evaluator_models, made_elsewhere, saved_models, stage_path
+from preflab.arm.spec import STAGE, STAGES, Arm, evaluator_models, input_paths, saved_models, stage_path
 from preflab.errors import UserError
 from preflab.evaluation.base import Evaluator
 from preflab.evaluation.bench import Bench, OpenEvaluator, check_splits
@@ -86,7 +86,7 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     """Opens the testbed, the models, the rewards, the sampler and the evaluators of an arm. Closing `stack` closes all
     of them. Raises `UserError` if one of them cannot be opened. Also raises `UserError` if the arm uses the output of
     another run and this output was changed."""
-    for path in (*made_elsewhere(arm), *evaluator_models(arm), arm.model.name):
+    for path in (*input_paths(arm), *evaluator_models(arm), arm.model.name):
         check_product(stage_path(path, stages_of(run.directory)))
     context = Context(seed=arm.seed, device=pick_device(arm.device), meter=run.meter, date=run.date)
     testbed = require_testbed(stack.enter_context(arm.testbed.open(context)))

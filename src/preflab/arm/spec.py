@@ -178,7 +178,7 @@ def is_trained_elsewhere(job: Job) -> bool:
     return job.policy is not None and not job.policy.startswith(STAGE)
 
 
-def made_elsewhere(job: Job) -> list[str]:
+def input_paths(job: Job) -> list[str]:
     """Returns the paths of all inputs of a job: the starting policy, the preference file, the policy to measure, and
     the saved reward models and cost models. An input without a path is left out."""
     models = (path for part in (job.reward, job.cost, job.method) for path in saved_models(part))
@@ -188,7 +188,7 @@ def made_elsewhere(job: Job) -> list[str]:
 
 def stages_needed(job: Job) -> list[str]:
     """Returns the names of the stages whose output a job uses directly."""
-    return name_stages(made_elsewhere(job))
+    return name_stages(input_paths(job))
 
 
 def name_stages(paths: Iterable[str]) -> list[str]:

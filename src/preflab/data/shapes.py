@@ -163,9 +163,9 @@ def _hold_answers(*fields: str) -> Callable[[DataRecord], bool]:
     """Returns a function that checks whether `fields` of a record contain answers. The check fails in two cases. In the
     first case, another field of the record may contain an answer, so `fields` probably contain the names of models. In
     the second case, the value of one of `fields` is `model_a`, `model_b` or the name of a field, and not an answer."""
-    elsewhere = ("response", "answer", "completion", "output", "model", "conversation_")
+    answer_prefixes = ("response", "answer", "completion", "output", "model", "conversation_")
     return lambda record: (
-        not any(name.startswith(elsewhere) for name in record)
+        not any(name.startswith(answer_prefixes) for name in record)
         and not any(record[field] in ("model_a", "model_b", *record) for field in fields)
     )
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from preflab.evaluation.base import GradedPrompt
 from preflab.evaluation.bench import Bench
 from preflab.evaluation.divergence import divergence
-from preflab.evaluation.elsewhere import measure_elsewhere
 from preflab.evaluation.grading import draw, draw_to_measure
+from preflab.evaluation.own_items import measure_on_own_items
 from preflab.evaluation.result import AnsweredBy, Measurements, ShownAnswer, UnitSummary
 from preflab.evaluation.summary import summarise_split
 from preflab.evaluation.temperature import choose_temperature
@@ -52,8 +52,8 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference) -> Evalu
     if choice.temperature != 1.0:
         chosen = draw_to_measure(bench, policy, "test", choice.temperature, inference)
         chosen_summary = summarise_split(bench, policy, chosen, choice.temperature, inference)
-    elsewhere = measure_elsewhere(bench, policy)
-    means = {name: sum(items.values()) / len(items) for name, items in elsewhere.items()}
+    own_items = measure_on_own_items(bench, policy)
+    means = {name: sum(items.values()) / len(items) for name, items in own_items.items()}
     rows, kept = chosen.by_prompt(), min(KEPT_ANSWERS, spec.samples // chosen.copies)
     measurements = Measurements(
         temperature=choice.temperature,
@@ -64,7 +64,7 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference) -> Evalu
         samples=[first_answer(row) for row in rows[: spec.shown]],
     )
     answers = [{"problem": row.prompt.id, **asdict(each)} for row in rows for each in row.answers[:kept]]
-    return Evaluated(measurements.model_copy(update={"elsewhere": elsewhere} if elsewhere else {}), answers)
+    return Evaluated(measurements.model_copy(update={"elsewhere": own_items} if own_items else {}), answers)
 
 
 def first_answer(row: GradedPrompt) -> ShownAnswer:

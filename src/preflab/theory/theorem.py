@@ -106,8 +106,8 @@ class TheoremCertificates(NamedTuple):
         `predicted` is True for the response, and inside the PPO class if `predicted` is False.
         """
         uncovered, moved = ~self.covered, self.moved
-        elsewhere = uncovered & ~self.predicted
-        right = (moved.minimal == uncovered) & (moved.outside == self.predicted) & (moved.inside == elsewhere)
+        expected_inside = uncovered & ~self.predicted
+        right = (moved.minimal == uncovered) & (moved.outside == self.predicted) & (moved.inside == expected_inside)
         return right.all(-1).all(-1) & self.returned
 
     @property

@@ -8,7 +8,7 @@ from preflab.evaluation.returned import blaming_outside, check_items
 from preflab.models.lm import LanguageModel
 
 
-def measure_elsewhere(bench: Bench, policy: LanguageModel) -> dict[str, dict[str, float]]:
+def measure_on_own_items(bench: Bench, policy: LanguageModel) -> dict[str, dict[str, float]]:
     """Measures the policy with each `PolicyEvaluator` of the bench. The keys of the returned mapping are the names that
     the measures have in results. Each value is a mapping from the name of each item to the measured number. The
     temperature and best-of-n have no effect, because a `PolicyEvaluator` measures the policy itself and does not use
