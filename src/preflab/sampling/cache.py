@@ -94,14 +94,9 @@ class InPlaceCache(Cache):
     def begin(self, rows: int, columns: int) -> WritePosition:
         """Empties the cache, and prepares the cache for a new batch of `rows` rows with at most `columns` tokens each."""
         position = self.position
-        position.rows, position.columns, position.first, position.last, position.column, position.source = (
-            rows,
-            columns,
-            0,
-            0,
-            0,
-            None,
-        )
+        position.rows, position.columns = rows, columns
+        position.first = position.last = position.column = 0
+        position.source = None
         return position
 
     def keep(self, alive: Tensor) -> Tensor:
