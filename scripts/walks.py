@@ -267,7 +267,7 @@ WALKS = (
             cli/__init__.py: main, run_command, find_command
             cli/command.py: CliCommand.start, CliCommand.parser
             cli/study.py: _add_options as add_options, _run as run
-            study/launch.py: keep_single_threaded
+            study/launchers/local.py: keep_single_threaded
             study/load.py: load_study, study_data
             plain.py: read_data
             study/load.py: merge_settings
@@ -286,10 +286,9 @@ WALKS = (
             study/plan.py: plan_run
             arm/spec.py: Arm
             study/run.py: run_watched
-            study/watch.py: Watch.__init__
-            study/launch.py: import_shared_modules
-            study/runner.py: run_all, runs_to_do, is_done, runs_to_start, charged_spec
-            study/launch.py: launch, _become
+            study/launchers/local.py: Local.open
+            study/runner.py: run_all, runs_to_do, is_done, ready_runs, charged_spec
+            study/launchers/local.py: LocalLauncher.admit, LocalLauncher._fork, _become
             study/runner.py: finish
             study/watch.py: Watch.done
             api.py: report_study

@@ -24,6 +24,7 @@ from preflab.rewards import parse_cost, parse_reward
 from preflab.spec import parse_spec
 from preflab.study.archive import Archive
 from preflab.study.directory import read_study
+from preflab.study.launchers.site import choose_launcher
 from preflab.study.results.make import study_results
 from preflab.study.run import run_missing
 from preflab.study.say import Say, keep_silent, say_on_stderr
@@ -137,19 +138,31 @@ def run_study(
     samples: bool = True,
     quiet: bool = False,
     archives: Sequence[str | Path] = (),
+    on: str | None = None,
 ) -> StudyOutcome:
     """Executes the unfinished runs of a study, and writes the study's report. Prints the progress on standard error.
 
     `command`: the command that the report shows for repeating the study. `tune`: run the tuning stage even if the study
     file contains tuned values. `fresh`: first remove the files of earlier calls. `samples`: quote prompts and answers
     in the report. `archives`: files that `preflab export` wrote. Finished runs in these files are not executed again.
-    Raises `UserError` if the directory contains another study, if an archive cannot be read, or if an arm of the study
-    (a method with its settings) cannot run.
+    `on`: the launcher that starts the runs, such as "local" or "slurm" (see `preflab.study.launchers.site`). By
+    default, the site file chooses; without a site file, the runs run on this machine. Raises `UserError` if the
+    directory contains another study, if an archive cannot be read, or if an arm of the study (a method with its
+    settings) cannot run.
     """
     directory = Path(directory)
     opened = [Archive(user_path(f"{file}")) for file in archives]
     with locked(directory), naming_failures(directory):
-        failures = run_missing(study, directory, command=command, tune=tune, fresh=fresh, quiet=quiet, archives=opened)
+        failures = run_missing(
+            study,
+            directory,
+            command=command,
+            tune=tune,
+            fresh=fresh,
+            quiet=quiet,
+            archives=opened,
+            launcher=choose_launcher(on),
+        )
         for archive in () if quiet else opened:
             say_on_stderr(archive.describe())
         results, page = report_study(directory, samples=samples)

@@ -32,7 +32,7 @@ from preflab.sampling import SAMPLERS
 from preflab.spec import Context
 from preflab.study.directory import describe_study, write_manifest
 from preflab.study.forecast.detectable import detectable_claims
-from preflab.study.launch import import_shared_modules
+from preflab.study.launchers.local import import_shared_modules
 from preflab.study.load import load_study
 from preflab.study.looks import looks_of
 from preflab.study.plan import planned_matches, planned_runs, planned_trials

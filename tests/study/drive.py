@@ -10,6 +10,7 @@ from pathlib import Path
 
 from preflab.errors import UserError
 from preflab.study import runner
+from preflab.study.launchers.local import LocalLauncher
 from preflab.study.load import load_study
 from preflab.study.plan import planned_runs
 from preflab.study.watch import Watch
@@ -22,7 +23,7 @@ def main(study: str, directory: str) -> int:
     planned = list(planned_runs(load_study(study), Path(directory)))
     watch = Watch(len(planned), quiet=True)
     try:
-        failures = runner.run_all(planned, memory_gb=0.01, watch=watch, arm_process=stub.stub_process)
+        failures = runner.run_all(planned, launcher=LocalLauncher(0.01, stub.stub_process), watch=watch)
     except UserError as error:
         print(f"preflab: {error}")
         return 2

@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from preflab.arm import process
-from preflab.study.launch import THREAD_VARIABLES
+from preflab.arm.process import THREAD_VARIABLES
 
 HERE = Path(__file__).parent
 
@@ -312,7 +312,8 @@ from pathlib import Path
 import torch
 from preflab.study.load import load_study
 from preflab.study.plan import planned_runs
-from preflab.study.launch import can_fork, launch
+from preflab.study.launchers.base import Order
+from preflab.study.launchers.local import LocalLauncher, can_fork
 from preflab.study.runner import charged_spec
 
 assert can_fork(2)
@@ -323,9 +324,11 @@ assert can_fork(1), "an arm with one thread would start in a fresh interpreter f
 for threads in (1, 2):
     study = load_study("smoke").model_copy(update={"threads": threads})
     task = next(iter(planned_runs(study, Path(sys.argv[1]) / str(threads))))
-    process = launch(task, charged_spec(task))
-    process.join(100)
-    assert process.exitcode == 0, f"{threads} threads: {process.exitcode}"
+    launcher = LocalLauncher(1.0)
+    [job] = launcher.submit([Order(task, charged_spec(task))])
+    while job.poll() is None:
+        launcher.wait()
+    assert job.poll() == 0, f"{threads} threads: {job.poll()}"
 """
 
 

@@ -15,6 +15,8 @@ from preflab.endings import Stopped, report_error
 
 PARENT = "PREFLAB_PARENT"
 """The name of the environment variable with the process id of the study that started this process."""
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""The environment variables with the number of threads of a process that computes."""
 
 
 def run_arm(run_file: Path, directory: Path) -> int:

@@ -49,7 +49,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.help:
         print(f"{COMPARE_COMMAND.parser().format_help()}\n{describe_parts(options)}")
         return 0
-    from preflab.study.launch import keep_single_threaded
+    from preflab.study.launchers.local import keep_single_threaded
 
     keep_single_threaded()
     from preflab.api import plan_study, run_comparison

@@ -35,6 +35,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--plan", action="store_true", help="print the stages and the expected hours, and run nothing")
     add("--tune", action="store_true", help="run the tuning stage even if the study has tuned values")
     add("--fresh", action="store_true", help="delete the study's earlier runs and start again")
+    add("--on", metavar="NAME", help="where the runs run: local, ray[:ADDRESS], slurm, or a name of your site file")
     add("--import", dest="archives", metavar="FILE", nargs="+", default=(), help="take finished runs from these files")
     add("--no-samples", dest="samples", action="store_false", help="leave prompts and answers out of the report")
     add_json_option(parser)
@@ -42,7 +43,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from preflab.study.launch import keep_single_threaded
+    from preflab.study.launchers.local import keep_single_threaded
 
     keep_single_threaded()
     from preflab.api import plan_study, run_study
@@ -75,7 +76,7 @@ def _run(options: argparse.Namespace) -> int:
             return 0
         command = shlex.join(_repeating(options.words))
         settings = {"tune": options.tune, "fresh": options.fresh, "samples": options.samples, "quiet": options.quiet}
-        outcome = run_study(study, directory, command=command, archives=options.archives, **settings)
+        outcome = run_study(study, directory, command=command, archives=options.archives, on=options.on, **settings)
     return print_outcome(outcome, as_json=options.json)
 
 

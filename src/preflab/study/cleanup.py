@@ -8,7 +8,7 @@ from pathlib import Path
 
 from preflab.errors import UserError
 from preflab.study.directory import STARTED_FILES
-from preflab.train.directory import RUN_MANIFEST
+from preflab.study.launchers.attempts import attempts_of, discard_attempts, latest_work
 from preflab.train.files import remove
 from preflab.train.lock import remove_empty
 
@@ -22,7 +22,8 @@ def removing_refused(made: Sequence[Path]) -> Generator[None]:
         yield
     except UserError:
         for directory in made:
-            if not (directory / RUN_MANIFEST).exists():
+            if latest_work(directory, attempts_of(directory)) is None:
+                discard_attempts(directory)
                 for name in STARTED_FILES:
                     remove(directory / name)
                 remove_empty((directory, *directory.parents))

@@ -12,6 +12,7 @@ from pydantic import BaseModel, JsonValue
 
 from preflab.errors import UserError
 from preflab.spec import parse_spec
+from preflab.study.launchers.attempts import discard_attempts
 from preflab.study.own_evaluators import OwnEvaluators, record_own_evaluators, with_recorded_evaluators
 from preflab.study.spec import Study
 from preflab.train.directory import RUN_FORMAT, RUN_MANIFEST, STUDY_MANIFEST, clear
@@ -22,7 +23,10 @@ from preflab.train.ownership import refuse_foreign
 from preflab.train.sealed import read_sealed, write_sealed
 
 REPORT_FILES = ("report.html", "report.md", "results.json", "results.csv")
-STARTED_FILES = (LOCK, RUN_LOG, "run.json")
+JOB_LOGS = "jobs"
+"""The folder for the logs of a cluster's jobs."""
+RUN_FILE = "run.json"
+STARTED_FILES = (LOCK, RUN_LOG, RUN_FILE)
 """The files that a study adds to the directory of each run that it starts."""
 
 
@@ -171,7 +175,9 @@ def remove_study(directory: Path, planned: Iterable[Path]) -> None:
         if (place / RUN_MANIFEST).exists():
             refuse_foreign(place)
     for place in inside:
+        discard_attempts(place)
         remove_run(place, home)
+    remove(directory / JOB_LOGS)
     for name in (*REPORT_FILES, STUDY_MANIFEST):
         remove(directory / name)
 

@@ -11,7 +11,7 @@ from preflab.analysis.record import TuningTrial
 from preflab.arm.planned import Planned
 from preflab.study.archive import Archive
 from preflab.study.directory import claim_study, remove_study, withdrawn_unless_begun, write_study
-from preflab.study.launch import import_shared_modules
+from preflab.study.launchers.base import Launcher, LauncherSpec, StudyPlace
 from preflab.study.looks import is_settled, looks_of
 from preflab.study.plan import planned_extensions, planned_matches, planned_runs, planned_trials
 from preflab.study.results.make import study_results
@@ -39,10 +39,12 @@ def run_missing(
     fresh: bool = False,
     quiet: bool = False,
     archives: Sequence[Archive] = (),
+    launcher: LauncherSpec,
 ) -> tuple[str, ...]:
     """Runs all runs of a study that are not done yet. Returns a sentence for each run that failed. The caller must have
     locked the directory. `command`: the command line that the report shows for a repetition of the study. `archives`:
-    files with finished runs. A run that such a file contains is copied from the file instead of being run."""
+    files with finished runs. A run that such a file contains is copied from the file instead of being run. `launcher`:
+    where the runs run."""
     from preflab.study.check import check_study  # imports torch, which is not needed to read a report
 
     refuse_missing_tuning(study, tune=tune)
@@ -53,8 +55,9 @@ def run_missing(
     if fresh:
         remove_study(directory, places)
     claim_study(study, directory, places)
-    run = partial(run_watched, study=study, directory=directory, archives=archives, quiet=quiet)
-    with withdrawn_unless_begun(directory):
+    place = StudyPlace(directory, study.memory_gb)
+    with withdrawn_unless_begun(directory), launcher.open(place) as opened:
+        run = partial(run_watched, directory=directory, launcher=opened, archives=archives, quiet=quiet)
         return run_claimed(study, directory, command, run, tune=tune)
 
 
@@ -90,12 +93,11 @@ def run_trials(study: Study, directory: Path, run: RunAll) -> list[TuningTrial]:
 
 
 def run_watched(
-    planned: Sequence[Planned], *, study: Study, directory: Path, archives: Sequence[Archive], quiet: bool
+    planned: Sequence[Planned], *, directory: Path, launcher: Launcher, archives: Sequence[Archive], quiet: bool
 ) -> Failures:
     """Copies finished runs from the archives, and executes the planned runs that are not done yet. Shows the progress
     unless `quiet` is True. Returns the failures."""
     for archive in archives:
         archive.restore(planned, directory)
     with closing(Watch(len(planned), quiet=quiet)) as watch:
-        import_shared_modules()
-        return run_all(planned, memory_gb=study.memory_gb, watch=watch)
+        return run_all(planned, launcher=launcher, watch=watch)

@@ -1,5 +1,5 @@
-"""Executes a study's planned runs, each in a separate process. The free cores and the free memory limit the number of
-runs at a time. A run starts only after the runs whose output it uses have finished.
+"""Executes a study's planned runs. A launcher decides where they run and how many run at a time. A run starts only after
+the runs whose output it uses have finished.
 
 A run is done if it has a `result.json` that was made from the same spec. A run that is done does not run again. A study
 can therefore be resumed after an interruption, and arms and seeds can be added. If an arm fails, the other runs
@@ -8,18 +8,13 @@ continue.
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
-import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from multiprocessing.context import ForkProcess
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-import psutil
 from pydantic import ValidationError
 
 from preflab.arm.origin import code_of
@@ -28,46 +23,50 @@ from preflab.arm.result import Counts, TrainedResult
 from preflab.endings import Stopped
 from preflab.errors import UserError
 from preflab.study.cleanup import removing_refused
-from preflab.study.launch import ArmProcess, last_log_lines, launch
+from preflab.study.launchers.base import Job, Launcher, Order
 from preflab.study.watch import Watch
 from preflab.text import one_line
 from preflab.train.directory import edited_files, read_manifest
 from preflab.train.finished import AnyResult, has_product, read_result
+from preflab.train.log import RUN_LOG
 
-POLL_SECONDS = 0.1
+QUOTED_LINES = 12
+"""How many lines of a run's log the message about a mistake of the user quotes."""
 LONGEST_CAUSE = 300
 """The sentence about a failed run quotes at most this number of characters of the last line in the run's log."""
 Failures = dict[Path, str]
 """Maps the directory of each failed run to a sentence about its failure."""
 
 
-def run_all(
-    planned: Sequence[Planned], *, memory_gb: float, watch: Watch, arm_process: ArmProcess | None = None
-) -> Failures:
+def run_all(planned: Sequence[Planned], *, launcher: Launcher, watch: Watch) -> Failures:
     """Executes all planned runs that are not done. Returns the failures. Raises `UserError` if a run ends with a
-    mistake of the user, and `Stopped` after SIGTERM or Ctrl-C. `arm_process`: a function that each process calls
-    instead of executing the run."""
+    mistake of the user, and `Stopped` after SIGTERM or Ctrl-C."""
     failures: Failures = {}
     waiting = runs_to_do(planned)
     for run in planned:
         if run not in waiting:
             watch.done(run, before=True)
-    running: dict[ForkProcess, Planned] = {}
+    jobs: list[Job] = []
     made: list[Path] = []
-    with removing_refused(made), interruptible(running) as stop_signals:
-        while waiting or running:
-            for process in [process for process in running if process.exitcode is not None]:
-                finish(process, running.pop(process), failures, watch)
+    with removing_refused(made), interruptible(jobs, launcher) as stop_signals:
+        while waiting or jobs:
+            for job in list(jobs):
+                code = job.poll()
+                if code is not None:
+                    jobs.remove(job)
+                    finish(job, code, failures, watch)
             waiting = drop_orphans(waiting, failures)
-            for run in runs_to_start(waiting, running, memory_gb):
-                waiting.remove(run)
-                made += [] if run.directory.exists() else [run.directory]
-                running[launch(run, charged_spec(run), arm_process)] = run
+            starting = launcher.admit(ready_runs(waiting, jobs), jobs)
+            places = {run.directory for run in starting}
+            waiting = [run for run in waiting if run.directory not in places]
+            made += [run.directory for run in starting if not run.directory.exists()]
+            jobs += launcher.submit([Order(run, charged_spec(run)) for run in starting])
+            for run in starting:
                 watch.started(run)
-            watch.refresh(list(running.values()), len(waiting))
+            watch.refresh(jobs, len(waiting))
             if stop_signals:
                 raise Stopped(stop_signals[0], f"with {watch.finished} of {watch.total} runs done")
-            time.sleep(POLL_SECONDS)
+            launcher.wait()
     return failures
 
 
@@ -118,44 +117,24 @@ def charged_spec(run: Planned) -> dict[str, Any]:
     return spec
 
 
-def runs_to_start(
-    waiting: Sequence[Planned], running: dict[ForkProcess, Planned], memory_gb: float
-) -> Iterator[Planned]:
-    """Yields the runs to start now. A run starts when all runs that it needs have finished, and enough cores and memory
-    are free. If no run is in progress, one run starts even without enough free cores and memory."""
-    pending = {run.directory for run in (*waiting, *running.values())}
-    free_cores = usable_cores() - sum(run.spec.threads for run in running.values())
-    free_memory = psutil.virtual_memory().available / 2**30
-    is_idle = not running
-    for run in list(waiting):
-        fits = run.spec.threads <= free_cores and memory_gb <= free_memory
-        if (fits or is_idle) and pending.isdisjoint((*run.needs, *run.waits)):
-            yield run
-            free_cores -= run.spec.threads
-            free_memory -= memory_gb
-            is_idle = False
+def ready_runs(waiting: Sequence[Planned], jobs: Sequence[Job]) -> list[Planned]:
+    """Returns the waiting runs for which all runs that they need have finished."""
+    pending = {run.directory for run in (*waiting, *(job.run for job in jobs))}
+    return [run for run in waiting if pending.isdisjoint((*run.needs, *run.waits))]
 
 
-def usable_cores() -> int:
-    """Returns the number of cores that this process is allowed to use."""
-    if sys.platform.startswith("linux"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # this system has no CPU affinities
-
-
-def finish(process: ForkProcess, run: Planned, failures: Failures, watch: Watch) -> None:
-    """Records whether a process succeeded or failed. Raises `UserError` if the process ended with a mistake of the
-    user."""
-    code = process.exitcode or 0  # never None: the process has ended
+def finish(job: Job, code: int, failures: Failures, watch: Watch) -> None:
+    """Records whether a job succeeded or failed. Raises `UserError` if it ended with a mistake of the user."""
+    run = job.run
     if code == 0 and not (run.is_stage and read_result(run.directory, AnyResult).diverged):
         watch.done(run)
         return
     if code == 2:
-        raise UserError(f"{run.label} cannot run:\n{last_log_lines(run.directory)}")
+        raise UserError(f"{run.label} cannot run:\n{job.last_lines(QUOTED_LINES)}")
     reasons = {0: "diverged", -signal.SIGKILL: "was killed, most likely for memory"}
-    cause = one_line(last_log_lines(run.directory, 1)) if code > 0 else ""
+    cause = one_line(job.last_lines(1)) if code > 0 else ""
     reason = reasons.get(code, f"ended with code {code}{f' ({shorten(cause, LONGEST_CAUSE)})' if cause else ''}")
-    failures[run.directory] = f"{run.label} {reason}; see {run.directory / 'run.log'}"
+    failures[run.directory] = f"{run.label} {reason}; see {job.directory / RUN_LOG}"
     watch.failed(run, reason)
 
 
@@ -172,10 +151,10 @@ def drop_orphans(waiting: Sequence[Planned], failures: Failures) -> list[Planned
 
 
 @contextmanager
-def interruptible(running: dict[ForkProcess, Planned]) -> Generator[list[int]]:
+def interruptible(jobs: Sequence[Job], launcher: Launcher) -> Generator[list[int]]:
     """Returns a context whose value is a list. If this process receives the signal SIGTERM or SIGINT (Ctrl-C) inside
-    the context, the signal is appended to the list. When the context ends, it sends SIGTERM to the running processes,
-    so that each of them writes a checkpoint, and waits until all processes have ended."""
+    the context, the signal is appended to the list. When the context ends, it asks all jobs to stop, so that each of
+    them writes a checkpoint, and waits until all jobs have ended."""
     stop_signals: list[int] = []
 
     def note(signum: int, frame: object) -> None:
@@ -185,9 +164,9 @@ def interruptible(running: dict[ForkProcess, Planned]) -> Generator[list[int]]:
     try:
         yield stop_signals
     finally:
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.join()
+        for job in jobs:
+            job.cancel()
+        while any(job.is_running() for job in jobs):
+            launcher.wait()
         for signum, handler in before.items():
             signal.signal(signum, handler)

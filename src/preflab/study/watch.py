@@ -17,6 +17,7 @@ from rich.text import Text
 from preflab.arm.planned import Planned
 from preflab.arm.result import MeasuredResult
 from preflab.errors import UserError
+from preflab.study.launchers.base import Job
 from preflab.terminal import Terminal
 from preflab.train.finished import read_result
 from preflab.train.log import logger
@@ -50,15 +51,15 @@ class Watch:
     def failed(self, task: Planned, reason: str) -> None:
         self.console.print(f"FAILED  {task.label}: {reason}", markup=False, highlight=False)
 
-    def refresh(self, running: Sequence[Planned], waiting: int) -> None:
+    def refresh(self, running: Sequence[Job], waiting: int) -> None:
         """Redraws the table, at most once a second. If the log level is DEBUG, also prints the newest step of each
-        running arm."""
+        running job."""
         if self.quiet or time.monotonic() - self.refreshed < _REFRESH_SECONDS:
             return
         self.refreshed = time.monotonic()
         if logger.isEnabledFor(logging.DEBUG):
-            for task in running:
-                self._step(task)
+            for job in running:
+                self._step(job)
         if self.console.is_terminal:
             self._draw(running, waiting)
 
@@ -67,23 +68,23 @@ class Watch:
             self.live.stop()
             self.live = None
 
-    def _step(self, task: Planned) -> None:
-        record = newest(task.directory)
+    def _step(self, job: Job) -> None:
+        record = newest(job.directory)
         step = record.get("step")
-        if step is not None and self.steps.get(task.directory) != step:
-            self.steps[task.directory] = step
+        if step is not None and self.steps.get(job.run.directory) != step:
+            self.steps[job.run.directory] = step
             facts = format_metrics(record)
-            self._line(f"step {step}  {task.label} {min(record['progress'], 1.0):4.0%}  {facts}")
+            self._line(f"step {step}  {job.run.label} {min(record['progress'], 1.0):4.0%}  {facts}")
 
-    def _draw(self, running: Sequence[Planned], waiting: int) -> None:
+    def _draw(self, running: Sequence[Job], waiting: int) -> None:
         if self.live is None:
             # A refresh thread would be unsafe, because this process forks for each arm.
             self.live = Live(console=self.console, transient=True, auto_refresh=False)
             self.live.start()
         table = Table.grid(padding=(0, 2))
-        for task in running:
-            share = progress(task.directory)
-            table.add_row(Text(task.label), ProgressBar(total=1.0, completed=share, width=30))
+        for job in running:
+            share = progress(job.directory)
+            table.add_row(Text(job.run.label), ProgressBar(total=1.0, completed=share, width=30))
         table.add_row(Text(f"{self.finished} of {self.total} runs done, {waiting} waiting, {self._elapsed()}"))
         self.live.update(table, refresh=True)
 

@@ -12,8 +12,9 @@ from preflab.study.check import check_study, make_memory_estimator
 from preflab.study.directory import refuse_other_study
 from preflab.study.forecast.detectable import Detectable, detectable_claims
 from preflab.study.forecast.estimate import Estimate
+from preflab.study.launchers.local import usable_cores
 from preflab.study.plan import planned_matches, planned_runs, planned_trials
-from preflab.study.runner import is_done, usable_cores
+from preflab.study.runner import is_done
 from preflab.study.say import Say, keep_silent
 from preflab.study.spec import Study
 from preflab.study.tuning import must_tune, refuse_missing_tuning

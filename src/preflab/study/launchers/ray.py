@@ -1,0 +1,164 @@
+"""Starts runs as tasks of a Ray cluster.
+
+The machines either share the file system of the study's directory, or the files are carried: the task gets the outputs
+that its run needs through Ray's object store, which keeps one copy on each machine, and returns the run's directory.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from pydantic import Field
+
+from preflab.arm.planned import Planned
+from preflab.errors import UserError
+from preflab.study.launchers.attempts import attempts_of, create_attempt, order_file
+from preflab.study.launchers.base import Launcher, LauncherSpec, StudyPlace
+from preflab.study.launchers.carry import pack, unpack
+from preflab.study.launchers.node import NodeRun
+from preflab.study.launchers.remote import RemoteLauncher, RemoteSpec, Ticket
+from preflab.text import one_line
+from preflab.train.files import read_json, write_json
+
+if TYPE_CHECKING:
+    import ray
+
+RayTask: TypeAlias = "ray.ObjectRef[Any]"
+"""The reference to the result of a task: the exit code of the run, or its packed attempt."""
+_LONGEST_FAULT = 300
+"""The largest number of characters that are quoted from an error of Ray."""
+
+
+class Ray(RemoteSpec):
+    """Starts the runs of a study as tasks of a Ray cluster.
+
+    `address`: the address of the cluster, such as "ray://head:10001"; None for the cluster of this machine, which is
+    started if there is none. `gpus`: the GPUs of a run. `resources`: other resources of a run that the cluster defines.
+    `spread`: whether to spread the runs over the machines; otherwise Ray fills one machine after the other. `shared`:
+    whether all machines see the study's directory under the same path. If not, the files of each run are carried, and a
+    run whose machine is lost begins anew.
+    """
+
+    kind: Literal["ray"] = "ray"
+    address: str | None = None
+    gpus: float = Field(default=0, ge=0)
+    resources: Mapping[str, float] = {}
+    spread: bool = True
+    shared: bool = True
+
+    def at(self, address: str) -> LauncherSpec:
+        return self.model_copy(update={"address": address})
+
+    @contextmanager
+    def open(self, place: StudyPlace) -> Generator[Launcher]:
+        try:
+            import ray
+        except ImportError as error:
+            raise UserError("The launcher `ray` needs Ray. Install it: pip install 'preflab[ray]'.") from error
+        try:
+            ray.init(address=self.address, log_to_driver=False, logging_level=logging.WARNING, ignore_reinit_error=True)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UserError(f"The Ray cluster at {self.address or 'this machine'} cannot be used: {error}") from error
+        try:
+            yield RayLauncher(self, place)
+        finally:
+            ray.shutdown()
+
+
+class RayLauncher(RemoteLauncher[RayTask]):
+    """Submits runs to a Ray cluster."""
+
+    def __init__(self, spec: Ray, place: StudyPlace) -> None:
+        super().__init__(spec)
+        self._ray = spec
+        self._memory = int(place.memory_gb * 2**30)
+        self._home = place.directory
+        self._packed: dict[Path, ray.ObjectRef[bytes]] = {}
+
+    def start(self, tickets: Sequence[Ticket]) -> list[RayTask]:
+        return [self._start(ticket) for ticket in tickets]
+
+    def _start(self, ticket: Ticket) -> RayTask:
+        import ray
+
+        options: dict[str, Any] = {
+            "name": ticket.run.label,
+            "num_cpus": ticket.run.spec.threads,
+            "num_gpus": self._ray.gpus,
+            "memory": self._memory,
+            "resources": dict(self._ray.resources),
+            "scheduling_strategy": "SPREAD" if self._ray.spread else "DEFAULT",
+            "max_retries": 0,  # the study starts a lost run again
+        }
+        if self._ray.shared:
+            shared: Any = ray.remote(execute_shared)
+            return shared.options(**options).remote(str(ticket.order_file), ticket.token)
+        carried: Any = ray.remote(execute_carried)
+        needs = dict.fromkeys((*ticket.run.needs, *ticket.run.waits))
+        order = read_json(ticket.order_file) | {"directory": str(self._locate(ticket.run.directory))}
+        return carried.options(**options).remote(order, *(self._pack_once(need) for need in needs))
+
+    def _locate(self, directory: Path) -> Path:
+        """Returns the path of a run's directory in the study's directory."""
+        return directory.relative_to(self._home)
+
+    def _pack_once(self, directory: Path) -> ray.ObjectRef[bytes]:
+        """Puts the files of a finished run into the object store, and returns the reference to them."""
+        import ray
+
+        if directory not in self._packed:
+            self._packed[directory] = ray.put(pack(directory, str(self._locate(directory))))
+        return self._packed[directory]
+
+    def is_over(self, handle: RayTask) -> bool:
+        import ray
+
+        return bool(ray.wait([handle], timeout=0)[0])
+
+    def stop(self, handle: RayTask) -> None:
+        import ray
+
+        ray.cancel(handle)
+
+    def describe_fault(self, handle: RayTask) -> str:
+        import ray
+        from ray.exceptions import RayError
+
+        try:
+            ray.get(handle)
+        except RayError as error:
+            return shorten(one_line(str(error)), _LONGEST_FAULT)
+        return ""
+
+    def collect(self, handle: RayTask, run: Planned) -> None:
+        import ray
+        from ray.exceptions import RayError
+
+        if not self._ray.shared:
+            with suppress(RayError):  # the task was lost, and `describe_fault` says why
+                unpack(ray.get(handle), create_attempt(run.directory))
+
+
+def execute_shared(order_file: str, token: str) -> int:
+    """Executes a run whose order file this machine sees. Returns the exit code."""
+    return NodeRun(Path(order_file), token).execute()
+
+
+def execute_carried(order: dict[str, Any], *inputs: bytes) -> bytes:
+    """Executes a run in a temporary directory of this machine. `order`: the content of the order file, with the run's
+    directory relative to the study's directory. `inputs`: the packed outputs that the run needs. Returns the packed
+    attempt."""
+    with tempfile.TemporaryDirectory(prefix="preflab-") as home:
+        for packed in inputs:
+            unpack(packed, Path(home))
+        directory = Path(home) / order["directory"]
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        write_json(order_file(directory), order | {"directory": str(directory)})
+        NodeRun(order_file(directory), order["token"]).execute()
+        return pack(attempts_of(directory)[-1], ".")
