@@ -203,10 +203,11 @@ def test_a_class_by_its_entry_point(plugin: str, monkeypatch: pytest.MonkeyPatch
         importlib.metadata.EntryPoint("broken", "my_broken:Mine", "preflab.methods"),
     ]
 
-    def entry_points(group: str, name: str | None = None) -> list[importlib.metadata.EntryPoint]:
-        return [p for p in points if p.group == group and name in (None, p.name)]
+    def entry_points(group: str) -> list[importlib.metadata.EntryPoint]:
+        return [point for point in points if point.group == group]
 
     monkeypatch.setattr(spec_module, "entry_points", entry_points)
+    monkeypatch.setattr(spec_module, "read_plugins", spec_module.read_plugins.__wrapped__)  # the names are read once
     monkeypatch.syspath_prepend(tmp_path)
     assert {"mine", "dpo"} <= set(METHODS.names())
     assert "mine" not in TESTBEDS.names()

@@ -43,8 +43,9 @@ def run_all(planned: Sequence[Planned], *, launcher: Launcher, watch: Watch) -> 
     mistake of the user, and `Stopped` after SIGTERM or Ctrl-C."""
     failures: Failures = {}
     waiting = runs_to_do(planned)
+    places = {run.directory for run in waiting}
     for run in planned:
-        if run not in waiting:
+        if run.directory not in places:
             watch.done(run, before=True)
     jobs: list[Job] = []
     made: list[Path] = []

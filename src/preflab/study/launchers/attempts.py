@@ -115,11 +115,10 @@ def link_or_copy(source: str, target: str) -> None:
 
 
 def continue_latest(directory: Path) -> None:
-    """Copies the latest attempt at a run to the run's directory, if there is an attempt and the directory contains no run.
-    A study that ran on a cluster can so go on without the cluster."""
-    source = latest_work(directory, attempts_of(directory))
-    if source not in (None, directory):
-        copy_work(source, directory)
+    """Makes a copy of the latest attempt the run in `directory`, if there is an attempt. A study that ran on a cluster
+    can so go on without the cluster."""
+    if latest_work(directory, attempts_of(directory)) not in (None, directory):
+        replace_run(directory, begin_attempt(directory))
         discard_attempts(directory)
 
 
@@ -138,15 +137,20 @@ def publish(attempt: Path, directory: Path) -> None:
     Files of the user in `directory` are kept. If another process has published the run already, only discards the
     attempt."""
     if not is_whole(directory):
-        if directory.exists():
-            clear(directory)
-            for path in directory.iterdir():
-                if not os.path.lexists(attempt / path.name):
-                    os.rename(path, attempt / path.name)
-            remove(directory)
-        (attempt / ENDING).unlink(missing_ok=True)
-        os.rename(attempt, directory)
+        replace_run(directory, attempt)
     discard_attempts(directory)
+
+
+def replace_run(directory: Path, attempt: Path) -> None:
+    """Renames an attempt to `directory`. Removes the run in `directory`, but keeps the user's files there."""
+    if directory.exists():
+        clear(directory)
+        for path in directory.iterdir():
+            if not os.path.lexists(attempt / path.name):
+                os.rename(path, attempt / path.name)
+        remove(directory)
+    (attempt / ENDING).unlink(missing_ok=True)
+    os.rename(attempt, directory)
 
 
 def is_whole(directory: Path) -> bool:

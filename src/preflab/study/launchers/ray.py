@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -26,11 +26,8 @@ from preflab.study.launchers.remote import RemoteLauncher, RemoteSpec, Ticket
 from preflab.text import one_line
 from preflab.train.files import read_json, write_json
 
-if TYPE_CHECKING:
-    import ray
-
-RayTask: TypeAlias = "ray.ObjectRef[Any]"
-"""The reference to the result of a task: the exit code of the run, or its packed attempt."""
+RayTask = Any
+"""A reference of Ray (`ray.ObjectRef`) to the result of a task: the exit code of the run, or its packed attempt."""
 _LONGEST_FAULT = 300
 """The largest number of characters that are quoted from an error of Ray."""
 
@@ -57,49 +54,54 @@ class Ray(RemoteSpec):
 
     @contextmanager
     def open(self, place: StudyPlace) -> Generator[Launcher]:
+        ray = import_ray()
         try:
-            import ray
-        except ImportError as error:
-            raise UserError("The launcher `ray` needs Ray. Install it: pip install 'preflab[ray]'.") from error
-        try:
-            ray.init(address=self.address, log_to_driver=False, logging_level=logging.WARNING, ignore_reinit_error=True)
+            ray.init(address=self.address, log_to_driver=False, logging_level=logging.WARNING)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(f"The Ray cluster at {self.address or 'this machine'} cannot be used: {error}") from error
         try:
-            yield RayLauncher(self, place)
+            yield RayLauncher(ray, self, place)
         finally:
             ray.shutdown()
 
 
-class RayLauncher(RemoteLauncher[RayTask]):
-    """Submits runs to a Ray cluster."""
+def import_ray() -> Any:
+    """Returns the module `ray`. Raises `UserError` if it is not installed."""
+    try:
+        import ray  # pyright: ignore[reportMissingImports]  # an extra
+    except ImportError as error:
+        raise UserError("The launcher `ray` needs Ray. Install it: pip install 'preflab[ray]'.") from error
+    return ray
 
-    def __init__(self, spec: Ray, place: StudyPlace) -> None:
+
+class RayLauncher(RemoteLauncher[RayTask]):
+    """Submits runs to a Ray cluster. `ray`: the module."""
+
+    def __init__(self, ray: Any, spec: Ray, place: StudyPlace) -> None:
         super().__init__(spec)
-        self._ray = spec
+        self._ray = ray
+        self._settings = spec
         self._memory = int(place.memory_gb * 2**30)
         self._home = place.directory
-        self._packed: dict[Path, ray.ObjectRef[bytes]] = {}
+        self._packed: dict[Path, Any] = {}
 
     def start(self, tickets: Sequence[Ticket]) -> list[RayTask]:
         return [self._start(ticket) for ticket in tickets]
 
     def _start(self, ticket: Ticket) -> RayTask:
-        import ray
-
         options: dict[str, Any] = {
             "name": ticket.run.label,
             "num_cpus": ticket.run.spec.threads,
-            "num_gpus": self._ray.gpus,
+            "num_gpus": self._settings.gpus,
             "memory": self._memory,
-            "resources": dict(self._ray.resources),
-            "scheduling_strategy": "SPREAD" if self._ray.spread else "DEFAULT",
+            "resources": dict(self._settings.resources),
+            "scheduling_strategy": "SPREAD" if self._settings.spread else "DEFAULT",
             "max_retries": 0,  # the study starts a lost run again
         }
-        if self._ray.shared:
-            shared: Any = ray.remote(execute_shared)
+        if self._settings.shared:
+            shared = self._ray.remote(execute_shared)
             return shared.options(**options).remote(str(ticket.order_file), ticket.token)
-        carried: Any = ray.remote(execute_carried)
+        carried = self._ray.remote(execute_carried)
         needs = dict.fromkeys((*ticket.run.needs, *ticket.run.waits))
         order = read_json(ticket.order_file) | {"directory": str(self._locate(ticket.run.directory))}
         return carried.options(**options).remote(order, *(self._pack_once(need) for need in needs))
@@ -108,41 +110,29 @@ class RayLauncher(RemoteLauncher[RayTask]):
         """Returns the path of a run's directory in the study's directory."""
         return directory.relative_to(self._home)
 
-    def _pack_once(self, directory: Path) -> ray.ObjectRef[bytes]:
+    def _pack_once(self, directory: Path) -> Any:
         """Puts the files of a finished run into the object store, and returns the reference to them."""
-        import ray
-
         if directory not in self._packed:
-            self._packed[directory] = ray.put(pack(directory, str(self._locate(directory))))
+            self._packed[directory] = self._ray.put(pack(directory, str(self._locate(directory))))
         return self._packed[directory]
 
     def is_over(self, handle: RayTask) -> bool:
-        import ray
-
-        return bool(ray.wait([handle], timeout=0)[0])
+        return bool(self._ray.wait([handle], timeout=0)[0])
 
     def stop(self, handle: RayTask) -> None:
-        import ray
-
-        ray.cancel(handle)
+        self._ray.cancel(handle)
 
     def describe_fault(self, handle: RayTask) -> str:
-        import ray
-        from ray.exceptions import RayError
-
         try:
-            ray.get(handle)
-        except RayError as error:
+            self._ray.get(handle)
+        except self._ray.exceptions.RayError as error:
             return shorten(one_line(str(error)), _LONGEST_FAULT)
         return ""
 
     def collect(self, handle: RayTask, run: Planned) -> None:
-        import ray
-        from ray.exceptions import RayError
-
-        if not self._ray.shared:
-            with suppress(RayError):  # the task was lost, and `describe_fault` says why
-                unpack(ray.get(handle), create_attempt(run.directory))
+        if not self._settings.shared:
+            with suppress(self._ray.exceptions.RayError):  # the task was lost, and `describe_fault` says why
+                unpack(self._ray.get(handle), create_attempt(run.directory))
 
 
 def execute_shared(order_file: str, token: str) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
+from preflab.paths import user_path
 from preflab.spec import Spec, read_spec, variant
 from preflab.study.launchers import LAUNCHERS
 from preflab.study.launchers.base import LauncherSpec
@@ -32,7 +33,7 @@ def site_file() -> Path:
     """Returns the path that the environment variable `PREFLAB_SITE` names, or `preflab/site.yaml` in `XDG_CONFIG_HOME` or
     ~/.config."""
     if own := os.environ.get("PREFLAB_SITE"):
-        return Path(own).expanduser()
+        return user_path(own)
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "preflab" / "site.yaml"
 
 
@@ -41,7 +42,8 @@ def choose_launcher(name: str | None) -> LauncherSpec:
     launcher if `name` is None. A name in the site file hides the launcher of the same name that preflab has. Raises
     `UserError` for an unknown name or an invalid site file."""
     path = site_file()
-    site = read_spec(Site, path) if path.exists() else Site()
+    is_named = bool(os.environ.get("PREFLAB_SITE"))
+    site = read_spec(Site, path) if is_named or path.exists() else Site()
     name = name or site.default
     if name in site.launchers:
         return site.launchers[name]

@@ -93,13 +93,13 @@ class SlurmLauncher(RemoteLauncher["submitit.Job[int]"]):
         self._queue = Queue()
 
     def start(self, tickets: Sequence[Ticket]) -> list[submitit.Job[int]]:
-        jobs: dict[Ticket, submitit.Job[int]] = {}
+        jobs: dict[str, submitit.Job[int]] = {}
         for threads in sorted({ticket.run.spec.threads for ticket in tickets}):  # one array has one number of cores
             same = [ticket for ticket in tickets if ticket.run.spec.threads == threads]
             executor = self._make_executor(threads)
             with naming_slurm(), executor.batch():
-                jobs |= {ticket: executor.submit(SlurmTask(ticket.order_file, ticket.token)) for ticket in same}
-        return [jobs[ticket] for ticket in tickets]
+                jobs |= {each.token: executor.submit(SlurmTask(each.order_file, each.token)) for each in same}
+        return [jobs[ticket.token] for ticket in tickets]
 
     def _make_executor(self, threads: int) -> submitit.AutoExecutor:
         """Returns the submitit executor for runs with this number of threads."""
