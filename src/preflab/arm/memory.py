@@ -69,10 +69,12 @@ class Memory:
 
 class MemoryEstimator:
     """Estimates the peak memory of the runs of a study. A model that several runs share is measured once. `stage_models`:
-    maps each stage of the study to its model."""
+    maps each stage of the study to its model. `device`: the kind of device on which the runs will run, "cpu" or "cuda";
+    None for the devices of this machine."""
 
-    def __init__(self, stage_models: Mapping[str, ModelSpec]) -> None:
+    def __init__(self, stage_models: Mapping[str, ModelSpec], *, device: str | None = None) -> None:
         self.stage_models = stage_models
+        self.device = device
         self._known: dict[tuple[ModelSpec, int | None, str, bool, bool], Footprint] = {}
 
     def estimate(self, arm: Arm) -> Memory:
@@ -84,7 +86,7 @@ class MemoryEstimator:
         one more if the method keeps a reference model. Raises `UserError` if the configuration of the model cannot be
         read.
         """
-        device = pick_device(arm.device).partition(":")[0]
+        device = self.device or pick_device(arm.device).partition(":")[0]
         base = self._measure(starting_model(arm), arm, device)
         copies, trained, references = 1 + (arm.policy is not None and arm.init is not None), 0, 0
         if arm.method is not None:

@@ -7,11 +7,15 @@ import dataclasses
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from preflab.cli.command import CliCommand
 from preflab.cli.options import add_json_option, add_verbosity_options, log_to_terminal, print_json
 from preflab.cli.outcome import print_outcome
 from preflab.paths import user_path
+
+if TYPE_CHECKING:
+    from preflab.study.spec import Study
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +37,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--public-first", metavar="N", type=int, help="make N tests public in problems without a public test")
     add("--model", metavar="NAME|DIR", help="use another base model")
     add("--plan", action="store_true", help="print the stages and the expected hours, and run nothing")
+    add("--cluster", metavar="FILE", help="with --plan: plan the runs on the cluster that this file describes")
     add("--tune", action="store_true", help="run the tuning stage even if the study has tuned values")
     add("--fresh", action="store_true", help="delete the study's earlier runs and start again")
     add("--on", metavar="NAME", help="where the runs run: local, ray[:ADDRESS], slurm, or a name of your site file")
@@ -68,7 +73,13 @@ def _run(options: argparse.Namespace) -> int:
     directory = options.output or Path("runs") / study.name
     if options.plan and options.archives:
         raise UserError("--plan does not import runs. Leave --import out.")
+    if options.cluster is not None and not options.plan:
+        raise UserError("--cluster belongs to --plan. To run the study on a cluster, use --on.")
+    if options.plan and options.on is not None and options.cluster is None:
+        raise UserError("--plan does not know the machines of --on. Describe them in a file: --plan --cluster FILE.")
     with naming_file(Path(options.study), directory):
+        if options.cluster is not None:
+            return _plan_on_cluster(study, directory, user_path(options.cluster), as_json=options.json)
         if options.plan:
             say = keep_silent if options.quiet else say_on_stderr
             forecast = plan_study(study, directory, fresh=options.fresh, tune=options.tune, say=say)
@@ -78,6 +89,17 @@ def _run(options: argparse.Namespace) -> int:
         settings = {"tune": options.tune, "fresh": options.fresh, "samples": options.samples, "quiet": options.quiet}
         outcome = run_study(study, directory, command=command, archives=options.archives, on=options.on, **settings)
     return print_outcome(outcome, as_json=options.json)
+
+
+def _plan_on_cluster(study: Study, directory: Path, file: Path, *, as_json: bool) -> int:
+    from preflab.cli.scale_plan import format_scale
+    from preflab.spec import read_spec
+    from preflab.study.forecast.at_scale import forecast_at_scale
+    from preflab.study.forecast.cluster import Cluster
+
+    forecast = forecast_at_scale(study, directory, read_spec(Cluster, file))
+    print_json(forecast.as_data()) if as_json else print(format_scale(study, forecast))
+    return 0
 
 
 def _repeating(words: Sequence[str]) -> Iterator[str]:
