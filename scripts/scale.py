@@ -17,8 +17,8 @@ from preflab.models.footprint import FP32, measure_footprint
 from preflab.models.spec import ModelSpec
 from preflab.study.forecast import formulas
 from preflab.study.forecast.at_scale import SMALL_BUDGET, ScaleForecast, StudyData, forecast_at_scale
-from preflab.study.forecast.cluster import GPUS, Cluster
-from preflab.study.forecast.formulas import BF16, Row, Shape
+from preflab.study.forecast.cluster import GPUS, ClusterSpec
+from preflab.study.forecast.formulas import BF16, ModelSize, RowLength
 from preflab.study.load import load_study
 
 SHAPES: dict[str, dict[str, int]] = {  # as in the config.json of the models on the hub
@@ -56,7 +56,7 @@ DIALOGUE = StudyData(
         "validation": DataSize(8_460, 8_460, 8_460),
         "test": DataSize(4_276, 4_276, 4_276),
     },
-    Row(prompt=200, answer=80),
+    RowLength(prompt=200, answer=80),
 )
 """Half of HH-RLHF (part A), as docs/testbeds.md counts it."""
 PROGRAMS = {
@@ -66,12 +66,12 @@ PROGRAMS = {
             "validation": DataSize(500, 500, 500),
             "test": DataSize(5_000, 5_000, 0),
         },
-        Row(prompt=450, answer=250),
+        RowLength(prompt=450, answer=250),
         judging=0.02,
     ),
     "code-contests": StudyData(
         {"train": DataSize(13_328, 13_328, 13_328), "validation": DataSize(117, 117, 0), "test": DataSize(165, 165, 0)},
-        Row(prompt=600, answer=350),
+        RowLength(prompt=600, answer=350),
         judging=0.02,
     ),
 }
@@ -144,7 +144,7 @@ def page(models: Path) -> Iterator[str]:
     yield CLOSING
 
 
-def plan(study_name: str, model: Path, data: StudyData, cluster: Cluster, *names: str) -> ScaleForecast:
+def plan(study_name: str, model: Path, data: StudyData, cluster: ClusterSpec, *names: str) -> ScaleForecast:
     """Plans a study at the paper's size; with names, one seed of these arms and of the stages that they need."""
     study = load_study(study_name, "paper").with_model(str(model))
     study = study.narrowed(list(names) or None, 1 if names else None)
@@ -156,7 +156,7 @@ def arms_table(models: Path) -> Iterator[str]:
     yield "|---|--:|---|--:|--:|--:|--:|"
     for name in ("Llama-2-7B", "Llama-2-70B"):
         for nodes in (1, 8):
-            cluster = Cluster(gpu=GPUS["H100"], nodes=nodes, spread="all")
+            cluster = ClusterSpec(gpu=GPUS["H100"], nodes=nodes, spread="all")
             try:
                 forecast = plan("hh", models / name, DIALOGUE, cluster, "dpo", "ppo")
             except UserError as error:
@@ -165,10 +165,10 @@ def arms_table(models: Path) -> Iterator[str]:
                 continue
             for row in forecast.rows:
                 if row.name in ARMS and row.part != "match":
-                    gib = f"{row.fit.gib:.0f}{' ¹' if row.fit.recomputes else ''}"
-                    share = row.phases["sampling"] / row.hours
+                    gib = f"{row.plan.placement.gib:.0f}{' ¹' if row.plan.placement.recomputes else ''}"
+                    share = row.plan.phases["sampling"] / row.plan.hours
                     yield (
-                        f"| {name} | {cluster.gpus} | {row.part} `{row.name}` | {gib} | {row.hours:.2g} | {share:.0%} | "
+                        f"| {name} | {cluster.gpus} | {row.part} `{row.name}` | {gib} | {row.plan.hours:.2g} | {share:.0%} | "
                         f"{row.gpu_hours:,.3g} |"
                     )
 
@@ -177,8 +177,8 @@ def studies_table(models: Path) -> Iterator[str]:
     yield "| study, `--size paper` | model | runs | GPUs a run | GPU hours | hours on 64 GPUs | dollars |"
     yield "|---|---|--:|--:|--:|--:|--:|"
     for study, name, data in TABLES:
-        forecast = plan(study, models / name, data, Cluster(gpu=GPUS["H100"], nodes=8, dollars=PRICE))
-        counts = sorted({row.fit.gpus for row in forecast.rows if row.part != "match"})
+        forecast = plan(study, models / name, data, ClusterSpec(gpu=GPUS["H100"], nodes=8, dollars=PRICE))
+        counts = sorted({row.plan.placement.gpus for row in forecast.rows if row.part != "match"})
         gpus = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         yield (
             f"| `{study}` | {name} | {sum(row.runs for row in forecast.rows)} | {gpus} | "
@@ -202,8 +202,8 @@ def ppo_seconds(model: Path, gpus: int) -> float:
     footprint = measure_footprint(
         ModelSpec(name=str(model)), token_budget=SMALL_BUDGET, device="cuda", bf16=True, recompute=True
     )
-    shape = Shape(footprint.parameters, footprint.trainable, footprint.token_bytes * BF16 / FP32)
-    where = (shape, Row(1024, 1024), Cluster(gpu=GPUS["A100"], nodes=gpus // 8), gpus)
+    shape = ModelSize(footprint.parameters, footprint.trainable, footprint.token_bytes * BF16 / FP32)
+    where = (shape, RowLength(1024, 1024), ClusterSpec(gpu=GPUS["A100"], nodes=gpus // 8), gpus)
     reading, training = formulas.reading_seconds(*where), formulas.training_seconds(*where, recomputes=True)
     return 1024 * (formulas.sampling_seconds(*where) + 4 * reading + 2 * training)
 

@@ -28,13 +28,13 @@ def format_scale(study: Study, forecast: ScaleForecast) -> str:
         f"  Rows: prompts of {forecast.row.prompt:.0f} and answers of {forecast.row.answer:.0f} tokens in the mean. "
         f"Utilisation: training {cluster.training:.0%}, reading {cluster.reading:.0%}, decoding {cluster.decoding:.0%}.",
     ]
-    if any(row.fit.recomputes for row in forecast.rows):
+    if any(row.plan.placement.recomputes for row in forecast.rows):
         lines.append(f"  *: needs --checkpoint-activations, or this with micro-batches of {SMALL_BUDGET:,} tokens.")
-    if any(row.parameters < SMALLEST for row in forecast.rows):
+    if any(row.plan.parameters < SMALLEST for row in forecast.rows):
         lines.append(
             "  Models below 0.1B parameters take longer: they wait for the start of each operation, which is not computed."
         )
-    if any(row.fit.gpus > 1 for row in forecast.rows):
+    if any(row.plan.placement.gpus > 1 for row in forecast.rows):
         lines.append(
             "  preflab trains a run on one GPU today. Where more are named, the weights are taken to be sharded."
         )
@@ -46,11 +46,11 @@ def _cells(row: ScaleRow) -> tuple[str, ...]:
         f"{row.part} {row.name}",
         row.method,
         f"{row.runs}",
-        f"{row.parameters / 1e9:.3g}B" if row.parameters >= 1e8 else f"{row.parameters / 1e6:.3g}M",
-        f"{row.fit.gpus}",
-        f"{row.fit.gib:.0f}{'*' if row.fit.recomputes else ''}",
-        *(_hours(row.phases.get(phase, 0.0)) for phase in PHASES),
-        _hours(row.hours),
+        f"{row.plan.parameters / 1e9:.3g}B" if row.plan.parameters >= 1e8 else f"{row.plan.parameters / 1e6:.3g}M",
+        f"{row.plan.placement.gpus}",
+        f"{row.plan.placement.gib:.0f}{'*' if row.plan.placement.recomputes else ''}",
+        *(_hours(row.plan.phases.get(phase, 0.0)) for phase in PHASES),
+        _hours(row.plan.hours),
         f"{row.gpu_hours:,.1f}",
         _hours(row.first_start),
         _hours(row.last_end),

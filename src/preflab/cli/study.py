@@ -95,9 +95,9 @@ def _plan_on_cluster(study: Study, directory: Path, file: Path, *, as_json: bool
     from preflab.cli.scale_plan import format_scale
     from preflab.spec import read_spec
     from preflab.study.forecast.at_scale import forecast_at_scale
-    from preflab.study.forecast.cluster import Cluster
+    from preflab.study.forecast.cluster import ClusterSpec
 
-    forecast = forecast_at_scale(study, directory, read_spec(Cluster, file))
+    forecast = forecast_at_scale(study, directory, read_spec(ClusterSpec, file))
     print_json(forecast.as_data()) if as_json else print(format_scale(study, forecast))
     return 0
 

@@ -23,7 +23,7 @@ from preflab.arm.result import Counts, TrainedResult
 from preflab.endings import Stopped
 from preflab.errors import UserError
 from preflab.study.cleanup import removing_refused
-from preflab.study.launchers.base import Job, Launcher, Order
+from preflab.study.launchers.base import LaunchedRun, Launcher, Order
 from preflab.study.watch import Watch
 from preflab.text import one_line
 from preflab.train.directory import edited_files, read_manifest
@@ -47,7 +47,7 @@ def run_all(planned: Sequence[Planned], *, launcher: Launcher, watch: Watch) -> 
     for run in planned:
         if run.directory not in places:
             watch.done(run, before=True)
-    jobs: list[Job] = []
+    jobs: list[LaunchedRun] = []
     made: list[Path] = []
     with removing_refused(made), interruptible(jobs, launcher) as stop_signals:
         while waiting or jobs:
@@ -118,13 +118,13 @@ def charged_spec(run: Planned) -> dict[str, Any]:
     return spec
 
 
-def ready_runs(waiting: Sequence[Planned], jobs: Sequence[Job]) -> list[Planned]:
+def ready_runs(waiting: Sequence[Planned], jobs: Sequence[LaunchedRun]) -> list[Planned]:
     """Returns the waiting runs for which all runs that they need have finished."""
     pending = {run.directory for run in (*waiting, *(job.run for job in jobs))}
     return [run for run in waiting if pending.isdisjoint((*run.needs, *run.waits))]
 
 
-def finish(job: Job, code: int, failures: Failures, watch: Watch) -> None:
+def finish(job: LaunchedRun, code: int, failures: Failures, watch: Watch) -> None:
     """Records whether a job succeeded or failed. Raises `UserError` if it ended with a mistake of the user."""
     run = job.run
     if code == 0 and not (run.is_stage and read_result(run.directory, AnyResult).diverged):
@@ -152,7 +152,7 @@ def drop_orphans(waiting: Sequence[Planned], failures: Failures) -> list[Planned
 
 
 @contextmanager
-def interruptible(jobs: Sequence[Job], launcher: Launcher) -> Generator[list[int]]:
+def interruptible(jobs: Sequence[LaunchedRun], launcher: Launcher) -> Generator[list[int]]:
     """Returns a context whose value is a list. If this process receives the signal SIGTERM or SIGINT (Ctrl-C) inside
     the context, the signal is appended to the list. When the context ends, it asks all jobs to stop, so that each of
     them writes a checkpoint, and waits until all jobs have ended."""

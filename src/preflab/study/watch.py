@@ -17,7 +17,7 @@ from rich.text import Text
 from preflab.arm.planned import Planned
 from preflab.arm.result import MeasuredResult
 from preflab.errors import UserError
-from preflab.study.launchers.base import Job
+from preflab.study.launchers.base import LaunchedRun
 from preflab.terminal import Terminal
 from preflab.train.finished import read_result
 from preflab.train.log import logger
@@ -51,7 +51,7 @@ class Watch:
     def failed(self, task: Planned, reason: str) -> None:
         self.console.print(f"FAILED  {task.label}: {reason}", markup=False, highlight=False)
 
-    def refresh(self, running: Sequence[Job], waiting: int) -> None:
+    def refresh(self, running: Sequence[LaunchedRun], waiting: int) -> None:
         """Redraws the table, at most once a second. If the log level is DEBUG, also prints the newest step of each
         running job."""
         if self.quiet or time.monotonic() - self.refreshed < _REFRESH_SECONDS:
@@ -68,7 +68,7 @@ class Watch:
             self.live.stop()
             self.live = None
 
-    def _step(self, job: Job) -> None:
+    def _step(self, job: LaunchedRun) -> None:
         record = newest(job.directory)
         step = record.get("step")
         if step is not None and self.steps.get(job.run.directory) != step:
@@ -76,7 +76,7 @@ class Watch:
             facts = format_metrics(record)
             self._line(f"step {step}  {job.run.label} {min(record['progress'], 1.0):4.0%}  {facts}")
 
-    def _draw(self, running: Sequence[Job], waiting: int) -> None:
+    def _draw(self, running: Sequence[LaunchedRun], waiting: int) -> None:
         if self.live is None:
             # A refresh thread would be unsafe, because this process forks for each arm.
             self.live = Live(console=self.console, transient=True, auto_refresh=False)

@@ -14,12 +14,12 @@ from preflab.errors import UserError
 from preflab.methods.cost import DataSize
 from preflab.study.forecast import formulas
 from preflab.study.forecast.at_scale import ScaleForecast, StudyData, forecast_at_scale
-from preflab.study.forecast.cluster import Cluster
-from preflab.study.forecast.formulas import Row
+from preflab.study.forecast.cluster import ClusterSpec
+from preflab.study.forecast.formulas import RowLength
 from preflab.study.load import load_study
 
 SIZE = DataSize(prompts=400, demonstrations=400, pairs=400)
-DATA = StudyData({"train": SIZE, "validation": SIZE, "test": SIZE}, Row(prompt=200, answer=100))
+DATA = StudyData({"train": SIZE, "validation": SIZE, "test": SIZE}, RowLength(prompt=200, answer=100))
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 1000}
 
 
@@ -33,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def forecast(model: Path, place: Path, **settings: object) -> ScaleForecast:
-    cluster = Cluster.model_validate({"gpu": {"memory_gib": 4, "tflops": 100, "bandwidth": 1.0}, **settings})
+    cluster = ClusterSpec.model_validate({"gpu": {"memory_gib": 4, "tflops": 100, "bandwidth": 1.0}, **settings})
     return forecast_at_scale(load_study("smoke").with_model(str(model)), place, cluster, DATA)
 
 
@@ -45,23 +45,24 @@ def test_the_hours_are_counts_times_formulas(model: Path, tmp_path: Path) -> Non
     sft = rows["stage", "sft"]
     study = load_study("smoke")
     cost = study.stages["sft"].method.cost(SIZE)
-    shape = formulas.Shape(sft.parameters, sft.parameters, 2 * 8 * 1024 * 2)
-    update = formulas.training_seconds(shape, DATA.row, plan.cluster, sft.fit.gpus, recomputes=sft.fit.recomputes)
-    assert sft.phases["training"] == pytest.approx(cost.trained * update / 3600)
-    assert rows["arm", "ppo"].phases["sampling"] > 0
+    shape = formulas.ModelSize(sft.plan.parameters, sft.plan.parameters, 2 * 8 * 1024 * 2)
+    update = formulas.training_seconds(
+        shape, DATA.row, plan.cluster, sft.plan.placement.gpus, recomputes=sft.plan.placement.recomputes
+    )
+    assert sft.plan.phases["training"] == pytest.approx(cost.trained * update / 3600)
+    assert rows["arm", "ppo"].plan.phases["sampling"] > 0
     for row in plan.rows:
-        assert row.hours == pytest.approx(sum(row.phases.values()))
-        assert row.gpu_hours == pytest.approx(row.runs * row.fit.gpus * row.hours)
-        assert row.fit.gib <= 0.9 * 4
+        assert row.gpu_hours == pytest.approx(row.runs * row.plan.placement.gpus * row.plan.hours)
+        assert row.plan.placement.gib <= 0.9 * 4
     assert sum(row.runs for row in plan.rows) == 8
-    assert rows["arm", "ppo"].first_start >= sft.hours
+    assert rows["arm", "ppo"].first_start >= sft.plan.hours
     assert plan.hours == max(row.last_end for row in plan.rows)
     assert 0 < plan.busy <= 1
 
 
 def test_all_gpus_for_each_run(model: Path, tmp_path: Path) -> None:
     plan = forecast(model, tmp_path / "study", nodes=2, gpus_per_node=4, spread="all")
-    assert {row.fit.gpus for row in plan.rows} == {8}
+    assert {row.plan.placement.gpus for row in plan.rows} == {8}
 
 
 def test_a_run_that_does_not_fit_is_a_mistake(model: Path, tmp_path: Path) -> None:

@@ -8,15 +8,15 @@ import pytest
 
 from preflab.errors import UserError
 from preflab.spec import parse_spec, read_spec
-from preflab.study.forecast.cluster import GPUS, Cluster, Gpu
+from preflab.study.forecast.cluster import GPUS, ClusterSpec, Gpu
 
 
 def test_a_cluster_file(tmp_path: Path) -> None:
     """A GPU by its name or by its figures."""
     (tmp_path / "a.yaml").write_text("gpu: H100\nnodes: 8\ndollars: 2.5\n")
-    assert read_spec(Cluster, tmp_path / "a.yaml") == Cluster(gpu=GPUS["H100"], nodes=8, dollars=2.5)
+    assert read_spec(ClusterSpec, tmp_path / "a.yaml") == ClusterSpec(gpu=GPUS["H100"], nodes=8, dollars=2.5)
     (tmp_path / "b.yaml").write_text("gpu: {memory_gib: 24, tflops: 165, bandwidth: 1.0}\ngpus_per_node: 1\n")
-    assert read_spec(Cluster, tmp_path / "b.yaml").gpu == Gpu(memory_gib=24, tflops=165, bandwidth=1.0)
+    assert read_spec(ClusterSpec, tmp_path / "b.yaml").gpu == Gpu(memory_gib=24, tflops=165, bandwidth=1.0)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_a_cluster_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_run_uses_a_power_of_two_or_whole_machines(settings: dict[str, object], counts: list[int]) -> None:
-    assert Cluster.model_validate({"gpu": "H100", **settings}).counts() == counts
+    assert ClusterSpec.model_validate({"gpu": "H100", **settings}).counts() == counts
 
 
 @pytest.mark.parametrize(
@@ -45,5 +45,5 @@ def test_a_run_uses_a_power_of_two_or_whole_machines(settings: dict[str, object]
 )
 def test_a_mistake_is_one_line(data: dict[str, object], message: str) -> None:
     with pytest.raises(UserError) as error:
-        parse_spec(Cluster, data, where="cluster.yaml")
+        parse_spec(ClusterSpec, data, where="cluster.yaml")
     assert message in str(error.value)

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflab.study.forecast import formulas
-from preflab.study.forecast.cluster import GPUS, Cluster
-from preflab.study.forecast.formulas import Row, Shape
+from preflab.study.forecast.cluster import GPUS, ClusterSpec
+from preflab.study.forecast.formulas import ModelSize, RowLength
 
-H100 = Cluster(gpu=GPUS["H100"])
-SEVEN = Shape(parameters=7_000_000_000, trainable=7_000_000_000, token_bytes=524_288)
+H100 = ClusterSpec(gpu=GPUS["H100"])
+SEVEN = ModelSize(parameters=7_000_000_000, trainable=7_000_000_000, token_bytes=524_288)
 """7e9 parameters; keys and values of 2 x 32 layers x 4,096 x 2 bytes = 524,288 bytes a token."""
-ROW = Row(prompt=200, answer=100)
+ROW = RowLength(prompt=200, answer=100)
 
 
 def test_a_forward_pass() -> None:
@@ -27,7 +27,7 @@ def test_an_update() -> None:
     weights (2 + .01) x 4.2e12 = 8.442e12. On 8 GPUs at .4 of 989e12: 1.68e13 / (8 x 395.6e12) = 5.3084e-3 s."""
     assert formulas.training_flops(SEVEN, ROW, recomputes=False) == pytest.approx(1.26e13)
     assert formulas.training_flops(SEVEN, ROW, recomputes=True) == pytest.approx(1.68e13)
-    adapted = Shape(7_000_000_000, 70_000_000, 524_288)
+    adapted = ModelSize(7_000_000_000, 70_000_000, 524_288)
     assert formulas.training_flops(adapted, ROW, recomputes=False) == pytest.approx(8.442e12)
     assert formulas.training_seconds(SEVEN, ROW, H100, 8, recomputes=True) == pytest.approx(5.3084e-3, rel=1e-4)
 
@@ -36,14 +36,14 @@ def test_copies_of_a_model() -> None:
     """One H100 has .9 x 80 x 2^30 = 7.731e10 bytes. The weights, 1.4e10 bytes, fill less than half: 8 GPUs hold 8 copies.
     (7.731e10 - 1.4e10) / (524,288 x 300) = 402 rows, limited to 256. 70B: 1.4e11 bytes fill at most half of 4 GPUs
     (1.546e11), so 8 GPUs hold 2 copies; (4 x 7.731e10 - 1.4e11) / (327,680 x 300) = 1,721 rows, limited to 256."""
-    seventy = Shape(70_000_000_000, 70_000_000_000, 327_680)
+    seventy = ModelSize(70_000_000_000, 70_000_000_000, 327_680)
     assert formulas.copies_and_rows(SEVEN, ROW, H100, 8) == (8, 256)
     assert formulas.copies_and_rows(seventy, ROW, H100, 8) == (2, 256)
 
 
 def test_few_rows_fit_long_answers() -> None:
     """Answers of 32,768 tokens: 6.331e10 / (524,288 x 32,968) = 3.66, so 3 rows."""
-    assert formulas.copies_and_rows(SEVEN, Row(200, 32_768), H100, 1) == (1, 3)
+    assert formulas.copies_and_rows(SEVEN, RowLength(200, 32_768), H100, 1) == (1, 3)
 
 
 def test_drawing_an_answer() -> None:
@@ -56,7 +56,7 @@ def test_drawing_an_answer() -> None:
 @given(st.sampled_from([1, 2, 4, 8]), st.floats(1, 4000), st.floats(1, 4000))
 def test_more_gpus_are_never_slower(gpus: int, prompt: float, answer: float) -> None:
     """Twice as many GPUs take half of the time to read and to train, and at most as long to draw."""
-    row = Row(prompt, answer)
+    row = RowLength(prompt, answer)
     assert formulas.reading_seconds(SEVEN, row, H100, 2 * gpus) == pytest.approx(
         formulas.reading_seconds(SEVEN, row, H100, gpus) / 2
     )

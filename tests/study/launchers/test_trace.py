@@ -18,7 +18,7 @@ import stub
 
 from preflab.arm.planned import Planned
 from preflab.spec import parse_spec
-from preflab.study.launchers.base import Job, Launcher, Order
+from preflab.study.launchers.base import LaunchedRun, Launcher, Order
 from preflab.study.plan import planned_runs
 from preflab.study.runner import run_all
 from preflab.study.spec import Study
@@ -28,7 +28,7 @@ from preflab.train.files import write_json
 WORKERS = 8
 
 
-class SimulatedJob(Job):
+class SimulatedRun(LaunchedRun):
     """A job that waits in the cluster's queue, runs, and ends. `end`: when it ends; None while it waits."""
 
     def __init__(self, run: Planned, cluster: SimulatedCluster) -> None:
@@ -61,14 +61,14 @@ class SimulatedCluster(Launcher):
         self.random = random.Random(0)
         self.ends: list[float] = []
 
-    def admit(self, ready: Sequence[Planned], running: Sequence[Job]) -> Sequence[Planned]:
+    def admit(self, ready: Sequence[Planned], running: Sequence[LaunchedRun]) -> Sequence[Planned]:
         return ready
 
-    def submit(self, orders: Sequence[Order]) -> list[Job]:
+    def submit(self, orders: Sequence[Order]) -> list[LaunchedRun]:
         return [self._submit(order.run) for order in orders]
 
-    def _submit(self, run: Planned) -> SimulatedJob:
-        job = SimulatedJob(run, self)
+    def _submit(self, run: Planned) -> SimulatedRun:
+        job = SimulatedRun(run, self)
         seconds = self.random.uniform(600, 1800) if run.is_stage else self.random.uniform(1800, 7200)
         start = max(self.clock, heapq.heappop(self.free_at))
         job.end = start + seconds

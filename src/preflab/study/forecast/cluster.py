@@ -37,7 +37,7 @@ def _from_name(value: Any) -> Any:
     return GPUS[value]
 
 
-class Cluster(Spec):
+class ClusterSpec(Spec):
     """The content of a cluster file.
 
     `gpu`: the name of a GPU, or its figures. `nodes`: the number of machines. `gpus_per_node`: the GPUs of each machine.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from preflab.study.forecast.cluster import Cluster
+from preflab.study.forecast.cluster import ClusterSpec
 
 MOST_ROWS = 256
 """The largest number of answers that one copy of a model draws at a time."""
@@ -18,7 +18,7 @@ BF16 = 2
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelSize:
     """The size of a model. `parameters`, `trainable`: the numbers of parameters. `token_bytes`: the bytes of the keys and
     values of one token in bf16."""
 
@@ -28,7 +28,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Row:
+class RowLength:
     """The mean length of a prompt and of an answer, in tokens."""
 
     prompt: float
@@ -39,12 +39,12 @@ class Row:
         return self.prompt + self.answer
 
 
-def reading_flops(shape: Shape, row: Row) -> float:
+def reading_flops(shape: ModelSize, row: RowLength) -> float:
     """Returns the FLOP of a forward pass over a row: 2 N (P + T) (Kaplan et al. 2020, Section 2.1)."""
     return 2.0 * shape.parameters * row.tokens
 
 
-def training_flops(shape: Shape, row: Row, *, recomputes: bool) -> float:
+def training_flops(shape: ModelSize, row: RowLength, *, recomputes: bool) -> float:
     """Returns the FLOP of an update on a row: the forward pass, a pass as large for the gradients of the states, and one
     for the gradients of the trainable share of the weights: 6 N (P + T) without adapters. If the backward pass computes
     the activations again, one more forward pass."""
@@ -52,17 +52,17 @@ def training_flops(shape: Shape, row: Row, *, recomputes: bool) -> float:
     return passes * reading_flops(shape, row)
 
 
-def reading_seconds(shape: Shape, row: Row, cluster: Cluster, gpus: int) -> float:
+def reading_seconds(shape: ModelSize, row: RowLength, cluster: ClusterSpec, gpus: int) -> float:
     """Returns the seconds of a forward pass over a row: `reading_flops` / (G x peak x `reading`)."""
     return reading_flops(shape, row) / (gpus * 1e12 * cluster.gpu.tflops * cluster.reading)
 
 
-def training_seconds(shape: Shape, row: Row, cluster: Cluster, gpus: int, *, recomputes: bool) -> float:
+def training_seconds(shape: ModelSize, row: RowLength, cluster: ClusterSpec, gpus: int, *, recomputes: bool) -> float:
     """Returns the seconds of an update on a row: `training_flops` / (G x peak x `training`)."""
     return training_flops(shape, row, recomputes=recomputes) / (gpus * 1e12 * cluster.gpu.tflops * cluster.training)
 
 
-def sampling_seconds(shape: Shape, row: Row, cluster: Cluster, gpus: int) -> float:
+def sampling_seconds(shape: ModelSize, row: RowLength, cluster: ClusterSpec, gpus: int) -> float:
     """Returns the seconds per drawn answer.
 
     The model is split over the fewest GPUs g on which its bf16 weights fill at most half of the memory, and there are
@@ -76,10 +76,10 @@ def sampling_seconds(shape: Shape, row: Row, cluster: Cluster, gpus: int) -> flo
     by_memory = read / (split * 1e12 * cluster.gpu.bandwidth * cluster.decoding)
     by_arithmetic = 2.0 * shape.parameters * rows / (split * 1e12 * cluster.gpu.tflops * cluster.reading)
     step = max(by_memory, by_arithmetic)
-    return row.answer * step / (rows * copies) + reading_seconds(shape, Row(row.prompt, 0), cluster, gpus)
+    return row.answer * step / (rows * copies) + reading_seconds(shape, RowLength(row.prompt, 0), cluster, gpus)
 
 
-def copies_and_rows(shape: Shape, row: Row, cluster: Cluster, gpus: int) -> tuple[int, int]:
+def copies_and_rows(shape: ModelSize, row: RowLength, cluster: ClusterSpec, gpus: int) -> tuple[int, int]:
     """Returns the number of copies of the model that draw answers, and how many answers each draws at a time (see
     `sampling_seconds`)."""
     memory = USABLE * cluster.gpu.memory_gib * 2**30

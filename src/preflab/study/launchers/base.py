@@ -1,4 +1,4 @@
-"""The interface of launchers: the settings `LauncherSpec`, the opened `Launcher` and the `Job` that it starts.
+"""The interface of launchers: the settings `LauncherSpec`, the opened `Launcher` and the `LaunchedRun` that it starts.
 
 The runner asks a launcher which runs to start now, submits them, and polls their jobs until they end. It does not know
 where they run. This module does not import torch.
@@ -30,7 +30,7 @@ class Order(NamedTuple):
     content: dict[str, Any]
 
 
-class Job(ABC):
+class LaunchedRun(ABC):
     """A run that a launcher has started."""
 
     def __init__(self, run: Planned) -> None:
@@ -68,12 +68,12 @@ class Launcher(ABC):
     """How long the runner waits before it polls the jobs again."""
 
     @abstractmethod
-    def admit(self, ready: Sequence[Planned], running: Sequence[Job]) -> Sequence[Planned]:
+    def admit(self, ready: Sequence[Planned], running: Sequence[LaunchedRun]) -> Sequence[Planned]:
         """Returns the runs to start now, in order. `ready`: the runs that wait for no other run. `running`: the jobs
         that have not ended. Returns at least one run if nothing is running, so that a study always goes on."""
 
     @abstractmethod
-    def submit(self, orders: Sequence[Order]) -> list[Job]:
+    def submit(self, orders: Sequence[Order]) -> list[LaunchedRun]:
         """Starts runs that `admit` returned."""
 
     def wait(self) -> None:

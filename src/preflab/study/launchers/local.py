@@ -30,7 +30,7 @@ from preflab.arm.planned import Planned
 from preflab.arm.process import PARENT, THREAD_VARIABLES, run_arm
 from preflab.study.directory import RUN_FILE
 from preflab.study.launchers.attempts import continue_latest
-from preflab.study.launchers.base import Job, Launcher, LauncherSpec, Order, StudyPlace
+from preflab.study.launchers.base import LaunchedRun, Launcher, LauncherSpec, Order, StudyPlace
 from preflab.train.files import refuse_special, write_json
 from preflab.train.log import RUN_LOG
 
@@ -38,7 +38,7 @@ ArmProcess = Callable[[Path, Path], int]
 """A function that an arm's process runs. It takes the run file and the run's directory, and returns the exit code."""
 
 
-class ForkedJob(Job):
+class ForkedRun(LaunchedRun):
     """A run in a forked process."""
 
     def __init__(self, run: Planned, process: ForkProcess) -> None:
@@ -67,7 +67,7 @@ class LocalLauncher(Launcher):
         self._memory_gb = memory_gb
         self._arm_process = arm_process
 
-    def admit(self, ready: Sequence[Planned], running: Sequence[Job]) -> Sequence[Planned]:
+    def admit(self, ready: Sequence[Planned], running: Sequence[LaunchedRun]) -> Sequence[Planned]:
         """Returns the runs for which enough cores and memory are free. If no run is in progress, one run starts even
         without enough free cores and memory."""
         free_cores = usable_cores() - sum(job.run.spec.threads for job in running)
@@ -81,10 +81,10 @@ class LocalLauncher(Launcher):
                 free_memory -= self._memory_gb
         return admitted
 
-    def submit(self, orders: Sequence[Order]) -> list[Job]:
+    def submit(self, orders: Sequence[Order]) -> list[LaunchedRun]:
         return [self._fork(order) for order in orders]
 
-    def _fork(self, order: Order) -> ForkedJob:
+    def _fork(self, order: Order) -> ForkedRun:
         """Writes the run file and starts the run's process. The output of the process is appended to `run.log` in the
         run's directory."""
         directory, threads = order.run.directory, order.run.spec.threads
@@ -100,7 +100,7 @@ class LocalLauncher(Launcher):
         process = context.Process(target=_become, args=(arm_process, run_file, directory, env, log))
         process.start()
         os.close(log)
-        return ForkedJob(order.run, process)
+        return ForkedRun(order.run, process)
 
 
 class Local(LauncherSpec):

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from preflab.arm.planned import Planned
 from preflab.study.launchers.attempts import attempts_of, order_file, publish, read_ending
-from preflab.study.launchers.base import LOST, Job, Launcher, LauncherSpec, Order
+from preflab.study.launchers.base import LOST, LaunchedRun, Launcher, LauncherSpec, Order
 from preflab.study.launchers.node import NodeOrder
 from preflab.train.files import write_json
 from preflab.train.log import logger
@@ -78,14 +78,14 @@ class RemoteLauncher(Launcher, Generic[Handle]):
     def collect(self, handle: Handle, run: Planned) -> None:
         """Brings the files of a job that is over into the study's directory."""
 
-    def admit(self, ready: Sequence[Planned], running: Sequence[Job]) -> Sequence[Planned]:
+    def admit(self, ready: Sequence[Planned], running: Sequence[LaunchedRun]) -> Sequence[Planned]:
         """Returns all ready runs up to the limit `jobs`: the cluster has a queue."""
         return ready[: max(0, self.spec.jobs - len(running))]
 
-    def submit(self, orders: Sequence[Order]) -> list[Job]:
+    def submit(self, orders: Sequence[Order]) -> list[LaunchedRun]:
         tickets = [self.place_order(order) for order in orders]
         handles = self.start(tickets) if tickets else []
-        return [RemoteJob(order, self, handle) for order, handle in zip(orders, handles, strict=True)]
+        return [RemoteRun(order, self, handle) for order, handle in zip(orders, handles, strict=True)]
 
     def place_order(self, order: Order) -> Ticket:
         """Writes the order file of a run. An earlier order for this run is void then."""
@@ -103,7 +103,7 @@ class RemoteLauncher(Launcher, Generic[Handle]):
         return ticket
 
 
-class RemoteJob(Job):
+class RemoteRun(LaunchedRun):
     """A run on a cluster."""
 
     def __init__(self, order: Order, launcher: RemoteLauncher[Any], handle: Any) -> None:
