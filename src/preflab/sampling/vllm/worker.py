@@ -90,7 +90,7 @@ def answer_order(server: Server | None, order: dict[str, Any]) -> tuple[Server |
         return server, {"error": f"{type(error).__name__}: {error}"}
 
 
-def serve() -> None:
+def answer_orders() -> None:
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # vLLM prints on the standard output, which would end up between the replies
     # As a script, this file has its own directory on the path, whose modules could hide those that vLLM imports.
@@ -102,4 +102,4 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    answer_orders()
