@@ -55,6 +55,7 @@ def draw(sampler: Any, lm: LanguageModel, **decoding: Any) -> Samples:
     return sampler.sample(lm, PROMPTS, seeds=SEEDS, decoding=Decoding(**{"max_new_tokens": 12} | decoding))
 
 
+@torch.no_grad()
 def largest_error(lm: LanguageModel, samples: Samples, temperature: float = 1.0) -> float:
     scored = forward.token_logprobs(lm.model, samples.batch, temperature=temperature, kept=samples.kept)
     return float((scored.logprobs - samples.logprobs)[samples.batch.mask].abs().max())
