@@ -3,8 +3,7 @@ starts twice."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +32,10 @@ SEEDS = [0, 1, 2, 0]
 
 
 @pytest.fixture(scope="module")
-def python(repository: Path, require: Callable[[str, bool, str], None]) -> str:
-    """PREFLAB_VLLM_PYTHON, or the environment that `make vllm` builds."""
-    named = os.environ.get("PREFLAB_VLLM_PYTHON") or str(repository / ".vllm" / "bin" / "python")
-    require("vllm", Path(named).exists(), "needs vLLM in an environment of its own: make vllm")
-    return named
-
-
-@pytest.fixture(scope="module")
-def sampler(python: str) -> Iterator[VllmSampler]:
-    with Vllm(python=python, dtype="float32", eager=True, cache_gib=0.25, importance_cap=2).open(Context()) as opened:
+def sampler(vllm_python: str) -> Iterator[VllmSampler]:
+    with Vllm(python=vllm_python, dtype="float32", eager=True, cache_gib=0.25, importance_cap=2).open(
+        Context()
+    ) as opened:
         yield opened
 
 
