@@ -47,7 +47,7 @@ parity: install .parity/trl-1.16.0/ready .parity/trl-1.12.0/ready
 	@touch $@
 
 vllm: install .vllm/ready
-	@$(THREADS) $(BIN)/python -m pytest tests/sampling/vllm -m "vllm or not vllm" $(ARGS)
+	@$(THREADS) VLLM_CPU_OMP_THREADS_BIND=nobind $(BIN)/python -m pytest tests/sampling/vllm -m "vllm or not vllm" $(ARGS)
 
 # torchvision, torchaudio and torchcodec are not needed, and do not load beside a build of torch for the CPU.
 .vllm/ready: tests/sampling/vllm/requirements.txt
