@@ -11,13 +11,14 @@ export PYTHON
 # One thread a process: two workers of one thread are faster than one of two, and results do not depend on the machine.
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install study test parity bench check docs dist check-dist walk names clean
+.PHONY: help install study test parity vllm bench check docs dist check-dist walk names clean
 
 help:
 	@echo "make install   create .venv with everything (again: does nothing)"
 	@echo "make study     install, then run the study '$(STUDY)' and say where its report lies"
 	@echo "make test      install, then run the default test suite"
 	@echo "make parity    compare with TRL, in environments of its own under .parity/"
+	@echo "make vllm      test the sampler vllm with vLLM for the CPU, in an environment of its own under .vllm/"
 	@echo "make bench     measure the speed beside TRL and transformers (ROW=dpo: one row), and write docs/performance.md"
 	@echo "make check     lint, format, types, import layers, walks, names"
 	@echo "make docs      build the documentation into site/, warnings are errors"
@@ -43,6 +44,18 @@ parity: install .parity/trl-1.16.0/ready .parity/trl-1.12.0/ready
 	@$(PYTHON) -m venv --clear .parity/$*
 	@echo '*' > .parity/.gitignore
 	@.parity/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+vllm: install .vllm/ready
+	@$(THREADS) VLLM_CPU_OMP_THREADS_BIND=nobind $(BIN)/python -m pytest tests/sampling/vllm -m "vllm or not vllm" $(ARGS)
+
+# torchvision, torchaudio and torchcodec are not needed, and do not load beside a build of torch for the CPU.
+.vllm/ready: tests/sampling/vllm/requirements.txt
+	@echo "Creating .vllm from $<."
+	@$(PYTHON) -m venv --clear .vllm
+	@echo '*' > .vllm/.gitignore
+	@.vllm/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@.vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
 bench: install

@@ -243,7 +243,8 @@ class Experience(AnswerBatch):
     """The batch that a rollout makes.
 
     `logprobs`, `reference_logprobs`, `advantages` and `returns` are [B,T], and `values` is [B,T+1]. For a method without a
-    critic, `values` and `returns` are None.
+    critic, `values` and `returns` are None. `weights`: the importance weight [B,T] of each token's policy loss; None if
+    all are 1.
     """
 
     logprobs: Tensor
@@ -252,6 +253,7 @@ class Experience(AnswerBatch):
     values: Tensor | None = None
     returns: Tensor | None = None
     kept: KeptTokens | None = None
+    weights: Tensor | None = None
 
     def select(self, rows: Sequence[int] | Tensor) -> Experience:
         index = torch.as_tensor(rows)
@@ -262,7 +264,8 @@ class Experience(AnswerBatch):
         values = None if self.values is None else self.values[index, : longest + 1]
         returns = None if self.returns is None else self.returns[index, :longest]
         kept = None if self.kept is None else self.kept.select(index, longest)
-        return Experience(batch, logprobs, reference, advantages, values, returns, kept)
+        weights = None if self.weights is None else self.weights[index, :longest]
+        return Experience(batch, logprobs, reference, advantages, values, returns, kept, weights)
 
 
 def collate(

@@ -45,6 +45,12 @@ def test_the_parts_by_hand(by_hand: MemoryEstimator) -> None:
     assert (measured.models, measured.learning, measured.activations) == (4000, 0, 0)
 
 
+def test_the_memory_of_vllm_by_hand(by_hand: MemoryEstimator) -> None:
+    """On a CPU, vLLM's process: a cache of .5 GiB, 1,000 weights of 2 bytes, and 1 GiB for itself."""
+    sampler = {"kind": "vllm", "cache_gib": 0.5}
+    assert by_hand.estimate(arm("sft", sampler=sampler, device="cpu")).sampling == 0.5 * GIB + 2000 + GIB
+
+
 def test_an_unknown_part_is_said(by_hand: MemoryEstimator) -> None:
     """Protects readers of a plan: the size of a reward model that is not here is not known, so the peak is higher."""
     assert not by_hand.estimate(arm("ppo", reward={"kind": "learned", "path": "owner/name"})).is_whole

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from preflab.losses.policy import ppo_policy_loss, ppo_value_loss, sft_loss
+from preflab.losses.policy import ppo_policy_loss, ppo_value_loss, sft_loss, truncated_importance
 
 
 def test_sft() -> None:
@@ -54,3 +54,12 @@ def test_ppo_value(value: float, clip: float | None, loss: float, gradient: floa
     assert values.grad is not None
     assert losses.item() == pytest.approx(loss)
     assert values.grad.item() == pytest.approx(gradient)
+
+
+def test_truncated_importance() -> None:
+    """Protects the direction of the ratio and the cap: .3 / .2 = 1.5; .1 / .4 = .25; .9 / .1 = 9 is cut to 2. The weight
+    has no gradient."""
+    old = torch.tensor([[0.3, 0.1, 0.9]]).log().requires_grad_()
+    weights = truncated_importance(old, torch.tensor([[0.2, 0.4, 0.1]]).log(), cap=2.0)
+    torch.testing.assert_close(weights, torch.tensor([[1.5, 0.25, 2.0]]))
+    assert not weights.requires_grad

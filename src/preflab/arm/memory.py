@@ -19,6 +19,7 @@ from preflab.models.smollm2 import fetch
 from preflab.models.spec import LoRA, ModelSpec
 from preflab.paths import user_path
 from preflab.sampling.native import Native, most_rows
+from preflab.sampling.vllm.sampler import DTYPES, Vllm
 
 GIB = 2**30
 PROMPT_TOKENS = 128
@@ -28,6 +29,9 @@ LEARNER = 3
 PROCESS = 0.6 * GIB
 """The bytes of main memory that a process takes without any model, for Python, torch, transformers and the data. For a
 run on a GPU, these bytes are not counted."""
+VLLM_PROCESS = 1.0 * GIB
+"""The bytes of main memory that vLLM's process takes in addition to weights and cache. In one measurement on a CPU, a
+process with .5 GiB of weights and a cache of 1 GiB took 2.5 GiB."""
 SMALL = 20
 """A limit on the ratio of a device's memory to the size of a model's fp32 weights. Above this limit, any run with the
 model fits the device."""
@@ -177,7 +181,11 @@ def models_beside(arm: Arm) -> Iterator[str]:
 
 def sampling_bytes(arm: Arm, base: Footprint, device: str) -> float:
     """Returns the memory of the sampler in bytes: the keys and values of a batch, and two copies of the logits of one
-    step."""
+    step. For the sampler `vllm` on a CPU, returns the memory of vLLM's weights, keys and values, and process. On a GPU,
+    vLLM gives its memory back while the policy trains."""
+    if isinstance(arm.sampler, Vllm):
+        weights = base.parameters * DTYPES[arm.sampler.dtype].itemsize
+        return (arm.sampler.cache_gib or 1.0) * GIB + weights + VLLM_PROCESS if device == "cpu" else 0.0
     if not isinstance(arm.sampler, Native):
         return 0.0
     drawn, new = (arm.evaluation.prompts or LARGE.prompts) * arm.evaluation.samples, arm.evaluation.max_new_tokens

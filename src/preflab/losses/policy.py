@@ -30,6 +30,21 @@ def ppo_policy_loss(
     return torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1.0 - clip, high))
 
 
+def truncated_importance(old_logprobs: Tensor, sampler_logprobs: Tensor, *, cap: float) -> Tensor:
+    """min( pi_old(y_t | x, y_<t) / mu(y_t | x, y_<t), cap ), the weight of token t that corrects a policy gradient for a
+    sampler mu whose probabilities differ from the learner's pi_old, although their weights are the same (truncated
+    importance sampling: Yao et al. 2025, "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training";
+    `rollout_is` in verl). Ionides 2008 analyses the truncation, which bounds the variance and adds a bias.
+
+    Args:
+        old_logprobs: [B,T], the learner's log-probabilities before the first update on these tokens.
+        sampler_logprobs: [B,T], of the same tokens.
+
+    Returns: [B,T], no gradient.
+    """
+    return torch.exp(old_logprobs - sampler_logprobs).clamp(max=cap).detach()
+
+
 def ppo_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, *, clip: float | None) -> Tensor:
     """1/2 max( (V - R)^2, (V_old + clamp(V - V_old, -clip, clip) - R)^2 ). If `clip` is None: 1/2 (V - R)^2.
 

@@ -24,6 +24,7 @@ from preflab.losses.policy import ppo_value_loss
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
 from preflab.methods.shared import surrogate
+from preflab.methods.shared.mismatch import correction_weights
 from preflab.methods.shared.rollout import Rollout, cut_mini_batches, draw_rollout, require_sampling
 from preflab.methods.shared.with_critic import WithCritic
 from preflab.models import forward
@@ -196,7 +197,8 @@ def assess_with_critic(
     estimate = estimate_advantages(spec, batch, scores, penalty, values, coefficient=kl.coefficient)
     advantages = ops.whiten(estimate.advantages, batch.mask) if spec.normalise_advantages else estimate.advantages
     kept = rollout.samples.kept
-    return Experience(batch, logprobs, reference_logprobs, advantages, values, estimate.returns, kept)
+    weights = correction_weights(rollout.samples, logprobs)
+    return Experience(batch, logprobs, reference_logprobs, advantages, values, estimate.returns, kept, weights)
 
 
 def estimate_values(parts: Parts, batch: TokenBatch, critic: Critic, moments: ops.RunningMoments) -> Tensor:

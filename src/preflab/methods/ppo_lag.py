@@ -25,6 +25,7 @@ from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
 from preflab.methods.ppo import critic_terms, estimate_advantages, estimate_values, rescale_values
 from preflab.methods.shared import surrogate
+from preflab.methods.shared.mismatch import correction_weights
 from preflab.methods.shared.rollout import (
     Rollout,
     cut_mini_batches,
@@ -248,9 +249,9 @@ def assess_with_critics(
     advantages = combine([estimate.advantages for _, estimate in seen], multiplier)
     if spec.normalise_advantages:
         advantages = ops.whiten(advantages, batch.mask)
-    kept = rollout.samples.kept
+    kept, weights = rollout.samples.kept, correction_weights(rollout.samples, logprobs)
     first, second = (
-        Experience(batch, logprobs, reference_logprobs, advantages, value, estimate.returns, kept)
+        Experience(batch, logprobs, reference_logprobs, advantages, value, estimate.returns, kept, weights)
         for value, estimate in seen
     )
     return first, second

@@ -163,19 +163,34 @@ def merge(model: Any) -> Any:
     return model.merge_and_unload().requires_grad_(True) if is_adapted(model) else model
 
 
-def save_plain(model: Any, directory: Path) -> None:
+def save_plain(model: Any, directory: Path, *, dtype: torch.dtype | None = None) -> None:
     """Writes the weights of a model as safetensors. If the model has adapters, they are merged into a copy of the
     model, and the copy is written. The copy is made on the CPU, because the GPU may not have enough memory for a
-    copy."""
+    copy. `dtype`: the precision of the written weights; None for the model's own."""
     logging.disable_progress_bar()  # preflab shows its own progress instead
     if not is_adapted(model):
-        model.save_pretrained(directory)
+        _write(model, directory, dtype)
         return
     device = model.device
     try:
-        merge(copy.deepcopy(model.cpu())).save_pretrained(directory)
+        _write(merge(copy.deepcopy(model.cpu())), directory, dtype)
     finally:
         model.to(device)
+
+
+def _write(model: Any, directory: Path, dtype: torch.dtype | None) -> None:
+    """Writes plain weights. A tensor under two names, such as an embedding that is also the vocabulary head, is cast
+    once, so that `save_pretrained` still sees one tensor."""
+    if dtype is None:
+        model.save_pretrained(directory)
+        return
+    cast: dict[int, Tensor] = {}
+    state: dict[str, Tensor] = {}
+    for name, weight in model.state_dict().items():
+        key = weight.data_ptr()
+        cast[key] = cast[key] if key in cast else weight.to(dtype) if weight.is_floating_point() else weight
+        state[name] = cast[key]
+    model.save_pretrained(directory, state_dict=state)
 
 
 def save_adapters(model: Any, directory: Path) -> None:

@@ -11,5 +11,8 @@ if TYPE_CHECKING:
     from preflab.sampling.spec import SamplerSpec
 
 SAMPLERS: Registry[SamplerSpec] = Registry(
-    "sampler", "preflab.samplers", {"native": "preflab.sampling.native:Native"}, "preflab.sampling.spec:SamplerSpec"
+    "sampler",
+    "preflab.samplers",
+    {"native": "preflab.sampling.native:Native", "vllm": "preflab.sampling.vllm.sampler:Vllm"},
+    "preflab.sampling.spec:SamplerSpec",
 )

@@ -1,7 +1,8 @@
 """The interface of samplers: the method `Sampler.sample`, the settings `Decoding` and the result `Samples`.
 
 Up to rounding errors, the sample of a row depends only on the row's prompt and seed. It does not depend on the other
-rows of the batch. Therefore a resumed run, or a run with another batch size, draws the same texts.
+rows of the batch. Therefore a resumed run, or a run with another batch size, draws the same texts. A sampler that
+cannot promise this says so by `Sampler.repeatable`.
 """
 
 from __future__ import annotations
@@ -40,17 +41,27 @@ class Samples:
     kept: the token ids that top-k and top-p kept for each token; None if top-k and top-p were off.
     exact: True if `models.forward` computes the same log-probabilities. False otherwise, for example if the sampler
         computed in bf16. If False, the policy-gradient methods compute the log-probabilities again.
+    importance_cap: the largest weight of the truncated importance correction (see
+        `losses.policy.truncated_importance`), which the policy-gradient methods apply to samples that are not exact.
+        None for no correction.
     """
 
     batch: TokenBatch
     logprobs: Tensor
     kept: KeptTokens | None = None
     exact: bool = True
+    importance_cap: float | None = None
 
 
 class Sampler(ABC):
     """The base class of samplers, which draw completions of prompts. A sampler adds the numbers of prompt tokens and of
-    drawn tokens to the meter of its context."""
+    drawn tokens to the meter of its context.
+
+    `repeatable`: whether the same call draws the same samples again, up to rounding errors. If not, the journal of a
+    run stores the samples that the policy learns from, so that a resumed run reads the same samples.
+    """
+
+    repeatable: bool = True
 
     @abstractmethod
     def sample(

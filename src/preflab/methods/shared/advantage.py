@@ -19,6 +19,7 @@ from preflab import dist, ops
 from preflab.batch import Experience
 from preflab.methods.base import Parts
 from preflab.methods.shared import surrogate
+from preflab.methods.shared.mismatch import correction_weights
 from preflab.methods.shared.rollout import Rollout, cut_mini_batches, draw_rollout, require_sampling, require_updates
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
@@ -124,7 +125,8 @@ def assess_rollout(
     values = advantages(Assessed(step, rollout, scores, torch.where(batch.mask, kl, torch.zeros_like(kl))))
     if spec.truncated == "ignore":
         values = torch.where(batch.truncated[:, None], torch.zeros_like(values), values)
-    return Experience(batch, logprobs, reference_logprobs, values, kept=rollout.samples.kept)
+    weights = correction_weights(rollout.samples, logprobs)
+    return Experience(batch, logprobs, reference_logprobs, values, kept=rollout.samples.kept, weights=weights)
 
 
 def weigh_terms(spec: CriticFree, policy: LanguageModel, mean_length: float, kl_loss: float, rows: Experience) -> Terms:

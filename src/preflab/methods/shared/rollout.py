@@ -6,7 +6,8 @@ This module also chooses the prompts of a step, cuts a rollout into mini-batches
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from preflab.batch import KeptTokens, TokenBatch, stack
 from preflab.errors import UserError
 from preflab.methods.base import Parts
+from preflab.methods.shared.stored_samples import replay_samples
 from preflab.sampling.base import Decoding, Samples
 from preflab.train import faults
 from preflab.train.loop import Run
@@ -72,7 +74,7 @@ class Rollout:
         batch = samples.batch.select(index)
         longest = batch.completion_ids.shape[1]
         kept = None if samples.kept is None else samples.kept.select(index, longest)
-        chosen = Samples(batch, samples.logprobs[index, :longest], kept, samples.exact)
+        chosen = replace(samples, batch=batch, logprobs=samples.logprobs[index, :longest], kept=kept)
         prompts, completions = [self.prompts[row] for row in rows], [self.completions[row] for row in rows]
         return Rollout(self.group, prompts, chosen, completions, self.scores[index])
 
@@ -88,6 +90,7 @@ class Rollout:
             stack([sample.logprobs for sample in samples]),
             KeptTokens(stack([each.ids for each in kept]), stack([each.counts for each in kept])) if kept else None,
             all(sample.exact for sample in samples),
+            samples[0].importance_cap,
         )
         return Rollout(
             rollouts[0].group,
@@ -171,14 +174,16 @@ def draw_rollout(
 
 def roll_out(parts: Parts, prompts: Sequence[Prompt], *name: str | int, decoding: Decoding, group: int = 1) -> Rollout:
     """Draws `group` answers of the policy to each prompt, and scores them with the run's reward. `name`: the seeds of
-    the draw are derived from this name, and the run's journal stores the scores under it. Every draw of a run needs a
-    different name."""
+    the draw are derived from this name, and the run's journal stores the scores under it, and the samples of a sampler
+    that is not repeatable. Every draw of a run needs a different name."""
     run, policy = parts.run, parts.policy
     faults.pass_point("rollout.before")
     rows = [prompt for prompt in prompts for _ in range(group)]
     ids = [encoded for prompt in prompts for encoded in [policy.encode_prompt(prompt)] * group]
     seeds = [run.seeds.derive(*name, row) for row in range(len(rows))]
-    samples = parts.sampler.sample(policy, ids, seeds=seeds, decoding=decoding)
+    draw = partial(parts.sampler.sample, policy, ids, seeds=seeds, decoding=decoding)
+    key = "-".join(["samples", *map(str, name)])
+    samples = draw() if parts.sampler.repeatable else replay_samples(run.journal, key, ids, draw)
     completions = policy.completions(samples.batch)
     scores = score_answers(parts, rows, completions, key="-".join(["scores", *map(str, name)]), own=True)
     faults.pass_point("rollout.after")

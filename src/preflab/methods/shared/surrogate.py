@@ -17,6 +17,7 @@ from preflab import ops
 from preflab.batch import Experience, SampledBatch
 from preflab.losses.policy import ppo_policy_loss
 from preflab.methods.base import Parts
+from preflab.methods.shared.mismatch import measure_mismatch
 from preflab.methods.shared.rollout import Rollout
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
@@ -65,8 +66,10 @@ def ask_old_and_reference(
 ) -> tuple[Tensor, Tensor]:
     """Returns the samples' log-probabilities under the policy that drew them and under the reference, [B,T] each. Both
     tensors are computed at the sampling temperature and normalised over the token ids that top-k and top-p kept.
-    Charges the forward passes to the run's meter."""
+    If the samples are not exact, the learner computes the first of them again, and the mismatch with the sampler is
+    logged (see `measure_mismatch`). Charges the forward passes to the run's meter."""
     old = samples.logprobs if samples.exact else _sampled_logprobs(spec, parts, samples)
+    parts.run.record.log(measure_mismatch(samples, old))
     with reference.active():
         reference_logprobs = _sampled_logprobs(spec, parts, samples)
     parts.run.meter.forward(parts.policy.size, samples.batch.tokens * (1 if samples.exact else 2))
@@ -89,12 +92,15 @@ def actor_terms(spec: Surrogate, policy: LanguageModel, rows: Experience, *, kl_
 
     The ratio is clipped to [1 - clip, 1 + clip_high]. If `clip_high` is None, `clip` is used instead. If `kl_loss` is
     not 0, `kl_loss` times the k3 estimate of the KL from the reference is added to the loss, with its gradient (GRPO,
-    Shao et al. 2024, eq. 4).
+    Shao et al. 2024, eq. 4). If the experience has importance weights, each token's surrogate is multiplied by its
+    weight; the KL term is not.
     """
     temperature, clip = spec.decoding.temperature, spec.clip
     high = clip if spec.clip_high is None else spec.clip_high
     scored = forward.token_logprobs(policy.model, rows.batch, temperature=temperature, kept=rows.kept, entropy=True)
     terms = ppo_policy_loss(scored.logprobs, rows.logprobs, rows.advantages, clip=clip, clip_high=high)
+    if rows.weights is not None:
+        terms = terms * rows.weights
     if kl_loss:
         terms = terms + kl_loss * ops.kl_estimate(scored.logprobs, rows.reference_logprobs, "k3")
     ratio = torch.exp(scored.logprobs.detach() - rows.logprobs)

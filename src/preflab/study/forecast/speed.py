@@ -106,6 +106,7 @@ def measure_speed(model: ModelSpec, examples: Examples, study: Study) -> Speed:
     update = batch.select(range(min(UPDATE_ROWS, len(batch))))
     with study.sampler.open(Context()) as sampler:
         repeated = [prompt for prompt in prompts for _ in range(TIMED_SAMPLES)]
+        sampler.sample(lm, repeated[:1], seeds=[0], decoding=decoding)  # a sampler may start a process first
         sample = partial(sampler.sample, lm, repeated, seeds=range(len(repeated)), decoding=decoding)
         sampling = timed(sample)[0] / len(repeated)
     return Speed(

@@ -4,6 +4,7 @@ received a reward."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import fmean
 
 from preflab.analysis import record
 from preflab.analysis.data_notes import RunResults
@@ -26,6 +27,30 @@ def name_unrewarded(arms: Arms) -> Iterator[str]:
             yield f"{name} never received a reward: {where}no sample passed its tests during training."
 
 
+def describe_mismatch(study: Study, arms: Arms) -> Iterator[str]:
+    """Yields sentences about a sampler other than the native one: that it drew all answers, and for each arm that
+    measured it, how far the sampler's log-probabilities were from the learner's (see `methods.shared.mismatch`).
+    Yields nothing for the native sampler, unless it sampled in half precision and an arm measured the mismatch."""
+    sampler = study.sampler.kind_name
+    if sampler != "native":
+        yield f"The sampler `{sampler}` drew all answers, in training and for the measurements."
+    for name, runs in arms.items():
+        steps = [step for run in runs for step in run.steps if "mismatch_kl" in step]
+        if not steps:
+            continue
+        mean, most = fmean(step["mismatch_kl"] for step in steps), max(step["mismatch_kl"] for step in steps)
+        capped = [step["importance_capped"] for step in steps if "importance_capped" in step]
+        correction = "The difference was not corrected by importance weights."
+        if capped:
+            share = f"{fmean(capped):.2%} of the tokens were at the cap"
+            correction = f"Truncated importance weights corrected the policy loss; {share}."
+        yield (
+            f"{name}: the sampler's log-probabilities differed from the learner's, which computed the old log-probabilities "
+            f"again. The KL was {mean:.2g} nats per token on average and {most:.2g} in the worst step; the largest ratio of "
+            f"two probabilities was {max(step['mismatch_ratio'] for step in steps):.3g}. {correction}"
+        )
+
+
 def find_caveats(study: Study, arms: Arms) -> Iterator[str]:
     """Yields reasons to doubt the study's verdict, such as too few seeds. The reasons follow from the study's results
     and settings."""
@@ -33,6 +58,7 @@ def find_caveats(study: Study, arms: Arms) -> Iterator[str]:
     if saved_models(study.evaluators[study.main_evaluator]):
         yield f"The evaluator also chose the {chosen}, on the validation split and by the same rule for every arm."
     yield from name_shared_bases(study)
+    yield from describe_mismatch(study, arms)
     if study.headline not in ("", study.score):
         yield explain_choice(study.headline, study.score, study.main_evaluator, chosen=chosen)
     count = len({run.seed for runs in arms.values() for run in runs})
