@@ -36,13 +36,13 @@ def test_verbose_says_each_step_once(
     monkeypatch.setattr(watch, "_REFRESH_SECONDS", 0.0)
     display = Watch(1)
     write(tmp_path, 1)
-    display.refresh([task(tmp_path)], 0)
+    display.refresh([LocalRun(task(tmp_path))], 0)
     assert capsys.readouterr().err == ""
     with caplog.at_level(logging.DEBUG, logger="preflab"):
         for step in (2, 2, 3):
             if step == 3:
                 write(tmp_path, 3)
-            display.refresh([task(tmp_path)], 0)
+            display.refresh([LocalRun(task(tmp_path))], 0)
     printed = capsys.readouterr().err.splitlines()
     assert len(printed) == 2
     assert "step 1  dpo (seed 3)  25%  loss 0.5" in printed[0]

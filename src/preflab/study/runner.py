@@ -62,8 +62,7 @@ def run_all(planned: Sequence[Planned], *, launcher: Launcher, watch: Watch) -> 
             waiting = [run for run in waiting if run.directory not in places]
             made += [run.directory for run in starting if not run.directory.exists()]
             jobs += launcher.submit([Order(run, charged_spec(run)) for run in starting])
-            for run in starting:
-                watch.started(run)
+            watch.started(starting)
             watch.refresh(jobs, len(waiting))
             if stop_signals:
                 raise Stopped(stop_signals[0], f"with {watch.finished} of {watch.total} runs done")

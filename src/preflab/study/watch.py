@@ -40,9 +40,10 @@ class Watch:
         self.live: Live | None = None
         self.steps: dict[Path, int] = {}  # the last printed step, by the directory of the run
 
-    def started(self, task: Planned) -> None:
+    def started(self, tasks: Sequence[Planned]) -> None:
         if not self.console.is_terminal:
-            self._line(f"start   {task.label}")
+            for task in tasks:
+                self._line(f"start   {task.label}")
 
     def done(self, task: Planned, *, before: bool = False) -> None:
         self.finished += 1

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from preflab.errors import UserError
-from preflab.sampling.vllm.engine import DrawnRow, Order, ProcessEngine, check_interpreter, shared_engine
+from preflab.sampling.vllm.engine import DrawnRow, DrawOrder, ProcessEngine, check_interpreter, shared_engine
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def weights(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def order(model: Path, **changes: Any) -> Order:
+def order(model: Path, **changes: Any) -> DrawOrder:
     params = {"max_tokens": 3, "logprobs": 2}
     settings: dict[str, Any] = {"seed": 0}
-    return Order(
+    return DrawOrder(
         **{"model": model, "settings": settings, "prompts": [[5, 6], [7]], "params": params, "seeds": [40, 41]}
         | changes
     )

@@ -19,7 +19,7 @@ from preflab.models.lm import LanguageModel
 from preflab.models.spec import LoRA
 from preflab.sampling import SAMPLERS
 from preflab.sampling.base import Decoding
-from preflab.sampling.vllm.engine import DrawnRow, Order
+from preflab.sampling.vllm.engine import DrawnRow, DrawOrder
 from preflab.sampling.vllm.sampler import Vllm, VllmSampler, engine_settings, sampling_params, visible_gpus
 from preflab.spec import Context
 
@@ -29,10 +29,10 @@ class Recorded:
 
     def __init__(self, rows: Sequence[DrawnRow]) -> None:
         self.rows = list(rows)
-        self.orders: list[Order] = []
+        self.orders: list[DrawOrder] = []
         self.weights: list[dict[str, torch.Tensor]] = []
 
-    def draw(self, order: Order) -> list[DrawnRow]:
+    def draw(self, order: DrawOrder) -> list[DrawnRow]:
         self.orders.append(order)
         self.weights.append(load_file(order.model / "model.safetensors"))
         return self.rows

@@ -30,7 +30,7 @@ HAS_VLLM = "import importlib.util, sys; sys.exit(importlib.util.find_spec('vllm'
 
 
 @dataclass(frozen=True)
-class Order:
+class DrawOrder:
     """A request for answers. `model`: the directory of the weights. `settings`: the arguments of vLLM's `LLM`, with
     which the first order of a process starts vLLM. `params`: the arguments of vLLM's `SamplingParams`, except the seed.
     `seeds`: one seed for each prompt. `gpus`: the value of CUDA_VISIBLE_DEVICES for vLLM's process; '' if vLLM may use
@@ -58,7 +58,7 @@ class DrawnRow(NamedTuple):
 class Engine(Protocol):
     """Draws answers with any weights of one architecture."""
 
-    def draw(self, order: Order) -> list[DrawnRow]:
+    def draw(self, order: DrawOrder) -> list[DrawnRow]:
         """Draws one answer to each prompt, with the weights of the order. Raises `UserError` if vLLM fails."""
         ...
 
@@ -78,7 +78,7 @@ class ProcessEngine:
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # it lives as long as this object
         self._started_with: Any = None
 
-    def draw(self, order: Order) -> list[DrawnRow]:
+    def draw(self, order: DrawOrder) -> list[DrawnRow]:
         process = self._process_for(order)
         line = {
             "model": str(order.model),
@@ -115,7 +115,7 @@ class ProcessEngine:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
-    def _process_for(self, order: Order) -> subprocess.Popen[str]:
+    def _process_for(self, order: DrawOrder) -> subprocess.Popen[str]:
         """Returns the process that serves the order. Starts a process if there is none, or if the running one has
         other settings or a model of another configuration."""
         needed = (read_architecture(order.model), dict(order.settings), order.gpus)

@@ -33,7 +33,7 @@ from preflab.paths import user_path
 from preflab.sampling.base import Decoding, Sampler, Samples
 from preflab.sampling.request import check_request
 from preflab.sampling.spec import SamplerSpec
-from preflab.sampling.vllm.engine import DrawnRow, Engine, Order, check_interpreter, shared_engine
+from preflab.sampling.vllm.engine import DrawnRow, DrawOrder, Engine, check_interpreter, shared_engine
 from preflab.spec import Context
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -114,7 +114,7 @@ class VllmSampler(Sampler):
         if lm.model.device.type == "cuda" and not self.spec.gpus:
             torch.cuda.empty_cache()  # vLLM wakes up on the same GPU
         with written_weights(lm, DTYPES[self.spec.dtype]) as directory:
-            order = Order(
+            order = DrawOrder(
                 directory,
                 engine_settings(self.spec, lm),
                 prompts,

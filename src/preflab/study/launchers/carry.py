@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 
 
-def pack(directory: Path, name: str) -> bytes:
+def pack_directory(directory: Path, name: str) -> bytes:
     """Returns the files of a directory as an uncompressed tar archive. `name`: the path of the directory in the archive.
     Model weights, which are most of the bytes, do not compress."""
     packed = io.BytesIO()
@@ -16,7 +16,7 @@ def pack(directory: Path, name: str) -> bytes:
     return packed.getvalue()
 
 
-def unpack(packed: bytes, directory: Path) -> None:
+def unpack_directory(packed: bytes, directory: Path) -> None:
     """Writes the files of an archive below a directory. Raises `tarfile.FilterError` if a path in the archive leads out of
     the directory."""
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:

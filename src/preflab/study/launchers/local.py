@@ -85,8 +85,7 @@ class LocalLauncher(Launcher):
         return [self._fork(order) for order in orders]
 
     def _fork(self, order: Order) -> ForkedRun:
-        """Writes the run file and starts the run's process. The output of the process is appended to `run.log` in the
-        run's directory."""
+        """Writes the run file and starts the run's process, whose output is appended to the run's `run.log`."""
         directory, threads = order.run.directory, order.run.spec.threads
         arm_process = self._arm_process or (run_arm if can_fork(threads) else start_afresh)
         continue_latest(directory)

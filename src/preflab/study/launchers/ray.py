@@ -20,7 +20,7 @@ from preflab.arm.planned import Planned
 from preflab.errors import UserError
 from preflab.study.launchers.attempts import attempts_of, create_attempt, order_file
 from preflab.study.launchers.base import Launcher, LauncherSpec, StudyPlace
-from preflab.study.launchers.carry import pack, unpack
+from preflab.study.launchers.carry import pack_directory, unpack_directory
 from preflab.study.launchers.node import NodeRun
 from preflab.study.launchers.remote import RemoteLauncher, RemoteSpec, Ticket
 from preflab.text import one_line
@@ -113,7 +113,7 @@ class RayLauncher(RemoteLauncher[RayTask]):
     def _pack_once(self, directory: Path) -> Any:
         """Puts the files of a finished run into the object store, and returns the reference to them."""
         if directory not in self._packed:
-            self._packed[directory] = self._ray.put(pack(directory, str(self._locate(directory))))
+            self._packed[directory] = self._ray.put(pack_directory(directory, str(self._locate(directory))))
         return self._packed[directory]
 
     def is_over(self, handle: RayTask) -> bool:
@@ -132,7 +132,7 @@ class RayLauncher(RemoteLauncher[RayTask]):
     def collect(self, handle: RayTask, run: Planned) -> None:
         if not self._settings.shared:
             with suppress(self._ray.exceptions.RayError):  # the task was lost, and `describe_fault` says why
-                unpack(self._ray.get(handle), create_attempt(run.directory))
+                unpack_directory(self._ray.get(handle), create_attempt(run.directory))
 
 
 def execute_shared(order_file: str, token: str) -> int:
@@ -146,9 +146,9 @@ def execute_carried(order: dict[str, Any], *inputs: bytes) -> bytes:
     attempt."""
     with tempfile.TemporaryDirectory(prefix="preflab-") as home:
         for packed in inputs:
-            unpack(packed, Path(home))
+            unpack_directory(packed, Path(home))
         directory = Path(home) / order["directory"]
         directory.parent.mkdir(parents=True, exist_ok=True)
         write_json(order_file(directory), order | {"directory": str(directory)})
         NodeRun(order_file(directory), order["token"]).execute()
-        return pack(attempts_of(directory)[-1], ".")
+        return pack_directory(attempts_of(directory)[-1], ".")
