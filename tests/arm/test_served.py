@@ -127,7 +127,8 @@ def test_the_key_is_written_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 )
 def test_faults_are_one_line(server: dict[str, Any], settings: dict[str, Any], message: str, tmp_path: Path) -> None:
     """Protects the user: a refused key, an unknown model, empty answers and a cap are each one line that says what to do."""
-    with TinyServer(**{"reply": first} | server) as opened, pytest.raises(UserError, match=message) as error:
+    built: dict[str, Any] = {"reply": first, **server}
+    with TinyServer(**built) as opened, pytest.raises(UserError, match=message) as error:
         execute(served_arm(opened.url, **settings), tmp_path / "run")
     assert "\n" not in str(error.value)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from preflab.arm.spec import Arm
-from preflab.evaluation.bench import Bench, Policy
+from preflab.evaluation.bench import AnyPolicy, Bench
 from preflab.evaluation.evaluate import evaluate
 from preflab.evaluation.result import TemperatureChoice
 from preflab.evaluation.temperature import choose_temperature
@@ -13,7 +13,7 @@ from preflab.train.loop import Run
 from preflab.train.ownership import ANSWERS, record_written
 
 
-def measure_policy(arm: Arm, run: Run, bench: Bench, policy: Policy) -> TemperatureChoice:
+def measure_policy(arm: Arm, run: Run, bench: Bench, policy: AnyPolicy) -> TemperatureChoice:
     """Measures a policy on the test split, or only on the validation split if the run is a tuning trial. Returns the
     measurements. Writes the policy's answers to the file `ANSWERS` of the run. For a tuning trial, this file is
     empty."""

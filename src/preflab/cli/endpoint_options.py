@@ -8,19 +8,6 @@ from typing import Any
 
 from preflab.errors import UserError
 
-ENDPOINT_FIELDS = (
-    "base_url",
-    "key_variable",
-    "concurrency",
-    "timeout",
-    "retries",
-    "max_calls",
-    "max_cost",
-    "price_in",
-    "price_out",
-    "cache",
-)
-
 
 def add_endpoint_options(parser: argparse.ArgumentParser, *, cache: str) -> argparse._ArgumentGroup:  # pyright: ignore[reportPrivateUsage] # argparse has no public name for it
     """Adds the options and returns their group. `cache`: the default place of the replies, in words."""
@@ -43,9 +30,20 @@ def add_endpoint_options(parser: argparse.ArgumentParser, *, cache: str) -> argp
 def endpoint_from_options(options: argparse.Namespace) -> dict[str, Any]:
     """Returns the settings of an endpoint that the user gives. Raises `UserError` if a word of `--request` is not
     FIELD=JSON."""
-    given = {name: value for name, value in vars(options).items() if name in ENDPOINT_FIELDS and value is not None}
-    request = parse_request(options.request)
-    return given | ({"request": request} if request else {})
+    given = {
+        "base_url": options.base_url,
+        "key_variable": options.key_variable,
+        "concurrency": options.concurrency,
+        "timeout": options.timeout,
+        "retries": options.retries,
+        "max_calls": options.max_calls,
+        "max_cost": options.max_cost,
+        "price_in": options.price_in,
+        "price_out": options.price_out,
+        "cache": options.cache,
+        "request": parse_request(options.request) or None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def parse_request(words: list[str]) -> dict[str, Any]:

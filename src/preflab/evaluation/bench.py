@@ -19,7 +19,7 @@ from preflab.sampling.base import Sampler
 from preflab.testbeds.base import Testbed
 from preflab.types import Completion, Prompt, Split
 
-Policy = LanguageModel | ServedPolicy
+AnyPolicy = LanguageModel | ServedPolicy
 """A policy that is measured: a model in this process, or a model that a server runs."""
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from preflab import ops
 from preflab.batch import TokenBatch
-from preflab.evaluation.bench import Bench, Policy
+from preflab.evaluation.bench import AnyPolicy, Bench
 from preflab.evaluation.grading import Graded
 from preflab.evaluation.measures import best_of_n_kl_bound
 from preflab.evaluation.result import Divergence
@@ -18,7 +18,7 @@ from preflab.sampling.inference import Inference
 EXACT_KL_VOCABULARY = 4096
 
 
-def divergence(bench: Bench, policy: Policy, graded: Graded, inference: Inference) -> Divergence:
+def divergence(bench: Bench, policy: AnyPolicy, graded: Graded, inference: Inference) -> Divergence:
     """Estimates KL(policy || start) per response, in nats, and the policy's entropy per token. Both are averages over
     the policy's own samples at temperature 1. Both are None for a served policy.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from preflab.batch import TokenBatch
-from preflab.evaluation.bench import Bench, Policy
+from preflab.evaluation.bench import AnyPolicy, Bench
 from preflab.evaluation.served import ServedPolicy
 from preflab.sampling.base import Decoding
 from preflab.types import Completion, Prompt
@@ -39,8 +39,8 @@ class DrawnAnswers:
         return None if self.lengths is None else sum(self.lengths) / len(self.lengths)
 
 
-def draw_answers(
-    bench: Bench, policy: Policy, prompts: Sequence[Prompt], *, seeds: Sequence[int], decoding: Decoding
+def draw_rows(
+    bench: Bench, policy: AnyPolicy, prompts: Sequence[Prompt], *, seeds: Sequence[int], decoding: Decoding
 ) -> DrawnAnswers:
     """Draws one answer to each prompt. `seeds`: one seed for each prompt. Raises `UserError` if a prompt does not fit
     into the context of the model, or if the server of a served policy does not answer."""

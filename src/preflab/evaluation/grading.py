@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from preflab.evaluation.base import Grade, GradedPrompt
-from preflab.evaluation.bench import Bench, OpenEvaluator, Policy
-from preflab.evaluation.drawing import DrawnAnswers, draw_answers
+from preflab.evaluation.bench import AnyPolicy, Bench, OpenEvaluator
+from preflab.evaluation.drawing import DrawnAnswers, draw_rows
 from preflab.evaluation.measures import truncated_share
 from preflab.evaluation.selecting import select
 from preflab.sampling.base import Decoding
@@ -74,7 +74,7 @@ class Graded:
 
 def draw(
     bench: Bench,
-    policy: Policy,
+    policy: AnyPolicy,
     split: Split,
     limit: int,
     samples: int,
@@ -95,7 +95,7 @@ def draw(
     rows = [prompt for prompt in prompts for _ in range(count)]
     seeds = [bench.seed_for(split, str(temperature), i // count, i % count) for i in range(len(rows))]
     decoding = Decoding(max_new_tokens=bench.spec.max_new_tokens, temperature=temperature)
-    drawn = draw_answers(bench, policy, rows, seeds=seeds, decoding=decoding)
+    drawn = draw_rows(bench, policy, rows, seeds=seeds, decoding=decoding)
     tokens = None
     if drawn.lengths is not None and drawn.prompt_lengths is not None:
         tokens = (answers * sum(drawn.prompt_lengths[::count]) + sum(drawn.lengths)) / max(1, answers * len(prompts))
@@ -110,7 +110,7 @@ def draw(
     return Graded(prompts, samples, drawn, grades, copies, tokens)
 
 
-def draw_to_measure(bench: Bench, policy: Policy, split: Split, temperature: float, inference: Inference) -> Graded:
+def draw_to_measure(bench: Bench, policy: AnyPolicy, split: Split, temperature: float, inference: Inference) -> Graded:
     """Draws and grades `samples` answers to each of the first `prompts` prompts of a split. If `prompts` is 0, uses all
     prompts of the split. The numbers `samples` and `prompts` come from the settings in `bench.spec`."""
     return draw(bench, policy, split, bench.spec.prompts, bench.spec.samples, temperature, inference, aloud=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from preflab.errors import UserError
 from preflab.evaluation.base import PolicyEvaluator
-from preflab.evaluation.bench import Bench, Policy
+from preflab.evaluation.bench import AnyPolicy, Bench
 from preflab.evaluation.returned import blaming_outside, check_items
 from preflab.evaluation.served import NO_OWN_ITEMS, ServedPolicy
 
 
-def measure_on_own_items(bench: Bench, policy: Policy) -> dict[str, dict[str, float]]:
+def measure_on_own_items(bench: Bench, policy: AnyPolicy) -> dict[str, dict[str, float]]:
     """Measures the policy with each `PolicyEvaluator` of the bench. The keys of the returned mapping are the names that
     the measures have in results. Each value is a mapping from the name of each item to the measured number. The
     temperature and best-of-n have no effect, because a `PolicyEvaluator` measures the policy itself and does not use

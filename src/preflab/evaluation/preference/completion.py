@@ -1,4 +1,4 @@
-"""Reads the body of a completion, in the form of OpenAI's protocol. Does not import torch."""
+"""Reads the bodies of an endpoint's answers, in the form of OpenAI's protocol. Does not import torch."""
 
 from __future__ import annotations
 
@@ -43,6 +43,22 @@ class _Answer(BaseModel):
 
     choices: list[_Choice] = Field(min_length=1)
     usage: _Usage | None = None
+
+
+class _Model(BaseModel):
+    id: str
+
+
+class _Models(BaseModel):
+    """The fields of a list of models that preflab reads."""
+
+    data: list[_Model]
+
+
+def read_model_names(text: str) -> list[str]:
+    """Returns the names in an endpoint's list of its models. Raises `UserError` if the body is not JSON, and pydantic's
+    `ValidationError` if it is not such a list."""
+    return [model.id for model in _Models.model_validate(parse_json(text, "the list of models")).data]
 
 
 def read_completion(text: str) -> ModelReply:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, Field, JsonValue, ValidationError
 
 from preflab.errors import UserError
-from preflab.evaluation.preference.completion import read_completion
+from preflab.evaluation.preference.completion import read_completion, read_model_names
 from preflab.evaluation.preference.estimate import CallEstimate, count_tokens
 from preflab.evaluation.preference.replies import ModelReply, make_key, open_cache
 from preflab.fields import Count, Seconds
@@ -183,7 +183,7 @@ class Endpoint:
 
         try:
             async with self._client() as client, asyncio.timeout(self.settings.timeout):
-                names = [model.id async for model in client.models.list()]
+                names = read_model_names((await client.models.with_raw_response.list()).text)
         except openai.APIStatusError as error:
             if error.status_code not in REFUSED:
                 return
@@ -196,7 +196,7 @@ class Endpoint:
                 f"{self.label} cannot be reached: {self._clean(str(error.__cause__ or error) or 'no reply')}. Start the "
                 "server, or correct its address (--base-url, `base_url`)."
             ) from None
-        except (openai.OpenAIError, ValueError, TypeError, AttributeError):  # the list has another form
+        except (openai.OpenAIError, UserError, ValueError):  # the list has another form
             return
         if names and not any(name == self.model or name.startswith(f"{self.model}:") for name in names):
             raise UserError(f"{self.label} does not exist there. The server has: {', '.join(names[:10])}.")
