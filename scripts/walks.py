@@ -193,7 +193,7 @@ WALKS = (
         "arm",
         "from a run file to its result.json (an arm's process, as a study starts it; testbed minicode, method dpo)",
         before=Counts(stops=76, files=24, lines=2413, hops=55, climbs=32),
-        limits=Counts(stops=75, files=32, lines=3110, hops=60, climbs=30),
+        limits=Counts(stops=76, files=34, lines=3200, hops=62, climbs=30),
         visits="""
             arm/process.py: run_arm
             plain.py: read_data
@@ -231,6 +231,7 @@ WALKS = (
             train/loop.py: Run._look
             evaluation/evaluate.py: look
             evaluation/grading.py: draw
+            evaluation/drawing.py: draw_rows
             sampling/native.py: NativeSampler.sample
             models/lm.py: LanguageModel.completions
             evaluation/hidden_tests.py: HiddenTestsEvaluator.grade
@@ -249,6 +250,7 @@ WALKS = (
             models/verify.py: find_difference
             arm/execute.py: last_record
             train/files.py: read_lines
+            arm/measuring.py: measure_policy
             evaluation/evaluate.py: evaluate
             evaluation/temperature.py: choose_temperature, try_temperatures
             evaluation/summary.py: summarise_split, summarise_answers, prompt_values

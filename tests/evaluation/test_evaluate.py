@@ -322,7 +322,8 @@ def test_best_of_n_selects_by_public_tests_alone() -> None:
     assert noted(made) == [("test", [f"test-{i}" for i in range(4) for _ in range(2)], wanted)]
     assert [completion.text for completion in graded.completions] == wanted
     assert POLICY.completions(graded.drawn.batch) == list(graded.completions)
-    assert graded.drawn.logprobs.shape == graded.drawn.batch.completion_ids.shape
+    assert graded.drawn.batch is not None
+    assert graded.drawn.lengths == graded.drawn.batch.completion_lengths.tolist()
 
 
 def test_best_of_n_through_the_hidden_tests() -> None:

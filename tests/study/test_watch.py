@@ -13,11 +13,17 @@ import pytest
 
 from preflab.arm.planned import PlannedRun
 from preflab.study import watch
+from preflab.study.launchers.base import LaunchedRun
 from preflab.study.watch import Watch, progress
 
 
 def task(directory: Path) -> PlannedRun:
     return PlannedRun(spec=cast("Any", SimpleNamespace(name="dpo", seed=3)), directory=directory, needs=())
+
+
+def running(directory: Path) -> LaunchedRun:
+    """A run that a launcher has started in its own directory."""
+    return cast("LaunchedRun", SimpleNamespace(run=task(directory), directory=directory))
 
 
 def write(directory: Path, step: int) -> None:
@@ -36,13 +42,13 @@ def test_verbose_says_each_step_once(
     monkeypatch.setattr(watch, "_REFRESH_SECONDS", 0.0)
     display = Watch(1)
     write(tmp_path, 1)
-    display.refresh([LocalRun(task(tmp_path))], 0)
+    display.refresh([running(tmp_path)], 0)
     assert capsys.readouterr().err == ""
     with caplog.at_level(logging.DEBUG, logger="preflab"):
         for step in (2, 2, 3):
             if step == 3:
                 write(tmp_path, 3)
-            display.refresh([LocalRun(task(tmp_path))], 0)
+            display.refresh([running(tmp_path)], 0)
     printed = capsys.readouterr().err.splitlines()
     assert len(printed) == 2
     assert "step 1  dpo (seed 3)  25%  loss 0.5" in printed[0]

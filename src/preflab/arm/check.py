@@ -8,7 +8,8 @@ from pathlib import Path
 
 from preflab.arm.data import check_training_rows
 from preflab.arm.open import pick_device
-from preflab.arm.spec import STAGE, Arm, saved_models
+from preflab.arm.served import check_served, open_served
+from preflab.arm.spec import STAGE, Arm, is_served, saved_models
 from preflab.errors import UserError
 from preflab.evaluation.base import EvaluatorSpec
 from preflab.evaluation.bench import check_splits
@@ -19,6 +20,7 @@ from preflab.models.locate import locate_policy
 from preflab.rewards.base import RewardSpec
 from preflab.spec import Context
 from preflab.testbeds.base import Testbed, require_testbed
+from preflab.train.ownership import REPLIES
 
 
 class ArmChecker:
@@ -50,6 +52,10 @@ class ArmChecker:
             check_splits(testbed, arm.evaluation, arm.measure)
         for part in (*arm.evaluators.values(), arm.reward, arm.cost):
             self._open(part, arm, testbed)
+        if is_served(arm):
+            if self._is_new(f"{arm.policy} {arm.endpoint} {arm.evaluation}", arm):
+                check_served(arm, open_served(arm, Path(REPLIES)), testbed)
+            return
         for path in (arm.init, arm.policy):
             if path is not None and not path.startswith(STAGE) and self._is_new(path, arm):
                 load_directory(locate_policy(path))

@@ -23,18 +23,17 @@ from preflab.arm.data import (
     refuse_shared_data,
 )
 from preflab.arm.fitting import FittedTestbed, fit_held_out
+from preflab.arm.measuring import measure_policy
 from preflab.arm.memory import MemoryEstimator
 from preflab.arm.open import OpenArm, load_policy, open_arm, stages_of
 from preflab.arm.origin import manifest_of
 from preflab.arm.outside_data import origin_notes
 from preflab.arm.result import Counts, HeldOutMeasures, KeptCheckpoint, PlateauEnding, TrainedResult, result_class
-from preflab.arm.spec import STAGE, Arm, evaluator_models, input_paths, stage_path
+from preflab.arm.served import measure_served
+from preflab.arm.spec import STAGE, Arm, evaluator_models, input_paths, is_served, stage_path
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
-from preflab.evaluation.bench import Bench
-from preflab.evaluation.evaluate import evaluate, look
-from preflab.evaluation.result import TemperatureChoice
-from preflab.evaluation.temperature import choose_temperature
+from preflab.evaluation.evaluate import look
 from preflab.methods.base import Parts, Validate
 from preflab.methods.shared.held_out_cost import measure_pairs
 from preflab.methods.spec import SCORERS
@@ -50,13 +49,11 @@ from preflab.train.finished import altered_files, checksums, has_product, read_r
 from preflab.train.log import logger
 from preflab.train.loop import Run, open_run
 from preflab.train.ownership import (
-    ANSWERS,
     FINAL,
     METRICS,
     PRODUCT,
     WRITING,
     record_product,
-    record_written,
     refuse_in_the_way,
     remove_own,
 )
@@ -89,9 +86,12 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
         if result is None:
             MemoryEstimator({}).refuse_too_large(arm)
             with ExitStack() as stack:
-                with run.record.following_work():
-                    parts = open_arm(arm, run, stack)
-                result = train_and_measure(parts)
+                if is_served(arm):
+                    result = measure_served(arm, run, stack)
+                else:
+                    with run.record.following_work():
+                        parts = open_arm(arm, run, stack)
+                    result = train_and_measure(parts)
             result = result.model_copy(update={"files": checksums(directory)})
             faults.pass_point("result.before")
             write_sealed(directory / RESULT, result.as_data())
@@ -197,24 +197,13 @@ def measure_product(parts: OpenArm, product: LanguageModel) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     is_policy = arm.method is None or arm.method.product == "policy"
     if parts.bench is not None and is_policy and arm.measure != "none":
-        with run.record.following_work():
-            fields["evaluation"], answers = measure_policy(arm, parts.bench, product)
-        record_written(run.directory, [ANSWERS])
-        (run.directory / ANSWERS).write_text("".join(json.dumps(row) + "\n" for row in answers), encoding="utf-8")
+        fields["evaluation"] = measure_policy(arm, run, parts.bench, product)
     if held_out is not None:
         run.record.say("has no evaluator: the policy is measured by the likelihood of held-out answers")
         with run.record.following_work():
             fields["validation"] = HeldOutMeasures.model_validate(held_out.measure(product, "validation"))
             fields["held_out"] = HeldOutMeasures.model_validate(held_out.measure(product, "test"))
     return fields
-
-
-def measure_policy(arm: Arm, bench: Bench, policy: LanguageModel) -> tuple[TemperatureChoice, list[dict[str, Any]]]:
-    """Measures a policy on the test split, or only on the validation split if the run is a tuning trial. Returns the
-    measurements and the answers to save. For a tuning trial, no answers are saved."""
-    if arm.measure == "test":
-        return evaluate(bench, policy, arm.inference)
-    return choose_temperature(bench, policy, arm.inference), []
 
 
 def check_data(parts: OpenArm) -> None:

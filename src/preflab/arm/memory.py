@@ -10,7 +10,7 @@ import psutil
 import torch
 
 from preflab.arm.open import pick_device
-from preflab.arm.spec import STAGE, Arm, saved_models
+from preflab.arm.spec import STAGE, Arm, is_served, saved_models
 from preflab.errors import UserError
 from preflab.methods.cost import DataSize
 from preflab.methods.spec import SCORERS
@@ -108,10 +108,11 @@ class MemoryEstimator:
         )
 
     def try_estimate(self, arm: Arm) -> Memory | None:
-        """Estimates the peak memory of a run. Returns None if the configuration of the model cannot be read. In that
-        case, the run reports the error when it opens the model."""
+        """Estimates the peak memory of a run. Returns None for a run whose policy is served, because the model is not on
+        this machine. Also returns None if the configuration of the model cannot be read. In that case, the run reports
+        the error when it opens the model."""
         try:
-            return self.estimate(arm)
+            return None if is_served(arm) else self.estimate(arm)
         except UserError:
             return None
 
@@ -121,7 +122,7 @@ class MemoryEstimator:
         memory, skips the estimate and raises no error."""
         device = pick_device(arm.device)
         there = available_memory(device)
-        memory = None if is_small(starting_model(arm), there) else self.try_estimate(arm)
+        memory = None if is_served(arm) or is_small(starting_model(arm), there) else self.try_estimate(arm)
         if memory is None or memory.peak <= OVERESTIMATE * there:
             return
         where = "this machine" if device == "cpu" else f"the device {device}"

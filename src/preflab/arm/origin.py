@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from preflab.arm.spec import STAGE
+from preflab.evaluation.served import SERVED
 from preflab.spec import Spec
 from preflab.targets import find_source
 from preflab.train.files import sha256
@@ -41,7 +42,7 @@ def code_of(data: JsonValue) -> dict[str, str]:
     elif isinstance(data, dict):
         for name, item in data.items():
             files |= files_of_command(item) if name == "command" and isinstance(item, str) else code_of(item)
-    elif isinstance(data, str) and TARGET.fullmatch(data) and not data.startswith(STAGE):
+    elif isinstance(data, str) and TARGET.fullmatch(data) and not data.startswith((STAGE, SERVED)):
         path = find_source(data)
         files |= {data: sha256(path)} if path is not None else {}
     return files

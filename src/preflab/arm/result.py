@@ -109,13 +109,14 @@ def _none_if_empty(value: Any) -> Any:
 class TrainedResult(AnyResult, frozen=True):
     """The result of a run that trained or measured a model. `evaluation`: the measurements of the evaluators.
     `held_out` and `validation`: the measurements without an evaluator, on the data of the test split and on the data of
-    the validation split. A run that diverged has no `best` and no measurements."""
+    the validation split. `parameters`: the size of the model; None for a served policy, whose size is not known. A run
+    that diverged has no `best` and no measurements."""
 
     name: str
     seed: int
     method: str
     product: str
-    parameters: int
+    parameters: int | None
     notices: list[str] = []
     data_notes: list[str] = []
     counts: Counts

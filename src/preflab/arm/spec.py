@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from preflab.errors import UserError, refuse_unknown
 from preflab.evaluation.base import EvaluatorSpec
+from preflab.evaluation.served import SERVED, ServedSettings
 from preflab.evaluation.settings import Evaluation
 from preflab.evaluation.several import Evaluators, measures_by_evaluator, named_evaluators, refuse_as_choice
 from preflab.fields import Name
@@ -44,9 +45,10 @@ class Job(Spec):
     cost model gives the scores. `preferences`: a JSON-lines file with pairs, rankings or labelled answers; by default
     the testbed's data. `policy`: a policy that is measured but not trained. Both `init` and `policy` can be a directory
     or a name on the Hugging Face hub. `testbed`: replaces the study's testbed, for example in a stage that trains an
-    evaluator. `model`: replaces the study's base model, for example in a stage that samples answers from another model.
-    `plateau`: ends the training when the validation score has stopped improving. The number of steps or epochs in the
-    method's settings, and the budget, are then upper limits.
+    evaluator. If `policy` is `openai:MODEL`, a server that speaks OpenAI's protocol answers for the model MODEL, and
+    `endpoint` has the settings of this server. `model`: replaces the study's base model, for example in a stage that
+    samples answers from another model. `plateau`: ends the training when the validation score has stopped improving.
+    The number of steps or epochs in the method's settings, and the budget, are then upper limits.
     """
 
     method: Annotated[Method | None, *optional_variant(METHODS)] = None
@@ -58,6 +60,26 @@ class Job(Spec):
     testbed: Annotated[TestbedSpec | None, *optional_variant(TESTBEDS)] = None
     model: ModelSpec | None = None
     plateau: Plateau | None = None
+    endpoint: ServedSettings | None = None
+
+    @model_validator(mode="after")
+    def _served_policy_only_answers(self) -> Self:
+        if not is_served(self):
+            if self.endpoint is not None:
+                raise UserError(
+                    "`endpoint` is the server of a policy `openai:MODEL`. Name this policy, or remove `endpoint`."
+                )
+            return self
+        if self.policy == SERVED:
+            raise UserError(f"`policy: {SERVED}` lacks the name of a model. Write {SERVED}MODEL.")
+        others = {"method": self.method, "init": self.init, "preferences": self.preferences, "reward": self.reward}
+        others |= {"cost": self.cost, "plateau": self.plateau}
+        for name, value in others.items():
+            if value is not None:
+                raise UserError(
+                    f"`policy: {self.policy}` is served, so it only answers, and `{name}` has no effect. Remove `{name}`."
+                )
+        return self
 
     def check_names(self, where: str) -> None:
         """Raises `UserError` if the method, the reward or the cost names a function that cannot be imported. The message begins
@@ -178,11 +200,26 @@ def is_trained_elsewhere(job: Job) -> bool:
     return job.policy is not None and not job.policy.startswith(STAGE)
 
 
+def is_served(job: Job) -> bool:
+    """Returns True if a job measures a policy that a server runs."""
+    return job.policy is not None and job.policy.startswith(SERVED)
+
+
+def server_of(job: Job) -> ServedSettings:
+    """Returns the settings of the server of a served policy."""
+    return ServedSettings() if job.endpoint is None else job.endpoint
+
+
+def describe_server(job: Job) -> str:
+    """Returns the name of a served policy and the host of its server, such as `openai:llama at localhost:8000`."""
+    return f"{job.policy} at {server_of(job).host}"
+
+
 def input_paths(job: Job) -> list[str]:
     """Returns the paths of all inputs of a job: the starting policy, the preference file, the policy to measure, and
-    the saved reward models and cost models. An input without a path is left out."""
+    the saved reward models and cost models. An input without a path is left out, such as a served policy."""
     models = (path for part in (job.reward, job.cost, job.method) for path in saved_models(part))
-    paths = (job.init, job.preferences, job.policy, *models)
+    paths = (job.init, job.preferences, None if is_served(job) else job.policy, *models)
     return [path for path in paths if path is not None]
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 from preflab.arm.saved import find_saved_model
 from preflab.arm.spec import Arm
+from preflab.cli.endpoint_options import endpoint_from_options
 from preflab.cli.ignored_options import refuse_beside_run_file, refuse_ignored
 from preflab.cli.options import testbed_from_options
 from preflab.cli.spec_options import list_options, method_from_options, part_from_options
 from preflab.errors import UserError
 from preflab.evaluation import EVALUATORS
+from preflab.evaluation.served import SERVED
 from preflab.methods import METHODS
 from preflab.models.spec import HUB_NAME
 from preflab.paths import user_path
@@ -69,12 +71,31 @@ def _take_samples(options: argparse.Namespace) -> list[str]:
 
 def evaluation_arm(options: argparse.Namespace) -> Arm:
     """Returns the arm of `preflab evaluate`, which measures a policy without training it. Raises `UserError` if the
-    directory of the policy does not exist."""
+    directory of the policy does not exist, or if an option of an endpoint is given for a policy that no server runs."""
+    endpoint = endpoint_from_options(options) | ({} if options.api is None else {"api": options.api})
+    if options.policy.startswith(SERVED):
+        return _served_arm(options, endpoint)
+    if endpoint:
+        raise UserError(
+            f"--{next(iter(endpoint)).replace('_', '-')} is an option of an endpoint, but the policy is not openai:MODEL. "
+            "Remove the option."
+        )
     if not user_path(options.policy).is_dir():
-        raise UserError(f"There is no directory {options.policy}. Name a finished run or a saved policy.")
+        raise UserError(f"There is no directory {options.policy}. Name a finished run, a saved policy or openai:MODEL.")
     policy = _name_product(options.policy)
     start = None if options.start is None else _name_product(options.start)
     data = shared_settings(options) | {"name": "evaluate", "policy": policy, "init": start}
+    arm = parse_spec(Arm, data, where="evaluate")
+    refuse_ignored(measuring_options(options), arm)
+    return arm
+
+
+def _served_arm(options: argparse.Namespace, endpoint: dict[str, Any]) -> Arm:
+    """Returns the arm of `preflab evaluate openai:MODEL`. Raises `UserError` for `--start`, because a served policy has
+    no KL."""
+    if options.start is not None:
+        raise UserError("--start would be ignored: the log-probabilities of a served policy are not known. Remove it.")
+    data = shared_settings(options) | {"name": "evaluate", "policy": options.policy, "endpoint": endpoint or None}
     arm = parse_spec(Arm, data, where="evaluate")
     refuse_ignored(measuring_options(options), arm)
     return arm

@@ -16,7 +16,7 @@ def format_plan(study: Study, forecast: Forecast) -> str:
     width = max(12, *(len(row.name) for row in forecast.rows))
     lines += [
         f"  {row.part:<6} {row.name:<{width}} {row.method:<14} {counted(row.runs, 'seed')}, {row.done} done, "
-        f"about {row.seconds / 60:.1f} min{_format_memory(row)} each"
+        f"about {row.seconds / 60:.1f} min{_format_memory(row)}{_format_requests(row)} each"
         for row in forecast.rows
     ]
     hours = forecast.seconds / 3600
@@ -61,6 +61,10 @@ def _format_detectable(study: Study, forecast: Forecast) -> list[str]:
         small = row.difference > row.margin
         lines.append(line + (": a gain of this size may stay undecided" if small else ""))
     return lines
+
+
+def _format_requests(row: ForecastRow) -> str:
+    return f" and at most {row.requests:,} requests" if row.requests else ""
 
 
 def _format_memory(row: ForecastRow) -> str:

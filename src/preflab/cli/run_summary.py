@@ -26,6 +26,8 @@ def summarize_run(result: TrainedResult, directory: Path, first: str) -> str:
         kl = evaluation.unit.kl
         if kl.estimate is not None:
             lines.append(f"  KL to the start: {kl.estimate:.3f} nats a response ({kl.estimator})")
+        if result.parameters is None:  # a served policy: its notices say what is not known
+            lines += [f"  {notice}" for notice in result.notices]
     elif "held_out" in result.model_fields_set:
         for split, measures in (("validation", result.validation), ("test", result.held_out)):
             numbers = {} if measures is None else measures.numbers

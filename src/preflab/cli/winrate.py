@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
 from preflab.cli.command import CliCommand
+from preflab.cli.endpoint_options import add_endpoint_options, endpoint_from_options
 from preflab.cli.options import add_data_options, add_json_option, print_json, testbed_from_options
 from preflab.errors import UserError
 from preflab.paths import user_path
@@ -67,7 +67,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--output", metavar="DIR", type=user_path, help="write winrate.json, winrate.md, verdicts.jsonl and pairs.jsonl"
     )
     add_json_option(parser)
-    _add_endpoint_options(parser)
+    add = add_endpoint_options(parser, cache="preflab's cache").add_argument
+    add("--max-tokens", metavar="N", type=int, help="longest reply of the judge in tokens (default: 300)")
     _add_people_options(parser)
 
 
@@ -85,22 +86,6 @@ def _add_people_options(parser: argparse.ArgumentParser) -> None:
         type=user_path,
         help="the output of an earlier winrate on the same pairs; its judge is compared with the raters",
     )
-
-
-def _add_endpoint_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("openai:MODEL").add_argument
-    add("--base-url", metavar="URL", help="the address of an OpenAI-compatible endpoint (default: OpenAI's)")
-    add("--key-variable", metavar="NAME", help="the environment variable with the key (default: OPENAI_API_KEY)")
-    add("--concurrency", metavar="N", type=int, help="largest number of requests at a time (default: 8)")
-    add("--timeout", metavar="S", type=float, help="seconds for a whole reply (default: 120)")
-    add("--retries", metavar="N", type=int, help="how often a failed request is sent again (default: 6)")
-    add("--max-calls", metavar="N", type=int, help="cap on the requests, checked before the first (default: 5000)")
-    add("--max-cost", metavar="X", type=float, help="cap on the cost, checked before the first request")
-    add("--price-in", metavar="X", type=float, help="price of a million tokens of requests")
-    add("--price-out", metavar="X", type=float, help="price of a million tokens of replies")
-    add("--max-tokens", metavar="N", type=int, help="longest reply of the judge in tokens (default: 300)")
-    add("--request", metavar="FIELD=JSON", nargs="+", default=(), help="further fields of a request; null removes one")
-    add("--cache", metavar="DIR", help="where replies are kept (default: preflab's cache)")
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -171,21 +156,8 @@ def judge_from_options(options: argparse.Namespace) -> Any:
     from preflab.evaluation.preference.spec import JudgeSettings
     from preflab.spec import parse_spec
 
-    given = {
-        "base_url": options.base_url,
-        "key_variable": options.key_variable,
-        "concurrency": options.concurrency,
-        "timeout": options.timeout,
-        "retries": options.retries,
-        "max_calls": options.max_calls,
-        "max_cost": options.max_cost,
-        "price_in": options.price_in,
-        "price_out": options.price_out,
-        "max_tokens": options.max_tokens,
-        "cache": options.cache,
-        "request": parse_request(options.request) or None,
-    }
-    endpoint = {name: value for name, value in given.items() if value is not None}
+    own = {} if options.max_tokens is None else {"max_tokens": options.max_tokens}
+    endpoint = endpoint_from_options(options) | own
     uses_endpoint = options.judge.startswith("openai:") or any("openai:" in text for text in options.contestants)
     unused = [name for name in endpoint if name != "cache" or not options.judge.startswith("local:")]
     if unused and not uses_endpoint:
@@ -199,23 +171,6 @@ def judge_from_options(options: argparse.Namespace) -> Any:
         )
     settings = {"judge": _find_model(options.judge), "template": options.template, "margin": options.margin}
     return parse_spec(JudgeSettings, {**settings, "endpoint": endpoint}, where="winrate")
-
-
-def parse_request(words: list[str]) -> dict[str, Any]:
-    """Parses the words of `--request` and returns the fields that they add to each request. Raises `UserError` if a
-    word is not FIELD=JSON."""
-    fields: dict[str, Any] = {}
-    for word in words:
-        name, sign, value = word.partition("=")
-        try:
-            fields[name] = json.loads(value)
-        except ValueError as error:
-            raise UserError(
-                f"--request {word!r} is not FIELD=JSON, such as temperature=0.2 or user='\"me\"'."
-            ) from error
-        if not name or not sign:
-            raise UserError(f"--request {word!r} has no field name. Write FIELD=JSON.")
-    return fields
 
 
 def _find_model(judge: str) -> str:

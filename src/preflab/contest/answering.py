@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from preflab.arm.saved import find_saved_model
 from preflab.contest.answer_file import AnswersById, read_answer_file
@@ -11,6 +10,7 @@ from preflab.contest.contestant import Entrant
 from preflab.contest.settings import Contest
 from preflab.evaluation.pairwise import DATA_CHOSEN, data_answers
 from preflab.evaluation.preference.endpoint import Endpoint, EndpointUse
+from preflab.evaluation.served import ServedPolicy
 from preflab.models.load import load_directory, load_model
 from preflab.models.spec import ModelSpec
 from preflab.paths import user_path
@@ -18,7 +18,7 @@ from preflab.sampling import SAMPLERS
 from preflab.sampling.base import Decoding
 from preflab.spec import Context
 from preflab.testbeds.base import Testbed
-from preflab.types import Completion, Prompt
+from preflab.types import Prompt
 
 Announce = Callable[[str], None]
 """A function that takes a progress message of one line."""
@@ -48,11 +48,11 @@ def ask_contestant(
             say(f"{contestant.name} answers {len(prompts)} prompts")
             answers.append(draw_answers(member, prompts, contest.decoding, seed=seed, device=contest.device))
             continue
-        settings = contest.judge.endpoint.model_copy(update={"max_tokens": contest.decoding.max_new_tokens})
-        endpoint = Endpoint(member, settings, use)
-        estimate = endpoint.estimate(request_bodies(endpoint, prompts, contest.decoding, seed))
-        say(f"{contestant.name} answers {len(prompts)} prompts: {estimate.describe()}")
-        answers.append(ask_answers(endpoint, prompts, contest.decoding, seed))
+        policy = ServedPolicy(Endpoint(member, contest.judge.endpoint, use, max_tokens=contest.decoding.max_new_tokens))
+        seeds = [seed] * len(prompts)
+        say(f"{contestant.name} answers {len(prompts)} prompts: {policy.estimate(prompts, seeds, contest.decoding)}")
+        drawn = policy.answer(prompts, seeds=seeds, decoding=contest.decoding)
+        answers.append({prompt.id: answer for prompt, answer in zip(prompts, drawn.completions, strict=True)})
     return answers
 
 
@@ -69,24 +69,3 @@ def draw_answers(name: str, prompts: Sequence[Prompt], decoding: Decoding, *, se
     with SAMPLERS.parse("native").open(Context(seed=seed, device=device)) as sampler:
         drawn = sampler.sample(lm, ids, seeds=seeds, decoding=decoding)
     return {prompt.id: answer for prompt, answer in zip(prompts, lm.completions(drawn.batch), strict=True)}
-
-
-def request_bodies(
-    endpoint: Endpoint, prompts: Sequence[Prompt], decoding: Decoding, seed: int
-) -> list[dict[str, Any]]:
-    """Returns the bodies of the requests that ask an endpoint for a model's answers, one for each prompt."""
-    fields = {"temperature": decoding.temperature, "top_p": decoding.top_p, "seed": seed}
-    return [
-        endpoint.make_body(
-            [{"role": turn.role, "content": turn.content} for turn in prompt.turns],
-            max_tokens=decoding.max_new_tokens,
-            **fields,
-        )
-        for prompt in prompts
-    ]
-
-
-def ask_answers(endpoint: Endpoint, prompts: Sequence[Prompt], decoding: Decoding, seed: int) -> AnswersById:
-    """Asks a model behind an endpoint for one answer to each prompt, and returns the answers."""
-    replies = endpoint.ask(request_bodies(endpoint, prompts, decoding, seed))
-    return {prompt.id: Completion(reply.text, reply.cut) for prompt, reply in zip(prompts, replies, strict=True)}

@@ -11,12 +11,16 @@ from preflab.errors import UserError
 from preflab.evaluation.base import Evaluator, Grade, GradedPrompt, Summary
 from preflab.evaluation.measure import Measure
 from preflab.evaluation.returned import blaming_outside, check_grades, check_summaries
+from preflab.evaluation.served import ServedPolicy
 from preflab.evaluation.settings import Evaluation
 from preflab.models.lm import LanguageModel
 from preflab.rewards.base import Reward
 from preflab.sampling.base import Sampler
 from preflab.testbeds.base import Testbed
 from preflab.types import Completion, Prompt, Split
+
+AnyPolicy = LanguageModel | ServedPolicy
+"""A policy that is measured: a model in this process, or a model that a server runs."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +51,17 @@ class OpenEvaluator:
 
 @dataclass(frozen=True)
 class Bench:
-    """The opened objects that an evaluation needs. `sampler`: a sampler that only evaluations use. `seed_for`: a
-    function that derives a seed from its arguments, such as a split and an index. `start`: the reference model for KL.
-    `say`: a function that prints a progress line. preflab chooses temperatures and checkpoints by the first evaluator's
-    scores. The other evaluators only add measures to the results."""
+    """The opened objects that an evaluation needs. `sampler`: a sampler that only evaluations use; None if the bench
+    measures only policies that are served. `seed_for`: a function that derives a seed from its arguments, such as a
+    split and an index. `start`: the reference model for KL. `say`: a function that prints a progress line. preflab
+    chooses temperatures and checkpoints by the first evaluator's scores. The other evaluators only add measures to the
+    results."""
 
     spec: Evaluation
     testbed: Testbed
     evaluators: Sequence[OpenEvaluator]
-    sampler: Sampler
     seed_for: Callable[..., int]
+    sampler: Sampler | None = None
     start: LanguageModel | None = None
     reward: Reward | None = None
     token_budget: int = 8192

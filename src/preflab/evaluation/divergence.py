@@ -6,10 +6,11 @@ from typing import Any
 
 from preflab import ops
 from preflab.batch import TokenBatch
-from preflab.evaluation.bench import Bench
+from preflab.evaluation.bench import AnyPolicy, Bench
 from preflab.evaluation.grading import Graded
 from preflab.evaluation.measures import best_of_n_kl_bound
 from preflab.evaluation.result import Divergence
+from preflab.evaluation.served import ServedPolicy
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.sampling.inference import Inference
@@ -17,15 +18,17 @@ from preflab.sampling.inference import Inference
 EXACT_KL_VOCABULARY = 4096
 
 
-def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: Inference) -> Divergence:
+def divergence(bench: Bench, policy: AnyPolicy, graded: Graded, inference: Inference) -> Divergence:
     """Estimates KL(policy || start) per response, in nats, and the policy's entropy per token. Both are averages over
-    the policy's own samples at temperature 1.
+    the policy's own samples at temperature 1. Both are None for a served policy.
 
     If the vocabulary is small, the KL of each step is a sum over the full vocabulary. For a large vocabulary, the k3
     estimator is used. For best-of-n, the KL is replaced by an upper bound, and the entropy is None. Without a reference
     model, both numbers are None.
     """
     start = bench.start
+    if isinstance(policy, ServedPolicy):
+        return Divergence(estimate=None, estimator="none for a served policy: its log-probabilities are not known")
     if start is None:
         return Divergence(estimate=None, estimator="none: there is no reference model", entropy=None)
     if inference.n > 1:
@@ -33,6 +36,7 @@ def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: I
         return Divergence(estimate=bound, estimator="closed-form upper bound of best-of-n", entropy=None)
     # The KL samples are spread evenly over all problems.
     count = min(bench.spec.kl_samples, len(graded.completions))
+    assert graded.drawn.batch is not None
     batch = graded.drawn.batch.select([row * len(graded.completions) // count for row in range(count)])
 
     def entropy(rows: Any) -> Any:

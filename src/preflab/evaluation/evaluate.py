@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from preflab.evaluation.base import GradedPrompt
-from preflab.evaluation.bench import Bench
+from preflab.evaluation.bench import AnyPolicy, Bench
 from preflab.evaluation.divergence import divergence
 from preflab.evaluation.grading import draw, draw_to_measure
 from preflab.evaluation.own_items import measure_on_own_items
@@ -43,7 +43,7 @@ def look(bench: Bench, policy: LanguageModel) -> dict[str, float]:
     return graded.measures() if kl is None else graded.measures() | {"kl": kl}
 
 
-def evaluate(bench: Bench, policy: LanguageModel, inference: Inference) -> Evaluated:
+def evaluate(bench: Bench, policy: AnyPolicy, inference: Inference) -> Evaluated:
     """Measures a trained policy on the test split. Returns all measurements of the policy that the report shows."""
     spec = bench.spec
     choice = choose_temperature(bench, policy, inference)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from preflab.evaluation.base import Grade, GradedPrompt
-from preflab.evaluation.bench import Bench, OpenEvaluator
+from preflab.evaluation.bench import AnyPolicy, Bench, OpenEvaluator
+from preflab.evaluation.drawing import DrawnAnswers, draw_rows
 from preflab.evaluation.measures import truncated_share
 from preflab.evaluation.selecting import select
-from preflab.models.lm import LanguageModel
-from preflab.sampling.base import Decoding, Samples
+from preflab.sampling.base import Decoding
 from preflab.sampling.inference import Inference
 from preflab.types import Completion, Prompt, Split
 
@@ -18,20 +18,24 @@ from preflab.types import Completion, Prompt, Split
 @dataclass(frozen=True)
 class Graded:
     """Graded answers to some prompts, sampled at one temperature. `samples`: the number of answers to each prompt. Each
-    answer has one row in `drawn`, in `completions` and in `grades`. Row i belongs to an answer to
-    `prompts[i // samples]`."""
+    answer has one row in `drawn` and in `grades`. Row i belongs to an answer to `prompts[i // samples]`."""
 
     prompts: Sequence[Prompt]
     samples: int
-    drawn: Samples
-    completions: Sequence[Completion]
+    drawn: DrawnAnswers
     grades: Sequence[Grade]
     copies: int
     """How many rows contain the same drawn answer. With greedy decoding, one answer to a prompt is drawn and fills
     `samples` rows. At any other temperature, each drawn answer fills one row."""
-    tokens_an_answer: float
+    tokens_an_answer: float | None
     """The mean number of tokens that one answer needs: the tokens of its prompt, plus the tokens of all samples drawn
-    for the answer. Best-of-n draws n samples for one answer."""
+    for the answer. Best-of-n draws n samples for one answer. None if the server of a served policy does not report
+    them."""
+
+    @property
+    def completions(self) -> Sequence[Completion]:
+        """The answer in each row."""
+        return self.drawn.completions
 
     def score(self) -> float:
         return sum(grade.score for grade in self.grades) / len(self.grades)
@@ -41,8 +45,10 @@ class Graded:
         return {row.prompt.id: sum(grade.score for grade in row.grades) / self.samples for row in self.by_prompt()}
 
     def measures(self) -> dict[str, float]:
-        length = float(self.drawn.batch.completion_lengths.float().mean())
-        return {"score": self.score(), "length": length, "truncated": truncated_share(self.completions)}
+        """Returns the mean score, the mean length in tokens if it is known, and the share of truncated answers."""
+        length = self.drawn.mean_length()
+        known = {} if length is None else {"length": length}
+        return {"score": self.score(), **known, "truncated": truncated_share(self.completions)}
 
     def grade_by(self, each: OpenEvaluator, split: Split) -> list[Grade]:
         """Returns the grade that the evaluator `each` gives to the answer in each row. The evaluator grades each drawn
@@ -68,7 +74,7 @@ class Graded:
 
 def draw(
     bench: Bench,
-    policy: LanguageModel,
+    policy: AnyPolicy,
     split: Split,
     limit: int,
     samples: int,
@@ -87,29 +93,24 @@ def draw(
     if aloud:
         bench.say(f"measures {len(prompts) * count} answers to the {split} prompts at temperature {temperature:g}")
     rows = [prompt for prompt in prompts for _ in range(count)]
-    ids = {prompt.id: policy.encode_prompt(prompt) for prompt in prompts}
     seeds = [bench.seed_for(split, str(temperature), i // count, i % count) for i in range(len(rows))]
     decoding = Decoding(max_new_tokens=bench.spec.max_new_tokens, temperature=temperature)
-    drawn = bench.sampler.sample(policy, [ids[prompt.id] for prompt in rows], seeds=seeds, decoding=decoding)
-    completions = policy.completions(drawn.batch)
-    tokens = answers * sum(map(len, ids.values())) + int(drawn.batch.completion_lengths.sum())
+    drawn = draw_rows(bench, policy, rows, seeds=seeds, decoding=decoding)
+    tokens = None
+    if drawn.lengths is not None and drawn.prompt_lengths is not None:
+        tokens = (answers * sum(drawn.prompt_lengths[::count]) + sum(drawn.lengths)) / max(1, answers * len(prompts))
     if inference.n > 1:
-        kept = select(bench, rows, completions, inference)
-        batch = drawn.batch.select(kept)
-        drawn = Samples(batch, drawn.logprobs[kept, : batch.completion_ids.shape[1]])
-        completions, rows = [completions[row] for row in kept], [rows[row] for row in kept]
-    grades = bench.evaluators[0].grade(split, rows, completions)
+        kept = select(bench, rows, drawn.completions, inference)
+        drawn, rows = drawn.select(kept), [rows[row] for row in kept]
+    grades = bench.evaluators[0].grade(split, rows, drawn.completions)
     copies = samples // answers
     if copies > 1:
         order = [row for row in range(len(rows)) for _ in range(copies)]
-        drawn = Samples(drawn.batch.select(order), drawn.logprobs[order])
-        completions, grades = [completions[row] for row in order], [grades[row] for row in order]
-    return Graded(prompts, samples, drawn, completions, grades, copies, tokens / max(1, answers * len(prompts)))
+        drawn, grades = drawn.select(order), [grades[row] for row in order]
+    return Graded(prompts, samples, drawn, grades, copies, tokens)
 
 
-def draw_to_measure(
-    bench: Bench, policy: LanguageModel, split: Split, temperature: float, inference: Inference
-) -> Graded:
+def draw_to_measure(bench: Bench, policy: AnyPolicy, split: Split, temperature: float, inference: Inference) -> Graded:
     """Draws and grades `samples` answers to each of the first `prompts` prompts of a split. If `prompts` is 0, uses all
     prompts of the split. The numbers `samples` and `prompts` come from the settings in `bench.spec`."""
     return draw(bench, policy, split, bench.spec.prompts, bench.spec.samples, temperature, inference, aloud=True)

@@ -6,18 +6,17 @@ from collections import Counter
 from collections.abc import Sequence
 
 from preflab.evaluation.base import GradedPrompt, PolicyEvaluator, Summary
-from preflab.evaluation.bench import Bench, OpenEvaluator
+from preflab.evaluation.bench import AnyPolicy, Bench, OpenEvaluator
 from preflab.evaluation.grading import Graded, draw_to_measure
 from preflab.evaluation.measure import VALIDATION
 from preflab.evaluation.measures import distinct_n
 from preflab.evaluation.result import ProblemScores, SplitSummary
-from preflab.models.lm import LanguageModel
 from preflab.sampling.inference import Inference
 from preflab.types import Split
 
 
 def summarise_split(
-    bench: Bench, policy: LanguageModel, graded: Graded, temperature: float, inference: Inference
+    bench: Bench, policy: AnyPolicy, graded: Graded, temperature: float, inference: Inference
 ) -> SplitSummary:
     """Returns the summary of graded answers to the test problems. If the setting `validation` is true, also measures
     the policy on the validation split at the same temperature, and adds these measures under names such as

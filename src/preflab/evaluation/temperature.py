@@ -5,16 +5,15 @@ from __future__ import annotations
 
 from functools import partial
 
-from preflab.evaluation.bench import Bench
+from preflab.evaluation.bench import AnyPolicy, Bench
 from preflab.evaluation.grading import Graded, draw
 from preflab.evaluation.result import TemperatureChoice
 from preflab.evaluation.settings import Evaluation
-from preflab.models.lm import LanguageModel
 from preflab.sampling.inference import Inference
 from preflab.train import faults
 
 
-def choose_temperature(bench: Bench, policy: LanguageModel, inference: Inference) -> TemperatureChoice:
+def choose_temperature(bench: Bench, policy: AnyPolicy, inference: Inference) -> TemperatureChoice:
     """Chooses the temperature at which the policy answers. Returns it with the policy's scores on the validation split.
     Does not use test problems, so tuning is allowed to use these scores."""
     tried = try_temperatures(bench, policy, inference)
@@ -36,7 +35,7 @@ def list_temperatures(spec: Evaluation, inference: Inference) -> tuple[float, ..
     return spec.temperatures if inference.n == 1 else tuple(dict.fromkeys(several))
 
 
-def try_temperatures(bench: Bench, policy: LanguageModel, inference: Inference) -> dict[float, Graded]:
+def try_temperatures(bench: Bench, policy: AnyPolicy, inference: Inference) -> dict[float, Graded]:
     """Returns graded answers to the validation prompts, by temperature. If there are several candidate temperatures,
     returns answers at each of them. If there is only one candidate, returns answers at temperature 1, even if the
     candidate is another temperature. Tuning then uses the score at temperature 1. Checkpoints are always chosen at

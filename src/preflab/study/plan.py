@@ -16,7 +16,7 @@ from preflab.evaluation.pairwise import DATA_CHOSEN
 from preflab.spec import parse_spec
 from preflab.study.spec import Contestant, Study, all_stages_needed, measuring_stages
 
-JOB_FIELDS = ("method", "policy", "init", "preferences", "reward", "cost", "plateau")
+JOB_FIELDS = ("method", "policy", "endpoint", "init", "preferences", "reward", "cost", "plateau")
 """The fields of a run's spec that are copied from the stage or arm in the study file, and not from the study's
 settings."""
 

@@ -15,7 +15,16 @@ from pydantic import Field, JsonValue, model_validator
 
 from preflab.analysis.record import Claim, PaperTable, Sweep, TuningTrial, check_arms
 from preflab.arm.match import PAIRWISE
-from preflab.arm.spec import STAGES, Job, RunSettings, name_stages, refuse_plateau, saved_models, stages_needed
+from preflab.arm.spec import (
+    STAGES,
+    Job,
+    RunSettings,
+    is_served,
+    name_stages,
+    refuse_plateau,
+    saved_models,
+    stages_needed,
+)
 from preflab.errors import UserError, refuse_unknown
 from preflab.evaluation.hidden_tests import HiddenTests
 from preflab.evaluation.measure import Measure
@@ -160,7 +169,9 @@ class Study(RunSettings):
         for name, job in (*self.stages.items(), *self.arms.items()):
             refuse_unknown(stages_needed(job), self.stages, f"`{name}` needs the stage")
             refuse_plateau(name, job, self.looks)
-        for name in self.stages:
+        for name, stage in self.stages.items():
+            if is_served(stage):
+                raise UserError(f"`stages.{name}` has a served policy, which makes nothing. Move it to `arms`.")
             self._refuse_circle((name,))
         check_products(self.stages, self.arms, self.evaluators)
         refuse_same_pairs(self.comparisons)

@@ -21,6 +21,7 @@ from preflab.train.ownership import (
     FINAL,
     METRICS,
     PRODUCT,
+    REPLIES,
     RESULT,
     SAMPLES,
     TIMING,
@@ -33,7 +34,7 @@ RUN_FORMAT = 1
 RUN_MANIFEST = "manifest.json"
 STUDY_MANIFEST = "study.json"
 RUN_FILES = (METRICS, SAMPLES, ANSWERS, TIMING, PRODUCT, RESULT, "wandb.json")
-RUN_DIRECTORIES = ("checkpoints", "best", FINAL, "journal", "tensorboard")
+RUN_DIRECTORIES = ("checkpoints", "best", FINAL, "journal", "tensorboard", REPLIES)
 
 
 @contextmanager

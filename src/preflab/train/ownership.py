@@ -24,6 +24,8 @@ TIMING = "timing.jsonl"
 ANSWERS = "answers.jsonl"
 """The file with a run's answers to the test problems under the study's first decoding setting (by default, greedy
 decoding). Pairwise evaluators compare these answers with the answers of another run."""
+REPLIES = "replies"
+"""The folder with the replies of a server to a run whose policy is served."""
 EVENTS = "events.out.tfevents.0000000000.preflab"
 """The event file in `tensorboard/`. TensorBoard reads files whose names contain `tfevents`."""
 WRITING = "preflab.writing"
@@ -33,6 +35,7 @@ WRITTEN = {
     "checkpoints": rf"{CHECKPOINT}/(tensors\.safetensors|(values|checksums)\.json)(\.tmp)?",
     "best": r"weights\.safetensors",
     "journal": r".+\.json(\.tmp)?",
+    REPLIES: r"[0-9a-f]{16}\.jsonl",
     "tensorboard": re.escape(EVENTS),
 }
 """Maps each folder of a run to a regular expression for the paths of the files in it. The folder `final/` is not in

@@ -36,4 +36,4 @@ class EndpointJudge(PreferenceJudge):
 
     def _body(self, pair: ShownPair) -> dict[str, Any]:
         messages = [{"role": "user", "content": self.template.fill(pair)}]
-        return self.endpoint.make_body(messages, temperature=0, max_tokens=self.endpoint.settings.max_tokens)
+        return self.endpoint.make_body(messages, temperature=0, max_tokens=self.endpoint.max_tokens)

@@ -10,19 +10,19 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, Field, JsonValue, ValidationError
 
 from preflab.errors import UserError
+from preflab.evaluation.preference.completion import read_completion, read_model_names
 from preflab.evaluation.preference.estimate import CallEstimate, count_tokens
 from preflab.evaluation.preference.replies import ModelReply, make_key, open_cache
 from preflab.fields import Count, Seconds
-from preflab.plain import parse_json
 from preflab.rewards.http import check_address
 from preflab.spec import Spec
 from preflab.text import one_line
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 OPENAI = "https://api.openai.com/v1"
 TEMPORARY = (408, 409, 425, 429)
 """A request is sent again after one of these HTTP statuses, and after every status of 500 or above."""
+REFUSED = (401, 403)
+"""The HTTP statuses of an endpoint that refuses the key."""
 Messages = Sequence[Mapping[str, str]]
 
 
@@ -48,7 +50,7 @@ def _check_base(url: str) -> str:
 def _check_request(request: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """Checks the user's additional fields of a request, and returns them. Raises `ValueError` if preflab sets one of
     these fields itself, or if a field would change the form of the reply."""
-    fixed = next((name for name in ("model", "messages", "stream", "n") if name in request), None)
+    fixed = next((name for name in ("model", "messages", "prompt", "stream", "n") if name in request), None)
     if fixed is not None:
         raise ValueError(f"the field `{fixed}` of a request cannot be changed")
     return request
@@ -62,9 +64,8 @@ class EndpointSettings(Spec):
     again after the HTTP statuses 408, 409, 425 and 429, and after every status of 500 or above. backoff: the first wait
     in seconds; each further wait is twice as long, up to `longest_wait`. max_calls: the largest number of requests; a
     request counts each time it is sent. max_cost: the largest cost of all requests. price_in: the price of a million
-    tokens in requests. price_out: the price of a million tokens in replies. max_tokens: the largest number of tokens in
-    a reply. request: additional fields of a request; the value null removes a field. cache: the directory of the cache;
-    '' for preflab's own directory.
+    tokens in requests. price_out: the price of a million tokens in replies. request: additional fields of a request;
+    the value null removes a field. cache: the directory of the cache; '' for the default directory.
     """
 
     base_url: Annotated[str, AfterValidator(_check_base)] = OPENAI
@@ -75,33 +76,11 @@ class EndpointSettings(Spec):
     backoff: float = Field(default=1.0, ge=0, le=60)
     longest_wait: float = Field(default=60.0, ge=0, le=3600)
     max_calls: Count = 5000
-    max_tokens: Count = 300
     price_in: float | None = Field(default=None, ge=0)
     price_out: float | None = Field(default=None, ge=0)
     max_cost: float | None = Field(default=None, gt=0)
     request: Annotated[dict[str, JsonValue], AfterValidator(_check_request)] = {}
     cache: str = ""
-
-
-class _Message(BaseModel):
-    content: str | None = None
-
-
-class _Choice(BaseModel):
-    message: _Message
-    finish_reason: str | None = None
-
-
-class _Usage(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-class _Answer(BaseModel):
-    """The fields of a chat completion that preflab reads."""
-
-    choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage | None = None
 
 
 @dataclass
@@ -114,11 +93,15 @@ class EndpointUse:
 
 
 class Endpoint:
-    """Sends requests for one model to an endpoint. `use`: counts the requests and the cost against the caps."""
+    """Sends requests for one model to an endpoint. `max_tokens`: the largest number of tokens in a reply. `use`: counts
+    the requests and the cost against the caps."""
 
-    def __init__(self, model: str, settings: EndpointSettings, use: EndpointUse | None = None) -> None:
+    def __init__(
+        self, model: str, settings: EndpointSettings, use: EndpointUse | None = None, *, max_tokens: int
+    ) -> None:
         self.model = model
         self.settings = settings
+        self.max_tokens = max_tokens
         self.use = EndpointUse() if use is None else use
         self._key = read_key(settings)
         if settings.max_cost is not None and (settings.price_in is None or settings.price_out is None):
@@ -131,22 +114,36 @@ class Endpoint:
         return f"The model {self.model} at {self.settings.base_url}"
 
     def make_body(self, messages: Messages, **fields: JsonValue) -> dict[str, Any]:
-        """Returns the body of a request. `fields`: additional fields of the body. `EndpointSettings.request` can
-        replace or remove these fields."""
-        body = {"model": self.model, "messages": [dict(message) for message in messages], **fields}
-        body |= self.settings.request
+        """Returns the body of a request for a chat completion. `fields`: additional fields of the body.
+        `EndpointSettings.request` can replace or remove these fields."""
+        return self._finish_body({"messages": [dict(message) for message in messages], **fields})
+
+    def make_plain_body(self, prompt: str, **fields: JsonValue) -> dict[str, Any]:
+        """Returns the body of a request for a plain completion, which continues the text `prompt`. `fields`: as for
+        `make_body`."""
+        return self._finish_body({"prompt": prompt, **fields})
+
+    def _finish_body(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        body = {"model": self.model, **fields, **self.settings.request}
         return {name: value for name, value in body.items() if value is not None}
 
-    def make_request_key(self, body: Mapping[str, Any]) -> str:
-        return make_key({"base_url": self.settings.base_url, "body": body})
+    def make_request_keys(self, bodies: Sequence[Mapping[str, Any]], draws: Sequence[int] = ()) -> list[str]:
+        """Returns the key of each request in the cache. Equal requests have equal keys, and are sent once. `draws`: one
+        number for each request. If a body has no `seed`, its number is part of its key, so that several draws of one
+        answer are several requests."""
+        keys: list[str] = []
+        for place, body in enumerate(bodies):
+            content: dict[str, Any] = {"base_url": self.settings.base_url, "body": body}
+            keys.append(make_key(content | ({"draw": draws[place]} if draws and "seed" not in body else {})))
+        return keys
 
-    def estimate(self, bodies: Sequence[Mapping[str, Any]]) -> CallEstimate:
+    def estimate(self, bodies: Sequence[Mapping[str, Any]], draws: Sequence[int] = ()) -> CallEstimate:
         """Returns an estimate of the number of calls and of their cost. A request whose reply is in the cache needs no
-        call."""
-        wanted = {self.make_request_key(body): body for body in bodies}
+        call. `draws`: see `make_request_keys`."""
+        wanted = dict(zip(self.make_request_keys(bodies, draws), bodies, strict=True))
         missing = [body for key, body in wanted.items() if self.cache.get(key) is None]
-        tokens_in = count_tokens([message["content"] for body in missing for message in body["messages"]])
-        tokens_out = len(missing) * self.settings.max_tokens
+        tokens_in = count_tokens([text for body in missing for text in _texts(body)])
+        tokens_out = len(missing) * self.max_tokens
         cost = self._cost(tokens_in, tokens_out)
         return CallEstimate(len(missing), len(wanted) - len(missing), tokens_in, tokens_out, cost)
 
@@ -165,25 +162,44 @@ class Endpoint:
                 "prompts, or raise --max-cost (`max_cost`). Nothing was asked."
             )
 
-    def ask(self, bodies: Sequence[Mapping[str, Any]]) -> list[ModelReply]:
+    def ask(self, bodies: Sequence[Mapping[str, Any]], draws: Sequence[int] = ()) -> list[ModelReply]:
         """Returns the reply to each request. Sends only requests whose replies are not in the cache, and writes each
-        new reply to the cache. Raises `UserError` if a cap would be exceeded, or if the endpoint does not answer. The
-        replies that arrived before the error stay in the cache."""
-        self.check_caps(self.estimate(bodies))
-        keys = [self.make_request_key(body) for body in bodies]
+        new reply to the cache. `draws`: see `make_request_keys`. Raises `UserError` if a cap would be exceeded, or if
+        the endpoint does not answer. The replies that arrived before the error stay in the cache."""
+        self.check_caps(self.estimate(bodies, draws))
+        keys = self.make_request_keys(bodies, draws)
         todo = {key: body for key, body in zip(keys, bodies, strict=True) if self.cache.get(key) is None}
         if todo:
-            self._run(todo)
+            _run(lambda: self._ask_all(todo))
         return [self.cache.replies[key] for key in keys]
 
-    def _run(self, todo: Mapping[str, Mapping[str, Any]]) -> None:
+    def check_model(self) -> None:
+        """Asks the endpoint once for the list of its models. Raises `UserError` if the endpoint cannot be reached, if
+        it refuses the key, or if the model is not in the list. An endpoint without such a list passes this check."""
+        _run(self._check_model)
+
+    async def _check_model(self) -> None:
+        import openai
+
         try:
-            asyncio.get_running_loop()
-        except RuntimeError:  # usually, this thread does not run an event loop, and can start a loop
-            asyncio.run(self._ask_all(todo))
-        else:  # in a notebook, this thread runs an event loop, so another thread must start a loop
-            with ThreadPoolExecutor(1) as thread:
-                thread.submit(lambda: asyncio.run(self._ask_all(todo))).result()
+            async with self._client() as client, asyncio.timeout(self.settings.timeout):
+                names = read_model_names((await client.models.with_raw_response.list()).text)
+        except openai.APIStatusError as error:
+            if error.status_code not in REFUSED:
+                return
+            raise UserError(
+                f"{self.label} refused the key in {self.settings.key_variable}: status {error.status_code}: "
+                f"{self._clean(error.message)}"
+            ) from None
+        except (openai.APIConnectionError, TimeoutError) as error:
+            raise UserError(
+                f"{self.label} cannot be reached: {self._clean(str(error.__cause__ or error) or 'no reply')}. Start the "
+                "server, or correct its address (--base-url, `base_url`)."
+            ) from None
+        except (openai.OpenAIError, UserError, ValueError):  # the list has another form
+            return
+        if names and not any(name == self.model or name.startswith(f"{self.model}:") for name in names):
+            raise UserError(f"{self.label} does not exist there. The server has: {', '.join(names[:10])}.")
 
     async def _ask_all(self, todo: Mapping[str, Mapping[str, Any]]) -> None:
         waiting = iter(todo.items())
@@ -254,12 +270,13 @@ class Endpoint:
         succeed."""
         import openai
 
-        rest = {name: value for name, value in body.items() if name not in ("model", "messages")}
+        rest = {name: value for name, value in body.items() if name not in ("model", "messages", "prompt")}
         try:
-            raw = await client.chat.completions.with_raw_response.create(
-                model=body["model"], messages=body["messages"], extra_body=rest
-            )
-            return raw.text
+            if "prompt" in body:
+                plain = client.completions.with_raw_response
+                return (await plain.create(model=body["model"], prompt=body["prompt"], extra_body=rest)).text
+            chat = client.chat.completions.with_raw_response
+            return (await chat.create(model=body["model"], messages=body["messages"], extra_body=rest)).text
         except openai.APIStatusError as error:
             words = f"status {error.status_code}: {self._clean(error.message)}"
             if error.status_code in TEMPORARY or error.status_code >= 500:
@@ -274,14 +291,12 @@ class Endpoint:
 
     def _read(self, text: str) -> ModelReply:
         """Reads the body of the endpoint's answer, and returns the model's reply. Raises `TemporaryTrouble` if the body
-        is not a chat completion."""
+        is not a completion."""
         try:
-            answer = _Answer.model_validate(parse_json(text, "the reply"))
+            reply = read_completion(text)
         except (UserError, ValidationError):
-            raise TemporaryTrouble(f"a body that is not a chat completion: {self._clean(text[:80])!r}") from None
-        choice, usage = answer.choices[0], answer.usage or _Usage()
-        content = self._hide(choice.message.content or "")
-        return ModelReply(content, choice.finish_reason == "length", usage.prompt_tokens, usage.completion_tokens)
+            raise TemporaryTrouble(f"a body that is not a completion: {self._clean(text[:80])!r}") from None
+        return replace(reply, text=self._hide(reply.text))
 
     def _cost(self, tokens_in: int, tokens_out: int) -> float | None:
         price_in, price_out = self.settings.price_in, self.settings.price_out
@@ -295,6 +310,22 @@ class Endpoint:
     def _hide(self, text: str) -> str:
         """Replaces the API key in a text from the endpoint by `(key)`, because an endpoint might repeat the key."""
         return text.replace(self._key, "(key)") if self._key else text
+
+
+def _texts(body: Mapping[str, Any]) -> list[str]:
+    """Returns the texts that a request sends to the model."""
+    return [body["prompt"]] if "prompt" in body else [message["content"] for message in body["messages"]]
+
+
+def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Runs a coroutine to its end. `work`: makes the coroutine."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # usually, this thread does not run an event loop, and can start a loop
+        asyncio.run(work())
+    else:  # in a notebook, this thread runs an event loop, so another thread must start a loop
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(lambda: asyncio.run(work())).result()
 
 
 class TemporaryTrouble(Exception):

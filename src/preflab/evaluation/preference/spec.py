@@ -13,6 +13,7 @@ from preflab.evaluation.preference.base import PreferenceJudge
 from preflab.evaluation.preference.endpoint import Endpoint, EndpointSettings, EndpointUse
 from preflab.evaluation.preference.replies import open_cache
 from preflab.evaluation.preference.template import LETTER_TEMPLATE, SENTENCE_TEMPLATE, read_template
+from preflab.fields import Count
 from preflab.models.spec import HUB_NAME
 from preflab.paths import user_path
 from preflab.spec import Context, HoldsModels, Spec
@@ -58,13 +59,19 @@ class JudgeName(Spec):
         return HUMAN if self.by == HUMAN else f"{self.by}:{self.model}"
 
 
+class JudgeEndpoint(EndpointSettings):
+    """The settings of the endpoint of a judge. max_tokens: the largest number of tokens in a reply of the judge."""
+
+    max_tokens: Count = 300
+
+
 class JudgeSettings(HoldsModels):
     """judge: the judge. endpoint: the settings of an endpoint. template: the name of a built-in template, or the path
     of a template; '' for the judge's default template. margin: if two scores of a reward model differ by `margin` or
     less, the outcome is a tie."""
 
     judge: JudgeName
-    endpoint: EndpointSettings = EndpointSettings()
+    endpoint: JudgeEndpoint = JudgeEndpoint()
     template: str = ""
     margin: float = Field(default=0.0, ge=0)
 
@@ -96,7 +103,8 @@ class JudgeSettings(HoldsModels):
             from preflab.evaluation.preference.by_endpoint import EndpointJudge
 
             template = read_template(self.template_name)
-            yield EndpointJudge(Endpoint(self.judge.model, self.endpoint, use), template)
+            endpoint = Endpoint(self.judge.model, self.endpoint, use, max_tokens=self.endpoint.max_tokens)
+            yield EndpointJudge(endpoint, template)
         elif self.judge.by == "local":
             yield self._open_local(context)
         else:

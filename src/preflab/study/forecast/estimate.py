@@ -10,10 +10,11 @@ from pathlib import Path
 from preflab.arm.data import read_answers
 from preflab.arm.match import Match
 from preflab.arm.planned import PlannedRun
-from preflab.arm.spec import STAGE, Arm, saved_models
+from preflab.arm.spec import STAGE, Arm, is_served, saved_models
 from preflab.errors import UserError
 from preflab.evaluation.evaluate import KEPT_ANSWERS
 from preflab.evaluation.programs import check_public
+from preflab.evaluation.served import count_requests
 from preflab.methods.cost import Cost, DataSize
 from preflab.methods.spec import SCORERS
 from preflab.models.spec import ModelSpec
@@ -78,7 +79,10 @@ class Estimate:
 
     def seconds(self, run: PlannedRun) -> float:
         """Returns the expected seconds of one run: opening the data and the model, training, the evaluations during
-        training, and the final measurement."""
+        training, and the final measurement. If the policy is served, the time of its answers is unknown and is not
+        counted."""
+        if is_served(run.spec):
+            return FORK_SECONDS + self.opening
         speed = self.speeds[run.spec.model]
         cost = self.cost(run)
         training = self.training_seconds(run.spec, cost, speed)
@@ -87,6 +91,14 @@ class Estimate:
         else:
             measuring = self.look_seconds(run.spec, cost, speed) + self.measuring_seconds(run.spec, speed)
         return FORK_SECONDS + self.opening + speed.loading + self.sharing * (training + measuring)
+
+    def requests(self, arm: Arm) -> int:
+        """Returns the largest number of requests that a run sends to the server of its policy, without repeated
+        requests; 0 if the policy is not served."""
+        if not is_served(arm) or arm.measure == "none":
+            return 0
+        test, validation = self.sizes["test"].prompts, self.sizes["validation"].prompts
+        return count_requests(arm.evaluation, test=test, validation=validation, measure=arm.measure)
 
     def match_seconds(self, match: Match) -> float:
         """Returns the expected seconds of a match. If a saved model compares the answers, the model's forward passes

@@ -26,7 +26,8 @@ Part = Literal["stage", "arm", "match"]
 class ForecastRow:
     """The forecast of a stage, an arm or a match. `runs`: the number of runs. `done`: the number of runs that are done.
     `seconds`: the expected duration of each run. `memory`: the expected peak memory of a run; None for a match, and
-    None if the memory is not known."""
+    None if the memory is not known. `requests`: the largest number of requests that each run sends to the server of its
+    policy; 0 if the policy is not served."""
 
     part: Part
     name: str
@@ -35,6 +36,7 @@ class ForecastRow:
     done: int
     seconds: float
     memory: Memory | None = None
+    requests: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,12 @@ def forecast_study(
     left: list[tuple[int, float]] = []  # the seed and the seconds of each run that is not done
     for part, name in dict.fromkeys((run.is_stage, run.name) for run in planned):
         runs = [run for run in planned if (run.is_stage, run.name) == (part, name)]
+        requests = estimate.requests(runs[0].spec)
         method = "measured only" if runs[0].spec.method is None else runs[0].spec.method.kind_name
         done, seconds = sum(map(is_done, runs)), estimate.seconds(runs[0])
         kind: Part = "stage" if part else "arm"
-        rows.append(ForecastRow(kind, name, method, len(runs), done, seconds, memory.try_estimate(runs[0].spec)))
+        need = memory.try_estimate(runs[0].spec)
+        rows.append(ForecastRow(kind, name, method, len(runs), done, seconds, need, requests))
         left += [(run.spec.seed, seconds) for run in runs if not is_done(run)]
     matches = list(planned_matches(study, directory))
     for name in dict.fromkeys(match.name for match in matches):
@@ -113,5 +117,8 @@ def forecast_study(
         tunes=tunes,
         tuning_seconds=tuning_seconds,
         detectable=tuple(detectable_claims(study, None if fresh else directory, problems)),
-        uncounted=tuple(dict.fromkeys(each.uncounted for each in evaluators if each.uncounted)),
+        uncounted=(
+            *dict.fromkeys(each.uncounted for each in evaluators if each.uncounted),
+            *(f"the answers of the served policy {row.name}" for row in rows if row.requests),
+        ),
     )

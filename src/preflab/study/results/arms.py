@@ -10,7 +10,7 @@ from preflab.analysis import record
 from preflab.analysis.curves import curve, frontier
 from preflab.analysis.gather import FinishedRun
 from preflab.arm.result import TrainedResult
-from preflab.arm.spec import is_trained_elsewhere
+from preflab.arm.spec import Arm, describe_server, is_served, is_trained_elsewhere
 from preflab.spec import Spec
 from preflab.study.spec import Study
 from preflab.train.finished import read_result
@@ -30,13 +30,20 @@ def arm_result(
         method=runs[0].result.method,
         description=job.description,
         baseline=job.baseline,
-        origin=(job.policy or "") if is_trained_elsewhere(job) else "",
+        origin=name_origin(runs[0].planned.spec),
         inference_cost=next((run.evaluation.inference.n for run in runs if not run.diverged), 1),
         differences=() if job.method is None else tuple(setting_differences(job.method, type(job.method)())),
         measures=tuple(measures),
         runs=tuple(run_result(study, run, directory) for run in runs),
         collapse=collapse,
     )
+
+
+def name_origin(arm: Arm) -> str:
+    """Returns the source of a policy that was trained outside the study; '' if the study trained the policy."""
+    if is_served(arm):
+        return describe_server(arm)
+    return (arm.policy or "") if is_trained_elsewhere(arm) else ""
 
 
 def run_result(study: Study, run: FinishedRun, directory: Path) -> record.RunResult:
@@ -65,7 +72,8 @@ def spent_by(study: Study, run: FinishedRun) -> record.Spent:
     the run itself, without the updates of stages. It comes from the last record of the run."""
     job = study.arms[run.planned.name]
     tokens = None if run.diverged else run.evaluation.inference.tokens_an_answer
-    answer = tokens and 2.0 * run.result.parameters * tokens
+    size = run.result.parameters
+    answer = None if tokens is None or size is None else 2.0 * size * tokens
     if is_trained_elsewhere(job):
         return record.Spent(flops_an_answer=answer)
     labels = [(job, run.result.counts.labels)]

@@ -9,7 +9,7 @@ from statistics import fmean
 from preflab.analysis import record
 from preflab.analysis.data_notes import RunResults
 from preflab.analysis.gather import Arms, versions_of
-from preflab.arm.spec import STAGE, Job, saved_models
+from preflab.arm.spec import STAGE, Job, is_served, saved_models
 from preflab.evaluation.several import explain_choice
 from preflab.study.looks import Look, is_complete
 from preflab.study.spec import Study
@@ -87,6 +87,8 @@ def find_caveats(study: Study, arms: Arms) -> Iterator[str]:
                 f"{name}: {count} of {len(runs)} runs diverged. A diverged run counts as if it solved nothing. If scores "
                 "are negative, or if lower is better, a diverged run gets the worst score of any run."
             )
+        if is_served(study.arms[name]):
+            yield f"{name}: {' '.join(dict.fromkeys(notice for run in runs for notice in run.result.notices))}"
         if len(runs) < study.seeds:
             yield f"{name} has finished {len(runs)} of {study.seeds} seeds. Comparisons use the seeds that both arms have."
 

@@ -82,7 +82,7 @@ def results_at(
     return record.Results(
         study=study.name,
         question=study.question,
-        model=describe_model(study, every_run[0].result),
+        model=describe_model(study, [run.result for run in every_run]),
         testbed=describe_testbed(study),
         evaluators=tuple(evaluators.values()),
         budget=describe_budget(study),

@@ -25,8 +25,10 @@ BUDGET_NOTES: Mapping[Unit, str] = {
 }
 
 
-def describe_model(study: Study, result: TrainedResult) -> record.Subject:
-    if all(map(is_trained_elsewhere, study.arms.values())):
+def describe_model(study: Study, results: Sequence[TrainedResult]) -> record.Subject:
+    """Describes the base model by the first of the results whose policy has a known size. A served policy has none."""
+    result = next((each for each in results if each.parameters is not None), None)
+    if result is None or all(map(is_trained_elsewhere, study.arms.values())):
         return record.Subject(name="policies trained elsewhere", description="each arm names its own")
     size = f"{result.parameters:,} parameters" + (", trained through LoRA" if study.model.lora else "")
     return record.Subject(name=study.model.name, description=size, notices=tuple(result.notices))
