@@ -29,7 +29,8 @@ class Cost:
     `critic_trained`: the number of rows that go through a forward and a backward pass of the critic. `forward`: the
     number of rows that go through a forward pass without a backward pass, in the reference, the critic or the policy.
     `labels`: the number of data labels that the method buys. The scores of a reward are not included. `costed`: the
-    number of answers that the scorer `Parts.cost` scores.
+    number of answers that the scorer `Parts.cost` scores. `made`: the number of pairs or rankings that the run makes for
+    other runs.
     """
 
     drawn: float = 0.0
@@ -39,6 +40,7 @@ class Cost:
     forward: float = 0.0
     labels: float = 0.0
     costed: float = 0.0
+    made: float = 0.0
 
     def times(self, factor: float) -> Cost:
         """Returns a cost in which every count is multiplied by `factor`."""

@@ -85,8 +85,9 @@ class Pairs(Method):
     def cost(self, size: DataSize) -> Cost:
         """Returns the cost of drawing and scoring every sample. If `draw.right` is set, the reward also scores some
         demonstrations; these scores are not counted."""
-        drawn = (self.prompts or size.prompts) * self.draw.samples
-        return Cost(drawn=drawn, scored=drawn)
+        prompts = self.prompts or size.prompts
+        drawn = prompts * self.draw.samples
+        return Cost(drawn=drawn, scored=drawn, made=prompts)
 
 
 def draw_pairs(draw: PairDraw, parts: Parts, prompts: Sequence[Prompt], name: str) -> list[Preference]:

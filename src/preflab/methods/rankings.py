@@ -55,7 +55,8 @@ class Rankings(Method):
         """Returns the cost of drawing and scoring every sample. If `demonstration` is true, the cost of scoring the
         testbed's answer to each prompt is included."""
         prompts = self.prompts or size.prompts
-        return Cost(drawn=prompts * self.samples, scored=prompts * (self.samples + self.demonstration))
+        scored = prompts * (self.samples + self.demonstration)
+        return Cost(drawn=prompts * self.samples, scored=scored, made=prompts)
 
 
 def score_demonstrations(parts: Parts, prompts: Sequence[Prompt]) -> dict[str, list[tuple[Completion, float]]]:

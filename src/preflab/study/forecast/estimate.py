@@ -151,8 +151,9 @@ class Estimate:
         if stage is None or stage.method is None:
             return size_with_file(size, Path(source))
         cost = stage.method.cost(size)
-        answers = round(cost.scored / size.prompts) if stage.method.product == "rankings" and size.prompts else 2
-        return DataSize(size.prompts, size.demonstrations, size.prompts, answers)
+        made = cost.made or size.prompts
+        answers = round(cost.scored / made) if stage.method.product == "rankings" and made else 2
+        return DataSize(size.prompts, size.demonstrations, round(made), answers)
 
     def training_seconds(self, arm: Arm, cost: Cost, speed: Speed) -> float:
         scoring, costing = (speed.forward if saved_models(part) else self.judging for part in (arm.reward, arm.cost))
