@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import getpass
 import subprocess
-import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,8 +37,8 @@ class Slurm(RemoteSpec):
     next job. `stop_seconds`: how long before the limit Slurm warns the job. It must be long enough for a step and a
     checkpoint. `requeues`: how often a run may reach the limit. `gpus`: the GPUs of a run. `memory_gb`: the memory of a
     run in GiB; None for the default of the partition. `setup`: shell lines before the job, such as `module load cuda`.
-    `python`: the command that starts Python, such as `apptainer exec image.sif python`. `parameters`: further options of
-    `sbatch`.
+    `python`: the command that starts Python, such as `apptainer exec image.sif python`; None for the interpreter of the
+    study. `parameters`: further options of `sbatch`.
     """
 
     kind: Literal["slurm"] = "slurm"
@@ -54,7 +53,7 @@ class Slurm(RemoteSpec):
     gpus: int = Field(default=0, ge=0)
     memory_gb: float | None = Field(default=None, gt=0)
     setup: tuple[str, ...] = ()
-    python: str = sys.executable
+    python: str | None = None
     parameters: Mapping[str, JsonValue] = {}
 
     @contextmanager
