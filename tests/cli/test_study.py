@@ -132,6 +132,7 @@ def test_what_is_printed_when_a_study_ends(
         "directory": tmp_path,
         "command": command,
         "archives": (),
+        "on": None,
         "tune": False,
         "fresh": False,
         "samples": False,

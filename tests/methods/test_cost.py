@@ -113,7 +113,8 @@ def run(
     own = counted.trained.pop(id(trained.model), 0)
     forward_rows = stated.forward if method.product in SCORERS else counted.forward
     critics = sum(counted.trained.values())
-    return stated, Cost(counted.drawn, counted.scored, own, critics, forward_rows, labels, counted.costed)
+    made = len(product) if method.product in ("preferences", "rankings") else 0
+    return stated, Cost(counted.drawn, counted.scored, own, critics, forward_rows, labels, counted.costed, made)
 
 
 @pytest.mark.parametrize("kind", EXACT)
@@ -146,7 +147,7 @@ def test_a_thousand_prompts() -> None:
     """Rankings of 4 samples draw 1,000 x 4 = 4,000 answers; expert iteration 2 rounds x 1,000 x 32 = 64,000, and trains on
     2 rounds x 1,000 x 10 answers x 3 epochs = 60,000 rows at most; best-of-4 trains nothing and takes 4 answers for each."""
     size = DataSize(prompts=1000, demonstrations=1000, pairs=0)
-    assert METHODS.parse("rankings").cost(size) == Cost(drawn=4000, scored=4000)
+    assert METHODS.parse("rankings").cost(size) == Cost(drawn=4000, scored=4000, made=1000)
     assert METHODS.parse("expert-iteration").cost(size) == Cost(drawn=64_000, scored=64_000, trained=60_000)
     best = METHODS.parse("best-of-n")
     assert best.cost(size) == Cost() and best.inference().n == 4

@@ -11,6 +11,7 @@ import pytest
 from preflab.errors import UserError
 from preflab.spec import parse_spec
 from preflab.study.check import check_study
+from preflab.study.launchers.local import Local
 from preflab.study.run import run_missing
 from preflab.study.spec import Study
 
@@ -72,7 +73,7 @@ def test_what_an_arm_lacks(tmp_path: Path, changes: dict[str, Any], said: str) -
     """The second arm's reward, reward model, start, policy, file or members are missing: before the SFT stage trains, with the
     arm's or stage's name. The directory is not claimed."""
     with pytest.raises(UserError, match=rf"`(second|warm)` cannot run: .*{said}"):
-        run_missing(study(**changes), tmp_path / "run")
+        run_missing(study(**changes), tmp_path / "run", launcher=Local())
     assert not (tmp_path / "run").exists()
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 import yaml
-from preflab.study.launch import THREAD_VARIABLES
 
+from preflab.arm.process import THREAD_VARIABLES
 from preflab.study.load import PRESETS
 
 

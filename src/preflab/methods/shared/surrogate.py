@@ -68,8 +68,10 @@ def ask_old_and_reference(
     tensors are computed at the sampling temperature and normalised over the token ids that top-k and top-p kept.
     If the samples are not exact, the learner computes the first of them again, and the mismatch with the sampler is
     logged (see `measure_mismatch`). Charges the forward passes to the run's meter."""
-    old = samples.logprobs if samples.exact else _sampled_logprobs(spec, parts, samples)
-    parts.run.record.log(measure_mismatch(samples, old))
+    old = samples.logprobs
+    if not samples.exact:
+        old = _sampled_logprobs(spec, parts, samples)
+        parts.run.record.log(measure_mismatch(samples, old))
     with reference.active():
         reference_logprobs = _sampled_logprobs(spec, parts, samples)
     parts.run.meter.forward(parts.policy.size, samples.batch.tokens * (1 if samples.exact else 2))
