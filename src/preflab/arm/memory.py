@@ -14,14 +14,12 @@ from preflab.arm.spec import STAGE, Arm, is_served, saved_models
 from preflab.errors import UserError
 from preflab.methods.cost import DataSize
 from preflab.methods.spec import SCORERS
-from preflab.models.footprint import FP32, Footprint, count_saved_parameters, measure_footprint
+from preflab.models.footprint import FP32, GIB, Footprint, count_saved_parameters, measure_footprint
 from preflab.models.smollm2 import fetch
 from preflab.models.spec import LoRA, ModelSpec
 from preflab.paths import user_path
-from preflab.sampling.native import Native, most_rows
-from preflab.sampling.vllm.sampler import DTYPES, Vllm
+from preflab.sampling.spec import SamplingLoad
 
-GIB = 2**30
 PROMPT_TOKENS = 128
 """The assumed length of a prompt in the sampler's cache."""
 LEARNER = 3
@@ -29,9 +27,6 @@ LEARNER = 3
 PROCESS = 0.6 * GIB
 """The bytes of main memory that a process takes without any model, for Python, torch, transformers and the data. For a
 run on a GPU, these bytes are not counted."""
-VLLM_PROCESS = 1.0 * GIB
-"""The bytes of main memory that vLLM's process takes in addition to weights and cache. In one measurement on a CPU, a
-process with .5 GiB of weights and a cache of 1 GiB took 2.5 GiB."""
 SMALL = 20
 """A limit on the ratio of a device's memory to the size of a model's fp32 weights. Above this limit, any run with the
 model fits the device."""
@@ -102,7 +97,7 @@ class MemoryEstimator:
             models=FP32 * (copies * base.parameters + sum(filter(None, beside))),
             learning=FP32 * base.trainable * (LEARNER * trained + references),
             activations=(base.activations or 0) if trained else 0,
-            sampling=sampling_bytes(arm, base, device),
+            sampling=arm.sampler.memory(sampling_load(arm, base, device)),
             process=PROCESS if device == "cpu" else 0.0,
             is_whole=None not in beside and base.activations is not None,
         )
@@ -180,22 +175,12 @@ def models_beside(arm: Arm) -> Iterator[str]:
         yield from saved_models(part)
 
 
-def sampling_bytes(arm: Arm, base: Footprint, device: str) -> float:
-    """Returns the memory of the sampler in bytes: the keys and values of a batch, and two copies of the logits of one
-    step. For the sampler `vllm` on a CPU, returns the memory of vLLM's weights, keys and values, and process. On a GPU,
-    vLLM gives its memory back while the policy trains."""
-    if isinstance(arm.sampler, Vllm):
-        weights = base.parameters * DTYPES[arm.sampler.dtype].itemsize
-        return (arm.sampler.cache_gib or 1.0) * GIB + weights + VLLM_PROCESS if device == "cpu" else 0.0
-    if not isinstance(arm.sampler, Native):
-        return 0.0
+def sampling_load(arm: Arm, base: Footprint, device: str) -> SamplingLoad:
+    """Returns what a run samples: the larger of what its method draws together and what its measurement draws."""
     drawn, new = (arm.evaluation.prompts or LARGE.prompts) * arm.evaluation.samples, arm.evaluation.max_new_tokens
     if arm.method is not None:
         drawn, new = max(drawn, arm.method.cost(LARGE).drawn), max(new, arm.method.drawn_tokens)
-    rows = min(arm.sampler.rows or most_rows(base.width), drawn)
-    cached = rows * (PROMPT_TOKENS + new) * base.token_bytes
-    most = arm.sampler.cache_gib or (1.0 if device == "cpu" else cached / GIB)
-    return min(cached, most * GIB) + 2 * rows * base.vocabulary * FP32
+    return SamplingLoad(base, drawn, PROMPT_TOKENS + new, device)
 
 
 def available_memory(device: str) -> float:

@@ -33,6 +33,8 @@ ROW = 256
 """The number of tokens in a row of the measured micro-batch. The memory of attention is proportional to the number of
 tokens, so another row length would give nearly the same result."""
 FP32 = 4
+"""The bytes of a weight."""
+GIB = 2**30
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from preflab.meter import Meter
+from preflab.models.footprint import FP32, GIB
 from preflab.models.forward import Head, in_bf16, unwrap, warn_of_slow_bf16
 from preflab.models.lm import LanguageModel
 from preflab.sampling import fallback
@@ -26,7 +27,7 @@ from preflab.sampling.base import Decoding, Sampler, Samples
 from preflab.sampling.decode import DecodeBatch
 from preflab.sampling.draw import choose_tokens, uniforms
 from preflab.sampling.request import DrawnRows, batches, check_request
-from preflab.sampling.spec import SamplerSpec
+from preflab.sampling.spec import SamplerSpec, SamplingLoad
 from preflab.sampling.support import Support, candidates, examine
 from preflab.spec import Context
 
@@ -51,6 +52,13 @@ class Native(SamplerSpec):
     def open(self, context: Context) -> Generator[NativeSampler]:
         """Yields a sampler that can sample from any model, on the device of the model."""
         yield NativeSampler(self, context.meter)
+
+    def memory(self, load: SamplingLoad) -> float:
+        """Returns the bytes of the keys and values of a batch, and of two copies of the logits of one step."""
+        rows = min(self.rows or most_rows(load.model.width), load.answers)
+        cached = rows * load.tokens * load.model.token_bytes
+        most = self.cache_gib or (1.0 if load.device == "cpu" else cached / GIB)
+        return min(cached, most * GIB) + 2 * rows * load.model.vocabulary * FP32
 
 
 class NativeSampler(Sampler):
