@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from preflab.errors import UserError
@@ -115,10 +115,15 @@ FORMULAS = (
 )
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Returns a Markdown table. The first row is the heading."""
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+Cells = Sequence[str]
+"""The cells of a row of a table."""
+
+
+def table(rows: Iterable[Cells], numbers: int = 0) -> str:
+    """Returns a Markdown table. The first row is the heading. `numbers`: how many of the last columns are aligned right."""
+    head, *rest = rows
+    rule = ["---"] * (len(head) - numbers) + ["--:"] * numbers
+    return "\n".join([f"| {' | '.join(head)} |", f"|{'|'.join(rule)}|", *(f"| {' | '.join(row)} |" for row in rest)])
 
 
 def main() -> None:
@@ -136,11 +141,11 @@ def write_config(directory: Path, shape: dict[str, int]) -> None:
 
 def page(models: Path) -> Iterator[str]:
     yield INTRODUCTION
-    yield from arms_table(models)
+    yield table(arms_table(models), numbers=4)
     yield AFTER_ARMS
-    yield from studies_table(models)
+    yield table(studies_table(models), numbers=5)
     yield AFTER_STUDIES
-    yield from published_table(models)
+    yield table(published_table(models), numbers=5)
     yield CLOSING
 
 
@@ -151,49 +156,41 @@ def plan(study_name: str, model: Path, data: StudyData, cluster: ClusterSpec, *n
     return forecast_at_scale(study, model / "study", cluster, data)
 
 
-def arms_table(models: Path) -> Iterator[str]:
-    yield "| model | GPUs | run | GiB a GPU | hours | of these sampling | GPU hours |"
-    yield "|---|--:|---|--:|--:|--:|--:|"
+def arms_table(models: Path) -> Iterator[Cells]:
+    yield ("model", "GPUs", "run", "GiB a GPU", "hours", "of these sampling", "GPU hours")
     for name in ("Llama-2-7B", "Llama-2-70B"):
         for nodes in (1, 8):
             cluster = ClusterSpec(gpu=GPUS["H100"], nodes=nodes, spread="all")
             try:
                 forecast = plan("hh", models / name, DIALOGUE, cluster, "dpo", "ppo")
             except UserError as error:
-                yield f"| {name} | {cluster.gpus} | | does not fit | | | |"
+                yield (name, f"{cluster.gpus}", "", "does not fit", "", "", "")
                 print(error, file=sys.stderr)
                 continue
             for row in forecast.rows:
                 if row.name in ARMS and row.part != "match":
                     gib = f"{row.plan.placement.gib:.0f}{' ¹' if row.plan.placement.recomputes else ''}"
-                    share = row.plan.phases["sampling"] / row.plan.hours
-                    yield (
-                        f"| {name} | {cluster.gpus} | {row.part} `{row.name}` | {gib} | {row.plan.hours:.2g} | {share:.0%} | "
-                        f"{row.gpu_hours:,.3g} |"
-                    )
+                    hours, share = row.plan.hours, row.plan.phases["sampling"] / row.plan.hours
+                    run = f"{row.part} `{row.name}`"
+                    yield (name, f"{cluster.gpus}", run, gib, f"{hours:.2g}", f"{share:.0%}", f"{row.gpu_hours:,.3g}")
 
 
-def studies_table(models: Path) -> Iterator[str]:
-    yield "| study, `--size paper` | model | runs | GPUs a run | GPU hours | hours on 64 GPUs | dollars |"
-    yield "|---|---|--:|--:|--:|--:|--:|"
+def studies_table(models: Path) -> Iterator[Cells]:
+    yield ("study, `--size paper`", "model", "runs", "GPUs a run", "GPU hours", "hours on 64 GPUs", "dollars")
     for study, name, data in TABLES:
         forecast = plan(study, models / name, data, ClusterSpec(gpu=GPUS["H100"], nodes=8, dollars=PRICE))
         counts = sorted({row.plan.placement.gpus for row in forecast.rows if row.part != "match"})
         gpus = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        yield (
-            f"| `{study}` | {name} | {sum(row.runs for row in forecast.rows)} | {gpus} | "
-            f"{forecast.gpu_hours:,.0f} | {forecast.hours:,.0f} | {PRICE * forecast.gpu_hours:,.0f} |"
-        )
+        runs, hours = sum(row.runs for row in forecast.rows), forecast.gpu_hours
+        yield (f"`{study}`", name, f"{runs}", gpus, f"{hours:,.0f}", f"{forecast.hours:,.0f}", f"{PRICE * hours:,.0f}")
 
 
-def published_table(models: Path) -> Iterator[str]:
-    yield "| model | A800 | DeepSpeed-Chat, published | OpenRLHF, published | computed | published / computed |"
-    yield "|---|--:|--:|--:|--:|--:|"
+def published_table(models: Path) -> Iterator[Cells]:
+    yield ("model", "A800", "DeepSpeed-Chat, published", "OpenRLHF, published", "computed", "published / computed")
     for name, (gpus, other, published) in PUBLISHED.items():
         seconds = ppo_seconds(models / name, gpus)
-        yield (
-            f"| {name} | {gpus} | {other:,.0f} s | {published:,.0f} s | {seconds:,.0f} s | {published / seconds:.1f} |"
-        )
+        ratio = f"{published / seconds:.1f}"
+        yield (name, f"{gpus}", f"{other:,.0f} s", f"{published:,.0f} s", f"{seconds:,.0f} s", ratio)
 
 
 def ppo_seconds(model: Path, gpus: int) -> float:

@@ -34,18 +34,14 @@ class SkyPilot(RemoteSpec):
         yield SkyPilotLauncher(self)
 
 
-class SkyPilotLauncher(RemoteLauncher[int]):
+class SkyPilotLauncher(RemoteLauncher[SkyPilot, int]):
     """Submits runs as managed jobs. The handle of a job is its number."""
-
-    def __init__(self, spec: SkyPilot) -> None:
-        super().__init__(spec)
-        self._settings = spec
 
     def start(self, tickets: Sequence[Ticket]) -> list[int]:
         return [self._start(ticket) for ticket in tickets]
 
     def _start(self, ticket: Ticket) -> int:
-        task = sky.Task.from_yaml(self._settings.task)
+        task = sky.Task.from_yaml(self.spec.task)
         task.update_envs({"ORDER": str(ticket.order_file), "TOKEN": ticket.token})
         number, _ = sky.get(sky.jobs.launch(task, name=f"preflab-{ticket.token}"))
         return number

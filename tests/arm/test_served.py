@@ -155,7 +155,8 @@ def test_settings_without_effect_are_refused(changes: dict[str, Any], message: s
 
 
 def test_the_command_evaluates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Protects `preflab evaluate`: both spellings of the policy, the endpoint's options, and exit code 2 for a mistake."""
+    """Protects `preflab evaluate`: the endpoint's options, and exit code 2 for a mistake. A finished run
+    is not asked for again."""
 
     def run(*words: str) -> int:
         with pytest.raises(SystemExit) as end:
@@ -165,7 +166,7 @@ def test_the_command_evaluates(tmp_path: Path, capsys: pytest.CaptureFixture[str
     with TinyServer(first) as server:
         words = ["--testbed", "minicode", "--testbed.test", "4", "--testbed.validation", "3", "--samples", "2"]
         words += ["--base-url", server.url, "--output", str(tmp_path / "run")]
-        assert run("--policy", "openai:m", *words) == 0
+        assert run("openai:m", *words) == 0
         assert f"The policy is served: openai:m at {server.host} answered." in capsys.readouterr().out
         assert run("openai:m", *words) == 0
         assert len(server.requests) == REQUESTS

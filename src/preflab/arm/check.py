@@ -20,7 +20,6 @@ from preflab.models.locate import locate_policy
 from preflab.rewards.base import RewardSpec
 from preflab.spec import Context
 from preflab.testbeds.base import Testbed, require_testbed
-from preflab.train.ownership import REPLIES
 
 
 class ArmChecker:
@@ -54,7 +53,7 @@ class ArmChecker:
             self._open(part, arm, testbed)
         if is_served(arm):
             if self._is_new(f"{arm.policy} {arm.endpoint} {arm.evaluation}", arm):
-                check_served(arm, open_served(arm, Path(REPLIES)), testbed)
+                check_served(arm, open_served(arm), testbed)
             return
         for path in (arm.init, arm.policy):
             if path is not None and not path.startswith(STAGE) and self._is_new(path, arm):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from preflab.arm.measuring import measure_policy
@@ -48,7 +49,7 @@ def measure_served(arm: Arm, run: Run, stack: ExitStack) -> TrainedResult:
     check_served(arm, policy, testbed)
     check_public(arm.evaluation, testbed)
     check_splits(testbed, arm.evaluation, arm.measure)
-    context = Context(seed=arm.seed, device=context.device, meter=Meter(), date=run.date, testbed=testbed)
+    context = replace(context, testbed=testbed)
     bench = Bench(
         spec=arm.evaluation,
         testbed=testbed,
@@ -76,11 +77,12 @@ def measure_served(arm: Arm, run: Run, stack: ExitStack) -> TrainedResult:
     )
 
 
-def open_served(arm: Arm, replies: Path) -> ServedPolicy:
-    """Returns the served policy of an arm. `replies`: the directory in which replies are kept, unless the settings name
-    another. Raises `UserError` if the key is missing or the directory cannot be read."""
+def open_served(arm: Arm, replies: Path | None = None) -> ServedPolicy:
+    """Returns the served policy of an arm. `replies`: the directory in which replies are kept, unless the settings
+    name another; None for a policy that is not asked for answers. Raises `UserError` if the key is missing or the
+    directory cannot be read."""
     settings, model = server_of(arm), (arm.policy or "").removeprefix(SERVED)
-    settings = settings.model_copy(update={"cache": settings.cache or str(replies)})
+    settings = settings.model_copy(update={"cache": settings.cache or str(replies or "")})
     return ServedPolicy(Endpoint(model, settings, max_tokens=arm.evaluation.max_new_tokens), settings.api)
 
 

@@ -21,7 +21,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="a finished run, the directory of a policy that preflab, TRL or transformers saved, or openai:MODEL, "
         "a model that a server runs",
     )
-    add("--policy", metavar="DIR|openai:MODEL", dest="named_policy", help="another way to name the policy")
     add("-h", "--help", action="store_true", help="show this help and the settings of the testbed and the evaluator")
     add("--start", metavar="DIR", help="the reference model for the KL, usually the SFT model")
     add("--output", metavar="DIR", type=user_path, help="the run directory (default: runs/evaluate)")
@@ -41,9 +40,6 @@ def _run(options: argparse.Namespace) -> None:
     if options.help:
         print(f"{EVALUATE_COMMAND.parser().format_help()}\n{describe_parts(options)}")
         return
-    if options.policy is not None and options.named_policy is not None:
-        raise UserError("The policy is given twice. Remove --policy, or the word before the options.")
-    options.policy = options.policy or options.named_policy
     if options.policy is None:
         raise UserError(
             "Give the directory of a policy before the options: preflab evaluate DIR. Or give openai:MODEL."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from preflab.study.forecast.at_scale import PHASES, SMALL_BUDGET, ScaleForecast, ScaleRow
 from preflab.study.spec import Study
+from preflab.study.tuning import must_tune
 from preflab.text import counted
 
 SMALLEST = 1e8
@@ -28,6 +29,8 @@ def format_scale(study: Study, forecast: ScaleForecast) -> str:
         f"  Rows: prompts of {forecast.row.prompt:.0f} and answers of {forecast.row.answer:.0f} tokens in the mean. "
         f"Utilisation: training {cluster.training:.0%}, reading {cluster.reading:.0%}, decoding {cluster.decoding:.0%}.",
     ]
+    if study.tuning is not None and must_tune(study.tuning, tune=False):
+        lines.append("  Not counted: the tuning stage, which runs first.")
     if any(row.plan.placement.recomputes for row in forecast.rows):
         lines.append(f"  *: needs --checkpoint-activations, or this with micro-batches of {SMALL_BUDGET:,} tokens.")
     if any(row.plan.parameters < SMALLEST for row in forecast.rows):

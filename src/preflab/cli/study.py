@@ -75,11 +75,13 @@ def _run(options: argparse.Namespace) -> int:
         raise UserError("--plan does not import runs. Leave --import out.")
     if options.cluster is not None and not options.plan:
         raise UserError("--cluster belongs to --plan. To run the study on a cluster, use --on.")
+    if options.cluster is not None and options.tune:
+        raise UserError("--plan --cluster does not count the tuning stage. Leave --tune out.")
     if options.plan and options.on is not None and options.cluster is None:
         raise UserError("--plan does not know the machines of --on. Describe them in a file: --plan --cluster FILE.")
     with naming_file(Path(options.study), directory):
         if options.cluster is not None:
-            return _plan_on_cluster(study, directory, user_path(options.cluster), as_json=options.json)
+            return _plan_on_cluster(study, directory, options)
         if options.plan:
             say = keep_silent if options.quiet else say_on_stderr
             forecast = plan_study(study, directory, fresh=options.fresh, tune=options.tune, say=say)
@@ -91,14 +93,15 @@ def _run(options: argparse.Namespace) -> int:
     return print_outcome(outcome, as_json=options.json)
 
 
-def _plan_on_cluster(study: Study, directory: Path, file: Path, *, as_json: bool) -> int:
+def _plan_on_cluster(study: Study, directory: Path, options: argparse.Namespace) -> int:
     from preflab.cli.scale_plan import format_scale
     from preflab.spec import read_spec
     from preflab.study.forecast.at_scale import forecast_at_scale
     from preflab.study.forecast.cluster import ClusterSpec
 
-    forecast = forecast_at_scale(study, directory, read_spec(ClusterSpec, file))
-    print_json(forecast.as_data()) if as_json else print(format_scale(study, forecast))
+    cluster = read_spec(ClusterSpec, user_path(options.cluster))
+    forecast = forecast_at_scale(study, directory, cluster, fresh=options.fresh)
+    print_json(forecast.as_data()) if options.json else print(format_scale(study, forecast))
     return 0
 
 

@@ -63,7 +63,7 @@ class Machine(threading.Thread):
             self.error = str(error)
 
 
-class Threads(RemoteLauncher[Machine]):
+class Threads(RemoteLauncher[Spec, Machine]):
     """A cluster of threads. `started`: the labels of all jobs. `silent`: how many jobs are lost before they begin."""
 
     poll_seconds = 0.02

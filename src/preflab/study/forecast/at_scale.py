@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from preflab.arm.match import Match
-from preflab.arm.memory import GIB, MemoryEstimator
+from preflab.arm.memory import MemoryEstimator
 from preflab.arm.planned import Planned, PlannedRun
 from preflab.arm.spec import Arm
 from preflab.errors import UserError
 from preflab.methods.cost import DataSize
-from preflab.models.footprint import FP32, measure_footprint
+from preflab.models.footprint import FP32, GIB, measure_footprint
 from preflab.models.spec import ModelSpec
 from preflab.spec import Context
 from preflab.study.directory import refuse_other_study
@@ -131,13 +131,15 @@ def mean_row(examples: Examples) -> RowLength:
 
 
 def forecast_at_scale(
-    study: Study, directory: Path, cluster: ClusterSpec, data: StudyData | None = None
+    study: Study, directory: Path, cluster: ClusterSpec, data: StudyData | None = None, *, fresh: bool = False
 ) -> ScaleForecast:
     """Computes how long all runs of a study take on a cluster, with how many GPUs and how much memory, and when they run.
-    Runs that are done count too. `data`: what is known about the data; None to open the testbed. Raises `UserError` if a
-    run does not fit the cluster, if a model's configuration cannot be read, or if the directory belongs to another
+    Runs that are done count too, and the tuning stage does not. `data`: what is known about the data; None to open the
+    testbed. `fresh`: whether the runs in the directory will be replaced. Raises `UserError` if a run does not fit the
+    cluster, if a model's configuration cannot be read, or if `fresh` is False and the directory belongs to another
     study."""
-    refuse_other_study(study, directory)
+    if not fresh:
+        refuse_other_study(study, directory)
     data = data or StudyData.of(study)
     planner = ScalePlanner(study, cluster, data)
     runs: list[Planned] = [*planned_runs(study, directory), *planned_matches(study, directory)]

@@ -74,13 +74,12 @@ def import_ray() -> Any:
     return ray
 
 
-class RayLauncher(RemoteLauncher[RayTask]):
+class RayLauncher(RemoteLauncher[Ray, RayTask]):
     """Submits runs to a Ray cluster. `ray`: the module."""
 
     def __init__(self, ray: Any, spec: Ray, place: StudyPlace) -> None:
         super().__init__(spec)
         self._ray = ray
-        self._settings = spec
         self._memory = int(place.memory_gb * 2**30)
         self._home = place.directory
         self._packed: dict[Path, Any] = {}
@@ -92,13 +91,13 @@ class RayLauncher(RemoteLauncher[RayTask]):
         options: dict[str, Any] = {
             "name": ticket.run.label,
             "num_cpus": ticket.run.spec.threads,
-            "num_gpus": self._settings.gpus,
+            "num_gpus": self.spec.gpus,
             "memory": self._memory,
-            "resources": dict(self._settings.resources),
-            "scheduling_strategy": "SPREAD" if self._settings.spread else "DEFAULT",
+            "resources": dict(self.spec.resources),
+            "scheduling_strategy": "SPREAD" if self.spec.spread else "DEFAULT",
             "max_retries": 0,  # the study starts a lost run again
         }
-        if self._settings.shared:
+        if self.spec.shared:
             shared = self._ray.remote(execute_shared)
             return shared.options(**options).remote(str(ticket.order_file), ticket.token)
         carried = self._ray.remote(execute_carried)
@@ -130,7 +129,7 @@ class RayLauncher(RemoteLauncher[RayTask]):
         return ""
 
     def collect(self, handle: RayTask, run: Planned) -> None:
-        if not self._settings.shared:
+        if not self.spec.shared:
             with suppress(self._ray.exceptions.RayError):  # the task was lost, and `describe_fault` says why
                 unpack_directory(self._ray.get(handle), create_attempt(run.directory))
 

@@ -23,6 +23,7 @@ from preflab.study.launchers.node import NodeOrder
 from preflab.train.files import write_json
 from preflab.train.log import logger
 
+Settings = TypeVar("Settings", bound="RemoteSpec")
 Handle = TypeVar("Handle")
 """A cluster's own object for a job."""
 
@@ -51,12 +52,12 @@ class Ticket(NamedTuple):
         return order_file(self.run.directory).absolute()
 
 
-class RemoteLauncher(Launcher, Generic[Handle]):
+class RemoteLauncher(Launcher, Generic[Settings, Handle]):
     """Starts runs on the machines of a cluster."""
 
     poll_seconds: ClassVar[float] = 1.0
 
-    def __init__(self, spec: RemoteSpec) -> None:
+    def __init__(self, spec: Settings) -> None:
         self.spec = spec
 
     @abstractmethod
@@ -106,7 +107,7 @@ class RemoteLauncher(Launcher, Generic[Handle]):
 class RemoteRun(LaunchedRun):
     """A run on a cluster."""
 
-    def __init__(self, order: Order, launcher: RemoteLauncher[Any], handle: Any) -> None:
+    def __init__(self, order: Order, launcher: RemoteLauncher[Any, Any], handle: Any) -> None:
         super().__init__(order.run)
         self._order = order
         self._launcher = launcher

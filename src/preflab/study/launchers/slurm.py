@@ -82,12 +82,11 @@ class SlurmTask:
         return DelayedSubmission(SlurmTask(self._order_file, self._token))
 
 
-class SlurmLauncher(RemoteLauncher["submitit.Job[int]"]):
+class SlurmLauncher(RemoteLauncher[Slurm, "submitit.Job[int]"]):
     """Submits runs to Slurm. `folder`: the directory for the logs of the jobs and for submitit's own files."""
 
     def __init__(self, spec: Slurm, folder: Path) -> None:
         super().__init__(spec)
-        self._slurm = spec
         self._folder = folder
         self._queue = Queue()
 
@@ -104,7 +103,7 @@ class SlurmLauncher(RemoteLauncher["submitit.Job[int]"]):
         """Returns the submitit executor for runs with this number of threads."""
         import submitit
 
-        slurm = self._slurm
+        slurm = self.spec
         own = {"partition": slurm.partition, "account": slurm.account, "qos": slurm.qos, "constraint": slurm.constraint}
         settings: dict[str, Any] = {f"slurm_{name}": value for name, value in own.items() if value is not None}
         if slurm.memory_gb is not None:
@@ -133,7 +132,7 @@ class SlurmLauncher(RemoteLauncher["submitit.Job[int]"]):
         return executor
 
     def is_over(self, handle: submitit.Job[int]) -> bool:
-        return handle.done() if self._slurm.cluster == "local" else not self._queue.contains(handle.job_id)
+        return handle.done() if self.spec.cluster == "local" else not self._queue.contains(handle.job_id)
 
     def stop(self, handle: submitit.Job[int]) -> None:
         handle.cancel(check=False)
