@@ -96,23 +96,15 @@ def check_served(arm: Arm, policy: ServedPolicy, testbed: Testbed) -> None:
         )
     if any(each.of_policy for each in evaluators.values()):
         raise UserError(NO_OWN_ITEMS)
-    cap, requests = policy.endpoint.settings.max_calls, requests_of(arm, testbed)
+    test, validation = len(testbed.prompts("test")), len(testbed.prompts("validation"))
+    requests = count_requests(arm.evaluation, test=test, validation=validation, measure=arm.measure)
+    cap = policy.endpoint.settings.max_calls
     if requests > cap:
         raise UserError(
             f"{policy.endpoint.label} would get up to {requests:,} requests, but the cap is {cap:,}. Raise --max-calls "
             "(`max_calls`), or lower `samples` or `prompts` under `evaluation`. Nothing was asked."
         )
     policy.endpoint.check_model()
-
-
-def requests_of(arm: Arm, testbed: Testbed) -> int:
-    """Returns the largest number of requests of a run with a served policy, without repeated requests."""
-    test, validation = len(testbed.prompts("test")), len(testbed.prompts("validation"))
-    return (
-        0
-        if arm.measure == "none"
-        else count_requests(arm.evaluation, test=test, validation=validation, measure=arm.measure)
-    )
 
 
 def describe_limits(arm: Arm, replies: Mapping[str, ModelReply]) -> list[str]:

@@ -105,7 +105,9 @@ class ServedPolicy:
         return self.endpoint.make_plain_body(prompt.turns[0].content, **fields)
 
 
-def count_requests(spec: Evaluation, *, test: int, validation: int, measure: Literal["test", "validation"]) -> int:
+def count_requests(
+    spec: Evaluation, *, test: int, validation: int, measure: Literal["test", "validation", "none"]
+) -> int:
     """Returns the largest number of requests that measuring a served policy needs, without repeated requests.
 
     `test`, `validation`: the numbers of prompts of the splits. On the validation split, `validation_samples` answers to
@@ -113,6 +115,8 @@ def count_requests(spec: Evaluation, *, test: int, validation: int, measure: Lit
     split, `samples` answers to each prompt are drawn at temperature 1 and at the chosen temperature. If `validation` of
     the settings is true, the validation split is measured as the test split is. Greedy decoding draws one answer.
     """
+    if measure == "none":
+        return 0
     test, validation = (min(count, spec.prompts or count) for count in (test, validation))
     tried = spec.temperatures if len(spec.temperatures) > 1 else (1.0,)
     choosing = validation * sum(spec.validation_samples if temperature else 1 for temperature in tried)

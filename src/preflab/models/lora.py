@@ -188,7 +188,8 @@ def _write(model: Any, directory: Path, dtype: torch.dtype | None) -> None:
     state: dict[str, Tensor] = {}
     for name, weight in model.state_dict().items():
         key = weight.data_ptr()
-        cast[key] = cast[key] if key in cast else weight.to(dtype) if weight.is_floating_point() else weight
+        if key not in cast:
+            cast[key] = weight.to(dtype) if weight.is_floating_point() else weight
         state[name] = cast[key]
     model.save_pretrained(directory, state_dict=state)
 

@@ -95,7 +95,7 @@ class Estimate:
     def requests(self, arm: Arm) -> int:
         """Returns the largest number of requests that a run sends to the server of its policy, without repeated
         requests; 0 if the policy is not served."""
-        if not is_served(arm) or arm.measure == "none":
+        if not is_served(arm):
             return 0
         test, validation = self.sizes["test"].prompts, self.sizes["validation"].prompts
         return count_requests(arm.evaluation, test=test, validation=validation, measure=arm.measure)
